@@ -1,0 +1,69 @@
+// Log: JSON, one event a line, to stderr.
+//
+//   LOG_EVENT(kInfo, "enqueued").Str("queue_id", id).Int("size_bytes", n).Trace(trace_id);
+//
+// The event name is a constant; what varies is a field. Never credentials, never
+// message content. A peer's mistake is kInfo, ours is kError. Strings are escaped,
+// invalid UTF-8 is replaced, a field is cut at 1 KiB and a line at 8 KiB.
+// Threads: any; a line is one write(2).
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/strings/string_view.h"
+#include "absl/time/time.h"
+
+namespace posthouse::log {
+
+enum class Level { kDebug, kInfo, kWarning, kError };
+
+void SetLevel(Level level);
+bool Enabled(Level level);
+bool ParseLevel(absl::string_view name, Level* level);  // "debug", "info", "warning", "error"
+// Names the process in every line ("service":"queue"). Call once, early.
+void SetService(absl::string_view service);
+// For tests: lines go to `sink` (null: stderr again).
+void SetSinkForTest(void (*sink)(absl::string_view line));
+
+// One line, written when the object is destroyed.
+class Event {
+ public:
+  Event(Level level, absl::string_view event);
+  ~Event();
+  Event(const Event&) = delete;
+  Event& Str(absl::string_view key, absl::string_view value);
+  Event& Int(absl::string_view key, int64_t value);
+  Event& Double(absl::string_view key, double value);
+  Event& Bool(absl::string_view key, bool value);
+  Event& Seconds(absl::string_view key, absl::Duration value);
+  Event& Err(const absl::Status& status);          // "code" and "error"
+  Event& Trace(absl::string_view trace_id);        // "trace_id"; nothing when empty
+  Event& QueueId(absl::string_view queue_id);      // "queue_id"
+
+ private:
+  const bool enabled_;
+  std::string line_;
+};
+
+// At most `per_second` true answers a second for each site; the next true one
+// after silence reports how many were dropped through `dropped`.
+class RateLimit {
+ public:
+  explicit RateLimit(int per_second) : per_second_(per_second) {}
+  bool Allow(int64_t* dropped);
+
+ private:
+  const int per_second_;
+  int64_t window_ = 0;
+  int used_ = 0;
+  int64_t dropped_ = 0;
+};
+
+// Logs a status that is dropped on purpose: LogIfError(socket.Close(), "closing after QUIT").
+void LogIfError(const absl::Status& status, absl::string_view while_doing);
+
+}  // namespace posthouse::log
+
+#define LOG_EVENT(level, event) ::posthouse::log::Event(::posthouse::log::Level::level, event)

@@ -1,0 +1,54 @@
+// Event loops: one thread and one Asio io_context each; the executors that
+// sessions and RPC handlers run on. Asio stays inside common/net.
+//
+// Threads: methods may be called from any thread unless they say otherwise.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "absl/functional/any_invocable.h"
+#include "absl/time/time.h"
+#include "services/common/async/executor.h"
+
+namespace posthouse::net {
+
+class EventLoop final : public Executor {
+ public:
+  EventLoop();
+  ~EventLoop() override;  // Stop()s
+  void Post(absl::AnyInvocable<void()> work) override;
+  uint64_t PostAfter(absl::Duration delay, absl::AnyInvocable<void()> work) override;
+  bool CancelTimer(uint64_t id) override;
+  // Ends the thread after the work that runs now; joins. Idempotent.
+  void Stop();
+  // When this loop last turned; a loop stuck in our code stops turning (/livez).
+  absl::Time LastTurn() const;
+
+  struct Impl;  // Asio, for common/net only
+  Impl& impl() { return *impl_; }
+
+ private:
+  const std::unique_ptr<Impl> impl_;
+};
+
+// The process's loops. Next() hands them out in turn.
+class EventLoops {
+ public:
+  explicit EventLoops(int threads);
+  ~EventLoops();
+  EventLoop& Next();
+  EventLoop& at(size_t i) { return *loops_[i]; }
+  size_t size() const { return loops_.size(); }
+  // True when every loop turned within `within` (each is prodded on call).
+  bool Alive(absl::Duration within);
+  void Stop();
+
+ private:
+  std::vector<std::unique_ptr<EventLoop>> loops_;
+  std::atomic<size_t> next_{0};
+};
+
+}  // namespace posthouse::net

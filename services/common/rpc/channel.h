@@ -1,0 +1,17 @@
+// Channels to other services: TCP with mTLS (reloaded when files change), or an
+// in-process channel in `standalone`. A light header: no gRPC in it.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "services/common/rpc/server.h"
+
+namespace posthouse::rpc {
+
+// `target`: "127.0.0.1:7401", "dns:///queue.posthouse.svc:7402". Lazily connected,
+// with keepalive and reconnect back-off of at most a few seconds.
+absl::StatusOr<std::shared_ptr<grpc::Channel>> Dial(const std::string& target, const TlsFiles& tls);
+
+}  // namespace posthouse::rpc

@@ -1,0 +1,55 @@
+// Awaitable gRPC client calls. The only maker of grpc::ClientContext: every call
+// has a deadline, carries `traceparent`, resumes on the caller's executor, is
+// counted, and converts status code for code (message kept).
+//
+//   auto response = co_await rpc::Call<v1::GetItemResponse>(
+//       options, request, [&](auto* context, auto* req, auto* resp, auto done) {
+//         stub->async()->GetItem(context, req, resp, std::move(done));
+//       });
+//
+// This header pulls in gRPC: include it from .cc files only. Each service area has
+// a thin client (services/<area>/client.h, no gRPC in it) that others use.
+#pragma once
+
+#include <grpcpp/grpcpp.h>
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <utility>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "services/common/async/task.h"
+#include "services/common/rpc/trace.h"
+
+namespace posthouse::rpc {
+
+struct CallOptions {
+  absl::Duration deadline = absl::Seconds(5);  // from now
+  TraceContext trace;                          // empty trace_id: none is sent
+};
+
+absl::Status FromGrpc(const grpc::Status& status);
+grpc::Status ToGrpc(const absl::Status& status);
+
+// Deadline and metadata for one call. For the streaming helpers; else use Call().
+void Prepare(grpc::ClientContext& context, const CallOptions& options);
+
+template <typename Response, typename Request, typename Start>
+Task<absl::StatusOr<Response>> Call(CallOptions options, Request request, Start start) {
+  grpc::ClientContext context;
+  Prepare(context, options);
+  Response response;
+  const absl::Status status = co_await AwaitCallback<absl::Status>([&](absl::AnyInvocable<void(absl::Status)> done) {
+    // std::function must be copyable, so the callback is shared.
+    auto shared = std::make_shared<absl::AnyInvocable<void(absl::Status)>>(std::move(done));
+    start(&context, &request, &response,
+          std::function<void(grpc::Status)>([shared](const grpc::Status& s) { (*shared)(FromGrpc(s)); }));
+  });
+  if (!status.ok()) co_return status;
+  co_return std::move(response);
+}
+
+}  // namespace posthouse::rpc
