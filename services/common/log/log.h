@@ -11,8 +11,10 @@
 #include <cstdint>
 #include <string>
 
+#include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
 #include "absl/strings/string_view.h"
+#include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
 
 namespace posthouse::log {
@@ -56,9 +58,10 @@ class RateLimit {
 
  private:
   const int per_second_;
-  int64_t window_ = 0;
-  int used_ = 0;
-  int64_t dropped_ = 0;
+  absl::Mutex mutex_;
+  int64_t window_ ABSL_GUARDED_BY(mutex_) = 0;
+  int used_ ABSL_GUARDED_BY(mutex_) = 0;
+  int64_t dropped_ ABSL_GUARDED_BY(mutex_) = 0;
 };
 
 // Logs a status that is dropped on purpose: LogIfError(socket.Close(), "closing after QUIT").

@@ -1,9 +1,10 @@
 // Metrics of a process: prometheus-cpp behind a header without it.
 //
 // Names are posthouse_<service>_<what>_<unit>; labels come from closed sets, never
-// from a peer (no address, no domain). Every family shows zeros from the start
-// when its label values are declared with Preset(). Threads: any; handles are
-// cheap, lock-free to update, and live as long as the Registry.
+// from a peer (no address, no domain). A metric shows zero from the moment it is
+// added, so add every label value at start. Adding the same name and labels again
+// gives the same handle. Threads: any; handles are cheap to update (counters and
+// gauges without a lock) and live as long as the Registry.
 #pragma once
 
 #include <cstdint>
@@ -14,10 +15,6 @@
 #include <vector>
 
 #include "absl/time/time.h"
-
-namespace prometheus {
-class Registry;
-}
 
 namespace posthouse::metrics {
 
@@ -56,7 +53,8 @@ class Registry {
   Gauge& AddGauge(const std::string& name, const std::string& help, const Labels& labels = {});
   Histogram& AddHistogram(const std::string& name, const std::string& help, const Labels& labels = {},
                           const std::vector<double>& buckets = LatencyBuckets());
-  // Called before each scrape, to set gauges from live state. Must not block.
+  // Called before each scrape, to set gauges from live state. Must not block, nor
+  // add an OnCollect(). What it captures must outlive the last scrape.
   void OnCollect(std::function<void()> update);
   // Prometheus text exposition format.
   std::string Serialize() const;

@@ -1,0 +1,223 @@
+#include "services/common/log/log.h"
+
+#include <unistd.h>
+
+#include <atomic>
+#include <cmath>
+#include <deque>
+#include <string>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/time/clock.h"
+
+namespace posthouse::log {
+namespace {
+
+constexpr size_t kMaxFieldBytes = 1024;
+constexpr size_t kMaxLineBytes = 8 * 1024;
+
+std::atomic<int> minimum_level{static_cast<int>(Level::kInfo)};
+std::atomic<void (*)(absl::string_view)> test_sink{nullptr};
+
+// Set once, early, and never freed: lines may be written until the process ends.
+std::atomic<const std::string*> service_name{nullptr};
+
+absl::string_view LevelName(Level level) {
+  switch (level) {
+    case Level::kDebug: return "debug";
+    case Level::kInfo: return "info";
+    case Level::kWarning: return "warning";
+    case Level::kError: return "error";
+  }
+  return "error";
+}
+
+// Length of the well-formed UTF-8 sequence at the start of `s` (Unicode 15 table
+// 3-7: no overlong forms, no surrogates); 0 when there is none.
+size_t Utf8Length(absl::string_view s) {
+  const auto byte = [&](size_t i) { return static_cast<unsigned char>(s[i]); };
+  const unsigned char lead = byte(0);
+  if (lead < 0x80) return 1;
+  size_t length = 0;
+  unsigned char low = 0x80;
+  unsigned char high = 0xBF;
+  if (lead >= 0xC2 && lead <= 0xDF) {
+    length = 2;
+  } else if (lead >= 0xE0 && lead <= 0xEF) {
+    length = 3;
+    if (lead == 0xE0) low = 0xA0;
+    if (lead == 0xED) high = 0x9F;
+  } else if (lead >= 0xF0 && lead <= 0xF4) {
+    length = 4;
+    if (lead == 0xF0) low = 0x90;
+    if (lead == 0xF4) high = 0x8F;
+  }
+  if (length == 0 || s.size() < length) return 0;
+  if (byte(1) < low || byte(1) > high) return 0;
+  for (size_t i = 2; i < length; ++i) {
+    if (byte(i) < 0x80 || byte(i) > 0xBF) return 0;
+  }
+  return length;
+}
+
+// A JSON string (RFC 8259 §7) of at most about kMaxFieldBytes of `value`.
+void AppendQuoted(absl::string_view value, std::string* out) {
+  const size_t limit = out->size() + kMaxFieldBytes;
+  out->push_back('"');
+  while (!value.empty()) {
+    if (out->size() >= limit) {
+      out->append("...");
+      break;
+    }
+    const size_t length = Utf8Length(value);
+    const char c = value[0];
+    if (length == 0) {
+      out->append("\xEF\xBF\xBD");  // U+FFFD for each byte that is no text
+    } else if (length > 1) {
+      out->append(value.data(), length);
+    } else if (c == '"' || c == '\\') {
+      out->push_back('\\');
+      out->push_back(c);
+    } else if (c == '\n') {
+      out->append("\\n");
+    } else if (c == '\r') {
+      out->append("\\r");
+    } else if (c == '\t') {
+      out->append("\\t");
+    } else if (static_cast<unsigned char>(c) < 0x20 || c == 0x7F) {
+      absl::StrAppendFormat(out, "\\u%04x", c);
+    } else {
+      out->push_back(c);
+    }
+    value.remove_prefix(length == 0 ? 1 : length);
+  }
+  out->push_back('"');
+}
+
+// Starts `,"key":`. False when the line is full: the field is left out whole, so
+// that the line stays valid JSON.
+bool AppendKey(absl::string_view key, std::string* line) {
+  if (line->size() + 2 * kMaxFieldBytes > kMaxLineBytes) return false;
+  line->push_back(',');
+  AppendQuoted(key, line);
+  line->push_back(':');
+  return true;
+}
+
+void WriteLine(const std::string& line) {
+  const auto sink = test_sink.load(std::memory_order_acquire);
+  if (sink != nullptr) {
+    sink(line);
+    return;
+  }
+  // One write(2) a line, so that lines of several threads do not mix. A log that
+  // cannot be written must not stop mail, so the result is dropped.
+  const ssize_t written = write(STDERR_FILENO, line.data(), line.size());
+  static_cast<void>(written);
+}
+
+}  // namespace
+
+void SetLevel(Level level) { minimum_level.store(static_cast<int>(level), std::memory_order_relaxed); }
+
+bool Enabled(Level level) { return static_cast<int>(level) >= minimum_level.load(std::memory_order_relaxed); }
+
+bool ParseLevel(absl::string_view name, Level* level) {
+  for (const Level candidate : {Level::kDebug, Level::kInfo, Level::kWarning, Level::kError}) {
+    if (name == LevelName(candidate)) {
+      *level = candidate;
+      return true;
+    }
+  }
+  return false;
+}
+
+void SetService(absl::string_view service) {
+  static absl::Mutex mutex(absl::kConstInit);
+  static auto& names = *new std::deque<std::string>();  // a replaced name may still be in use
+  absl::MutexLock lock(&mutex);
+  service_name.store(&names.emplace_back(service), std::memory_order_release);
+}
+
+void SetSinkForTest(void (*sink)(absl::string_view line)) { test_sink.store(sink, std::memory_order_release); }
+
+Event::Event(Level level, absl::string_view event) : enabled_(Enabled(level)) {
+  if (!enabled_) return;
+  line_.reserve(256);
+  line_.append("{\"time\":\"");
+  line_.append(absl::FormatTime("%Y-%m-%d%ET%H:%M:%E6SZ", absl::Now(), absl::UTCTimeZone()));
+  line_.append("\",\"level\":\"");
+  line_.append(LevelName(level).data(), LevelName(level).size());
+  line_.push_back('"');
+  const std::string* service = service_name.load(std::memory_order_acquire);
+  if (service != nullptr) Str("service", *service);
+  Str("event", event);
+}
+
+Event::~Event() {
+  if (!enabled_) return;
+  line_.append("}\n");
+  WriteLine(line_);
+}
+
+Event& Event::Str(absl::string_view key, absl::string_view value) {
+  if (enabled_ && AppendKey(key, &line_)) AppendQuoted(value, &line_);
+  return *this;
+}
+
+Event& Event::Int(absl::string_view key, int64_t value) {
+  if (enabled_ && AppendKey(key, &line_)) absl::StrAppend(&line_, value);
+  return *this;
+}
+
+Event& Event::Double(absl::string_view key, double value) {
+  if (!enabled_ || !AppendKey(key, &line_)) return *this;
+  // JSON has no infinities and no NaN (RFC 8259 §6).
+  if (std::isfinite(value)) {
+    absl::StrAppendFormat(&line_, "%.9g", value);
+  } else {
+    line_.append("null");
+  }
+  return *this;
+}
+
+Event& Event::Bool(absl::string_view key, bool value) {
+  if (enabled_ && AppendKey(key, &line_)) line_.append(value ? "true" : "false");
+  return *this;
+}
+
+Event& Event::Seconds(absl::string_view key, absl::Duration value) {
+  return Double(key, absl::ToDoubleSeconds(value));
+}
+
+Event& Event::Err(const absl::Status& status) {
+  return Str("code", absl::StatusCodeToString(status.code())).Str("error", status.message());
+}
+
+Event& Event::Trace(absl::string_view trace_id) { return trace_id.empty() ? *this : Str("trace_id", trace_id); }
+
+Event& Event::QueueId(absl::string_view queue_id) { return Str("queue_id", queue_id); }
+
+bool RateLimit::Allow(int64_t* dropped) {
+  const int64_t second = absl::ToUnixSeconds(absl::Now());
+  absl::MutexLock lock(&mutex_);
+  if (second != window_) {
+    window_ = second;
+    used_ = 0;
+  }
+  if (used_ >= per_second_) {
+    ++dropped_;
+    return false;
+  }
+  ++used_;
+  *dropped = dropped_;
+  dropped_ = 0;
+  return true;
+}
+
+void LogIfError(const absl::Status& status, absl::string_view while_doing) {
+  if (!status.ok()) LOG_EVENT(kWarning, "ignored_error").Str("while", while_doing).Err(status);
+}
+
+}  // namespace posthouse::log

@@ -1,0 +1,73 @@
+#include "services/common/metrics/metrics.h"
+
+#include <string>
+
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+
+namespace posthouse::metrics {
+namespace {
+
+using testing::HasSubstr;
+
+TEST(MetricsTest, CountersStartAtZeroAndCount) {
+  Registry registry;
+  Counter& in = registry.AddCounter("posthouse_test_things_total", "Things.", {{"kind", "in"}});
+  registry.AddCounter("posthouse_test_things_total", "Things.", {{"kind", "out"}});
+  in.Add();
+  in.Add(2);
+  EXPECT_EQ(in.Value(), 3);
+  const std::string text = registry.Serialize();
+  EXPECT_THAT(text, HasSubstr("# HELP posthouse_test_things_total Things.\n# TYPE posthouse_test_things_total counter\n"));
+  EXPECT_THAT(text, HasSubstr("posthouse_test_things_total{kind=\"in\"} 3\n"));
+  EXPECT_THAT(text, HasSubstr("posthouse_test_things_total{kind=\"out\"} 0\n"));
+}
+
+TEST(MetricsTest, TheSameNameAndLabelsAreTheSameMetric) {
+  Registry registry;
+  Counter& one = registry.AddCounter("posthouse_test_things_total", "Things.", {{"kind", "in"}});
+  Counter& two = registry.AddCounter("posthouse_test_things_total", "Other words.", {{"kind", "in"}});
+  EXPECT_EQ(&one, &two);
+}
+
+TEST(MetricsTest, GaugesAreSetAtEachScrape) {
+  Registry registry;
+  Gauge& gauge = registry.AddGauge("posthouse_test_depth_messages", "Depth.");
+  int depth = 4;
+  registry.OnCollect([&] { gauge.Set(depth); });
+  EXPECT_THAT(registry.Serialize(), HasSubstr("posthouse_test_depth_messages 4\n"));
+  depth = 5;
+  EXPECT_THAT(registry.Serialize(), HasSubstr("posthouse_test_depth_messages 5\n"));
+  gauge.Add(-1);
+  EXPECT_EQ(gauge.Value(), 4);
+}
+
+TEST(MetricsTest, HistogramsHaveBucketsSumAndCount) {
+  Registry registry;
+  Histogram& histogram = registry.AddHistogram("posthouse_test_wait_seconds", "Wait.", {}, {0.1, 1});
+  histogram.Observe(0.05);
+  histogram.Observe(absl::Milliseconds(500));
+  histogram.Observe(30.0);
+  const std::string text = registry.Serialize();
+  EXPECT_THAT(text, HasSubstr("posthouse_test_wait_seconds_count 3\n"));
+  EXPECT_THAT(text, HasSubstr("posthouse_test_wait_seconds_sum 30.55\n"));
+  EXPECT_THAT(text, HasSubstr("posthouse_test_wait_seconds_bucket{le=\"0.1\"} 1\n"));
+  EXPECT_THAT(text, HasSubstr("posthouse_test_wait_seconds_bucket{le=\"1\"} 2\n"));
+  EXPECT_THAT(text, HasSubstr("posthouse_test_wait_seconds_bucket{le=\"+Inf\"} 3\n"));
+}
+
+TEST(MetricsTest, TimerObservesOnce) {
+  Registry registry;
+  Histogram& histogram = registry.AddHistogram("posthouse_test_wait_seconds", "Wait.");
+  { const Timer timer(histogram); }
+  EXPECT_THAT(registry.Serialize(), HasSubstr("posthouse_test_wait_seconds_count 1\n"));
+}
+
+TEST(MetricsDeathTest, ANameWithTwoTypesIsOurMistake) {
+  Registry registry;
+  registry.AddCounter("posthouse_test_things_total", "Things.");
+  EXPECT_DEATH(registry.AddGauge("posthouse_test_things_total", "Things."), "metric posthouse_test_things_total");
+}
+
+}  // namespace
+}  // namespace posthouse::metrics
