@@ -160,6 +160,9 @@ class Store {
 // kInvalidArgument with the reason when a request breaks the contract above.
 absl::Status Validate(const ReadRequest& request);
 absl::Status Validate(const CommitRequest& request);
+absl::Status Validate(const Partition& partition);
+// Blob names and tenants are printable; a name is not empty and at most 255 bytes.
+absl::Status ValidateBlobName(absl::string_view tenant, absl::string_view name);
 
 // The first key greater than every key that starts with `prefix`; empty: none.
 std::string PrefixEnd(absl::string_view prefix);
