@@ -24,8 +24,9 @@ class EventLoop final : public Executor {
   bool CancelTimer(uint64_t id) override;
   // Ends the thread after the work that runs now; joins. Idempotent.
   void Stop();
-  // When this loop last turned; a loop stuck in our code stops turning (/livez).
-  absl::Time LastTurn() const;
+  // How long work posted now has been waiting at worst: grows when our code blocks
+  // this loop. Prods the loop, so ask regularly (/livez does).
+  absl::Duration Stalled();
 
   struct Impl;  // Asio, for common/net only
   Impl& impl() { return *impl_; }
@@ -42,7 +43,7 @@ class EventLoops {
   EventLoop& Next();
   EventLoop& at(size_t i) { return *loops_[i]; }
   size_t size() const { return loops_.size(); }
-  // True when every loop turned within `within` (each is prodded on call).
+  // True when no loop has been stalled for longer than `within`.
   bool Alive(absl::Duration within);
   void Stop();
 

@@ -1,0 +1,110 @@
+// Connection over an Asio socket: for common/net only.
+//
+// System calls are made directly on the non-blocking socket (recv, send, SSL_read,
+// SSL_write) and Asio only waits for readiness: input lands in the loop's scratch
+// buffer, so an idle connection owns no buffer at all.
+#pragma once
+
+#include <chrono>
+#include <coroutine>
+#include <memory>
+#include <string>
+#include <utility>
+
+#include <asio/ip/tcp.hpp>
+
+#include "services/common/net/connection.h"
+#include "services/common/net/event_loop_impl.h"
+#include "services/common/net/tls_impl.h"
+
+namespace posthouse::net {
+
+// What other threads and late callbacks may hold on to: the socket and who waits
+// on it. Everything in it belongs to the loop's thread.
+struct ConnectionCore : std::enable_shared_from_this<ConnectionCore> {
+  using Clock = std::chrono::steady_clock;
+
+  // One direction. `armed`: Asio has a wait pending; a wait that timed out stays
+  // armed and serves the next one, so that cancelling never touches the other side.
+  struct Side {
+    std::coroutine_handle<> waiting;
+    absl::Status result;
+    bool armed = false;
+    Clock::time_point deadline;
+    uint64_t timer = 0;  // 0: none; it may be set for an earlier deadline than the present
+    Clock::time_point timer_due;
+  };
+
+  ConnectionCore(EventLoop& event_loop, asio::ip::tcp::socket s) : loop(event_loop), socket(std::move(s)) {}
+
+  bool WaitBegins(Side& side);
+  void Suspend(Side& side, std::coroutine_handle<> handle, Clock::time_point deadline);
+  void Complete(Side& side, absl::Status status);
+  void SetTimer(Side& side);
+  void Interrupt();
+  void CloseNow();
+
+  EventLoop& loop;
+  asio::ip::tcp::socket socket;
+  Side read, write;
+  bool interrupted = false;
+  bool closed = false;
+  SslPtr ssl;
+};
+
+class ConnectionImpl final : public Connection {
+ public:
+  ConnectionImpl(EventLoop& loop, asio::ip::tcp::socket socket);
+  ~ConnectionImpl() override;
+
+  Task<absl::StatusOr<std::string>> ReadLine(size_t max_bytes, absl::Duration timeout, bool allow_bare_lf) override;
+  Task<absl::StatusOr<std::string>> ReadSome(size_t max_bytes, absl::Duration timeout) override;
+  Task<absl::StatusOr<std::string>> ReadExactly(size_t bytes, absl::Duration timeout) override;
+  Task<absl::Status> WaitReadable(absl::Duration timeout) override;
+  size_t Buffered() const override { return in_.size() - pos_; }
+  void Unread(std::string bytes) override;
+  Task<absl::Status> Write(std::string bytes, absl::Duration timeout) override;
+  Task<absl::Status> StartTlsServer(std::shared_ptr<TlsServerContext> context, absl::Duration timeout) override;
+  Task<absl::Status> StartTlsClient(std::shared_ptr<TlsClientContext> context, std::string server_name,
+                                    absl::Duration timeout) override;
+  bool tls() const override { return core_->ssl != nullptr; }
+  const TlsInfo& tls_info() const override;
+  const Endpoint& peer() const override { return peer_; }
+  const Endpoint& local() const override { return local_; }
+  void InterruptRead() override;
+  void Close() override;
+  EventLoop& loop() override { return core_->loop; }
+
+  const std::shared_ptr<ConnectionCore>& core() const { return core_; }
+  // After a PROXY header.
+  void SetEndpoints(Endpoint peer, Endpoint local);
+
+ private:
+  using Deadline = ConnectionCore::Clock::time_point;
+  // How an attempt on the non-blocking socket ended; negative values of `n` in bytes.
+  struct Attempt {
+    enum Kind { kBytes, kWaitRead, kWaitWrite, kFailed } kind;
+    size_t bytes = 0;
+    absl::Status error;
+  };
+
+  Attempt TryRead(char* to, size_t max);
+  Attempt TryWrite(const char* from, size_t bytes);
+  Attempt FromSsl(int result, const char* what);
+  Task<absl::Status> WaitFor(Attempt::Kind kind, Deadline deadline);
+  // Receives at least one byte into `in_`.
+  Task<absl::Status> Fill(Deadline deadline);
+  Task<absl::Status> Handshake(NewSsl ssl, bool server, bool verify, absl::Duration timeout);
+  void Consume(size_t bytes);
+
+  const std::shared_ptr<ConnectionCore> core_;
+  std::shared_ptr<const void> tls_keep_;
+  std::unique_ptr<TlsInfo> tls_info_;
+  std::string in_;  // received; consumed up to pos_
+  size_t pos_ = 0;
+  Endpoint peer_, local_;
+};
+
+Endpoint ToEndpoint(const asio::ip::tcp::endpoint& endpoint);
+
+}  // namespace posthouse::net

@@ -1,0 +1,287 @@
+#include <atomic>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <gtest/gtest.h>
+
+#include "absl/strings/str_cat.h"
+#include "absl/synchronization/notification.h"
+#include "services/common/async/sync.h"
+#include "services/common/async/task.h"
+#include "services/common/net/connection.h"
+#include "services/common/net/event_loop.h"
+
+namespace posthouse::net {
+namespace {
+
+constexpr absl::Duration kLong = absl::Seconds(30);
+
+// A server whose sessions run `serve`, and a client connection to it.
+class NetTest : public testing::Test {
+ public:
+  void TearDown() override {
+    client_.reset();
+    if (listener_ != nullptr) SyncWait(OnLoop([](NetTest* t) -> Task<void> { co_await t->listener_->Drain(kLong); }));
+    loops_.Stop();
+  }
+
+  void Serve(Listener::Serve serve, ListenerOptions options = {}) {
+    auto listener = Listener::Start(loops_, std::move(options), std::move(serve));
+    ASSERT_TRUE(listener.ok()) << listener.status();
+    listener_ = *std::move(listener);
+  }
+
+  // Runs a client's part on the first loop.
+  Task<void> OnLoop(Task<void> (*part)(NetTest*)) {
+    co_await SwitchTo(loops_.at(0));
+    co_await part(this);
+  }
+  void Client(Task<void> (*part)(NetTest*)) { SyncWait(OnLoop(part)); }
+
+  Task<std::unique_ptr<Connection>> Dial() {
+    auto connection = co_await Connect(loops_.at(0), {"127.0.0.1", listener_->port()}, "", kLong);
+    EXPECT_TRUE(connection.ok()) << connection.status();
+    co_return *std::move(connection);
+  }
+
+  EventLoops loops_{2};
+  std::unique_ptr<Listener> listener_;
+  std::unique_ptr<Connection> client_;
+};
+
+Task<void> EchoLines(std::unique_ptr<Connection> connection) {
+  while (true) {
+    absl::StatusOr<std::string> line = co_await connection->ReadLine(100, kLong);
+    std::string reply = line.ok() ? *line : std::string(absl::StatusCodeToString(line.status().code()));
+    if (!line.ok() && !absl::IsResourceExhausted(line.status())) co_return;
+    if (!(co_await connection->Write(reply + "\r\n", kLong)).ok()) co_return;
+  }
+}
+
+TEST_F(NetTest, LinesEndOnlyAtCrlfAndLongOnesAreDropped) {
+  Serve(EchoLines);
+  Client([](NetTest* t) -> Task<void> {
+    auto c = co_await t->Dial();
+    const std::pair<std::string, std::string> cases[] = {
+        {"hello\r\n", "hello"},
+        {"\r\n", ""},
+        {"bare\nlf\r\n", "bare\nlf"},
+        {"cr\rcr\r\n", "cr\rcr"},
+        {std::string(100, 'x') + "\r\n", std::string(100, 'x')},
+        {std::string(101, 'x') + "\r\n", "RESOURCE_EXHAUSTED"},
+        {std::string(10 << 20, 'x') + "\r\n", "RESOURCE_EXHAUSTED"},
+        {"usable again\r\n", "usable again"},
+    };
+    for (const auto& [sent, expected] : cases) {
+      EXPECT_TRUE((co_await c->Write(sent, kLong)).ok());
+      absl::StatusOr<std::string> reply = co_await c->ReadLine(1000, kLong);
+      EXPECT_EQ(reply.value_or("?"), expected) << sent.substr(0, 50);
+    }
+  });
+}
+
+TEST_F(NetTest, ALineMayArriveByteByByte) {
+  Serve(EchoLines);
+  Client([](NetTest* t) -> Task<void> {
+    auto c = co_await t->Dial();
+    for (const char byte : std::string("slow\r\n")) {
+      EXPECT_TRUE((co_await c->Write(std::string(1, byte), kLong)).ok());
+      co_await Sleep(absl::Milliseconds(1));
+    }
+    absl::StatusOr<std::string> reply = co_await c->ReadLine(1000, kLong);
+    EXPECT_EQ(reply.value_or("?"), "slow");
+  });
+}
+
+Task<void> EchoBlocks(std::unique_ptr<Connection> connection) {
+  while (true) {
+    absl::StatusOr<std::string> bytes = co_await connection->ReadSome(5000, kLong);
+    if (!bytes.ok() || !(co_await connection->Write(*std::move(bytes), kLong)).ok()) co_return;
+  }
+}
+
+Task<absl::Status> WriteAll(Connection* c, std::string bytes) { co_return co_await c->Write(std::move(bytes), kLong); }
+
+TEST_F(NetTest, ReadingAndWritingGoOnTogetherUnderBackPressure) {
+  Serve(EchoBlocks);
+  Client([](NetTest* t) -> Task<void> {
+    auto c = co_await t->Dial();
+    std::string sent;
+    for (int i = 0; sent.size() < (8u << 20); ++i) absl::StrAppend(&sent, i, ",");
+    absl::Status written = absl::UnknownError("running");
+    Wakeup done;
+    SpawnHere([](Connection* conn, std::string bytes, absl::Status* status, Wakeup* wake) -> Task<void> {
+      *status = co_await WriteAll(conn, std::move(bytes));
+      wake->Signal();
+    }(c.get(), sent, &written, &done));
+    std::string received;
+    while (received.size() < sent.size()) {
+      absl::StatusOr<std::string> bytes = co_await c->ReadSome(1 << 20, kLong);
+      EXPECT_TRUE(bytes.ok()) << bytes.status();
+      if (!bytes.ok()) break;
+      received += *bytes;
+    }
+    co_await done.WaitFor(kLong);
+    EXPECT_TRUE(written.ok()) << written;
+    EXPECT_TRUE(received == sent);
+  });
+}
+
+TEST_F(NetTest, UnreadBytesComeFirst) {
+  Serve(EchoBlocks);
+  Client([](NetTest* t) -> Task<void> {
+    auto c = co_await t->Dial();
+    EXPECT_TRUE((co_await c->Write("123456", kLong)).ok());
+    absl::StatusOr<std::string> bytes = co_await c->ReadExactly(4, kLong);
+    EXPECT_EQ(bytes.value_or("?"), "1234");
+    c->Unread("ab");
+    EXPECT_GE(c->Buffered(), 2u);
+    bytes = co_await c->ReadExactly(4, kLong);
+    EXPECT_EQ(bytes.value_or("?"), "ab56");
+  });
+}
+
+TEST_F(NetTest, AReadTimesOutAndTheConnectionStaysUsable) {
+  Serve(EchoLines);
+  Client([](NetTest* t) -> Task<void> {
+    auto c = co_await t->Dial();
+    absl::StatusOr<std::string> reply = co_await c->ReadLine(100, absl::Milliseconds(20));
+    EXPECT_EQ(reply.status().code(), absl::StatusCode::kDeadlineExceeded);
+    EXPECT_TRUE((co_await c->Write("x\r\n", kLong)).ok());
+    reply = co_await c->ReadLine(100, kLong);
+    EXPECT_EQ(reply.value_or("?"), "x");
+  });
+}
+
+TEST_F(NetTest, InterruptEndsTheReadInProgressOrTheNext) {
+  Serve(EchoLines);
+  Client([](NetTest* t) -> Task<void> {
+    auto c = co_await t->Dial();
+    t->loops_.at(1).PostAfter(absl::Milliseconds(10), [raw = c.get()] { raw->InterruptRead(); });
+    absl::Status status = co_await c->WaitReadable(kLong);
+    EXPECT_EQ(status.code(), absl::StatusCode::kCancelled);
+    c->InterruptRead();
+    co_await Sleep(absl::Milliseconds(1));
+    absl::StatusOr<std::string> next = co_await c->ReadLine(100, kLong);
+    EXPECT_EQ(next.status().code(), absl::StatusCode::kCancelled);
+    EXPECT_TRUE((co_await c->Write("still here\r\n", kLong)).ok());
+    next = co_await c->ReadLine(100, kLong);
+    EXPECT_EQ(next.value_or("?"), "still here");
+  });
+}
+
+TEST_F(NetTest, CloseEndsAWaitFromAnyThread) {
+  Serve(EchoLines);
+  Client([](NetTest* t) -> Task<void> {
+    auto c = co_await t->Dial();
+    t->loops_.at(1).PostAfter(absl::Milliseconds(10), [raw = c.get()] { raw->Close(); });
+    absl::StatusOr<std::string> reply = co_await c->ReadLine(100, kLong);
+    EXPECT_EQ(reply.status().code(), absl::StatusCode::kUnavailable);
+    EXPECT_EQ((co_await c->Write("x", kLong)).code(), absl::StatusCode::kUnavailable);
+  });
+}
+
+TEST_F(NetTest, ConnectionsOverTheLimitAreToldWhy) {
+  ListenerOptions options;
+  options.max_connections = 1;
+  options.overload_line = "421 too many\r\n";
+  Serve(EchoLines, std::move(options));
+  Client([](NetTest* t) -> Task<void> {
+    auto first = co_await t->Dial();
+    EXPECT_TRUE((co_await first->Write("in\r\n", kLong)).ok());
+    EXPECT_EQ((co_await first->ReadLine(100, kLong)).value_or("?"), "in");
+    auto second = co_await t->Dial();
+    EXPECT_EQ((co_await second->ReadLine(100, kLong)).value_or("?"), "421 too many");
+    EXPECT_EQ(t->listener_->stats().refused_total, 1u);
+  });
+}
+
+Task<void> SayPeer(std::unique_ptr<Connection> connection) {
+  (co_await connection->Write(connection->peer().ToString() + "\r\n", kLong)).IgnoreError();
+  (void)co_await connection->ReadLine(100, kLong);
+}
+
+TEST_F(NetTest, TrustedNetworksTellTheRealClientAndItsLimitCounts) {
+  ListenerOptions options;
+  options.proxy_from.push_back(*Cidr::Parse("127.0.0.0/8"));
+  options.max_connections_per_address = 1;
+  options.overload_line = "421 too many\r\n";
+  Serve(SayPeer, std::move(options));
+  Client([](NetTest* t) -> Task<void> {
+    const std::string header = "PROXY TCP4 192.0.2.7 198.51.100.1 1234 25\r\n";
+    auto first = co_await t->Dial();
+    EXPECT_TRUE((co_await first->Write(header, kLong)).ok());
+    EXPECT_EQ((co_await first->ReadLine(100, kLong)).value_or("?"), "192.0.2.7:1234");
+    auto second = co_await t->Dial();
+    EXPECT_TRUE((co_await second->Write(header, kLong)).ok());
+    EXPECT_EQ((co_await second->ReadLine(100, kLong)).value_or("?"), "421 too many");
+    auto liar = co_await t->Dial();
+    EXPECT_TRUE((co_await liar->Write("EHLO no.proxy.header\r\n", kLong)).ok());
+    EXPECT_EQ((co_await liar->ReadLine(100, kLong)).status().code(), absl::StatusCode::kUnavailable);
+    EXPECT_EQ(t->listener_->stats().bad_proxy, 1u);
+  });
+}
+
+TEST_F(NetTest, DrainLetsSessionsSayGoodbye) {
+  Serve([](std::unique_ptr<Connection> connection) -> Task<void> {
+    (co_await connection->Write("hello\r\n", kLong)).IgnoreError();
+    absl::StatusOr<std::string> line = co_await connection->ReadLine(100, kLong);
+    if (absl::IsCancelled(line.status())) (co_await connection->Write("goodbye\r\n", kLong)).IgnoreError();
+  });
+  Client([](NetTest* t) -> Task<void> {
+    auto c = co_await t->Dial();
+    EXPECT_EQ((co_await c->ReadLine(100, kLong)).value_or("?"), "hello");
+    co_await t->listener_->Drain(kLong);
+    EXPECT_EQ(t->listener_->open(), 0u);
+    EXPECT_EQ((co_await c->ReadLine(100, kLong)).value_or("?"), "goodbye");
+    auto refused = co_await Connect(t->loops_.at(0), {"127.0.0.1", t->listener_->port()}, "", kLong);
+    EXPECT_EQ(refused.status().code(), absl::StatusCode::kUnavailable);
+  });
+}
+
+TEST_F(NetTest, APortInUseIsRefusedInWords) {
+  Serve(EchoLines);
+  ListenerOptions options;
+  options.port = listener_->port();
+  const auto second = Listener::Start(loops_, options, EchoLines);
+  EXPECT_EQ(second.status().code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_NE(second.status().message().find("is another server using the port?"), absl::string_view::npos);
+}
+
+TEST(EventLoopTest, TimersRunInOrderAndCancelledOnesNever) {
+  EventLoop loop;
+  std::vector<int> order;
+  absl::Notification done;
+  loop.Post([&] {
+    loop.PostAfter(absl::Milliseconds(20), [&] {
+      order.push_back(2);
+      done.Notify();
+    });
+    loop.PostAfter(absl::Milliseconds(1), [&] { order.push_back(1); });
+    const uint64_t never = loop.PostAfter(absl::Milliseconds(2), [&] { order.push_back(99); });
+    EXPECT_TRUE(loop.CancelTimer(never));
+    EXPECT_FALSE(loop.CancelTimer(never));
+  });
+  done.WaitForNotification();
+  loop.Stop();
+  EXPECT_EQ(order, (std::vector<int>{1, 2}));
+}
+
+TEST(EventLoopTest, AStuckLoopIsNoticed) {
+  EventLoops loops(1);
+  EXPECT_TRUE(loops.Alive(absl::Seconds(10)));
+  absl::Notification stuck, release;
+  loops.at(0).Post([&] {
+    stuck.Notify();
+    release.WaitForNotification();
+  });
+  stuck.WaitForNotification();
+  while (loops.Alive(absl::Milliseconds(5))) absl::SleepFor(absl::Milliseconds(1));
+  release.Notify();
+  while (!loops.Alive(absl::Milliseconds(5))) absl::SleepFor(absl::Milliseconds(1));
+}
+
+}  // namespace
+}  // namespace posthouse::net
