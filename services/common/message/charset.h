@@ -1,0 +1,45 @@
+// Charsets to UTF-8, as a stream: utf-8, us-ascii, iso-8859-1 and windows-1252
+// here, everything else through iconv(3). Never fails: bytes that mean nothing in
+// the charset become U+FFFD; bytes of an unknown charset are read as UTF-8 where
+// they are valid, else as windows-1252.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "absl/strings/string_view.h"
+
+namespace posthouse::message {
+
+class CharsetDecoder {
+ public:
+  // `charset` as it stands in the mail, any case; empty means us-ascii.
+  explicit CharsetDecoder(absl::string_view charset);
+  ~CharsetDecoder();
+  CharsetDecoder(CharsetDecoder&&) noexcept;
+
+  // Appends UTF-8 (always valid); a character split between chunks is kept.
+  void Feed(absl::string_view chunk, std::string* out);
+  void Finish(std::string* out);
+  // False: the name is unknown here (and the guess above is used). What SEARCH
+  // CHARSET answers BADCHARSET for (RFC 9051 §6.4.4).
+  bool known() const;
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+std::string ToUtf8(absl::string_view charset, absl::string_view bytes);
+
+// Raw header bytes: valid UTF-8 stays, else windows-1252 is assumed.
+std::string GuessUtf8(absl::string_view bytes);
+
+bool IsValidUtf8(absl::string_view bytes);
+void AppendUtf8(uint32_t code_point, std::string* out);
+// Decodes one code point at `*pos` of valid or invalid UTF-8 and moves past it;
+// U+FFFD for one bad byte.
+uint32_t NextCodePoint(absl::string_view bytes, size_t* pos);
+
+}  // namespace posthouse::message
