@@ -25,10 +25,14 @@ std::atomic<const std::string*> service_name{nullptr};
 
 absl::string_view LevelName(Level level) {
   switch (level) {
-    case Level::kDebug: return "debug";
-    case Level::kInfo: return "info";
-    case Level::kWarning: return "warning";
-    case Level::kError: return "error";
+    case Level::kDebug:
+      return "debug";
+    case Level::kInfo:
+      return "info";
+    case Level::kWarning:
+      return "warning";
+    case Level::kError:
+      return "error";
   }
   return "error";
 }
@@ -187,9 +191,7 @@ Event& Event::Bool(absl::string_view key, bool value) {
   return *this;
 }
 
-Event& Event::Seconds(absl::string_view key, absl::Duration value) {
-  return Double(key, absl::ToDoubleSeconds(value));
-}
+Event& Event::Seconds(absl::string_view key, absl::Duration value) { return Double(key, absl::ToDoubleSeconds(value)); }
 
 Event& Event::Err(const absl::Status& status) {
   return Str("code", absl::StatusCodeToString(status.code())).Str("error", status.message());

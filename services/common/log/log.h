@@ -40,9 +40,9 @@ class Event {
   Event& Double(absl::string_view key, double value);
   Event& Bool(absl::string_view key, bool value);
   Event& Seconds(absl::string_view key, absl::Duration value);
-  Event& Err(const absl::Status& status);          // "code" and "error"
-  Event& Trace(absl::string_view trace_id);        // "trace_id"; nothing when empty
-  Event& QueueId(absl::string_view queue_id);      // "queue_id"
+  Event& Err(const absl::Status& status);      // "code" and "error"
+  Event& Trace(absl::string_view trace_id);    // "trace_id"; nothing when empty
+  Event& QueueId(absl::string_view queue_id);  // "queue_id"
 
  private:
   const bool enabled_;

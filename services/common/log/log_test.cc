@@ -33,7 +33,12 @@ class LogTest : public testing::Test {
 };
 
 TEST_F(LogTest, AnEventIsOneJsonLine) {
-  LOG_EVENT(kInfo, "enqueued").Str("a", "x").Int("n", -7).Double("d", 0.5).Bool("b", true).Seconds("s", absl::Milliseconds(1500));
+  LOG_EVENT(kInfo, "enqueued")
+      .Str("a", "x")
+      .Int("n", -7)
+      .Double("d", 0.5)
+      .Bool("b", true)
+      .Seconds("s", absl::Milliseconds(1500));
   EXPECT_THAT(Only(), testing::MatchesRegex(
                           "\\{\"time\":\"20..-..-..T..:..:..\\.......Z\",\"level\":\"info\",\"service\":\"queue\","
                           "\"event\":\"enqueued\",\"a\":\"x\",\"n\":-7,\"d\":0.5,\"b\":true,\"s\":1.5\\}\n"));
@@ -70,7 +75,7 @@ TEST_F(LogTest, StringsAreEscaped) {
       {std::string("\0\x1b\x7f", 3), "\"v\":\"\\u0000\\u001b\\u007f\""},
       {"gr\xC3\xBC\xC3\x9F", "\"v\":\"gr\xC3\xBC\xC3\x9F\""},
       {"\xFF", "\"v\":\"\xEF\xBF\xBD\""},
-      {"\xC0\xAF", "\"v\":\"\xEF\xBF\xBD\xEF\xBF\xBD\""},                // overlong
+      {"\xC0\xAF", "\"v\":\"\xEF\xBF\xBD\xEF\xBF\xBD\""},                  // overlong
       {"\xED\xA0\x80", "\"v\":\"\xEF\xBF\xBD\xEF\xBF\xBD\xEF\xBF\xBD\""},  // surrogate
       {"\xF0\x9F\x98\x80", "\"v\":\"\xF0\x9F\x98\x80\""},
       {"cut \xE2\x82", "\"v\":\"cut \xEF\xBF\xBD\xEF\xBF\xBD\""},
@@ -104,7 +109,8 @@ TEST_F(LogTest, ALineIsCutAt8KiBAndStaysJson) {
 
 TEST_F(LogTest, ErrorsAndIds) {
   LOG_EVENT(kError, "e").Err(absl::NotFoundError("no such thing")).Trace("abc").QueueId("q1");
-  EXPECT_THAT(Only(), HasSubstr("\"code\":\"NOT_FOUND\",\"error\":\"no such thing\",\"trace_id\":\"abc\",\"queue_id\":\"q1\""));
+  EXPECT_THAT(Only(),
+              HasSubstr("\"code\":\"NOT_FOUND\",\"error\":\"no such thing\",\"trace_id\":\"abc\",\"queue_id\":\"q1\""));
   Lines().clear();
   LOG_EVENT(kInfo, "e").Trace("");
   EXPECT_THAT(Only(), Not(HasSubstr("trace_id")));

@@ -23,10 +23,10 @@ namespace posthouse::metrics {
 struct HttpOptions {
   std::string address = "127.0.0.1";
   uint16_t port = 0;
-  std::string service;                            // "queue"
-  std::function<absl::Status()> live;             // OK: 200, else 503 with the message
+  std::string service;                 // "queue"
+  std::function<absl::Status()> live;  // OK: 200, else 503 with the message
   std::function<absl::Status()> ready;
-  std::function<std::string()> redacted_config;   // YAML
+  std::function<std::string()> redacted_config;  // YAML
   // Rows of the status page: name and present value.
   std::function<std::vector<std::pair<std::string, std::string>>()> status;
 };

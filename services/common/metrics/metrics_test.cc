@@ -18,7 +18,8 @@ TEST(MetricsTest, CountersStartAtZeroAndCount) {
   in.Add(2);
   EXPECT_EQ(in.Value(), 3);
   const std::string text = registry.Serialize();
-  EXPECT_THAT(text, HasSubstr("# HELP posthouse_test_things_total Things.\n# TYPE posthouse_test_things_total counter\n"));
+  EXPECT_THAT(text,
+              HasSubstr("# HELP posthouse_test_things_total Things.\n# TYPE posthouse_test_things_total counter\n"));
   EXPECT_THAT(text, HasSubstr("posthouse_test_things_total{kind=\"in\"} 3\n"));
   EXPECT_THAT(text, HasSubstr("posthouse_test_things_total{kind=\"out\"} 0\n"));
 }
@@ -59,7 +60,9 @@ TEST(MetricsTest, HistogramsHaveBucketsSumAndCount) {
 TEST(MetricsTest, TimerObservesOnce) {
   Registry registry;
   Histogram& histogram = registry.AddHistogram("posthouse_test_wait_seconds", "Wait.");
-  { const Timer timer(histogram); }
+  {
+    const Timer timer(histogram);
+  }
   EXPECT_THAT(registry.Serialize(), HasSubstr("posthouse_test_wait_seconds_count 1\n"));
 }
 

@@ -1,6 +1,6 @@
 // Awaitable gRPC client calls. The only maker of grpc::ClientContext: every call
-// has a deadline, carries `traceparent`, resumes on the caller's executor, is
-// counted, and converts status code for code (message kept).
+// has a deadline, carries `traceparent`, resumes on the caller's executor, and
+// converts status code for code (message kept).
 //
 //   auto response = co_await rpc::Call<v1::GetItemResponse>(
 //       options, request, [&](auto* context, auto* req, auto* resp, auto done) {
@@ -14,7 +14,6 @@
 #include <grpcpp/grpcpp.h>
 
 #include <functional>
-#include <memory>
 #include <string>
 #include <utility>
 
@@ -27,8 +26,9 @@
 namespace posthouse::rpc {
 
 struct CallOptions {
-  absl::Duration deadline = absl::Seconds(5);  // from now
-  TraceContext trace;                          // empty trace_id: none is sent
+  // From now. Infinite is for streams that never end (a change feed) only.
+  absl::Duration deadline = absl::Seconds(5);
+  TraceContext trace;  // empty trace_id: none is sent
 };
 
 absl::Status FromGrpc(const grpc::Status& status);
@@ -42,11 +42,15 @@ Task<absl::StatusOr<Response>> Call(CallOptions options, Request request, Start 
   grpc::ClientContext context;
   Prepare(context, options);
   Response response;
+  absl::AnyInvocable<void(absl::Status)> finish;
   const absl::Status status = co_await AwaitCallback<absl::Status>([&](absl::AnyInvocable<void(absl::Status)> done) {
-    // std::function must be copyable, so the callback is shared.
-    auto shared = std::make_shared<absl::AnyInvocable<void(absl::Status)>>(std::move(done));
-    start(&context, &request, &response,
-          std::function<void(grpc::Status)>([shared](const grpc::Status& s) { (*shared)(FromGrpc(s)); }));
+    // std::function must be copyable, so `done` waits in the coroutine's frame,
+    // and is moved out before it is called: the call may free the frame.
+    finish = std::move(done);
+    start(&context, &request, &response, std::function<void(grpc::Status)>([&finish](const grpc::Status& s) {
+      auto now = std::move(finish);
+      now(FromGrpc(s));
+    }));
   });
   if (!status.ok()) co_return status;
   co_return std::move(response);

@@ -52,7 +52,7 @@ struct TlsFiles {
 
 struct ServerOptions {
   std::string address = "127.0.0.1";
-  int port = 0;        // 0: any; -1: no TCP, in-process only
+  int port = 0;  // 0: any; -1: no TCP, in-process only
   TlsFiles tls;
   // mTLS: common names or DNS SANs of the peers let in. Empty: any that the CA signed.
   std::vector<std::string> allowed_peers;

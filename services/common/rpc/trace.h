@@ -14,9 +14,9 @@ struct TraceContext {
   std::string parent_id;  // 16 lower-case hex digits, not all zero
   bool sampled = true;
 
-  static TraceContext New();                                          // random ids
+  static TraceContext New();                                           // random ids
   static std::optional<TraceContext> Parse(absl::string_view header);  // nullopt: not valid
-  TraceContext Child() const;                                         // same trace, new parent id
+  TraceContext Child() const;                                          // same trace, new parent id
   std::string ToHeader() const;
 };
 

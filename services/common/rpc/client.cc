@@ -1,0 +1,25 @@
+#include "services/common/rpc/client.h"
+
+#include <chrono>
+
+namespace posthouse::rpc {
+
+// The numbers of absl::StatusCode and grpc::StatusCode are the same by design.
+absl::Status FromGrpc(const grpc::Status& status) {
+  if (status.ok()) return absl::OkStatus();
+  return absl::Status(static_cast<absl::StatusCode>(status.error_code()), status.error_message());
+}
+
+grpc::Status ToGrpc(const absl::Status& status) {
+  if (status.ok()) return grpc::Status::OK;
+  return grpc::Status(static_cast<grpc::StatusCode>(status.code()), std::string(status.message()));
+}
+
+void Prepare(grpc::ClientContext& context, const CallOptions& options) {
+  if (options.deadline != absl::InfiniteDuration()) {
+    context.set_deadline(std::chrono::system_clock::now() + absl::ToChronoNanoseconds(options.deadline));
+  }
+  if (!options.trace.trace_id.empty()) context.AddMetadata("traceparent", options.trace.Child().ToHeader());
+}
+
+}  // namespace posthouse::rpc

@@ -1,0 +1,37 @@
+// TLS for service-to-service traffic: what certificates, what peers, and where
+// plaintext is allowed. For the .cc files of this directory.
+#pragma once
+
+#include <grpcpp/grpcpp.h>
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "services/common/rpc/server.h"
+
+namespace posthouse::rpc {
+
+// "127.0.0.1", "::1", "[::1]", "localhost": what never leaves the machine.
+bool IsLoopback(absl::string_view host);
+
+// The host of a gRPC target: "dns:///queue:7402" is "queue", "[::1]:1" is "::1";
+// "unix:..." counts as "localhost".
+std::string HostOfTarget(absl::string_view target);
+
+// All three files or none; when given they are read and must fit together.
+absl::Status CheckTlsFiles(const TlsFiles& files);
+
+// Empty files: plaintext credentials. `host` decides whether that is allowed.
+absl::StatusOr<std::shared_ptr<grpc::ServerCredentials>> ServerCredentialsFor(
+    const TlsFiles& files, absl::string_view host, const std::vector<std::string>& allowed_peers);
+absl::StatusOr<std::shared_ptr<grpc::ChannelCredentials>> ChannelCredentialsFor(const TlsFiles& files,
+                                                                                absl::string_view host);
+
+// Names a verified peer certificate stands for: its common name, then DNS names.
+std::vector<std::string> PeerNames(const grpc::AuthContext& auth);
+
+}  // namespace posthouse::rpc

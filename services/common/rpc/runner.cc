@@ -1,0 +1,213 @@
+// ServerRunner and what the adapters of server_calls.h share.
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <cstdint>
+#include <vector>
+
+#include "absl/container/flat_hash_map.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/string_view.h"
+#include "services/common/net/event_loop.h"
+#include "services/common/rpc/credentials.h"
+#include "services/common/rpc/server_calls.h"
+
+namespace posthouse::rpc {
+namespace {
+
+constexpr size_t kCodes = 17;
+
+// As go-grpc-prometheus writes them, so that common dashboards work.
+constexpr std::array<const char*, kCodes> kCodeNames = {
+    "OK",       "Canceled",       "Unknown",          "InvalidArgument",   "DeadlineExceeded",
+    "NotFound", "AlreadyExists",  "PermissionDenied", "ResourceExhausted", "FailedPrecondition",
+    "Aborted",  "OutOfRange",     "Unimplemented",    "Internal",          "Unavailable",
+    "DataLoss", "Unauthenticated"};
+
+// What is current while a handler's first steps run on a gRPC thread: it sends
+// everything to the loop, and is no loop, so that nobody takes the thread for it.
+class HandOver final : public Executor {
+ public:
+  explicit HandOver(Executor& to) : to_(to) {}
+  void Post(absl::AnyInvocable<void()> work) override { to_.Post(std::move(work)); }
+  uint64_t PostAfter(absl::Duration delay, absl::AnyInvocable<void()> work) override {
+    return to_.PostAfter(delay, std::move(work));
+  }
+  bool CancelTimer(uint64_t id) override { return to_.CancelTimer(id); }
+
+ private:
+  Executor& to_;
+};
+
+struct MethodMetrics {
+  std::array<metrics::Counter*, kCodes> handled{};
+  metrics::Histogram* seconds = nullptr;
+};
+
+}  // namespace
+
+struct ServerRunner::Impl {
+  Impl(net::EventLoops& l, metrics::Registry& r) : loops(l), registry(r) {
+    for (size_t i = 0; i < loops.size(); ++i) hand_overs.push_back(std::make_unique<HandOver>(loops.at(i)));
+  }
+
+  net::EventLoops& loops;
+  metrics::Registry& registry;
+  std::vector<std::unique_ptr<HandOver>> hand_overs;
+  std::atomic<size_t> next{0};
+
+  absl::Mutex mutex;
+  absl::flat_hash_map<std::string, std::unique_ptr<MethodMetrics>> methods ABSL_GUARDED_BY(mutex);
+
+  absl::Mutex drain_mutex;
+  bool draining ABSL_GUARDED_BY(drain_mutex) = false;
+  std::vector<std::weak_ptr<Drainable>> calls ABSL_GUARDED_BY(drain_mutex);
+  size_t prune_at ABSL_GUARDED_BY(drain_mutex) = 64;
+
+  metrics::Counter& Handled(const std::string& method, MethodMetrics& m, size_t code)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex) {
+    if (m.handled[code] == nullptr) {
+      const size_t slash = std::min(method.find('/'), method.size());
+      m.handled[code] = &registry.AddCounter("grpc_server_handled_total", "Calls this server finished, by status code.",
+                                             {{"grpc_service", method.substr(0, slash)},
+                                              {"grpc_method", method.substr(std::min(slash + 1, method.size()))},
+                                              {"grpc_code", kCodeNames[code]}});
+    }
+    return *m.handled[code];
+  }
+};
+
+ServerRunner::ServerRunner(net::EventLoops& loops, metrics::Registry& registry)
+    : impl_(std::make_unique<Impl>(loops, registry)) {}
+ServerRunner::~ServerRunner() = default;
+
+Executor& ServerRunner::NextExecutor() { return impl_->loops.Next(); }
+
+void ServerRunner::Launch(Task<void> task) {
+  const size_t i = impl_->next.fetch_add(1, std::memory_order_relaxed) % impl_->hand_overs.size();
+  const Executor::Scope scope(impl_->hand_overs[i].get());
+  SpawnHere(std::move(task));
+}
+
+void ServerRunner::Finished(const std::string& method, absl::StatusCode code, absl::Duration took) {
+  const size_t number = static_cast<size_t>(code) < kCodes ? static_cast<size_t>(code) : 2;
+  metrics::Counter* handled;
+  metrics::Histogram* seconds;
+  {
+    absl::MutexLock lock(&impl_->mutex);
+    std::unique_ptr<MethodMetrics>& slot = impl_->methods[method];
+    if (slot == nullptr) {
+      slot = std::make_unique<MethodMetrics>();
+      const size_t slash = std::min(method.find('/'), method.size());
+      slot->seconds =
+          &impl_->registry.AddHistogram("grpc_server_handling_seconds", "Time from a call's start to its status.",
+                                        {{"grpc_service", method.substr(0, slash)},
+                                         {"grpc_method", method.substr(std::min(slash + 1, method.size()))}});
+      impl_->Handled(method, *slot, 0);  // shows zero from the start
+    }
+    handled = &impl_->Handled(method, *slot, number);
+    seconds = slot->seconds;
+  }
+  handled->Add();
+  seconds->Observe(took);
+}
+
+void ServerRunner::BeginDrain() {
+  std::vector<std::weak_ptr<Drainable>> calls;
+  {
+    absl::MutexLock lock(&impl_->drain_mutex);
+    impl_->draining = true;
+    calls.swap(impl_->calls);
+  }
+  for (const auto& weak : calls) {
+    if (const auto call = weak.lock()) call->OnDrain();
+  }
+}
+
+void ServerRunner::Register(const std::shared_ptr<Drainable>& call) {
+  {
+    absl::MutexLock lock(&impl_->drain_mutex);
+    if (!impl_->draining) {
+      auto& calls = impl_->calls;
+      calls.push_back(call);
+      if (calls.size() >= impl_->prune_at) {
+        calls.erase(std::remove_if(calls.begin(), calls.end(), [](const auto& weak) { return weak.expired(); }),
+                    calls.end());
+        impl_->prune_at = std::max<size_t>(64, 2 * calls.size());
+      }
+      return;
+    }
+  }
+  call->OnDrain();
+}
+
+namespace internal {
+
+CallInfo MakeCallInfo(const grpc::CallbackServerContext& context) {
+  CallInfo info;
+  const auto& metadata = context.client_metadata();
+  const auto header = metadata.find("traceparent");
+  std::optional<TraceContext> trace;
+  if (header != metadata.end()) {
+    trace = TraceContext::Parse(absl::string_view(header->second.data(), header->second.size()));
+  }
+  info.trace = trace.has_value() ? *std::move(trace) : TraceContext::New();
+  const std::shared_ptr<const grpc::AuthContext> auth = context.auth_context();
+  if (auth != nullptr && auth->IsPeerAuthenticated()) {
+    const std::vector<std::string> names = PeerNames(*auth);
+    if (!names.empty()) info.peer = names.front();
+  }
+  if (info.peer.empty()) info.peer = context.peer();
+  info.deadline = absl::FromChrono(context.deadline());
+  return info;
+}
+
+std::string MethodTaking(const google::protobuf::Descriptor& request) {
+  const google::protobuf::FileDescriptor& file = *request.file();
+  for (int i = 0; i < file.service_count(); ++i) {
+    const google::protobuf::ServiceDescriptor& service = *file.service(i);
+    for (int j = 0; j < service.method_count(); ++j) {
+      if (service.method(j)->input_type() == &request) {
+        return absl::StrCat(service.full_name(), "/", service.method(j)->name());
+      }
+    }
+  }
+  return "unknown";
+}
+
+void CancelHook::Set(absl::AnyInvocable<void()> fn) {
+  {
+    absl::MutexLock lock(&mutex_);
+    if (!fired_) {
+      fn_ = std::move(fn);
+      return;
+    }
+  }
+  fn();
+}
+
+void CancelHook::Fire() {
+  absl::AnyInvocable<void()> fn;
+  {
+    absl::MutexLock lock(&mutex_);
+    if (fired_) return;
+    fired_ = true;
+    fn = std::move(fn_);
+    fn_ = nullptr;
+  }
+  if (fn) fn();
+}
+
+void CancelHook::Disarm() {
+  absl::AnyInvocable<void()> fn;
+  absl::MutexLock lock(&mutex_);
+  fn_.swap(fn);
+}
+
+bool CancelHook::fired() const {
+  absl::MutexLock lock(&mutex_);
+  return fired_;
+}
+
+}  // namespace internal
+}  // namespace posthouse::rpc

@@ -1,0 +1,104 @@
+#include "services/common/rpc/server.h"
+
+#include <grpcpp/ext/proto_server_reflection_plugin.h>
+#include <grpcpp/grpcpp.h>
+#include <grpcpp/health_check_service_interface.h>
+
+#include <chrono>
+#include <mutex>
+#include <utility>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "services/common/rpc/credentials.h"
+#include "services/common/status/status.h"
+
+namespace posthouse::rpc {
+namespace {
+
+// Both are switches of the whole gRPC library, read when a server is built.
+void EnablePlugins() {
+  static std::once_flag once;
+  std::call_once(once, [] {
+    grpc::EnableDefaultHealthCheckService(true);
+    grpc::reflection::InitProtoReflectionServerBuilderPlugin();
+  });
+}
+
+std::string HostPort(const std::string& host, int port) {
+  const bool v6 = absl::StrContains(host, ':') && !absl::StartsWith(host, "[");
+  return v6 ? absl::StrCat("[", host, "]:", port) : absl::StrCat(host, ":", port);
+}
+
+class GrpcServer final : public RpcServer {
+ public:
+  GrpcServer(std::unique_ptr<grpc::Server> server, int port, std::string name)
+      : server_(std::move(server)), port_(port), name_(std::move(name)) {
+    SetServing(true);
+  }
+  ~GrpcServer() override { Shutdown(absl::ZeroDuration()); }
+
+  int port() const override { return port_; }
+
+  std::shared_ptr<grpc::Channel> InProcessChannel() override {
+    grpc::ChannelArguments arguments;
+    arguments.SetInt(GRPC_ARG_ENABLE_RETRIES, 0);
+    arguments.SetInt(GRPC_ARG_ENABLE_CHANNELZ, 0);
+    return server_->InProcessChannel(arguments);
+  }
+
+  void SetServing(bool serving) override {
+    grpc::HealthCheckServiceInterface* health = server_->GetHealthCheckService();
+    health->SetServingStatus(serving);  // the server as a whole, ""
+    if (!name_.empty()) health->SetServingStatus(name_, serving);
+  }
+
+  void Shutdown(absl::Duration grace) override {
+    if (std::exchange(shut_down_, true)) return;
+    SetServing(false);
+    // Refuses new calls at once; past the deadline it cancels those in flight,
+    // and returns when their handlers have ended.
+    server_->Shutdown(std::chrono::system_clock::now() + absl::ToChronoMilliseconds(grace));
+    server_->Wait();
+  }
+
+ private:
+  const std::unique_ptr<grpc::Server> server_;
+  const int port_;
+  const std::string name_;
+  bool shut_down_ = false;  // Shutdown() and the destructor: one thread
+};
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<RpcServer>> RpcServer::Start(const ServerOptions& options,
+                                                            const std::vector<grpc::Service*>& services,
+                                                            metrics::Registry& registry) {
+  EnablePlugins();
+  grpc::ServerBuilder builder;
+  int port = 0;
+  if (options.port >= 0) {
+    PH_ASSIGN_OR_RETURN(const std::shared_ptr<grpc::ServerCredentials> credentials,
+                        ServerCredentialsFor(options.tls, options.address, options.allowed_peers));
+    builder.AddListeningPort(HostPort(options.address, options.port), credentials, &port);
+  }
+  for (grpc::Service* service : services) builder.RegisterService(service);
+  // A second process on the same port is an error, not a second listener.
+  builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
+  builder.AddChannelArgument(GRPC_ARG_ENABLE_CHANNELZ, 0);
+  // Peers may check an idle connection every ten seconds.
+  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);
+  builder.AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS, 9000);
+  // Reflection is the only service with a thread of its own; it needs one.
+  builder.SetSyncServerOption(grpc::ServerBuilder::SyncServerOption::NUM_CQS, 1);
+  builder.SetSyncServerOption(grpc::ServerBuilder::SyncServerOption::MIN_POLLERS, 1);
+  builder.SetSyncServerOption(grpc::ServerBuilder::SyncServerOption::MAX_POLLERS, 1);
+  std::unique_ptr<grpc::Server> server = builder.BuildAndStart();
+  if (server == nullptr || (options.port >= 0 && port == 0)) {
+    return absl::UnavailableError(
+        absl::StrCat("cannot listen on ", HostPort(options.address, options.port), ": is another process using it?"));
+  }
+  return std::make_unique<GrpcServer>(std::move(server), port, options.service_name);
+}
+
+}  // namespace posthouse::rpc
