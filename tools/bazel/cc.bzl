@@ -16,6 +16,12 @@ _COPTS = [
     "-fno-strict-aliasing",
 ]
 
+# ThreadSanitizer cannot see into Debian's absl; this shows it what matters.
+_SANITIZER_DEPS = select({
+    "//tools/sanitizers:tsan": ["//tools/sanitizers:tsan_absl"],
+    "//conditions:default": [],
+})
+
 def posthouse_cc_library(name, copts = [], **kwargs):
     native.cc_library(
         name = name,
@@ -24,9 +30,10 @@ def posthouse_cc_library(name, copts = [], **kwargs):
         **kwargs
     )
 
-def posthouse_cc_binary(name, copts = [], **kwargs):
+def posthouse_cc_binary(name, deps = [], copts = [], **kwargs):
     native.cc_binary(
         name = name,
+        deps = deps + _SANITIZER_DEPS,
         copts = _COPTS + copts,
         linkstatic = True,
         **kwargs
@@ -40,7 +47,7 @@ def posthouse_cc_test(name, deps = [], copts = [], size = "small", data = [], **
         linkstatic = True,
         size = size,
         data = data + ["//tools/sanitizers:suppressions"],
-        deps = deps + ["//tools/bazel:gtest_main"],
+        deps = deps + ["//tools/bazel:gtest_main"] + _SANITIZER_DEPS,
         **kwargs
     )
 
