@@ -1,0 +1,26 @@
+// DataEncoder: a message becomes what follows DATA: dots stuffed (RFC 5321 §4.5.2),
+// ended by CRLF "." CRLF. The pieces may be cut anywhere.
+//
+// A bare CR or LF in what is stored (an IMAP client may have put it there) goes out
+// as CRLF: a sender must never send one (RFC 5321 §2.3.8), and nothing inside a
+// message can look like its end to any receiver. Threads: one session.
+#pragma once
+
+#include <string>
+
+#include "absl/strings/string_view.h"
+
+namespace posthouse::smtp {
+
+class DataEncoder {
+ public:
+  void Encode(absl::string_view piece, std::string* out);
+  // The end of data, with the CRLF before it when the message lacks its last one.
+  void Finish(std::string* out);
+
+ private:
+  bool line_start_ = true;
+  bool cr_ = false;  // a CR is held back until the byte after it is known
+};
+
+}  // namespace posthouse::smtp
