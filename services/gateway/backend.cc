@@ -1,0 +1,151 @@
+#include "services/gateway/backend.h"
+
+#include <map>
+#include <utility>
+
+#include "posthouse/directory/v1/directory.grpc.pb.h"
+#include "posthouse/mailbox/v1/mailbox.grpc.pb.h"
+#include "services/common/rpc/client.h"
+#include "services/common/rpc/streaming.h"
+
+namespace posthouse::gateway {
+namespace {
+
+namespace dir = ::posthouse::directory::v1;
+using MailStub = mail::MailboxService::Stub;
+
+constexpr absl::Duration kCall = absl::Seconds(30);
+// A search may read every message of a folder, a change of all flags too.
+constexpr absl::Duration kLongCall = absl::Minutes(5);
+// As slow as the client: a stream ends when the client's own time-outs end it.
+constexpr absl::Duration kStream = absl::Hours(2);
+constexpr absl::Duration kWatch = absl::Hours(24);
+
+rpc::CallOptions Options(absl::Duration deadline, const rpc::TraceContext& trace) {
+  rpc::CallOptions options;
+  options.deadline = deadline;
+  options.trace = trace;
+  return options;
+}
+
+class Fetching final : public FetchStream {
+ public:
+  using Reader = rpc::ClientReader<mail::FetchRequest, mail::FetchResponse>;
+  explicit Fetching(Reader reader) : reader_(std::move(reader)) {}
+  Task<absl::StatusOr<std::optional<mail::FetchResponse>>> Read() override { return reader_.Read(); }
+
+ private:
+  Reader reader_;
+};
+
+class Watching final : public WatchStream {
+ public:
+  using Reader = rpc::ClientReader<mail::WatchRequest, mail::WatchResponse>;
+  explicit Watching(Reader reader) : reader_(std::move(reader)) {}
+  Task<absl::StatusOr<std::optional<mail::WatchResponse>>> Read() override { return reader_.Read(); }
+  void Cancel() override { reader_.Cancel(); }
+
+ private:
+  Reader reader_;
+};
+
+class Appending final : public AppendStream {
+ public:
+  using Writer = rpc::ClientWriter<mail::AppendRequest, mail::AppendResponse>;
+  explicit Appending(Writer writer) : writer_(std::move(writer)) {}
+  Task<absl::Status> Write(mail::AppendRequest request) override { return writer_.Write(std::move(request)); }
+  Task<absl::StatusOr<mail::AppendResponse>> Finish() override { return writer_.Finish(); }
+
+ private:
+  Writer writer_;
+};
+
+class GrpcBackend final : public Backend {
+ public:
+  explicit GrpcBackend(const rpc::Channels& channels) : channels_(channels) {
+    if (channels.directory != nullptr) directory_ = dir::DirectoryService::NewStub(channels.directory);
+    for (const auto& [home, channel] : channels.mailbox) mailbox_[home] = mail::MailboxService::NewStub(channel);
+  }
+
+  Task<absl::StatusOr<dir::AuthenticateResponse>> Authenticate(rpc::TraceContext trace,
+                                                              dir::AuthenticateRequest request) override {
+    if (directory_ == nullptr) co_return absl::UnavailableError("no directory");
+    const auto start = [stub = directory_.get()](auto* context, auto* req, auto* resp, auto done) {
+      stub->async()->Authenticate(context, req, resp, std::move(done));
+    };
+    co_return co_await rpc::Call<dir::AuthenticateResponse>(Options(kCall, trace), std::move(request), start);
+  }
+
+#define PH_UNARY(Method, deadline)                                                                             \
+  Answer<mail::Method##Response> Method(Trace trace, mail::Method##Request request) override {                  \
+    MailStub* const stub = StubFor(request.account().home());                                                   \
+    if (stub == nullptr) co_return absl::UnavailableError("unknown mailbox shard");                             \
+    const auto start = [stub](auto* context, auto* req, auto* resp, auto done) {                                \
+      stub->async()->Method(context, req, resp, std::move(done));                                               \
+    };                                                                                                          \
+    co_return co_await rpc::Call<mail::Method##Response>(Options(deadline, trace), std::move(request), start);  \
+  }
+  PH_UNARY(ListFolders, kCall)
+  PH_UNARY(CreateFolder, kCall)
+  PH_UNARY(DeleteFolder, kLongCall)
+  PH_UNARY(RenameFolder, kLongCall)
+  PH_UNARY(Subscribe, kCall)
+  PH_UNARY(GetFolder, kCall)
+  PH_UNARY(ListUids, kCall)
+  PH_UNARY(Search, kLongCall)
+  PH_UNARY(StoreFlags, kLongCall)
+  PH_UNARY(Expunge, kLongCall)
+  PH_UNARY(Copy, kLongCall)
+  PH_UNARY(GetChanges, kCall)
+  PH_UNARY(GetUsage, kCall)
+#undef PH_UNARY
+
+  std::unique_ptr<FetchStream> Fetch(Trace trace, mail::FetchRequest request) override {
+    MailStub* const stub = StubFor(request.account().home());
+    if (stub == nullptr) return nullptr;
+    const auto start = [stub](auto* context, const auto* req, auto* reactor) {
+      stub->async()->Fetch(context, req, reactor);
+    };
+    return std::make_unique<Fetching>(Fetching::Reader(Options(kStream, trace), std::move(request), start));
+  }
+
+  std::unique_ptr<AppendStream> Append(Trace trace, const AccountRef& account) override {
+    MailStub* const stub = StubFor(account.home());
+    if (stub == nullptr) return nullptr;
+    const auto start = [stub](auto* context, auto* response, auto* reactor) {
+      stub->async()->Append(context, response, reactor);
+    };
+    return std::make_unique<Appending>(Appending::Writer(Options(kStream, trace), start));
+  }
+
+  std::unique_ptr<WatchStream> Watch(const std::string& home) override {
+    MailStub* const stub = StubFor(home);
+    if (stub == nullptr) return nullptr;
+    const auto start = [stub](auto* context, const auto* req, auto* reactor) {
+      stub->async()->Watch(context, req, reactor);
+    };
+    return std::make_unique<Watching>(Watching::Reader(Options(kWatch, Trace()), mail::WatchRequest(), start));
+  }
+
+  std::string ShardOf(const std::string& home) const override { return mailbox_.size() <= 1 ? "" : home; }
+
+ private:
+  // As rpc::MailboxFor: the shard of this name, or the only one.
+  MailStub* StubFor(const std::string& home) const {
+    if (mailbox_.size() == 1) return mailbox_.begin()->second.get();
+    const auto it = mailbox_.find(home);
+    return it == mailbox_.end() ? nullptr : it->second.get();
+  }
+
+  const rpc::Channels channels_;
+  std::unique_ptr<dir::DirectoryService::Stub> directory_;
+  std::map<std::string, std::unique_ptr<MailStub>> mailbox_;
+};
+
+}  // namespace
+
+std::unique_ptr<Backend> Backend::Create(const rpc::Channels& channels) {
+  return std::make_unique<GrpcBackend>(channels);
+}
+
+}  // namespace posthouse::gateway

@@ -1,0 +1,116 @@
+#include "services/gateway/logins.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/cleanup/cleanup.h"
+#include "absl/strings/escaping.h"
+#include "posthouse/directory/v1/directory.pb.h"
+#include "services/common/log/log.h"
+#include "services/gateway/metrics.h"
+
+namespace posthouse::gateway {
+namespace {
+
+LoginResult ResultOf(const absl::Status& status) {
+  switch (status.code()) {
+    case absl::StatusCode::kOk:
+      return LoginResult::kOk;
+    case absl::StatusCode::kUnauthenticated:
+      return LoginResult::kWrong;
+    case absl::StatusCode::kPermissionDenied:
+      return LoginResult::kDenied;
+    case absl::StatusCode::kResourceExhausted:
+      return LoginResult::kLimit;
+    default:
+      return LoginResult::kUnavailable;
+  }
+}
+
+}  // namespace
+
+Logins::Ticket::Ticket(Logins* logins, std::unique_ptr<AccountRef> account, std::string address)
+    : logins_(logins), account_(std::move(account)), address_(std::move(address)) {}
+
+Logins::Ticket::~Ticket() { logins_->Release(account_->account_id()); }
+
+Task<absl::StatusOr<std::unique_ptr<Logins::Ticket>>> Logins::Check(LoginAttempt attempt) {
+  const std::string protocol = attempt.protocol;
+  const std::string client = attempt.client_address;
+  const rpc::TraceContext trace = attempt.trace;
+  const int failures = attempt.earlier_failures;
+  absl::StatusOr<std::unique_ptr<Ticket>> ticket = co_await Ask(std::move(attempt));
+  metrics_.Login(protocol, ResultOf(ticket.status()));
+  if (!ticket.ok()) {
+    LOG_EVENT(kInfo, "login_failed").Str("protocol", protocol).Str("client", client).Err(ticket.status()).Trace(
+        trace.trace_id);
+  }
+  if (ticket.status().code() == absl::StatusCode::kUnauthenticated) {
+    co_await Sleep(options_.failure_delay * (1 << std::min(failures, 3)));
+  }
+  co_return ticket;
+}
+
+Task<absl::StatusOr<std::unique_ptr<Logins::Ticket>>> Logins::Ask(LoginAttempt attempt) {
+  {
+    absl::MutexLock lock(&mutex_);
+    if (in_flight_ >= options_.max_checks_in_flight) co_return absl::ResourceExhaustedError("too many logins at once");
+    ++in_flight_;
+  }
+  directory::v1::AuthenticateRequest request;
+  request.set_username(std::move(attempt.username));
+  request.set_password(std::move(attempt.password));
+  request.set_protocol(attempt.protocol);
+  request.set_client_address(attempt.client_address);
+  request.set_tls(attempt.tls);
+  absl::StatusOr<directory::v1::AuthenticateResponse> response =
+      co_await backend_.Authenticate(attempt.trace, std::move(request));
+  absl::MutexLock lock(&mutex_);
+  --in_flight_;
+  if (!response.ok()) co_return response.status();
+  const std::string id = response->account().account_id();
+  size_t& sessions = sessions_[id];
+  if (sessions >= options_.max_sessions_per_account) co_return absl::ResourceExhaustedError("too many sessions");
+  ++sessions;
+  auto account = std::make_unique<AccountRef>(std::move(*response->mutable_account()));
+  co_return std::make_unique<Ticket>(this, std::move(account), response->address());
+}
+
+void Logins::Release(const std::string& account_id) {
+  absl::MutexLock lock(&mutex_);
+  const auto it = sessions_.find(account_id);
+  if (it != sessions_.end() && --it->second == 0) sessions_.erase(it);
+}
+
+size_t Logins::SessionsOf(const std::string& account_id) const {
+  absl::MutexLock lock(&mutex_);
+  const auto it = sessions_.find(account_id);
+  return it == sessions_.end() ? 0 : it->second;
+}
+
+absl::StatusOr<std::string> DecodeBase64(absl::string_view base64) {
+  std::string bytes;
+  if (base64 == "=") return bytes;  // RFC 4959 §3: the empty response
+  if (base64.size() % 4 != 0 || !absl::Base64Unescape(base64, &bytes)) return absl::InvalidArgumentError("not base64");
+  return bytes;
+}
+
+absl::StatusOr<Credentials> DecodePlain(absl::string_view base64) {
+  absl::StatusOr<std::string> message = DecodeBase64(base64);
+  if (!message.ok()) return message.status();
+  const size_t first = message->find('\0');
+  const size_t second = first == std::string::npos ? first : message->find('\0', first + 1);
+  if (second == std::string::npos || message->find('\0', second + 1) != std::string::npos) {
+    return absl::InvalidArgumentError("not a PLAIN message");
+  }
+  Credentials credentials;
+  credentials.username = message->substr(first + 1, second - first - 1);
+  credentials.password = message->substr(second + 1);
+  const std::string authorize = message->substr(0, first);
+  if (credentials.username.empty()) return absl::InvalidArgumentError("empty user name");
+  // Acting for somebody else is not offered.
+  if (!authorize.empty() && authorize != credentials.username) return absl::InvalidArgumentError("authzid not allowed");
+  return credentials;
+}
+
+}  // namespace posthouse::gateway

@@ -1,0 +1,48 @@
+// Every metric of the gateway, posthouse_gateway_*. Threads: any.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <map>
+#include <string>
+
+#include "absl/container/flat_hash_map.h"
+#include "absl/strings/string_view.h"
+#include "absl/time/time.h"
+#include "services/common/metrics/metrics.h"
+
+namespace posthouse::gateway {
+
+enum class LoginResult { kOk, kWrong, kDenied, kLimit, kUnavailable };
+
+class Metrics {
+ public:
+  explicit Metrics(metrics::Registry& registry);
+
+  void Login(absl::string_view protocol, LoginResult result);
+  // `protocol`: "imap" or "pop3".
+  metrics::Gauge& Sessions(absl::string_view protocol);
+  void BytesIn(absl::string_view protocol, size_t bytes);
+  void BytesOut(absl::string_view protocol, size_t bytes);
+  // `command` of a known command, else "other".
+  void Command(absl::string_view protocol, absl::string_view command, absl::Duration took);
+  // IMAP sessions woken in IDLE by a change hint, and by the poll that stands in for a lost one.
+  metrics::Counter& idle_woken;
+  metrics::Counter& idle_polled;
+
+ private:
+  struct PerProtocol {
+    std::array<metrics::Counter*, 5> logins{};
+    metrics::Gauge* sessions = nullptr;
+    metrics::Counter* in = nullptr;
+    metrics::Counter* out = nullptr;
+    absl::flat_hash_map<std::string, metrics::Histogram*> commands;
+  };
+  PerProtocol& Of(absl::string_view protocol) { return protocol == "pop3" ? pop3_ : imap_; }
+
+  PerProtocol imap_;
+  PerProtocol pop3_;
+};
+
+}  // namespace posthouse::gateway
