@@ -10,6 +10,7 @@ started, by pid. kill(name) is kill -9; start(name) starts it again on the same 
 """
 import json
 import os
+import random
 import shutil
 import signal
 import socket
@@ -38,10 +39,15 @@ def binary(name):
 
 
 def free_ports(count):
-    """Ports nobody listens on now; held together so that they differ."""
-    sockets = [socket.socket() for _ in range(count)]
-    for s in sockets:
-        s.bind(("127.0.0.1", 0))
+    """Ports nobody listens on now, below the range that outgoing connections take theirs from."""
+    sockets = []
+    while len(sockets) < count:
+        s = socket.socket()
+        try:
+            s.bind(("127.0.0.1", random.randrange(10000, 32000)))
+            sockets.append(s)
+        except OSError:
+            s.close()
     ports = [s.getsockname()[1] for s in sockets]
     for s in sockets:
         s.close()

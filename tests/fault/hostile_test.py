@@ -1,0 +1,226 @@
+"""Bad input: a clear error or a disconnect, bounded memory, others unaffected.
+
+Ten-megabyte lines, half-open connections, thousands of idle ones, invalid literals, deep MIME and
+NULs against every mail listener of a running `standalone`; a well-behaved client is served
+throughout. Prints the resident memory it saw.
+"""
+import imaplib
+import os
+import resource
+import smtplib
+import socket
+import sys
+import time
+import unittest
+
+from posthouse import Posthouse
+
+USER, PASSWORD = "user@example.org", "correct horse"
+IDLE = int(os.environ.get("IDLE_CONNECTIONS", "5000"))
+mail = None
+
+
+def dial(port, greet=True):
+    s = socket.create_connection(("127.0.0.1", mail.ports[port]), 20)
+    s.settimeout(20)
+    if greet:
+        read_until(s, b"\n")
+    return s
+
+
+def read_until(s, end, limit=1 << 20):
+    """Everything up to `end`, or up to the close."""
+    data = b""
+    while end not in data and len(data) < limit:
+        try:
+            chunk = s.recv(65536)
+        except (ConnectionResetError, socket.timeout):
+            break
+        if not chunk:
+            break
+        data += chunk
+    return data
+
+
+def try_send(s, data):
+    try:
+        s.sendall(data)
+    except (BrokenPipeError, ConnectionResetError, socket.timeout):
+        pass
+
+
+def rss():
+    return mail.rss_kib("standalone")
+
+
+def deliver(body, subject="probe"):
+    with smtplib.SMTP("127.0.0.1", mail.ports["smtp"], timeout=30) as c:
+        c.sendmail("sender@example.net", [USER], b"Subject: " + subject.encode() + b"\r\n" + body)
+
+
+def inbox():
+    c = imaplib.IMAP4("127.0.0.1", mail.ports["imap"], timeout=30)
+    c.login(USER, PASSWORD)
+    c.select("INBOX")
+    return c
+
+
+def wait_for(subject, seconds=30):
+    """UID of the message, once it is visible."""
+    c, end = inbox(), time.time() + seconds
+    try:
+        while time.time() < end:
+            found = c.uid("SEARCH", None, "SUBJECT", '"%s"' % subject)[1][0].split()
+            if found:
+                return found[-1].decode()
+            time.sleep(0.05)
+            c.noop()
+    finally:
+        c.logout()
+    raise AssertionError("%s did not arrive" % subject)
+
+
+class Hostile(unittest.TestCase):
+    def setUp(self):
+        self.before = rss()
+
+    def tearDown(self):
+        self.assertIsNone(mail.processes["standalone"].poll(), "the server ended")
+        subject = "still fine after %s %d" % (self._testMethodName, time.time_ns())
+        deliver(b"\r\nhello\r\n", subject)
+        wait_for(subject)
+        grown = rss() - self.before
+        print("%s: RSS %d KiB, grown by %d KiB" % (self._testMethodName, rss(), grown), flush=True)
+
+    def test_ten_megabyte_lines(self):
+        for port in ("smtp", "submission", "imap", "pop3"):
+            s = dial(port)
+            try_send(s, b"x" * (10 << 20) + b"\r\n")
+            reply = read_until(s, b"\n")
+            self.assertTrue(reply == b"" or reply.split()[0] in (b"500", b"552", b"421", b"*", b"-ERR") or b" BAD" in reply,
+                            (port, reply[:200]))
+            s.close()
+        self.assertLess(rss() - self.before, 64 * 1024)
+
+    def test_a_line_without_end_is_cut_off(self):
+        for port in ("smtp", "imap", "pop3"):
+            s = dial(port)
+            for _ in range(100):
+                try_send(s, b"y" * (1 << 20))
+            s.close()
+        self.assertLess(rss() - self.before, 64 * 1024)
+
+    def test_ten_megabyte_data_line_is_answered(self):
+        s = dial("smtp")
+        for line in (b"EHLO x.test", b"MAIL FROM:<a@b.test>", b"RCPT TO:<%s>" % USER.encode(), b"DATA"):
+            s.sendall(line + b"\r\n")
+            read_until(s, b"\n")
+        try_send(s, b"Subject: long\r\n\r\n" + b"z" * (10 << 20) + b"\r\n.\r\n")
+        reply = read_until(s, b"\n")
+        self.assertIn(reply[:3], (b"250", b"500", b"552", b"554", b""), reply[:100])
+
+    def test_half_open_connections(self):
+        held = []
+        for i in range(300):
+            port = ("smtp", "imap", "pop3", "imaps")[i % 4]
+            s = dial(port, greet=False)
+            try_send(s, {"smtp": b"EHLO half", "imap": b"a LOGIN {5", "pop3": b"USE", "imaps": b"\x16\x03\x01"}[port])
+            held.append(s)
+        deliver(b"\r\nx\r\n", "while half open")
+        wait_for("while half open")
+        for s in held:
+            s.close()
+
+    def test_invalid_literals(self):
+        for command in (b"a LOGIN {99999999999999999999}\r\n", b"a LOGIN {-1}\r\n", b"a LOGIN {abc}\r\n", b"a LOGIN {5\r\n",
+                        b"a LOGIN {5}x\r\n", b"a LOGIN {4294967295+}\r\n", b"a LOGIN {18446744073709551616+}\r\n"):
+            s = dial("imap")
+            try_send(s, command)
+            reply = read_until(s, b"\r\n")
+            self.assertTrue(b" BAD" in reply or b" NO" in reply or b"* BYE" in reply or reply == b"", (command, reply))
+            s.close()
+        c = inbox()  # an APPEND over the limit is refused before it is sent, or swallowed
+        s = c.socket()
+        s.sendall(b"z APPEND INBOX {999999999999}\r\n")
+        reply = read_until(s, b"\r\n")
+        self.assertRegex(reply, rb"z (NO|BAD)|\* BYE")
+        s.close()
+
+    def test_a_non_synchronising_literal_over_the_limit_is_not_kept(self):
+        s = dial("imap")
+        try_send(s, b"a LOGIN {33554432+}\r\n")
+        for _ in range(32):
+            try_send(s, b"q" * (1 << 20))
+        try_send(s, b' "x"\r\nb NOOP\r\n')
+        reply = read_until(s, b"b OK")
+        self.assertTrue(b"a BAD" in reply or b"a NO" in reply or b"BYE" in reply or reply == b"", reply[:200])
+        s.close()
+        self.assertLess(rss() - self.before, 64 * 1024)
+
+    def test_deep_mime(self):
+        depth = 3000
+        nested = b"".join(b"Content-Type: multipart/mixed; boundary=b%d\r\n\r\n--b%d\r\n" % (i, i) for i in range(depth))
+        deliver(b"MIME-Version: 1.0\r\n" + nested + b"\r\nbottom\r\n", "deep multipart")
+        deliver(b"MIME-Version: 1.0\r\n" + b"Content-Type: message/rfc822\r\n\r\n" * depth + b"\r\nbottom\r\n", "deep rfc822")
+        wide = b"".join(b"--w\r\n\r\nx\r\n" for _ in range(50000))
+        deliver(b"MIME-Version: 1.0\r\nContent-Type: multipart/mixed; boundary=w\r\n\r\n" + wide + b"--w--\r\n", "wide multipart")
+        for subject in ("deep multipart", "deep rfc822", "wide multipart"):
+            uid = wait_for(subject)
+            c = inbox()
+            kind, data = c.uid("FETCH", uid, "(BODYSTRUCTURE ENVELOPE RFC822.SIZE)")
+            self.assertEqual(kind, "OK")
+            self.assertIsNotNone(data[0])
+            c.logout()
+        self.assertLess(rss() - self.before, 128 * 1024)
+
+    def test_nuls(self):
+        s = dial("smtp")
+        s.sendall(b"EHLO nul\0.test\r\n")
+        self.assertIn(read_until(s, b"\n")[:1], (b"5", b"2", b""))
+        s.close()
+        s = dial("smtp")
+        for line in (b"EHLO x.test", b"MAIL FROM:<a@b.test>", b"RCPT TO:<%s>" % USER.encode(), b"DATA"):
+            s.sendall(line + b"\r\n")
+            read_until(s, b"\n")
+        try_send(s, b"Subject: nul\r\n\r\na\0b\r\n.\r\n")
+        self.assertIn(read_until(s, b"\n")[:3], (b"250", b"550", b"554", b"500", b""))
+        s.close()
+        for port, command in (("imap", b"a NO\0OP\r\n"), ("imap", b"\0\0\0\r\n"), ("pop3", b"US\0ER x\r\n")):
+            s = dial(port)
+            try_send(s, command)
+            reply = read_until(s, b"\n")
+            self.assertTrue(reply == b"" or b"BAD" in reply or b"-ERR" in reply or b"BYE" in reply, (port, command, reply))
+            s.close()
+
+    def test_binary_noise(self):
+        noise = os.urandom(200000)
+        for port in ("smtp", "submission", "submissions", "imap", "imaps", "pop3", "pop3s"):
+            s = dial(port, greet=False)
+            try_send(s, noise + b"\r\n")
+            s.close()
+        self.assertLess(rss() - self.before, 64 * 1024)
+
+    def test_many_idle_connections(self):
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        count = min(IDLE, (soft if soft != resource.RLIM_INFINITY else 1 << 20) - 200)
+        held = [dial("imap") for _ in range(10)]
+        before = rss()
+        began = time.time()
+        while len(held) < count:
+            held.append(dial("imap"))
+        per = (rss() - before) / (count - 10)
+        print("%d idle IMAP connections in %.1f s: %.1f KiB each" % (count, time.time() - began, per), flush=True)
+        deliver(b"\r\nx\r\n", "among the idle")
+        wait_for("among the idle")
+        self.assertLess(per, 64, "KiB of server memory for an idle connection")
+        for s in held:
+            s.close()
+
+
+if __name__ == "__main__":
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    with Posthouse.standalone() as mail:
+        mail.add_account(USER, PASSWORD)
+        result = unittest.main(exit=False, verbosity=2).result
+    sys.exit(0 if result.wasSuccessful() and result.testsRun else 1)
