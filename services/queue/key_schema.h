@@ -1,0 +1,101 @@
+// Rows of one queue shard: partition {tenant "", id "q/<shard>"}. No other file
+// builds or splits a key. Integers are big-endian, so byte order is numeric
+// order; values are protobufs behind a one-byte schema tag (0x01).
+//
+//   H                    v1.Head: who writes the shard, and the ledger.
+//                        Every commit has its old value as precondition.
+//   i/<qid>              v1.StoredItem: a message with a recipient still owed.
+//   r/<qid>/<n:be16>     v1.RecipientChunk: recipients 8n .. 8n+7 of an item that
+//                        has more than 8; also belongs to its done mark.
+//   b/<qid>              0x01 and the message, when it is at most 16 KiB. A larger
+//                        one is the blob <qid> (tenant "") of the same store.
+//   t/<due:be64>/<qid>   v1.DueRow: due index; `due` is Item.next_attempt in
+//                        microseconds since 1970.
+//   D/<qid>              v1.StoredItem: done mark, kept for `done_retention`.
+//   k/<key>              v1.IdempotencyRow: Enqueue's idempotency key; lives as
+//                        long as its item and then as its done mark.
+//
+// Which rows may exist together for one <qid>, and what is done with each
+// combination. Commits are atomic, so only the first three arise by themselves;
+// the others need a lost disk page or a defect, and cost neither a message nor a
+// delivery:
+//
+//   i  t  b/blob  D  |  means              |  what happens
+//   -----------------+---------------------+----------------------------------------
+//   x  x   x      -  |  queued             |  delivered when due
+//   -  -   -      x  |  done               |  removed after retention, with k and r
+//   -  -  blob    -  |  Put died before    |  blob swept, unless this process is
+//                    |  its commit, or     |  writing it right now
+//                    |  settled            |
+//   x  -   x      -  |  due row lost       |  Audit() adds t at Item.next_attempt
+//   x  x'  x      -  |  t at another time  |  the load of t' re-files it under
+//                    |                     |  Item.next_attempt and removes t'
+//   -  x   *      *  |  item lost          |  t removed, counted and logged
+//   x  x   -      -  |  body lost          |  recipients fail (5.3.0) with a DSN;
+//                    |                     |  kDataLoss is logged
+//   -  -   b      -  |  settled            |  b removed by Audit()
+//   x  *   *      x  |  settle and item    |  D wins: item removed by Audit()
+//   k without i, D   |  purged             |  k removed by Audit()
+//   r without i, D   |  purged             |  r removed by Audit()
+//
+// Ledger: accepted = delivered + relayed + failed + expired + deleted + queued,
+// per recipient, where `queued` is what the i rows still owe.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "absl/time/time.h"
+#include "services/common/store/store.h"
+
+namespace google::protobuf {
+class MessageLite;
+}
+
+namespace posthouse::queue {
+
+// Bodies up to this are a row, larger ones a blob.
+inline constexpr size_t kMaxRowBodyBytes = 16 * 1024;
+inline constexpr int kRecipientsPerRow = 8;
+// Tenant of the queue's partition and blobs: a shard serves all tenants.
+inline constexpr char kStoreTenant[] = "";
+
+store::Partition QueuePartition(absl::string_view shard);
+
+std::string HeadKey();
+std::string ItemKey(absl::string_view queue_id);
+std::string RecipientsKey(absl::string_view queue_id, uint32_t chunk);
+std::string BodyKey(absl::string_view queue_id);
+std::string DueKey(absl::Time due, absl::string_view queue_id);
+std::string DoneKey(absl::string_view queue_id);
+std::string IdempotencyRowKey(absl::string_view key);
+
+inline constexpr char kItemPrefix[] = "i/";
+inline constexpr char kRecipientsPrefix[] = "r/";
+inline constexpr char kBodyPrefix[] = "b/";
+inline constexpr char kDuePrefix[] = "t/";
+inline constexpr char kDonePrefix[] = "D/";
+inline constexpr char kIdempotencyPrefix[] = "k/";
+
+struct DueKeyParts {
+  absl::Time due;
+  std::string queue_id;
+};
+std::optional<DueKeyParts> ParseDueKey(absl::string_view key);
+// Of i/, b/, D/ and r/ keys.
+std::optional<std::string> QueueIdOfKey(absl::string_view key);
+
+// `time` as the due index stores it: whole microseconds, never before 1970.
+absl::Time DueTime(absl::Time time);
+
+std::string EncodeValue(const google::protobuf::MessageLite& message);
+// kDataLoss when the tag or the message is not what this binary knows.
+absl::Status DecodeValue(absl::string_view value, google::protobuf::MessageLite* message);
+std::string EncodeBody(absl::string_view body);
+absl::StatusOr<std::string> DecodeBody(std::string value);
+
+}  // namespace posthouse::queue

@@ -1,0 +1,100 @@
+// Record: one queued message as this process holds it, and its rows.
+//
+// Pure functions between Item and rows (key_schema.h); no I/O. Threads: a Record
+// is guarded by whoever holds it.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "absl/time/time.h"
+#include "posthouse/queue/v1/queue.pb.h"
+#include "posthouse/queue/v1/store.pb.h"
+#include "services/common/store/store.h"
+
+namespace posthouse::queue {
+
+struct Record {
+  v1::Item item;  // whole: with all recipients, envelope.recipients empty
+  std::string idempotency_key;
+  uint32_t recipient_rows = 0;  // r/ rows that exist in the store
+
+  const std::string& queue_id() const { return item.queue_id(); }
+  absl::Time due() const;  // of its row t/
+};
+
+// What a change adds to the ledger; counts recipients, `items` counts messages.
+struct LedgerDelta {
+  int64_t accepted = 0, delivered = 0, relayed = 0, failed = 0, expired = 0, deleted = 0, items = 0;
+  LedgerDelta& operator+=(const LedgerDelta& other);
+  // Moves one recipient out of the queue into `state`.
+  void CountSettled(v1::RecipientState state);
+};
+
+// Mutations that are committed together or not at all.
+struct Change {
+  std::vector<store::Mutation> mutations;
+  LedgerDelta ledger;
+  std::string idempotency_key;  // must be new; "" = not asked
+  std::string queue_id;
+  // Removing rows is enough when the store has no room for new ones: only the
+  // done mark and the ledger's exactness are lost then.
+  bool settles = false;
+  // May wait a few milliseconds for company: a crash only repeats what is idempotent.
+  bool lazy = false;
+  std::vector<std::string> drop_blobs;  // garbage once the change is committed
+
+  void Set(std::string key, std::string value) { mutations.push_back({std::move(key), std::move(value)}); }
+  void Remove(std::string key) { mutations.push_back({std::move(key), std::nullopt}); }
+};
+
+// ---- time
+
+absl::Time FromProto(const google::protobuf::Timestamp& t);
+void ToProto(absl::Time t, google::protobuf::Timestamp* out);
+absl::Duration FromProto(const google::protobuf::Duration& d);
+void ToProto(absl::Duration d, google::protobuf::Duration* out);
+
+// ---- what an item still owes
+
+bool IsWaiting(const v1::ItemRecipient& recipient);  // queued, not held
+bool IsSettled(const v1::ItemRecipient& recipient);
+bool AllSettled(const v1::Item& item);
+// "local/<home>", an A-label domain, or "" when it must be resolved first.
+std::string DestinationOf(const v1::ItemRecipient& recipient);
+// The one destination of all waiting recipients; "" when there are several, or one is unknown.
+std::string DestinationOf(const v1::Item& item);
+// Sets next_attempt to the earliest of the waiting recipients'. Without any (all
+// held), far in the future.
+void RefreshNextAttempt(v1::Item* item);
+// When the item must be looked at even if its destination is backed off: for a
+// delay warning (`delay_warning_after`; zero: none), or since it expires.
+absl::Time WakeTime(const v1::Item& item, absl::Duration delay_warning_after);
+// Whether the sender wants to hear about `what` (RFC 3461 §4.1; not given: failure and delay).
+bool Wants(const v1::EnvelopeRecipient& recipient, v1::Notify what);
+
+// ---- changes; `record` has its final content, `wake` is WakeTime() of it
+
+// A new item with its body row (`body` null: it is a blob).
+void AddNewItem(Record* record, const std::string* body, absl::Time wake, Change* change);
+// The item after an attempt; `old_due` names its present due row. `changed` are
+// the recipients that differ from the stored ones.
+void AddUpdate(Record* record, absl::Time old_due, absl::Time wake, const std::vector<int>& changed, Change* change);
+// Every recipient is settled: a done mark takes the item's place.
+void AddSettle(Record* record, absl::Time old_due, absl::Time now, const std::vector<int>& changed, Change* change);
+
+// ---- reading
+
+absl::StatusOr<v1::StoredItem> DecodeStored(absl::string_view value);
+// Keys of the chunks that `stored` needs.
+std::vector<std::string> ChunkKeys(const v1::StoredItem& stored);
+// kDataLoss when a chunk is missing.
+absl::StatusOr<Record> ToRecord(v1::StoredItem stored, const std::vector<std::optional<std::string>>& chunks);
+
+}  // namespace posthouse::queue
