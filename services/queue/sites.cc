@@ -1,0 +1,150 @@
+#include "services/queue/sites.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/match.h"
+
+namespace posthouse::queue {
+namespace {
+constexpr size_t kManySites = 20000;
+}  // namespace
+
+bool Sites::IsLocal(absl::string_view site) { return site == kPrepareSite || absl::StartsWith(site, "local/"); }
+
+Sites::Site& Sites::Get(const std::string& name) {
+  std::unique_ptr<Site>& site = sites_[name];
+  if (site == nullptr) {
+    site = std::make_unique<Site>();
+    site->local = IsLocal(name);
+    site->limit = site->local ? options_.max_local : std::min(options_.first_per_remote_site, options_.max_per_remote_site);
+  }
+  return *site;
+}
+
+bool Sites::MayStart(const Site& site, absl::Time now) const {
+  return !site.waiting.empty() && site.running < site.limit && site.blocked_until <= now;
+}
+
+void Sites::Enqueue(const std::string& name, Site& site) {
+  if (std::exchange(site.in_turn, true)) return;
+  (site.local ? local_turns_ : remote_turns_).push_back(name);
+}
+
+Sites::Offer Sites::Add(const std::string& name, Job job, absl::Time now) {
+  Forget(now);
+  Site& site = Get(name);
+  if (site.blocked_until > now) {
+    site.missed = true;
+    return Offer::kBlocked;
+  }
+  if (site.waiting.size() >= options_.max_waiting_per_site || waiting_ >= options_.max_waiting) {
+    site.missed = true;
+    return Offer::kFull;
+  }
+  site.waiting.push_back(std::move(job));
+  ++waiting_;
+  Enqueue(name, site);
+  return Offer::kWaiting;
+}
+
+std::optional<Sites::Started> Sites::Next(absl::Time now) {
+  for (const bool local : {true, false}) {
+    std::deque<std::string>& turns = local ? local_turns_ : remote_turns_;
+    int& running = local ? running_local_ : running_remote_;
+    if (running >= (local ? options_.max_local : options_.max_remote)) continue;
+    // A site that may not start now leaves the round; Done() or time brings it back.
+    while (!turns.empty()) {
+      const std::string name = std::move(turns.front());
+      turns.pop_front();
+      Site& site = *sites_.at(name);
+      site.in_turn = false;
+      if (!MayStart(site, now)) continue;
+      Started started{std::move(site.waiting.front()), name};
+      site.waiting.pop_front();
+      --waiting_;
+      ++site.running;
+      ++running;
+      if (MayStart(site, now)) Enqueue(name, site);
+      return started;
+    }
+  }
+  return std::nullopt;
+}
+
+std::vector<Job> Sites::Done(const std::string& name, Result result, absl::Time now, double random) {
+  Site& site = Get(name);
+  if (site.running > 0) {
+    --site.running;
+    --(site.local ? running_local_ : running_remote_);
+  }
+  std::vector<Job> returned;
+  if (result == Result::kSuccess) {
+    site.failures = 0;
+    site.blocked_until = absl::InfinitePast();
+    if (site.local) {
+      site.limit = options_.max_local;
+    } else if (site.limit < options_.max_per_remote_site) {
+      ++site.limit;
+    }
+  } else if (result == Result::kUnreachable && site.blocked_until <= now) {
+    // Jobs that were running when it was blocked fail too; they say nothing new.
+    ++site.failures;
+    site.limit = 1;  // the probe
+    site.blocked_until =
+        now + BackoffDelay(site.local ? options_.local_block : options_.remote_block, site.failures, random);
+    returned.assign(std::make_move_iterator(site.waiting.begin()), std::make_move_iterator(site.waiting.end()));
+    waiting_ -= returned.size();
+    site.waiting.clear();
+    site.missed = site.missed || !returned.empty();
+  }
+  if (MayStart(site, now)) Enqueue(name, site);
+  return returned;
+}
+
+absl::Time Sites::BlockedUntil(const std::string& name) const {
+  const auto it = sites_.find(name);
+  return it == sites_.end() ? absl::InfinitePast() : it->second->blocked_until;
+}
+
+void Sites::Unblock(const std::string& name) {
+  const auto it = sites_.find(name);
+  if (it != sites_.end()) it->second->blocked_until = absl::InfinitePast();
+}
+
+bool Sites::TakeMissed(absl::Time now) {
+  bool any = false;
+  for (auto& [name, site] : sites_) {
+    // A full line is worth a scan when it is short again.
+    if (!site->missed || site->blocked_until > now || site->waiting.size() > options_.max_waiting_per_site / 4) continue;
+    site->missed = false;
+    any = true;
+  }
+  return any;
+}
+
+absl::Time Sites::NextMissed() const {
+  absl::Time next = absl::InfiniteFuture();
+  for (const auto& [name, site] : sites_) {
+    if (site->missed && site->waiting.size() <= options_.max_waiting_per_site / 4) {
+      next = std::min(next, site->blocked_until);
+    }
+  }
+  return next;
+}
+
+size_t Sites::blocked(absl::Time now) const {
+  return static_cast<size_t>(std::count_if(sites_.begin(), sites_.end(),
+                                           [now](const auto& entry) { return entry.second->blocked_until > now; }));
+}
+
+void Sites::Forget(absl::Time now) {
+  if (sites_.size() < kManySites) return;
+  // What a site has earned or failed is worth remembering only while it matters.
+  absl::erase_if(sites_, [now](const auto& entry) {
+    const Site& site = *entry.second;
+    return site.running == 0 && site.waiting.empty() && !site.in_turn && !site.missed && site.blocked_until <= now;
+  });
+}
+
+}  // namespace posthouse::queue
