@@ -1,0 +1,57 @@
+// CommitOp: one request on its way through the Committer, with its rows encoded
+// as RocksDB will hold them. Built on the caller's thread, so that the committer
+// only copies bytes.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/functional/any_invocable.h"
+#include "absl/status/status.h"
+#include "absl/strings/cord.h"
+
+namespace posthouse::store {
+
+struct CommitWait;
+
+struct GuardedRow {
+  std::string key;
+  std::optional<std::string> expected;
+  std::optional<std::string> seen;  // as read when batch `CommitOp::seen_batch` was the newest
+};
+
+struct EncodedRow {
+  std::string key;
+  std::optional<std::string> value;  // nothing: remove
+};
+
+struct BlobRow {
+  std::string key;
+  std::optional<absl::Cord> value;  // nothing: remove
+};
+
+struct CommitOp {
+  std::vector<GuardedRow> guards;
+  uint64_t seen_batch = 0;
+  std::vector<EncodedRow> rows;
+  std::vector<BlobRow> blob_rows;
+  // All rows in [drop_begin, drop_end) go; such an op is a batch of its own.
+  std::string drop_begin;
+  std::string drop_end;
+  // Must be on the disk before it completes. Blob pieces need not: see committer.h.
+  bool sync = true;
+  // Called on the committer's thread when the rows are readable, before completion.
+  absl::AnyInvocable<void()> on_written;
+
+  // The committer's own.
+  CommitWait* wait = nullptr;  // null: nobody waits ("lazy")
+  absl::Status* result = nullptr;
+  size_t bytes = 0;
+  int64_t submitted_nanos = 0;
+  absl::Status status;
+};
+
+}  // namespace posthouse::store

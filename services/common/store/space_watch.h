@@ -1,0 +1,48 @@
+// SpaceWatch: is there room on the disk for more than deletes?
+//
+// Looks at the file system at most once an interval, or earlier when much was
+// written since; needs no thread of its own, so a full store notices by itself
+// that room was made. Threads: any.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <string>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/status/statusor.h"
+#include "absl/synchronization/mutex.h"
+#include "absl/time/time.h"
+#include "services/common/store/store.h"
+
+namespace posthouse::store {
+
+// total_bytes and free_bytes of the file system that holds `path`.
+using MeasureSpace = std::function<absl::StatusOr<CapacityInfo>(const std::string& path)>;
+absl::StatusOr<CapacityInfo> MeasureFileSystem(const std::string& path);
+
+class SpaceWatch {
+ public:
+  SpaceWatch(std::string path, uint64_t min_free_bytes, absl::Duration interval, MeasureSpace measure);
+
+  // True: commits that add are to be refused. Full begins under `min_free_bytes`
+  // and ends a sixteenth above it, so that it does not flap.
+  bool Full();
+  // Tells of bytes that went to the disk.
+  void Wrote(uint64_t bytes);
+  // Measures now.
+  absl::StatusOr<CapacityInfo> Capacity();
+
+ private:
+  const std::string path_;
+  const uint64_t min_free_bytes_;
+  const int64_t interval_nanos_;
+  const MeasureSpace measure_;
+  std::atomic<int64_t> next_check_nanos_{0};
+  std::atomic<uint64_t> wrote_bytes_{0};
+  std::atomic<bool> full_{false};
+  absl::Mutex mutex_;  // one measurement at a time
+};
+
+}  // namespace posthouse::store

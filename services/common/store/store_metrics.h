@@ -1,0 +1,51 @@
+// Metrics of one RocksStore, posthouse_store_*, with the label store="queue".
+// Threads: any.
+#pragma once
+
+#include <string>
+
+#include "services/common/metrics/metrics.h"
+
+namespace posthouse::store {
+
+struct StoreMetrics {
+  StoreMetrics(metrics::Registry& registry, const std::string& store);
+
+  // Commits by result.
+  metrics::Counter& committed;
+  metrics::Counter& conflicts;
+  metrics::Counter& refused_full;
+  metrics::Counter& refused_busy;
+  metrics::Counter& unknown;
+  metrics::Counter& unavailable;
+  metrics::Histogram& commit_seconds;  // from joining the queue to completion
+  metrics::Histogram& batch_requests;  // commits and blob pieces that shared a write
+  metrics::Histogram& batch_bytes;
+  metrics::Histogram& sync_seconds;    // append to the log and fsync of one batch
+  metrics::Gauge& waiting_bytes;
+  metrics::Counter& guard_rereads;     // preconditions that the committer had to read again
+  // Reads by where they were served.
+  metrics::Counter& reads_inline;
+  metrics::Counter& reads_pool;
+  metrics::Counter& background_errors;
+  // Set from RocksDB before each scrape.
+  metrics::Gauge& full;
+  metrics::Gauge& free_bytes;
+  metrics::Gauge& healthy;
+  metrics::Gauge& stopped;
+  metrics::Gauge& delayed_bytes_per_second;
+  metrics::Gauge& compaction_debt_bytes;
+  metrics::Gauge& memtable_bytes;
+  metrics::Gauge& table_bytes;
+  metrics::Gauge& blob_file_bytes;
+  metrics::Gauge& blob_garbage_bytes;
+  metrics::Gauge& estimated_rows;
+  metrics::Gauge& stall_seconds;
+  metrics::Gauge& cache_hits;
+  metrics::Gauge& cache_misses;
+  metrics::Gauge& cache_bytes;
+  metrics::Gauge& log_syncs;
+  metrics::Gauge& written_bytes;
+};
+
+}  // namespace posthouse::store

@@ -1,0 +1,37 @@
+// WriteHealth: whether the engine takes writes, after an I/O error stopped it.
+//
+// Set by RocksDB's background threads (a failed flush or compaction) and by the
+// committer (a failed log write); cleared when a resume succeeds. Threads: any.
+#pragma once
+
+#include <memory>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/status/status.h"
+#include "absl/synchronization/mutex.h"
+#include "services/common/metrics/metrics.h"
+
+namespace rocksdb {
+class EventListener;
+}
+
+namespace posthouse::store {
+
+class WriteHealth {
+ public:
+  explicit WriteHealth(metrics::Counter& errors) : errors_(errors) {}
+  // OK, or why nothing can be written now.
+  absl::Status Get() const;
+  void Fail(const absl::Status& why);
+  void Recovered();
+
+  // Reports RocksDB's background errors to `health`.
+  static std::shared_ptr<rocksdb::EventListener> MakeListener(std::shared_ptr<WriteHealth> health);
+
+ private:
+  metrics::Counter& errors_;
+  mutable absl::Mutex mutex_;
+  absl::Status status_ ABSL_GUARDED_BY(mutex_);
+};
+
+}  // namespace posthouse::store
