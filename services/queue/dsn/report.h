@@ -1,0 +1,69 @@
+// Delivery status notifications: what the sender is told about his recipients.
+//
+// RFC 3464 (multipart/report of a text for people, fields for programs, and the
+// message or its header), RFC 3461 (who wants what), RFC 6533 (addresses that are
+// not ASCII), RFC 3834 (marked as automatic). Pure text: who sends it, and that it
+// is committed together with what it reports, is dispatcher.h's matter.
+//
+// A report to an ASCII address is 7 bits wide but for a returned body that is not;
+// one to an address in UTF-8 needs SMTPUTF8 anyway and uses it (RFC 6533 §3, §4).
+// Threads: stateless.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "absl/strings/string_view.h"
+#include "absl/time/time.h"
+
+namespace posthouse::queue::dsn {
+
+// RFC 3464 §2.3.3
+enum class Action { kFailed, kDelayed, kDelivered, kRelayed };
+
+struct RecipientReport {
+  Action action = Action::kFailed;
+  std::string final_address;
+  std::string original_address;  // as given in RCPT TO; "" = the same
+  std::string orcpt;             // "rfc822;user@example.org", decoded; "" = none given
+  std::string status;            // "5.1.1"
+  std::string remote_mta;        // host that said `diagnostic`; "" = none
+  std::string diagnostic;        // its reply, "550 5.1.1 no such user"; may have LFs
+  std::string reason;            // our words when there was no reply
+  absl::Time last_attempt = absl::InfinitePast();  // then left out
+  absl::Time retry_until = absl::InfinitePast();   // of a delay
+};
+
+struct Report {
+  std::string hostname;     // of this system
+  std::string queue_id;     // of the report: Message-ID and boundary come from it
+  std::string original_queue_id;
+  std::string to;           // reverse-path of the message
+  std::string envid;        // RFC 3461 §4.4, decoded; "" = none given
+  absl::Time arrival;
+  absl::Time now;
+  std::vector<RecipientReport> recipients;  // at least one
+  // The message's header with the blank line, or, when `full`, all of it.
+  std::string content;
+  bool full = false;
+};
+
+struct Composed {
+  std::string message;     // CRLF line ends
+  bool eight_bit = false;  // needs 8BITMIME
+  bool smtputf8 = false;   // needs SMTPUTF8
+};
+
+Composed Compose(const Report& report);
+
+// The header of a message with its blank line; all of `bytes` when it has no end.
+absl::string_view HeaderOf(absl::string_view bytes);
+
+// RFC 6533 §3: "\x{FC}" for what is not ASCII, so that it fits into 7 bits.
+// Invalid UTF-8 becomes U+FFFD.
+std::string ToUtf8AddrXtext(absl::string_view address);
+
+// Quoted-printable (RFC 2045 §6.7) of text with CRLF line ends.
+std::string QuotedPrintable(absl::string_view text);
+
+}  // namespace posthouse::queue::dsn
