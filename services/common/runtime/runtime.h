@@ -1,13 +1,17 @@
 // Runtime: what every process needs and no service should write twice: flags,
-// config, signals, event loops, the storage pool, metrics and HTTP, drain.
+// config, signals, event loops, the blocking pool, metrics and HTTP, drain.
 //
 //   int main(int argc, char** argv) {
-//     return runtime::Main(argc, argv, "queue", [](runtime::Runtime& rt) { return queue::App::Create(rt, rt.config()); });
+//     return runtime::Main(argc, argv, "queue", [](runtime::Runtime& rt) -> absl::StatusOr<std::unique_ptr<runtime::App>> {
+//       PH_ASSIGN_OR_RETURN(rpc::Channels channels, rpc::DialPeers(rt.config()));
+//       return queue::App::Create(rt, std::move(channels));
+//     });
 //   }
 //
 // Flags: --config FILE, --check-config (load, validate, print "ok" or the line at
 // fault, exit), --version, --help. SIGTERM and SIGINT drain within
-// `drain_timeout`, then stop; SIGHUP reloads certificates, limits and log levels.
+// `drain_timeout`, then stop (a second one stops at once); SIGHUP loads the
+// configuration again and reloads certificates, limits and log levels from it.
 #pragma once
 
 #include <functional>
@@ -18,10 +22,12 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "services/common/async/sync.h"
 #include "services/common/metrics/metrics.h"
 #include "services/common/net/event_loop.h"
+#include "services/common/rpc/server.h"
 
 namespace posthouse::config::v1 {
 class Config;
@@ -35,7 +41,7 @@ class Runtime {
   virtual ~Runtime() = default;
   virtual const config::v1::Config& config() const = 0;
   virtual net::EventLoops& loops() = 0;
-  virtual ThreadPool& blocking_pool() = 0;  // RocksDB reads that miss, password hashing
+  virtual ThreadPool& blocking_pool() = 0;  // disk reads that miss, password hashing
   virtual metrics::Registry& registry() = 0;
 };
 
@@ -45,13 +51,13 @@ class App {
  public:
   virtual ~App() = default;
   virtual absl::string_view name() const = 0;
-  // OK when it can serve its own work; never depends on the whole cluster.
+  // OK when it can serve its own work; never depends on the whole cluster. Any thread.
   virtual absl::Status Ready() = 0;
-  // Certificates, limits, log levels from the (already validated) new config.
+  // Certificates, limits, log levels from the (already validated) new config. Main thread.
   virtual absl::Status Reload(const config::v1::Config& config) = 0;
   // Stops taking work, finishes what runs, within `grace`. Blocks; main thread.
   virtual void Drain(absl::Duration grace) = 0;
-  // Rows for the status page.
+  // Rows for the status page. Any thread.
   virtual std::vector<std::pair<std::string, std::string>> Status() = 0;
 };
 
@@ -62,5 +68,14 @@ int Main(int argc, char** argv, const std::string& service, const MakeApp& make)
 
 // A Runtime for tests: `threads` loops, its own registry, given config.
 std::unique_ptr<Runtime> NewTestRuntime(const config::v1::Config& config, int threads = 2);
+
+// Where a service's gRPC server listens: config.rpc, or the documented default.
+rpc::ServerOptions RpcOptions(const config::v1::Config& config, const std::string& service);
+
+// `duration` of a config message, or `fallback` when it is absent.
+template <typename Message>
+absl::Duration DurationOr(bool present, const Message& duration, absl::Duration fallback) {
+  return present ? absl::Seconds(duration.seconds()) + absl::Nanoseconds(duration.nanos()) : fallback;
+}
 
 }  // namespace posthouse::runtime

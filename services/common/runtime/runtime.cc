@@ -1,0 +1,298 @@
+#include "services/common/runtime/runtime.h"
+
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <csignal>
+#include <cstdio>
+#include <thread>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/synchronization/mutex.h"
+#include "absl/time/clock.h"
+#include "posthouse/config/v1/config.pb.h"
+#include "services/common/config/config.h"
+#include "services/common/log/log.h"
+#include "services/common/metrics/http_server.h"
+#include "services/common/status/status.h"
+
+namespace posthouse::runtime {
+namespace {
+
+constexpr char kVersion[] = "0.1.0";
+// A loop that has not turned for so long is stuck: /livez says so and Kubernetes restarts us.
+constexpr absl::Duration kStuck = absl::Seconds(20);
+
+int DefaultThreads() { return static_cast<int>(std::clamp(std::thread::hardware_concurrency(), 1u, 16u)); }
+
+class RuntimeImpl final : public Runtime {
+ public:
+  RuntimeImpl(const config::v1::Config& config, int loops)
+      : config_(config),
+        pool_(config.blocking_threads() != 0 ? static_cast<int>(config.blocking_threads()) : 8),
+        loops_(loops) {}
+  ~RuntimeImpl() override {
+    // Loops first: their work may be waiting for the pool, never the other way round.
+    loops_.Stop();
+    pool_.Stop();
+  }
+  const config::v1::Config& config() const override { return config_; }
+  net::EventLoops& loops() override { return loops_; }
+  ThreadPool& blocking_pool() override { return pool_; }
+  metrics::Registry& registry() override { return registry_; }
+
+ private:
+  const config::v1::Config config_;
+  metrics::Registry registry_;
+  ThreadPool pool_;
+  net::EventLoops loops_;
+};
+
+struct Flags {
+  std::string config;
+  bool check = false;
+};
+
+void PrintHelp(const std::string& service) {
+  std::printf(
+      "posthouse-%s [--config FILE] [--check-config]\n\n"
+      "  --config FILE    YAML configuration (docs/configuration.md); without it every key has its default\n"
+      "  --check-config   load and validate the configuration, print \"ok\" or what is wrong, and exit\n"
+      "  --version        print the version and exit\n"
+      "  --help           this text\n\n"
+      "SIGTERM drains and stops, SIGHUP reloads certificates, limits and log levels.\n",
+      service.c_str());
+}
+
+// Exit code, or -1 to go on.
+int ParseFlags(int argc, char** argv, const std::string& service, Flags* flags) {
+  for (int i = 1; i < argc; ++i) {
+    const std::string arg = argv[i];
+    if (arg == "--help" || arg == "-h") {
+      PrintHelp(service);
+      return 0;
+    }
+    if (arg == "--version") {
+      std::printf("posthouse-%s %s\n", service.c_str(), kVersion);
+      return 0;
+    }
+    if (arg == "--check-config") {
+      flags->check = true;
+    } else if (arg == "--config" && i + 1 < argc) {
+      flags->config = argv[++i];
+    } else if (arg.rfind("--config=", 0) == 0) {
+      flags->config = arg.substr(9);
+    } else {
+      std::fprintf(stderr, "posthouse-%s: unknown argument \"%s\"; --help lists them\n", service.c_str(), arg.c_str());
+      return 2;
+    }
+  }
+  return -1;
+}
+
+absl::StatusOr<config::v1::Config> LoadConfig(const std::string& path, const std::string& service) {
+  config::v1::Config config;
+  if (!path.empty()) {
+    PH_ASSIGN_OR_RETURN(config, config::LoadFile(path));
+  }
+  PH_RETURN_IF_ERROR(config::Validate(config, service));
+  return config;
+}
+
+// Connections are files: use as many as the system lets us.
+void RaiseFileLimit() {
+  struct rlimit limit {};
+  if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
+    limit.rlim_cur = limit.rlim_max;
+    setrlimit(RLIMIT_NOFILE, &limit);
+  }
+}
+
+void ApplyLogLevel(const config::v1::Config& config) {
+  log::Level level = log::Level::kInfo;
+  if (!config.log_level().empty()) log::ParseLevel(config.log_level(), &level);
+  log::SetLevel(level);
+}
+
+uint16_t HttpPort(const config::v1::Config& config, const std::string& service) {
+  if (config.http().has_port()) return static_cast<uint16_t>(config.http().port());
+  if (service == "routing") return 9401;
+  if (service == "queue") return 9402;
+  if (service == "mailbox") return 9403;
+  if (service == "gateway") return 9404;
+  if (service == "directory") return 9405;
+  return 9400;
+}
+
+// The configuration in use, shown by /config; replaced by a reload.
+class ShownConfig {
+ public:
+  explicit ShownConfig(const config::v1::Config& config) : text_(config::Redacted(config)) {}
+  void Set(const config::v1::Config& config) {
+    std::string text = config::Redacted(config);
+    absl::MutexLock lock(&mutex_);
+    text_ = std::move(text);
+  }
+  std::string Get() const {
+    absl::MutexLock lock(&mutex_);
+    return text_;
+  }
+
+ private:
+  mutable absl::Mutex mutex_;
+  std::string text_ ABSL_GUARDED_BY(mutex_);
+};
+
+absl::StatusOr<std::unique_ptr<metrics::HttpServer>> StartHttp(Runtime& runtime, App& app, const std::string& service,
+                                                               const ShownConfig& shown, absl::Time started) {
+  metrics::HttpOptions options;
+  options.service = service;
+  if (!runtime.config().http().address().empty()) options.address = runtime.config().http().address();
+  options.port = HttpPort(runtime.config(), service);
+  options.live = [&runtime] {
+    return runtime.loops().Alive(kStuck) ? absl::OkStatus() : absl::UnavailableError("an event loop is stuck");
+  };
+  options.ready = [&app] { return app.Ready(); };
+  options.redacted_config = [&shown] { return shown.Get(); };
+  options.status = [&app, started] {
+    std::vector<std::pair<std::string, std::string>> rows = app.Status();
+    rows.insert(rows.begin(), {"up for", absl::FormatDuration(absl::Trunc(absl::Now() - started, absl::Seconds(1)))});
+    rows.insert(rows.begin(), {"version", kVersion});
+    return rows;
+  };
+  return metrics::HttpServer::Start(runtime.loops(), std::move(options), runtime.registry());
+}
+
+void Reload(App& app, const Flags& flags, const std::string& service, ShownConfig& shown, metrics::Counter& failures) {
+  absl::StatusOr<config::v1::Config> fresh = LoadConfig(flags.config, service);
+  const absl::Status status = fresh.ok() ? app.Reload(*fresh) : fresh.status();
+  if (!status.ok()) {
+    failures.Add();
+    LOG_EVENT(kError, "reload_failed").Err(status);  // what was loaded before stays in use
+    return;
+  }
+  ApplyLogLevel(*fresh);
+  shown.Set(*fresh);
+  LOG_EVENT(kInfo, "reloaded");
+}
+
+void AddProcessMetrics(metrics::Registry& registry, absl::Time started) {
+  registry.AddGauge("posthouse_process_start_time_seconds", "When this process started, in seconds since 1970.")
+      .Set(absl::ToDoubleSeconds(started - absl::UnixEpoch()));
+  registry.AddGauge("posthouse_build_info", "1; the label tells the version.", {{"version", kVersion}}).Set(1);
+  metrics::Gauge& resident =
+      registry.AddGauge("posthouse_process_resident_memory_bytes", "Resident memory of this process.");
+  registry.OnCollect([&resident] {
+    long pages = 0;  // NOLINT(google-runtime-int): %ld
+    if (FILE* const file = std::fopen("/proc/self/statm", "r")) {
+      if (std::fscanf(file, "%*s %ld", &pages) != 1) pages = 0;
+      std::fclose(file);
+    }
+    resident.Set(static_cast<double>(pages) * static_cast<double>(sysconf(_SC_PAGESIZE)));
+  });
+}
+
+sigset_t HandledSignals() {
+  sigset_t set;
+  sigemptyset(&set);
+  for (const int number : {SIGTERM, SIGINT, SIGHUP}) sigaddset(&set, number);
+  return set;
+}
+
+// Waits for signals; returns when the process shall drain.
+void ServeUntilTold(const sigset_t& signals, const std::function<void()>& reload) {
+  while (true) {
+    int number = 0;
+    if (sigwait(&signals, &number) != 0) continue;
+    if (number != SIGHUP) {
+      LOG_EVENT(kInfo, "draining").Str("signal", number == SIGTERM ? "SIGTERM" : "SIGINT");
+      return;
+    }
+    reload();
+  }
+}
+
+// A second signal while draining ends the process at once: everything
+// acknowledged is on disk already.
+void StopAtSecondSignal(const sigset_t& signals) {
+  std::thread([signals] {
+    int number = 0;
+    sigwait(&signals, &number);
+    _exit(1);
+  }).detach();
+}
+
+int Run(Runtime& runtime, const Flags& flags, const std::string& service, const MakeApp& make, const sigset_t& signals) {
+  const absl::Time started = absl::Now();
+  AddProcessMetrics(runtime.registry(), started);
+  metrics::Counter& reload_failures =
+      runtime.registry().AddCounter("posthouse_config_reload_failures_total", "Reloads that were refused.");
+  absl::StatusOr<std::unique_ptr<App>> app = make(runtime);
+  if (!app.ok()) {
+    LOG_EVENT(kError, "start_failed").Err(app.status());
+    std::fprintf(stderr, "posthouse-%s: cannot start: %s\n", service.c_str(), std::string(app.status().message()).c_str());
+    return 1;
+  }
+  ShownConfig shown(runtime.config());
+  auto http = StartHttp(runtime, **app, service, shown, started);
+  if (!http.ok()) {
+    std::fprintf(stderr, "posthouse-%s: cannot start: %s\n", service.c_str(), std::string(http.status().message()).c_str());
+    (*app)->Drain(absl::ZeroDuration());
+    return 1;
+  }
+  LOG_EVENT(kInfo, "started").Str("version", kVersion).Int("http_port", (*http)->port());
+  ServeUntilTold(signals, [&] { Reload(**app, flags, service, shown, reload_failures); });
+  StopAtSecondSignal(signals);
+  (*app)->Drain(DurationOr(runtime.config().has_drain_timeout(), runtime.config().drain_timeout(), absl::Seconds(30)));
+  http->reset();
+  app->reset();
+  LOG_EVENT(kInfo, "stopped");
+  return 0;
+}
+
+}  // namespace
+
+int Main(int argc, char** argv, const std::string& service, const MakeApp& make) {
+  Flags flags;
+  const int exit_code = ParseFlags(argc, argv, service, &flags);
+  if (exit_code >= 0) return exit_code;
+  const absl::StatusOr<config::v1::Config> config = LoadConfig(flags.config, service);
+  if (!config.ok()) {
+    std::fprintf(stderr, "%s\n", std::string(config.status().message()).c_str());
+    return 2;
+  }
+  if (flags.check) {
+    std::printf("ok\n");
+    return 0;
+  }
+  // Before any thread exists, so that all of them inherit the mask and only sigwait sees these.
+  const sigset_t signals = HandledSignals();
+  pthread_sigmask(SIG_BLOCK, &signals, nullptr);
+  std::signal(SIGPIPE, SIG_IGN);
+  RaiseFileLimit();
+  log::SetService(service);
+  ApplyLogLevel(*config);
+  RuntimeImpl runtime(*config, config->io_threads() != 0 ? static_cast<int>(config->io_threads()) : DefaultThreads());
+  return Run(runtime, flags, service, make, signals);
+}
+
+std::unique_ptr<Runtime> NewTestRuntime(const config::v1::Config& config, int threads) {
+  return std::make_unique<RuntimeImpl>(config, threads);
+}
+
+rpc::ServerOptions RpcOptions(const config::v1::Config& config, const std::string& service) {
+  static const std::pair<const char*, int> kPorts[] = {{"routing", 7401}, {"queue", 7402},     {"mailbox", 7403},
+                                                       {"gateway", 7404}, {"directory", 7405}, {"", 7400}};
+  rpc::ServerOptions options;
+  options.service_name = service;
+  if (!config.rpc().address().empty()) options.address = config.rpc().address();
+  const auto* known = std::find_if(std::begin(kPorts), std::end(kPorts) - 1, [&](const auto& p) { return service == p.first; });
+  options.port = config.rpc().has_port() ? static_cast<int>(config.rpc().port()) : known->second;
+  options.tls = {config.rpc().certificate_file(), config.rpc().private_key_file(), config.rpc().ca_file()};
+  options.allowed_peers.assign(config.rpc().allowed_peers().begin(), config.rpc().allowed_peers().end());
+  return options;
+}
+
+}  // namespace posthouse::runtime
