@@ -1,0 +1,314 @@
+#include "services/directory/index.h"
+
+#include <algorithm>
+#include <map>
+#include <utility>
+
+#include "absl/strings/escaping.h"
+#include "services/common/status/status.h"
+
+namespace posthouse::directory {
+namespace {
+
+template <typename T>
+T FirstSet(T own, T wider) {
+  return own != 0 ? own : wider;
+}
+
+// Records are validated before they are put, so these hold by construction.
+Address MustParse(const std::string& address) {
+  absl::StatusOr<Address> parsed = ParseAddress(address);
+  PH_CHECK(parsed.ok());
+  return parsed->Folded();
+}
+
+bool ParseId(absl::string_view hex, std::array<uint8_t, 16>* id) {
+  if (hex.size() != 32) return false;
+  for (const char c : hex) {
+    if (!absl::ascii_isxdigit(static_cast<unsigned char>(c))) return false;
+  }
+  const std::string bytes = absl::HexStringToBytes(hex);
+  std::copy(bytes.begin(), bytes.end(), id->begin());
+  return true;
+}
+
+}  // namespace
+
+v1::Status Worse(v1::Status a, v1::Status b) {
+  const auto rank = [](v1::Status s) {
+    switch (s) {
+      case v1::STATUS_DELETED: return 3;
+      case v1::STATUS_SUSPENDED: return 2;
+      case v1::STATUS_FROZEN: return 1;
+      default: return 0;
+    }
+  };
+  const v1::Status worse = rank(a) >= rank(b) ? a : b;
+  return worse == v1::STATUS_UNSPECIFIED ? v1::STATUS_ACTIVE : worse;
+}
+
+LimitSet LimitSet::From(const v1::Limits& limits) {
+  LimitSet set;
+  set.storage_bytes = limits.storage_bytes();
+  set.messages = limits.messages();
+  set.message_bytes = limits.message_bytes();
+  set.recipients_per_message = limits.recipients_per_message();
+  set.sends_per_hour = limits.sends_per_hour();
+  set.sends_per_day = limits.sends_per_day();
+  return set;
+}
+
+void LimitSet::To(v1::Limits* limits) const {
+  limits->set_storage_bytes(storage_bytes);
+  limits->set_messages(messages);
+  limits->set_message_bytes(message_bytes);
+  limits->set_recipients_per_message(recipients_per_message);
+  limits->set_sends_per_hour(sends_per_hour);
+  limits->set_sends_per_day(sends_per_day);
+}
+
+LimitSet LimitSet::Or(const LimitSet& wider) const {
+  LimitSet set;
+  set.storage_bytes = FirstSet(storage_bytes, wider.storage_bytes);
+  set.messages = FirstSet(messages, wider.messages);
+  set.message_bytes = FirstSet(message_bytes, wider.message_bytes);
+  set.recipients_per_message = FirstSet(recipients_per_message, wider.recipients_per_message);
+  set.sends_per_hour = FirstSet(sends_per_hour, wider.sends_per_hour);
+  set.sends_per_day = FirstSet(sends_per_day, wider.sends_per_day);
+  return set;
+}
+
+Index::Index() : by_address_(0, ByAddress{&accounts_}, ByAddress{&accounts_}), by_id_(0, ById{&accounts_}, ById{&accounts_}) {}
+
+void Index::PutTenant(const v1::Tenant& tenant) { tenants_[tenant.tenant()] = tenant; }
+
+void Index::PutDomain(const v1::Domain& domain) {
+  if (const std::optional<uint32_t> known = DomainSlot(domain.domain())) {
+    ForgetOtherName(domains_[*known].record);
+    domains_[*known].record = domain;
+    if (!domain.alias_of().empty()) other_names_[domain.alias_of()].push_back(domain.domain());
+    return;
+  }
+  if (!domain.alias_of().empty()) other_names_[domain.alias_of()].push_back(domain.domain());
+  uint32_t slot = 0;
+  if (free_domains_.empty()) {
+    slot = static_cast<uint32_t>(domains_.size());
+    domains_.emplace_back();
+  } else {
+    slot = free_domains_.back();
+    free_domains_.pop_back();
+  }
+  domains_[slot] = DomainEntry{domain, 0, 0};
+  domain_slots_[domain.domain()] = slot;
+}
+
+void Index::EraseDomain(absl::string_view domain) {
+  const std::optional<uint32_t> slot = DomainSlot(domain);
+  if (!slot) return;
+  PH_CHECK(domains_[*slot].accounts == 0 && domains_[*slot].aliases == 0);
+  ForgetOtherName(domains_[*slot].record);
+  domains_[*slot] = DomainEntry{};
+  domain_slots_.erase(domain);
+  free_domains_.push_back(*slot);
+}
+
+void Index::PutAccount(const v1::Account& account) {
+  const Address address = MustParse(account.address());
+  const std::optional<uint32_t> domain = DomainSlot(address.domain);
+  PH_CHECK(domain.has_value());
+  std::optional<uint32_t> slot = AccountSlot(address);
+  const bool fresh = !slot;
+  if (fresh && !free_accounts_.empty()) {
+    slot = free_accounts_.back();
+    free_accounts_.pop_back();
+  } else if (fresh) {
+    slot = static_cast<uint32_t>(accounts_.size());
+    accounts_.emplace_back();
+  }
+  AccountEntry& entry = accounts_[*slot];
+  if (fresh) {
+    PH_CHECK(ParseId(account.account_id(), &entry.id));
+    entry.domain = *domain;
+    entry.local = address.local;
+    entry.local.shrink_to_fit();
+    ++domains_[*domain].accounts;
+  }
+  entry.limits = InternLimits(LimitSet::From(account.limits()));
+  entry.home = InternHome(account.home());
+  entry.status = static_cast<uint8_t>(account.status());
+  if (fresh) {
+    by_address_.insert(*slot);
+    by_id_.insert(*slot);
+  }
+}
+
+void Index::EraseAccount(const Address& address) {
+  const std::optional<uint32_t> slot = AccountSlot(address);
+  if (!slot) return;
+  by_address_.erase(*slot);
+  by_id_.erase(*slot);
+  --domains_[accounts_[*slot].domain].accounts;
+  accounts_[*slot] = AccountEntry{};
+  free_accounts_.push_back(*slot);
+}
+
+void Index::PutAlias(const v1::Alias& alias) {
+  const Address address = MustParse(alias.address());
+  const std::optional<uint32_t> domain = DomainSlot(address.domain);
+  PH_CHECK(domain.has_value());
+  EraseAlias(address);
+  const std::string name = address.ToString();
+  AliasInfo info;
+  info.status = alias.status();
+  for (const std::string& target : alias.targets()) {
+    info.targets.push_back(target);
+    aliases_to_[target].push_back(name);
+  }
+  aliases_[name] = std::move(info);
+  ++domains_[*domain].aliases;
+}
+
+void Index::EraseAlias(const Address& address) {
+  const std::string name = address.ToString();
+  const auto it = aliases_.find(name);
+  if (it == aliases_.end()) return;
+  for (const std::string& target : it->second.targets) {
+    const auto back = aliases_to_.find(target);
+    if (back == aliases_to_.end()) continue;
+    std::erase(back->second, name);
+    if (back->second.empty()) aliases_to_.erase(back);
+  }
+  aliases_.erase(it);
+  if (const std::optional<uint32_t> domain = DomainSlot(address.domain)) --domains_[*domain].aliases;
+}
+
+const v1::Tenant* Index::FindTenant(absl::string_view tenant) const {
+  const auto it = tenants_.find(tenant);
+  return it == tenants_.end() ? nullptr : &it->second;
+}
+
+const v1::Domain* Index::FindDomain(absl::string_view domain) const {
+  const std::optional<uint32_t> slot = DomainSlot(domain);
+  return slot ? &domains_[*slot].record : nullptr;
+}
+
+std::optional<AccountInfo> Index::FindAccount(const Address& address) const {
+  const std::optional<uint32_t> slot = AccountSlot(address);
+  if (!slot) return std::nullopt;
+  return Describe(accounts_[*slot]);
+}
+
+std::optional<AccountInfo> Index::FindAccountById(absl::string_view account_id) const {
+  Id id{};
+  if (!ParseId(account_id, &id)) return std::nullopt;
+  const auto it = by_id_.find(id);
+  if (it == by_id_.end()) return std::nullopt;
+  return Describe(accounts_[*it]);
+}
+
+bool Index::HasAccount(const Address& address) const { return AccountSlot(address).has_value(); }
+
+std::optional<AliasInfo> Index::FindAlias(const Address& address) const {
+  const auto it = aliases_.find(address.ToString());
+  if (it == aliases_.end()) return std::nullopt;
+  return it->second;
+}
+
+std::vector<std::string> Index::AliasesTo(const std::string& address, size_t limit) const {
+  const auto it = aliases_to_.find(address);
+  if (it == aliases_to_.end()) return {};
+  std::vector<std::string> names = it->second;
+  std::sort(names.begin(), names.end());
+  names.erase(std::unique(names.begin(), names.end()), names.end());
+  if (names.size() > limit) names.resize(limit);
+  return names;
+}
+
+std::vector<std::string> Index::OtherNamesOf(absl::string_view domain) const {
+  const auto it = other_names_.find(domain);
+  if (it == other_names_.end()) return {};
+  std::vector<std::string> names = it->second;
+  std::sort(names.begin(), names.end());
+  return names;
+}
+
+v1::Status Index::EffectiveStatus(const v1::Domain& domain) const {
+  const v1::Tenant* tenant = FindTenant(domain.tenant());
+  return Worse(domain.status(), tenant == nullptr ? v1::STATUS_ACTIVE : tenant->status());
+}
+
+std::vector<std::string> Index::DomainsByAge(size_t limit) const {
+  std::multimap<std::pair<int64_t, int32_t>, std::string> by_age;
+  for (const auto& [name, slot] : domain_slots_) {
+    const auto& created = domains_[slot].record.created();
+    by_age.emplace(std::make_pair(created.seconds(), created.nanos()), name);
+  }
+  std::vector<std::string> names;
+  for (const auto& [created, name] : by_age) {
+    if (names.size() == limit) break;
+    names.push_back(name);
+  }
+  return names;
+}
+
+size_t Index::accounts_in(absl::string_view domain) const {
+  const std::optional<uint32_t> slot = DomainSlot(domain);
+  return slot ? domains_[*slot].accounts : 0;
+}
+
+size_t Index::aliases_in(absl::string_view domain) const {
+  const std::optional<uint32_t> slot = DomainSlot(domain);
+  return slot ? domains_[*slot].aliases : 0;
+}
+
+void Index::ForgetOtherName(const v1::Domain& domain) {
+  const auto it = other_names_.find(domain.alias_of());
+  if (it == other_names_.end()) return;
+  std::erase(it->second, domain.domain());
+  if (it->second.empty()) other_names_.erase(it);
+}
+
+std::optional<uint32_t> Index::DomainSlot(absl::string_view domain) const {
+  const auto it = domain_slots_.find(domain);
+  if (it == domain_slots_.end()) return std::nullopt;
+  return it->second;
+}
+
+std::optional<uint32_t> Index::AccountSlot(const Address& address) const {
+  const std::optional<uint32_t> domain = DomainSlot(address.domain);
+  if (!domain) return std::nullopt;
+  const auto it = by_address_.find(AddressKey{*domain, address.local});
+  if (it == by_address_.end()) return std::nullopt;
+  return *it;
+}
+
+AccountInfo Index::Describe(const AccountEntry& entry) const {
+  const v1::Domain& domain = domains_[entry.domain].record;
+  const v1::Tenant* tenant = FindTenant(domain.tenant());
+  AccountInfo info;
+  info.account_id =
+      absl::BytesToHexString(absl::string_view(reinterpret_cast<const char*>(entry.id.data()), entry.id.size()));
+  info.tenant = domain.tenant();
+  info.address = Address{entry.local, domain.domain()};
+  info.home = homes_[entry.home];
+  info.status = Worse(static_cast<v1::Status>(entry.status), EffectiveStatus(domain));
+  info.limits = limit_sets_[entry.limits].Or(LimitSet::From(domain.limits()));
+  if (tenant != nullptr) info.limits = info.limits.Or(LimitSet::From(tenant->limits()));
+  return info;
+}
+
+uint32_t Index::InternLimits(const LimitSet& limits) {
+  const auto [it, inserted] = limit_slots_.try_emplace(limits, static_cast<uint32_t>(limit_sets_.size()));
+  if (inserted) limit_sets_.push_back(limits);
+  return it->second;
+}
+
+uint16_t Index::InternHome(const std::string& home) {
+  const auto it = std::find(homes_.begin(), homes_.end(), home);
+  if (it != homes_.end()) return static_cast<uint16_t>(it - homes_.begin());
+  PH_CHECK(homes_.size() < 65535);
+  homes_.push_back(home);
+  return static_cast<uint16_t>(homes_.size() - 1);
+}
+
+}  // namespace posthouse::directory

@@ -1,0 +1,173 @@
+// Index: every tenant, domain, account and alias in memory, in the form that
+// lookups need: loaded at start, changed after each commit.
+//
+// Compact where there are many: an account costs about 100 bytes (its full record
+// stays in the store), so that 1,000,000 need about 100 MB.
+//
+// Threads: none of its own; Records guards it.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/container/flat_hash_map.h"
+#include "absl/container/flat_hash_set.h"
+#include "absl/strings/string_view.h"
+#include "posthouse/directory/v1/directory.pb.h"
+#include "services/common/address/address.h"
+
+namespace posthouse::directory {
+
+// v1::Limits without protobuf's weight; 0 inherits.
+struct LimitSet {
+  uint64_t storage_bytes = 0, messages = 0, message_bytes = 0;
+  uint32_t recipients_per_message = 0, sends_per_hour = 0, sends_per_day = 0;
+
+  static LimitSet From(const v1::Limits& limits);
+  void To(v1::Limits* limits) const;
+  // Each field of this where it is set, else of `wider`.
+  LimitSet Or(const LimitSet& wider) const;
+  friend bool operator==(const LimitSet&, const LimitSet&) = default;
+  template <typename H>
+  friend H AbslHashValue(H h, const LimitSet& l) {
+    return H::combine(std::move(h), l.storage_bytes, l.messages, l.message_bytes, l.recipients_per_message,
+                      l.sends_per_hour, l.sends_per_day);
+  }
+};
+
+// What a lookup learns of an account. Status and limits are effective: the
+// tenant's and the domain's are in them.
+struct AccountInfo {
+  std::string account_id;
+  std::string tenant;
+  Address address;
+  std::string home;
+  v1::Status status = v1::STATUS_ACTIVE;
+  LimitSet limits;
+};
+
+struct AliasInfo {
+  std::vector<std::string> targets;  // normalised
+  v1::Status status = v1::STATUS_ACTIVE;
+};
+
+class Index {
+ public:
+  Index();
+  Index(const Index&) = delete;
+
+  // ---- changes. Put replaces. Addresses are folded, domains known.
+  void PutTenant(const v1::Tenant& tenant);
+  void PutDomain(const v1::Domain& domain);
+  void EraseDomain(absl::string_view domain);
+  void PutAccount(const v1::Account& account);
+  void EraseAccount(const Address& address);
+  void PutAlias(const v1::Alias& alias);
+  void EraseAlias(const Address& address);
+
+  // ---- questions. Pointers hold until the next change.
+  const v1::Tenant* FindTenant(absl::string_view tenant) const;
+  const v1::Domain* FindDomain(absl::string_view domain) const;
+  std::optional<AccountInfo> FindAccount(const Address& address) const;
+  std::optional<AccountInfo> FindAccountById(absl::string_view account_id) const;
+  bool HasAccount(const Address& address) const;
+  std::optional<AliasInfo> FindAlias(const Address& address) const;
+  // Addresses of aliases that name `address` as a target, sorted, at most `limit`.
+  std::vector<std::string> AliasesTo(const std::string& address, size_t limit) const;
+  // Domains that are another name of `domain`, sorted.
+  std::vector<std::string> OtherNamesOf(absl::string_view domain) const;
+  // The worst of the domain's and its tenant's status.
+  v1::Status EffectiveStatus(const v1::Domain& domain) const;
+  // In the order of their creation.
+  std::vector<std::string> DomainsByAge(size_t limit) const;
+
+  size_t tenants() const { return tenants_.size(); }
+  size_t domains() const { return domain_slots_.size(); }
+  size_t accounts() const { return by_address_.size(); }
+  size_t aliases() const { return aliases_.size(); }
+  size_t accounts_in(absl::string_view domain) const;
+  size_t aliases_in(absl::string_view domain) const;
+
+ private:
+  using Id = std::array<uint8_t, 16>;
+  struct DomainEntry {
+    v1::Domain record;
+    uint32_t accounts = 0, aliases = 0;
+  };
+  struct AccountEntry {
+    Id id{};
+    uint32_t domain = 0;  // slot
+    uint32_t limits = 0;  // in limit_sets_
+    uint16_t home = 0;    // in homes_
+    uint8_t status = 0;
+    std::string local;
+  };
+  struct AddressKey {
+    uint32_t domain;
+    absl::string_view local;
+    friend bool operator==(const AddressKey&, const AddressKey&) = default;
+    template <typename H>
+    friend H AbslHashValue(H h, const AddressKey& k) {
+      return H::combine(std::move(h), k.domain, k.local);
+    }
+  };
+  // Sets of slots that hash and compare what the slot holds.
+  struct ByAddress {
+    using is_transparent = void;
+    const std::vector<AccountEntry>* entries;
+    AddressKey Key(uint32_t slot) const { return {(*entries)[slot].domain, (*entries)[slot].local}; }
+    const AddressKey& Key(const AddressKey& key) const { return key; }
+    template <typename A>
+    size_t operator()(const A& a) const {
+      return absl::Hash<AddressKey>()(Key(a));
+    }
+    template <typename A, typename B>
+    bool operator()(const A& a, const B& b) const {
+      return Key(a) == Key(b);
+    }
+  };
+  struct ById {
+    using is_transparent = void;
+    const std::vector<AccountEntry>* entries;
+    const Id& Key(uint32_t slot) const { return (*entries)[slot].id; }
+    const Id& Key(const Id& id) const { return id; }
+    template <typename A>
+    size_t operator()(const A& a) const {
+      return absl::Hash<Id>()(Key(a));
+    }
+    template <typename A, typename B>
+    bool operator()(const A& a, const B& b) const {
+      return Key(a) == Key(b);
+    }
+  };
+
+  std::optional<uint32_t> DomainSlot(absl::string_view domain) const;
+  std::optional<uint32_t> AccountSlot(const Address& address) const;
+  void ForgetOtherName(const v1::Domain& domain);
+  AccountInfo Describe(const AccountEntry& entry) const;
+  uint32_t InternLimits(const LimitSet& limits);
+  uint16_t InternHome(const std::string& home);
+
+  absl::flat_hash_map<std::string, v1::Tenant> tenants_;
+  std::vector<DomainEntry> domains_;
+  std::vector<uint32_t> free_domains_;
+  absl::flat_hash_map<std::string, uint32_t> domain_slots_;
+  absl::flat_hash_map<std::string, std::vector<std::string>> other_names_;  // of the domain they stand for
+  std::vector<AccountEntry> accounts_;
+  std::vector<uint32_t> free_accounts_;
+  absl::flat_hash_set<uint32_t, ByAddress, ByAddress> by_address_;
+  absl::flat_hash_set<uint32_t, ById, ById> by_id_;
+  absl::flat_hash_map<std::string, AliasInfo> aliases_;  // by address
+  absl::flat_hash_map<std::string, std::vector<std::string>> aliases_to_;
+  std::vector<LimitSet> limit_sets_;
+  absl::flat_hash_map<LimitSet, uint32_t> limit_slots_;
+  std::vector<std::string> homes_;
+};
+
+// Of two, the one that lets less happen.
+v1::Status Worse(v1::Status a, v1::Status b);
+
+}  // namespace posthouse::directory

@@ -1,0 +1,60 @@
+#include "services/directory/metrics.h"
+
+#include "services/directory/hash_gate.h"
+#include "services/directory/login_cache.h"
+#include "services/directory/records.h"
+
+namespace posthouse::directory {
+namespace {
+
+metrics::Counter& Lookups(metrics::Registry& registry, const std::string& outcome) {
+  return registry.AddCounter("posthouse_directory_lookups_total", "Address lookups by outcome", {{"outcome", outcome}});
+}
+
+metrics::Counter& Logins(metrics::Registry& registry, const std::string& outcome) {
+  return registry.AddCounter("posthouse_directory_logins_total", "Password checks by outcome", {{"outcome", outcome}});
+}
+
+}  // namespace
+
+Metrics::Metrics(metrics::Registry& r)
+    : lookups_found(Lookups(r, "found")),
+      lookups_unknown(Lookups(r, "unknown")),
+      lookups_foreign(Lookups(r, "foreign")),
+      lookups_suspended(Lookups(r, "suspended")),
+      lookups_failed(Lookups(r, "failed")),
+      logins_ok(Logins(r, "ok")),
+      logins_cached(r.AddCounter("posthouse_directory_logins_cached_total",
+                                 "Password checks answered by the login cache, without hashing")),
+      logins_wrong(Logins(r, "wrong")),
+      logins_refused(Logins(r, "refused")),
+      logins_overload(Logins(r, "overload")),
+      logins_failed(Logins(r, "failed")),
+      rehashed(r.AddCounter("posthouse_directory_rehashed_total", "Old password forms replaced by Argon2id at login")),
+      changes(r.AddCounter("posthouse_directory_changes_total", "Admin changes made")),
+      hash_seconds(r.AddHistogram("posthouse_directory_password_check_seconds",
+                                  "A password check, waiting for its turn included")),
+      accounts(r.AddGauge("posthouse_directory_accounts", "Accounts")),
+      aliases(r.AddGauge("posthouse_directory_aliases", "Aliases")),
+      domains(r.AddGauge("posthouse_directory_domains", "Domains")),
+      revision(r.AddGauge("posthouse_directory_revision", "Newest change")),
+      watchers(r.AddGauge("posthouse_directory_watchers", "Open change streams")),
+      hash_waiting(r.AddGauge("posthouse_directory_password_checks_waiting", "Password checks waiting for their turn")),
+      login_cache_entries(r.AddGauge("posthouse_directory_login_cache_entries", "Passwords remembered as proven")),
+      fenced(r.AddGauge("posthouse_directory_fenced", "1 when another writer has taken over the store")) {}
+
+void Metrics::Update(const Records& records, const HashGate& gate, const LoginCache& cache) {
+  records.Read([this](const Index& index) {
+    accounts.Set(static_cast<double>(index.accounts()));
+    aliases.Set(static_cast<double>(index.aliases()));
+    domains.Set(static_cast<double>(index.domains()));
+    return 0;
+  });
+  revision.Set(static_cast<double>(records.feed().revision()));
+  watchers.Set(static_cast<double>(records.feed().watchers()));
+  hash_waiting.Set(static_cast<double>(gate.waiting()));
+  login_cache_entries.Set(static_cast<double>(cache.size()));
+  fenced.Set(records.fenced() ? 1 : 0);
+}
+
+}  // namespace posthouse::directory

@@ -1,0 +1,41 @@
+// All metrics of the directory, one place.
+#pragma once
+
+#include "services/common/metrics/metrics.h"
+
+namespace posthouse::directory {
+
+class Records;
+class HashGate;
+class LoginCache;
+
+struct Metrics {
+  explicit Metrics(metrics::Registry& registry);
+  // Sets the gauges from live state; called before each scrape.
+  void Update(const Records& records, const HashGate& gate, const LoginCache& cache);
+
+  metrics::Counter& lookups_found;
+  metrics::Counter& lookups_unknown;
+  metrics::Counter& lookups_foreign;
+  metrics::Counter& lookups_suspended;
+  metrics::Counter& lookups_failed;
+  metrics::Counter& logins_ok;
+  metrics::Counter& logins_cached;
+  metrics::Counter& logins_wrong;
+  metrics::Counter& logins_refused;
+  metrics::Counter& logins_overload;
+  metrics::Counter& logins_failed;
+  metrics::Counter& rehashed;
+  metrics::Counter& changes;
+  metrics::Histogram& hash_seconds;
+  metrics::Gauge& accounts;
+  metrics::Gauge& aliases;
+  metrics::Gauge& domains;
+  metrics::Gauge& revision;
+  metrics::Gauge& watchers;
+  metrics::Gauge& hash_waiting;
+  metrics::Gauge& login_cache_entries;
+  metrics::Gauge& fenced;
+};
+
+}  // namespace posthouse::directory

@@ -1,0 +1,53 @@
+#include "services/directory/settings.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/str_cat.h"
+#include "posthouse/config/v1/config.pb.h"
+
+namespace posthouse::directory {
+namespace {
+
+absl::Status Refuse(absl::string_view key, uint64_t value, absl::string_view allowed) {
+  return absl::InvalidArgumentError(absl::StrCat("directory.", key, " is ", value, ": ", allowed));
+}
+
+std::string HostName() {
+  char name[256] = {};
+  if (gethostname(name, sizeof(name) - 1) != 0) return "localhost";
+  return name;
+}
+
+}  // namespace
+
+absl::StatusOr<Settings> ReadSettings(const config::v1::Config& config) {
+  Settings settings;
+  settings.hostname = absl::AsciiStrToLower(config.hostname().empty() ? HostName() : config.hostname());
+  if (config.data_dir().empty()) return absl::InvalidArgumentError("data_dir is missing: the directory keeps its store there");
+  settings.store_dir = absl::StrCat(config.data_dir(), "/directory");
+  const auto& own = config.directory();
+  if (own.argon2_memory_kib() != 0) settings.argon2_memory_kib = own.argon2_memory_kib();
+  if (own.argon2_passes() != 0) settings.argon2_passes = own.argon2_passes();
+  if (own.max_waiting_checks() != 0) settings.max_waiting_checks = own.max_waiting_checks();
+  const uint32_t threads = config.blocking_threads() == 0 ? 8 : config.blocking_threads();
+  settings.concurrent_checks = std::max<uint32_t>(1, threads / 2);
+  if (own.has_login_cache()) {
+    settings.login_cache =
+        absl::Seconds(own.login_cache().seconds()) + absl::Nanoseconds(own.login_cache().nanos());
+  }
+  // RFC 9106 §3.1: memory at least 8 KiB a lane; the ceiling keeps a login from being an outage.
+  if (settings.argon2_memory_kib < 8 || settings.argon2_memory_kib > 1024 * 1024) {
+    return Refuse("argon2_memory_kib", settings.argon2_memory_kib, "8 to 1048576");
+  }
+  if (settings.argon2_passes > 100) return Refuse("argon2_passes", settings.argon2_passes, "1 to 100");
+  if (settings.max_waiting_checks > 100000) return Refuse("max_waiting_checks", settings.max_waiting_checks, "1 to 100000");
+  if (settings.login_cache < absl::ZeroDuration() || settings.login_cache > absl::Hours(24)) {
+    return absl::InvalidArgumentError("directory.login_cache: 0s (off) to 24h");
+  }
+  return settings;
+}
+
+}  // namespace posthouse::directory

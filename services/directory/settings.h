@@ -1,0 +1,29 @@
+// Settings: the directory's part of the configuration with its defaults filled in.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+
+namespace posthouse::config::v1 {
+class Config;
+}
+
+namespace posthouse::directory {
+
+struct Settings {
+  std::string hostname;  // whose postmaster a bare "postmaster" is
+  std::string store_dir;
+  uint32_t argon2_memory_kib = 19456;  // OWASP's floor for Argon2id
+  uint32_t argon2_passes = 2;
+  uint32_t max_waiting_checks = 256;
+  uint32_t concurrent_checks = 4;  // half of the blocking threads
+  absl::Duration login_cache = absl::Minutes(10);
+};
+
+// kInvalidArgument names the key, the value and what is allowed.
+absl::StatusOr<Settings> ReadSettings(const config::v1::Config& config);
+
+}  // namespace posthouse::directory
