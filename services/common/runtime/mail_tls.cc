@@ -1,0 +1,48 @@
+#include "services/common/runtime/mail_tls.h"
+
+#include <filesystem>
+#include <string>
+#include <system_error>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "posthouse/config/v1/config.pb.h"
+#include "services/common/status/status.h"
+
+namespace posthouse::runtime {
+namespace {
+
+constexpr int kSelfSignedDays = 825;  // what clients accept at most of a pinned certificate
+
+absl::StatusOr<net::CertificateFiles> SelfSigned(const config::v1::Config& config) {
+  if (config.data_dir().empty()) return absl::InvalidArgumentError("tls.self_signed needs data_dir");
+  const std::filesystem::path dir = std::filesystem::path(config.data_dir()) / "tls";
+  std::error_code error;
+  std::filesystem::create_directories(dir, error);
+  if (error) return absl::FailedPreconditionError(absl::StrCat(dir.string(), ": ", error.message()));
+  const net::CertificateFiles files{(dir / "self-signed.crt").string(), (dir / "self-signed.key").string()};
+  if (!std::filesystem::exists(files.certificate_chain, error) || !std::filesystem::exists(files.private_key, error)) {
+    const std::string name = config.hostname().empty() ? "localhost" : config.hostname();
+    std::vector<std::string> names = {name};
+    if (name != "localhost") names.push_back("localhost");
+    PH_RETURN_IF_ERROR(net::WriteSelfSigned(files, names, kSelfSignedDays));
+  }
+  return files;
+}
+
+}  // namespace
+
+absl::StatusOr<std::shared_ptr<net::TlsServerContext>> LoadMailTls(const config::v1::Config& config) {
+  std::vector<net::CertificateFiles> certificates;
+  for (const config::v1::Certificate& certificate : config.tls().certificates()) {
+    certificates.push_back({certificate.certificate_file(), certificate.private_key_file()});
+  }
+  if (certificates.empty() && config.tls().self_signed()) {
+    PH_ASSIGN_OR_RETURN(const net::CertificateFiles files, SelfSigned(config));
+    certificates.push_back(files);
+  }
+  if (certificates.empty()) return std::shared_ptr<net::TlsServerContext>();
+  return net::TlsServerContext::Create(std::move(certificates));
+}
+
+}  // namespace posthouse::runtime

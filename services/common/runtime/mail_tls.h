@@ -1,0 +1,21 @@
+// The certificates that mail clients see (config key `tls`), for ingress and gateway.
+#pragma once
+
+#include <memory>
+
+#include "absl/status/statusor.h"
+#include "services/common/net/tls.h"
+
+namespace posthouse::config::v1 {
+class Config;
+}
+
+namespace posthouse::runtime {
+
+// Null when no certificate is configured and `tls.self_signed` is not true: then
+// STARTTLS is not offered and the TLS ports stay closed. With `self_signed` the
+// files <data_dir>/tls/self-signed.{crt,key} are made when they are missing.
+// Reload with the context's ReloadIfChanged().
+absl::StatusOr<std::shared_ptr<net::TlsServerContext>> LoadMailTls(const config::v1::Config& config);
+
+}  // namespace posthouse::runtime
