@@ -310,7 +310,10 @@ class Parser::Impl {
       message_.truncated = true;
       return;
     }
-    while (stack_.size() > level + 1) ClosePart(start, previous_eol_);
+    // A header that this delimiter ended owns the line end before it, and keeps it
+    // for all parts around it.
+    const size_t eol = Top().body_start == start ? 0 : previous_eol_;
+    while (stack_.size() > level + 1) ClosePart(start, eol);
     if (closes) {
       stack_[level].boundary.clear();  // what follows is the epilogue
       --boundaries_;
@@ -324,9 +327,9 @@ class Parser::Impl {
     const Open& open = stack_.back();
     Part& part = Top();
     uint64_t lines = lines_;
-    if (end > part.body_start && eol > 0) {
+    if (eol > 0) {
       end -= std::min<uint64_t>(eol, end - part.body_start);
-      if (lines > open.lines_before) --lines;
+      --lines;
     }
     part.body_end = end;
     part.lines = lines > open.lines_before ? lines - open.lines_before : 0;
