@@ -265,10 +265,7 @@ std::string CommandReader::TakeMessage(size_t max) {
   return piece;
 }
 
-std::string CommandReader::TakeText() {
-  fresh_ = true;
-  return std::move(text_);
-}
+std::string CommandReader::TakeText() { return std::exchange(text_, std::string()); }
 
 std::string CommandReader::tag() const {
   const size_t space = text_.find(' ');

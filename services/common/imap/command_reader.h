@@ -54,6 +54,7 @@ class CommandReader {
   absl::string_view why() const { return why_; }
 
   // After kMessage.
+  bool message_pending() const { return state_ == State::kMessage && !after_message_; }  // neither accepted nor refused
   uint64_t message_bytes() const { return literal_left_; }
   bool message_synchronising() const { return synchronising_; }
   // The message will be taken with TakeMessage() until message_bytes() is 0; then

@@ -1,0 +1,58 @@
+// CAPABILITY, NOOP, CHECK, LOGOUT, ID, ENABLE, NAMESPACE.
+#include "absl/strings/str_cat.h"
+#include "services/common/imap/response.h"
+#include "services/common/log/log.h"
+#include "services/gateway/imap/commands.h"
+#include "services/gateway/imap/session.h"
+
+namespace posthouse::gateway {
+
+HandlerResult CmdCapability(ImapSession& session, imap::Command command) {
+  absl::StrAppend(&session.out(), "* CAPABILITY ", session.capabilities(), "\r\n");
+  co_return Ok("Capabilities");
+}
+
+// Also CHECK: every change is durable already (RFC 3501 §6.4.1). The news follow from the table.
+HandlerResult CmdNoop(ImapSession& session, imap::Command command) { co_return Ok("Nothing done"); }
+
+HandlerResult CmdLogout(ImapSession& session, imap::Command command) {
+  session.out() += "* BYE Logging out\r\n";
+  session.BeginLogout();
+  co_return Ok("Goodbye");
+}
+
+// RFC 2971. What clients say of themselves goes to the log: it explains their quirks.
+HandlerResult CmdId(ImapSession& session, imap::Command command) {
+  {
+    log::Event event(log::Level::kInfo, "client_id");
+    for (const auto& [name, value] : std::get<imap::IdArgs>(command.args).fields) {
+      if (name == "name" || name == "version" || name == "vendor" || name == "os") event.Str(name, value);
+    }
+    event.Trace(session.trace().trace_id);
+  }
+  session.out() += "* ID (\"name\" \"Posthouse\" \"vendor\" \"Posthouse\" \"version\" \"1\")\r\n";
+  co_return Ok("Pleased to meet you");
+}
+
+// RFC 5161: unknown names are ignored.
+HandlerResult CmdEnable(ImapSession& session, imap::Command command) {
+  std::string enabled;
+  bool condstore = false;
+  for (const std::string& name : std::get<imap::EnableArgs>(command.args).capabilities) {
+    if (name == "CONDSTORE" && !condstore) {
+      condstore = true;
+      enabled += " CONDSTORE";
+    }
+  }
+  absl::StrAppend(&session.out(), "* ENABLED", enabled, "\r\n");
+  if (condstore) session.EnableCondstore();
+  co_return Ok("Enabled");
+}
+
+// RFC 2342: one personal namespace.
+HandlerResult CmdNamespace(ImapSession& session, imap::Command command) {
+  session.out() += "* NAMESPACE ((\"\" \"/\")) NIL NIL\r\n";
+  co_return Ok("Namespaces");
+}
+
+}  // namespace posthouse::gateway

@@ -1,0 +1,73 @@
+// COPY, MOVE, UID COPY, UID MOVE.
+#include <utility>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "posthouse/mailbox/v1/mailbox.pb.h"
+#include "services/common/imap/mailbox_name.h"
+#include "services/common/status/status.h"
+#include "services/gateway/imap/commands.h"
+#include "services/gateway/imap/operation_id.h"
+#include "services/gateway/imap/session.h"
+
+namespace posthouse::gateway {
+namespace {
+
+// RFC 4315 §3: both sets pair up in the order written, so they are not sorted here.
+template <typename Ranges>
+void AppendPaired(std::string& out, const Ranges& ranges) {
+  std::vector<imap::NumberRange> list;
+  for (const auto& range : ranges) list.push_back({range.first(), range.last()});
+  imap::AppendRanges(out, list);
+}
+
+std::string CopyUid(const mail::CopyResponse& response) {
+  std::string code = absl::StrCat("COPYUID ", response.uid_validity(), " ");
+  AppendPaired(code, response.from_uids());
+  code += ' ';
+  AppendPaired(code, response.to_uids());
+  return code;
+}
+
+}  // namespace
+
+HandlerResult CmdCopy(ImapSession& session, imap::Command command) {
+  const imap::CopyArgs args = std::get<imap::CopyArgs>(std::move(command.args));
+  const bool uid = absl::StartsWith(command.name, "UID ");
+  const bool move = absl::EndsWith(command.name, "MOVE");
+  Selected& view = *session.selected();
+  if (move && view.read_only()) co_return No("CANNOT", "The mailbox is open read-only");
+  const absl::StatusOr<imap::NumberSet> uids = session.Resolve(args.set, uid);
+  if (!uids.ok()) co_return Bad(uids.status().message());
+  const std::optional<std::string> name = imap::DecodeMailboxName(args.mailbox, session.utf8());
+  if (!name.has_value()) co_return No("CANNOT", "This name cannot be used");
+  mail::GetFolderRequest get;
+  *get.mutable_account() = session.account();
+  get.set_name(*name);
+  const absl::StatusOr<mail::GetFolderResponse> target =
+      co_await session.shared().backend.GetFolder(session.trace(), std::move(get));
+  if (!target.ok()) co_return ReplyForTarget(target.status());
+  if (target->folder().no_select()) co_return No("CANNOT", "This name only holds other mailboxes");
+  // A UID that is gone is no error (RFC 9051 §6.4.9).
+  if (uids->empty()) co_return Ok("Nothing to do");
+
+  mail::CopyRequest request;
+  *request.mutable_account() = session.account();
+  request.set_from_folder_id(view.folder_id());
+  FromNumberSet(*uids, request.mutable_uids());
+  request.set_to_folder_id(target->folder().folder_id());
+  request.set_move(move);
+  request.set_operation_id(NewOperationId());
+  const absl::StatusOr<mail::CopyResponse> response =
+      co_await session.shared().backend.Copy(session.trace(), std::move(request));
+  if (!response.ok()) co_return ReplyForTarget(response.status());
+  if (response->to_uids().empty()) co_return Ok("Nothing to do");
+  if (!move) co_return OkWith(CopyUid(*response), "Copied");
+  // RFC 6851 §4.3: where they went, then that they are gone, then OK.
+  absl::StrAppend(&session.out(), "* OK [", CopyUid(*response), "] Moved\r\n");
+  if (target->folder().folder_id() == view.folder_id()) PH_CO_RETURN_IF_ERROR(co_await session.Look());
+  if (session.selected() != nullptr) session.selected()->Expunged(ToNumberSet(response->from_uids()));
+  co_return Ok("Moved");
+}
+
+}  // namespace posthouse::gateway

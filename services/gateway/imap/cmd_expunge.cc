@@ -1,0 +1,29 @@
+// EXPUNGE, UID EXPUNGE (RFC 4315).
+#include <utility>
+
+#include "posthouse/mailbox/v1/mailbox.pb.h"
+#include "services/gateway/imap/commands.h"
+#include "services/gateway/imap/session.h"
+
+namespace posthouse::gateway {
+
+HandlerResult CmdExpunge(ImapSession& session, imap::Command command) {
+  Selected& view = *session.selected();
+  if (view.read_only()) co_return No("CANNOT", "The mailbox is open read-only");
+  mail::ExpungeRequest request;
+  *request.mutable_account() = session.account();
+  request.set_folder_id(view.folder_id());
+  if (const auto* args = std::get_if<imap::UidSetArgs>(&command.args)) {
+    const absl::StatusOr<imap::NumberSet> uids = session.Resolve(args->set, /*uid=*/true);
+    if (!uids.ok()) co_return Bad(uids.status().message());
+    if (uids->empty()) co_return Ok("Nothing to expunge");
+    FromNumberSet(*uids, request.mutable_uids());
+  }
+  const absl::StatusOr<mail::ExpungeResponse> response =
+      co_await session.shared().backend.Expunge(session.trace(), std::move(request));
+  if (!response.ok()) co_return ReplyFor(response.status());
+  view.Expunged(ToNumberSet(response->expunged()));  // told before the tagged reply
+  co_return Ok("Expunged");
+}
+
+}  // namespace posthouse::gateway

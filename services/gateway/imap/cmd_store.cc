@@ -1,0 +1,88 @@
+// STORE, UID STORE.
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "posthouse/mailbox/v1/mailbox.pb.h"
+#include "services/common/status/status.h"
+#include "services/gateway/imap/commands.h"
+#include "services/gateway/imap/session.h"
+
+namespace posthouse::gateway {
+namespace {
+
+mail::StoreFlagsRequest::Mode ModeOf(imap::StoreArgs::Mode mode) {
+  switch (mode) {
+    case imap::StoreArgs::Mode::kReplace:
+      return mail::StoreFlagsRequest::MODE_REPLACE;
+    case imap::StoreArgs::Mode::kAdd:
+      return mail::StoreFlagsRequest::MODE_ADD;
+    case imap::StoreArgs::Mode::kRemove:
+      return mail::StoreFlagsRequest::MODE_REMOVE;
+  }
+  return mail::StoreFlagsRequest::MODE_UNSPECIFIED;
+}
+
+// RFC 9051 §6.4.6; with CONDSTORE the MODSEQ is told even when .SILENT (RFC 7162 §3.1.3).
+Task<absl::Status> TellFlags(ImapSession& session, const mail::MessageRows& rows, bool uid, bool silent) {
+  const Selected& view = *session.selected();
+  const bool modseq = session.dialect().condstore;
+  if (silent && !modseq) co_return absl::OkStatus();
+  std::string& out = session.out();
+  for (int i = 0; i < rows.uid_size(); ++i) {
+    const uint32_t sequence = view.map().SequenceOf(rows.uid(i));
+    if (sequence == 0) continue;
+    absl::StrAppend(&out, "* ", sequence, " FETCH (");
+    const size_t start = out.size();
+    if (uid || session.dialect().qresync) absl::StrAppend(&out, "UID ", rows.uid(i));
+    if (!silent && i < rows.flags_size()) {
+      if (out.size() > start) out += ' ';
+      view.AppendFlags(out, rows.uid(i), rows.flags(i), i < rows.keywords_size() ? absl::string_view(rows.keywords(i)) : "");
+    }
+    if (modseq && i < rows.modseq_size()) {
+      absl::StrAppend(&out, out.size() > start ? " " : "", "MODSEQ (", rows.modseq(i), ")");
+    }
+    out += ")\r\n";
+    PH_CO_RETURN_IF_ERROR(co_await session.FlushSlice());
+  }
+  co_return absl::OkStatus();
+}
+
+}  // namespace
+
+HandlerResult CmdStore(ImapSession& session, imap::Command command) {
+  const imap::StoreArgs args = std::get<imap::StoreArgs>(std::move(command.args));
+  const bool uid = command.name == "UID STORE";
+  Selected& view = *session.selected();
+  if (view.read_only()) co_return No("CANNOT", "The mailbox is open read-only");
+  const absl::StatusOr<imap::NumberSet> uids = session.Resolve(args.set, uid);
+  if (!uids.ok()) co_return Bad(uids.status().message());
+  if (args.unchanged_since.has_value()) session.EnableCondstore();
+  if (uids->empty()) co_return Ok("Nothing to store");
+
+  mail::StoreFlagsRequest request;
+  *request.mutable_account() = session.account();
+  request.set_folder_id(view.folder_id());
+  FromNumberSet(*uids, request.mutable_uids());
+  request.set_mode(ModeOf(args.mode));
+  request.set_flags(args.flags.system);
+  for (const std::string& keyword : args.flags.keywords) request.add_keywords(keyword);
+  if (args.unchanged_since.has_value()) {
+    request.set_has_unchanged_since(true);
+    request.set_unchanged_since(*args.unchanged_since);
+  }
+  const absl::StatusOr<mail::StoreFlagsResponse> response =
+      co_await session.shared().backend.StoreFlags(session.trace(), std::move(request));
+  if (response.status().code() == absl::StatusCode::kResourceExhausted) co_return No("LIMIT", "Too many keywords");
+  if (!response.ok()) co_return ReplyFor(response.status());
+
+  view.SetKeywords(response->state(), &session.out());
+  PH_CO_RETURN_IF_ERROR(co_await TellFlags(session, response->rows(), uid, args.silent));
+  view.OwnChange(response->rows(), response->state());
+  if (response->modified().empty()) co_return Ok("Stored");
+  // RFC 7162 §3.1.3: those that somebody else changed first.
+  const imap::NumberSet modified = ToNumberSet(response->modified());
+  const imap::NumberSet named = uid ? modified : view.map().ToSequences(modified);
+  co_return OkWith(absl::StrCat("MODIFIED ", named.ToString()), "Some had changed");
+}
+
+}  // namespace posthouse::gateway

@@ -1,0 +1,70 @@
+// FetchRender: turns the mailbox service's stream of a FETCH into responses.
+//
+// Rows and pieces arrive in chunks; what is ready comes out in slices, so that a
+// slow client slows the stream and nothing large piles up. Pure: no I/O.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <deque>
+#include <memory>
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "services/common/imap/command.h"
+#include "services/gateway/imap/selected.h"
+
+namespace posthouse::mailbox::v1 {
+class FetchRequest;
+class FetchResponse;
+class MessageRows;
+}  // namespace posthouse::mailbox::v1
+
+namespace posthouse::gateway {
+
+// Fills the items of `request` from `args`. `uid`: UID FETCH.
+void FillFetchRequest(const imap::FetchArgs& args, const Selected::Dialect& dialect, bool set_seen,
+                      mail::FetchRequest* request);
+
+class FetchRender {
+ public:
+  // All outlive the object. `with_flags`: \Seen is set on the way, so FLAGS are told too.
+  FetchRender(const imap::FetchArgs& args, bool uid, const Selected& view, const Selected::Dialect& dialect,
+              bool with_flags);
+  ~FetchRender();
+
+  // The next chunk; the one before is used up.
+  void Take(mail::FetchResponse chunk);
+  // Appends until `out` holds `limit` bytes or the chunk is used up. True: there is
+  // more in the chunk. kDataLoss: the stream broke its own promises.
+  absl::StatusOr<bool> Next(std::string& out, size_t limit);
+  // After the last chunk. kDataLoss: a literal was begun and cannot be completed, so
+  // the connection cannot be used any more.
+  absl::Status Finish() const;
+
+ private:
+  struct Pending {
+    uint32_t uid;
+    std::string begun;  // "* 5 FETCH (UID 7 FLAGS ()", without sections
+  };
+  void AppendRow(std::string& out, const mail::MessageRows& rows, int i, uint32_t sequence) const;
+  absl::Status AppendPiece(std::string& out, int index);
+  bool OpenMessage(std::string& out, uint32_t uid);
+
+  const imap::FetchArgs& args_;
+  const bool uid_;
+  const Selected& view_;
+  const Selected::Dialect dialect_;
+  const bool with_flags_;
+  std::unique_ptr<mail::FetchResponse> chunk_;
+  int row_ = 0;
+  int piece_ = 0;
+  std::deque<Pending> pending_;  // rows whose sections have not come
+  uint32_t open_uid_ = 0;        // 0: none
+  uint32_t skipped_uid_ = 0;     // of a message the view does not have
+  size_t section_ = 0;           // next or current of the open message
+  bool in_section_ = false;
+  uint64_t left_ = 0;
+};
+
+}  // namespace posthouse::gateway

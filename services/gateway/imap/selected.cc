@@ -1,0 +1,189 @@
+#include "services/gateway/imap/selected.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "posthouse/mailbox/v1/mailbox.pb.h"
+#include "services/common/imap/response.h"
+
+namespace posthouse::gateway {
+
+using imap::NumberRange;
+using imap::NumberSet;
+
+static_assert(static_cast<uint32_t>(mail::FLAG_SEEN) == imap::kSeen && static_cast<uint32_t>(mail::FLAG_ANSWERED) == imap::kAnswered &&
+              static_cast<uint32_t>(mail::FLAG_FLAGGED) == imap::kFlagged && static_cast<uint32_t>(mail::FLAG_DELETED) == imap::kDeleted &&
+              static_cast<uint32_t>(mail::FLAG_DRAFT) == imap::kDraft);
+
+Selected::Selected(std::string name, bool read_only, const mail::ListUidsResponse& uids)
+    : folder_id_(uids.state().folder_id()),
+      name_(std::move(name)),
+      read_only_(read_only),
+      uid_validity_(uids.state().uid_validity()),
+      modseq_(uids.state().highest_modseq()),
+      // \Recent cannot be tracked for everybody and is gone in RFC 9051; what comes
+      // while this session looks is recent to it (RFC 3501 §2.3.2).
+      recent_from_(uids.state().uid_next()) {
+  map_.Assign(ToNumberSet(uids.uids()));
+  TakeState(uids.state());
+  flags_changed_ = false;
+}
+
+void Selected::TakeState(const mail::FolderState& state) {
+  uid_next_ = std::max(uid_next_, state.uid_next());
+  keywords_full_ = state.keyword_limit() > 0 && static_cast<uint32_t>(state.keywords_size()) >= state.keyword_limit();
+  if (std::equal(keywords_.begin(), keywords_.end(), state.keywords().begin(), state.keywords().end())) return;
+  keywords_.assign(state.keywords().begin(), state.keywords().end());
+  flags_changed_ = true;
+}
+
+void Selected::SetKeywords(const mail::FolderState& state, std::string* out) {
+  TakeState(state);
+  if (!flags_changed_) return;
+  flags_changed_ = false;
+  AppendFlagsLines(*out);
+}
+
+void Selected::AppendFlagsLines(std::string& out) const {
+  constexpr uint32_t kAll = imap::kAnswered | imap::kFlagged | imap::kDeleted | imap::kSeen | imap::kDraft;
+  std::vector<absl::string_view> names;
+  for (const std::string& keyword : keywords_) {
+    if (!keyword.empty()) names.push_back(keyword);
+  }
+  out += "* FLAGS ";
+  imap::AppendFlagList(out, kAll, names);
+  out += "\r\n* OK [PERMANENTFLAGS ";
+  if (read_only_) {
+    out += "()";
+  } else {
+    if (!keywords_full_) names.push_back("\\*");
+    imap::AppendFlagList(out, kAll, names);
+  }
+  out += "] Flags that can be kept\r\n";
+}
+
+void Selected::AppendFlags(std::string& out, uint32_t uid, uint32_t flags, absl::string_view keyword_bits) const {
+  std::vector<absl::string_view> names;
+  for (size_t byte = 0; byte < keyword_bits.size(); ++byte) {
+    const auto bits = static_cast<unsigned char>(keyword_bits[byte]);
+    for (size_t bit = 0; bit < 8 && (bits >> bit) != 0; ++bit) {
+      const size_t n = byte * 8 + bit;
+      if ((bits >> bit & 1) != 0 && n < keywords_.size() && !keywords_[n].empty()) names.push_back(keywords_[n]);
+    }
+  }
+  if (IsRecent(uid)) names.push_back("\\Recent");
+  out += "FLAGS ";
+  imap::AppendFlagList(out, flags, names);
+}
+
+bool Selected::IsOwn(uint32_t uid, uint64_t modseq) const {
+  const auto own = own_.find(modseq);
+  return own != own_.end() && own->second.Contains(uid);
+}
+
+void Selected::Absorb(mail::GetChangesResponse changes) {
+  TakeState(changes.state());
+  const mail::MessageRows& rows = changes.rows();
+  NumberSet reported;
+  const uint32_t known_max = map_.max_uid();
+  for (int i = 0; i < rows.uid_size(); ++i) {
+    const uint32_t uid = rows.uid(i);
+    if (changes.full()) reported.Add(uid);
+    if (uid > known_max && map_.SequenceOf(uid) == 0) {
+      if (uid < recent_from_) continue;  // it came and went before this view began
+      map_.Append(uid, uid);
+      exists_changed_ = true;
+      continue;
+    }
+    const uint64_t modseq = i < rows.modseq_size() ? rows.modseq(i) : 0;
+    if (modseq <= modseq_ || IsOwn(uid, modseq) || map_.SequenceOf(uid) == 0) continue;
+    changed_.push_back({uid, i < rows.flags_size() ? rows.flags(i) : 0, modseq,
+                        i < rows.keywords_size() ? rows.keywords(i) : std::string()});
+  }
+  if (changes.full()) {
+    Expunged(map_.uids().Minus(reported));
+  } else {
+    Expunged(ToNumberSet(changes.vanished()));
+  }
+  modseq_ = std::max(modseq_, changes.state().highest_modseq());
+  own_.clear();
+}
+
+void Selected::Expunged(const NumberSet& uids) {
+  const NumberSet ours = map_.uids().Intersect(uids);
+  if (!ours.empty()) expunged_ = expunged_.Union(ours);
+}
+
+void Selected::OwnChange(const mail::MessageRows& rows, const mail::FolderState& state) {
+  for (int i = 0; i < rows.uid_size() && i < rows.modseq_size(); ++i) {
+    if (rows.modseq(i) > modseq_) own_[rows.modseq(i)].Add(rows.uid(i));
+  }
+  // Every modseq belongs to one change of the folder. If ours are all there is
+  // between the view and the state, the view is up to date.
+  if (!own_.empty() && state.highest_modseq() == modseq_ + own_.size()) {
+    modseq_ = state.highest_modseq();
+    own_.clear();
+  }
+}
+
+bool Selected::AnnounceExpunges(std::string& out, const Dialect& dialect, size_t limit) {
+  if (expunged_.empty()) return false;
+  if (dialect.qresync) {
+    absl::StrAppend(&out, "* VANISHED ", expunged_.ToString(), "\r\n");
+    map_.Remove(expunged_);
+    expunged_ = NumberSet();
+    return false;
+  }
+  // Highest first: the numbers below stay what they are.
+  const size_t batch = std::max<size_t>(limit / 16, 1);
+  std::vector<NumberRange> left = expunged_.ranges();
+  std::vector<NumberRange> told;
+  size_t count = 0;
+  while (!left.empty() && count < batch) {
+    NumberRange& top = left.back();
+    const uint32_t take = static_cast<uint32_t>(std::min<size_t>(batch - count, top.last - top.first + size_t{1}));
+    const NumberRange part{top.last - take + 1, top.last};
+    for (uint32_t i = 0; i < take; ++i) {
+      absl::StrAppend(&out, "* ", map_.SequenceOf(part.last - i), " EXPUNGE\r\n");
+    }
+    told.push_back(part);
+    count += take;
+    if (part.first == top.first) {
+      left.pop_back();
+    } else {
+      top.last = part.first - 1;
+    }
+  }
+  map_.Remove(NumberSet::Of(std::move(told)));
+  expunged_ = NumberSet::Of(std::move(left));
+  return !expunged_.empty();
+}
+
+bool Selected::AnnounceNext(std::string& out, const Dialect& dialect, size_t limit) {
+  if (exists_changed_) {
+    absl::StrAppend(&out, "* ", map_.size(), " EXISTS\r\n* ", recent(), " RECENT\r\n");
+    exists_changed_ = false;
+  }
+  if (flags_changed_) {
+    AppendFlagsLines(out);
+    flags_changed_ = false;
+  }
+  const size_t start = out.size();
+  for (; next_row_ < changed_.size(); ++next_row_) {
+    if (out.size() - start >= limit) return true;
+    const ChangedRow& row = changed_[next_row_];
+    const uint32_t sequence = map_.SequenceOf(row.uid);
+    if (sequence == 0) continue;
+    absl::StrAppend(&out, "* ", sequence, " FETCH (");
+    if (dialect.qresync) absl::StrAppend(&out, "UID ", row.uid, " ");
+    AppendFlags(out, row.uid, row.flags, row.keywords);
+    if (dialect.condstore) absl::StrAppend(&out, " MODSEQ (", row.modseq, ")");
+    out += ")\r\n";
+  }
+  changed_ = std::vector<ChangedRow>();
+  next_row_ = 0;
+  return false;
+}
+
+}  // namespace posthouse::gateway

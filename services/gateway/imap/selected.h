@@ -1,0 +1,127 @@
+// Selected: the mailbox a session has open, as its client sees it.
+//
+// The client's view changes only by what it was told: new messages by EXISTS,
+// removed ones by EXPUNGE (or VANISHED), and those only when a command allows it
+// (RFC 9051 §7.5.1). What the mailbox service reports goes in by Absorb(), what the
+// client must hear comes out as bytes. Pure: no I/O.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/container/flat_hash_map.h"
+#include "absl/strings/string_view.h"
+#include "services/common/imap/number_set.h"
+#include "services/common/imap/scanner.h"
+#include "services/gateway/imap/sequence_map.h"
+
+namespace posthouse::common::v1 {
+class UidRange;
+}
+namespace posthouse::mailbox::v1 {
+class Folder;
+class FolderState;
+class GetChangesResponse;
+class ListUidsResponse;
+class MessageRows;
+}  // namespace posthouse::mailbox::v1
+
+namespace posthouse::gateway {
+
+namespace mail = ::posthouse::mailbox::v1;
+
+// UID ranges of protos and back.
+template <typename Repeated>
+imap::NumberSet ToNumberSet(const Repeated& ranges) {
+  std::vector<imap::NumberRange> list;
+  list.reserve(static_cast<size_t>(ranges.size()));
+  for (const auto& range : ranges) list.push_back({range.first(), range.last()});
+  return imap::NumberSet::Of(std::move(list));
+}
+template <typename Repeated>
+void FromNumberSet(const imap::NumberSet& set, Repeated* ranges) {
+  for (const imap::NumberRange& range : set.ranges()) {
+    auto* added = ranges->Add();
+    added->set_first(range.first);
+    added->set_last(range.last);
+  }
+}
+
+class Selected {
+ public:
+  // How the client wants to hear of changes.
+  struct Dialect {
+    bool condstore = false;  // MODSEQ with every FETCH of flags (RFC 7162 §3.1)
+    bool qresync = false;    // VANISHED for EXPUNGE, UID in FETCH (RFC 7162 §3.2.10)
+  };
+
+  Selected(std::string name, bool read_only, const mail::ListUidsResponse& uids);
+
+  const std::string& folder_id() const { return folder_id_; }
+  const std::string& name() const { return name_; }
+  bool read_only() const { return read_only_; }
+  uint32_t uid_validity() const { return uid_validity_; }
+  uint32_t uid_next() const { return uid_next_; }
+  uint64_t modseq() const { return modseq_; }  // changes up to here are in the view
+  const SequenceMap& map() const { return map_; }
+  uint32_t recent() const { return map_.CountFrom(recent_from_); }
+  bool IsRecent(uint32_t uid) const { return uid >= recent_from_; }
+  uint32_t recent_from() const { return recent_from_; }
+  const std::vector<std::string>& keywords() const { return keywords_; }
+  bool keywords_full() const { return keywords_full_; }
+
+  // `* FLAGS` and `* OK [PERMANENTFLAGS`.
+  void AppendFlagsLines(std::string& out) const;
+
+  // What happened after modseq(). Removed messages wait for AnnounceExpunges(),
+  // others for AnnounceNext(). Call those until they have nothing more to say.
+  void Absorb(mail::GetChangesResponse changes);
+  // Removed messages that a command of this session reported, ahead of Absorb().
+  void Expunged(const imap::NumberSet& uids);
+  // What STORE of this session did, so that Absorb() does not repeat it: `rows` were
+  // told to the client already. `state` moves modseq() on when nobody else changed anything.
+  void OwnChange(const mail::MessageRows& rows, const mail::FolderState& state);
+
+  // Each writes at most about `limit` bytes; true: there is more.
+  bool AnnounceExpunges(std::string& out, const Dialect& dialect, size_t limit);
+  bool AnnounceNext(std::string& out, const Dialect& dialect, size_t limit);
+  bool has_news() const { return !expunged_.empty() || exists_changed_ || next_row_ < changed_.size(); }
+  bool has_expunges() const { return !expunged_.empty(); }
+
+  // "FLAGS (...)" of a row as the client sees it, \Recent included.
+  void AppendFlags(std::string& out, uint32_t uid, uint32_t flags, absl::string_view keyword_bits) const;
+  // New keywords that a response brought.
+  void SetKeywords(const mail::FolderState& state, std::string* out);
+
+ private:
+  struct ChangedRow {
+    uint32_t uid;
+    uint32_t flags;
+    uint64_t modseq;
+    std::string keywords;
+  };
+  bool IsOwn(uint32_t uid, uint64_t modseq) const;
+  void TakeState(const mail::FolderState& state);
+
+  const std::string folder_id_;
+  const std::string name_;
+  const bool read_only_;
+  const uint32_t uid_validity_;
+  uint32_t uid_next_ = 0;
+  uint64_t modseq_ = 0;
+  SequenceMap map_;
+  uint32_t recent_from_ = 0;
+  std::vector<std::string> keywords_;
+  bool keywords_full_ = false;
+  bool flags_changed_ = false;
+  bool exists_changed_ = false;
+  imap::NumberSet expunged_;  // gone, not yet told
+  std::vector<ChangedRow> changed_;
+  size_t next_row_ = 0;
+  absl::flat_hash_map<uint64_t, imap::NumberSet> own_;  // modseq to UIDs, above modseq_
+};
+
+}  // namespace posthouse::gateway

@@ -1,0 +1,40 @@
+// SequenceMap: message sequence numbers of one session and the UIDs behind them.
+//
+// Kept as ranges of UIDs, so that 100,000 messages without holes cost one range.
+// Sequence numbers run from 1 in UID order (RFC 9051 §2.3.1.2). A value; no I/O.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "services/common/imap/number_set.h"
+
+namespace posthouse::gateway {
+
+class SequenceMap {
+ public:
+  void Assign(imap::NumberSet uids);
+  // `uid` range lies above all others.
+  void Append(uint32_t first, uint32_t last);
+  void Remove(const imap::NumberSet& uids);
+
+  uint32_t size() const { return before_.empty() ? 0 : before_.back() + SizeOf(uids_.ranges().back()); }
+  uint32_t max_uid() const { return uids_.Max(); }
+  const imap::NumberSet& uids() const { return uids_; }
+
+  uint32_t SequenceOf(uint32_t uid) const;   // 0: not here
+  uint32_t UidAt(uint32_t sequence) const;   // 0: beyond the end
+  imap::NumberSet ToUids(const imap::NumberSet& sequences) const;
+  imap::NumberSet ToSequences(const imap::NumberSet& uids) const;
+  // How many UIDs are `uid` or larger.
+  uint32_t CountFrom(uint32_t uid) const;
+
+ private:
+  static uint32_t SizeOf(const imap::NumberRange& range) { return range.last - range.first + 1; }
+  void Count(size_t from);
+
+  imap::NumberSet uids_;
+  std::vector<uint32_t> before_;  // messages before each range
+};
+
+}  // namespace posthouse::gateway

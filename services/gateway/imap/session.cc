@@ -1,0 +1,289 @@
+#include "services/gateway/imap/session.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "posthouse/common/v1/common.pb.h"
+#include "posthouse/mailbox/v1/mailbox.pb.h"
+#include "services/common/log/log.h"
+#include "services/common/status/status.h"
+
+namespace posthouse::gateway {
+namespace {
+
+constexpr size_t kReadBytes = 16 * 1024;
+constexpr uint16_t kMaxErrors = 50;
+constexpr uint16_t kMaxErrorsBeforeLogin = 10;
+constexpr uint16_t kMaxFailedLogins = 5;
+// Until login a command holds at most a name and a password.
+constexpr size_t kMaxLineBeforeLogin = 8192;
+
+}  // namespace
+
+ImapSession::ImapSession(ImapShared& shared, std::unique_ptr<net::Connection> connection)
+    : shared_(shared),
+      connection_(std::move(connection)),
+      trace_(rpc::TraceContext::New()),
+      login_deadline_(absl::Now() + shared.settings.login_timeout),
+      reader_(std::min(kMaxLineBeforeLogin, shared.settings.max_line_bytes)) {
+  shared_.metrics.Sessions("imap").Add(1);
+}
+
+ImapSession::~ImapSession() { shared_.metrics.Sessions("imap").Add(-1); }
+
+std::string ImapSession::capabilities() const {
+  CapabilityFacts facts;
+  facts.state = state_;
+  facts.tls = connection_->tls();
+  facts.can_start_tls = shared_.tls != nullptr;
+  facts.may_send_password = may_send_password();
+  facts.append_limit = shared_.settings.max_append_bytes;
+  return Capabilities(facts);
+}
+
+Task<void> ImapSession::Run() {
+  LOG_EVENT(kDebug, "session_opened").Str("protocol", "imap").Str("client", connection_->peer().address).Trace(
+      trace_.trace_id);
+  absl::StrAppend(&out_, "* OK [CAPABILITY ", capabilities(), "] ", shared_.settings.hostname, " Posthouse ready\r\n");
+  absl::Status status;
+  while (status.ok() && state_ != State::kLogout) status = co_await Step();
+  if (status.code() == absl::StatusCode::kDeadlineExceeded) {
+    Bye(state_ == State::kNotAuthenticated ? "Too slow to log in" : "Idle for too long");
+  }
+  if (!out_.empty()) {
+    // The peer may be gone already; there is nobody left to tell.
+    (void)co_await connection_->Write(std::move(out_), absl::Seconds(5));
+  }
+  connection_->Close();
+  LOG_EVENT(kDebug, "session_closed").Str("protocol", "imap").Err(status).Trace(trace_.trace_id);
+}
+
+absl::Duration ImapSession::read_timeout() const {
+  if (state_ != State::kNotAuthenticated) return shared_.settings.idle_timeout;
+  return std::max(login_deadline_ - absl::Now(), absl::ZeroDuration());
+}
+
+Task<absl::Status> ImapSession::Flush() {
+  if (out_.empty()) co_return absl::OkStatus();
+  shared_.metrics.BytesOut("imap", out_.size());
+  std::string bytes = std::exchange(out_, std::string());
+  co_return co_await connection_->Write(std::move(bytes), shared_.settings.write_timeout);
+}
+
+Task<absl::Status> ImapSession::FlushSlice() {
+  if (out_.size() < kSlice) co_return absl::OkStatus();
+  co_return co_await Flush();
+}
+
+Task<absl::Status> ImapSession::ReadInput() {
+  PH_CO_RETURN_IF_ERROR(co_await Flush());
+  reader_.Release();
+  const absl::Duration timeout = read_timeout();
+  const absl::Status readable = co_await connection_->WaitReadable(timeout);
+  if (readable.code() == absl::StatusCode::kCancelled) co_return absl::OkStatus();
+  PH_CO_RETURN_IF_ERROR(readable);
+  absl::StatusOr<std::string> bytes = co_await connection_->ReadSome(kReadBytes, timeout);
+  if (bytes.status().code() == absl::StatusCode::kCancelled) co_return absl::OkStatus();
+  PH_CO_RETURN_IF_ERROR(bytes.status());
+  shared_.metrics.BytesIn("imap", bytes->size());
+  reader_.Feed(*std::move(bytes));
+  co_return absl::OkStatus();
+}
+
+Task<absl::StatusOr<std::string>> ImapSession::Ask(absl::string_view text) {
+  absl::StrAppend(&out_, "+ ", text, "\r\n");
+  while (true) {
+    switch (reader_.NextLine()) {
+      case imap::CommandReader::Event::kNeedInput:
+        PH_CO_RETURN_IF_ERROR(co_await ReadInput());
+        break;
+      case imap::CommandReader::Event::kCommand:
+        co_return reader_.TakeText();
+      default:
+        co_return std::string("*");  // an overlong line cancels, as "*" does
+    }
+  }
+}
+
+// One event of the reader.
+Task<absl::Status> ImapSession::Step() {
+  switch (reader_.Next()) {
+    case imap::CommandReader::Event::kNeedInput:
+      if (draining()) {
+        Bye("Server is shutting down");
+        state_ = State::kLogout;
+        co_return absl::OkStatus();
+      }
+      co_return co_await ReadInput();
+    case imap::CommandReader::Event::kContinue:
+      out_ += "+ OK\r\n";
+      co_return co_await Flush();
+    case imap::CommandReader::Event::kRefused:
+      co_return co_await OnRefused();
+    case imap::CommandReader::Event::kMessage:
+    case imap::CommandReader::Event::kCommand:
+      break;
+  }
+  // Pipelined commands: their replies leave together.
+  PH_CO_RETURN_IF_ERROR(co_await FlushSlice());
+  co_return co_await OnCommand(reader_.TakeText());
+}
+
+Task<absl::Status> ImapSession::OnRefused() {
+  AppendReply(out_, reader_.tag(), Bad(reader_.why()));
+  co_return co_await CountError();
+}
+
+Task<absl::Status> ImapSession::CountError() {
+  const uint16_t limit = state_ == State::kNotAuthenticated ? kMaxErrorsBeforeLogin : kMaxErrors;
+  if (++errors_ < limit) co_return absl::OkStatus();
+  Bye("Too many errors");
+  state_ = State::kLogout;
+  co_return absl::OkStatus();
+}
+
+// A message of APPEND that nobody wants.
+Task<absl::Status> ImapSession::DiscardMessage() {
+  const bool comes = !reader_.message_synchronising();
+  reader_.RefuseMessage();
+  while (comes) {
+    if (reader_.Next() == imap::CommandReader::Event::kRefused) break;
+    PH_CO_RETURN_IF_ERROR(co_await ReadInput());
+  }
+  co_return absl::OkStatus();
+}
+
+Task<absl::Status> ImapSession::OnCommand(std::string text) {
+  absl::StatusOr<imap::Command> command = imap::ParseCommand(text);
+  const std::string tag = imap::TagOf(text);
+  const CommandSpec* const spec = command.ok() ? FindCommand(command->name) : nullptr;
+  std::optional<Reply> refused;
+  if (!command.ok() || spec == nullptr) {
+    refused = Bad(command.ok() ? "unknown command" : command.status().message());
+  } else {
+    refused = RefuseNow(*spec, state_, may_send_password());
+  }
+  text = std::string();
+  if (!refused.has_value()) co_return co_await RunCommand(*spec, *std::move(command));
+  if (reader_.message_pending()) PH_CO_RETURN_IF_ERROR(co_await DiscardMessage());
+  AppendReply(out_, tag, *refused);
+  co_return co_await CountError();
+}
+
+Task<absl::Status> ImapSession::RunCommand(const CommandSpec& spec, imap::Command command) {
+  const std::string tag = command.tag;
+  const absl::Time start = absl::Now();
+  absl::StatusOr<Reply> reply = co_await spec.handler(*this, std::move(command));
+  shared_.metrics.Command("imap", spec.name, absl::Now() - start);
+  PH_CO_RETURN_IF_ERROR(reply.status());
+  if (reader_.message_pending()) PH_CO_RETURN_IF_ERROR(co_await DiscardMessage());
+  if (selected_ != nullptr && spec.news != News::kNone) {
+    if (spec.news == News::kLook || Hinted()) PH_CO_RETURN_IF_ERROR(co_await Look());
+    if (selected_ != nullptr) PH_CO_RETURN_IF_ERROR(co_await Announce(spec.news != News::kNoExpunge));
+  }
+  AppendReply(out_, tag, *reply);
+  if (reply->kind == Reply::Kind::kBad) co_return co_await CountError();
+  co_return absl::OkStatus();
+}
+
+void ImapSession::Bye(absl::string_view why) { absl::StrAppend(&out_, "* BYE ", why, "\r\n"); }
+
+Task<absl::StatusOr<Reply>> ImapSession::LogIn(LoginAttempt attempt) {
+  attempt.protocol = "imap";
+  attempt.client_address = connection_->peer().address;
+  attempt.tls = connection_->tls();
+  attempt.earlier_failures = failed_logins_;
+  attempt.trace = trace_;
+  const std::string username = attempt.username;
+  absl::StatusOr<std::unique_ptr<Logins::Ticket>> ticket = co_await shared_.logins.Check(std::move(attempt));
+  if (!ticket.ok()) {
+    if (++failed_logins_ >= kMaxFailedLogins) {
+      Bye("Too many failed logins");
+      state_ = State::kLogout;
+    }
+    co_return ReplyForLogin(ticket.status());
+  }
+  ticket_ = *std::move(ticket);
+  state_ = State::kAuthenticated;
+  errors_ = 0;
+  reader_.set_max_bytes(shared_.settings.max_line_bytes);
+  LOG_EVENT(kInfo, "login").Str("protocol", "imap").Str("account", ticket_->address()).Str(
+      "client", connection_->peer().address).Bool("tls", connection_->tls()).Trace(trace_.trace_id);
+  // RFC 9051 §7.1: capabilities differ from those before login.
+  co_return OkWith(absl::StrCat("CAPABILITY ", capabilities()), "Logged in");
+}
+
+void ImapSession::AfterStartTls() {
+  // RFC 9051 §6.2.1: what was said in the clear counts for nothing.
+  reader_.Discard();
+  errors_ = 0;
+}
+
+std::unique_ptr<WatchHub::Subscription> ImapSession::Watch(absl::string_view folder_id) {
+  // The subscription ends before the connection does.
+  return shared_.watch.Subscribe(account(), folder_id, [this] {
+    if (idling_.load(std::memory_order_seq_cst)) connection_->InterruptRead();
+  });
+}
+
+void ImapSession::Select(std::unique_ptr<Selected> selected, std::unique_ptr<WatchHub::Subscription> subscription) {
+  selected_ = std::move(selected);
+  subscription_ = std::move(subscription);
+  saved_search_ = imap::NumberSet();
+  state_ = State::kSelected;
+}
+
+void ImapSession::Unselect() {
+  subscription_.reset();
+  selected_.reset();
+  saved_search_ = imap::NumberSet();
+  state_ = State::kAuthenticated;
+}
+
+bool ImapSession::Hinted() const {
+  return subscription_ != nullptr && selected_ != nullptr && subscription_->Changed(selected_->modseq());
+}
+
+Task<absl::Status> ImapSession::Look() {
+  if (selected_ == nullptr) co_return absl::OkStatus();
+  subscription_->Reading();
+  mail::GetChangesRequest request;
+  *request.mutable_account() = account();
+  request.set_folder_id(selected_->folder_id());
+  request.set_after_modseq(selected_->modseq());
+  absl::StatusOr<mail::GetChangesResponse> changes = co_await shared_.backend.GetChanges(trace_, std::move(request));
+  if (changes.status().code() == absl::StatusCode::kNotFound) {
+    Bye("The selected mailbox was deleted");
+    Unselect();
+    state_ = State::kLogout;
+    co_return absl::OkStatus();
+  }
+  // Not now: the next hint or poll tries again, and the client misses nothing.
+  if (changes.ok()) selected_->Absorb(*std::move(changes));
+  co_return absl::OkStatus();
+}
+
+Task<absl::Status> ImapSession::Announce(bool expunges) {
+  while (expunges && selected_->AnnounceExpunges(out_, dialect_, kSlice)) PH_CO_RETURN_IF_ERROR(co_await Flush());
+  while (selected_->AnnounceNext(out_, dialect_, kSlice)) PH_CO_RETURN_IF_ERROR(co_await Flush());
+  co_return absl::OkStatus();
+}
+
+void ImapSession::EnableCondstore() {
+  if (dialect_.condstore) return;
+  dialect_.condstore = true;
+  // RFC 7162 §3.1.2
+  if (selected_ != nullptr) absl::StrAppend(&out_, "* OK [HIGHESTMODSEQ ", selected_->modseq(), "] Highest\r\n");
+}
+
+absl::StatusOr<imap::NumberSet> ImapSession::Resolve(const imap::SequenceSet& set, bool uid) const {
+  const SequenceMap& map = selected_->map();
+  if (set.saved_result) return map.uids().Intersect(saved_search_);
+  if (uid) return map.uids().Intersect(set.Resolve(map.max_uid()));
+  if (set.LargestNumber() > map.size()) return absl::InvalidArgumentError("No such sequence number");
+  return map.ToUids(set.Resolve(map.size()));
+}
+
+}  // namespace posthouse::gateway

@@ -1,0 +1,143 @@
+// ImapSession: one IMAP connection, from greeting to BYE.
+//
+// The coroutine moves bytes: the reader makes commands of them (common/imap), the
+// table says what may run (command_table.h), handlers (cmd_*.cc) ask the mailbox
+// service and write responses to out(). Commands run one after the other, so tagged
+// replies come in the order of the commands.
+//
+// Memory: an idle session holds no buffers, only its view of the selected mailbox.
+// Threads: everything on the connection's loop; hints from others only wake it.
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "absl/time/time.h"
+#include "services/common/async/task.h"
+#include "services/common/imap/command_reader.h"
+#include "services/common/net/connection.h"
+#include "services/common/rpc/trace.h"
+#include "services/gateway/backend.h"
+#include "services/gateway/imap/command_table.h"
+#include "services/gateway/imap/selected.h"
+#include "services/gateway/logins.h"
+#include "services/gateway/metrics.h"
+#include "services/gateway/watch_hub.h"
+
+namespace posthouse::gateway {
+
+struct ImapSettings {
+  absl::Duration idle_timeout = absl::Minutes(30);
+  absl::Duration login_timeout = absl::Minutes(3);
+  absl::Duration write_timeout = absl::Minutes(5);
+  absl::Duration poll_interval = absl::Seconds(30);
+  uint64_t max_append_bytes = 100 << 20;
+  size_t max_line_bytes = 64 << 10;
+  bool allow_plaintext_auth = false;
+  std::string hostname = "localhost";
+};
+
+// What sessions share; outlives them.
+struct ImapShared {
+  Backend& backend;
+  Logins& logins;
+  Metrics& metrics;
+  WatchHub& watch;
+  std::shared_ptr<net::TlsServerContext> tls;  // null: no STARTTLS
+  ImapSettings settings;
+  // Set before connections are interrupted: sessions say BYE after their command.
+  std::atomic<bool> draining{false};
+};
+
+class ImapSession {
+ public:
+  ImapSession(ImapShared& shared, std::unique_ptr<net::Connection> connection);
+  ~ImapSession();
+  // To the end of the connection.
+  Task<void> Run();
+
+  // ---- for the command handlers
+  static constexpr size_t kSlice = 32 * 1024;  // how much is written at once
+
+  ImapShared& shared() { return shared_; }
+  net::Connection& connection() { return *connection_; }
+  imap::CommandReader& reader() { return reader_; }
+  const rpc::TraceContext& trace() const { return trace_; }
+  State state() const { return state_; }
+  const AccountRef& account() const { return ticket_->account(); }
+  bool may_send_password() const { return connection_->tls() || shared_.settings.allow_plaintext_auth; }
+  std::string capabilities() const;
+
+  std::string& out() { return out_; }
+  Task<absl::Status> Flush();
+  // Flushes when a slice has gathered.
+  Task<absl::Status> FlushSlice();
+  // Reads some input into the reader. OK without input when the read was interrupted.
+  Task<absl::Status> ReadInput();
+  // "+ text" and the client's next line.
+  Task<absl::StatusOr<std::string>> Ask(absl::string_view text);
+
+  // How logins go on: `attempt` with the credentials filled in.
+  Task<absl::StatusOr<Reply>> LogIn(LoginAttempt attempt);
+  void AfterStartTls();
+  void BeginLogout() { state_ = State::kLogout; }
+
+  // The selected mailbox; null when none is.
+  Selected* selected() { return selected_.get(); }
+  Selected::Dialect& dialect() { return dialect_; }
+  void Select(std::unique_ptr<Selected> selected, std::unique_ptr<WatchHub::Subscription> subscription);
+  void Unselect();
+  std::unique_ptr<WatchHub::Subscription> Watch(absl::string_view folder_id);
+  // True: a hint says that the mailbox changed.
+  bool Hinted() const;
+  // Reads what changed into the view. OK also when that is not possible now.
+  Task<absl::Status> Look();
+  // Tells the client what the view has to tell.
+  Task<absl::Status> Announce(bool expunges);
+  void EnableCondstore();
+
+  // A set of sequence numbers or UIDs of the selected mailbox as existing UIDs.
+  // kInvalidArgument: a sequence number beyond the end (BAD).
+  absl::StatusOr<imap::NumberSet> Resolve(const imap::SequenceSet& set, bool uid) const;
+  imap::NumberSet& saved_search() { return saved_search_; }
+
+  // In IDLE hints interrupt the read; else they wait for the end of the command.
+  void set_idling(bool idling) { idling_.store(idling, std::memory_order_seq_cst); }
+  bool draining() const { return shared_.draining.load(std::memory_order_acquire); }
+  absl::Duration read_timeout() const;
+  // As mailbox names are on the wire.
+  bool utf8() const { return false; }
+
+ private:
+  Task<absl::Status> Step();
+  Task<absl::Status> OnCommand(std::string text);
+  Task<absl::Status> OnRefused();
+  Task<absl::Status> RunCommand(const CommandSpec& spec, imap::Command command);
+  Task<absl::Status> DiscardMessage();
+  Task<absl::Status> CountError();
+  void Bye(absl::string_view why);
+
+  ImapShared& shared_;
+  const std::unique_ptr<net::Connection> connection_;
+  const rpc::TraceContext trace_;
+  const absl::Time login_deadline_;
+  imap::CommandReader reader_;
+  std::string out_;
+  State state_ = State::kNotAuthenticated;
+  uint16_t errors_ = 0;
+  uint16_t failed_logins_ = 0;
+  std::unique_ptr<Logins::Ticket> ticket_;
+  Selected::Dialect dialect_;
+  imap::NumberSet saved_search_;
+  std::unique_ptr<Selected> selected_;
+  std::atomic<bool> idling_{false};
+  std::unique_ptr<WatchHub::Subscription> subscription_;  // wakes connection_: goes first
+};
+
+}  // namespace posthouse::gateway
