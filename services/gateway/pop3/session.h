@@ -1,0 +1,55 @@
+// One POP3 session: moves bytes between the connection, the Machine and the
+// services. Entry point: ServePop3().
+//
+//   pop3::Services services{backend, logins, metrics, locks};       // outlive every session
+//   listener = net::Listener::Start(loops, options, [&](std::unique_ptr<net::Connection> c) {
+//     return pop3::ServePop3(std::move(c), config, services);
+//   });
+//
+// What is promised: a message marked with DELE goes only after QUIT, and QUIT says
+// +OK only when the mailbox has made that durable; a session that ends in any other
+// way deletes nothing (RFC 1939 §6). A body that cannot be read to its end is cut
+// off by closing, never by the terminator.
+#pragma once
+
+#include <cstddef>
+#include <memory>
+#include <string>
+
+#include "absl/time/time.h"
+#include "services/common/async/task.h"
+#include "services/common/net/connection.h"
+#include "services/gateway/pop3/drop_locks.h"
+
+namespace posthouse::gateway {
+class Backend;
+class Logins;
+class Metrics;
+}  // namespace posthouse::gateway
+
+namespace posthouse::gateway::pop3 {
+
+struct Config {
+  absl::Duration idle_timeout = absl::Minutes(10);  // RFC 1939 §3: at least 10 minutes
+  absl::Duration login_timeout = absl::Minutes(3);  // for each line before login
+  absl::Duration write_timeout = absl::Minutes(5);
+  absl::Duration tls_timeout = absl::Seconds(30);
+  bool allow_plaintext_auth = false;              // USER and AUTH without TLS
+  std::shared_ptr<net::TlsServerContext> tls;     // null: no STLS
+  // Messages retrieved are marked \Seen at QUIT.
+  bool mark_seen = true;
+  size_t max_login_failures = 5;  // then the connection is closed
+  size_t max_bad_commands = 20;   // in a row
+};
+
+struct Services {
+  Backend& backend;
+  Logins& logins;
+  Metrics& metrics;
+  DropLocks& locks;  // one for the process
+};
+
+// Serves until QUIT, an error or a time-out. `services` outlives it.
+Task<void> ServePop3(std::unique_ptr<net::Connection> connection, std::shared_ptr<const Config> config, Services& services);
+
+}  // namespace posthouse::gateway::pop3
