@@ -1,0 +1,155 @@
+#include "services/ingress/app.h"
+
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "services/common/async/task.h"
+#include "services/common/log/log.h"
+#include "services/common/runtime/mail_tls.h"
+#include "services/common/status/status.h"
+
+namespace posthouse::ingress {
+namespace {
+
+constexpr size_t kCachedRecipients = 20000;
+constexpr Port kAllPorts[] = {Port::kMx, Port::kSubmission, Port::kSubmissions};
+
+}  // namespace
+
+App::App(runtime::Runtime& rt, const rpc::Channels& channels, Settings settings,
+         std::shared_ptr<net::TlsServerContext> tls)
+    : runtime_(rt),
+      metrics_(rt.registry()),
+      backend_(Backend::Create(channels, kCachedRecipients)),
+      enqueuer_(Enqueuer::Create(channels.queue)),
+      tls_(std::move(tls)),
+      settings_(std::make_shared<const Settings>(std::move(settings))) {}
+
+App::~App() {
+  {
+    absl::MutexLock lock(&handle_->mutex);
+    handle_->app = nullptr;
+  }
+  Drain(absl::ZeroDuration());
+}
+
+absl::StatusOr<std::unique_ptr<App>> App::Create(runtime::Runtime& rt, rpc::Channels channels) {
+  PH_ASSIGN_OR_RETURN(Settings settings, Settings::FromConfig(rt.config()));
+  PH_ASSIGN_OR_RETURN(std::shared_ptr<net::TlsServerContext> tls, runtime::LoadMailTls(rt.config()));
+  auto app = std::unique_ptr<App>(new App(rt, channels, std::move(settings), std::move(tls)));
+  const std::shared_ptr<const Settings> s = app->settings();
+  PH_RETURN_IF_ERROR(app->Listen(Port::kMx, s->smtp));
+  PH_RETURN_IF_ERROR(app->Listen(Port::kSubmission, s->submission));
+  PH_RETURN_IF_ERROR(app->Listen(Port::kSubmissions, s->submissions));
+  rt.registry().OnCollect([handle = app->handle_] {
+    absl::MutexLock lock(&handle->mutex);
+    if (handle->app != nullptr) handle->app->Collect();
+  });
+  return app;
+}
+
+absl::Status App::Listen(Port port, const Settings::Listener& listener) {
+  if (!listener.enabled) return absl::OkStatus();
+  if (port == Port::kSubmissions && tls_ == nullptr) {
+    LOG_EVENT(kWarning, "listener_closed").Str("port", PortName(port)).Str("why", "no certificate is configured");
+    return absl::OkStatus();
+  }
+  net::ListenerOptions options;
+  options.address = listener.address;
+  options.port = listener.port;
+  options.max_connections = listener.max_connections;
+  options.max_connections_per_address = listener.max_connections_per_address;
+  options.proxy_from = listener.proxy_from;
+  options.overload_line = absl::StrCat("421 4.3.2 ", settings()->hostname, " too many connections\r\n");
+  if (port == Port::kSubmissions) options.implicit_tls = tls_;
+  const SessionContext context{*backend_, *enqueuer_, metrics_};
+  const auto serve = [this, context, port](std::unique_ptr<net::Connection> connection) {
+    return ServeSmtp(context, port, settings(), tls_, std::move(connection));
+  };
+  absl::StatusOr<std::unique_ptr<net::Listener>> started = net::Listener::Start(runtime_.loops(), options, serve);
+  if (!started.ok()) return Annotate(started.status(), PortName(port));
+  listeners_[static_cast<size_t>(port)] = *std::move(started);
+  LOG_EVENT(kInfo, "listening")
+      .Str("port", PortName(port))
+      .Str("address", listener.address)
+      .Int("number", PortOf(port));
+  return absl::OkStatus();
+}
+
+uint16_t App::PortOf(Port port) const {
+  const auto& listener = listeners_[static_cast<size_t>(port)];
+  return listener == nullptr ? 0 : listener->port();
+}
+
+std::shared_ptr<const Settings> App::settings() const {
+  absl::MutexLock lock(&mutex_);
+  return settings_;
+}
+
+absl::Status App::Ready() {
+  absl::MutexLock lock(&mutex_);
+  return draining_ ? absl::UnavailableError("draining") : absl::OkStatus();
+}
+
+// Limits and policies for sessions that begin from now on; addresses and ports need
+// a restart.
+absl::Status App::Reload(const config::v1::Config& config) {
+  PH_ASSIGN_OR_RETURN(Settings settings, Settings::FromConfig(config));
+  {
+    absl::MutexLock lock(&mutex_);
+    settings_ = std::make_shared<const Settings>(std::move(settings));
+  }
+  if (tls_ == nullptr) return absl::OkStatus();
+  return tls_->ReloadIfChanged().status();
+}
+
+Task<void> App::DrainListeners(absl::Duration grace) {
+  co_await SwitchTo(runtime_.loops().at(0));
+  std::vector<Task<bool>> drains;
+  const auto drain = [](net::Listener& listener, absl::Duration within) -> Task<bool> {
+    co_await listener.Drain(within);
+    co_return true;
+  };
+  for (auto& listener : listeners_) {
+    if (listener != nullptr) drains.push_back(drain(*listener, grace));
+  }
+  co_await WhenAll(std::move(drains));
+}
+
+void App::Drain(absl::Duration grace) {
+  {
+    absl::MutexLock lock(&mutex_);
+    if (draining_) return;
+    draining_ = true;
+  }
+  SyncWait(DrainListeners(grace));
+}
+
+void App::Collect() {
+  for (const Port port : kAllPorts) {
+    const auto& listener = listeners_[static_cast<size_t>(port)];
+    if (listener == nullptr) continue;
+    const net::ListenerStats stats = listener->stats();
+    metrics_.OpenConnections(port).Set(static_cast<double>(stats.open));
+    metrics_.RefusedConnections(port).Set(static_cast<double>(stats.refused_total + stats.refused_per_address +
+                                                              stats.bad_proxy + stats.failed_handshakes));
+  }
+  if (tls_ != nullptr) metrics_.certificate_not_after.Set(static_cast<double>(absl::ToUnixSeconds(tls_->NotAfter())));
+}
+
+std::vector<std::pair<std::string, std::string>> App::Status() {
+  std::vector<std::pair<std::string, std::string>> rows;
+  for (const Port port : kAllPorts) {
+    const auto& listener = listeners_[static_cast<size_t>(port)];
+    const std::string value = listener == nullptr
+                                  ? "closed"
+                                  : absl::StrCat("port ", listener->port(), ", ", listener->stats().open, " open, ",
+                                                 listener->stats().accepted, " since start");
+    rows.emplace_back(absl::StrCat("SMTP ", PortName(port)), value);
+  }
+  rows.emplace_back("Messages accepted",
+                    absl::StrCat(static_cast<uint64_t>(metrics_.Messages(MessageEnd::kAccepted).Value())));
+  return rows;
+}
+
+}  // namespace posthouse::ingress

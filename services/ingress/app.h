@@ -1,0 +1,77 @@
+// App: the ingress service. Owns its listeners and what their sessions share.
+//
+// Ports: smtp (2525, from other hosts), submission (2587, STARTTLS and AUTH),
+// submissions (2465, TLS at once and AUTH). Without certificates the last one stays
+// closed and STARTTLS is not offered.
+// Threads: as runtime::App says.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/synchronization/mutex.h"
+#include "services/common/net/connection.h"
+#include "services/common/rpc/channels.h"
+#include "services/common/runtime/runtime.h"
+#include "services/ingress/backend.h"
+#include "services/ingress/enqueue.h"
+#include "services/ingress/metrics.h"
+#include "services/ingress/session.h"
+#include "services/ingress/settings.h"
+
+namespace posthouse::ingress {
+
+class App final : public runtime::App {
+ public:
+  static absl::StatusOr<std::unique_ptr<App>> Create(runtime::Runtime& rt, rpc::Channels channels);
+  ~App() override;
+
+  absl::string_view name() const override { return "ingress"; }
+  absl::Status Ready() override;
+  absl::Status Reload(const config::v1::Config& config) override;
+  void Drain(absl::Duration grace) override;
+  std::vector<std::pair<std::string, std::string>> Status() override;
+
+  // 0 when the port is not open.
+  uint16_t smtp_port() const { return PortOf(Port::kMx); }
+  uint16_t submission_port() const { return PortOf(Port::kSubmission); }
+  uint16_t submissions_port() const { return PortOf(Port::kSubmissions); }
+  Metrics& metrics() { return metrics_; }
+
+ private:
+  App(runtime::Runtime& rt, const rpc::Channels& channels, Settings settings,
+      std::shared_ptr<net::TlsServerContext> tls);
+  absl::Status Listen(Port port, const Settings::Listener& listener);
+  uint16_t PortOf(Port port) const;
+  std::shared_ptr<const Settings> settings() const;
+  void Collect();
+
+  // What a scrape holds on to: it may come after the app has gone.
+  struct Handle {
+    absl::Mutex mutex;
+    App* app ABSL_GUARDED_BY(mutex);
+    explicit Handle(App* a) : app(a) {}
+  };
+  Task<void> DrainListeners(absl::Duration grace);
+
+  runtime::Runtime& runtime_;
+  Metrics metrics_;
+  const std::unique_ptr<Backend> backend_;
+  const std::unique_ptr<Enqueuer> enqueuer_;
+  const std::shared_ptr<net::TlsServerContext> tls_;  // null: no certificates
+  std::unique_ptr<net::Listener> listeners_[kPorts];
+
+  const std::shared_ptr<Handle> handle_ = std::make_shared<Handle>(this);
+
+  mutable absl::Mutex mutex_;
+  std::shared_ptr<const Settings> settings_ ABSL_GUARDED_BY(mutex_);
+  bool draining_ ABSL_GUARDED_BY(mutex_) = false;
+};
+
+}  // namespace posthouse::ingress

@@ -1,0 +1,222 @@
+#include "services/ingress/enqueue.h"
+
+#include <algorithm>
+#include <atomic>
+#include <optional>
+#include <utility>
+
+#include "absl/random/random.h"
+#include "posthouse/queue/v1/queue.grpc.pb.h"
+#include "services/common/async/executor.h"
+#include "services/common/rpc/client.h"
+#include "services/common/rpc/streaming.h"
+#include "services/common/status/status.h"
+
+namespace posthouse::ingress {
+namespace {
+
+namespace v1 = ::posthouse::queue::v1;
+using Stub = v1::QueueService::Stub;
+using Writer = rpc::ClientWriter<v1::EnqueueRequest, v1::EnqueueResponse>;
+
+constexpr size_t kSmallBytes = 64 * 1024;
+constexpr size_t kPieceBytes = 256 * 1024;  // queue.proto: at most this in a piece
+constexpr size_t kReplayBytes = 1024 * 1024;
+constexpr int kTries = 2;
+
+std::string NewKey() {
+  thread_local absl::BitGen generator;
+  std::string key(16, '\0');
+  for (char& c : key) c = static_cast<char>(absl::Uniform<int>(generator, 0, 256));
+  return key;
+}
+
+// Cancels a call that makes no progress for `timeout`, while it lives.
+class Watchdog {
+ public:
+  Watchdog(Writer& writer, absl::Duration timeout)
+      : executor_(Executor::Current()), alive_(std::make_shared<bool>(true)) {
+    timer_ = executor_->PostAfter(timeout, [alive = alive_, call = &writer] {
+      if (*alive) call->Cancel();
+    });
+  }
+  ~Watchdog() {
+    *alive_ = false;
+    executor_->CancelTimer(timer_);
+  }
+  Watchdog(const Watchdog&) = delete;
+
+ private:
+  Executor* const executor_;  // the session's loop: timer and session never run at once
+  const std::shared_ptr<bool> alive_;
+  uint64_t timer_ = 0;
+};
+
+class EnqueueCallImpl final : public EnqueueCall {
+ public:
+  // `stubs`: in the order to try; not empty.
+  EnqueueCallImpl(std::vector<Stub*> stubs, const EnqueueTimeouts& timeouts, rpc::TraceContext trace,
+                  v1::Envelope&& envelope)
+      : stubs_(std::move(stubs)), timeouts_(timeouts), trace_(std::move(trace)), key_(NewKey()) {
+    envelope_.Swap(&envelope);
+  }
+
+  Task<void> Write(std::string piece) override {
+    size_ += piece.size();
+    if (!failure_.ok()) co_return;
+    if (kept_.empty()) {
+      kept_ = std::move(piece);
+    } else {
+      kept_ += piece;
+    }
+    if (kept_.size() - sent_ < kSmallBytes) co_return;
+    co_await Push();
+  }
+
+  Task<absl::StatusOr<std::string>> Commit() override {
+    while (failure_.ok()) {
+      absl::StatusOr<v1::EnqueueResponse> response = absl::UnknownError("not asked");
+      if (!writer_.has_value() && kept_.size() <= kPieceBytes) {
+        response = co_await CommitWhole();
+      } else {
+        co_await Push();
+        if (!failure_.ok()) break;
+        response = co_await CommitStream();
+      }
+      if (response.ok()) co_return response->queue_id();
+      writer_.reset();
+      Failed(response.status());
+    }
+    co_return failure_;
+  }
+
+ private:
+  v1::EnqueueRequest Header() {
+    v1::EnqueueRequest request;
+    v1::EnqueueRequest::Header& header = *request.mutable_header();
+    header.set_idempotency_key(key_);
+    *header.mutable_envelope() = envelope_;
+    header.set_size_hint_bytes(size_);
+    return request;
+  }
+
+  void Start(absl::Duration deadline) {
+    rpc::CallOptions options;
+    options.deadline = deadline;
+    options.trace = trace_;
+    Stub* const stub = stubs_[static_cast<size_t>(tries_) % stubs_.size()];
+    ++tries_;
+    writer_.emplace(options, [stub](auto* context, v1::EnqueueResponse* response, auto* reactor) {
+      stub->async()->Enqueue(context, response, reactor);
+    });
+  }
+
+  // The whole message in one write: header, data and commit.
+  Task<absl::StatusOr<v1::EnqueueResponse>> CommitWhole() {
+    v1::EnqueueRequest request = Header();
+    // Kept as long as another try may need it.
+    request.mutable_header()->set_data(kept_);
+    request.mutable_header()->set_commit(true);
+    Start(timeouts_.small);
+    PH_CO_RETURN_IF_ERROR(co_await writer_->Write(std::move(request)));
+    co_return co_await writer_->Finish();
+  }
+
+  Task<absl::StatusOr<v1::EnqueueResponse>> CommitStream() {
+    const Watchdog watchdog(*writer_, timeouts_.step);
+    v1::EnqueueRequest request;
+    request.mutable_commit()->set_size_bytes(size_);
+    // An early end of the call shows in Finish(), with its reason.
+    (co_await writer_->Write(std::move(request))).IgnoreError();
+    co_return co_await writer_->Finish();
+  }
+
+  // Sends what is kept and not sent; begins the stream, again if it must.
+  Task<void> Push() {
+    while (failure_.ok() && sent_ < kept_.size()) {
+      v1::EnqueueRequest request;
+      const size_t bytes = std::min(kPieceBytes, kept_.size() - sent_);
+      if (!writer_.has_value()) {
+        request = Header();
+        request.mutable_header()->set_data(kept_.substr(sent_, bytes));
+        Start(timeouts_.stream);
+      } else {
+        request.set_data(kept_.substr(sent_, bytes));
+      }
+      absl::Status status;
+      {
+        const Watchdog watchdog(*writer_, timeouts_.step);
+        status = co_await writer_->Write(std::move(request));
+        if (!status.ok()) status = (co_await writer_->Finish()).status();
+      }
+      if (status.ok()) {
+        sent_ += bytes;
+        continue;
+      }
+      writer_.reset();
+      Failed(status);
+    }
+    if (replayable_ && kept_.size() > kReplayBytes) replayable_ = false;
+    if (!replayable_) {
+      kept_.clear();
+      sent_ = 0;
+    }
+  }
+
+  // Another try, or the end.
+  void Failed(const absl::Status& status) {
+    sent_ = 0;
+    if (replayable_ && tries_ < kTries && absl::IsUnavailable(status)) return;
+    failure_ = status;
+    kept_ = std::string();
+  }
+
+  const std::vector<Stub*> stubs_;
+  const EnqueueTimeouts timeouts_;
+  const rpc::TraceContext trace_;
+  const std::string key_;
+  v1::Envelope envelope_;
+  std::optional<Writer> writer_;
+  std::string kept_;  // while replayable: the whole message; then what is not sent
+  size_t sent_ = 0;   // bytes of kept_ that the stream has
+  uint64_t size_ = 0;
+  bool replayable_ = true;
+  int tries_ = 0;
+  absl::Status failure_;
+};
+
+class NoQueue final : public EnqueueCall {
+  Task<void> Write(std::string) override { co_return; }
+  Task<absl::StatusOr<std::string>> Commit() override { co_return absl::UnavailableError("no queue is configured"); }
+};
+
+class EnqueuerImpl final : public Enqueuer {
+ public:
+  EnqueuerImpl(const std::vector<std::shared_ptr<grpc::Channel>>& queues, EnqueueTimeouts timeouts)
+      : timeouts_(timeouts) {
+    for (const auto& channel : queues) stubs_.push_back(v1::QueueService::NewStub(channel));
+  }
+
+  std::unique_ptr<EnqueueCall> Begin(rpc::TraceContext trace, v1::Envelope&& envelope) override {
+    if (stubs_.empty()) return std::make_unique<NoQueue>();
+    // Any shard accepts: in turn, so that they share the load.
+    const size_t first = next_.fetch_add(1, std::memory_order_relaxed);
+    std::vector<Stub*> order;
+    for (size_t i = 0; i < stubs_.size(); ++i) order.push_back(stubs_[(first + i) % stubs_.size()].get());
+    return std::make_unique<EnqueueCallImpl>(std::move(order), timeouts_, std::move(trace), std::move(envelope));
+  }
+
+ private:
+  const EnqueueTimeouts timeouts_;
+  std::vector<std::unique_ptr<Stub>> stubs_;
+  std::atomic<size_t> next_{0};
+};
+
+}  // namespace
+
+std::unique_ptr<Enqueuer> Enqueuer::Create(const std::vector<std::shared_ptr<grpc::Channel>>& queues,
+                                           EnqueueTimeouts timeouts) {
+  return std::make_unique<EnqueuerImpl>(queues, timeouts);
+}
+
+}  // namespace posthouse::ingress

@@ -1,0 +1,70 @@
+#include "services/ingress/metrics.h"
+
+#include <string>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/str_cat.h"
+
+namespace posthouse::ingress {
+
+const char* PortName(Port port) {
+  static constexpr const char* kNames[] = {"mx", "submission", "submissions"};
+  return kNames[static_cast<size_t>(port)];
+}
+
+Metrics::Metrics(metrics::Registry& r)
+    : accept_seconds(
+          r.AddHistogram("posthouse_ingress_accept_seconds", "End of data to the reply, accepted messages.")),
+      resolve_seconds(
+          r.AddHistogram("posthouse_ingress_resolve_seconds", "Resolution of one recipient, cache hits included.")),
+      message_bytes(r.AddCounter("posthouse_ingress_message_bytes_total", "Bytes of accepted messages.")),
+      recipients(r.AddCounter("posthouse_ingress_recipients_total", "Recipients of accepted messages.")),
+      tls_started(r.AddCounter("posthouse_ingress_starttls_total", "STARTTLS handshakes.", {{"result", "ok"}})),
+      tls_failed(r.AddCounter("posthouse_ingress_starttls_total", "STARTTLS handshakes.", {{"result", "failed"}})),
+      certificate_not_after(r.AddGauge("posthouse_ingress_certificate_not_after_seconds",
+                                       "When the first certificate in use expires, Unix time; 0: none.")) {
+  for (const Port port : {Port::kMx, Port::kSubmission, Port::kSubmissions}) {
+    const metrics::Labels labels = {{"port", PortName(port)}};
+    connections_[Index(port)] = &r.AddCounter("posthouse_ingress_connections_total", "Sessions begun.", labels);
+    open_[Index(port)] = &r.AddGauge("posthouse_ingress_open_connections", "Connections open now.", labels);
+    refused_[Index(port)] = &r.AddGauge("posthouse_ingress_refused_connections",
+                                        "Connections that the listener refused since it started.", labels);
+  }
+  for (int verb = 0; verb < smtp::kVerbs; ++verb) {
+    const std::string name = absl::AsciiStrToLower(smtp::VerbName(static_cast<smtp::Verb>(verb)));
+    commands_[static_cast<size_t>(verb)] =
+        &r.AddCounter("posthouse_ingress_commands_total", "Commands by verb.", {{"verb", name}});
+  }
+  for (int digit = 2; digit <= 5; ++digit) {
+    replies_[static_cast<size_t>(digit)] =
+        &r.AddCounter("posthouse_ingress_replies_total", "Replies by class.", {{"class", absl::StrCat(digit, "yz")}});
+  }
+  static constexpr const char* kEnds[] = {"accepted", "refused", "deferred", "cut_off"};
+  for (size_t i = 0; i < messages_.size(); ++i) {
+    messages_[i] =
+        &r.AddCounter("posthouse_ingress_messages_total", "Messages by what became of them.", {{"result", kEnds[i]}});
+  }
+  const auto login = [&](const char* result) {
+    return &r.AddCounter("posthouse_ingress_logins_total", "AUTH by result.", {{"result", result}});
+  };
+  login_ok_ = login("ok");
+  login_wrong_ = login("wrong");
+  login_denied_ = login("denied");
+  login_unavailable_ = login("unavailable");
+}
+
+metrics::Counter& Metrics::Logins(absl::StatusCode code) {
+  switch (code) {
+    case absl::StatusCode::kOk:
+      return *login_ok_;
+    case absl::StatusCode::kUnauthenticated:
+    case absl::StatusCode::kInvalidArgument:
+      return *login_wrong_;
+    case absl::StatusCode::kPermissionDenied:
+      return *login_denied_;
+    default:
+      return *login_unavailable_;
+  }
+}
+
+}  // namespace posthouse::ingress

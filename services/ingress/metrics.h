@@ -1,0 +1,57 @@
+// Every metric of ingress, posthouse_ingress_*. Threads: any.
+#pragma once
+
+#include <array>
+
+#include "absl/status/status.h"
+
+#include "services/common/metrics/metrics.h"
+#include "services/common/smtp/command.h"
+
+namespace posthouse::ingress {
+
+// The three listeners; also a metric label.
+enum class Port { kMx, kSubmission, kSubmissions };
+inline constexpr int kPorts = 3;
+const char* PortName(Port port);  // "mx", "submission", "submissions"
+
+// What became of a message that was read to its end, or was not.
+enum class MessageEnd { kAccepted, kRefused, kDeferred, kCutOff };
+
+class Metrics {
+ public:
+  explicit Metrics(metrics::Registry& registry);
+
+  metrics::Counter& Connections(Port port) { return *connections_[Index(port)]; }
+  metrics::Gauge& OpenConnections(Port port) { return *open_[Index(port)]; }
+  // Refused by the listener: over a limit, bad PROXY header, failed TLS handshake.
+  metrics::Gauge& RefusedConnections(Port port) { return *refused_[Index(port)]; }
+  metrics::Counter& Command(smtp::Verb verb) { return *commands_[static_cast<size_t>(verb)]; }
+  metrics::Counter& Replies(int first_digit) { return *replies_[static_cast<size_t>(first_digit)]; }
+  metrics::Counter& Messages(MessageEnd end) { return *messages_[static_cast<size_t>(end)]; }
+  metrics::Counter& Logins(absl::StatusCode code);
+
+  // End of data to the reply: what a sender waits for.
+  metrics::Histogram& accept_seconds;
+  metrics::Histogram& resolve_seconds;
+  metrics::Counter& message_bytes;
+  metrics::Counter& recipients;
+  metrics::Counter& tls_started;
+  metrics::Counter& tls_failed;
+  metrics::Gauge& certificate_not_after;
+
+ private:
+  static size_t Index(Port port) { return static_cast<size_t>(port); }
+  std::array<metrics::Counter*, kPorts> connections_{};
+  std::array<metrics::Gauge*, kPorts> open_{};
+  std::array<metrics::Gauge*, kPorts> refused_{};
+  std::array<metrics::Counter*, smtp::kVerbs> commands_{};
+  std::array<metrics::Counter*, 6> replies_{};
+  std::array<metrics::Counter*, 4> messages_{};
+  metrics::Counter* login_ok_ = nullptr;
+  metrics::Counter* login_wrong_ = nullptr;
+  metrics::Counter* login_denied_ = nullptr;
+  metrics::Counter* login_unavailable_ = nullptr;
+};
+
+}  // namespace posthouse::ingress

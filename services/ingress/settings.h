@@ -1,0 +1,48 @@
+// Settings: the ingress part of the configuration with its defaults filled in.
+// The reference manual is protos/posthouse/config/v1/config.proto.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "services/common/net/connection.h"
+#include "services/common/smtp/data_decoder.h"
+
+namespace posthouse::config::v1 {
+class Config;
+}
+
+namespace posthouse::ingress {
+
+struct Settings {
+  struct Listener {
+    bool enabled = true;
+    std::string address = "127.0.0.1";
+    uint16_t port = 0;
+    std::vector<net::Cidr> proxy_from;
+    size_t max_connections = 10000;
+    size_t max_connections_per_address = 0;
+  };
+
+  std::string hostname;
+  Listener smtp, submission, submissions;
+  uint64_t max_message_bytes = 50 << 20;
+  uint32_t max_recipients = 1000;
+  uint32_t max_errors = 20;
+  uint32_t max_received = 50;
+  absl::Duration command_timeout = absl::Minutes(5);
+  absl::Duration data_timeout = absl::Minutes(3);
+  std::vector<net::Cidr> relay_networks;
+  smtp::BareLinePolicy bare_lf = smtp::BareLinePolicy::kReject;  // of strangers
+  bool allow_plaintext_auth = false;
+  bool allow_any_sender = false;
+
+  // kInvalidArgument names the key, the value and what is allowed.
+  static absl::StatusOr<Settings> FromConfig(const config::v1::Config& config);
+};
+
+}  // namespace posthouse::ingress

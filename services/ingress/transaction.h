@@ -1,0 +1,155 @@
+// Transaction: what one SMTP client may say next, and what it is told. No I/O.
+//
+//        EHLO         MAIL          RCPT          DATA, BDAT LAST
+//   kNew ───▶ kReady ───▶ kMail ───▶ kRcpt ───▶ (message) ─┐
+//               ▲          RSET or EHLO from any state      │   kRcpt ─BDAT▶ kChunks ─BDAT▶ ...
+//               └───────────────────────────────────────────┘
+//   kReady ─AUTH▶ kAuthDialog ─response─▶ (credentials) ─▶ kReady
+//   any ─QUIT, too many errors▶ kClosed
+//
+// Out of order: 503, and nothing changes (RFC 5321 §4.1.4). The table of commands
+// is in transaction.cc. What needs the outside is returned as an Action; the session
+// does it and feeds the result back (OnResolved, OnAuthenticated, OnTlsStarted,
+// OnMessage). Replies are appended to `out`, so that those of a pipelined group
+// leave in one write (RFC 2920 §3.2).
+//
+// Threads: one session.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <optional>
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/strings/string_view.h"
+#include "services/common/smtp/command.h"
+#include "services/common/smtp/reply.h"
+#include "services/ingress/envelope.h"
+
+namespace posthouse::ingress {
+
+// What holds for a connection: of its listener, and of where the client comes from.
+struct Rules {
+  std::string hostname;
+  bool submission = false;       // AUTH offered and required; mail is completed
+  bool starttls = false;         // offered while the connection is in the clear
+  bool plaintext_auth = false;   // AUTH without TLS
+  bool trusted_network = false;  // may relay without AUTH
+  bool any_sender = false;       // authenticated users may give any MAIL FROM
+  uint64_t max_message_bytes = 50 << 20;
+  uint32_t max_recipients = 1000;
+  uint32_t max_errors = 20;
+};
+
+class Transaction {
+ public:
+  enum class State { kNew, kReady, kMail, kRcpt, kChunks, kAuthDialog, kClosed };
+  enum class Action {
+    kNone,          // go on reading commands
+    kResolve,       // ask routing about resolve_address(), then OnResolved()
+    kAuthenticate,  // ask the directory about credentials(), then OnAuthenticated()
+    kStartTls,      // send what is in `out`, start TLS, then OnTlsStarted()
+    kReceiveData,   // read up to the final dot, then OnMessage()
+    kReceiveChunk,  // read chunk(), then OnChunk() or OnMessage()
+    kClose,         // send what is in `out` and close
+  };
+  struct Credentials {
+    std::string username, password;
+  };
+  struct Chunk {
+    uint64_t bytes = 0;
+    bool last = false;
+    bool discard = false;  // read and drop; refuse() says what to answer then
+  };
+  // Since the connection began; for metrics.
+  struct Counts {
+    std::array<uint32_t, smtp::kVerbs> commands{};
+    std::array<uint32_t, 6> replies{};  // by first digit
+  };
+
+  // `tls`: the connection is encrypted already (submissions).
+  Transaction(Rules rules, bool tls);
+
+  void Greet(std::string* out);
+  // One command line, or one answer of an AUTH dialogue, without CRLF.
+  Action OnLine(absl::string_view line, std::string* out);
+  Action OnLineTooLong(std::string* out);
+  // The server wants to stop, or has waited too long: 421 and the end.
+  void Bye(absl::string_view enhanced, absl::string_view text, std::string* out);
+
+  const std::string& resolve_address() const { return pending_.address; }
+  bool may_relay() const { return login_.has_value() || rules_.trusted_network; }
+  Action OnResolved(const Resolution& resolution, std::string* out);
+
+  const Credentials& credentials() const { return credentials_; }
+  // kUnauthenticated and kPermissionDenied are definite; else "try later".
+  Action OnAuthenticated(const absl::Status& status, const Login& login, std::string* out);
+
+  void OnTlsStarted();
+
+  const Chunk& chunk() const { return chunk_; }
+  // A chunk that is not the last was read (RFC 3030 §2). `refusal`: the message will
+  // not be taken any more.
+  Action OnChunk(const std::optional<smtp::Reply>& refusal, std::string* out);
+  // The message was read to its end; `reply` tells what became of it.
+  Action OnMessage(const smtp::Reply& reply, std::string* out);
+
+  State state() const { return state_; }
+  const Envelope& envelope() const { return envelope_; }
+  const std::optional<Login>& login() const { return login_; }
+  const std::string& client_name() const { return client_name_; }
+  bool esmtp() const { return esmtp_; }
+  bool tls() const { return tls_; }
+  const Rules& rules() const { return rules_; }
+  const Counts& counts() const { return counts_; }
+  // Whether the last command must be answered before more is read (RFC 2920 §3.1).
+  bool ends_group() const { return ends_group_; }
+
+ private:
+  struct CommandRule;
+  static const CommandRule kCommands[];
+
+  Action Say(int code, absl::string_view enhanced, absl::string_view text, std::string* out);
+  Action Hello(const smtp::Command& command, std::string* out);
+  Action Mail(const smtp::Command& command, std::string* out);
+  Action Rcpt(const smtp::Command& command, std::string* out);
+  Action Data(const smtp::Command& command, std::string* out);
+  Action Bdat(const smtp::Command& command, std::string* out);
+  Action Rset(const smtp::Command& command, std::string* out);
+  Action Noop(const smtp::Command& command, std::string* out);
+  Action Quit(const smtp::Command& command, std::string* out);
+  Action Vrfy(const smtp::Command& command, std::string* out);
+  Action Help(const smtp::Command& command, std::string* out);
+  Action StartTls(const smtp::Command& command, std::string* out);
+  Action Auth(const smtp::Command& command, std::string* out);
+  Action Unavailable(const smtp::Command& command, std::string* out);
+  Action Foreign(const smtp::Command& command, std::string* out);
+  Action AuthResponse(absl::string_view line, std::string* out);
+  Action PlainResponse(const std::string& decoded, std::string* out);
+  Action OutOfOrder(smtp::Verb verb, std::string* out);
+  bool OffersAuth() const;
+  void Forget();  // the transaction, not the session
+
+  const Rules rules_;
+  State state_ = State::kNew;
+  bool tls_;
+  bool esmtp_ = false;
+  bool ends_group_ = false;
+  std::string client_name_;
+  std::optional<Login> login_;
+  Envelope envelope_;
+  uint32_t refused_recipients_ = 0;
+  uint32_t errors_ = 0;
+  Counts counts_;
+
+  struct {
+    std::string address;
+    smtp::Command command;
+  } pending_;  // the RCPT that is being resolved
+  enum class AuthStep { kPlain, kLoginName, kLoginPassword } auth_step_ = AuthStep::kPlain;
+  Credentials credentials_;
+  Chunk chunk_;
+};
+
+}  // namespace posthouse::ingress
