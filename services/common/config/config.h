@@ -1,0 +1,41 @@
+// Config: the YAML file of a process as a posthouse.config.v1.Config message.
+//
+// The proto is the reference manual (protos/posthouse/config/v1/config.proto); the
+// loader walks it by reflection, so a new field needs no code here. Strict: an
+// unknown or repeated key, a wrong type or a value out of range is refused with
+// file, line, key, value and what is allowed. Durations are written "30s",
+// "1h30m", "2d"; sizes (fields that end in _bytes) also "50MiB". Threads: stateless.
+#pragma once
+
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+
+namespace posthouse::config {
+
+namespace v1 {
+class Config;
+}
+
+// kInvalidArgument: "mail.yaml:12:3: ingress.smtp.prot: unknown key (did you mean \"port\"?)".
+// kNotFound: no such file.
+absl::StatusOr<v1::Config> LoadFile(const std::string& path);
+// `name` stands for the file in messages.
+absl::StatusOr<v1::Config> Parse(absl::string_view yaml, absl::string_view name);
+
+// What one key alone cannot tell: keys that need or contradict each other, for the
+// process `service` ("standalone", "queue", ...). The message names the key and what to do.
+absl::Status Validate(const v1::Config& config, absl::string_view service);
+
+// YAML of the keys that are set, for /config. There are no secrets in a
+// configuration (they are in files it names), except that URLs lose their userinfo.
+std::string Redacted(const v1::Config& config);
+
+// "1h30m", "250ms", "2d"; nanosecond resolution, not negative.
+absl::StatusOr<int64_t> ParseDurationNanos(absl::string_view text);
+// "512", "64KiB", "1.5GiB".
+absl::StatusOr<uint64_t> ParseSize(absl::string_view text);
+
+}  // namespace posthouse::config

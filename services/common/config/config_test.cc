@@ -1,0 +1,144 @@
+#include "services/common/config/config.h"
+
+#include <fstream>
+#include <string>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "posthouse/config/v1/config.pb.h"
+
+namespace posthouse::config {
+namespace {
+
+using testing::HasSubstr;
+
+std::string Refusal(const std::string& yaml) {
+  const auto config = Parse(yaml, "mail.yaml");
+  EXPECT_FALSE(config.ok()) << yaml;
+  return std::string(config.status().message());
+}
+
+TEST(ConfigTest, ReadsEveryKindOfValue) {
+  const auto config = Parse(
+      "hostname: mail.example.org\n"
+      "drain_timeout: 1h30m\n"
+      "http: {address: 127.0.0.2, port: 0}\n"
+      "store:\n  block_cache_bytes: 1.5GiB\n"
+      "tls:\n  certificates:\n    - certificate_file: a\n      private_key_file: b\n    - certificate_file: c\n"
+      "ingress:\n  relay_networks: [10.0.0.0/8, \"::1\"]\n  allow_plaintext_auth: true\n  smtp:\n    port: 25\n"
+      "queue:\n  retry_factor: 1.5\n  retry_min: 250ms\n"
+      "gateway:\n",
+      "mail.yaml");
+  ASSERT_TRUE(config.ok()) << config.status();
+  EXPECT_EQ(config->hostname(), "mail.example.org");
+  EXPECT_EQ(config->drain_timeout().seconds(), 5400);
+  EXPECT_TRUE(config->http().has_port());
+  EXPECT_EQ(config->store().block_cache_bytes(), 1610612736u);
+  EXPECT_EQ(config->tls().certificates_size(), 2);
+  EXPECT_EQ(config->tls().certificates(1).certificate_file(), "c");
+  EXPECT_EQ(config->ingress().relay_networks(1), "::1");
+  EXPECT_TRUE(config->ingress().allow_plaintext_auth());
+  EXPECT_EQ(config->ingress().smtp().port(), 25u);
+  EXPECT_FALSE(config->ingress().submission().has_port());
+  EXPECT_EQ(config->queue().retry_factor(), 1.5);
+  EXPECT_EQ(config->queue().retry_min().nanos(), 250000000);
+}
+
+TEST(ConfigTest, AnEmptyFileIsAllDefaults) {
+  for (const char* empty : {"", "# nothing\n", "---\n"}) EXPECT_TRUE(Parse(empty, "x").ok()) << empty;
+}
+
+TEST(ConfigTest, RefusalsNameLineKeyValueAndWhatIsAllowed) {
+  struct Case {
+    const char* yaml;
+    const char* message;
+  };
+  for (const Case& c : {
+           Case{"hostname: a\ningress:\n  smtp:\n    prot: 25\n", "mail.yaml:4:5: ingress.smtp.prot: unknown key (did you mean \"port\"?)"},
+           Case{"zzzzzzzzzz: 1\n", "unknown key (allowed here: hostname, data_dir"},
+           Case{"hostname: a\nhostname: b\n", "mail.yaml:2:1: hostname: this key is written twice"},
+           Case{"http:\n  port: 70000\n", "mail.yaml:2:9: http.port: \"70000\": must be at most 65535"},
+           Case{"http:\n  port: -1\n", "must be a whole number"},
+           Case{"http:\n  port: [1]\n", "http.port: must be a number"},
+           Case{"http: 9400\n", "http: must be a mapping of keys"},
+           Case{"peers:\n  queue: a:1\n", "peers.queue: must be a list"},
+           Case{"drain_timeout: 30\n", "drain_timeout: \"30\" is not a duration"},
+           Case{"drain_timeout: -1s\n", "is not a duration"},
+           Case{"drain_timeout: {}\n", "must be a duration like"},
+           Case{"store: {block_cache_bytes: 5XB}\n", "\"5XB\" is not a size"},
+           Case{"ingress: {allow_plaintext_auth: yes}\n", "\"yes\": must be true or false"},
+           Case{"routing:\n  transports:\n    - domain: a\n      hots: b\n", "mail.yaml:4:7: routing.transports[0].hots: unknown key (did you mean \"host\"?)"},
+           Case{"a: [\n", "mail.yaml:2:1: not YAML"},
+           Case{"- a\n", "the file: must be a mapping of keys"},
+           Case{"hostname: a\n---\nhostname: b\n", "more than one YAML document"},
+       }) {
+    EXPECT_THAT(Refusal(c.yaml), HasSubstr(c.message)) << c.yaml;
+  }
+}
+
+TEST(ConfigTest, AMissingFileIsSaidSo) {
+  EXPECT_THAT(std::string(LoadFile("/nonexistent/mail.yaml").status().message()), HasSubstr("/nonexistent/mail.yaml: cannot read"));
+}
+
+TEST(ConfigTest, ContradictionsAreRefused) {
+  struct Case {
+    const char* service;
+    const char* yaml;
+    const char* message;  // "" is OK
+  };
+  for (const Case& c : {
+           Case{"standalone", "data_dir: /tmp/x\n", ""},
+           Case{"standalone", "", "data_dir: posthouse-standalone keeps state"},
+           Case{"ingress", "peers: {directory: a:1, routing: a:2, queue: [a:3]}\n", ""},
+           Case{"ingress", "peers: {directory: a:1, routing: a:2}\n", "peers.queue: posthouse-ingress needs it"},
+           Case{"gateway", "peers: {directory: a:1}\n", "peers.mailbox"},
+           Case{"queue", "data_dir: /x\npeers: {routing: a:1, mailbox: [{name: b}]}\n", "each shard needs a target"},
+           Case{"directory", "data_dir: /x\nrpc: {certificate_file: a}\n", "set all three (mTLS) or none"},
+           Case{"directory", "data_dir: /x\nrpc: {address: 0.0.0.0}\n", "mTLS is required"},
+           Case{"directory", "data_dir: /x\nrpc: {address: 0.0.0.0, certificate_file: a, private_key_file: b, ca_file: c}\n", ""},
+           Case{"directory", "data_dir: /x\nrpc: {allowed_peers: [queue]}\n", "needs mTLS"},
+           Case{"directory", "data_dir: /x\nlog_level: loud\n", "must be one of debug, info, warning, error"},
+           Case{"directory", "data_dir: /x\nhostname: \"a b\"\n", "is not a domain name"},
+           Case{"directory", "data_dir: /x\nhttp: {address: example.org}\n", "is not an IP address"},
+           Case{"standalone", "data_dir: /x\ntls: {certificates: [{certificate_file: a}]}\n", "tls.certificates[0]"},
+           Case{"standalone", "data_dir: /x\ntls: {self_signed: true, certificates: [{certificate_file: a, private_key_file: b}]}\n", "contradicts"},
+           Case{"standalone", "data_dir: /x\ningress: {relay_networks: [everybody]}\n", "ingress.relay_networks: \"everybody\" is not a network"},
+           Case{"standalone", "data_dir: /x\ningress: {smtp: {proxy_from: [1.2.3.4/99]}}\n", "ingress.smtp.proxy_from"},
+           Case{"standalone", "data_dir: /x\ningress: {bare_lf: keep}\n", "must be one of reject, normalize"},
+           Case{"standalone", "data_dir: /x\nrouting: {transports: [{domain: x}]}\n", "needs domain and host"},
+           Case{"standalone", "data_dir: /x\nrouting: {transports: [{domain: x, host: y, tls: maybe}]}\n", "must be one of opportunistic"},
+           Case{"standalone", "data_dir: /x\nqueue: {retry_min: 2h, retry_max: 1h}\n", "is longer than queue.retry_max"},
+           Case{"standalone", "data_dir: /x\nqueue: {retry_factor: 0.5}\n", "must be at least 1"},
+       }) {
+    const auto config = Parse(c.yaml, "mail.yaml");
+    ASSERT_TRUE(config.ok()) << config.status();
+    const absl::Status status = Validate(*config, c.service);
+    EXPECT_EQ(status.ok(), *c.message == 0) << c.yaml << status;
+    EXPECT_THAT(std::string(status.message()), HasSubstr(c.message)) << c.yaml;
+  }
+}
+
+TEST(ConfigTest, WhatIsShownLoadsAgainAsTheSame) {
+  const std::string yaml =
+      "hostname: \"m.example\"\ndrain_timeout: 1500ms\npeers: {queue: [a:1, b:2], mailbox: [{name: x, target: c:3}, {target: d:4}]}\n"
+      "queue: {retry_factor: 1.5}\ningress: {allow_plaintext_auth: true, smtp: {port: 0}}\n";
+  const auto first = Parse(yaml, "x");
+  ASSERT_TRUE(first.ok()) << first.status();
+  const auto second = Parse(Redacted(*first), "redacted");
+  ASSERT_TRUE(second.ok()) << second.status() << Redacted(*first);
+  EXPECT_EQ(first->SerializeAsString(), second->SerializeAsString());
+  v1::Config secret;
+  secret.mutable_peers()->set_directory("ldap://admin:hunter2@host");
+  EXPECT_THAT(Redacted(secret), testing::Not(HasSubstr("hunter2")));
+}
+
+TEST(ConfigTest, Durations) {
+  EXPECT_EQ(*ParseDurationNanos("0s"), 0);
+  EXPECT_EQ(*ParseDurationNanos("2d"), int64_t{172800} * 1000000000);
+  EXPECT_EQ(*ParseDurationNanos("1h1m1s1ms1us"), int64_t{3661001001} * 1000);
+  for (const char* bad : {"", "s", "1", "1x", "1s2", "--1s", "1e3s", "99999999999999999d"}) EXPECT_FALSE(ParseDurationNanos(bad).ok()) << bad;
+}
+
+}  // namespace
+}  // namespace posthouse::config

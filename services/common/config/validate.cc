@@ -1,0 +1,151 @@
+#include <algorithm>
+#include <string>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "posthouse/config/v1/config.pb.h"
+#include "services/common/config/config.h"
+#include "services/common/net/connection.h"
+#include "services/common/status/status.h"
+
+namespace posthouse::config {
+namespace {
+
+absl::Status Bad(absl::string_view key, absl::string_view what) {
+  return absl::InvalidArgumentError(absl::StrCat(key, ": ", what));
+}
+
+bool IsLoopback(const std::string& address) {
+  return address.empty() || address == "::1" || address == "localhost" ||
+         (net::Cidr::Parse(address).ok() && net::Cidr::Parse("127.0.0.0/8")->Contains(address));
+}
+
+absl::Status CheckAddress(absl::string_view key, const std::string& address) {
+  if (address.empty() || (net::Cidr::Parse(address).ok() && !absl::StrContains(address, "/"))) return absl::OkStatus();
+  return Bad(key, absl::StrCat("\"", address, "\" is not an IP address; write 127.0.0.1, 0.0.0.0 or ::"));
+}
+
+absl::Status CheckNetworks(absl::string_view key, const google::protobuf::RepeatedPtrField<std::string>& networks) {
+  for (const std::string& network : networks) {
+    const absl::Status status = net::Cidr::Parse(network).status();
+    if (!status.ok()) return Bad(key, status.message());
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckOneOf(absl::string_view key, const std::string& value, std::initializer_list<absl::string_view> allowed) {
+  if (value.empty() || std::find(allowed.begin(), allowed.end(), value) != allowed.end()) return absl::OkStatus();
+  std::string list;
+  for (const absl::string_view a : allowed) absl::StrAppend(&list, list.empty() ? "" : ", ", a);
+  return Bad(key, absl::StrCat("\"", value, "\": must be one of ", list));
+}
+
+// RFC 1123 §2.1 names, or an address literal in brackets.
+absl::Status CheckHostname(const std::string& name) {
+  const bool ok = name.size() <= 253 && std::all_of(name.begin(), name.end(), [](unsigned char c) {
+    return absl::ascii_isalnum(c) || c == '-' || c == '.' || c == '[' || c == ']' || c == ':';
+  });
+  if (ok && !absl::StrContains(name, "..")) return absl::OkStatus();
+  return Bad("hostname", absl::StrCat("\"", name, "\" is not a domain name; write it as in DNS, e.g. mail.example.org"));
+}
+
+absl::Status CheckRpc(const v1::Rpc& rpc) {
+  PH_RETURN_IF_ERROR(CheckAddress("rpc.address", rpc.address()));
+  const int set = !rpc.certificate_file().empty() + !rpc.private_key_file().empty() + !rpc.ca_file().empty();
+  if (set != 0 && set != 3) {
+    return Bad("rpc", "certificate_file, private_key_file and ca_file go together: set all three (mTLS) or none");
+  }
+  if (set == 0 && !IsLoopback(rpc.address())) {
+    return Bad("rpc.address", absl::StrCat("\"", rpc.address(),
+                                           "\" can be reached from other machines, and then mTLS is required: set certificate_file, "
+                                           "private_key_file and ca_file"));
+  }
+  if (set == 0 && !rpc.allowed_peers().empty()) return Bad("rpc.allowed_peers", "names are certificate names: needs mTLS");
+  return absl::OkStatus();
+}
+
+absl::Status CheckTls(const v1::Tls& tls) {
+  int i = 0;
+  for (const v1::Certificate& certificate : tls.certificates()) {
+    if (certificate.certificate_file().empty() || certificate.private_key_file().empty()) {
+      return Bad(absl::StrCat("tls.certificates[", i, "]"), "needs certificate_file and private_key_file");
+    }
+    ++i;
+  }
+  if (tls.self_signed() && !tls.certificates().empty()) {
+    return Bad("tls.self_signed", "contradicts tls.certificates: remove one of them");
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckEndpoint(absl::string_view key, const v1::Endpoint& endpoint) {
+  PH_RETURN_IF_ERROR(CheckAddress(absl::StrCat(key, ".address"), endpoint.address()));
+  return CheckNetworks(absl::StrCat(key, ".proxy_from"), endpoint.proxy_from());
+}
+
+// A process without its peers would start and then fail each request.
+absl::Status CheckPeers(const v1::Config& config, absl::string_view service) {
+  const v1::Peers& peers = config.peers();
+  const auto need = [&](bool present, absl::string_view key) {
+    return present ? absl::OkStatus() : Bad(key, absl::StrCat("posthouse-", service, " needs it: where that service listens, e.g. 127.0.0.1:7405"));
+  };
+  const bool in = service == "ingress", gw = service == "gateway", rt = service == "routing", q = service == "queue";
+  if (in || gw || rt) PH_RETURN_IF_ERROR(need(!peers.directory().empty(), "peers.directory"));
+  if (in || q) PH_RETURN_IF_ERROR(need(!peers.routing().empty(), "peers.routing"));
+  if (in) PH_RETURN_IF_ERROR(need(!peers.queue().empty(), "peers.queue"));
+  if (gw || q) PH_RETURN_IF_ERROR(need(!peers.mailbox().empty(), "peers.mailbox"));
+  for (const v1::Shard& shard : peers.mailbox()) {
+    if (shard.target().empty()) return Bad("peers.mailbox", "each shard needs a target");
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckRouting(const v1::Routing& routing) {
+  int i = 0;
+  for (const v1::Transport& transport : routing.transports()) {
+    const std::string key = absl::StrCat("routing.transports[", i++, "]");
+    if (transport.domain().empty() || transport.host().empty()) return Bad(key, "needs domain and host");
+    PH_RETURN_IF_ERROR(CheckOneOf(key + ".tls", transport.tls(), {"opportunistic", "required", "verify", "none"}));
+  }
+  if (routing.has_dns_min_ttl() && routing.has_dns_max_ttl() && routing.dns_min_ttl().seconds() > routing.dns_max_ttl().seconds()) {
+    return Bad("routing.dns_min_ttl", "is longer than routing.dns_max_ttl");
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckQueue(const v1::Queue& queue) {
+  if (queue.retry_factor() != 0 && queue.retry_factor() < 1) return Bad("queue.retry_factor", "must be at least 1");
+  if (queue.has_retry_min() && queue.has_retry_max() && queue.retry_min().seconds() > queue.retry_max().seconds()) {
+    return Bad("queue.retry_min", "is longer than queue.retry_max");
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::Status Validate(const v1::Config& config, absl::string_view service) {
+  PH_RETURN_IF_ERROR(CheckHostname(config.hostname()));
+  PH_RETURN_IF_ERROR(CheckOneOf("log_level", config.log_level(), {"debug", "info", "warning", "error"}));
+  if (config.io_threads() > 256) return Bad("io_threads", "must be at most 256");
+  if (config.blocking_threads() > 1024) return Bad("blocking_threads", "must be at most 1024");
+  const bool keeps_state = service == "standalone" || service == "directory" || service == "queue" || service == "mailbox";
+  if (keeps_state && config.data_dir().empty()) return Bad("data_dir", absl::StrCat("posthouse-", service, " keeps state: name a directory"));
+  PH_RETURN_IF_ERROR(CheckAddress("http.address", config.http().address()));
+  PH_RETURN_IF_ERROR(CheckRpc(config.rpc()));
+  PH_RETURN_IF_ERROR(CheckTls(config.tls()));
+  if (service != "standalone") PH_RETURN_IF_ERROR(CheckPeers(config, service));
+  PH_RETURN_IF_ERROR(CheckEndpoint("ingress.smtp", config.ingress().smtp()));
+  PH_RETURN_IF_ERROR(CheckEndpoint("ingress.submission", config.ingress().submission()));
+  PH_RETURN_IF_ERROR(CheckEndpoint("ingress.submissions", config.ingress().submissions()));
+  PH_RETURN_IF_ERROR(CheckNetworks("ingress.relay_networks", config.ingress().relay_networks()));
+  PH_RETURN_IF_ERROR(CheckOneOf("ingress.bare_lf", config.ingress().bare_lf(), {"reject", "normalize"}));
+  PH_RETURN_IF_ERROR(CheckEndpoint("gateway.imap", config.gateway().imap()));
+  PH_RETURN_IF_ERROR(CheckEndpoint("gateway.imaps", config.gateway().imaps()));
+  PH_RETURN_IF_ERROR(CheckEndpoint("gateway.pop3", config.gateway().pop3()));
+  PH_RETURN_IF_ERROR(CheckEndpoint("gateway.pop3s", config.gateway().pop3s()));
+  PH_RETURN_IF_ERROR(CheckRouting(config.routing()));
+  return CheckQueue(config.queue());
+}
+
+}  // namespace posthouse::config
