@@ -53,7 +53,7 @@ class AddressReader {
     } else if (c == '<') {
       if (angle_) EndEntry();  // the comma is missing
       Angle();
-    } else if (c == '>') {
+    } else if (c == '>' || c == ')') {
       ++pos_;  // unbalanced
     } else {
       if (angle_) EndEntry();  // text after ">" begins another address

@@ -76,6 +76,7 @@ TEST(AddressTest, RealLife) {
       {":", "-||:|!"},
       {"@", "-|||!"},
       {"a@", "-||a|!"},
+      {"a) b@c)", "a||b|c"},
   };
   for (const auto& [in, out] : kCases) EXPECT_EQ(Show(in), out) << in;
 }
