@@ -16,6 +16,7 @@
 #include "services/common/config/config.h"
 #include "services/common/log/log.h"
 #include "services/common/metrics/http_server.h"
+#include "services/common/rpc/listen.h"
 #include "services/common/status/status.h"
 
 namespace posthouse::runtime {
@@ -283,16 +284,13 @@ std::unique_ptr<Runtime> NewTestRuntime(const config::v1::Config& config, int th
 }
 
 rpc::ServerOptions RpcOptions(const config::v1::Config& config, const std::string& service) {
-  static const std::pair<const char*, int> kPorts[] = {{"routing", 7401}, {"queue", 7402},     {"mailbox", 7403},
-                                                       {"gateway", 7404}, {"directory", 7405}, {"", 7400}};
-  rpc::ServerOptions options;
-  options.service_name = service;
-  if (!config.rpc().address().empty()) options.address = config.rpc().address();
-  const auto* known = std::find_if(std::begin(kPorts), std::end(kPorts) - 1, [&](const auto& p) { return service == p.first; });
-  options.port = config.rpc().has_port() ? static_cast<int>(config.rpc().port()) : known->second;
-  options.tls = {config.rpc().certificate_file(), config.rpc().private_key_file(), config.rpc().ca_file()};
-  options.allowed_peers.assign(config.rpc().allowed_peers().begin(), config.rpc().allowed_peers().end());
-  return options;
+  static const std::pair<const char*, int> kPorts[] = {
+      {"routing", 7401}, {"queue", 7402}, {"mailbox", 7403}, {"gateway", 7404}, {"directory", 7405}};
+  int port = 7400;  // ingress and standalone
+  for (const auto& [name, known] : kPorts) {
+    if (service == name) port = known;
+  }
+  return rpc::ListenOptions(config, service, port);
 }
 
 }  // namespace posthouse::runtime
