@@ -1,0 +1,130 @@
+#include "services/directory/app.h"
+
+#include <cerrno>
+#include <cstring>
+#include <filesystem>
+#include <system_error>
+
+#include "absl/strings/str_cat.h"
+#include "posthouse/config/v1/config.pb.h"
+#include "services/common/status/status.h"
+#include "services/common/store/rocks_store.h"
+#include "services/directory/admin.h"
+#include "services/directory/authenticator.h"
+#include "services/directory/grpc_service.h"
+#include "services/directory/hash_gate.h"
+#include "services/directory/login_cache.h"
+#include "services/directory/metrics.h"
+#include "services/directory/records.h"
+#include "services/directory/settings.h"
+
+namespace posthouse::directory {
+namespace {
+
+constexpr size_t kLoginCacheEntries = 100000;
+
+store::RocksOptions StoreOptions(const config::v1::Config& config, const Settings& settings) {
+  store::RocksOptions options;
+  options.path = settings.store_dir;
+  options.name = "directory";
+  const auto& own = config.store();
+  if (own.block_cache_bytes() != 0) options.block_cache_bytes = own.block_cache_bytes();
+  if (own.write_buffer_bytes() != 0) options.write_buffer_bytes = own.write_buffer_bytes();
+  if (own.min_free_bytes() != 0) options.min_free_bytes = own.min_free_bytes();
+  if (own.read_threads() != 0) options.read_threads = static_cast<int>(own.read_threads());
+  return options;
+}
+
+absl::Status MakeDirectory(const std::string& path) {
+  std::error_code error;
+  std::filesystem::create_directories(path, error);
+  if (!error) return absl::OkStatus();
+  return absl::FailedPreconditionError(absl::StrCat("cannot create ", path, ": ", error.message()));
+}
+
+}  // namespace
+
+// In the order of their making; shared with the metrics' collector, which may
+// look while the service goes down.
+struct App::Parts {
+  Parts(runtime::Runtime& rt, Settings s)
+      : settings(std::move(s)),
+        metrics(rt.registry()),
+        gate(rt.blocking_pool(), settings.concurrent_checks, settings.max_waiting_checks),
+        cache(settings.login_cache, kLoginCacheEntries) {}
+
+  const Settings settings;
+  Metrics metrics;
+  std::unique_ptr<store::RocksStore> store;
+  std::unique_ptr<Records> records;
+  HashGate gate;
+  LoginCache cache;
+  std::unique_ptr<Authenticator> authenticator;
+  std::unique_ptr<Admin> admin;
+  std::unique_ptr<GrpcService> service;
+  std::unique_ptr<rpc::RpcServer> server;
+};
+
+App::App(std::shared_ptr<Parts> parts) : parts_(std::move(parts)) {}
+
+App::~App() { parts_->server.reset(); }
+
+absl::StatusOr<std::unique_ptr<App>> App::Create(runtime::Runtime& rt, rpc::Channels) {
+  PH_ASSIGN_OR_RETURN(Settings settings, ReadSettings(rt.config()));
+  PH_RETURN_IF_ERROR(MakeDirectory(rt.config().data_dir()));
+  const HashCost cost{settings.argon2_memory_kib, settings.argon2_passes};
+  const auto parts = std::make_shared<Parts>(rt, std::move(settings));
+  PH_ASSIGN_OR_RETURN(parts->store,
+                      store::RocksStore::Open(StoreOptions(rt.config(), parts->settings), rt.registry()));
+  PH_ASSIGN_OR_RETURN(parts->records, SyncWait(Records::Open(*parts->store)));
+  PH_ASSIGN_OR_RETURN(parts->authenticator, Authenticator::Create(*parts->records, parts->gate, parts->cache,
+                                                                  parts->metrics, cost));
+  parts->admin = std::make_unique<Admin>(*parts->records, parts->gate, parts->cache, parts->metrics, cost);
+  parts->service = GrpcService::Create(rt.loops(), rt.registry(), *parts->records, *parts->admin,
+                                       *parts->authenticator, parts->metrics, parts->settings.hostname);
+  const std::weak_ptr<Parts> weak = parts;
+  rt.registry().OnCollect([weak] {
+    if (const auto live = weak.lock()) live->metrics.Update(*live->records, live->gate, live->cache);
+  });
+  PH_ASSIGN_OR_RETURN(parts->server,
+                      rpc::RpcServer::Start(runtime::RpcOptions(rt.config(), "directory"), parts->service->services(),
+                                            rt.registry()));
+  parts->server->SetServing(true);
+  return std::unique_ptr<App>(new App(parts));
+}
+
+absl::Status App::Ready() {
+  if (parts_->records->fenced()) {
+    return absl::FailedPreconditionError("another directory writer has taken over the store; restart this one");
+  }
+  return parts_->store->Health();
+}
+
+// Nothing of the directory's changes without a restart; a bad config is refused all the same.
+absl::Status App::Reload(const config::v1::Config& config) { return ReadSettings(config).status(); }
+
+void App::Drain(absl::Duration grace) {
+  parts_->service->BeginDrain();
+  parts_->server->Shutdown(grace);
+}
+
+std::vector<std::pair<std::string, std::string>> App::Status() {
+  std::vector<std::pair<std::string, std::string>> rows;
+  parts_->records->Read([&rows](const Index& index) {
+    rows.emplace_back("tenants", absl::StrCat(index.tenants()));
+    rows.emplace_back("domains", absl::StrCat(index.domains()));
+    rows.emplace_back("accounts", absl::StrCat(index.accounts()));
+    rows.emplace_back("aliases", absl::StrCat(index.aliases()));
+    return 0;
+  });
+  rows.emplace_back("newest change", absl::StrCat(parts_->records->feed().revision()));
+  rows.emplace_back("change streams", absl::StrCat(parts_->records->feed().watchers()));
+  rows.emplace_back("password checks waiting", absl::StrCat(parts_->gate.waiting()));
+  return rows;
+}
+
+rpc::RpcServer& App::rpc() { return *parts_->server; }
+
+std::vector<grpc::Service*> App::services() { return parts_->service->services(); }
+
+}  // namespace posthouse::directory

@@ -1,0 +1,216 @@
+// The whole service over gRPC on a real RocksDB.
+#include "services/directory/app.h"
+
+#include <gtest/gtest.h>
+#include <grpcpp/grpcpp.h>
+
+#include <filesystem>
+#include <string>
+
+#include "absl/synchronization/mutex.h"
+#include "posthouse/config/v1/config.pb.h"
+#include "posthouse/directory/v1/directory.grpc.pb.h"
+#include "services/common/rpc/client.h"
+#include "services/directory/client.h"
+
+namespace posthouse::directory {
+namespace {
+
+using Code = absl::StatusCode;
+constexpr absl::Duration kDeadline = absl::Seconds(20);
+
+class DirectoryAppTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    dir_ = std::string(std::getenv("TEST_TMPDIR")) + "/" +
+           ::testing::UnitTest::GetInstance()->current_test_info()->name();
+    std::filesystem::remove_all(dir_);
+    Start();
+  }
+  void TearDown() override { Stop(); }
+
+  void Start() {
+    config::v1::Config config;
+    config.set_data_dir(dir_);
+    config.set_hostname("mail.example.org");
+    config.mutable_rpc()->set_port(0);
+    config.mutable_directory()->set_argon2_memory_kib(64);
+    config.mutable_directory()->set_argon2_passes(1);
+    config.mutable_store()->set_min_free_bytes(1);
+    runtime_ = runtime::NewTestRuntime(config);
+    auto app = App::Create(*runtime_, {});
+    ASSERT_TRUE(app.ok()) << app.status();
+    app_ = *std::move(app);
+    channel_ = app_->rpc().InProcessChannel();
+    admin_ = v1::DirectoryAdminService::NewStub(channel_);
+    client_ = std::make_unique<Client>(channel_);
+  }
+  void Stop() {
+    if (app_ == nullptr) return;
+    client_.reset();
+    admin_.reset();
+    app_->Drain(absl::Seconds(5));
+    app_.reset();
+    runtime_.reset();
+  }
+  template <typename Request, typename Response>
+  Code Do(grpc::Status (v1::DirectoryAdminService::Stub::*method)(grpc::ClientContext*, const Request&, Response*),
+          const Request& request, Response* response = nullptr) {
+    grpc::ClientContext context;
+    rpc::Prepare(context, {kDeadline, {}});
+    Response ignored;
+    return rpc::FromGrpc((admin_.get()->*method)(&context, request, response == nullptr ? &ignored : response)).code();
+  }
+  Code AddDomain(const std::string& name) {
+    v1::CreateDomainRequest request;
+    request.mutable_domain()->set_domain(name);
+    request.mutable_domain()->set_subaddress_separators("+");
+    return Do(&v1::DirectoryAdminService::Stub::CreateDomain, request);
+  }
+  Code AddAccount(const std::string& address, const std::string& password) {
+    v1::CreateAccountRequest request;
+    request.mutable_account()->set_address(address);
+    request.set_password(password);
+    return Do(&v1::DirectoryAdminService::Stub::CreateAccount, request);
+  }
+  absl::StatusOr<v1::AuthenticateResponse> Login(const std::string& user, const std::string& password) {
+    v1::AuthenticateRequest request;
+    request.set_username(user);
+    request.set_password(password);
+    request.set_protocol("imap");
+    return SyncWait(client_->Authenticate(request, kDeadline));
+  }
+
+  std::string dir_;
+  std::unique_ptr<runtime::Runtime> runtime_;
+  std::unique_ptr<App> app_;
+  std::shared_ptr<grpc::Channel> channel_;
+  std::unique_ptr<v1::DirectoryAdminService::Stub> admin_;
+  std::unique_ptr<Client> client_;
+};
+
+TEST_F(DirectoryAppTest, AnAccountIsFoundLogsInAndSurvivesARestart) {
+  ASSERT_TRUE(app_->Ready().ok()) << app_->Ready();
+  ASSERT_EQ(AddDomain("example.org"), Code::kOk);
+  ASSERT_EQ(AddAccount("bob@example.org", "secret"), Code::kOk);
+  std::string account_id;
+  for (int round = 0; round < 2; ++round) {
+    const auto login = Login("Bob@example.org", "secret");
+    ASSERT_TRUE(login.ok()) << login.status();
+    EXPECT_EQ(login->address(), "bob@example.org");
+    ASSERT_EQ(login->may_send_as_size(), 1);
+    EXPECT_EQ(login->account().tenant(), "default");
+    if (round == 1) EXPECT_EQ(login->account().account_id(), account_id);
+    account_id = login->account().account_id();
+    EXPECT_EQ(Login("bob@example.org", "wrong").status().code(), Code::kUnauthenticated);
+    EXPECT_EQ(Login("eve@example.org", "secret").status().code(), Code::kUnauthenticated);
+    const auto found = SyncWait(client_->LookupAddress("BOB+tag@example.org", kDeadline));
+    ASSERT_TRUE(found.ok()) << found.status();
+    EXPECT_EQ(found->outcome(), v1::LookupAddressResponse::OUTCOME_FOUND);
+    ASSERT_EQ(found->targets_size(), 1);
+    EXPECT_EQ(found->targets(0).account().account_id(), account_id);
+    EXPECT_EQ(found->targets(0).detail(), "tag");
+    EXPECT_EQ(SyncWait(client_->LookupAddress("x@example.net", kDeadline))->outcome(),
+              v1::LookupAddressResponse::OUTCOME_NOT_LOCAL);
+    EXPECT_EQ(SyncWait(client_->LookupAddress("x@example.org", kDeadline))->outcome(),
+              v1::LookupAddressResponse::OUTCOME_NO_SUCH_ADDRESS);
+    EXPECT_EQ(SyncWait(client_->LookupAddress("nonsense", kDeadline)).status().code(), Code::kInvalidArgument);
+    Stop();
+    Start();
+  }
+}
+
+// Collects what a ChangeWatcher says.
+struct Seen {
+  absl::Mutex mutex;
+  std::vector<std::string> names ABSL_GUARDED_BY(mutex);
+  int lost ABSL_GUARDED_BY(mutex) = 0;
+  bool alive ABSL_GUARDED_BY(mutex) = false;
+
+  ChangeWatcher::Callbacks Callbacks() {
+    return {[this](uint64_t, const v1::WatchResponse& response) {
+              absl::MutexLock lock(&mutex);
+              for (const v1::Change& change : response.changes()) names.push_back(change.name());
+            },
+            [this] {
+              absl::MutexLock lock(&mutex);
+              ++lost;
+            },
+            [this](uint64_t) {
+              absl::MutexLock lock(&mutex);
+              alive = true;
+            }};
+  }
+  void AwaitAlive() {
+    absl::MutexLock lock(&mutex);
+    mutex.Await(absl::Condition(&alive));
+  }
+  void AwaitNames(size_t n) {
+    const auto enough = [this, n]() ABSL_NO_THREAD_SAFETY_ANALYSIS { return names.size() >= n; };
+    absl::MutexLock lock(&mutex);
+    mutex.Await(absl::Condition(&enough));
+  }
+};
+
+TEST_F(DirectoryAppTest, WatchersAreToldOfEveryChange) {
+  ASSERT_EQ(AddDomain("before.example"), Code::kOk);
+  Seen seen;
+  ChangeWatcher watcher(*client_, runtime_->loops().Next(), seen.Callbacks());
+  seen.AwaitAlive();
+  ASSERT_EQ(AddDomain("example.org"), Code::kOk);
+  for (int i = 0; i < 20; ++i) ASSERT_EQ(AddAccount("u" + std::to_string(i) + "@example.org", "x"), Code::kOk);
+  seen.AwaitNames(21);
+  {
+    absl::MutexLock lock(&seen.mutex);
+    EXPECT_EQ(seen.names[0], "example.org");
+    EXPECT_EQ(seen.names[20], "u19@example.org");
+    EXPECT_EQ(seen.names.size(), 21u);
+    EXPECT_EQ(seen.lost, 1);  // what was cached before it began
+  }
+  watcher.Stop();
+}
+
+TEST_F(DirectoryAppTest, ADrainEndsChangeStreams) {
+  Seen seen;
+  ChangeWatcher watcher(*client_, runtime_->loops().Next(), seen.Callbacks());
+  seen.AwaitAlive();
+  app_->Drain(absl::InfiniteDuration());  // would hang if the stream stayed
+  watcher.Stop();
+}
+
+TEST_F(DirectoryAppTest, TwoProcessesCannotShareAStore) {
+  config::v1::Config config;
+  config.set_data_dir(dir_);
+  config.mutable_rpc()->set_port(0);
+  const auto rt = runtime::NewTestRuntime(config);
+  EXPECT_EQ(App::Create(*rt, {}).status().code(), Code::kFailedPrecondition);
+}
+
+TEST_F(DirectoryAppTest, MetricsSayWhatHappened) {
+  ASSERT_EQ(AddDomain("example.org"), Code::kOk);
+  ASSERT_EQ(AddAccount("bob@example.org", "secret"), Code::kOk);
+  ASSERT_FALSE(Login("bob@example.org", "wrong").ok());
+  ASSERT_TRUE(SyncWait(client_->LookupAddress("x@example.org", kDeadline)).ok());
+  const std::string text = runtime_->registry().Serialize();
+  for (const std::string line :
+       {"posthouse_directory_accounts 1", "posthouse_directory_domains 1", "posthouse_directory_changes_total 2",
+        "posthouse_directory_logins_total{outcome=\"wrong\"} 1", "posthouse_directory_logins_total{outcome=\"ok\"} 0",
+        "posthouse_directory_lookups_total{outcome=\"unknown\"} 1", "posthouse_directory_fenced 0"}) {
+    EXPECT_NE(text.find(line + "\n"), std::string::npos) << line;
+  }
+}
+
+TEST(DirectorySettingsTest, MistakesStopTheStart) {
+  config::v1::Config config;
+  const auto create = [&config] {
+    const auto rt = runtime::NewTestRuntime(config);
+    return App::Create(*rt, {}).status();
+  };
+  EXPECT_EQ(create().code(), Code::kInvalidArgument);  // no data_dir
+  config.set_data_dir(std::string(std::getenv("TEST_TMPDIR")) + "/settings");
+  config.mutable_directory()->set_argon2_memory_kib(4);
+  EXPECT_EQ(create().message(), "directory.argon2_memory_kib is 4: 8 to 1048576");
+}
+
+}  // namespace
+}  // namespace posthouse::directory
