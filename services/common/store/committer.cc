@@ -15,13 +15,14 @@
 #include "absl/strings/cord.h"
 #include "absl/strings/str_cat.h"
 #include "services/common/async/sync.h"
+#include "services/common/log/log.h"
 #include "services/common/status/status.h"
 #include "services/common/store/rocks_status.h"
 
 namespace posthouse::store {
 namespace {
 
-constexpr int64_t kResumeIntervalNanos = 1'000'000'000;
+constexpr int64_t kReopenIntervalNanos = 200'000'000;
 
 int64_t SteadyNanos() {
   return std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::steady_clock::now().time_since_epoch())
@@ -93,10 +94,9 @@ class Committer::Awaiter {
   absl::Status refused_;
 };
 
-Committer::Committer(rocksdb::DB& db, rocksdb::ColumnFamilyHandle* blobs, Executor& fallback, StoreMetrics& metrics,
-                     std::shared_ptr<WriteHealth> health, CommitterOptions options)
-    : db_(db),
-      blobs_(blobs),
+Committer::Committer(DbSlot& slot, Executor& fallback, StoreMetrics& metrics, std::shared_ptr<WriteHealth> health,
+                     CommitterOptions options)
+    : slot_(slot),
       fallback_(fallback),
       metrics_(metrics),
       health_(std::move(health)),
@@ -184,7 +184,10 @@ void Committer::Enqueue(std::unique_ptr<CommitOp> op, int64_t now) {
 void Committer::Loop() {
   rocksdb::SetPerfLevel(rocksdb::PerfLevel::kEnableTimeExceptForMutex);
   Ops ops;
-  while (TakeBatch(&ops)) WriteBatchOf(std::exchange(ops, {}));
+  while (TakeBatch(&ops)) {
+    WriteBatchOf(std::exchange(ops, {}));
+    open_.reset();
+  }
 }
 
 // False: stopping, and nothing is left to write.
@@ -217,11 +220,11 @@ void Committer::WriteBatchOf(Ops ops) {
   ++batch_number_;
   bool sync = false;
   bool drops = false;
-  Assemble(ops, *batch_, &sync);
+  Assemble(ops, &sync);
   for (const auto& op : ops) drops = drops || !op->drop_end.empty();
   if (batch_->Count() > 0) {
     Step(CommitStep::kBeforeWrite);
-    const absl::Status written = Write(*batch_, sync);
+    const absl::Status written = Write(sync);
     if (!written.ok()) {
       recent_.Forget(batch_number_);
       published_.store(batch_number_, std::memory_order_release);
@@ -238,18 +241,24 @@ void Committer::WriteBatchOf(Ops ops) {
   recent_.Keep(batch_number_, std::move(ops));
 }
 
-// After an error nothing may be written before RocksDB has resumed, which moves
-// it to a new log and thereby settles that an open commit did not happen.
 absl::Status Committer::EnsureWritable() {
-  absl::Status health = health_->Get();
-  if (health.ok()) return health;
-  const int64_t now = SteadyNanos();
-  if (now < next_resume_nanos_) return health;
-  next_resume_nanos_ = now + kResumeIntervalNanos;
-  const rocksdb::Status resumed = db_.Resume();
-  if (!resumed.ok()) return health;
-  health_->Recovered();
-  return absl::OkStatus();
+  const absl::Status health = health_->Get();
+  if (!health.ok()) {
+    const int64_t now = SteadyNanos();
+    if (now < next_reopen_nanos_) return health;
+    const absl::Status reopened = slot_.Reopen();
+    next_reopen_nanos_ = SteadyNanos() + kReopenIntervalNanos;
+    if (!reopened.ok()) {
+      LOG_EVENT(kWarning, "store_reopen_failed").Err(reopened);
+      return health;
+    }
+    // An open commit may have come true: what was read before is not trusted.
+    recent_.Forget(++batch_number_);
+    published_.store(batch_number_, std::memory_order_release);
+    health_->Recovered();
+  }
+  open_ = slot_.Get();
+  return open_ != nullptr ? absl::OkStatus() : absl::UnavailableError("store is closed");
 }
 
 absl::Status Committer::CheckGuards(const CommitOp& op) {
@@ -262,7 +271,7 @@ absl::Status Committer::CheckGuards(const CommitOp& op) {
       // Megabytes were written since the caller read it: rare, and still in a memtable.
       metrics_.guard_rereads.Add();
       std::string bytes;
-      const rocksdb::Status read = db_.Get(rocksdb::ReadOptions(), guard.key, &bytes);
+      const rocksdb::Status read = open_->db->Get(rocksdb::ReadOptions(), guard.key, &bytes);
       if (read.ok()) {
         reread = std::move(bytes);
       } else if (!read.IsNotFound()) {
@@ -275,23 +284,23 @@ absl::Status Committer::CheckGuards(const CommitOp& op) {
   return absl::OkStatus();
 }
 
-void Committer::Assemble(Ops& ops, rocksdb::WriteBatch& batch, bool* sync) {
-  batch.Clear();
+void Committer::Assemble(Ops& ops, bool* sync) {
+  batch_->Clear();
   for (const auto& op : ops) {
     op->status = CheckGuards(*op);
     if (!op->status.ok()) continue;
-    AddTo(batch, blobs_, *op);
+    AddTo(*batch_, open_->blobs, *op);
     for (const EncodedRow& row : op->rows) recent_.Note(row);
     *sync = *sync || op->sync;
   }
 }
 
-absl::Status Committer::Write(rocksdb::WriteBatch& batch, bool sync) {
+absl::Status Committer::Write(bool sync) {
   rocksdb::WriteOptions options;
   options.sync = sync;
-  metrics_.batch_bytes.Observe(static_cast<double>(batch.GetDataSize()));
+  metrics_.batch_bytes.Observe(static_cast<double>(batch_->GetDataSize()));
   rocksdb::get_perf_context()->write_wal_time = 0;
-  const rocksdb::Status written = db_.Write(options, &batch);
+  const rocksdb::Status written = open_->db->Write(options, batch_.get());
   if (sync) {
     metrics_.sync_seconds.Observe(absl::Nanoseconds(rocksdb::get_perf_context()->write_wal_time));
   }

@@ -21,9 +21,10 @@
 // come back to life or not after a power loss, always as a prefix of the order
 // they were submitted in.
 //
-// Errors. A failed write leaves its requests' fate open until the engine resumes
-// or is reopened: their result is kDeadlineExceeded. Until then nothing else is
-// written: kUnavailable, or kResourceExhausted when the disk was full.
+// Errors. A failed write leaves its requests' fate open: kDeadlineExceeded. Nothing
+// else is written (kUnavailable, or kResourceExhausted when the disk was full)
+// until the database could be opened again, which settles from the log what
+// happened; that is tried with the commits that come, a few times a second.
 #pragma once
 
 #include <atomic>
@@ -43,15 +44,14 @@
 #include "services/common/async/executor.h"
 #include "services/common/async/task.h"
 #include "services/common/store/commit_op.h"
+#include "services/common/store/db_slot.h"
 #include "services/common/store/recent_rows.h"
 #include "services/common/store/store_metrics.h"
 #include "services/common/store/write_health.h"
 
 namespace rocksdb {
-class ColumnFamilyHandle;
-class DB;
 class WriteBatch;
-}  // namespace rocksdb
+}
 
 namespace posthouse::store {
 
@@ -76,8 +76,8 @@ struct CommitWait {
 class Committer {
  public:
   // `fallback` resumes coroutines that have no executor. All outlive the committer.
-  Committer(rocksdb::DB& db, rocksdb::ColumnFamilyHandle* blobs, Executor& fallback, StoreMetrics& metrics,
-            std::shared_ptr<WriteHealth> health, CommitterOptions options);
+  Committer(DbSlot& slot, Executor& fallback, StoreMetrics& metrics, std::shared_ptr<WriteHealth> health,
+            CommitterOptions options);
   ~Committer();  // Stop()
   // Writes and completes what was submitted before, refuses the rest; joins.
   void Stop();
@@ -106,8 +106,8 @@ class Committer {
   void WriteBatchOf(Ops ops);
   absl::Status EnsureWritable();
   absl::Status CheckGuards(const CommitOp& op);
-  void Assemble(Ops& ops, rocksdb::WriteBatch& batch, bool* sync);
-  absl::Status Write(rocksdb::WriteBatch& batch, bool sync);
+  void Assemble(Ops& ops, bool* sync);
+  absl::Status Write(bool sync);
   void FailAll(Ops ops, const absl::Status& error);
   void Requeue(Ops lazy);
   void Complete(Ops& ops);
@@ -115,8 +115,7 @@ class Committer {
     if (options_.on_step) options_.on_step(step);
   }
 
-  rocksdb::DB& db_;
-  rocksdb::ColumnFamilyHandle* const blobs_;
+  DbSlot& slot_;
   Executor& fallback_;
   StoreMetrics& metrics_;
   const std::shared_ptr<WriteHealth> health_;
@@ -137,8 +136,9 @@ class Committer {
   // The committer thread's own.
   RecentRows recent_;
   const std::unique_ptr<rocksdb::WriteBatch> batch_;
+  DbSlot::Ref open_;  // while a batch is worked on
   uint64_t batch_number_ = 0;
-  int64_t next_resume_nanos_ = 0;
+  int64_t next_reopen_nanos_ = 0;
   std::vector<std::pair<Executor*, std::vector<std::coroutine_handle<>>>> ready_;
 
   std::thread thread_;

@@ -15,6 +15,7 @@
 #include "services/common/log/log.h"
 #include "services/common/status/status.h"
 #include "services/common/store/committer.h"
+#include "services/common/store/db_slot.h"
 #include "services/common/store/rocks_status.h"
 #include "services/common/store/space_watch.h"
 #include "services/common/store/tiered_reader.h"
@@ -68,6 +69,7 @@ class RocksBlobs::Writer final : public BlobWriter {
     tail_.Append(std::move(bytes));
     // More than a piece: what is exactly one piece may still be a small blob.
     while (tail_.size() > kPieceBytes) {
+      PH_CO_RETURN_IF_ERROR(CheckEpoch());
       std::unique_ptr<CommitOp> op = UnsyncedOp();
       TakePiece(*op);
       failed_ = co_await blobs_.committer_.Run(std::move(op));
@@ -85,6 +87,7 @@ class RocksBlobs::Writer final : public BlobWriter {
       finished_ = true;
       co_return co_await blobs_.FinishSmall(tenant_, name_, std::move(tail_));
     }
+    PH_CO_RETURN_IF_ERROR(CheckEpoch());
     const uint64_t size = written_bytes_ + tail_.size();
     const std::string header_key = BlobHeaderKey(tenant_, name_);
     PH_CO_RETURN_IF_ERROR(co_await blobs_.CheckFree(header_key));
@@ -100,9 +103,18 @@ class RocksBlobs::Writer final : public BlobWriter {
   }
 
  private:
+  // Pieces are not synced: when the engine had to recover, some may be gone.
+  absl::Status CheckEpoch() {
+    if (stream_ != 0 && epoch_ != blobs_.slot_.epoch()) {
+      failed_ = absl::UnavailableError("the store recovered from an I/O error: write the blob again");
+    }
+    return failed_;
+  }
+
   void TakePiece(CommitOp& op) {
     if (stream_ == 0) {
       stream_ = blobs_.NewStream();
+      epoch_ = blobs_.slot_.epoch();
       op.blob_rows.push_back({UnfinishedKey(stream_), absl::Cord("1")});
     }
     const size_t size = std::min(tail_.size(), kPieceBytes);
@@ -116,15 +128,15 @@ class RocksBlobs::Writer final : public BlobWriter {
   const std::string name_;
   absl::Cord tail_;  // not yet written: at most a piece between calls
   uint64_t stream_ = 0;
+  uint64_t epoch_ = 0;  // of the database when the stream began
   uint32_t pieces_ = 0;
   uint64_t written_bytes_ = 0;
   absl::Status failed_;
   bool finished_ = false;
 };
 
-RocksBlobs::RocksBlobs(rocksdb::DB& db, rocksdb::ColumnFamilyHandle* family, TieredReader& reader,
-                       Committer& committer, SpaceWatch& space)
-    : db_(db), family_(family), reader_(reader), committer_(committer), space_(space) {}
+RocksBlobs::RocksBlobs(const DbSlot& slot, TieredReader& reader, Committer& committer, SpaceWatch& space)
+    : slot_(slot), reader_(reader), committer_(committer), space_(space) {}
 RocksBlobs::~RocksBlobs() = default;
 
 absl::Status RocksBlobs::SweepUnfinished(rocksdb::DB& db, rocksdb::ColumnFamilyHandle* family) {
@@ -215,9 +227,9 @@ uint64_t RocksBlobs::NewStream() {
 
 Task<absl::StatusOr<BlobHeader>> RocksBlobs::ReadHeader(std::string header_key) {
   rocksdb::PinnableSlice value;
-  const auto read = [&](const rocksdb::ReadOptions& options) {
+  const auto read = [&](const DbSlot::Handles& open, const rocksdb::ReadOptions& options) {
     value.Reset();
-    return db_.Get(options, family_, header_key, &value);
+    return open.db->Get(options, open.blobs, header_key, &value);
   };
   PH_CO_RETURN_IF_ERROR(co_await reader_.Run(read));
   const std::optional<BlobHeader> header = DecodeBlobHeader(View(value));
@@ -236,11 +248,11 @@ Task<absl::StatusOr<absl::Cord>> RocksBlobs::Get(std::string tenant, std::string
   // The header and, for the many small blobs, the body in one read.
   std::vector<std::string> keys = {header_key, BlobBodyKey(tenant, name)};
   std::vector<rocksdb::PinnableSlice> values;
-  const auto read = [&](const rocksdb::ReadOptions& options) {
+  const auto read = [&](const DbSlot::Handles& open, const rocksdb::ReadOptions& options) {
     const std::vector<rocksdb::Slice> slices(keys.begin(), keys.end());
     values = std::vector<rocksdb::PinnableSlice>(keys.size());
     std::vector<rocksdb::Status> statuses(keys.size());
-    db_.MultiGet(options, family_, keys.size(), slices.data(), values.data(), statuses.data());
+    open.db->MultiGet(options, open.blobs, keys.size(), slices.data(), values.data(), statuses.data());
     for (size_t i = 0; i < keys.size(); ++i) {
       // Only a body may be absent: that of a large or an empty blob.
       const bool may_be_absent = i > 0 && keys[0] == header_key;
@@ -318,11 +330,11 @@ Task<absl::StatusOr<std::vector<BlobInfo>>> RocksBlobs::List(std::string tenant,
   const std::string start = after.empty() ? prefix : BlobHeaderKey(tenant, after) + std::string(1, '\0');
   const std::string end = PrefixEnd(prefix);
   std::vector<BlobInfo> found;
-  const auto read = [&](rocksdb::ReadOptions options) {
+  const auto read = [&](const DbSlot::Handles& open, rocksdb::ReadOptions options) {
     found.clear();
     const rocksdb::Slice upper(end);
     options.iterate_upper_bound = &upper;
-    const std::unique_ptr<rocksdb::Iterator> it(db_.NewIterator(options, family_));
+    const std::unique_ptr<rocksdb::Iterator> it(open.db->NewIterator(options, open.blobs));
     for (it->Seek(start); it->Valid() && found.size() < limit; it->Next()) {
       const std::optional<BlobHeader> header = DecodeBlobHeader(View(it->value()));
       if (!header.has_value()) return rocksdb::Status::Corruption("malformed blob header");

@@ -33,14 +33,14 @@ class DB;
 namespace posthouse::store {
 
 class Committer;
+class DbSlot;
 class SpaceWatch;
 class TieredReader;
 
 class RocksBlobs final : public BlobStore {
  public:
   // All outlive this, and the committer stops first.
-  RocksBlobs(rocksdb::DB& db, rocksdb::ColumnFamilyHandle* family, TieredReader& reader, Committer& committer,
-             SpaceWatch& space);
+  RocksBlobs(const DbSlot& slot, TieredReader& reader, Committer& committer, SpaceWatch& space);
   ~RocksBlobs() override;
 
   // Removes what writers left that a crash ended. Before anything else is called.
@@ -69,8 +69,7 @@ class RocksBlobs final : public BlobStore {
   Task<absl::Status> CheckFree(std::string header_key);
   uint64_t NewStream();
 
-  rocksdb::DB& db_;
-  rocksdb::ColumnFamilyHandle* const family_;
+  const DbSlot& slot_;
   TieredReader& reader_;
   Committer& committer_;
   SpaceWatch& space_;

@@ -5,27 +5,23 @@
 #include <rocksdb/statistics.h>
 
 #include <algorithm>
-#include <filesystem>
 #include <memory>
 #include <optional>
 #include <string>
-#include <system_error>
 #include <utility>
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
-#include "absl/strings/match.h"
-#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/mutex.h"
 #include "services/common/async/sync.h"
 #include "services/common/log/log.h"
 #include "services/common/status/status.h"
 #include "services/common/store/committer.h"
+#include "services/common/store/db_slot.h"
 #include "services/common/store/key_encoding.h"
 #include "services/common/store/rocks_blobs.h"
 #include "services/common/store/rocks_status.h"
-#include "services/common/store/rocks_tuning.h"
 #include "services/common/store/store_metrics.h"
 #include "services/common/store/tiered_reader.h"
 #include "services/common/store/write_health.h"
@@ -132,126 +128,52 @@ class EncodedRead {
   ReadResult result_;
 };
 
-// Tells a newer format from an older one; writes the number into a new store.
-absl::Status CheckFormat(rocksdb::DB& db, const std::string& path) {
-  std::string stored;
-  const rocksdb::Status read = db.Get(rocksdb::ReadOptions(), FormatKey(), &stored);
-  if (read.IsNotFound()) {
-    rocksdb::WriteOptions sync;
-    sync.sync = true;
-    return FromRocks(db.Put(sync, FormatKey(), absl::StrCat(kFormatNumber)), "writing the format number");
-  }
-  PH_RETURN_IF_ERROR(FromRocks(read, "reading the format number"));
-  int number = 0;
-  if (!absl::SimpleAtoi(stored, &number)) return absl::DataLossError(absl::StrCat(path, ": bad format number"));
-  if (number <= kFormatNumber) return absl::OkStatus();
-  return absl::FailedPreconditionError(
-      absl::StrCat(path, " was written in format ", number, "; this binary knows up to ", kFormatNumber,
-                   ". Run the release that wrote it, or a newer one."));
-}
-
-absl::Status ExplainOpenError(const rocksdb::Status& status, const std::string& path) {
-  const std::string text = status.ToString();
-  if (absl::StrContains(text, "lock ") || absl::StrContains(text, "LOCK")) {
-    return absl::FailedPreconditionError(
-        absl::StrCat(path, " is in use by another process. Stop that process, or give this one its own data_dir. (",
-                     text, ")"));
-  }
-  if (absl::StrContains(text, "olumn families not opened")) {
-    return absl::FailedPreconditionError(
-        absl::StrCat(path, " was written by a newer release. Run that release, or a newer one. (", text, ")"));
-  }
-  if (status.IsCorruption()) {
-    return absl::DataLossError(absl::StrCat(
-        path, " is damaged; keep a copy of it before anything else, then restore a backup. (", text, ")"));
-  }
-  return FromRocks(status, absl::StrCat("opening ", path));
+CommitterOptions SettingsOf(const RocksOptions& options) {
+  CommitterOptions settings;
+  settings.max_batch_bytes = options.max_batch_bytes;
+  settings.max_waiting_bytes = options.max_waiting_bytes;
+  settings.on_step = options.on_step;
+  return settings;
 }
 
 }  // namespace
 
 // Members in the order of their need: each uses only those above it.
 struct RocksStore::Impl {
-  Impl(const RocksOptions& opts, metrics::Registry& registry)
-      : options(opts),
-        metrics(registry, opts.name),
-        health(std::make_shared<WriteHealth>(metrics.background_errors)),
-        space(opts.path, opts.min_free_bytes, opts.space_check_interval, opts.measure_space),
-        pool(opts.read_threads),
-        reader(pool, metrics) {}
+  Impl(const RocksOptions& options, metrics::Registry& registry, const StoreMetrics& store_metrics,
+       std::shared_ptr<WriteHealth> write_health, std::unique_ptr<DbSlot> opened);
   ~Impl();
 
-  absl::Status OpenDb();
-  void Start(metrics::Registry& registry);
   void Export();
   Task<absl::StatusOr<std::unique_ptr<CommitOp>>> Prepare(CommitRequest request);
 
   // What a scrape may use after the store is gone: nothing.
   struct Exporter {
     absl::Mutex mutex;
-    Impl* impl ABSL_GUARDED_BY(mutex);
+    Impl* impl ABSL_GUARDED_BY(mutex) = nullptr;
   };
 
-  const RocksOptions options;
   StoreMetrics metrics;
   const std::shared_ptr<WriteHealth> health;
   SpaceWatch space;
-  std::shared_ptr<rocksdb::Cache> cache;
-  std::shared_ptr<rocksdb::Statistics> statistics;
-  std::unique_ptr<rocksdb::DB> db;
-  rocksdb::ColumnFamilyHandle* rows_family = nullptr;
-  rocksdb::ColumnFamilyHandle* blobs_family = nullptr;
+  const std::unique_ptr<DbSlot> slot;
   ThreadPool pool;
   TieredReader reader;
-  std::unique_ptr<Committer> committer;
-  std::unique_ptr<RocksBlobs> blobs;
-  std::shared_ptr<Exporter> exporter;
+  Committer committer;
+  RocksBlobs blobs;
+  const std::shared_ptr<Exporter> exporter = std::make_shared<Exporter>();
 };
 
-RocksStore::Impl::~Impl() {
-  if (exporter != nullptr) {
-    absl::MutexLock lock(&exporter->mutex);
-    exporter->impl = nullptr;
-  }
-  if (committer != nullptr) committer->Stop();
-  pool.Stop();
-  blobs.reset();
-  committer.reset();
-  if (db == nullptr) return;
-  for (rocksdb::ColumnFamilyHandle* family : {rows_family, blobs_family}) {
-    if (family != nullptr) db->DestroyColumnFamilyHandle(family);
-  }
-  log::LogIfError(FromRocks(db->Close(), options.path), "closing a store");
-}
-
-absl::Status RocksStore::Impl::OpenDb() {
-  std::error_code error;
-  std::filesystem::create_directories(options.path, error);
-  if (error) return absl::UnavailableError(absl::StrCat("creating ", options.path, ": ", error.message()));
-  Tuning tuning = MakeTuning(options, WriteHealth::MakeListener(health));
-  cache = tuning.cache;
-  statistics = tuning.db.statistics;
-  std::vector<rocksdb::ColumnFamilyHandle*> families;
-  rocksdb::DB* opened = nullptr;
-  const rocksdb::Status status = rocksdb::DB::Open(
-      tuning.db, options.path, {{rocksdb::kDefaultColumnFamilyName, tuning.rows}, {"blobs", tuning.blobs}},
-      &families, &opened);
-  if (!status.ok()) return ExplainOpenError(status, options.path);
-  db.reset(opened);
-  rows_family = families[0];
-  blobs_family = families[1];
-  PH_RETURN_IF_ERROR(CheckFormat(*db, options.path));
-  return RocksBlobs::SweepUnfinished(*db, blobs_family);
-}
-
-void RocksStore::Impl::Start(metrics::Registry& registry) {
-  CommitterOptions settings;
-  settings.max_batch_bytes = options.max_batch_bytes;
-  settings.max_waiting_bytes = options.max_waiting_bytes;
-  settings.on_step = options.on_step;
-  committer = std::make_unique<Committer>(*db, blobs_family, pool, metrics, health, std::move(settings));
-  blobs = std::make_unique<RocksBlobs>(*db, blobs_family, reader, *committer, space);
-  exporter = std::make_shared<Exporter>();
+RocksStore::Impl::Impl(const RocksOptions& options, metrics::Registry& registry, const StoreMetrics& store_metrics,
+                       std::shared_ptr<WriteHealth> write_health, std::unique_ptr<DbSlot> opened)
+    : metrics(store_metrics),
+      health(std::move(write_health)),
+      space(options.path, options.min_free_bytes, options.space_check_interval, options.measure_space),
+      slot(std::move(opened)),
+      pool(options.read_threads),
+      reader(*slot, pool, metrics),
+      committer(*slot, pool, metrics, health, SettingsOf(options)),
+      blobs(*slot, reader, committer, space) {
   {
     absl::MutexLock lock(&exporter->mutex);
     exporter->impl = this;
@@ -262,37 +184,48 @@ void RocksStore::Impl::Start(metrics::Registry& registry) {
   });
 }
 
+RocksStore::Impl::~Impl() {
+  {
+    absl::MutexLock lock(&exporter->mutex);
+    exporter->impl = nullptr;
+  }
+  committer.Stop();
+  pool.Stop();
+}
+
 void RocksStore::Impl::Export() {
-  const auto number = [this](const std::string& name, rocksdb::ColumnFamilyHandle* family = nullptr) {
-    uint64_t value = 0;
-    if (family != nullptr) {
-      db->GetIntProperty(family, name, &value);
-    } else {
-      db->GetAggregatedIntProperty(name, &value);
-    }
-    return static_cast<double>(value);
-  };
-  const auto ticks = [this](rocksdb::Tickers ticker) {
-    return static_cast<double>(statistics->getTickerCount(ticker));
-  };
-  using Properties = rocksdb::DB::Properties;
   if (const absl::StatusOr<CapacityInfo> capacity = space.Capacity(); capacity.ok()) {
     metrics.full.Set(capacity->full ? 1 : 0);
     metrics.free_bytes.Set(static_cast<double>(capacity->free_bytes));
   }
   metrics.healthy.Set(health->Get().ok() ? 1 : 0);
-  metrics.stopped.Set(number(Properties::kIsWriteStopped, rows_family));
-  metrics.delayed_bytes_per_second.Set(number(Properties::kActualDelayedWriteRate, rows_family));
+  const DbSlot::Ref open = slot->Get();
+  if (open == nullptr) return;
+  const auto number = [&open](const std::string& name, rocksdb::ColumnFamilyHandle* family = nullptr) {
+    uint64_t value = 0;
+    if (family != nullptr) {
+      open->db->GetIntProperty(family, name, &value);
+    } else {
+      open->db->GetAggregatedIntProperty(name, &value);
+    }
+    return static_cast<double>(value);
+  };
+  const auto ticks = [this](rocksdb::Tickers ticker) {
+    return static_cast<double>(slot->statistics().getTickerCount(ticker));
+  };
+  using Properties = rocksdb::DB::Properties;
+  metrics.stopped.Set(number(Properties::kIsWriteStopped, open->rows));
+  metrics.delayed_bytes_per_second.Set(number(Properties::kActualDelayedWriteRate, open->rows));
   metrics.compaction_debt_bytes.Set(number(Properties::kEstimatePendingCompactionBytes));
   metrics.memtable_bytes.Set(number(Properties::kCurSizeAllMemTables));
   metrics.table_bytes.Set(number(Properties::kTotalSstFilesSize));
-  metrics.blob_file_bytes.Set(number(Properties::kTotalBlobFileSize, blobs_family));
-  metrics.blob_garbage_bytes.Set(number(Properties::kLiveBlobFileGarbageSize, blobs_family));
-  metrics.estimated_rows.Set(number(Properties::kEstimateNumKeys, rows_family));
+  metrics.blob_file_bytes.Set(number(Properties::kTotalBlobFileSize, open->blobs));
+  metrics.blob_garbage_bytes.Set(number(Properties::kLiveBlobFileGarbageSize, open->blobs));
+  metrics.estimated_rows.Set(number(Properties::kEstimateNumKeys, open->rows));
   metrics.stall_seconds.Set(ticks(rocksdb::STALL_MICROS) / 1e6);
   metrics.cache_hits.Set(ticks(rocksdb::BLOCK_CACHE_HIT));
   metrics.cache_misses.Set(ticks(rocksdb::BLOCK_CACHE_MISS));
-  metrics.cache_bytes.Set(static_cast<double>(cache->GetUsage()));
+  metrics.cache_bytes.Set(static_cast<double>(slot->cache().GetUsage()));
   metrics.log_syncs.Set(ticks(rocksdb::WAL_FILE_SYNCED));
   metrics.written_bytes.Set(ticks(rocksdb::WAL_FILE_BYTES) + ticks(rocksdb::FLUSH_WRITE_BYTES) +
                             ticks(rocksdb::COMPACT_WRITE_BYTES) + ticks(rocksdb::BLOB_DB_BLOB_FILE_BYTES_WRITTEN));
@@ -308,11 +241,11 @@ Task<absl::StatusOr<std::unique_ptr<CommitOp>>> RocksStore::Impl::Prepare(Commit
   }
   std::unique_ptr<CommitOp> op = Encode(std::move(request));
   if (op->guards.empty()) co_return op;
-  const auto read_guards = [this, &op](const rocksdb::ReadOptions& read_options) {
-    op->seen_batch = committer->published();  // before the reads: they see this batch or a later one
+  const auto read_guards = [this, &op](const DbSlot::Handles& open, const rocksdb::ReadOptions& read_options) {
+    op->seen_batch = committer.published();  // before the reads: they see this batch or a later one
     for (GuardedRow& guard : op->guards) {
       rocksdb::PinnableSlice value;
-      const rocksdb::Status status = db->Get(read_options, rows_family, guard.key, &value);
+      const rocksdb::Status status = open.db->Get(read_options, open.rows, guard.key, &value);
       guard.seen.reset();
       if (status.ok()) {
         guard.seen.emplace(value.data(), value.size());
@@ -337,9 +270,10 @@ RocksStore::~RocksStore() = default;
 
 absl::StatusOr<std::unique_ptr<RocksStore>> RocksStore::Open(const RocksOptions& options,
                                                              metrics::Registry& registry) {
-  auto impl = std::make_unique<Impl>(options, registry);
-  PH_RETURN_IF_ERROR(impl->OpenDb());
-  impl->Start(registry);
+  const StoreMetrics store_metrics(registry, options.name);
+  auto health = std::make_shared<WriteHealth>(store_metrics.background_errors);
+  PH_ASSIGN_OR_RETURN(std::unique_ptr<DbSlot> slot, DbSlot::Open(options, health));
+  auto impl = std::make_unique<Impl>(options, registry, store_metrics, std::move(health), std::move(slot));
   LOG_EVENT(kInfo, "store_opened").Str("store", options.name).Str("path", options.path);
   return std::unique_ptr<RocksStore>(new RocksStore(std::move(impl)));
 }
@@ -347,7 +281,9 @@ absl::StatusOr<std::unique_ptr<RocksStore>> RocksStore::Open(const RocksOptions&
 Task<absl::StatusOr<ReadResult>> RocksStore::Read(ReadRequest request) {
   PH_CO_RETURN_IF_ERROR(Validate(request));
   EncodedRead encoded(request);
-  const auto read = [this, &encoded](const rocksdb::ReadOptions& options) { return encoded.Run(*impl_->db, options); };
+  const auto read = [&encoded](const DbSlot::Handles& open, const rocksdb::ReadOptions& options) {
+    return encoded.Run(*open.db, options);
+  };
   if (encoded.small()) {
     PH_CO_RETURN_IF_ERROR(co_await impl_->reader.Run(read));
   } else {
@@ -359,7 +295,7 @@ Task<absl::StatusOr<ReadResult>> RocksStore::Read(ReadRequest request) {
 Task<absl::Status> RocksStore::Commit(CommitRequest request) {
   absl::StatusOr<std::unique_ptr<CommitOp>> op = co_await impl_->Prepare(std::move(request));
   if (!op.ok()) co_return op.status();
-  co_return co_await impl_->committer->Run(*std::move(op));
+  co_return co_await impl_->committer.Run(*std::move(op));
 }
 
 Task<std::vector<absl::Status>> RocksStore::CommitAll(std::vector<CommitRequest> requests) {
@@ -373,7 +309,7 @@ Task<std::vector<absl::Status>> RocksStore::CommitAll(std::vector<CommitRequest>
       refused[i] = op.status();
     }
   }
-  std::vector<absl::Status> results = co_await impl_->committer->RunAll(std::move(ops));
+  std::vector<absl::Status> results = co_await impl_->committer.RunAll(std::move(ops));
   for (size_t i = 0; i < results.size(); ++i) {
     if (!refused[i].ok()) results[i] = refused[i];
   }
@@ -385,7 +321,7 @@ Task<absl::Status> RocksStore::Drop(Partition partition) {
   auto op = std::make_unique<CommitOp>();
   op->drop_begin = PartitionPrefix(partition);
   op->drop_end = PrefixEnd(op->drop_begin);
-  co_return co_await impl_->committer->Run(std::move(op));
+  co_return co_await impl_->committer.Run(std::move(op));
 }
 
 Task<absl::StatusOr<std::vector<Partition>>> RocksStore::List(std::string tenant, std::string prefix,
@@ -396,11 +332,11 @@ Task<absl::StatusOr<std::vector<Partition>>> RocksStore::List(std::string tenant
                                                             : PrefixEnd(PartitionPrefix({tenant, after}));
   const std::string end = PrefixEnd(absl::StrCat(tenant_prefix, prefix));
   std::vector<Partition> found;
-  const auto read = [&](rocksdb::ReadOptions options) {
+  const auto read = [&](const DbSlot::Handles& open, rocksdb::ReadOptions options) {
     found.clear();
     const rocksdb::Slice upper(end);
     options.iterate_upper_bound = &upper;
-    const std::unique_ptr<rocksdb::Iterator> it(impl_->db->NewIterator(options));
+    const std::unique_ptr<rocksdb::Iterator> it(open.db->NewIterator(options));
     // One seek a partition: its rows are skipped.
     for (it->Seek(start); it->Valid() && found.size() < limit; it->Seek(PrefixEnd(PartitionPrefix(found.back())))) {
       std::optional<Partition> partition = PartitionOfRowKey(View(it->key()));
@@ -415,12 +351,14 @@ Task<absl::StatusOr<std::vector<Partition>>> RocksStore::List(std::string tenant
 
 Task<absl::StatusOr<CapacityInfo>> RocksStore::Capacity() { co_return impl_->space.Capacity(); }
 
-BlobStore& RocksStore::blobs() { return *impl_->blobs; }
+BlobStore& RocksStore::blobs() { return impl_->blobs; }
 
 absl::Status RocksStore::Health() { return impl_->health->Get(); }
 
 absl::Status RocksStore::Flush() {
-  return FromRocks(impl_->db->Flush(rocksdb::FlushOptions(), {impl_->rows_family, impl_->blobs_family}), "flush");
+  const DbSlot::Ref open = impl_->slot->Get();
+  if (open == nullptr) return absl::UnavailableError("recovering from an I/O error");
+  return FromRocks(open->db->Flush(rocksdb::FlushOptions(), {open->rows, open->blobs}), "flush");
 }
 
 }  // namespace posthouse::store

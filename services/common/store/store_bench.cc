@@ -48,6 +48,7 @@ double CpuSeconds() {
 
 struct Result {
   double per_second = 0, cpu_micros = 0, p50_micros = 0, p99_micros = 0;
+  double per_batch = 0;  // requests that shared one write
 };
 
 Result Summarise(std::vector<std::vector<float>> latencies, double seconds, double cpu) {
@@ -57,6 +58,13 @@ Result Summarise(std::vector<std::vector<float>> latencies, double seconds, doub
   if (all.empty()) return {};
   const auto count = static_cast<double>(all.size());
   return {count / seconds, cpu / count * 1e6, all[all.size() / 2] * 1e6, all[all.size() * 99 / 100] * 1e6};
+}
+
+// The value of the metric `name` in `text`, whatever its labels.
+double Sample(const std::string& text, const std::string& name) {
+  const size_t at = text.find("\n" + name + "{");
+  const size_t value = at == std::string::npos ? at : text.find("} ", at);
+  return value == std::string::npos ? 0 : std::atof(text.c_str() + value + 2);
 }
 
 struct Bench {
@@ -127,7 +135,10 @@ struct Bench {
       tasks.push_back(Client(&loops.at(0), this, store->get(), &work, i, end, &latencies[static_cast<size_t>(i)]));
     }
     SyncWait(WhenAll(std::move(tasks)));
-    const Result result = Summarise(std::move(latencies), Now() - start, CpuSeconds() - cpu);
+    Result result = Summarise(std::move(latencies), Now() - start, CpuSeconds() - cpu);
+    const std::string text = registry.Serialize();
+    result.per_batch = Sample(text, "posthouse_store_batch_requests_sum") /
+                       std::max(1.0, Sample(text, "posthouse_store_batch_requests_count"));
     loops.Stop();
     return result;
   }
@@ -163,7 +174,7 @@ Task<void> MessageOne(const Bench* bench, Store& store, int client, uint64_t n) 
 void Print(const char* what, int clients, const Result& r, double against) {
   std::printf("%-8s clients %4d  %8.0f/s  cpu %6.1f us  p50 %7.0f us  p99 %7.0f us", what, clients, r.per_second,
               r.cpu_micros, r.p50_micros, r.p99_micros);
-  if (against > 0) std::printf("  %.2f x plain", r.per_second / against);
+  if (against > 0) std::printf("  %5.1f a write  %.2f x plain", r.per_batch, r.per_second / against);
   std::printf("\n");
   std::fflush(stdout);
 }

@@ -18,10 +18,6 @@ class Listener final : public rocksdb::EventListener {
   void OnBackgroundError(rocksdb::BackgroundErrorReason, rocksdb::Status* error) override {
     health_->Fail(FromRocks(*error, "background work"));
   }
-  // RocksDB resumes by itself after some errors (no space, retryable ones).
-  void OnErrorRecoveryEnd(const rocksdb::BackgroundErrorRecoveryInfo& info) override {
-    if (info.new_bg_error.ok()) health_->Recovered();
-  }
 
  private:
   const std::shared_ptr<WriteHealth> health_;

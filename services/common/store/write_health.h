@@ -1,7 +1,8 @@
 // WriteHealth: whether the engine takes writes, after an I/O error stopped it.
 //
 // Set by RocksDB's background threads (a failed flush or compaction) and by the
-// committer (a failed log write); cleared when a resume succeeds. Threads: any.
+// committer (a failed log write); cleared by the committer alone, when it has
+// opened the database again (DbSlot::Reopen). Threads: any.
 #pragma once
 
 #include <memory>

@@ -13,6 +13,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/barrier.h"
 #include "absl/synchronization/mutex.h"
+#include "services/common/async/executor.h"
 #include "services/common/async/sync.h"
 #include "services/common/async/task.h"
 #include "services/common/store/conformance/engine.h"
@@ -71,7 +72,7 @@ TEST_P(StoreConformanceTest, NoUpdateIsLost) {
 // Writers set all rows to one value in one commit; readers must never see two.
 constexpr int kGroupRows = 20;
 
-Task<void> WriteGroups(Store* store, Partition partition, int writer, int rounds) {
+Task<void> WriteGroups(Store* store, Partition partition, int writer, int rounds, std::atomic<int>* writing) {
   for (int round = 0; round < rounds; ++round) {
     CommitRequest request{partition, {}, {}};
     const std::string value = absl::StrCat(writer, "/", round);
@@ -80,18 +81,22 @@ Task<void> WriteGroups(Store* store, Partition partition, int writer, int rounds
     request.mutations.push_back({"g200", round % 2 == 0 ? std::optional<std::string>(value) : std::nullopt});
     const absl::Status committed = co_await store->Commit(std::move(request));
     EXPECT_TRUE(committed.ok()) << committed;
+    if (Executor::Current() != nullptr) co_await SwitchTo(*Executor::Current());  // the readers' turn
   }
+  writing->fetch_sub(1);
 }
 
-Task<void> CheckGroups(Store* store, Partition partition, int rounds, std::atomic<int>* seen) {
-  for (int round = 0; round < rounds; ++round) {
+// Reads for as long as somebody writes.
+Task<void> CheckGroups(Store* store, Partition partition, std::atomic<int>* writing, std::atomic<int>* seen) {
+  while (writing->load() > 0) {
+    co_await SwitchTo(*Executor::Current());
     ReadRequest request{partition, {"g119", "g100", "g200"}, "g", "", 64};
     const absl::StatusOr<ReadResult> read = co_await store->Read(std::move(request));
     EXPECT_TRUE(read.ok()) << read.status();
     if (!read.ok()) co_return;
     if (read->page.empty()) continue;
-    seen->fetch_add(1);
     const std::string& value = read->page[0].value;
+    seen->fetch_add(1);
     EXPECT_GE(read->page.size(), size_t{kGroupRows});
     EXPECT_EQ(read->page.size() == kGroupRows + 1, read->values[2].has_value());
     for (const Row& row : read->page) EXPECT_EQ(row.value, value);
@@ -102,9 +107,11 @@ Task<void> CheckGroups(Store* store, Partition partition, int rounds, std::atomi
 
 TEST_P(StoreConformanceTest, KeysAndPageAreOfOneInstant) {
   ASSERT_TRUE(Commit({}, {Set("h", "beyond the prefix")}).ok());
-  std::atomic<int> seen{0};
+  std::atomic<int> first{1}, seen{0}, writing{3};
+  SyncWait(WriteGroups(&store(), partition_, 9, 1, &first));
   RunTogether(6, [&](int i) {
-    return i < 3 ? WriteGroups(&store(), partition_, i, 60) : CheckGroups(&store(), partition_, 300, &seen);
+    return i < 3 ? WriteGroups(&store(), partition_, i, 60, &writing)
+                 : CheckGroups(&store(), partition_, &writing, &seen);
   });
   EXPECT_GT(seen.load(), 0);
 }
