@@ -46,6 +46,12 @@ struct MethodMetrics {
 
 }  // namespace
 
+// How many handlers run.
+struct InFlight {
+  absl::Mutex mutex;
+  int handlers ABSL_GUARDED_BY(mutex) = 0;
+};
+
 struct ServerRunner::Impl {
   Impl(net::EventLoops& l, metrics::Registry& r) : loops(l), registry(r) {
     for (size_t i = 0; i < loops.size(); ++i) hand_overs.push_back(std::make_unique<HandOver>(loops.at(i)));
@@ -55,6 +61,7 @@ struct ServerRunner::Impl {
   metrics::Registry& registry;
   std::vector<std::unique_ptr<HandOver>> hand_overs;
   std::atomic<size_t> next{0};
+  const std::shared_ptr<InFlight> in_flight = std::make_shared<InFlight>();
 
   absl::Mutex mutex;
   absl::flat_hash_map<std::string, std::unique_ptr<MethodMetrics>> methods ABSL_GUARDED_BY(mutex);
@@ -112,7 +119,7 @@ void ServerRunner::Finished(const std::string& method, absl::StatusCode code, ab
   seconds->Observe(took);
 }
 
-void ServerRunner::BeginDrain() {
+void ServerRunner::Drain(absl::Duration grace) {
   std::vector<std::weak_ptr<Drainable>> calls;
   {
     absl::MutexLock lock(&impl_->drain_mutex);
@@ -122,6 +129,20 @@ void ServerRunner::BeginDrain() {
   for (const auto& weak : calls) {
     if (const auto call = weak.lock()) call->OnDrain();
   }
+  InFlight& in_flight = *impl_->in_flight;
+  absl::MutexLock lock(&in_flight.mutex);
+  in_flight.mutex.AwaitWithTimeout(
+      absl::Condition(+[](InFlight* f) ABSL_NO_THREAD_SAFETY_ANALYSIS { return f->handlers == 0; }, &in_flight), grace);
+}
+
+ServerRunner::Running::Running(ServerRunner& runner) : in_flight_(runner.impl_->in_flight) {
+  absl::MutexLock lock(&in_flight_->mutex);
+  ++in_flight_->handlers;
+}
+
+ServerRunner::Running::~Running() {
+  absl::MutexLock lock(&in_flight_->mutex);
+  --in_flight_->handlers;
 }
 
 void ServerRunner::Register(const std::shared_ptr<Drainable>& call) {

@@ -4,12 +4,13 @@
 #include <grpcpp/grpcpp.h>
 #include <grpcpp/health_check_service_interface.h>
 
-#include <chrono>
+#include <atomic>
 #include <mutex>
 #include <utility>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
 #include "services/common/rpc/credentials.h"
 #include "services/common/status/status.h"
 
@@ -36,11 +37,12 @@ class GrpcServer final : public RpcServer {
       : server_(std::move(server)), port_(port), name_(std::move(name)) {
     SetServing(true);
   }
-  ~GrpcServer() override { Shutdown(absl::ZeroDuration()); }
+  ~GrpcServer() override { Stop(absl::ZeroDuration()); }
 
   int port() const override { return port_; }
 
   std::shared_ptr<grpc::Channel> InProcessChannel() override {
+    in_process_ = true;
     grpc::ChannelArguments arguments;
     arguments.SetInt(GRPC_ARG_ENABLE_RETRIES, 0);
     arguments.SetInt(GRPC_ARG_ENABLE_CHANNELZ, 0);
@@ -54,19 +56,26 @@ class GrpcServer final : public RpcServer {
   }
 
   void Shutdown(absl::Duration grace) override {
-    if (std::exchange(shut_down_, true)) return;
     SetServing(false);
-    // Refuses new calls at once; past the deadline it cancels those in flight,
-    // and returns when their handlers have ended.
-    server_->Shutdown(std::chrono::system_clock::now() + absl::ToChronoMilliseconds(grace));
-    server_->Wait();
+    // gRPC 1.51 crashes on a call into an in-process transport whose server is shut
+    // down, so with such channels the server serves until its object goes.
+    if (!in_process_) Stop(grace);
   }
 
  private:
+  void Stop(absl::Duration grace) {
+    if (std::exchange(stopped_, true)) return;
+    // Refuses new calls at once; past the deadline it cancels those in flight,
+    // and returns when their handlers have ended.
+    server_->Shutdown(absl::ToChronoTime(absl::Now() + grace));
+    server_->Wait();
+  }
+
   const std::unique_ptr<grpc::Server> server_;
   const int port_;
   const std::string name_;
-  bool shut_down_ = false;  // Shutdown() and the destructor: one thread
+  std::atomic<bool> in_process_{false};
+  bool stopped_ = false;  // Shutdown() and the destructor: one thread
 };
 
 }  // namespace

@@ -71,7 +71,11 @@ class RpcServer {
   virtual std::shared_ptr<grpc::Channel> InProcessChannel() = 0;
   // gRPC health (and so Kubernetes probes): SERVING or NOT_SERVING.
   virtual void SetServing(bool serving) = 0;
-  // NOT_SERVING, refuse new calls, wait up to `grace` for those in flight.
+  // NOT_SERVING, refuse new calls, wait up to `grace` for those in flight, cancel
+  // the rest; returns when the last handler has ended, so the loops must still turn.
+  // Call ServerRunner::Drain() first: it tells change feeds to end.
+  // When InProcessChannel() was used, the server goes on serving until it is
+  // destroyed: by then its in-process callers must be gone.
   virtual void Shutdown(absl::Duration grace) = 0;
 };
 

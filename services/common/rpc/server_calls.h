@@ -30,6 +30,8 @@ class EventLoops;
 
 namespace posthouse::rpc {
 
+struct InFlight;
+
 // Picks the loop for each call and counts it (grpc_server_handled_total,
 // grpc_server_handling_seconds by method and code). One per service object;
 // outlives the RpcServer that serves the object.
@@ -40,9 +42,10 @@ class ServerRunner {
   Executor& NextExecutor();
   // Called by the adapters below; `method` is "package.Service/Method".
   void Finished(const std::string& method, absl::StatusCode code, absl::Duration took);
-  // First step of App::Drain: calls that registered an OnCancel (change feeds,
-  // which would never end) are told to end now, and so are those that do later.
-  void BeginDrain();
+  // First step of App::Drain, before RpcServer::Shutdown(). Calls that registered an
+  // OnCancel (change feeds, which would never end) are told to end, and so are
+  // those that do later; then waits up to `grace` until no handler runs.
+  void Drain(absl::Duration grace);
 
   // Starts `task` on this thread; it resumes on one of the loops.
   void Launch(Task<void> task);
@@ -54,6 +57,17 @@ class ServerRunner {
     virtual void OnDrain() = 0;
   };
   void Register(const std::shared_ptr<Drainable>& call);
+  // A handler that runs; given up after its status was handed to gRPC, when the
+  // runner may be gone.
+  class Running {
+   public:
+    explicit Running(ServerRunner& runner);
+    ~Running();
+    Running(const Running&) = delete;
+
+   private:
+    const std::shared_ptr<InFlight> in_flight_;
+  };
 
  private:
   struct Impl;
@@ -134,6 +148,7 @@ class UnaryReactor final : public grpc::ServerUnaryReactor {
 
  private:
   static Task<void> Run(UnaryReactor* self) {
+    const ServerRunner::Running running(self->runner_);
     const absl::Time start = absl::Now();
     const absl::Status status = co_await self->handler_(self->call_);
     self->runner_.Finished(MethodName<Request>(), status.code(), absl::Now() - start);
@@ -214,6 +229,7 @@ class ReadReactor final : public grpc::ServerReadReactor<Request> {
   };
 
   static Task<void> Run(ReadReactor* self) {
+    const ServerRunner::Running running(self->runner_);
     const absl::Time start = absl::Now();
     const absl::Status status = co_await self->handler_(static_cast<ReaderCall<Request, Response>&>(self->call_));
     self->runner_.Finished(MethodName<Request>(), status.code(), absl::Now() - start);
@@ -254,9 +270,6 @@ class WriterCall : public internal::CallBase {
   // Sends one message; returns when the one before it is taken by the transport.
   // An error means the client went away.
   virtual Task<absl::Status> Write(Response message) = 0;
-  // As Write(), for the message after which the handler returns: it travels with
-  // the status. Dropped when the handler returns an error.
-  virtual Task<absl::Status> WriteLast(Response message) = 0;
   // `fn` is called once, on any thread, when the client goes away or the server
   // drains (at once if that was before). It may run while the handler returns, so
   // it owns what it uses. Streams that end by themselves need none.
@@ -309,12 +322,6 @@ class WriteReactor final : public grpc::ServerWriteReactor<Response> {
       reactor_->StartWrite(&reactor_->message_);
       co_return absl::OkStatus();
     }
-    Task<absl::Status> WriteLast(Response message) override {
-      if (!co_await reactor_->Idle()) co_return absl::CancelledError("the client went away");
-      reactor_->message_ = std::move(message);
-      reactor_->last_ = true;
-      co_return absl::OkStatus();
-    }
     void OnCancel(absl::AnyInvocable<void()> fn) override {
       reactor_->hook_->Set(std::move(fn));
       reactor_->runner_.Register(reactor_->hook_);
@@ -330,17 +337,15 @@ class WriteReactor final : public grpc::ServerWriteReactor<Response> {
     return AwaitCallback<bool>([this](absl::AnyInvocable<void(bool)> done) { written_.Wait(std::move(done)); });
   }
   static Task<void> Run(WriteReactor* self) {
+    const ServerRunner::Running running(self->runner_);
     const absl::Time start = absl::Now();
     const absl::Status status = co_await self->handler_(static_cast<WriterCall<Request, Response>&>(self->call_));
     self->hook_->Disarm();
-    // No status while a message is on the way.
+    // No status while a message is on the way, nor in one step with the last one
+    // (StartWriteAndFinish): the in-process transport of gRPC 1.51 may then drop it.
     co_await self->Idle();
     self->runner_.Finished(MethodName<Request>(), status.code(), absl::Now() - start);
-    if (self->last_ && status.ok()) {
-      self->StartWriteAndFinish(&self->message_, grpc::WriteOptions(), grpc::Status::OK);
-    } else {
-      self->Finish(ToGrpc(status));
-    }
+    self->Finish(ToGrpc(status));
   }
   void OnWriteDone(bool ok) override { written_.Set(ok); }
   void OnCancel() override { hook_->Fire(); }
@@ -352,7 +357,6 @@ class WriteReactor final : public grpc::ServerWriteReactor<Response> {
   Handler handler_;
   const std::shared_ptr<CancelHook> hook_ = std::make_shared<CancelHook>();
   Response message_;
-  bool last_ = false;
   Arrival written_;
 };
 

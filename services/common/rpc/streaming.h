@@ -5,7 +5,7 @@
 //   UnaryCall<Req, Resp>   request(), response()
 //   ReaderCall<Req, Resp>  Task<absl::StatusOr<std::optional<Req>>> Read()   nullopt: the client is done
 //                          response(); an error from Read means the client went away
-//   WriterCall<Req, Resp>  request(), Task<absl::Status> Write(Resp), WriteLast(Resp),
+//   WriterCall<Req, Resp>  request(), Task<absl::Status> Write(Resp),
 //                          OnCancel(fn): called once, on any thread, when the client goes away
 //   all of them            info(), cancelled()
 //

@@ -1,0 +1,32 @@
+// TestCa: a certificate authority for tests. Writes PEM files; P-256, made fresh.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+namespace posthouse::testing {
+
+class TestCa {
+ public:
+  struct Files {
+    std::string certificate;
+    std::string private_key;
+  };
+  // Files go below `directory` (TEST_TMPDIR), which exists.
+  TestCa(const std::string& directory, const std::string& name);
+  ~TestCa();
+  TestCa(const TestCa&) = delete;
+
+  // PEM of the authority's own certificate.
+  const std::string& ca_file() const;
+  // A certificate with `common_name`; `sans` are DNS names or IP addresses. The same
+  // `file_name` again replaces the files, atomically each, the key first.
+  Files Issue(const std::string& file_name, const std::string& common_name, const std::vector<std::string>& sans);
+
+ private:
+  struct Impl;
+  const std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace posthouse::testing
