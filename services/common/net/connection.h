@@ -68,6 +68,8 @@ class Connection {
   virtual Task<absl::Status> WaitReadable(absl::Duration timeout) = 0;
   // Bytes already received and not yet read: whether the client has pipelined.
   virtual size_t Buffered() const = 0;
+  // Whether a whole line (up to LF) is among them: the next ReadLine() will not wait.
+  virtual bool LineBuffered() const = 0;
   // Returns bytes to the front of the read buffer (what a data decoder did not use).
   virtual void Unread(std::string bytes) = 0;
 

@@ -62,6 +62,7 @@ class ConnectionImpl final : public Connection {
   Task<absl::StatusOr<std::string>> ReadExactly(size_t bytes, absl::Duration timeout) override;
   Task<absl::Status> WaitReadable(absl::Duration timeout) override;
   size_t Buffered() const override { return in_.size() - pos_; }
+  bool LineBuffered() const override { return in_.find('\n', pos_) != std::string::npos; }
   void Unread(std::string bytes) override;
   Task<absl::Status> Write(std::string bytes, absl::Duration timeout) override;
   Task<absl::Status> StartTlsServer(std::shared_ptr<TlsServerContext> context, absl::Duration timeout) override;
