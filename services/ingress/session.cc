@@ -102,8 +102,9 @@ Task<void> Session::Run() {
       transaction_.Bye("4.3.2", "Shutting down", &out_);
       action = Action::kClose;
     }
-    // RFC 2920 §3.2: replies of a pipelined group leave together.
-    const bool group_ends = connection_->Buffered() == 0 || transaction_.ends_group() || out_.size() > kFlushBytes;
+    // RFC 2920 §3.2: replies of a pipelined group leave together; none waits for a
+    // command that has not come yet.
+    const bool group_ends = !connection_->LineBuffered() || transaction_.ends_group() || out_.size() > kFlushBytes;
     if (action == Action::kClose || group_ends) open = co_await Flush();
     if (action == Action::kClose) open = false;
   }

@@ -1,0 +1,79 @@
+// FakePeers: routing, directory and queue for tests of ingress: real gRPC services
+// with data for answers, reached through an in-process channel.
+//
+//   mx.example is served: user@, alias@ (two targets), small@ (takes 1000 bytes),
+//   suspended@; everybody else there is unknown. Other domains need the right to
+//   relay. broken.example cannot be resolved now.
+//   Login: user@mx.example / secret.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/status/status.h"
+#include "absl/synchronization/mutex.h"
+#include "posthouse/directory/v1/directory.grpc.pb.h"
+#include "posthouse/queue/v1/queue.grpc.pb.h"
+#include "posthouse/routing/v1/routing.grpc.pb.h"
+#include "services/common/metrics/metrics.h"
+#include "services/common/net/event_loop.h"
+#include "services/common/rpc/channels.h"
+#include "services/common/rpc/server.h"
+#include "services/common/rpc/streaming.h"
+
+namespace posthouse::ingress {
+
+// One stream into the queue.
+struct Enqueued {
+  queue::v1::Envelope envelope;
+  std::string key;
+  std::string data;
+  int writes = 0;
+  bool committed = false;
+};
+
+class FakePeers {
+ public:
+  explicit FakePeers(net::EventLoops& loops);
+  ~FakePeers();
+  rpc::Channels channels();
+
+  // The next Enqueues end with these, in order; after them with OK.
+  void FailEnqueues(std::vector<absl::Status> failures);
+  // Streams wait before they read on until it is false again.
+  void HoldEnqueues(bool hold);
+  void FailRouting(bool fail);
+  std::vector<Enqueued> streams() const;    // all of them, committed or not
+  std::vector<Enqueued> messages() const;   // committed
+  void WaitForStreams(size_t ended) const;  // until so many streams have ended
+  int resolutions() const;
+  std::string last_login_address() const;
+
+ private:
+  class Routing;
+  class Directory;
+  class Queue;
+
+  metrics::Registry registry_;
+  std::unique_ptr<rpc::ServerRunner> runner_;
+  std::unique_ptr<Routing> routing_;
+  std::unique_ptr<Directory> directory_;
+  std::unique_ptr<Queue> queue_;
+  std::unique_ptr<rpc::RpcServer> server_;
+
+  struct Data {
+    mutable absl::Mutex mutex;
+    std::vector<absl::Status> failures ABSL_GUARDED_BY(mutex);
+    bool hold ABSL_GUARDED_BY(mutex) = false;
+    bool routing_fails ABSL_GUARDED_BY(mutex) = false;
+    std::vector<Enqueued> streams ABSL_GUARDED_BY(mutex);
+    size_t ended ABSL_GUARDED_BY(mutex) = 0;
+    int resolutions ABSL_GUARDED_BY(mutex) = 0;
+    std::string login_address ABSL_GUARDED_BY(mutex);
+  };
+  Data data_;
+};
+
+}  // namespace posthouse::ingress
