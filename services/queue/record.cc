@@ -11,13 +11,6 @@
 namespace posthouse::queue {
 namespace {
 
-std::string DueValue(const Record& record, absl::Time wake) {
-  v1::DueRow row;
-  row.set_destination(DestinationOf(record.item));
-  ToProto(wake, row.mutable_wake());
-  return EncodeValue(row);
-}
-
 uint32_t ChunksFor(const v1::Item& item) {
   if (item.recipients_size() <= kRecipientsPerRow) return 0;
   return static_cast<uint32_t>((item.recipients_size() + kRecipientsPerRow - 1) / kRecipientsPerRow);
@@ -157,9 +150,16 @@ bool Wants(const v1::EnvelopeRecipient& recipient, v1::Notify what) {
   return std::any_of(recipient.notify().begin(), recipient.notify().end(), [what](int n) { return n == what; });
 }
 
+std::string DueValueOf(const Record& record, absl::Time wake) {
+  v1::DueRow row;
+  row.set_destination(DestinationOf(record.item));
+  ToProto(wake, row.mutable_wake());
+  return EncodeValue(row);
+}
+
 void AddNewItem(Record* record, const std::string* body, absl::Time wake, Change* change) {
   SetItemRows(record, ItemKey(record->queue_id()), {}, change);
-  change->Set(DueKey(record->due(), record->queue_id()), DueValue(*record, wake));
+  change->Set(DueKey(record->due(), record->queue_id()), DueValueOf(*record, wake));
   if (body != nullptr) change->Set(BodyKey(record->queue_id()), EncodeBody(*body));
   if (!record->idempotency_key.empty()) {
     v1::IdempotencyRow row;
@@ -175,7 +175,7 @@ void AddNewItem(Record* record, const std::string* body, absl::Time wake, Change
 void AddUpdate(Record* record, absl::Time old_due, absl::Time wake, const std::vector<int>& changed, Change* change) {
   SetItemRows(record, ItemKey(record->queue_id()), changed, change);
   if (record->due() != old_due) change->Remove(DueKey(old_due, record->queue_id()));
-  change->Set(DueKey(record->due(), record->queue_id()), DueValue(*record, wake));
+  change->Set(DueKey(record->due(), record->queue_id()), DueValueOf(*record, wake));
   change->queue_id = record->queue_id();
 }
 

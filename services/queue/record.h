@@ -89,6 +89,9 @@ void AddUpdate(Record* record, absl::Time old_due, absl::Time wake, const std::v
 // Every recipient is settled: a done mark takes the item's place.
 void AddSettle(Record* record, absl::Time old_due, absl::Time now, const std::vector<int>& changed, Change* change);
 
+// The value of a record's row t/.
+std::string DueValueOf(const Record& record, absl::Time wake);
+
 // ---- reading
 
 absl::StatusOr<v1::StoredItem> DecodeStored(absl::string_view value);

@@ -35,11 +35,11 @@ Sites::Offer Sites::Add(const std::string& name, Job job, absl::Time now) {
   Forget(now);
   Site& site = Get(name);
   if (site.blocked_until > now) {
-    site.missed = true;
+    SetMissed(site, true);
     return Offer::kBlocked;
   }
   if (site.waiting.size() >= options_.max_waiting_per_site || waiting_ >= options_.max_waiting) {
-    site.missed = true;
+    SetMissed(site, true);
     return Offer::kFull;
   }
   site.waiting.push_back(std::move(job));
@@ -72,12 +72,17 @@ std::optional<Sites::Started> Sites::Next(absl::Time now) {
   return std::nullopt;
 }
 
-std::vector<Job> Sites::Done(const std::string& name, Result result, absl::Time now, double random) {
+void Sites::Done(const std::string& name) {
   Site& site = Get(name);
   if (site.running > 0) {
     --site.running;
     --(site.local ? running_local_ : running_remote_);
   }
+  if (!site.waiting.empty()) Enqueue(name, site);
+}
+
+std::vector<Job> Sites::Report(const std::string& name, Result result, absl::Time now, double random) {
+  Site& site = Get(name);
   std::vector<Job> returned;
   if (result == Result::kSuccess) {
     site.failures = 0;
@@ -96,10 +101,16 @@ std::vector<Job> Sites::Done(const std::string& name, Result result, absl::Time 
     returned.assign(std::make_move_iterator(site.waiting.begin()), std::make_move_iterator(site.waiting.end()));
     waiting_ -= returned.size();
     site.waiting.clear();
-    site.missed = site.missed || !returned.empty();
+    if (!returned.empty()) SetMissed(site, true);
   }
   if (MayStart(site, now)) Enqueue(name, site);
   return returned;
+}
+
+void Sites::SetMissed(Site& site, bool missed) {
+  if (site.missed == missed) return;
+  site.missed = missed;
+  missed ? ++missed_ : --missed_;
 }
 
 absl::Time Sites::BlockedUntil(const std::string& name) const {
@@ -117,7 +128,7 @@ bool Sites::TakeMissed(absl::Time now) {
   for (auto& [name, site] : sites_) {
     // A full line is worth a scan when it is short again.
     if (!site->missed || site->blocked_until > now || site->waiting.size() > options_.max_waiting_per_site / 4) continue;
-    site->missed = false;
+    SetMissed(*site, false);
     any = true;
   }
   return any;

@@ -26,18 +26,17 @@
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "services/queue/backoff.h"
+#include "services/queue/reach.h"
 
 namespace posthouse::queue {
-
-struct LiveItem;
 
 inline constexpr char kPrepareSite[] = "prepare";
 
 // One thing to do: an attempt for the recipients of one item at one destination.
 struct Job {
   std::string queue_id;
-  std::string destination;         // of its recipients; "" when they are to be resolved
-  std::shared_ptr<LiveItem> live;  // null: to be loaded
+  std::string destination;  // of its recipients; "" when they are to be resolved
+  absl::Time due = absl::InfinitePast();  // of its due row, as far as known
 };
 
 struct SitesOptions {
@@ -68,10 +67,13 @@ class Sites {
   // The next job that may start, or none; it counts as running until Done().
   std::optional<Started> Next(absl::Time now);
 
-  enum class Result { kSuccess, kNeutral, kUnreachable };
-  // A job ended. kUnreachable blocks the site and returns its waiting jobs, which
-  // are no longer here.
-  std::vector<Job> Done(const std::string& site, Result result, absl::Time now, double random);
+  using Result = Reach;
+  // A job ended.
+  void Done(const std::string& site);
+  // What it has shown about `site` (where it ran, or a group of domains that it
+  // turned out to belong to). kUnreachable blocks the site and returns its waiting
+  // jobs, which are no longer here.
+  std::vector<Job> Report(const std::string& site, Result result, absl::Time now, double random);
 
   // Blocked until then (in the past: not blocked). What Add() refused, see Missed().
   absl::Time BlockedUntil(const std::string& site) const;
@@ -82,6 +84,7 @@ class Sites {
   bool TakeMissed(absl::Time now);
   // When TakeMissed() may become true by time alone; InfiniteFuture: never.
   absl::Time NextMissed() const;
+  bool any_missed() const { return missed_ > 0; }
 
   size_t waiting() const { return waiting_; }
   int running() const { return running_remote_ + running_local_; }
@@ -102,12 +105,14 @@ class Sites {
   Site& Get(const std::string& name);
   bool MayStart(const Site& site, absl::Time now) const;
   void Enqueue(const std::string& name, Site& site);
+  void SetMissed(Site& site, bool missed);
   void Forget(absl::Time now);
 
   const SitesOptions options_;
   absl::flat_hash_map<std::string, std::unique_ptr<Site>> sites_;
   std::deque<std::string> local_turns_, remote_turns_;
   size_t waiting_ = 0;
+  size_t missed_ = 0;  // sites that have `missed`
   int running_remote_ = 0, running_local_ = 0;
 };
 

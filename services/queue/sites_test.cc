@@ -24,7 +24,7 @@ class SitesTest : public ::testing::Test {
   }
   Sites::Offer Add(const std::string& site, int n = 1) {
     Sites::Offer offer = Sites::Offer::kWaiting;
-    for (int i = 0; i < n; ++i) offer = sites_->Add(site, {absl::StrCat(site, "#", ++jobs_), site, nullptr}, now_);
+    for (int i = 0; i < n; ++i) offer = sites_->Add(site, {absl::StrCat(site, "#", ++jobs_), site}, now_);
     return offer;
   }
   // Starts what may start; the sites in the order in which they got a turn.
@@ -33,7 +33,10 @@ class SitesTest : public ::testing::Test {
     while (std::optional<Sites::Started> s = sites_->Next(now_)) started.push_back(s->site);
     return started;
   }
-  std::vector<Job> Done(const std::string& site, Sites::Result result) { return sites_->Done(site, result, now_, 0.5); }
+  std::vector<Job> Done(const std::string& site, Sites::Result result) {
+    sites_->Done(site);
+    return sites_->Report(site, result, now_, 0.5);
+  }
 
   SitesOptions options_;
   std::unique_ptr<Sites> sites_;
@@ -133,6 +136,17 @@ TEST_F(SitesTest, AFullLineRefusesAndIsScannedWhenItIsShort) {
 TEST_F(SitesTest, AllLinesTogetherAreBounded) {
   for (int i = 0; i < 20; ++i) Add(absl::StrCat("s", i), 100);
   EXPECT_EQ(sites_->waiting(), 1000u);
+}
+
+// The first message for a domain finds out that it belongs to a group.
+TEST_F(SitesTest, AGroupLearnsFromItsDomains) {
+  Add("mx.group", 3);
+  Add("domain.example");
+  EXPECT_EQ(StartAll().size(), 3u);
+  sites_->Done("domain.example");
+  EXPECT_EQ(sites_->Report("mx.group", Reach::kUnreachable, now_, 0.5).size(), 1u);
+  EXPECT_EQ(sites_->running(), 2);  // of the group, still
+  EXPECT_TRUE(sites_->any_missed());
 }
 
 TEST_F(SitesTest, AnOperatorMayUnblock) {

@@ -61,6 +61,7 @@ class BodyWriterImpl final : public BodyWriter {
       : store_(store), use_(std::move(use)), budget_(budget), writing_(std::move(writing)), queue_id_(NewQueueId(now)) {}
 
   uint64_t size() const override { return size_; }
+  const std::string& queue_id() const override { return queue_id_; }
 
   Task<absl::Status> Append(std::string piece) override {
     size_ += piece.size();

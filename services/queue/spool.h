@@ -71,6 +71,7 @@ class BodyWriter {
   virtual Task<absl::Status> Append(std::string piece) = 0;
   virtual Task<absl::StatusOr<Body>> Finish() = 0;
   virtual uint64_t size() const = 0;
+  virtual const std::string& queue_id() const = 0;
 };
 
 // A due row.

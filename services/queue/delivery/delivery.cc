@@ -1,0 +1,40 @@
+#include "services/queue/delivery/delivery.h"
+
+#include "absl/strings/str_cat.h"
+
+namespace posthouse::queue {
+
+std::string CutText(absl::string_view text, size_t max) {
+  if (text.size() <= max) return std::string(text);
+  while (max > 0 && (static_cast<unsigned char>(text[max]) & 0xc0) == 0x80) --max;  // not inside a character
+  return absl::StrCat(text.substr(0, max), "...");
+}
+
+Outcome MakeOutcome(Outcome::Kind kind, uint32_t code, absl::string_view status, absl::string_view text) {
+  Outcome outcome;
+  outcome.kind = kind;
+  outcome.status = std::string(status);
+  auto* reply = outcome.attempt.mutable_reply();
+  reply->set_code(code);
+  reply->set_enhanced(outcome.status);
+  reply->set_text(CutText(text));
+  return outcome;
+}
+
+DeliveryResult SameForAll(const Transaction& transaction, const Outcome& outcome, Reach reach) {
+  DeliveryResult result;
+  result.outcomes.assign(transaction.targets.size(), outcome);
+  result.reach = reach;
+  return result;
+}
+
+Outcome OutcomeForUnreadable(const absl::Status& status) {
+  Outcome outcome = MakeOutcome(Outcome::Kind::kTemporary, 451, "4.3.0", "the message cannot be read from the queue now");
+  if (absl::IsNotFound(status)) {
+    outcome = MakeOutcome(Outcome::Kind::kPermanent, 554, "5.3.0", "the message was lost in the queue");
+  }
+  outcome.attempt.set_error(CutText(absl::StrCat("reading the message: ", status.message())));
+  return outcome;
+}
+
+}  // namespace posthouse::queue

@@ -1,0 +1,80 @@
+// What an attempt to deliver needs and what comes of it; shared by the local and
+// the remote delivery, and by the dispatcher that settles the outcomes.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/strings/cord.h"
+#include "absl/strings/string_view.h"
+#include "absl/time/time.h"
+#include "posthouse/queue/v1/queue.pb.h"
+#include "services/common/async/task.h"
+#include "services/queue/reach.h"
+
+namespace posthouse::queue {
+
+struct Target {
+  int index = 0;  // of the recipient in its item
+  v1::EnvelopeRecipient recipient;
+};
+
+// One item's recipients at one destination.
+struct Transaction {
+  std::string queue_id;
+  std::string destination;  // "local/<home>" or a domain
+  std::vector<Target> targets;
+  std::string reverse_path;
+  v1::BodyType body = v1::BODY_TYPE_UNSPECIFIED;
+  bool smtputf8 = false;
+  v1::Ret ret = v1::RET_UNSPECIFIED;
+  std::string envid;
+  std::string traceparent;
+  absl::Time accepted;
+  uint64_t size_bytes = 0;
+  // Reads the message: bytes [offset, offset+length), fewer only at its end.
+  std::function<Task<absl::StatusOr<absl::Cord>>(uint64_t offset, uint64_t length)> read;
+  std::shared_ptr<const std::string> memory;  // the whole, when it is at hand
+};
+
+struct Outcome {
+  // Closed: also a metric label.
+  enum class Kind { kDelivered, kRelayed, kTemporary, kPermanent };
+  Kind kind = Kind::kTemporary;  // what is not known is temporary
+  v1::Attempt attempt;           // host, address, reply or error; times are the dispatcher's
+  std::string status;            // RFC 3463, for the DSN: "5.1.1"
+  // The host that took it reports about it from here on (RFC 3461 §5.2.1).
+  bool dsn_handed_on = false;
+  std::vector<std::string> redirects;  // recipients to add, before this one is settled
+};
+
+struct DeliveryResult {
+  std::vector<Outcome> outcomes;  // one for each target, in order
+  Reach reach = Reach::kNeutral;
+  std::string site;  // who serves the destination, when it is now known; else ""
+};
+
+// An outcome of our own making: `code` "451", `status` "4.3.0".
+Outcome MakeOutcome(Outcome::Kind kind, uint32_t code, absl::string_view status, absl::string_view text);
+// The same one for every target.
+DeliveryResult SameForAll(const Transaction& transaction, const Outcome& outcome, Reach reach);
+
+// What a failed read of the message means: gone for good is permanent, all else is not.
+Outcome OutcomeForUnreadable(const absl::Status& status);
+
+// Cut for rows and logs; a peer's words are kept, but not all of them.
+std::string CutText(absl::string_view text, size_t max = 500);
+
+class Delivery {
+ public:
+  virtual ~Delivery() = default;
+  // Never fails: every end is an outcome. `transaction` is the caller's until the end.
+  virtual Task<DeliveryResult> Deliver(const Transaction& transaction) = 0;
+  // Cuts what is in progress, and what starts later: it ends as a temporary failure.
+  virtual void Abort() = 0;
+};
+
+}  // namespace posthouse::queue

@@ -1,0 +1,230 @@
+#include "services/queue/delivery/local.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/container/flat_hash_map.h"
+#include "absl/container/flat_hash_set.h"
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/synchronization/mutex.h"
+#include "posthouse/mailbox/v1/mailbox.grpc.pb.h"
+#include "services/common/rpc/client_streams.h"
+#include "services/common/status/status.h"
+#include "services/queue/record.h"
+
+namespace posthouse::queue {
+namespace {
+
+namespace mv1 = posthouse::mailbox::v1;
+using Kind = mv1::DeliveryOutcome::Kind;
+
+constexpr uint64_t kPieceBytes = 256 * 1024;
+
+mv1::DeliverRequest Header(const Transaction& transaction, uint64_t size) {
+  mv1::DeliverRequest request;
+  mv1::DeliverRequest::Header* header = request.mutable_header();
+  header->set_reverse_path(transaction.reverse_path);
+  header->set_traceparent(transaction.traceparent);
+  header->set_queue_id(transaction.queue_id);
+  header->set_size_hint_bytes(size);
+  ToProto(transaction.accepted, header->mutable_accepted());
+  for (const Target& target : transaction.targets) {
+    mv1::DeliveryTarget* out = header->add_targets();
+    out->set_delivery_id(absl::StrCat(transaction.queue_id, "/", target.index, "/keep"));
+    const auto& local = target.recipient.resolved().local();
+    *out->mutable_account() = local.account();
+    out->set_recipient(target.recipient.address());
+    out->set_detail(local.detail());
+  }
+  return request;
+}
+
+class LocalDelivery final : public Delivery {
+ public:
+  LocalDelivery(rpc::Channels channels, LocalOptions options) : channels_(std::move(channels)), options_(options) {}
+
+  Task<DeliveryResult> Deliver(const Transaction& transaction) override {
+    mv1::MailboxService::Stub* stub = StubFor(transaction.destination.substr(sizeof("local/") - 1));
+    if (stub == nullptr) {
+      const Outcome unknown = MakeOutcome(Outcome::Kind::kTemporary, 451, "4.3.5", "the account's home is not configured here");
+      co_return SameForAll(transaction, unknown, Reach::kUnreachable);
+    }
+    rpc::CallOptions options;
+    options.deadline = options_.deadline + absl::Microseconds(transaction.size_bytes);
+    if (const auto trace = rpc::TraceContext::Parse(transaction.traceparent)) options.trace = trace->Child();
+    rpc::ClientWriter<mv1::DeliverRequest, mv1::DeliverResponse> writer(
+        options, [stub](auto* context, mv1::DeliverResponse* response, auto* reactor) {
+          stub->async()->Deliver(context, response, reactor);
+        });
+    absl::Status unreadable;
+    Enter(&writer);
+    const absl::StatusOr<mv1::DeliverResponse> response = co_await Send(transaction, writer, &unreadable);
+    Leave(&writer);
+    if (!unreadable.ok()) co_return SameForAll(transaction, OutcomeForUnreadable(unreadable), Reach::kNeutral);
+    if (!response.ok()) co_return ResultForFailedCall(transaction, response.status());
+    DeliveryResult result;
+    result.reach = Reach::kSuccess;
+    for (int i = 0; i < static_cast<int>(transaction.targets.size()); ++i) {
+      // An answer that is missing is read as "temporary".
+      result.outcomes.push_back(
+          OutcomeForDelivered(i < response->outcomes_size() ? response->outcomes(i) : mv1::DeliveryOutcome()));
+    }
+    co_return result;
+  }
+
+  void Abort() override {
+    absl::MutexLock lock(&mutex_);
+    aborted_ = true;
+    for (Writer* writer : busy_) writer->Cancel();
+  }
+
+ private:
+  using Writer = rpc::ClientWriter<mv1::DeliverRequest, mv1::DeliverResponse>;
+
+  void Enter(Writer* writer) {
+    absl::MutexLock lock(&mutex_);
+    busy_.insert(writer);
+    if (aborted_) writer->Cancel();
+  }
+  void Leave(Writer* writer) {
+    absl::MutexLock lock(&mutex_);
+    busy_.erase(writer);
+  }
+
+  // The message as one write when it is small, else in pieces. When the message
+  // cannot be read, `unreadable` says why and the call is dropped.
+  static Task<absl::StatusOr<mv1::DeliverResponse>> Send(const Transaction& transaction, Writer& writer,
+                                                         absl::Status* unreadable) {
+    const std::string fields = DeliveryFields(transaction);
+    const uint64_t size = fields.size() + transaction.size_bytes;
+    mv1::DeliverRequest request = Header(transaction, size);
+    std::string* data = request.mutable_header()->mutable_data();
+    *data = fields;
+    if (size <= kPieceBytes) {
+      *unreadable = co_await AppendBody(transaction, 0, transaction.size_bytes, data);
+      if (!unreadable->ok()) co_return *unreadable;
+      request.mutable_header()->set_commit(true);
+      // An early end of the call shows in Finish(), with its reason.
+      (co_await writer.Write(std::move(request))).IgnoreError();
+      co_return co_await writer.Finish();
+    }
+    absl::Status written = co_await writer.Write(std::move(request));
+    for (uint64_t at = 0; written.ok() && at < transaction.size_bytes; at += kPieceBytes) {
+      mv1::DeliverRequest piece;
+      const uint64_t length = std::min(kPieceBytes, transaction.size_bytes - at);
+      *unreadable = co_await AppendBody(transaction, at, length, piece.mutable_data());
+      if (!unreadable->ok()) co_return *unreadable;
+      written = co_await writer.Write(std::move(piece));
+    }
+    if (written.ok()) {
+      mv1::DeliverRequest commit;
+      commit.mutable_commit()->set_size_bytes(size);
+      (co_await writer.Write(std::move(commit))).IgnoreError();
+    }
+    co_return co_await writer.Finish();
+  }
+
+  static Task<absl::Status> AppendBody(const Transaction& transaction, uint64_t offset, uint64_t length,
+                                       std::string* out) {
+    if (length == 0) co_return absl::OkStatus();
+    if (transaction.memory != nullptr) {
+      out->append(*transaction.memory, offset, length);
+      co_return absl::OkStatus();
+    }
+    const absl::StatusOr<absl::Cord> bytes = co_await transaction.read(offset, length);
+    if (!bytes.ok()) co_return bytes.status();
+    if (bytes->size() != length) co_return absl::DataLossError("the message is shorter than when it was accepted");
+    for (const absl::string_view chunk : bytes->Chunks()) out->append(chunk.data(), chunk.size());
+    co_return absl::OkStatus();
+  }
+
+  // Null: no such home.
+  mv1::MailboxService::Stub* StubFor(const std::string& home) {
+    absl::MutexLock lock(&mutex_);
+    std::unique_ptr<mv1::MailboxService::Stub>& stub = stubs_[home];
+    if (stub == nullptr) {
+      const std::shared_ptr<grpc::Channel> channel = rpc::MailboxFor(channels_, home);
+      if (channel == nullptr) {
+        stubs_.erase(home);
+        return nullptr;
+      }
+      stub = mv1::MailboxService::NewStub(channel);
+    }
+    return stub.get();
+  }
+
+  const rpc::Channels channels_;
+  const LocalOptions options_;
+  absl::Mutex mutex_;
+  bool aborted_ ABSL_GUARDED_BY(mutex_) = false;
+  absl::flat_hash_set<Writer*> busy_ ABSL_GUARDED_BY(mutex_);
+  absl::flat_hash_map<std::string, std::unique_ptr<mv1::MailboxService::Stub>> stubs_ ABSL_GUARDED_BY(mutex_);
+};
+
+}  // namespace
+
+std::string DeliveryFields(const Transaction& transaction) {
+  // RFC 5321 §4.4: the delivery system adds the Return-path line, the null one too.
+  std::string fields = absl::StrCat("Return-Path: <", transaction.reverse_path, ">\r\n");
+  // Several recipients share one stored copy, which must not tell them of each other.
+  if (transaction.targets.size() == 1) {
+    absl::StrAppend(&fields, "Delivered-To: ", transaction.targets[0].recipient.address(), "\r\n");
+  }
+  return fields;
+}
+
+Outcome OutcomeForDelivered(const mv1::DeliveryOutcome& from) {
+  const auto text = [&from](absl::string_view otherwise) {
+    return from.detail().empty() ? std::string(otherwise) : from.detail();
+  };
+  Outcome outcome;
+  switch (from.kind()) {
+    case mv1::DeliveryOutcome::KIND_STORED:
+      outcome = MakeOutcome(Outcome::Kind::kDelivered, 250, "2.0.0", from.duplicate() ? "stored before" : "stored");
+      break;
+    case mv1::DeliveryOutcome::KIND_OVER_QUOTA:
+      outcome = MakeOutcome(Outcome::Kind::kTemporary, 452, "4.2.2", text("mailbox full"));  // RFC 3463 §3.3
+      break;
+    case mv1::DeliveryOutcome::KIND_NO_ACCOUNT:
+      outcome = MakeOutcome(Outcome::Kind::kPermanent, 550, "5.1.1", text("no such mailbox"));
+      break;
+    case mv1::DeliveryOutcome::KIND_REFUSED:
+      outcome = MakeOutcome(Outcome::Kind::kPermanent, 550, "5.7.1", text("refused by the recipient"));
+      break;
+    case mv1::DeliveryOutcome::KIND_TOO_LARGE:
+      outcome = MakeOutcome(Outcome::Kind::kPermanent, 552, "5.3.4", text("message too large for the mailbox"));
+      break;
+    default:
+      outcome = MakeOutcome(Outcome::Kind::kTemporary, 451, "4.3.0", text("mailbox not available now"));
+      break;
+  }
+  outcome.attempt.set_address("mailbox");
+  for (const auto& follow_up : from.follow_ups()) {
+    if (!follow_up.redirect_to().empty()) outcome.redirects.push_back(follow_up.redirect_to());
+  }
+  return outcome;
+}
+
+DeliveryResult ResultForFailedCall(const Transaction& transaction, const absl::Status& status) {
+  Outcome outcome = MakeOutcome(Outcome::Kind::kTemporary, 451, "4.3.0", "mailbox not available now");
+  outcome.attempt.set_address("mailbox");
+  outcome.attempt.set_error(CutText(absl::StrCat(absl::StatusCodeToString(status.code()), ": ", status.message())));
+  switch (status.code()) {
+    // The shard is down, hangs, or has no room: let it breathe, probe it later.
+    case absl::StatusCode::kUnavailable:
+    case absl::StatusCode::kDeadlineExceeded:
+    case absl::StatusCode::kResourceExhausted:
+    case absl::StatusCode::kUnauthenticated:
+      return SameForAll(transaction, outcome, Reach::kUnreachable);
+    default:
+      return SameForAll(transaction, outcome, Reach::kNeutral);
+  }
+}
+
+std::unique_ptr<Delivery> NewLocalDelivery(rpc::Channels channels, LocalOptions options) {
+  return std::make_unique<LocalDelivery>(std::move(channels), options);
+}
+
+}  // namespace posthouse::queue

@@ -1,0 +1,394 @@
+#include "services/queue/delivery/remote.h"
+
+#include <algorithm>
+#include <atomic>
+#include <optional>
+#include <utility>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/container/flat_hash_set.h"
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "absl/synchronization/mutex.h"
+#include "posthouse/routing/v1/routing.pb.h"
+#include "services/common/net/connection.h"
+#include "services/common/net/tls.h"
+#include "services/common/smtp/client.h"
+#include "services/common/status/status.h"
+
+namespace posthouse::queue {
+namespace {
+
+namespace rv1 = posthouse::routing::v1;
+using SmtpKind = smtp::Outcome::Kind;
+
+// RFC 5321 §4.5.3.1.8: every host takes at least that many in one transaction.
+constexpr size_t kRecipientsPerTransaction = 100;
+constexpr uint64_t kPieceBytes = 256 * 1024;
+
+// One host's address, and how to speak to it.
+struct Place {
+  std::string host;
+  net::Endpoint endpoint;
+  rv1::TlsPolicy tls;
+  std::string Key() const { return absl::StrCat(endpoint.ToString(), "|", host, "|", tls); }
+};
+
+std::vector<Place> PlacesOf(const rv1::ResolveDestinationResponse& answer, size_t max) {
+  std::vector<Place> places;
+  for (const rv1::Host& host : answer.hosts()) {
+    for (const std::string& address : host.addresses()) {
+      if (places.size() == max) return places;
+      places.push_back({host.name(), {address, static_cast<uint16_t>(host.port() == 0 ? 25 : host.port())}, host.tls()});
+    }
+  }
+  return places;
+}
+
+bool Closing(const smtp::Outcome& outcome) { return outcome.kind == SmtpKind::kConnection || outcome.reply.code == 421; }
+
+smtp::BodyKind BodyOf(v1::BodyType body) {
+  if (body == v1::BODY_TYPE_8BITMIME) return smtp::BodyKind::kEightBitMime;
+  return body == v1::BODY_TYPE_BINARYMIME ? smtp::BodyKind::kBinaryMime : smtp::BodyKind::kSevenBit;
+}
+
+// Pieces of the message, from memory or from the spool.
+Task<absl::StatusOr<absl::Cord>> NextPiece(const Transaction* transaction, std::shared_ptr<uint64_t> at) {
+  if (*at >= transaction->size_bytes) co_return absl::Cord();
+  if (transaction->memory != nullptr) {
+    *at = transaction->size_bytes;
+    co_return absl::MakeCordFromExternal(*transaction->memory, [keep = transaction->memory] {});
+  }
+  absl::StatusOr<absl::Cord> piece =
+      co_await transaction->read(*at, std::min(kPieceBytes, transaction->size_bytes - *at));
+  if (!piece.ok()) co_return piece.status();
+  if (piece->empty()) co_return absl::DataLossError("the message is shorter than when it was accepted");
+  *at += piece->size();
+  co_return piece;
+}
+
+smtp::ClientMessage MessageFor(const Transaction& transaction, const std::vector<size_t>& targets) {
+  smtp::ClientMessage message;
+  message.reverse_path = transaction.reverse_path;
+  message.size_bytes = transaction.size_bytes;
+  message.body = BodyOf(transaction.body);
+  message.smtputf8 = transaction.smtputf8;
+  message.envid = transaction.envid;
+  if (transaction.ret == v1::RET_HDRS) message.ret = smtp::DsnReturn::kHeaders;
+  if (transaction.ret == v1::RET_FULL) message.ret = smtp::DsnReturn::kFull;
+  for (const size_t i : targets) {
+    const v1::EnvelopeRecipient& recipient = transaction.targets[i].recipient;
+    message.recipients.push_back({recipient.address(), NotifyParameter(recipient), recipient.orcpt()});
+  }
+  message.next = [transaction = &transaction, at = std::make_shared<uint64_t>(0)] { return NextPiece(transaction, at); };
+  return message;
+}
+
+class RemoteDeliveryImpl final : public RemoteDelivery {
+ public:
+  RemoteDeliveryImpl(net::EventLoops& loops, Routing& routing, RemoteOptions options,
+                     std::shared_ptr<net::TlsClientContext> plain_tls, std::shared_ptr<net::TlsClientContext> strict_tls)
+      : loops_(loops), routing_(routing), options_(std::move(options)), plain_tls_(std::move(plain_tls)),
+        strict_tls_(std::move(strict_tls)), pool_(options_.pool) {}
+
+  Task<DeliveryResult> Deliver(const Transaction& transaction) override;
+  void Abort() override;
+  Stats stats() const override {
+    Stats stats{opened_, reused_, failed_, 0, pool_.idle()};
+    absl::MutexLock lock(&mutex_);
+    stats.open = busy_.size();
+    return stats;
+  }
+
+ private:
+  // Where an attempt stands: who is settled, and the best reason for who is not.
+  struct State {
+    explicit State(const Transaction& t) : transaction(t), outcomes(t.targets.size()) {}
+    std::vector<size_t> Open() const {
+      std::vector<size_t> open;
+      for (size_t i = 0; i < outcomes.size(); ++i) {
+        if (!outcomes[i].has_value()) open.push_back(i);
+      }
+      return open;
+    }
+    // A host that could not be spoken to. One that may come back weighs more than
+    // one that said never.
+    void Failed(Outcome outcome) {
+      if (!failure.has_value() || outcome.kind == Outcome::Kind::kTemporary) failure = std::move(outcome);
+    }
+    const Transaction& transaction;
+    std::vector<std::optional<Outcome>> outcomes;
+    std::optional<Outcome> failure;
+    bool spoke = false;        // some host held a whole conversation
+    bool told_to_go = false;   // 421
+  };
+
+  Task<void> TryPlace(State& state, Place place);
+  // Transactions over one session, until all are settled or it breaks. False: it was
+  // broken from the start, and nobody was settled.
+  Task<bool> Converse(State& state, smtp::Client& client, const Place& place);
+  Task<std::unique_ptr<smtp::Client>> Open(State& state, const Place& place);
+  Task<smtp::OpenResult> OpenOnce(const Place& place, bool allow_tls);
+  smtp::ClientOptions OptionsFor(const Place& place, bool allow_tls) const;
+  void SetWhere(const Place& place, smtp::Client* client, Outcome* outcome) const;
+
+  // Conversations that Abort() must cut.
+  void Enter(smtp::Client& client) {
+    absl::MutexLock lock(&mutex_);
+    busy_.insert(&client.connection());
+    if (aborted_) client.connection().Close();
+  }
+  void Leave(smtp::Client& client) {
+    absl::MutexLock lock(&mutex_);
+    busy_.erase(&client.connection());
+  }
+  bool aborted() const {
+    absl::MutexLock lock(&mutex_);
+    return aborted_;
+  }
+
+  net::EventLoops& loops_;
+  Routing& routing_;
+  const RemoteOptions options_;
+  const std::shared_ptr<net::TlsClientContext> plain_tls_, strict_tls_;
+  ConnectionPool pool_;
+  std::atomic<uint64_t> opened_{0}, reused_{0}, failed_{0};
+  mutable absl::Mutex mutex_;
+  bool aborted_ ABSL_GUARDED_BY(mutex_) = false;
+  absl::flat_hash_set<net::Connection*> busy_ ABSL_GUARDED_BY(mutex_);
+};
+
+Task<DeliveryResult> RemoteDeliveryImpl::Deliver(const Transaction& transaction) {
+  const auto answer = co_await routing_.Destination(transaction.destination);
+  if (!answer.ok()) {
+    Outcome outcome = MakeOutcome(Outcome::Kind::kTemporary, 451, "4.4.3", "the destination cannot be looked up now");
+    outcome.attempt.set_error(CutText(absl::StrCat("routing: ", answer.status().message())));
+    co_return SameForAll(transaction, outcome, Reach::kNeutral);
+  }
+  const std::vector<Place> places = PlacesOf(**answer, static_cast<size_t>(options_.max_addresses));
+  if ((*answer)->outcome() != rv1::ResolveDestinationResponse::OUTCOME_HOSTS || places.empty()) {
+    co_return ResultForNoHosts(transaction, **answer);
+  }
+  State state(transaction);
+  // RFC 5321 §5.1: each address in order until a delivery attempt succeeds.
+  for (const Place& place : places) {
+    if (state.Open().empty() || aborted()) break;
+    co_await TryPlace(state, place);
+  }
+  DeliveryResult result;
+  result.site = (*answer)->site();
+  result.reach = state.told_to_go || !state.spoke ? Reach::kUnreachable : Reach::kSuccess;
+  const Outcome nobody = MakeOutcome(Outcome::Kind::kTemporary, 451, "4.4.1", "no host of the destination answers");
+  for (std::optional<Outcome>& outcome : state.outcomes) {
+    result.outcomes.push_back(outcome.has_value() ? *std::move(outcome) : state.failure.value_or(nobody));
+  }
+  co_return result;
+}
+
+Task<void> RemoteDeliveryImpl::TryPlace(State& state, Place place) {
+  if (std::unique_ptr<smtp::Client> kept = pool_.Take(place.Key()); kept != nullptr) {
+    net::EventLoop& loop = kept->connection().loop();
+    if (Executor::Current() != &loop) co_await SwitchTo(loop);
+    const bool used = co_await Converse(state, *kept, place);
+    if (used) ++reused_;
+    if (kept->usable()) pool_.Give(place.Key(), std::move(kept));
+    if (used) co_return;
+    // It had gone while it was idle: that says nothing about the host.
+  }
+  std::unique_ptr<smtp::Client> client = co_await Open(state, place);
+  if (client == nullptr) co_return;
+  const bool used = co_await Converse(state, *client, place);
+  if (!used) {
+    ++failed_;
+    state.Failed(MakeOutcome(Outcome::Kind::kTemporary, 451, "4.4.2", "the host closed the connection"));
+    SetWhere(place, nullptr, &*state.failure);
+  }
+  if (client->usable()) pool_.Give(place.Key(), std::move(client));
+}
+
+Task<bool> RemoteDeliveryImpl::Converse(State& state, smtp::Client& client, const Place& place) {
+  const bool fresh = client.messages_sent() == 0;
+  bool used = false;
+  Enter(client);
+  std::vector<size_t> open = state.Open();
+  while (!open.empty() && client.usable()) {
+    std::vector<size_t> group(open.begin(), open.begin() + static_cast<ptrdiff_t>(std::min(open.size(), kRecipientsPerTransaction)));
+    open.erase(open.begin(), open.begin() + static_cast<ptrdiff_t>(group.size()));
+    const smtp::SendResult sent = co_await client.Send(MessageFor(state.transaction, group));
+    // A kept session that ends at its first command was dead; a new one speaks again.
+    const bool dead = !fresh && !used && std::all_of(sent.recipients.begin(), sent.recipients.end(), [](const auto& r) {
+      return Closing(r) && r.step == smtp::ClientStep::kMail;
+    });
+    if (dead) break;
+    used = true;
+    for (size_t n = 0; n < group.size(); ++n) {
+      const smtp::Outcome& said = sent.recipients[n];
+      Outcome outcome = OutcomeForReply(said);
+      outcome.dsn_handed_on = outcome.kind == Outcome::Kind::kRelayed && client.capabilities().dsn;
+      SetWhere(place, &client, &outcome);
+      if (said.reply.code == 421) state.told_to_go = true;
+      if (said.kind == SmtpKind::kConnection && !said.maybe_accepted) {
+        state.Failed(std::move(outcome));  // another host may do better
+      } else {
+        state.outcomes[group[n]] = std::move(outcome);
+        state.spoke = true;
+      }
+    }
+  }
+  Leave(client);
+  co_return used;
+}
+
+Task<std::unique_ptr<smtp::Client>> RemoteDeliveryImpl::Open(State& state, const Place& place) {
+  smtp::OpenResult opened = co_await OpenOnce(place, /*allow_tls=*/true);
+  const bool opportunistic = place.tls == rv1::TLS_POLICY_OPPORTUNISTIC || place.tls == rv1::TLS_POLICY_UNSPECIFIED;
+  if (opened.client == nullptr && opened.outcome.step == smtp::ClientStep::kTls && opportunistic && !aborted()) {
+    // RFC 7435 §3: some encryption is better than none, and mail in the clear than none.
+    opened = co_await OpenOnce(place, /*allow_tls=*/false);
+  }
+  if (opened.client != nullptr) {
+    ++opened_;
+    co_return std::move(opened.client);
+  }
+  ++failed_;
+  Outcome outcome = OutcomeForReply(opened.outcome);
+  SetWhere(place, nullptr, &outcome);
+  if (opened.outcome.reply.code == 421) state.told_to_go = true;
+  state.Failed(std::move(outcome));
+  co_return nullptr;
+}
+
+Task<smtp::OpenResult> RemoteDeliveryImpl::OpenOnce(const Place& place, bool allow_tls) {
+  net::EventLoop& loop = loops_.Next();
+  if (Executor::Current() != &loop) co_await SwitchTo(loop);
+  // A source address is of one family.
+  const bool same_family = absl::StrContains(options_.source_address, ':') == absl::StrContains(place.endpoint.address, ':');
+  absl::StatusOr<std::unique_ptr<net::Connection>> connection = co_await net::Connect(
+      loop, place.endpoint, same_family ? options_.source_address : "", options_.connect_timeout);
+  if (!connection.ok()) {
+    smtp::OpenResult failed;
+    failed.outcome.error = connection.status();
+    co_return failed;
+  }
+  co_return co_await smtp::Client::Open(*std::move(connection), OptionsFor(place, allow_tls));
+}
+
+smtp::ClientOptions RemoteDeliveryImpl::OptionsFor(const Place& place, bool allow_tls) const {
+  smtp::ClientOptions options;
+  options.helo_name = options_.hostname;
+  options.server_name = place.host;
+  options.timeouts = smtp::ClientTimeouts().CappedAt(options_.reply_timeout);
+  options.tls_context = plain_tls_;
+  switch (place.tls) {
+    case rv1::TLS_POLICY_NONE:
+      options.tls = smtp::ClientTls::kNever;
+      break;
+    case rv1::TLS_POLICY_REQUIRED:
+      options.tls = smtp::ClientTls::kRequired;
+      break;
+    case rv1::TLS_POLICY_VERIFY:
+      options.tls = smtp::ClientTls::kRequired;
+      options.tls_context = strict_tls_;
+      break;
+    default:
+      options.tls = allow_tls ? smtp::ClientTls::kOpportunistic : smtp::ClientTls::kNever;
+      break;
+  }
+  return options;
+}
+
+void RemoteDeliveryImpl::SetWhere(const Place& place, smtp::Client* client, Outcome* outcome) const {
+  outcome->attempt.set_host(CutText(place.host, 255));
+  outcome->attempt.set_address(place.endpoint.ToString());
+  if (client != nullptr && client->connection().tls()) {
+    const net::TlsInfo& tls = client->connection().tls_info();
+    outcome->attempt.set_tls(absl::StrCat(tls.version, " ", tls.cipher, tls.verified ? " verified" : ""));
+  }
+}
+
+void RemoteDeliveryImpl::Abort() {
+  {
+    absl::MutexLock lock(&mutex_);
+    aborted_ = true;
+    for (net::Connection* connection : busy_) connection->Close();
+  }
+  pool_.Close();
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<RemoteDelivery>> RemoteDelivery::Create(net::EventLoops& loops, Routing& routing,
+                                                                       RemoteOptions options) {
+  PH_ASSIGN_OR_RETURN(auto plain, net::TlsClientContext::Create(net::VerifyPeer::kNone, ""));
+  PH_ASSIGN_OR_RETURN(auto strict, net::TlsClientContext::Create(net::VerifyPeer::kHostname, options.tls_ca_file));
+  return std::make_unique<RemoteDeliveryImpl>(loops, routing, std::move(options), std::move(plain), std::move(strict));
+}
+
+DeliveryResult ResultForNoHosts(const Transaction& transaction, const rv1::ResolveDestinationResponse& answer) {
+  using Response = rv1::ResolveDestinationResponse;
+  Outcome outcome;
+  switch (answer.outcome()) {
+    case Response::OUTCOME_NO_SUCH_DOMAIN:
+      outcome = MakeOutcome(Outcome::Kind::kPermanent, 550, "5.1.2", "the domain does not exist or takes no mail");
+      break;
+    case Response::OUTCOME_NULL_MX:  // RFC 7505 §4.1
+      outcome = MakeOutcome(Outcome::Kind::kPermanent, 556, "5.1.10", "the domain takes no mail (null MX)");
+      break;
+    case Response::OUTCOME_LOOP:  // RFC 5321 §5.1: we must not send to ourselves
+      outcome = MakeOutcome(Outcome::Kind::kPermanent, 554, "5.4.6", "mail for the domain loops back to this system");
+      break;
+    default:
+      outcome = MakeOutcome(Outcome::Kind::kTemporary, 451, "4.4.3", "the domain cannot be looked up now");
+      break;
+  }
+  if (!answer.detail().empty()) outcome.attempt.set_error(CutText(answer.detail()));
+  return SameForAll(transaction, outcome, Reach::kNeutral);
+}
+
+std::string NotifyParameter(const v1::EnvelopeRecipient& recipient) {
+  std::vector<absl::string_view> words;
+  for (const int n : recipient.notify()) {
+    if (n == v1::NOTIFY_NEVER) return "NEVER";  // stands alone
+    if (n == v1::NOTIFY_SUCCESS) words.push_back("SUCCESS");
+    if (n == v1::NOTIFY_FAILURE) words.push_back("FAILURE");
+    if (n == v1::NOTIFY_DELAY) words.push_back("DELAY");
+  }
+  return absl::StrJoin(words, ",");
+}
+
+Outcome OutcomeForReply(const smtp::Outcome& from) {
+  Outcome outcome;
+  const char* status = "4.0.0";
+  switch (from.kind) {
+    case SmtpKind::kAccepted:
+      outcome.kind = Outcome::Kind::kRelayed;
+      status = "2.0.0";
+      break;
+    case SmtpKind::kPermanent:
+      outcome.kind = Outcome::Kind::kPermanent;
+      status = "5.0.0";
+      break;
+    case SmtpKind::kTemporary:
+      break;
+    case SmtpKind::kConnection:
+      // RFC 3463 §3.5: X.4.1 no answer from host, X.4.2 bad connection.
+      status = from.step == smtp::ClientStep::kGreeting ? "4.4.1" : "4.4.2";
+      break;
+  }
+  // A class that contradicts the reply code is not believed.
+  const bool believed = !from.reply.enhanced.empty() && from.reply.enhanced[0] == status[0];
+  outcome.status = believed ? CutText(from.reply.enhanced, 16) : status;
+  if (from.reply.code != 0) {
+    auto* reply = outcome.attempt.mutable_reply();
+    reply->set_code(static_cast<uint32_t>(from.reply.code));
+    reply->set_enhanced(CutText(from.reply.enhanced, 16));
+    reply->set_text(CutText(from.reply.Text()));
+  }
+  if (!from.error.ok()) {
+    outcome.attempt.set_error(CutText(absl::StrCat(smtp::ClientStepName(from.step), ": ", from.error.message())));
+  }
+  return outcome;
+}
+
+}  // namespace posthouse::queue

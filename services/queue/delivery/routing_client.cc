@@ -1,0 +1,84 @@
+#include "services/queue/delivery/routing_client.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/container/flat_hash_map.h"
+#include "absl/synchronization/mutex.h"
+#include "posthouse/routing/v1/routing.grpc.pb.h"
+#include "services/common/rpc/client.h"
+#include "services/common/status/status.h"
+#include "services/queue/record.h"
+
+namespace posthouse::queue {
+namespace {
+
+namespace rv1 = posthouse::routing::v1;
+
+constexpr size_t kMaxCached = 10000;
+constexpr absl::Duration kMaxTtl = absl::Minutes(5);
+constexpr absl::Duration kDeadline = absl::Seconds(20);  // DNS has its own, shorter ones
+
+class RoutingClient final : public Routing {
+ public:
+  RoutingClient(std::shared_ptr<grpc::Channel> channel, Clock clock)
+      : stub_(rv1::RoutingService::NewStub(std::move(channel))), clock_(std::move(clock)) {}
+
+  Task<absl::StatusOr<std::shared_ptr<const rv1::ResolveDestinationResponse>>> Destination(std::string domain) override {
+    if (auto cached = Cached(domain)) co_return cached;
+    rv1::ResolveDestinationRequest request;
+    request.set_domain(domain);
+    rpc::CallOptions options;
+    options.deadline = kDeadline;
+    absl::StatusOr<rv1::ResolveDestinationResponse> response = co_await rpc::Call<rv1::ResolveDestinationResponse>(
+        options, std::move(request), [this](auto* context, auto* req, auto* resp, auto done) {
+          stub_->async()->ResolveDestination(context, req, resp, std::move(done));
+        });
+    if (!response.ok()) co_return response.status();
+    const absl::Duration ttl = std::min(FromProto(response->ttl()), kMaxTtl);
+    auto shared = std::make_shared<const rv1::ResolveDestinationResponse>(*std::move(response));
+    if (shared->outcome() == rv1::ResolveDestinationResponse::OUTCOME_HOSTS && ttl > absl::ZeroDuration()) {
+      absl::MutexLock lock(&mutex_);
+      if (cache_.size() >= kMaxCached) cache_.clear();  // it fills again with what is used
+      cache_[domain] = {clock_() + ttl, shared};
+    }
+    co_return shared;
+  }
+
+  Task<absl::StatusOr<rv1::ResolveRecipientResponse>> Recipient(std::string address) override {
+    rv1::ResolveRecipientRequest request;
+    request.set_address(std::move(address));
+    request.set_may_relay(true);
+    rpc::CallOptions options;
+    options.deadline = kDeadline;
+    co_return co_await rpc::Call<rv1::ResolveRecipientResponse>(
+        options, std::move(request), [this](auto* context, auto* req, auto* resp, auto done) {
+          stub_->async()->ResolveRecipient(context, req, resp, std::move(done));
+        });
+  }
+
+ private:
+  struct Entry {
+    absl::Time until;
+    std::shared_ptr<const rv1::ResolveDestinationResponse> response;
+  };
+  std::shared_ptr<const rv1::ResolveDestinationResponse> Cached(const std::string& domain) {
+    absl::MutexLock lock(&mutex_);
+    const auto it = cache_.find(domain);
+    return it == cache_.end() || it->second.until <= clock_() ? nullptr : it->second.response;
+  }
+
+  const std::unique_ptr<rv1::RoutingService::Stub> stub_;
+  const Clock clock_;
+  absl::Mutex mutex_;
+  absl::flat_hash_map<std::string, Entry> cache_ ABSL_GUARDED_BY(mutex_);
+};
+
+}  // namespace
+
+std::unique_ptr<Routing> NewRouting(std::shared_ptr<grpc::Channel> channel, Clock clock) {
+  return std::make_unique<RoutingClient>(std::move(channel), std::move(clock));
+}
+
+}  // namespace posthouse::queue

@@ -1,0 +1,84 @@
+#include "services/queue/metrics.h"
+
+namespace posthouse::queue {
+namespace {
+
+constexpr const char* kResults[] = {"accepted", "duplicate", "invalid", "full", "aborted", "failed"};
+constexpr const char* kOutcomes[] = {"delivered", "relayed", "temporary", "permanent"};
+constexpr const char* kActions[] = {"failed", "delayed", "delivered", "relayed"};
+constexpr const char* kStates[] = {"accepted", "delivered", "relayed", "failed", "expired", "deleted", "queued"};
+constexpr const char* kKinds[] = {"remote", "local"};
+
+// From acceptance to delivery: milliseconds when all is well, days when it is not.
+const std::vector<double> kDeliveryBuckets = {0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1,  0.2,   0.5,   1,
+                                              2,     5,     10,    30,   60,   300,  1800, 7200, 28800, 86400, 432000};
+
+metrics::Counter& Connections(metrics::Registry& registry, const char* result) {
+  return registry.AddCounter("posthouse_queue_connections_total", "Outgoing SMTP connections.", {{"result", result}});
+}
+
+}  // namespace
+
+Metrics::Metrics(metrics::Registry& r)
+    : oldest_seconds(r.AddGauge("posthouse_queue_oldest_seconds", "Age of the oldest message in the queue.")),
+      waiting(r.AddGauge("posthouse_queue_waiting_jobs", "Attempts that are due and have not started.")),
+      running(r.AddGauge("posthouse_queue_running_jobs", "Attempts in progress.")),
+      blocked_sites(r.AddGauge("posthouse_queue_blocked_sites", "Destinations that are backed off.")),
+      window(r.AddGauge("posthouse_queue_window_entries", "Due rows held in memory.")),
+      double_bounces(r.AddCounter("posthouse_queue_double_bounces_total",
+                                  "Failures that were told to nobody: the message had no sender.")),
+      save_failures(r.AddCounter("posthouse_queue_save_failures_total", "Commits of outcomes that failed and are repeated.")),
+      swept_blobs(r.AddCounter("posthouse_queue_swept_blobs_total", "Blobs removed that no item names.")),
+      purged_done(r.AddCounter("posthouse_queue_purged_done_total", "Done marks removed after their retention.")),
+      repaired_rows(r.AddCounter("posthouse_queue_repaired_rows_total", "Rows found in a combination that should not be.")),
+      connections_opened(Connections(r, "opened")),
+      connections_reused(Connections(r, "reused")),
+      connections_failed(Connections(r, "failed")),
+      connections_open(r.AddGauge("posthouse_queue_connections_open", "Outgoing SMTP connections in use.")),
+      connections_idle(r.AddGauge("posthouse_queue_connections_idle", "Outgoing SMTP connections kept for reuse.")),
+      enqueued_bytes_(r.AddCounter("posthouse_queue_accepted_bytes_total", "Bytes of accepted messages.")),
+      enqueue_seconds_(r.AddHistogram("posthouse_queue_accept_seconds", "Commit of a message, from its last byte.")),
+      items_(r.AddGauge("posthouse_queue_items", "Messages in the queue.")) {
+  for (int i = 0; i < 6; ++i) {
+    enqueued_[i] = &r.AddCounter("posthouse_queue_enqueued_total", "Enqueue calls by result.", {{"result", kResults[i]}});
+  }
+  for (int local = 0; local < 2; ++local) {
+    for (int i = 0; i < 4; ++i) {
+      attempts_[local][i] = &r.AddCounter("posthouse_queue_attempts_total", "Recipients tried, by outcome.",
+                                          {{"kind", kKinds[local]}, {"outcome", kOutcomes[i]}});
+    }
+    delivered_[local] = &r.AddHistogram("posthouse_queue_delivery_seconds", "From acceptance to delivery.",
+                                        {{"kind", kKinds[local]}}, kDeliveryBuckets);
+  }
+  for (int i = 0; i < 4; ++i) {
+    reports_[i] = &r.AddCounter("posthouse_queue_reports_total", "Recipients reported on to senders (DSN).",
+                                {{"action", kActions[i]}});
+  }
+  for (int i = 0; i < 7; ++i) {
+    ledger_[i] = &r.AddGauge("posthouse_queue_ledger_recipients",
+                             "Recipients since the store was created: accepted is the sum of all the others.",
+                             {{"state", kStates[i]}});
+  }
+}
+
+void Metrics::Enqueued(EnqueueResult result, uint64_t bytes, absl::Duration took) {
+  enqueued_[static_cast<int>(result)]->Add();
+  if (result != EnqueueResult::kAccepted) return;
+  enqueued_bytes_.Add(static_cast<double>(bytes));
+  enqueue_seconds_.Observe(took);
+}
+
+void Metrics::Attempt(bool local, const Outcome& outcome) { attempts_[local][static_cast<int>(outcome.kind)]->Add(); }
+
+void Metrics::Delivered(bool local, absl::Duration since_accepted) { delivered_[local]->Observe(since_accepted); }
+
+void Metrics::ReportSent(dsn::Action action) { reports_[static_cast<int>(action)]->Add(); }
+
+void Metrics::SetLedger(const Ledger& ledger) {
+  const uint64_t values[] = {ledger.accepted, ledger.delivered, ledger.relayed, ledger.failed,
+                             ledger.expired,  ledger.deleted,   ledger.queued()};
+  for (int i = 0; i < 7; ++i) ledger_[i]->Set(static_cast<double>(values[i]));
+  items_.Set(static_cast<double>(ledger.items));
+}
+
+}  // namespace posthouse::queue

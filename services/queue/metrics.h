@@ -1,0 +1,53 @@
+// Every metric of the queue, in one place. Labels come from closed sets.
+#pragma once
+
+#include "absl/strings/string_view.h"
+#include "services/common/metrics/metrics.h"
+#include "services/queue/delivery/delivery.h"
+#include "services/queue/dsn/report.h"
+#include "services/queue/spool.h"
+
+namespace posthouse::queue {
+
+// How an Enqueue ended.
+enum class EnqueueResult { kAccepted, kDuplicate, kInvalid, kFull, kAborted, kFailed };
+
+class Metrics {
+ public:
+  explicit Metrics(metrics::Registry& registry);
+
+  void Enqueued(EnqueueResult result, uint64_t bytes, absl::Duration took);
+  void Attempt(bool local, const Outcome& outcome);
+  // From acceptance to the recipient's delivery.
+  void Delivered(bool local, absl::Duration since_accepted);
+  void ReportSent(dsn::Action action);
+  void SetLedger(const Ledger& ledger);
+
+  metrics::Gauge& oldest_seconds;
+  metrics::Gauge& waiting;        // due, and not started
+  metrics::Gauge& running;
+  metrics::Gauge& blocked_sites;
+  metrics::Gauge& window;
+  metrics::Counter& double_bounces;
+  metrics::Counter& save_failures;
+  metrics::Counter& swept_blobs;
+  metrics::Counter& purged_done;
+  metrics::Counter& repaired_rows;
+  metrics::Counter& connections_opened;
+  metrics::Counter& connections_reused;
+  metrics::Counter& connections_failed;
+  metrics::Gauge& connections_open;
+  metrics::Gauge& connections_idle;
+
+ private:
+  metrics::Counter* enqueued_[6];
+  metrics::Counter& enqueued_bytes_;
+  metrics::Histogram& enqueue_seconds_;
+  metrics::Counter* attempts_[2][4];
+  metrics::Histogram* delivered_[2];
+  metrics::Counter* reports_[4];
+  metrics::Gauge* ledger_[7];
+  metrics::Gauge& items_;
+};
+
+}  // namespace posthouse::queue
