@@ -1,0 +1,41 @@
+// Admin: what operators ask, method by method of QueueAdminService.
+// Threads: any.
+#pragma once
+
+#include <functional>
+
+#include "absl/status/statusor.h"
+#include "posthouse/queue/v1/queue.pb.h"
+#include "services/common/async/task.h"
+#include "services/queue/dispatcher.h"
+#include "services/queue/spool.h"
+
+namespace posthouse::queue {
+
+class Admin {
+ public:
+  // All of them outlive it.
+  Admin(Spool& spool, Dispatcher& dispatcher, Clock clock, std::function<absl::Duration()> oldest)
+      : spool_(spool), dispatcher_(dispatcher), clock_(std::move(clock)), oldest_(std::move(oldest)) {}
+
+  Task<absl::StatusOr<v1::GetItemResponse>> GetItem(v1::GetItemRequest request);
+  // Oldest first. A page may be short of `page_size` and still have a next one: an
+  // answer looks at a bounded number of items.
+  Task<absl::StatusOr<v1::ListItemsResponse>> ListItems(v1::ListItemsRequest request);
+  // Newest first; waiting and done.
+  Task<absl::StatusOr<v1::FindItemsResponse>> FindItems(v1::FindItemsRequest request);
+  Task<absl::StatusOr<v1::RetryItemsResponse>> RetryItems(v1::RetryItemsRequest request);
+  Task<absl::StatusOr<v1::DeleteItemResponse>> DeleteItem(v1::DeleteItemRequest request);
+  Task<absl::StatusOr<v1::GetStatsResponse>> GetStats(v1::GetStatsRequest request);
+
+ private:
+  Task<absl::Status> FindBetween(bool done, std::string after, std::string end, const v1::FindItemsRequest& request,
+                                 std::vector<v1::Item>* found);
+
+  Spool& spool_;
+  Dispatcher& dispatcher_;
+  const Clock clock_;
+  const std::function<absl::Duration()> oldest_;
+};
+
+}  // namespace posthouse::queue

@@ -1,0 +1,197 @@
+#include "services/queue/grpc_service.h"
+
+#include <utility>
+
+#include "posthouse/queue/v1/queue.grpc.pb.h"
+#include "services/common/log/log.h"
+#include "services/common/net/event_loop.h"
+#include "services/common/rpc/server_calls.h"
+#include "services/common/status/status.h"
+#include "services/queue/admin.h"
+#include "services/queue/intake.h"
+#include "services/queue/record.h"
+
+namespace posthouse::queue {
+namespace {
+
+constexpr size_t kMaxPiece = 1024 * 1024;  // twice-generous reading of the 256 KiB contract
+constexpr size_t kHeadBytes = 64 * 1024;   // where Message-ID is looked for
+
+using EnqueueCall = rpc::ReaderCall<v1::EnqueueRequest, v1::EnqueueResponse>;
+
+EnqueueResult ResultOf(const absl::Status& status) {
+  switch (status.code()) {
+    case absl::StatusCode::kInvalidArgument: return EnqueueResult::kInvalid;
+    case absl::StatusCode::kResourceExhausted: return EnqueueResult::kFull;
+    case absl::StatusCode::kCancelled: return EnqueueResult::kAborted;
+    default: return EnqueueResult::kFailed;
+  }
+}
+
+// A message on its way into the spool.
+class Incoming {
+ public:
+  explicit Incoming(Spool& spool) : writer_(spool.NewBody()) {}
+
+  Task<absl::Status> Add(std::string piece) {
+    if (piece.size() > kMaxPiece) co_return absl::InvalidArgumentError("a piece of data is too large");
+    if (!found_) {
+      // Mostly the first piece has the whole header, and nothing is copied.
+      if (head_.empty()) message_id_ = MessageIdOf(piece);
+      found_ = !message_id_.empty();
+      if (!found_ && head_.size() < kHeadBytes) {
+        head_.append(piece, 0, kHeadBytes - head_.size());
+        message_id_ = MessageIdOf(head_);
+      }
+    }
+    co_return co_await writer_->Append(std::move(piece));
+  }
+  uint64_t size() const { return writer_->size(); }
+  const std::string& message_id() const { return message_id_; }
+  Task<absl::StatusOr<Body>> Finish() { co_return co_await writer_->Finish(); }
+
+ private:
+  const std::unique_ptr<BodyWriter> writer_;
+  std::string head_;
+  std::string message_id_;
+  bool found_ = false;
+};
+
+class QueueRpc final : public v1::QueueService::CallbackService {
+ public:
+  explicit QueueRpc(const ServiceParts& parts) : parts_(parts), runner_(parts.loops, parts.registry) {}
+
+  grpc::ServerReadReactor<v1::EnqueueRequest>* Enqueue(grpc::CallbackServerContext* context,
+                                                       v1::EnqueueResponse* response) override {
+    return rpc::ClientStreaming<v1::EnqueueRequest>(runner_, context, response,
+                                                    [this](EnqueueCall& call) { return DoEnqueue(call); });
+  }
+
+ private:
+  Task<absl::Status> DoEnqueue(EnqueueCall& call) {
+    uint64_t bytes = 0;
+    absl::Time complete = parts_.clock();
+    const absl::Status status = co_await Take(call, &bytes, &complete);
+    if (!status.ok()) {
+      parts_.metrics.Enqueued(ResultOf(status), 0, absl::ZeroDuration());
+    } else if (call.response().duplicate()) {
+      parts_.metrics.Enqueued(EnqueueResult::kDuplicate, 0, absl::ZeroDuration());
+    } else {
+      parts_.metrics.Enqueued(EnqueueResult::kAccepted, bytes, parts_.clock() - complete);
+    }
+    co_return status;
+  }
+
+  Task<absl::Status> Take(EnqueueCall& call, uint64_t* bytes, absl::Time* complete) {
+    PH_CO_RETURN_IF_ERROR(parts_.accepting());
+    PH_CO_ASSIGN_OR_RETURN(std::optional<v1::EnqueueRequest> first, co_await call.Read());
+    if (!first.has_value() || !first->has_header()) co_return absl::InvalidArgumentError("the header is missing");
+    v1::EnqueueRequest::Header& header = *first->mutable_header();
+    PH_CO_RETURN_IF_ERROR(CheckHeader(header));
+    Incoming incoming(parts_.spool);
+    if (!header.data().empty()) PH_CO_RETURN_IF_ERROR(co_await incoming.Add(std::move(*header.mutable_data())));
+    if (!header.commit()) PH_CO_RETURN_IF_ERROR(co_await ReadRest(call, incoming));
+    *complete = parts_.clock();
+    *bytes = incoming.size();
+    PH_CO_ASSIGN_OR_RETURN(Body body, co_await incoming.Finish());
+    const std::shared_ptr<Record> record = MakeRecord(&header, *complete, parts_.expire_after);
+    record->item.set_message_id(incoming.message_id());
+    const std::shared_ptr<const std::string> memory = body.memory;
+    const absl::Time wake = WakeTime(record->item, parts_.delay_warning_after);
+    PH_CO_ASSIGN_OR_RETURN(PutResult put, co_await parts_.spool.Put(record, std::move(body), wake));
+    call.response().set_queue_id(put.queue_id);
+    call.response().set_duplicate(put.duplicate);
+    LogEnqueued(call, put, record->item);
+    if (put.duplicate) co_return absl::OkStatus();
+    // First the answer, then the delivery: the sender waits for the one only.
+    auto accept = [dispatcher = parts_.dispatcher, record, memory] { dispatcher->Accept(record, memory); };
+    if (Executor* current = Executor::Current(); current != nullptr) {
+      current->Post(std::move(accept));
+    } else {
+      parts_.loops.Next().Post(std::move(accept));
+    }
+    co_return absl::OkStatus();
+  }
+
+  Task<absl::Status> ReadRest(EnqueueCall& call, Incoming& incoming) {
+    while (true) {
+      PH_CO_ASSIGN_OR_RETURN(std::optional<v1::EnqueueRequest> part, co_await call.Read());
+      if (!part.has_value()) co_return absl::CancelledError("the stream ended without commit");
+      switch (part->part_case()) {
+        case v1::EnqueueRequest::kData:
+          PH_CO_RETURN_IF_ERROR(co_await incoming.Add(std::move(*part->mutable_data())));
+          break;
+        case v1::EnqueueRequest::kCommit:
+          if (part->commit().size_bytes() != incoming.size()) {
+            co_return absl::InvalidArgumentError("commit.size_bytes is not what came");
+          }
+          co_return absl::OkStatus();
+        default:
+          co_return absl::InvalidArgumentError("expected data or commit");
+      }
+    }
+  }
+
+  static void LogEnqueued(EnqueueCall& call, const PutResult& put, const v1::Item& item) {
+    if (!log::Enabled(log::Level::kInfo)) return;
+    LOG_EVENT(kInfo, "enqueued")
+        .QueueId(put.queue_id)
+        .Trace(call.info().trace.trace_id)
+        .Bool("duplicate", put.duplicate)
+        .Str("from", item.envelope().reverse_path())
+        .Int("recipients", item.recipients_size())
+        .Int("size_bytes", static_cast<int64_t>(item.size_bytes()))
+        .Str("message_id", item.message_id());
+  }
+
+  const ServiceParts parts_;
+  rpc::ServerRunner runner_;
+};
+
+class AdminRpc final : public v1::QueueAdminService::CallbackService {
+ public:
+  explicit AdminRpc(const ServiceParts& parts)
+      : admin_(parts.spool, *parts.dispatcher, parts.clock, parts.oldest), runner_(parts.loops, parts.registry) {}
+
+// One method: the arguments of every unary handler.
+#define PH_ADMIN_METHOD(Name)                                                                                        \
+  grpc::ServerUnaryReactor* Name(grpc::CallbackServerContext* context, const v1::Name##Request* request,             \
+                                 v1::Name##Response* response) override {                                            \
+    return rpc::Unary(runner_, context, request, response, [this](auto& call) { return Do##Name(call); });           \
+  }                                                                                                                  \
+  Task<absl::Status> Do##Name(rpc::UnaryCall<v1::Name##Request, v1::Name##Response>& call) {                         \
+    absl::StatusOr<v1::Name##Response> response = co_await admin_.Name(call.request());                              \
+    if (!response.ok()) co_return response.status();                                                                 \
+    call.response() = *std::move(response);                                                                          \
+    co_return absl::OkStatus();                                                                                      \
+  }
+  PH_ADMIN_METHOD(GetItem)
+  PH_ADMIN_METHOD(ListItems)
+  PH_ADMIN_METHOD(FindItems)
+  PH_ADMIN_METHOD(RetryItems)
+  PH_ADMIN_METHOD(DeleteItem)
+  PH_ADMIN_METHOD(GetStats)
+#undef PH_ADMIN_METHOD
+
+ private:
+  Admin admin_;
+  rpc::ServerRunner runner_;
+};
+
+class GrpcServicesImpl final : public GrpcServices {
+ public:
+  explicit GrpcServicesImpl(const ServiceParts& parts) : queue_(parts), admin_(parts) {}
+  std::vector<grpc::Service*> services() override { return {&queue_, &admin_}; }
+
+ private:
+  QueueRpc queue_;
+  AdminRpc admin_;
+};
+
+}  // namespace
+
+std::unique_ptr<GrpcServices> GrpcServices::Create(ServiceParts parts) {
+  return std::make_unique<GrpcServicesImpl>(parts);
+}
+
+}  // namespace posthouse::queue

@@ -1,0 +1,45 @@
+// The queue's gRPC services: QueueService (accepting) and QueueAdminService. A
+// light header; threads: any.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/time/time.h"
+#include "services/queue/dispatcher.h"
+#include "services/queue/metrics.h"
+#include "services/queue/spool.h"
+
+namespace grpc {
+class Service;
+}
+namespace posthouse::net {
+class EventLoops;
+}
+
+namespace posthouse::queue {
+
+struct ServiceParts {
+  net::EventLoops& loops;
+  metrics::Registry& registry;
+  Spool& spool;
+  std::shared_ptr<Dispatcher> dispatcher;
+  Metrics& metrics;
+  Clock clock;
+  absl::Duration expire_after;
+  absl::Duration delay_warning_after;
+  // OK while messages are accepted; else what Enqueue answers.
+  std::function<absl::Status()> accepting;
+  std::function<absl::Duration()> oldest;
+};
+
+class GrpcServices {
+ public:
+  static std::unique_ptr<GrpcServices> Create(ServiceParts parts);
+  virtual ~GrpcServices() = default;
+  virtual std::vector<grpc::Service*> services() = 0;
+};
+
+}  // namespace posthouse::queue
