@@ -1,0 +1,172 @@
+#include "services/gateway/app.h"
+
+#include <atomic>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "posthouse/config/v1/config.pb.h"
+#include "services/common/async/task.h"
+#include "services/common/log/log.h"
+#include "services/common/net/connection.h"
+#include "services/common/runtime/mail_tls.h"
+#include "services/common/status/status.h"
+#include "services/gateway/backend.h"
+#include "services/gateway/imap/session.h"
+#include "services/gateway/logins.h"
+#include "services/gateway/metrics.h"
+#include "services/gateway/settings.h"
+#include "services/gateway/watch_hub.h"
+
+namespace posthouse::gateway {
+namespace {
+
+LoginOptions LoginOptionsOf(const Settings& settings) {
+  LoginOptions options;
+  options.max_sessions_per_account = settings.max_sessions_per_account;
+  return options;
+}
+
+ImapSettings ImapSettingsOf(const Settings& settings) {
+  ImapSettings imap;
+  imap.idle_timeout = settings.idle_timeout;
+  imap.login_timeout = settings.login_timeout;
+  imap.poll_interval = settings.poll_interval;
+  imap.max_append_bytes = settings.max_append_bytes;
+  imap.max_line_bytes = settings.max_line_bytes;
+  imap.allow_plaintext_auth = settings.allow_plaintext_auth;
+  imap.hostname = settings.hostname;
+  return imap;
+}
+
+}  // namespace
+
+struct App::Parts {
+  Parts(runtime::Runtime& rt, const Settings& settings, const rpc::Channels& channels,
+        std::shared_ptr<net::TlsServerContext> certificates)
+      : tls(std::move(certificates)),
+        backend(Backend::Create(channels)),
+        metrics(rt.registry()),
+        logins(*backend, metrics, LoginOptionsOf(settings)),
+        watch(*backend, rt.loops().Next()),
+        imap{*backend, logins, metrics, watch, tls, ImapSettingsOf(settings)} {}
+
+  const std::shared_ptr<net::TlsServerContext> tls;  // null: no TLS
+  const std::unique_ptr<Backend> backend;
+  Metrics metrics;
+  Logins logins;
+  WatchHub watch;
+  ImapShared imap;
+
+  std::unique_ptr<net::Listener> imap_listener;
+  std::unique_ptr<net::Listener> imaps_listener;
+  std::unique_ptr<net::Listener> pop3_listener;
+  std::unique_ptr<net::Listener> pop3s_listener;
+
+  std::vector<net::Listener*> listeners() const {
+    std::vector<net::Listener*> all;
+    for (const auto* listener : {&imap_listener, &imaps_listener, &pop3_listener, &pop3s_listener}) {
+      if (*listener != nullptr) all.push_back(listener->get());
+    }
+    return all;
+  }
+};
+
+namespace {
+
+template <typename Parts>
+Task<void> ServeImap(std::shared_ptr<Parts> parts, std::unique_ptr<net::Connection> connection) {
+  ImapSession session(parts->imap, std::move(connection));
+  co_await session.Run();
+}
+
+// `tls`: the port speaks TLS from the start; without certificates it stays closed.
+absl::Status Listen(runtime::Runtime& rt, const Port& port, bool tls, std::shared_ptr<net::TlsServerContext> context,
+                    net::Listener::Serve serve, std::unique_ptr<net::Listener>* listener) {
+  if (!port.enabled || (tls && context == nullptr)) return absl::OkStatus();
+  net::ListenerOptions options = port.listener;
+  if (tls) options.implicit_tls = std::move(context);
+  PH_ASSIGN_OR_RETURN(*listener, net::Listener::Start(rt.loops(), std::move(options), std::move(serve)));
+  return absl::OkStatus();
+}
+
+uint16_t PortOf(const std::unique_ptr<net::Listener>& listener) { return listener == nullptr ? 0 : listener->port(); }
+
+}  // namespace
+
+App::App(std::shared_ptr<Parts> parts) : parts_(std::move(parts)) {}
+
+absl::StatusOr<std::unique_ptr<App>> App::Create(runtime::Runtime& rt, rpc::Channels channels) {
+  if (channels.directory == nullptr) return absl::FailedPreconditionError("peers.directory is missing");
+  if (channels.mailbox.empty()) return absl::FailedPreconditionError("peers.mailbox is missing");
+  PH_ASSIGN_OR_RETURN(const Settings settings, ReadSettings(rt.config()));
+  PH_ASSIGN_OR_RETURN(std::shared_ptr<net::TlsServerContext> tls, runtime::LoadMailTls(rt.config()));
+  if (tls == nullptr && !settings.allow_plaintext_auth) {
+    LOG_EVENT(kWarning, "no_certificate").Str("effect", "nobody can log in: no TLS, and allow_plaintext_auth is false");
+  }
+  auto parts = std::make_shared<Parts>(rt, settings, channels, tls);
+  auto app = std::unique_ptr<App>(new App(parts));
+  // A listener belongs to the parts, so its callback must not own them.
+  const std::weak_ptr<Parts> weak = parts;
+  const auto imap = [weak](std::unique_ptr<net::Connection> connection) {
+    return ServeImap(weak.lock(), std::move(connection));
+  };
+  PH_RETURN_IF_ERROR(Listen(rt, settings.imap, false, tls, imap, &parts->imap_listener));
+  PH_RETURN_IF_ERROR(Listen(rt, settings.imaps, true, tls, imap, &parts->imaps_listener));
+  LOG_EVENT(kInfo, "gateway_started")
+      .Int("imap_port", app->imap_port())
+      .Int("imaps_port", app->imaps_port())
+      .Int("pop3_port", app->pop3_port())
+      .Int("pop3s_port", app->pop3s_port());
+  return app;
+}
+
+App::~App() {
+  Drain(absl::ZeroDuration());
+}
+
+absl::Status App::Ready() {
+  if (parts_->imap.draining.load()) return absl::UnavailableError("draining");
+  return parts_->listeners().empty() ? absl::FailedPreconditionError("no port is open") : absl::OkStatus();
+}
+
+absl::Status App::Reload(const config::v1::Config&) {
+  if (parts_->tls == nullptr) return absl::OkStatus();
+  PH_ASSIGN_OR_RETURN(const bool changed, parts_->tls->ReloadIfChanged());
+  if (changed) LOG_EVENT(kInfo, "certificates_reloaded").Str("not_after", absl::FormatTime(parts_->tls->NotAfter()));
+  return absl::OkStatus();
+}
+
+void App::Drain(absl::Duration grace) {
+  if (parts_->imap.draining.exchange(true)) return;
+  for (net::Listener* listener : parts_->listeners()) listener->Close();
+  // All at once: each waits for its own sessions.
+  const absl::Time deadline = absl::Now() + grace;
+  for (net::Listener* listener : parts_->listeners()) {
+    SyncWait(listener->Drain(std::max(deadline - absl::Now(), absl::ZeroDuration())));
+  }
+  parts_->watch.Stop();
+}
+
+std::vector<std::pair<std::string, std::string>> App::Status() {
+  std::vector<std::pair<std::string, std::string>> rows;
+  const auto port = [&rows](absl::string_view name, const std::unique_ptr<net::Listener>& listener) {
+    if (listener == nullptr) return;
+    const net::ListenerStats stats = listener->stats();
+    rows.emplace_back(std::string(name), absl::StrCat("port ", listener->port(), ", ", stats.open, " open, ", stats.accepted,
+                                         " accepted, ", stats.refused_total + stats.refused_per_address, " refused"));
+  };
+  port("imap", parts_->imap_listener);
+  port("imaps", parts_->imaps_listener);
+  port("pop3", parts_->pop3_listener);
+  port("pop3s", parts_->pop3s_listener);
+  rows.emplace_back("change streams up", absl::StrCat(parts_->watch.connected()));
+  if (parts_->tls != nullptr) rows.emplace_back("certificate valid until", absl::FormatTime(parts_->tls->NotAfter()));
+  return rows;
+}
+
+uint16_t App::imap_port() const { return PortOf(parts_->imap_listener); }
+uint16_t App::imaps_port() const { return PortOf(parts_->imaps_listener); }
+uint16_t App::pop3_port() const { return PortOf(parts_->pop3_listener); }
+uint16_t App::pop3s_port() const { return PortOf(parts_->pop3s_listener); }
+
+}  // namespace posthouse::gateway

@@ -1,0 +1,184 @@
+// The whole gateway: listeners, TLS, gRPC to fakes behind real servers, drain.
+#include "services/gateway/app.h"
+
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+#include <thread>
+
+#include "absl/strings/str_cat.h"
+#include "posthouse/config/v1/config.pb.h"
+#include "services/common/net/connection.h"
+#include "services/common/status/status.h"
+#include "services/gateway/settings.h"
+#include "services/gateway/testing/fake_rpc.h"
+#include "services/gateway/testing/transcript.h"
+
+namespace posthouse::gateway {
+namespace {
+
+config::v1::Config TestConfig() {
+  config::v1::Config config;
+  config.set_hostname("mail.a.example");
+  config.set_data_dir(absl::StrCat(getenv("TEST_TMPDIR"), "/", ::testing::UnitTest::GetInstance()->current_test_info()->name()));
+  config.mutable_tls()->set_self_signed(true);
+  auto* gateway = config.mutable_gateway();
+  for (auto* endpoint : {gateway->mutable_imap(), gateway->mutable_imaps(), gateway->mutable_pop3(), gateway->mutable_pop3s()}) {
+    endpoint->set_port(0);
+  }
+  return config;
+}
+
+class AppTest : public testing::Test {
+ protected:
+  void Start(const config::v1::Config& config) {
+    runtime_ = runtime::NewTestRuntime(config);
+    fake_ = std::make_unique<FakeRpc>(runtime_->loops(), runtime_->registry());
+    absl::StatusOr<std::unique_ptr<App>> app = App::Create(*runtime_, fake_->channels());
+    ASSERT_TRUE(app.ok()) << app.status();
+    app_ = *std::move(app);
+  }
+  ~AppTest() override {
+    app_.reset();
+    fake_.reset();
+  }
+  std::unique_ptr<runtime::Runtime> runtime_;
+  std::unique_ptr<FakeRpc> fake_;
+  std::unique_ptr<App> app_;
+};
+
+TEST_F(AppTest, ASessionThroughGrpc) {
+  config::v1::Config config = TestConfig();
+  config.mutable_gateway()->set_allow_plaintext_auth(true);
+  Start(config);
+  Transcript client(app_->imap_port());
+  client.Play(R"(
+    S: * OK [CAPABILITY *STARTTLS*] mail.a.example *
+    C: a LOGIN joe@a.example secret
+    S: a OK *
+    C: b APPEND INBOX {5+}
+    C: hello
+    S: b OK [APPENDUID 7 1] *
+    C: c SELECT INBOX
+    S: * FLAGS *
+    S: * OK [PERMANENTFLAGS *
+    S: * 1 EXISTS
+    S: * 0 RECENT
+    S: * OK [UNSEEN 1] *
+    S: * OK [UIDVALIDITY 7] *
+    S: * OK [UIDNEXT 2] *
+    S: * OK [HIGHESTMODSEQ 2] *
+    S: c OK *
+    C: d FETCH 1 (FLAGS BODY.PEEK[])
+    S: * 1 FETCH (FLAGS () BODY[] {5}
+    S: hello)
+    S: d OK *
+    C: e IDLE
+    S: + idling
+  )");
+  fake_->backend().Deliver("INBOX", "x");
+  client.Play("S: * 2 EXISTS\nS: * 1 RECENT\nC: DONE\nS: e OK *");
+  // A large message both ways.
+  std::string body(2000000, 'b');
+  client.Send(absl::StrCat("f APPEND Sent {", body.size(), "+}\r\n", body, "\r\n"));
+  client.Play("S: f OK [APPENDUID 7 1] *\nC: g UNSELECT\nS: g OK *");
+  EXPECT_TRUE(fake_->backend().message("Sent", 1) == body);
+}
+
+Task<absl::Status> StartTlsSession(net::EventLoop& loop, uint16_t port, std::string* seen) {
+  PH_CO_ASSIGN_OR_RETURN(std::unique_ptr<net::Connection> c,
+                         co_await net::Connect(loop, {"127.0.0.1", port}, "", absl::Seconds(10)));
+  const auto line = [&c]() { return c->ReadLine(8192, absl::Seconds(10)); };
+  PH_CO_ASSIGN_OR_RETURN(const std::string greeting, co_await line());
+  absl::StrAppend(seen, greeting, "\n");
+  // A command pipelined in the clear behind STARTTLS must not be executed (RFC 9051 §6.2.1).
+  PH_CO_RETURN_IF_ERROR(co_await c->Write("a STARTTLS\r\nx LOGIN joe@a.example secret\r\n", absl::Seconds(10)));
+  PH_CO_ASSIGN_OR_RETURN(const std::string begin, co_await line());
+  absl::StrAppend(seen, begin, "\n");
+  PH_CO_ASSIGN_OR_RETURN(const auto tls, net::TlsClientContext::Create(net::VerifyPeer::kNone, ""));
+  PH_CO_RETURN_IF_ERROR(co_await c->StartTlsClient(tls, "mail.a.example", absl::Seconds(10)));
+  for (const char* command : {"b CAPABILITY\r\n", "c LOGIN joe@a.example secret\r\n"}) {
+    PH_CO_RETURN_IF_ERROR(co_await c->Write(command, absl::Seconds(10)));
+    while (true) {
+      PH_CO_ASSIGN_OR_RETURN(const std::string answer, co_await line());
+      absl::StrAppend(seen, answer, "\n");
+      if (answer[0] == command[0]) break;
+    }
+  }
+  co_return absl::OkStatus();
+}
+
+TEST_F(AppTest, StartTls) {
+  Start(TestConfig());
+  std::string seen;
+  net::EventLoop& loop = runtime_->loops().Next();
+  const absl::Status status = SyncWait(StartTlsSession(loop, app_->imap_port(), &seen));
+  ASSERT_TRUE(status.ok()) << status << "\n" << seen;
+  EXPECT_TRUE(LineMatches("* OK [CAPABILITY *STARTTLS LOGINDISABLED] *\na OK Begin TLS\n"
+                          "* CAPABILITY *AUTH=PLAIN AUTH=LOGIN\nb OK *\nc OK [CAPABILITY *] Logged in\n",
+                          seen))
+      << seen;
+}
+
+Task<absl::Status> TlsGreeting(net::EventLoop& loop, uint16_t port, std::string* seen) {
+  PH_CO_ASSIGN_OR_RETURN(std::unique_ptr<net::Connection> c,
+                         co_await net::Connect(loop, {"127.0.0.1", port}, "", absl::Seconds(10)));
+  PH_CO_ASSIGN_OR_RETURN(const auto tls, net::TlsClientContext::Create(net::VerifyPeer::kNone, ""));
+  PH_CO_RETURN_IF_ERROR(co_await c->StartTlsClient(tls, "mail.a.example", absl::Seconds(10)));
+  PH_CO_ASSIGN_OR_RETURN(*seen, co_await c->ReadLine(8192, absl::Seconds(10)));
+  co_return absl::OkStatus();
+}
+
+TEST_F(AppTest, ImplicitTls) {
+  Start(TestConfig());
+  std::string seen;
+  const absl::Status status = SyncWait(TlsGreeting(runtime_->loops().Next(), app_->imaps_port(), &seen));
+  ASSERT_TRUE(status.ok()) << status;
+  EXPECT_TRUE(LineMatches("* OK [CAPABILITY *AUTH=PLAIN*] *", seen)) << seen;
+  EXPECT_EQ(seen.find("STARTTLS"), std::string::npos);
+}
+
+TEST_F(AppTest, WithoutCertificateTheTlsPortsStayClosed) {
+  config::v1::Config config = TestConfig();
+  config.mutable_tls()->set_self_signed(false);
+  Start(config);
+  EXPECT_EQ(app_->imaps_port(), 0);
+  EXPECT_NE(app_->imap_port(), 0);
+  EXPECT_TRUE(app_->Ready().ok());
+}
+
+TEST_F(AppTest, DrainSaysByeAndEnds) {
+  config::v1::Config config = TestConfig();
+  config.mutable_gateway()->set_allow_plaintext_auth(true);
+  Start(config);
+  Transcript client(app_->imap_port());
+  client.Play("S: * OK *\nC: a LOGIN joe@a.example secret\nS: a OK *\nC: b SELECT INBOX");
+  while (client.Line().substr(0, 2) != "b ") {
+  }
+  app_->Drain(absl::Seconds(20));
+  EXPECT_FALSE(app_->Ready().ok());
+  client.Play("S: * BYE Server is shutting down\nS: <closed>");
+}
+
+TEST_F(AppTest, APeerThatIsMissingStopsTheStart) {
+  runtime_ = runtime::NewTestRuntime(TestConfig());
+  EXPECT_EQ(App::Create(*runtime_, rpc::Channels()).status().code(), absl::StatusCode::kFailedPrecondition);
+}
+
+TEST(SettingsTest, DefaultsAndRefusals) {
+  config::v1::Config config;
+  absl::StatusOr<Settings> settings = ReadSettings(config);
+  ASSERT_TRUE(settings.ok());
+  EXPECT_EQ(settings->imap.listener.port, 2143);
+  EXPECT_EQ(settings->pop3s.listener.port, 2995);
+  EXPECT_EQ(settings->max_line_bytes, 65536u);
+  EXPECT_FALSE(settings->allow_plaintext_auth);
+  config.mutable_gateway()->set_max_line_bytes(100);
+  EXPECT_EQ(ReadSettings(config).status().message(), "gateway.max_line_bytes is 100: 8000 to 16MiB");
+  config.mutable_gateway()->set_max_line_bytes(0);
+  config.mutable_gateway()->mutable_imap()->add_proxy_from("nonsense");
+  EXPECT_FALSE(ReadSettings(config).ok());
+}
+
+}  // namespace
+}  // namespace posthouse::gateway
