@@ -14,6 +14,7 @@
 #include "services/gateway/imap/session.h"
 #include "services/gateway/logins.h"
 #include "services/gateway/metrics.h"
+#include "services/gateway/pop3/session.h"
 #include "services/gateway/settings.h"
 #include "services/gateway/watch_hub.h"
 
@@ -38,6 +39,15 @@ ImapSettings ImapSettingsOf(const Settings& settings) {
   return imap;
 }
 
+std::shared_ptr<const pop3::Config> Pop3ConfigOf(const Settings& settings, std::shared_ptr<net::TlsServerContext> tls) {
+  auto config = std::make_shared<pop3::Config>();
+  config->idle_timeout = settings.pop3_timeout;
+  config->login_timeout = settings.login_timeout;
+  config->allow_plaintext_auth = settings.allow_plaintext_auth;
+  config->tls = std::move(tls);
+  return config;
+}
+
 }  // namespace
 
 struct App::Parts {
@@ -48,7 +58,9 @@ struct App::Parts {
         metrics(rt.registry()),
         logins(*backend, metrics, LoginOptionsOf(settings)),
         watch(*backend, rt.loops().Next()),
-        imap{*backend, logins, metrics, watch, tls, ImapSettingsOf(settings)} {}
+        imap{*backend, logins, metrics, watch, tls, ImapSettingsOf(settings)},
+        pop3_config(Pop3ConfigOf(settings, tls)),
+        pop3{*backend, logins, metrics, drop_locks} {}
 
   const std::shared_ptr<net::TlsServerContext> tls;  // null: no TLS
   const std::unique_ptr<Backend> backend;
@@ -56,6 +68,9 @@ struct App::Parts {
   Logins logins;
   WatchHub watch;
   ImapShared imap;
+  pop3::DropLocks drop_locks;
+  const std::shared_ptr<const pop3::Config> pop3_config;
+  pop3::Services pop3;
 
   std::unique_ptr<net::Listener> imap_listener;
   std::unique_ptr<net::Listener> imaps_listener;
@@ -77,6 +92,11 @@ template <typename Parts>
 Task<void> ServeImap(std::shared_ptr<Parts> parts, std::unique_ptr<net::Connection> connection) {
   ImapSession session(parts->imap, std::move(connection));
   co_await session.Run();
+}
+
+template <typename Parts>
+Task<void> ServePop3Session(std::shared_ptr<Parts> parts, std::unique_ptr<net::Connection> connection) {
+  co_await pop3::ServePop3(std::move(connection), parts->pop3_config, parts->pop3);
 }
 
 // `tls`: the port speaks TLS from the start; without certificates it stays closed.
@@ -110,8 +130,13 @@ absl::StatusOr<std::unique_ptr<App>> App::Create(runtime::Runtime& rt, rpc::Chan
   const auto imap = [weak](std::unique_ptr<net::Connection> connection) {
     return ServeImap(weak.lock(), std::move(connection));
   };
+  const auto pop3 = [weak](std::unique_ptr<net::Connection> connection) {
+    return ServePop3Session(weak.lock(), std::move(connection));
+  };
   PH_RETURN_IF_ERROR(Listen(rt, settings.imap, false, tls, imap, &parts->imap_listener));
   PH_RETURN_IF_ERROR(Listen(rt, settings.imaps, true, tls, imap, &parts->imaps_listener));
+  PH_RETURN_IF_ERROR(Listen(rt, settings.pop3, false, tls, pop3, &parts->pop3_listener));
+  PH_RETURN_IF_ERROR(Listen(rt, settings.pop3s, true, tls, pop3, &parts->pop3s_listener));
   LOG_EVENT(kInfo, "gateway_started")
       .Int("imap_port", app->imap_port())
       .Int("imaps_port", app->imaps_port())

@@ -138,6 +138,26 @@ TEST_F(AppTest, ImplicitTls) {
   EXPECT_EQ(seen.find("STARTTLS"), std::string::npos);
 }
 
+TEST_F(AppTest, Pop3) {
+  config::v1::Config config = TestConfig();
+  config.mutable_gateway()->set_allow_plaintext_auth(true);
+  Start(config);
+  fake_->backend().Deliver("INBOX", "Subject: x\r\n\r\nbody\r\n");
+  Transcript(app_->pop3_port()).Play(R"(
+    S: +OK *
+    C: USER joe@a.example
+    S: +OK*
+    C: PASS secret
+    S: +OK*
+    C: STAT
+    S: +OK 1 *
+    C: QUIT
+    S: +OK*
+    S: <closed>
+  )");
+  EXPECT_NE(app_->pop3s_port(), 0);
+}
+
 TEST_F(AppTest, WithoutCertificateTheTlsPortsStayClosed) {
   config::v1::Config config = TestConfig();
   config.mutable_tls()->set_self_signed(false);
