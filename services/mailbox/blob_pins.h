@@ -1,0 +1,49 @@
+// BlobPins: blobs that are being written or copied and may not yet be named by a row.
+// The sweeper deletes none that was pinned at any moment since its sweep began:
+//
+//   copy:    Pin -> read the source row again -> commit the target row -> unpin
+//   sweep:   BeginSweep -> scan every row -> MayDelete(blob) -> delete -> EndSweep
+//
+// A copy that unpins before BeginSweep has its row seen by the scan; one that unpins
+// later is remembered until EndSweep. Threads: any.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/container/flat_hash_map.h"
+#include "absl/container/flat_hash_set.h"
+#include "absl/synchronization/mutex.h"
+
+namespace posthouse::mailbox {
+
+class BlobPins {
+ public:
+  // Holds blobs of one operation; lets them go when destroyed.
+  class Hold {
+   public:
+    explicit Hold(BlobPins& pins) : pins_(pins) {}
+    ~Hold();
+    Hold(const Hold&) = delete;
+    void Pin(const std::string& blob);  // 16 raw bytes
+
+   private:
+    BlobPins& pins_;
+    std::vector<std::string> blobs_;
+  };
+
+  void BeginSweep();
+  bool MayDelete(const std::string& blob) const;
+  void EndSweep();
+  size_t size() const;
+
+ private:
+  mutable absl::Mutex mutex_;
+  absl::flat_hash_map<std::string, int> held_ ABSL_GUARDED_BY(mutex_);
+  absl::flat_hash_set<std::string> released_ ABSL_GUARDED_BY(mutex_);  // during the sweep that runs
+  bool sweeping_ ABSL_GUARDED_BY(mutex_) = false;
+};
+
+}  // namespace posthouse::mailbox

@@ -1,0 +1,44 @@
+// What is derived from a message once, when it is added: ENVELOPE, BODYSTRUCTURE,
+// BODY and the preview as IMAP sends them, the part table, and the header fields that
+// clients ask for. Kept in the folder's cache partition; all of it can be rebuilt
+// from the message. No I/O.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/strings/string_view.h"
+#include "services/common/store/store.h"
+
+namespace posthouse::mailbox {
+
+struct CachedMessage {
+  uint32_t check = 0;  // CheckOfBlob (folder_index.h)
+  std::string envelope;
+  std::string preview;
+  std::string body_structure;
+  std::string body;
+  std::string part_table;  // message::PartTable
+  std::string fields;      // IsCachedField lines in message order, and the blank line
+  bool fields_complete = true;
+  std::optional<int64_t> sent_day;
+  std::string thread_id;
+
+  size_t bytes() const;
+};
+
+// Whether `fields` holds every field of this name (any case).
+bool IsCachedField(absl::string_view name);
+
+// The rows of a message.
+std::vector<store::Mutation> CacheMutations(uint32_t uid, const CachedMessage& cached);
+std::vector<store::Mutation> CacheRemovals(uint32_t uid);
+
+// Adds commits to `out` so that each is within the store's limits.
+void SplitCommits(const store::Partition& partition, std::vector<store::Mutation> mutations,
+                  std::vector<store::CommitRequest>& out);
+
+}  // namespace posthouse::mailbox

@@ -1,0 +1,108 @@
+// Keys of the mailbox's rows. No other file builds or splits a key.
+//
+//   partition        row              value            written                       read
+//   mailbox ("")     V                SystemRow        App start                     App start
+//                    t/<tenant>       TenantRow        first account of a tenant     sweeper, reconciler
+//   acct/<account>   S                AccountRow       every tree change (guard)     Account::Load
+//                    f/<node:16>      FolderRow        create, rename, subscribe     Account::Load
+//                    n/<parent:16><name>  node id      with f/: unique names         guards only
+//                    s/<full name>    SubscriptionRow  subscribe without a folder    Account::Load
+//   mb/<folder>      H                FolderHead       every commit (guard)          Folder::Load
+//                    m/<uid:be32>     MessageRow       append, flags, expunge        index load, fetch
+//                    q/<modseq:be64>  ChangeRow        every commit                  GetChanges, QRESYNC
+//                    d/<delivery id>  DoneRow          delivery (guard: absent)      conflict only
+//                    a/<len><op>      DoneRow          append (guard: absent)        conflict only
+//                    a/<len><op><batch:be32>  CopyBatchRow  copy, in the target      copy
+//                    k/<n:be16>       keyword name     first use of a keyword        Folder::Load
+//                    x/<len><op>      MoveIntentRow    move, in the source           Folder::Load
+//   mb/<folder>/c    e/<uid:be32>     EnvelopeRow      append, rebuild               fetch
+//                    s/<uid:be32>     StructureRow     append, rebuild               fetch
+//                    h/<uid:be32>     HeaderRow        append, rebuild               fetch, search
+//
+// Integers are big-endian, so byte order is numeric order; variable parts come last or
+// carry their length in one byte. Values are protobuf behind the byte kSchemaTag, except
+// n/ (16 raw bytes) and k/ (the name), which are tagged too. Invariants:
+//   every modseq in (head.log_floor, head.highest_modseq] has exactly one q/ row;
+//   uid < head.uid_next for every m/ row, and no UID is used twice (RFC 9051 §2.3.1.1);
+//   head.exists, unseen, deleted, size_bytes are sums over the m/ rows.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "services/common/store/store.h"
+
+namespace posthouse::mailbox {
+
+// Before every value; a row with another tag was written by a newer binary.
+inline constexpr char kSchemaTag = 1;
+// What row V says; a store with a higher number is refused at start.
+inline constexpr uint32_t kSchemaVersion = 1;
+
+inline constexpr size_t kMaxDeliveryIdBytes = 900;
+inline constexpr size_t kMaxOperationIdBytes = 64;
+
+store::Partition SystemPartition();
+store::Partition AccountPartition(const std::string& tenant, const std::string& account_id);
+store::Partition FolderPartition(const std::string& tenant, const std::string& folder_id);
+store::Partition CachePartition(const std::string& tenant, const std::string& folder_id);
+// What FolderPartition ids start with, and the folder of one; "" for a cache partition.
+inline constexpr char kFolderPartitionPrefix[] = "mb/";
+std::string FolderOfPartition(absl::string_view partition_id);
+
+std::string SystemKey();
+std::string TenantKey(absl::string_view tenant);
+inline constexpr char kTenantPrefix[] = "t/";
+
+std::string AccountKey();
+std::string FolderKey(absl::string_view node_id);  // node ids: 32 hex digits
+inline constexpr char kFolderPrefix[] = "f/";
+std::string NameKey(absl::string_view parent_node_id, absl::string_view name);
+std::string SubscriptionKey(absl::string_view full_name);
+inline constexpr char kSubscriptionPrefix[] = "s/";
+
+std::string HeadKey();
+std::string MessageKey(uint32_t uid);
+inline constexpr char kMessagePrefix[] = "m/";
+std::string ChangeKey(uint64_t modseq);
+inline constexpr char kChangePrefix[] = "q/";
+std::string DeliveryKey(absl::string_view delivery_id);
+inline constexpr char kDeliveryPrefix[] = "d/";
+std::string OperationKey(absl::string_view operation_id);
+std::string CopyBatchKey(absl::string_view operation_id, uint32_t batch);
+inline constexpr char kOperationPrefix[] = "a/";
+std::string KeywordKey(uint16_t number);
+inline constexpr char kKeywordPrefix[] = "k/";
+std::string IntentKey(absl::string_view operation_id);
+inline constexpr char kIntentPrefix[] = "x/";
+
+std::string EnvelopeKey(uint32_t uid);
+inline constexpr char kEnvelopePrefix[] = "e/";
+std::string StructureKey(uint32_t uid);
+inline constexpr char kStructurePrefix[] = "s/";
+std::string HeaderKey(uint32_t uid);
+inline constexpr char kHeaderPrefix[] = "h/";
+
+// The parts of a key; kDataLoss when it is none of ours.
+absl::StatusOr<uint32_t> UidOfKey(absl::string_view key);
+absl::StatusOr<uint64_t> ModseqOfKey(absl::string_view key);
+absl::StatusOr<uint16_t> NumberOfKeywordKey(absl::string_view key);
+absl::StatusOr<std::string> OperationOfIntentKey(absl::string_view key);
+absl::StatusOr<std::string> NodeOfFolderKey(absl::string_view key);
+std::string RestOfKey(absl::string_view key);  // after "t/", "s/"
+
+// Ids: 16 bytes, printed as 32 lower-case hex digits.
+bool IsId(absl::string_view hex);
+std::string IdToBytes(absl::string_view hex);
+std::string IdToHex(absl::string_view bytes);
+std::string NewId();  // random, hex
+uint64_t NewNonce();  // random; tells one commit from another
+// 16 bytes for a blob: 6 of milliseconds since 1970, then random, so that the age
+// of a blob is in its name.
+std::string NewBlobId(int64_t now_millis);
+int64_t BlobMillis(absl::string_view blob_id);
+
+}  // namespace posthouse::mailbox

@@ -1,0 +1,49 @@
+#include "services/mailbox/metrics.h"
+
+namespace posthouse::mailbox {
+namespace {
+
+std::array<metrics::Counter*, kDeliveryResults> DeliveryCounters(metrics::Registry& registry) {
+  const char* const names[kDeliveryResults] = {"stored",     "duplicate", "over_quota",
+                                               "no_account", "temporary", "too_large"};
+  std::array<metrics::Counter*, kDeliveryResults> out{};
+  for (size_t i = 0; i < kDeliveryResults; ++i) {
+    out[i] = &registry.AddCounter("posthouse_mailbox_deliveries_total", "Recipients delivered to, by outcome.",
+                                  {{"outcome", names[i]}});
+  }
+  return out;
+}
+
+}  // namespace
+
+Metrics::Metrics(metrics::Registry& r)
+    : deliveries(DeliveryCounters(r)),
+      appends(r.AddCounter("posthouse_mailbox_appends_total", "Appends by outcome.", {{"outcome", "stored"}})),
+      append_duplicates(
+          r.AddCounter("posthouse_mailbox_appends_total", "Appends by outcome.", {{"outcome", "duplicate"}})),
+      append_failures(r.AddCounter("posthouse_mailbox_appends_total", "Appends by outcome.", {{"outcome", "failed"}})),
+      visible_seconds(r.AddHistogram("posthouse_mailbox_accepted_to_visible_seconds",
+                                     "From acceptance by the system until the message is in its folder.")),
+      group_messages(r.AddHistogram("posthouse_mailbox_append_group_messages", "Messages added by one commit.", {},
+                                    {1, 2, 4, 8, 16, 32, 64, 128, 256})),
+      expunged(r.AddCounter("posthouse_mailbox_expunged_messages_total", "Messages expunged.")),
+      copied(r.AddCounter("posthouse_mailbox_copied_messages_total", "Messages copied or moved.")),
+      moves_recovered(r.AddCounter("posthouse_mailbox_moves_recovered_total", "Half-done moves that were finished.")),
+      fetched(r.AddCounter("posthouse_mailbox_fetched_messages_total", "Messages answered by Fetch.")),
+      cache_rebuilds(r.AddCounter("posthouse_mailbox_cache_rebuilds_total", "Messages parsed again for their cache.")),
+      conflicts(r.AddCounter("posthouse_mailbox_commit_conflicts_total", "Commits that met another writer.")),
+      unknown_commits(r.AddCounter("posthouse_mailbox_commit_unknown_total", "Commits whose outcome was re-read.")),
+      swept_blobs(r.AddCounter("posthouse_mailbox_swept_blobs_total", "Unreferenced bodies deleted.")),
+      swept_bytes(r.AddCounter("posthouse_mailbox_swept_bytes_total", "Bytes of unreferenced bodies deleted.")),
+      swept_folders(r.AddCounter("posthouse_mailbox_swept_folders_total", "Partitions of deleted folders dropped.")),
+      sweep_seconds(r.AddHistogram("posthouse_mailbox_sweep_seconds", "Duration of a sweep.", {},
+                                   {0.01, 0.1, 1, 10, 60, 600, 3600})),
+      corrupt_rows(r.AddCounter("posthouse_mailbox_corrupt_rows_total", "Rows that did not parse.")),
+      hints_sent(r.AddCounter("posthouse_mailbox_hints_sent_total", "Change hints sent to gateways.")),
+      hints_lost(r.AddCounter("posthouse_mailbox_hints_lost_total", "Change hints dropped for slow gateways.")),
+      watchers(r.AddGauge("posthouse_mailbox_watch_streams", "Gateways that watch for changes.")),
+      open_folders(r.AddGauge("posthouse_mailbox_open_folders", "Folders held open.")),
+      open_folder_bytes(r.AddGauge("posthouse_mailbox_open_folder_bytes", "Memory of the folders held open.")),
+      open_accounts(r.AddGauge("posthouse_mailbox_open_accounts", "Accounts held open.")) {}
+
+}  // namespace posthouse::mailbox

@@ -1,0 +1,24 @@
+// Reads rows of many messages at once: by pages when they lie close together, by keys
+// when they are few among many.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "services/common/async/task.h"
+#include "services/common/store/store.h"
+
+namespace posthouse::mailbox {
+
+// Values of the rows `key_of(uid)`, pairwise with `uids` (ascending, at most
+// store::kMaxReadKeys); nullopt where there is none. `prefix` is that of the keys.
+Task<absl::StatusOr<std::vector<std::optional<std::string>>>> ReadRows(store::Store& store,
+                                                                       store::Partition partition,
+                                                                       const char* prefix,
+                                                                       std::string (*key_of)(uint32_t),
+                                                                       const std::vector<uint32_t>& uids);
+
+}  // namespace posthouse::mailbox

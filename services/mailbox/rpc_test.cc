@@ -1,0 +1,568 @@
+// The service as its peers see it: a real gRPC server over the memory store.
+#include <map>
+#include <thread>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "gtest/gtest.h"
+#include "google/protobuf/text_format.h"
+#include "grpcpp/grpcpp.h"
+#include "posthouse/config/v1/config.pb.h"
+#include "posthouse/mailbox/v1/mailbox.grpc.pb.h"
+#include "services/common/store/memory_store.h"
+#include "services/mailbox/app.h"
+
+namespace posthouse::mailbox {
+namespace {
+
+constexpr char kMessage[] =
+    "From: Ann <ann@a.example>\r\nTo: Bob <bob@b.example>\r\nSubject: =?utf-8?q?gr=C3=BC=C3=9Fe?=\r\n"
+    "Date: Tue, 1 Jul 2025 10:00:00 +0200\r\nMessage-ID: <m1@a.example>\r\nX-Odd: yes\r\n"
+    "MIME-Version: 1.0\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n"
+    "--b\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Transfer-Encoding: base64\r\n\r\n"
+    "SGVsbG8gd29ybGQ=\r\n--b\r\nContent-Type: text/html\r\n\r\n<b>second part</b>\r\n--b--\r\n";
+
+class RpcTest : public testing::Test {
+ protected:
+  RpcTest() : disk_(std::make_shared<store::MemoryDisk>()) {
+    config_.mutable_rpc()->set_port(0);
+    Start();
+  }
+  ~RpcTest() override { Stop(); }
+
+  void Start() {
+    runtime_ = runtime::NewTestRuntime(config_);
+    auto app = App::CreateOn(*runtime_, std::make_unique<store::MemoryStore>(disk_));
+    ASSERT_TRUE(app.ok()) << app.status();
+    app_ = *std::move(app);
+    stub_ = v1::MailboxService::NewStub(app_->rpc().InProcessChannel());
+  }
+  void Stop() {
+    stub_.reset();
+    if (app_ != nullptr) app_->Drain(absl::Seconds(5));
+    app_.reset();
+    runtime_.reset();
+  }
+
+  template <typename Request>
+  Request For() {
+    Request r;
+    *r.mutable_account() = Account();
+    return r;
+  }
+  common::v1::AccountRef Account() const {
+    common::v1::AccountRef ref;
+    ref.set_tenant("t1");
+    ref.set_account_id("acc1");
+    ref.set_quota_bytes(quota_bytes_);
+    return ref;
+  }
+  std::string FolderId(const std::string& name) {
+    v1::GetFolderRequest r = For<v1::GetFolderRequest>();
+    r.set_name(name);
+    v1::GetFolderResponse response;
+    EXPECT_TRUE(Call(&v1::MailboxService::Stub::GetFolder, r, &response).ok()) << name;
+    return response.folder().folder_id();
+  }
+  template <typename Method, typename Request, typename Response>
+  grpc::Status Call(Method method, const Request& request, Response* response) {
+    grpc::ClientContext context;
+    return (stub_.get()->*method)(&context, request, response);
+  }
+
+  grpc::Status SendAppend(const std::vector<v1::AppendRequest>& parts, v1::AppendResponse* response) {
+    grpc::ClientContext context;
+    const auto writer = stub_->Append(&context, response);
+    for (const auto& part : parts) writer->Write(part);
+    writer->WritesDone();
+    return writer->Finish();
+  }
+  v1::AppendRequest AppendHeader(const std::string& folder_id, const std::string& data, bool commit) {
+    v1::AppendRequest r;
+    *r.mutable_header()->mutable_account() = Account();
+    r.mutable_header()->set_folder_id(folder_id);
+    r.mutable_header()->set_data(data);
+    r.mutable_header()->set_commit(commit);
+    return r;
+  }
+  uint32_t Append(const std::string& data, uint32_t flags = 0, const std::string& folder = "INBOX") {
+    v1::AppendRequest r = AppendHeader(FolderId(folder), data, true);
+    r.mutable_header()->set_flags(flags);
+    v1::AppendResponse response;
+    const grpc::Status status = SendAppend({r}, &response);
+    EXPECT_TRUE(status.ok()) << status.error_message();
+    return response.uid();
+  }
+
+  v1::DeliverRequest DeliverHeader(const std::vector<std::string>& ids, const std::string& data, bool commit) {
+    v1::DeliverRequest r;
+    for (const std::string& id : ids) {
+      v1::DeliveryTarget* target = r.mutable_header()->add_targets();
+      target->set_delivery_id(id);
+      *target->mutable_account() = Account();
+      target->mutable_account()->set_account_id(absl::StrCat("acc", id));
+      target->set_detail("detail");
+    }
+    r.mutable_header()->set_queue_id("q1");
+    r.mutable_header()->set_data(data);
+    r.mutable_header()->set_commit(commit);
+    return r;
+  }
+  grpc::Status SendDeliver(const std::vector<v1::DeliverRequest>& parts, v1::DeliverResponse* response) {
+    grpc::ClientContext context;
+    const auto writer = stub_->Deliver(&context, response);
+    for (const auto& part : parts) writer->Write(part);
+    writer->WritesDone();
+    return writer->Finish();
+  }
+
+  struct Fetched {
+    v1::MessageRows rows;
+    std::map<std::pair<uint32_t, uint32_t>, std::string> sections;
+    std::map<std::pair<uint32_t, uint32_t>, uint64_t> totals;
+    std::vector<std::pair<uint32_t, uint32_t>> nil;
+    std::vector<std::pair<uint32_t, uint32_t>> vanished;
+    int chunks = 0;
+    grpc::Status status;
+  };
+  v1::FetchRequest FetchOf(const std::string& folder = "INBOX") {
+    v1::FetchRequest r = For<v1::FetchRequest>();
+    r.set_folder_id(FolderId(folder));
+    auto* range = r.add_uids();
+    range->set_first(1);
+    range->set_last(UINT32_MAX);
+    return r;
+  }
+  Fetched Fetch(const v1::FetchRequest& request) {
+    Fetched out;
+    grpc::ClientContext context;
+    const auto reader = stub_->Fetch(&context, request);
+    v1::FetchResponse chunk;
+    while (reader->Read(&chunk)) {
+      ++out.chunks;
+      out.rows.MergeFrom(chunk.rows());
+      for (const auto& piece : chunk.pieces()) {
+        const auto key = std::make_pair(piece.uid(), piece.section());
+        if (piece.nil()) out.nil.push_back(key);
+        if (!out.sections.contains(key)) out.totals[key] = piece.total_bytes();
+        out.sections[key] += piece.data();
+      }
+      for (const auto& range : chunk.vanished()) out.vanished.emplace_back(range.first(), range.last());
+    }
+    out.status = reader->Finish();
+    EXPECT_TRUE(out.status.ok()) << out.status.error_message();
+    return out;
+  }
+  // One section of message 1.
+  std::string Section(const v1::Section& section) {
+    v1::FetchRequest r = FetchOf();
+    *r.add_sections() = section;
+    const Fetched f = Fetch(r);
+    if (!f.nil.empty()) return "NIL";
+    const auto it = f.sections.find({1, 0});
+    if (it == f.sections.end()) return "none";
+    EXPECT_EQ(f.totals.at({1, 0}), it->second.size());
+    return it->second;
+  }
+
+  config::v1::Config config_;
+  uint64_t quota_bytes_ = 0;
+  std::shared_ptr<store::MemoryDisk> disk_;
+  std::unique_ptr<runtime::Runtime> runtime_;
+  std::unique_ptr<App> app_;
+  std::unique_ptr<v1::MailboxService::Stub> stub_;
+};
+
+v1::Section SectionOf(std::vector<uint32_t> part, v1::Section::Kind kind, std::vector<std::string> fields = {}) {
+  v1::Section s;
+  for (const uint32_t p : part) s.add_part(p);
+  s.set_kind(kind);
+  for (const auto& f : fields) s.add_fields(f);
+  return s;
+}
+
+TEST_F(RpcTest, ANewAccountHasInboxAndDefaultFolders) {
+  v1::ListFoldersRequest r = For<v1::ListFoldersRequest>();
+  r.set_with_state(true);
+  v1::ListFoldersResponse response;
+  ASSERT_TRUE(Call(&v1::MailboxService::Stub::ListFolders, r, &response).ok());
+  std::vector<std::string> names;
+  for (const auto& f : response.folders()) {
+    names.push_back(absl::StrCat(f.name(), f.special_use(), f.subscribed() ? "+" : ""));
+    EXPECT_GT(f.state().uid_validity(), 0u);
+    EXPECT_EQ(f.state().uid_next(), 1u);
+  }
+  EXPECT_EQ(absl::StrJoin(names, " "),
+            "Archive\\Archive+ Drafts\\Drafts+ INBOX+ Junk\\Junk+ Sent\\Sent+ Trash\\Trash+");
+}
+
+TEST_F(RpcTest, AppendInOneWriteOrMany) {
+  EXPECT_EQ(Append(kMessage, v1::FLAG_SEEN), 1u);
+  std::vector<v1::AppendRequest> parts = {AppendHeader(FolderId("INBOX"), "", false)};
+  const std::string message = kMessage;
+  for (size_t i = 0; i < message.size(); i += 50) parts.emplace_back().set_data(message.substr(i, 50));
+  parts.emplace_back().mutable_commit()->set_size_bytes(message.size());
+  v1::AppendResponse response;
+  ASSERT_TRUE(SendAppend(parts, &response).ok());
+  EXPECT_EQ(response.uid(), 2u);
+  EXPECT_EQ(response.state().exists(), 2u);
+  v1::FetchRequest r = FetchOf();
+  *r.add_sections() = SectionOf({}, v1::Section::KIND_UNSPECIFIED);
+  const Fetched f = Fetch(r);
+  EXPECT_EQ(f.sections.at({1, 0}), message);
+  EXPECT_EQ(f.sections.at({2, 0}), message);
+}
+
+TEST_F(RpcTest, AppendWithoutCommitStoresNothing) {
+  v1::AppendResponse response;
+  EXPECT_FALSE(SendAppend({AppendHeader(FolderId("INBOX"), kMessage, false)}, &response).ok());
+  v1::AppendRequest wrong_size;
+  wrong_size.mutable_commit()->set_size_bytes(3);
+  EXPECT_EQ(SendAppend({AppendHeader(FolderId("INBOX"), kMessage, false), wrong_size}, &response).error_code(),
+            grpc::StatusCode::INVALID_ARGUMENT);
+  EXPECT_EQ(SendAppend({AppendHeader("00112233445566778899aabbccddeeff", kMessage, true)}, &response).error_code(),
+            grpc::StatusCode::NOT_FOUND);
+  EXPECT_EQ(Fetch(FetchOf()).rows.uid_size(), 0);
+}
+
+TEST_F(RpcTest, AppendIsIdempotentByOperationId) {
+  v1::AppendRequest r = AppendHeader(FolderId("INBOX"), kMessage, true);
+  r.mutable_header()->set_operation_id("op1");
+  v1::AppendResponse first, again;
+  ASSERT_TRUE(SendAppend({r}, &first).ok());
+  Stop();
+  Start();
+  ASSERT_TRUE(SendAppend({r}, &again).ok());
+  EXPECT_EQ(first.uid(), again.uid());
+  EXPECT_EQ(first.uid_validity(), again.uid_validity());
+  EXPECT_EQ(again.state().exists(), 1u);
+}
+
+TEST_F(RpcTest, LargeMessagesStreamThrough) {
+  std::string message = "Subject: big\r\nX-Odd: 1\r\n\r\n";
+  while (message.size() < 3 << 20) absl::StrAppend(&message, "line ", message.size(), " of a long body\r\n");
+  std::vector<v1::AppendRequest> parts = {AppendHeader(FolderId("INBOX"), "", false)};
+  for (size_t i = 0; i < message.size(); i += 200000) parts.emplace_back().set_data(message.substr(i, 200000));
+  parts.emplace_back().mutable_commit()->set_size_bytes(message.size());
+  v1::AppendResponse response;
+  ASSERT_TRUE(SendAppend(parts, &response).ok());
+  v1::FetchRequest r = FetchOf();
+  *r.add_sections() = SectionOf({}, v1::Section::KIND_UNSPECIFIED);
+  *r.add_sections() = SectionOf({}, v1::Section::KIND_HEADER);
+  v1::Section* partial = r.add_sections();
+  partial->set_partial(true);
+  partial->set_offset(1000000);
+  partial->set_length(10);
+  const Fetched f = Fetch(r);
+  EXPECT_EQ(f.sections.at({1, 0}), message);
+  EXPECT_EQ(f.totals.at({1, 0}), message.size());
+  EXPECT_EQ(f.sections.at({1, 1}), "Subject: big\r\nX-Odd: 1\r\n\r\n");
+  EXPECT_EQ(f.sections.at({1, 2}), message.substr(1000000, 10));
+  EXPECT_GT(f.chunks, 3);
+}
+
+TEST_F(RpcTest, DeliverStoresOnceForEveryTarget) {
+  v1::DeliverResponse first, again;
+  ASSERT_TRUE(SendDeliver({DeliverHeader({"1", "2"}, kMessage, true)}, &first).ok());
+  ASSERT_EQ(first.outcomes_size(), 2);
+  for (const auto& outcome : first.outcomes()) {
+    EXPECT_EQ(outcome.kind(), v1::DeliveryOutcome::KIND_STORED);
+    EXPECT_EQ(outcome.uid(), 1u);
+    EXPECT_FALSE(outcome.duplicate());
+  }
+  Stop();
+  Start();
+  // Repeated with one more, as a stream.
+  v1::DeliverRequest data, commit;
+  data.set_data(kMessage);
+  commit.mutable_commit();
+  ASSERT_TRUE(SendDeliver({DeliverHeader({"1", "2", "3"}, "", false), data, commit}, &again).ok());
+  EXPECT_TRUE(again.outcomes(0).duplicate());
+  EXPECT_EQ(again.outcomes(0).folder_id(), first.outcomes(0).folder_id());
+  EXPECT_TRUE(again.outcomes(1).duplicate());
+  EXPECT_FALSE(again.outcomes(2).duplicate());
+  v1::FetchRequest r = FetchOf();
+  *r.add_sections() = SectionOf({}, v1::Section::KIND_UNSPECIFIED);
+  EXPECT_EQ(Fetch(r).sections.at({1, 0}), kMessage);
+}
+
+TEST_F(RpcTest, DeliveryOutcomesTellWhatToDo) {
+  quota_bytes_ = sizeof(kMessage) + 10;
+  v1::DeliverResponse response;
+  ASSERT_TRUE(SendDeliver({DeliverHeader({"1"}, kMessage, true)}, &response).ok());
+  EXPECT_EQ(response.outcomes(0).kind(), v1::DeliveryOutcome::KIND_STORED);
+  v1::DeliverRequest second = DeliverHeader({"1"}, kMessage, true);
+  second.mutable_header()->mutable_targets(0)->set_delivery_id("other");
+  response.Clear();
+  ASSERT_TRUE(SendDeliver({second}, &response).ok());
+  EXPECT_EQ(response.outcomes(0).kind(), v1::DeliveryOutcome::KIND_OVER_QUOTA);
+  // What was stored stays stored, room or not.
+  response.Clear();
+  ASSERT_TRUE(SendDeliver({DeliverHeader({"1"}, kMessage, true)}, &response).ok());
+  EXPECT_TRUE(response.outcomes(0).duplicate());
+  v1::AppendResponse append;
+  EXPECT_EQ(SendAppend({AppendHeader(FolderId("Sent"), kMessage, true)}, &append).error_code(),
+            grpc::StatusCode::RESOURCE_EXHAUSTED);
+  v1::GetUsageResponse usage;
+  ASSERT_TRUE(Call(&v1::MailboxService::Stub::GetUsage, For<v1::GetUsageRequest>(), &usage).ok());
+  EXPECT_EQ(usage.bytes(), sizeof(kMessage) - 1);
+  EXPECT_EQ(usage.messages(), 1u);
+  EXPECT_EQ(usage.limit_bytes(), quota_bytes_);
+  // A store that does not answer is temporary.
+  disk_->SetCommitHook([](const store::CommitRequest&, bool*) { return absl::UnavailableError("away"); });
+  response.Clear();
+  ASSERT_TRUE(SendDeliver({DeliverHeader({"9"}, kMessage, true)}, &response).ok());
+  EXPECT_EQ(response.outcomes(0).kind(), v1::DeliveryOutcome::KIND_TEMPORARY);
+  disk_->SetCommitHook(nullptr);
+}
+
+TEST_F(RpcTest, FetchColumns) {
+  Append(kMessage, v1::FLAG_SEEN | v1::FLAG_FLAGGED);
+  v1::FetchRequest r = FetchOf();
+  r.set_modseq(true);
+  r.set_flags(true);
+  r.set_internal_date(true);
+  r.set_size(true);
+  r.set_envelope(true);
+  r.set_body_structure(true);
+  r.set_body(true);
+  r.set_save_date(true);
+  r.set_ids(true);
+  r.set_preview(true);
+  const Fetched f = Fetch(r);
+  ASSERT_EQ(f.rows.uid_size(), 1);
+  EXPECT_EQ(f.rows.flags(0), uint32_t{v1::FLAG_SEEN | v1::FLAG_FLAGGED});
+  EXPECT_EQ(f.rows.size_bytes(0), sizeof(kMessage) - 1);
+  EXPECT_EQ(f.rows.envelope(0).substr(0, 35), "(\"Tue, 1 Jul 2025 10:00:00 +0200\" \"");
+  EXPECT_NE(f.rows.body_structure(0).find("\"base64\""), std::string::npos) << f.rows.body_structure(0);
+  EXPECT_FALSE(f.rows.body(0).empty());
+  EXPECT_EQ(f.rows.email_id(0).size(), 33u);
+  EXPECT_EQ(f.rows.preview(0), "Hello world");
+  EXPECT_GT(f.rows.save_date(0), 0);
+  EXPECT_GT(f.rows.modseq(0), 1u);
+}
+
+TEST_F(RpcTest, FetchSections) {
+  Append(kMessage);
+  using S = v1::Section;
+  EXPECT_EQ(Section(SectionOf({}, S::KIND_UNSPECIFIED)), kMessage);
+  EXPECT_EQ(Section(SectionOf({}, S::KIND_HEADER_FIELDS, {"Subject", "from"})),
+            "From: Ann <ann@a.example>\r\nSubject: =?utf-8?q?gr=C3=BC=C3=9Fe?=\r\n\r\n");
+  EXPECT_EQ(Section(SectionOf({}, S::KIND_HEADER_FIELDS, {"x-odd", "subject"})),
+            "Subject: =?utf-8?q?gr=C3=BC=C3=9Fe?=\r\nX-Odd: yes\r\n\r\n");
+  EXPECT_EQ(Section(SectionOf({}, S::KIND_HEADER_FIELDS_NOT,
+                              {"From", "To", "Subject", "Date", "Message-ID", "MIME-Version", "Content-Type"})),
+            "X-Odd: yes\r\n\r\n");
+  EXPECT_EQ(Section(SectionOf({1}, S::KIND_UNSPECIFIED)), "SGVsbG8gd29ybGQ=");
+  EXPECT_EQ(Section(SectionOf({2}, S::KIND_MIME)), "Content-Type: text/html\r\n\r\n");
+  EXPECT_EQ(Section(SectionOf({3}, S::KIND_UNSPECIFIED)), "NIL");
+  v1::Section decoded = SectionOf({1}, S::KIND_UNSPECIFIED);
+  decoded.set_decode(true);
+  EXPECT_EQ(Section(decoded), "Hello world");
+  decoded.set_partial(true);
+  decoded.set_offset(6);
+  decoded.set_length(100);
+  EXPECT_EQ(Section(decoded), "world");
+  decoded.set_offset(60);
+  EXPECT_EQ(Section(decoded), "");
+}
+
+TEST_F(RpcTest, AMissingCacheIsRebuilt) {
+  Append(kMessage);
+  v1::FetchRequest r = FetchOf();
+  r.set_envelope(true);
+  r.set_body_structure(true);
+  const Fetched before = Fetch(r);
+  store::MemoryStore side(disk_);
+  ASSERT_TRUE(SyncWait(side.Drop({"t1", absl::StrCat("mb/", FolderId("INBOX"), "/c")})).ok());
+  const Fetched after = Fetch(r);
+  EXPECT_EQ(after.rows.envelope(0), before.rows.envelope(0));
+  EXPECT_EQ(after.rows.body_structure(0), before.rows.body_structure(0));
+  EXPECT_FALSE(SyncWait(side.List("t1", absl::StrCat("mb/", FolderId("INBOX"), "/c"), "", 1))->empty());
+}
+
+TEST_F(RpcTest, SetSeenIsDurableFirst) {
+  Append(kMessage);
+  Append(kMessage, v1::FLAG_SEEN);
+  v1::FetchRequest r = FetchOf();
+  r.set_set_seen(true);
+  *r.add_sections() = SectionOf({}, v1::Section::KIND_TEXT);
+  const Fetched f = Fetch(r);
+  ASSERT_EQ(f.rows.flags_size(), 2);
+  EXPECT_EQ(f.rows.flags(0), uint32_t{v1::FLAG_SEEN});
+  v1::GetFolderRequest g = For<v1::GetFolderRequest>();
+  g.set_name("inbox");
+  v1::GetFolderResponse folder;
+  ASSERT_TRUE(Call(&v1::MailboxService::Stub::GetFolder, g, &folder).ok());
+  EXPECT_EQ(folder.folder().state().unseen(), 0u);
+}
+
+TEST_F(RpcTest, ManyMessagesComeInChunks) {
+  const std::string folder_id = FolderId("INBOX");
+  for (int i = 0; i < 1200; ++i) Append(kMessage);
+  v1::FetchRequest r = FetchOf();
+  r.set_envelope(true);
+  r.set_flags(true);
+  const Fetched f = Fetch(r);
+  ASSERT_EQ(f.rows.uid_size(), 1200);
+  for (int i = 0; i < 1200; ++i) ASSERT_EQ(f.rows.uid(i), static_cast<uint32_t>(i + 1));
+  EXPECT_EQ(f.rows.envelope_size(), 1200);
+  EXPECT_GT(f.chunks, 1);
+  EXPECT_LT(f.chunks, 10);
+  v1::ListUidsRequest l = For<v1::ListUidsRequest>();
+  l.set_folder_id(folder_id);
+  v1::ListUidsResponse uids;
+  ASSERT_TRUE(Call(&v1::MailboxService::Stub::ListUids, l, &uids).ok());
+  EXPECT_EQ(uids.uids_size(), 1);
+  EXPECT_EQ(uids.first_unseen_uid(), 1u);
+}
+
+TEST_F(RpcTest, ChangedSinceAndVanished) {
+  for (int i = 0; i < 4; ++i) Append(kMessage);
+  v1::GetFolderRequest g = For<v1::GetFolderRequest>();
+  g.set_name("INBOX");
+  v1::GetFolderResponse folder;
+  ASSERT_TRUE(Call(&v1::MailboxService::Stub::GetFolder, g, &folder).ok());
+  v1::ExpungeRequest e = For<v1::ExpungeRequest>();
+  e.set_folder_id(folder.folder().folder_id());
+  e.add_uids()->set_first(2);
+  e.mutable_uids(0)->set_last(2);
+  e.set_even_undeleted(true);
+  v1::ExpungeResponse expunged;
+  ASSERT_TRUE(Call(&v1::MailboxService::Stub::Expunge, e, &expunged).ok());
+  Append(kMessage);
+  v1::FetchRequest r = FetchOf();
+  r.set_flags(true);
+  r.set_changed_since(folder.folder().state().highest_modseq());
+  r.set_vanished(true);
+  const Fetched f = Fetch(r);
+  ASSERT_EQ(f.rows.uid_size(), 1);
+  EXPECT_EQ(f.rows.uid(0), 5u);
+  EXPECT_EQ(f.vanished, (std::vector<std::pair<uint32_t, uint32_t>>{{2, 2}}));
+  v1::GetChangesRequest c = For<v1::GetChangesRequest>();
+  c.set_folder_id(folder.folder().folder_id());
+  c.set_after_modseq(folder.folder().state().highest_modseq());
+  v1::GetChangesResponse changes;
+  ASSERT_TRUE(Call(&v1::MailboxService::Stub::GetChanges, c, &changes).ok());
+  EXPECT_EQ(changes.rows().uid_size(), 1);
+  EXPECT_EQ(changes.vanished(0).first(), 2u);
+}
+
+TEST_F(RpcTest, WatchTellsOfDeliveries) {
+  const std::string folder_id = FolderId("INBOX");
+  grpc::ClientContext context;
+  const auto reader = stub_->Watch(&context, v1::WatchRequest());
+  v1::WatchResponse response;
+  ASSERT_TRUE(reader->Read(&response));  // it watches from here on
+  EXPECT_EQ(response.hints_size(), 0);
+  Append(kMessage);
+  bool seen = false;
+  while (!seen && reader->Read(&response)) {
+    for (const auto& hint : response.hints()) seen |= hint.account_id() == "acc1" && hint.folder_id() == folder_id;
+  }
+  EXPECT_TRUE(seen);
+  v1::CreateFolderRequest create = For<v1::CreateFolderRequest>();
+  create.set_name("New");
+  v1::CreateFolderResponse created;
+  ASSERT_TRUE(Call(&v1::MailboxService::Stub::CreateFolder, create, &created).ok());
+  seen = false;
+  while (!seen && reader->Read(&response)) {
+    for (const auto& hint : response.hints()) seen |= hint.tree_changed();
+  }
+  EXPECT_TRUE(seen);
+  // The server's drain ends the stream.
+  std::thread drain([this] { app_->Drain(absl::Seconds(5)); });
+  while (reader->Read(&response)) {
+  }
+  const grpc::Status end = reader->Finish();
+  // Either its own end or that of the transport, whichever the client hears first.
+  EXPECT_TRUE(end.ok() || end.error_code() == grpc::StatusCode::UNAVAILABLE) << end.error_message();
+  drain.join();
+}
+
+TEST_F(RpcTest, OtherPeoplesFoldersAreNotFound) {
+  const std::string folder_id = FolderId("INBOX");
+  v1::ListUidsRequest l = For<v1::ListUidsRequest>();
+  l.mutable_account()->set_account_id("acc2");
+  l.set_folder_id(folder_id);
+  v1::ListUidsResponse uids;
+  EXPECT_EQ(Call(&v1::MailboxService::Stub::ListUids, l, &uids).error_code(), grpc::StatusCode::NOT_FOUND);
+  l.mutable_account()->set_account_id("../acc2");
+  EXPECT_EQ(Call(&v1::MailboxService::Stub::ListUids, l, &uids).error_code(), grpc::StatusCode::INVALID_ARGUMENT);
+}
+
+// ---- search
+
+struct SearchCase {
+  std::string name;
+  std::string key;  // text format
+  std::vector<uint32_t> uids;
+};
+
+TEST_F(RpcTest, SearchKeys) {
+  const int64_t day = 20270;  // 2025-07-01
+  Append(kMessage, v1::FLAG_SEEN);  // 1
+  Append("Subject: other\r\nX-Odd: no\r\n\r\nplain Hello\r\n");  // 2
+  {
+    v1::AppendRequest r = AppendHeader(FolderId("INBOX"), "From: ann@a.example\r\n\r\nlast one\r\n", true);  // 3
+    r.mutable_header()->add_keywords("$Work");
+    r.mutable_header()->mutable_internal_date()->set_seconds(day * 86400 - 1800);
+    r.mutable_header()->set_internal_date_zone(60);
+    v1::AppendResponse response;
+    ASSERT_TRUE(SendAppend({r}, &response).ok());
+  }
+  const std::vector<SearchCase> cases = {
+      {"all", "kind: KIND_ALL", {1, 2, 3}},
+      {"flag", "kind: KIND_FLAG flag: 1", {1}},
+      {"not", "kind: KIND_NOT keys { kind: KIND_FLAG flag: 1 }", {2, 3}},
+      {"keyword", "kind: KIND_KEYWORD text: '$work'", {3}},
+      {"unknown keyword", "kind: KIND_KEYWORD text: 'nope'", {}},
+      {"uids", "kind: KIND_UIDS uids { first: 2 last: 9 }", {2, 3}},
+      {"subject decoded", "kind: KIND_HEADER field: 'subject' text: 'GRÜSSE'", {}},
+      {"subject folded", "kind: KIND_HEADER field: 'subject' text: 'GRÜ'", {1}},
+      {"from", "kind: KIND_HEADER field: 'From' text: 'ann@'", {1, 3}},
+      {"field exists", "kind: KIND_HEADER field: 'X-Odd' text: ''", {1, 2}},
+      {"uncached field", "kind: KIND_HEADER field: 'x-odd' text: 'YES'", {1}},
+      {"body base64", "kind: KIND_BODY text: 'hello WORLD'", {1}},
+      {"body", "kind: KIND_BODY text: 'hello'", {1, 2}},
+      {"text in header", "kind: KIND_TEXT text: 'a.example'", {1, 3}},
+      {"body not header", "kind: KIND_BODY text: 'a.example'", {}},
+      {"on, in its zone", absl::StrCat("kind: KIND_ON number: ", day), {3}},
+      {"before", absl::StrCat("kind: KIND_BEFORE number: ", day + 1), {3}},
+      {"since", absl::StrCat("kind: KIND_SINCE number: ", day + 1), {1, 2}},
+      {"sent on", absl::StrCat("kind: KIND_SENT_ON number: ", day), {1}},
+      {"sent since", absl::StrCat("kind: KIND_SENT_SINCE number: ", day + 1), {}},
+      {"sent before", absl::StrCat("kind: KIND_SENT_BEFORE number: ", day + 1), {1}},
+      {"larger", "kind: KIND_LARGER number: 100", {1}},
+      {"smaller", "kind: KIND_SMALLER number: 40", {3}},
+      {"older", "kind: KIND_OLDER number: 3600", {3}},
+      {"younger", "kind: KIND_YOUNGER number: 3600", {1, 2}},
+      {"saved since", absl::StrCat("kind: KIND_SAVED_SINCE number: ", day), {1, 2, 3}},
+      {"saved before", absl::StrCat("kind: KIND_SAVED_BEFORE number: ", day), {}},
+      {"modseq", "kind: KIND_MODSEQ number: 1", {1, 2, 3}},
+      {"and", "kind: KIND_AND keys { kind: KIND_BODY text: 'hello' } keys { kind: KIND_FLAG flag: 1 }", {1}},
+      {"or", "kind: KIND_OR keys { kind: KIND_KEYWORD text: '$Work' } keys { kind: KIND_BODY text: 'world' }", {1, 3}},
+  };
+  const std::string folder_id = FolderId("INBOX");
+  for (const SearchCase& c : cases) {
+    v1::SearchRequest r = For<v1::SearchRequest>();
+    r.set_folder_id(folder_id);
+    ASSERT_TRUE(google::protobuf::TextFormat::ParseFromString(c.key, r.mutable_key())) << c.key;
+    v1::SearchResponse response;
+    const grpc::Status status = Call(&v1::MailboxService::Stub::Search, r, &response);
+    ASSERT_TRUE(status.ok()) << c.name << ": " << status.error_message();
+    std::vector<uint32_t> found;
+    for (const auto& range : response.uids()) {
+      for (uint32_t uid = range.first(); uid <= range.last(); ++uid) found.push_back(uid);
+    }
+    EXPECT_EQ(found, c.uids) << c.name;
+    EXPECT_EQ(response.highest_modseq() != 0, c.name == "modseq");
+  }
+  v1::SearchRequest r = For<v1::SearchRequest>();
+  r.set_folder_id(folder_id);
+  v1::SearchResponse response;
+  EXPECT_EQ(Call(&v1::MailboxService::Stub::Search, r, &response).error_code(), grpc::StatusCode::INVALID_ARGUMENT);
+}
+
+}  // namespace
+}  // namespace posthouse::mailbox

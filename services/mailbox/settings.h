@@ -1,0 +1,42 @@
+// Settings of the mailbox: config with its defaults, typed.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/time/time.h"
+
+namespace posthouse::config::v1 {
+class Config;
+}
+
+namespace posthouse::mailbox {
+
+struct DefaultFolder {
+  std::string name;
+  std::string special_use;
+};
+
+struct Settings {
+  uint64_t default_quota_bytes = 0;  // 0: none
+  uint64_t max_message_bytes = 100 << 20;
+  uint32_t keywords_per_folder = 512;
+  uint32_t change_log_entries = 100000;
+  std::vector<DefaultFolder> default_folders;  // besides INBOX
+  absl::Duration sweep_interval = absl::Hours(1);
+  // Blobs younger than this are never swept; longer than any call may take.
+  absl::Duration sweep_grace = absl::Hours(2);
+  // How long delivery ids and operation ids are remembered: longer than the queue retries.
+  absl::Duration done_retention = absl::Hours(24 * 14);
+  // Folders kept open, by what they hold in memory.
+  uint64_t folder_cache_bytes = 256 << 20;
+  uint32_t max_folders_per_account = 10000;
+};
+
+Settings SettingsFrom(const config::v1::Config& config);
+// kInvalidArgument with the key at fault.
+absl::Status Validate(const Settings& settings);
+
+}  // namespace posthouse::mailbox
