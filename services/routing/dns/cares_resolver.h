@@ -1,0 +1,40 @@
+// CaresResolver: queries over UDP (TCP when truncated) by c-ares, on one thread of
+// its own that sleeps in poll(2). Nothing blocks the caller.
+//
+// Bounded: at most `max_pending` queries; more are kUnavailable at once.
+#pragma once
+
+#include <cstddef>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "services/routing/dns/resolver.h"
+
+namespace posthouse::routing::dns {
+
+struct CaresOptions {
+  // "192.0.2.1", "192.0.2.1:5353", "[2001:db8::1]:53". Empty: /etc/resolv.conf.
+  std::vector<std::string> servers;
+  absl::Duration timeout = absl::Seconds(3);  // of the first try; c-ares doubles it
+  int tries = 3;
+  size_t max_pending = 10000;
+};
+
+class CaresResolver final : public Resolver {
+ public:
+  // kInvalidArgument: a server that cannot be read.
+  static absl::StatusOr<std::unique_ptr<CaresResolver>> Create(const CaresOptions& options);
+  // Pending queries end with kUnavailable.
+  ~CaresResolver() override;
+  Task<absl::StatusOr<Answer>> Query(std::string name, RecordType type) override;
+
+ private:
+  class Loop;
+  explicit CaresResolver(std::unique_ptr<Loop> loop);
+  const std::unique_ptr<Loop> loop_;
+};
+
+}  // namespace posthouse::routing::dns

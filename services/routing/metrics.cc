@@ -1,0 +1,60 @@
+#include "services/routing/metrics.h"
+
+#include <algorithm>
+
+namespace posthouse::routing {
+namespace {
+
+// Counters of one family, one for each label value.
+template <size_t N>
+void Fill(metrics::Registry& registry, std::array<metrics::Counter*, N>& counters, const std::string& name,
+          const std::string& help, const std::string& label, const std::array<const char*, N>& values) {
+  for (size_t i = 0; i < N; ++i) counters[i] = &registry.AddCounter(name, help, {{label, values[i]}});
+}
+
+// A value from a newer peer counts as the first, "other".
+template <size_t N>
+void Count(std::array<metrics::Counter*, N>& counters, size_t value) {
+  counters[value < N ? value : 0]->Add();
+}
+
+}  // namespace
+
+Metrics::Metrics(metrics::Registry& r)
+    : dns_seconds_(r.AddHistogram("posthouse_routing_dns_query_seconds", "A DNS question that the cache did not answer")),
+      directory_stream_(r.AddGauge("posthouse_routing_directory_stream", "1 while the directory's change stream is up")),
+      recipient_cache_(r.AddGauge("posthouse_routing_recipient_cache_entries", "Answers of the directory remembered")),
+      dns_cache_(r.AddGauge("posthouse_routing_dns_cache_entries", "DNS answers remembered")) {
+  Fill<7>(r, recipients_, "posthouse_routing_recipients_total", "Recipients resolved by outcome", "outcome",
+          {"other", "accept", "no_such_mailbox", "bad_address", "relay_denied", "suspended", "temporary"});
+  Fill<4>(r, recipient_sources_, "posthouse_routing_recipient_answers_total", "Where the directory's answer came from",
+          "source", {"cache", "directory", "stale", "none"});
+  Fill<6>(r, destinations_, "posthouse_routing_destinations_total", "Destinations resolved by outcome", "outcome",
+          {"other", "hosts", "no_such_domain", "null_mx", "loop", "temporary"});
+  Fill<5>(r, dns_, "posthouse_routing_dns_queries_total", "DNS questions by what became of them", "result",
+          {"hit", "answered", "negative", "stale", "failed"});
+}
+
+void Metrics::Recipient(v1::ResolveRecipientResponse::Outcome outcome) {
+  Count(recipients_, static_cast<size_t>(outcome));
+}
+
+void Metrics::RecipientSource(RecipientResolver::Source source) {
+  Count(recipient_sources_, static_cast<size_t>(source));
+}
+
+void Metrics::Destination(v1::ResolveDestinationResponse::Outcome outcome) {
+  Count(destinations_, static_cast<size_t>(outcome));
+}
+
+void Metrics::Dns(dns::QueryResult result, absl::Duration took) {
+  Count(dns_, static_cast<size_t>(result));
+  if (result != dns::QueryResult::kHit) dns_seconds_.Observe(took);
+}
+
+void Metrics::CacheSizes(size_t recipients, size_t dns) {
+  recipient_cache_.Set(static_cast<double>(recipients));
+  dns_cache_.Set(static_cast<double>(dns));
+}
+
+}  // namespace posthouse::routing

@@ -1,0 +1,34 @@
+// All metrics of routing, one place.
+#pragma once
+
+#include <array>
+
+#include "posthouse/routing/v1/routing.pb.h"
+#include "services/common/metrics/metrics.h"
+#include "services/routing/dns/caching_resolver.h"
+#include "services/routing/recipient_resolver.h"
+
+namespace posthouse::routing {
+
+class Metrics {
+ public:
+  explicit Metrics(metrics::Registry& registry);
+  void Recipient(v1::ResolveRecipientResponse::Outcome outcome);
+  void RecipientSource(RecipientResolver::Source source);
+  void Destination(v1::ResolveDestinationResponse::Outcome outcome);
+  void Dns(dns::QueryResult result, absl::Duration took);
+  void DirectoryStream(bool up) { directory_stream_.Set(up ? 1 : 0); }
+  void CacheSizes(size_t recipients, size_t dns);
+
+ private:
+  std::array<metrics::Counter*, 7> recipients_{};
+  std::array<metrics::Counter*, 4> recipient_sources_{};
+  std::array<metrics::Counter*, 6> destinations_{};
+  std::array<metrics::Counter*, 5> dns_{};
+  metrics::Histogram& dns_seconds_;
+  metrics::Gauge& directory_stream_;
+  metrics::Gauge& recipient_cache_;
+  metrics::Gauge& dns_cache_;
+};
+
+}  // namespace posthouse::routing

@@ -1,0 +1,240 @@
+#include "services/routing/mx_lookup.h"
+
+#include <arpa/inet.h>
+
+#include <algorithm>
+#include <cmath>
+#include <utility>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "services/common/address/address.h"
+#include "services/common/status/status.h"
+
+namespace posthouse::routing {
+namespace {
+
+using Response = v1::ResolveDestinationResponse;
+
+// A fixed answer is as good as the configuration it comes from.
+constexpr absl::Duration kFixedTtl = absl::Hours(1);
+constexpr size_t kMaxSiteBytes = 255;
+
+Response Outcome(Response::Outcome outcome, std::string detail, absl::Duration ttl = absl::ZeroDuration()) {
+  Response response;
+  response.set_outcome(outcome);
+  response.set_detail(std::move(detail));
+  response.mutable_ttl()->set_seconds(absl::ToInt64Seconds(ttl));
+  return response;
+}
+
+bool IsAddress(const std::string& text) {
+  unsigned char bytes[16];
+  return inet_pton(AF_INET, text.c_str(), bytes) == 1 || inet_pton(AF_INET6, text.c_str(), bytes) == 1;
+}
+
+void AddHost(Response* response, const std::string& name, uint32_t preference, uint16_t port, v1::TlsPolicy tls,
+             const std::vector<std::string>& addresses) {
+  v1::Host* host = response->add_hosts();
+  host->set_name(name);
+  host->set_preference(preference);
+  host->set_port(port);
+  host->set_tls(tls);
+  for (const std::string& address : addresses) host->add_addresses(address);
+}
+
+// "[192.0.2.1]" or "[IPv6:2001:db8::1]" without what is around the address.
+std::string LiteralAddress(absl::string_view domain) {
+  domain = domain.substr(1, domain.size() - 2);
+  if (absl::StartsWithIgnoreCase(domain, "IPv6:")) domain.remove_prefix(5);
+  return std::string(domain);
+}
+
+Response ByLiteral(const std::string& domain, uint16_t port) {
+  const std::string address = LiteralAddress(domain);
+  if (!IsAddress(address)) return Outcome(Response::OUTCOME_NO_SUCH_DOMAIN, "not an address literal");
+  Response response = Outcome(Response::OUTCOME_HOSTS, "address literal", kFixedTtl);
+  AddHost(&response, domain, 0, port, v1::TLS_POLICY_OPPORTUNISTIC, {address});
+  return response;
+}
+
+}  // namespace
+
+struct MxLookup::Candidate {
+  std::string host;
+  uint32_t preference = 0;
+  uint16_t port = 25;
+  v1::TlsPolicy tls = v1::TLS_POLICY_OPPORTUNISTIC;
+  size_t order = 0;
+};
+
+// Addresses of one host; `error` when they could not be learnt.
+struct MxLookup::Found {
+  std::vector<std::string> addresses;
+  absl::Duration ttl = kFixedTtl;
+  absl::Status error;
+};
+
+MxLookup::MxLookup(dns::Resolver& resolver, Options options, Random random)
+    : resolver_(resolver), options_(std::move(options)), random_(std::move(random)) {}
+
+Task<Response> MxLookup::Resolve(std::string domain) {
+  Response response;
+  if (absl::StartsWith(domain, "[")) {
+    response = ByLiteral(domain, options_.smtp_port);
+  } else {
+    const absl::StatusOr<std::string> name = NormalizeDomain(domain);
+    if (!name.ok()) co_return Outcome(Response::OUTCOME_NO_SUCH_DOMAIN, std::string(name.status().message()));
+    if (const Transport* transport = FindTransport(*name)) {
+      response = co_await ByTransport(*transport);
+    } else {
+      response = co_await ByMx(*name);
+    }
+  }
+  response.set_site(SiteOf(response));
+  co_return response;
+}
+
+const Transport* MxLookup::FindTransport(absl::string_view domain) const {
+  for (const Transport& transport : options_.transports) {
+    const bool match = transport.domain == "*" || transport.domain == domain ||
+                       (absl::StartsWith(transport.domain, ".") && absl::EndsWith(domain, transport.domain));
+    if (match) return &transport;
+  }
+  return nullptr;
+}
+
+Task<Response> MxLookup::ByTransport(Transport transport) {
+  if (IsAddress(transport.host)) {
+    Response response = Outcome(Response::OUTCOME_HOSTS, absl::StrCat("transport ", transport.domain), kFixedTtl);
+    AddHost(&response, transport.host, 0, transport.port, transport.tls, {transport.host});
+    co_return response;
+  }
+  std::vector<Candidate> candidates = {Candidate{transport.host, 0, transport.port, transport.tls}};
+  Response response = co_await ToHosts(std::move(candidates), kFixedTtl);
+  // The operator's mistake or a moment's trouble: it bounces nobody's mail.
+  if (response.outcome() == Response::OUTCOME_NO_SUCH_DOMAIN) response.set_outcome(Response::OUTCOME_TEMPORARY);
+  response.set_detail(absl::StrCat("transport ", transport.domain, ": ", response.detail()));
+  co_return response;
+}
+
+Task<Response> MxLookup::ByMx(std::string domain) {
+  const absl::StatusOr<dns::Answer> mx = co_await resolver_.Query(domain, dns::RecordType::kMx);
+  // RFC 5321 §5.1: when the MX lookup fails temporarily, addresses are not a way round it.
+  if (!mx.ok()) co_return Outcome(Response::OUTCOME_TEMPORARY, absl::StrCat("MX of ", domain, ": ", mx.status().message()));
+  if (mx->outcome == dns::Answer::Outcome::kNoSuchName) {
+    co_return Outcome(Response::OUTCOME_NO_SUCH_DOMAIN, absl::StrCat(domain, " does not exist"), mx->ttl);
+  }
+  std::vector<Candidate> candidates;
+  bool null_mx = false;
+  for (const dns::MxRecord& record : mx->mx) {
+    if (record.host.empty()) {
+      null_mx = true;
+    } else {
+      candidates.push_back(Candidate{record.host, record.preference, options_.smtp_port, v1::TLS_POLICY_OPPORTUNISTIC});
+    }
+  }
+  // RFC 7505 §3: "." alone. Beside others it is a mistake and says nothing.
+  if (null_mx && candidates.empty()) {
+    co_return Outcome(Response::OUTCOME_NULL_MX, absl::StrCat(domain, " takes no mail (null MX)"), mx->ttl);
+  }
+  const bool implicit = candidates.empty();
+  if (implicit) candidates.push_back(Candidate{domain, 0, options_.smtp_port, v1::TLS_POLICY_OPPORTUNISTIC});
+  if (!Order(&candidates)) {
+    // RFC 5321 §5.1: it must not be sent to ourselves, and nobody better is left.
+    co_return Outcome(Response::OUTCOME_LOOP, absl::StrCat("the best mail host of ", domain, " is this system"), mx->ttl);
+  }
+  Response response = co_await ToHosts(std::move(candidates), mx->ttl);
+  if (response.outcome() == Response::OUTCOME_NO_SUCH_DOMAIN) {
+    response.set_detail(absl::StrCat(domain, implicit ? " has neither MX nor address" : " has no mail host with an address"));
+  }
+  co_return response;
+}
+
+bool MxLookup::Order(std::vector<Candidate>* candidates) const {
+  // Shuffled and numbered, so that equals come in random order (RFC 5321 §5.1).
+  for (size_t i = candidates->size(); i > 1; --i) std::swap((*candidates)[i - 1], (*candidates)[random_(i)]);
+  for (size_t i = 0; i < candidates->size(); ++i) (*candidates)[i].order = i;
+  std::sort(candidates->begin(), candidates->end(), [](const Candidate& a, const Candidate& b) {
+    return std::make_pair(a.preference, a.order) < std::make_pair(b.preference, b.order);
+  });
+  // RFC 5321 §5.1: with ourselves in the list, only better hosts may be used.
+  const auto self = std::find_if(candidates->begin(), candidates->end(),
+                                 [this](const Candidate& c) { return c.host == options_.hostname; });
+  if (self != candidates->end()) {
+    const uint32_t ours = self->preference;
+    std::erase_if(*candidates, [ours](const Candidate& c) { return c.preference >= ours; });
+  }
+  if (candidates->size() > kMaxHosts) candidates->resize(kMaxHosts);
+  return !candidates->empty();
+}
+
+Task<Response> MxLookup::ToHosts(std::vector<Candidate> candidates, absl::Duration ttl) {
+  std::vector<Task<Found>> lookups;
+  lookups.reserve(candidates.size());
+  for (const Candidate& candidate : candidates) lookups.push_back(AddressesOf(candidate.host));
+  const std::vector<Found> found = co_await WhenAll(std::move(lookups));
+  Response response;
+  std::string trouble;
+  for (size_t i = 0; i < found.size(); ++i) {
+    if (!found[i].error.ok()) {
+      trouble = absl::StrCat("address of ", candidates[i].host, ": ", found[i].error.message());
+      // It may be there again sooner than its neighbours' records end.
+      ttl = std::min(ttl, absl::Minutes(1));
+      continue;
+    }
+    ttl = std::min(ttl, found[i].ttl);
+    if (found[i].addresses.empty()) continue;
+    AddHost(&response, candidates[i].host, candidates[i].preference, candidates[i].port, candidates[i].tls,
+            found[i].addresses);
+  }
+  if (response.hosts().empty()) {
+    if (!trouble.empty()) co_return Outcome(Response::OUTCOME_TEMPORARY, trouble);
+    co_return Outcome(Response::OUTCOME_NO_SUCH_DOMAIN, "no host has an address", ttl);
+  }
+  response.set_outcome(Response::OUTCOME_HOSTS);
+  response.mutable_ttl()->set_seconds(static_cast<int64_t>(std::ceil(absl::ToDoubleSeconds(ttl))));
+  response.set_detail(trouble);
+  co_return response;
+}
+
+Task<MxLookup::Found> MxLookup::AddressesOf(std::string host) {
+  Found found;
+  std::vector<dns::RecordType> types;
+  if (options_.ipv6) types.push_back(dns::RecordType::kAaaa);  // RFC 6724: IPv6 first
+  types.push_back(dns::RecordType::kA);
+  for (const dns::RecordType type : types) {
+    const absl::StatusOr<dns::Answer> answer = co_await resolver_.Query(host, type);
+    if (!answer.ok()) {
+      found.error = answer.status();
+      continue;
+    }
+    found.ttl = std::min(found.ttl, answer->ttl);
+    for (const std::string& address : answer->addresses) {
+      if (found.addresses.size() < kMaxAddresses) found.addresses.push_back(address);
+    }
+  }
+  // One family's addresses are enough to go on with.
+  if (!found.addresses.empty()) found.error = absl::OkStatus();
+  co_return found;
+}
+
+std::string SiteOf(const Response& response) {
+  if (response.outcome() != Response::OUTCOME_HOSTS || response.hosts().empty()) return "";
+  std::vector<std::string> names;
+  for (const v1::Host& host : response.hosts()) {
+    if (host.preference() != response.hosts(0).preference()) break;
+    names.push_back(host.port() == 25 ? host.name() : absl::StrCat(host.name(), ":", host.port()));
+  }
+  std::sort(names.begin(), names.end());
+  std::string site = absl::StrJoin(names, ",");
+  // Cut where a name ends: still the same for the same hosts.
+  if (site.size() > kMaxSiteBytes) {
+    const size_t comma = site.rfind(',', kMaxSiteBytes);
+    site.resize(comma == std::string::npos ? kMaxSiteBytes : comma);
+  }
+  return site;
+}
+
+}  // namespace posthouse::routing

@@ -1,0 +1,70 @@
+// MxLookup: from a domain to the hosts to try, RFC 5321 §5.1.
+//
+//   address literal            -> that address
+//   a transport of the config  -> its host (first match)
+//   MX: none                   -> the domain itself, if it has an address (implicit MX)
+//   MX: only "."               -> null MX (RFC 7505): takes no mail
+//   MX: hosts                  -> in order of preference, equal ones shuffled, without
+//                                 those that have no address; if we are among them,
+//                                 without ourselves and everything not better than us
+//   NXDOMAIN, or no address at all                          -> definite: no such domain
+//   SERVFAIL, time-out, nonsense                            -> temporary
+//
+// A host whose address cannot be learnt now is left out while others are known.
+// Bounded: the best kMaxHosts hosts, kMaxAddresses addresses each.
+//
+// Threads: any; the resolver outlives this.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "absl/functional/any_invocable.h"
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "posthouse/routing/v1/routing.pb.h"
+#include "services/common/async/task.h"
+#include "services/routing/dns/resolver.h"
+#include "services/routing/settings.h"
+
+namespace posthouse::routing {
+
+inline constexpr size_t kMaxHosts = 20;
+inline constexpr size_t kMaxAddresses = 16;
+
+class MxLookup {
+ public:
+  struct Options {
+    std::string hostname;
+    uint16_t smtp_port = 25;
+    bool ipv6 = false;
+    std::vector<Transport> transports;
+  };
+  // `random(n)`: evenly from [0, n).
+  using Random = absl::AnyInvocable<size_t(size_t) const>;
+  MxLookup(dns::Resolver& resolver, Options options, Random random);
+
+  // Never fails: what is not known is OUTCOME_TEMPORARY with the reason in `detail`.
+  // `domain` in any form; a bad one is OUTCOME_NO_SUCH_DOMAIN.
+  Task<v1::ResolveDestinationResponse> Resolve(std::string domain);
+
+ private:
+  struct Candidate;
+  struct Found;
+  Task<v1::ResolveDestinationResponse> ByMx(std::string domain);
+  Task<v1::ResolveDestinationResponse> ByTransport(Transport transport);
+  Task<v1::ResolveDestinationResponse> ToHosts(std::vector<Candidate> candidates, absl::Duration ttl);
+  Task<Found> AddressesOf(std::string host);
+  const Transport* FindTransport(absl::string_view domain) const;
+  // Sorted and shuffled; without us and worse. False: we are the best.
+  bool Order(std::vector<Candidate>* candidates) const;
+
+  dns::Resolver& resolver_;
+  const Options options_;
+  const Random random_;
+};
+
+// The key for shaping: the same for domains that the same best hosts serve.
+std::string SiteOf(const v1::ResolveDestinationResponse& response);
+
+}  // namespace posthouse::routing

@@ -1,0 +1,164 @@
+#include "services/routing/mx_lookup.h"
+
+#include <gtest/gtest.h>
+
+#include <set>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "services/routing/dns/testing/fake_resolver.h"
+
+namespace posthouse::routing {
+namespace {
+
+using Response = v1::ResolveDestinationResponse;
+
+class MxLookupTest : public ::testing::Test {
+ protected:
+  // Outcome and hosts: "hosts mx1.example.org=192.0.2.1,192.0.2.2 mx2...".
+  std::string Resolve(const std::string& domain) {
+    MxLookup lookup(dns_, {"mail.us.example", port_, ipv6_, transports_}, [this](size_t n) { return random_ % n; });
+    response_ = SyncWait(lookup.Resolve(domain));
+    switch (response_.outcome()) {
+      case Response::OUTCOME_NO_SUCH_DOMAIN: return "no such domain";
+      case Response::OUTCOME_NULL_MX: return "null mx";
+      case Response::OUTCOME_LOOP: return "loop";
+      case Response::OUTCOME_TEMPORARY: return "temporary";
+      case Response::OUTCOME_HOSTS: break;
+      default: return "?";
+    }
+    return absl::StrJoin(response_.hosts(), " ", [](std::string* out, const v1::Host& host) {
+      absl::StrAppend(out, host.name(), "=", absl::StrJoin(host.addresses(), ","));
+    });
+  }
+
+  dns::FakeResolver dns_;
+  uint16_t port_ = 25;
+  bool ipv6_ = false;
+  std::vector<Transport> transports_;
+  size_t random_ = 0;
+  Response response_;
+};
+
+// RFC 5321 §5.1
+TEST_F(MxLookupTest, HostsComeInOrderOfPreference) {
+  dns_.Mx("example.org", {{20, "b.example.org"}, {10, "a.example.org"}, {30, "c.example.org"}}, absl::Seconds(300));
+  dns_.A("a.example.org", {"192.0.2.1", "192.0.2.11"}, absl::Seconds(200));
+  dns_.A("b.example.org", {"192.0.2.2"});
+  dns_.A("c.example.org", {"192.0.2.3"});
+  EXPECT_EQ(Resolve("Example.ORG"), "a.example.org=192.0.2.1,192.0.2.11 b.example.org=192.0.2.2 c.example.org=192.0.2.3");
+  EXPECT_EQ(response_.ttl().seconds(), 200);
+  EXPECT_EQ(response_.hosts(1).preference(), 20u);
+  EXPECT_EQ(response_.hosts(1).port(), 25u);
+  EXPECT_EQ(response_.hosts(1).tls(), v1::TLS_POLICY_OPPORTUNISTIC);
+  EXPECT_EQ(response_.site(), "a.example.org");
+}
+
+TEST_F(MxLookupTest, EqualHostsComeInEveryOrder) {
+  dns_.Mx("example.org", {{10, "a.example.org"}, {10, "b.example.org"}, {10, "c.example.org"}});
+  for (const char* host : {"a", "b", "c"}) dns_.A(absl::StrCat(host, ".example.org"), {"192.0.2.1"});
+  std::set<std::string> orders, sites;
+  for (random_ = 0; random_ < 6; ++random_) {
+    orders.insert(Resolve("example.org"));
+    sites.insert(response_.site());
+  }
+  EXPECT_GE(orders.size(), 3u);
+  EXPECT_EQ(sites, (std::set<std::string>{"a.example.org,b.example.org,c.example.org"}));
+}
+
+TEST_F(MxLookupTest, WithoutMxTheDomainItselfIsTheHost) {
+  dns_.A("plain.example", {"192.0.2.5"});
+  EXPECT_EQ(Resolve("plain.example"), "plain.example=192.0.2.5");
+  dns_.Exists("empty.example");
+  EXPECT_EQ(Resolve("empty.example"), "no such domain");
+  EXPECT_EQ(Resolve("nowhere.example"), "no such domain");
+  EXPECT_EQ(Resolve("not a domain"), "no such domain");
+}
+
+// RFC 7505
+TEST_F(MxLookupTest, NullMxTakesNoMail) {
+  dns_.Mx("null.example", {{0, ""}});
+  dns_.A("null.example", {"192.0.2.5"});
+  EXPECT_EQ(Resolve("null.example"), "null mx");
+  dns_.Mx("odd.example", {{0, ""}, {10, "mx.example.org"}});
+  dns_.A("mx.example.org", {"192.0.2.1"});
+  EXPECT_EQ(Resolve("odd.example"), "mx.example.org=192.0.2.1");
+}
+
+TEST_F(MxLookupTest, TroubleIsTemporaryAndGoesRoundWhereItCan) {
+  dns_.Fail("broken.example", absl::UnavailableError("SERVFAIL"));
+  EXPECT_EQ(Resolve("broken.example"), "temporary");
+  EXPECT_NE(response_.detail().find("SERVFAIL"), std::string::npos);
+  dns_.Mx("half.example", {{10, "slow.example"}, {20, "good.example"}});
+  dns_.Fail("slow.example", absl::DeadlineExceededError("time-out"));
+  dns_.A("good.example", {"192.0.2.1"});
+  EXPECT_EQ(Resolve("half.example"), "good.example=192.0.2.1");
+  EXPECT_LE(response_.ttl().seconds(), 60);
+  dns_.Mx("dark.example", {{10, "slow.example"}, {20, "gone.example"}});
+  EXPECT_EQ(Resolve("dark.example"), "temporary");
+  dns_.Mx("dead.example", {{10, "gone.example"}, {20, "gone2.example"}});
+  EXPECT_EQ(Resolve("dead.example"), "no such domain");
+}
+
+// RFC 5321 §5.1: a host in the list that is us.
+TEST_F(MxLookupTest, WeNeverSendToOurselves) {
+  dns_.A("mail.us.example", {"192.0.2.100"});
+  dns_.A("better.example", {"192.0.2.1"});
+  dns_.A("equal.example", {"192.0.2.2"});
+  dns_.A("worse.example", {"192.0.2.3"});
+  dns_.Mx("second.example", {{10, "better.example"}, {20, "mail.us.example"}, {20, "equal.example"}, {30, "worse.example"}});
+  EXPECT_EQ(Resolve("second.example"), "better.example=192.0.2.1");
+  dns_.Mx("first.example", {{10, "mail.us.example"}, {20, "worse.example"}});
+  EXPECT_EQ(Resolve("first.example"), "loop");
+  EXPECT_EQ(Resolve("mail.us.example"), "loop");  // implicit MX
+}
+
+TEST_F(MxLookupTest, LiteralsNeedNoDns) {
+  dns_.FailAll(absl::UnavailableError("down"));
+  EXPECT_EQ(Resolve("[192.0.2.1]"), "[192.0.2.1]=192.0.2.1");
+  EXPECT_EQ(Resolve("[IPv6:2001:db8::1]"), "[IPv6:2001:db8::1]=2001:db8::1");
+  EXPECT_EQ(Resolve("[nonsense]"), "no such domain");
+  EXPECT_EQ(Resolve("["), "no such domain");
+  EXPECT_EQ(Resolve("[]"), "no such domain");
+}
+
+TEST_F(MxLookupTest, Ipv6IsAskedForWhenWished) {
+  dns_.Mx("example.org", {{10, "mx.example.org"}});
+  dns_.A("mx.example.org", {"192.0.2.1"});
+  dns_.Aaaa("mx.example.org", {"2001:db8::1"});
+  EXPECT_EQ(Resolve("example.org"), "mx.example.org=192.0.2.1");
+  ipv6_ = true;
+  EXPECT_EQ(Resolve("example.org"), "mx.example.org=2001:db8::1,192.0.2.1");
+}
+
+TEST_F(MxLookupTest, TransportsComeBeforeDns) {
+  transports_ = {{"example.org", "192.0.2.50", 2525, v1::TLS_POLICY_NONE},
+                 {".example.org", "smart.example", 587, v1::TLS_POLICY_VERIFY},
+                 {"*", "gone.example", 25, v1::TLS_POLICY_OPPORTUNISTIC}};
+  dns_.A("smart.example", {"192.0.2.60"});
+  EXPECT_EQ(Resolve("example.org"), "192.0.2.50=192.0.2.50");
+  EXPECT_EQ(response_.hosts(0).port(), 2525u);
+  EXPECT_EQ(response_.hosts(0).tls(), v1::TLS_POLICY_NONE);
+  EXPECT_EQ(response_.site(), "192.0.2.50:2525");
+  EXPECT_EQ(Resolve("a.b.example.org"), "smart.example=192.0.2.60");
+  EXPECT_EQ(response_.hosts(0).tls(), v1::TLS_POLICY_VERIFY);
+  EXPECT_EQ(Resolve("other.example"), "temporary");  // our mistake bounces nobody's mail
+}
+
+TEST_F(MxLookupTest, ListsAreBounded) {
+  std::vector<dns::MxRecord> many;
+  std::vector<std::string> addresses;
+  for (int i = 0; i < 100; ++i) {
+    many.push_back({static_cast<uint16_t>(i), absl::StrCat("m", i, ".example")});
+    addresses.push_back(absl::StrCat("192.0.2.", i));
+  }
+  for (const dns::MxRecord& record : many) dns_.A(record.host, addresses);
+  dns_.Mx("many.example", many);
+  Resolve("many.example");
+  EXPECT_EQ(response_.hosts_size(), static_cast<int>(kMaxHosts));
+  EXPECT_EQ(response_.hosts(0).name(), "m0.example");
+  EXPECT_EQ(response_.hosts(0).addresses_size(), static_cast<int>(kMaxAddresses));
+}
+
+}  // namespace
+}  // namespace posthouse::routing

@@ -1,0 +1,83 @@
+// RecipientResolver: from an address in RCPT TO to who takes its mail.
+//
+//   not an address                                      -> bad address
+//   the directory knows it -> its accounts and forwards -> accept, no such mailbox, suspended
+//   a domain that is not ours, may_relay                -> accept, remote
+//   a domain that is not ours, otherwise                -> relay denied (no open relay)
+//   the directory does not answer                       -> what it said before, else temporary
+//
+// Answers of the directory are cached, also the negative ones. While the change
+// stream is up, an answer holds until a change names something it depends on;
+// without the stream for the answer's TTL. When the directory is away, an answer of
+// up to two hours ago serves, unless it is known to have changed.
+//
+// Threads: any.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/container/flat_hash_map.h"
+#include "absl/functional/any_invocable.h"
+#include "absl/status/statusor.h"
+#include "absl/synchronization/mutex.h"
+#include "absl/time/time.h"
+#include "posthouse/directory/v1/directory.pb.h"
+#include "posthouse/routing/v1/routing.pb.h"
+#include "services/common/async/task.h"
+#include "services/routing/cache.h"
+
+namespace posthouse::routing {
+
+class RecipientResolver {
+ public:
+  using Lookup = std::function<Task<absl::StatusOr<directory::v1::LookupAddressResponse>>(std::string address,
+                                                                                          std::string trace_id)>;
+  using Clock = absl::AnyInvocable<absl::Time() const>;
+  // How a question was answered; for metrics.
+  enum class Source { kCache, kDirectory, kStale, kNone };
+  using Observer = absl::AnyInvocable<void(Source) const>;
+
+  RecipientResolver(Lookup lookup, size_t cache_entries, Clock clock, Observer observer);
+
+  // Never fails: what is not known is OUTCOME_TEMPORARY.
+  Task<v1::ResolveRecipientResponse> Resolve(v1::ResolveRecipientRequest request, std::string trace_id = "");
+
+  // From the change stream, one at a time.
+  void OnChanged(uint64_t revision, const directory::v1::WatchResponse& changes);
+  void OnLost();   // changes were missed: nothing cached is sure any more
+  void OnAlive();  // the stream is up
+
+  bool followed();  // is the stream up?
+  size_t cached() const { return cache_.size(); }
+
+ private:
+  struct Entry {
+    directory::v1::LookupAddressResponse response;
+    uint64_t epoch = 0;  // of the stream; see epoch_
+  };
+  using Cache = TtlCache<Entry>;
+  enum class Freshness { kGood, kOld, kChanged };
+
+  Task<absl::StatusOr<directory::v1::LookupAddressResponse>> Ask(std::string key, std::string address,
+                                                                 std::string trace_id);
+  Freshness Judge(const Cache::Hit& hit, absl::Time now);
+
+  const Lookup lookup_;
+  const Clock clock_;
+  const Observer observer_;
+  Cache cache_;
+  absl::Mutex mutex_;
+  // Counts the times that changes were missed; an entry of an older one is unsure.
+  uint64_t epoch_ ABSL_GUARDED_BY(mutex_) = 0;
+  absl::Time alive_ ABSL_GUARDED_BY(mutex_) = absl::InfinitePast();
+  // Newest revision that named it. Bounded: see OnChanged.
+  absl::flat_hash_map<std::string, uint64_t> changed_at_ ABSL_GUARDED_BY(mutex_);
+  uint64_t newest_ ABSL_GUARDED_BY(mutex_) = 0;
+};
+
+}  // namespace posthouse::routing

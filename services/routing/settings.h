@@ -1,0 +1,41 @@
+// Settings: routing's part of the configuration with its defaults filled in.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "posthouse/routing/v1/routing.pb.h"
+#include "services/routing/dns/caching_resolver.h"
+#include "services/routing/dns/cares_resolver.h"
+
+namespace posthouse::config::v1 {
+class Config;
+}
+
+namespace posthouse::routing {
+
+// A fixed way out.
+struct Transport {
+  std::string domain;  // "example.org", ".example.org" (all below it), "*"
+  std::string host;    // name or literal without brackets
+  uint16_t port = 25;
+  v1::TlsPolicy tls = v1::TLS_POLICY_OPPORTUNISTIC;
+};
+
+struct Settings {
+  std::string hostname;  // ours, for loop detection
+  dns::CaresOptions dns;
+  dns::CachingOptions dns_cache;
+  uint16_t smtp_port = 25;
+  bool ipv6 = false;
+  std::vector<Transport> transports;
+  size_t recipient_cache_entries = 100000;
+};
+
+// kInvalidArgument names the key, the value and what is allowed.
+absl::StatusOr<Settings> ReadSettings(const config::v1::Config& config);
+
+}  // namespace posthouse::routing

@@ -1,0 +1,69 @@
+#include "services/routing/settings.h"
+
+#include <gtest/gtest.h>
+
+#include "posthouse/config/v1/config.pb.h"
+
+namespace posthouse::routing {
+namespace {
+
+TEST(RoutingSettingsTest, AbsentKeysMeanTheDocumentedDefaults) {
+  config::v1::Config config;
+  config.set_hostname("Mail.Example.ORG");
+  const absl::StatusOr<Settings> settings = ReadSettings(config);
+  ASSERT_TRUE(settings.ok()) << settings.status();
+  EXPECT_EQ(settings->hostname, "mail.example.org");
+  EXPECT_EQ(settings->smtp_port, 25);
+  EXPECT_EQ(settings->dns.timeout, absl::Seconds(3));
+  EXPECT_EQ(settings->dns.tries, 3);
+  EXPECT_EQ(settings->dns_cache.max_ttl, absl::Hours(1));
+  EXPECT_EQ(settings->dns_cache.min_ttl, absl::Seconds(5));
+  EXPECT_EQ(settings->recipient_cache_entries, 100000u);
+  EXPECT_FALSE(settings->ipv6);
+}
+
+TEST(RoutingSettingsTest, TransportsAreRead) {
+  config::v1::Config config;
+  config.mutable_routing()->set_smtp_port(2525);
+  auto* first = config.mutable_routing()->add_transports();
+  first->set_domain(".Example.ORG");
+  first->set_host("[192.0.2.1]");
+  first->set_tls("required");
+  auto* second = config.mutable_routing()->add_transports();
+  second->set_domain("*");
+  second->set_host("Smart.Example");
+  second->set_port(587);
+  const absl::StatusOr<Settings> settings = ReadSettings(config);
+  ASSERT_TRUE(settings.ok()) << settings.status();
+  EXPECT_EQ(settings->transports[0].domain, ".example.org");
+  EXPECT_EQ(settings->transports[0].host, "192.0.2.1");
+  EXPECT_EQ(settings->transports[0].port, 2525);
+  EXPECT_EQ(settings->transports[0].tls, v1::TLS_POLICY_REQUIRED);
+  EXPECT_EQ(settings->transports[1].host, "smart.example");
+  EXPECT_EQ(settings->transports[1].port, 587);
+}
+
+TEST(RoutingSettingsTest, MistakesAreNamed) {
+  const auto refuse = [](auto change) {
+    config::v1::Config config;
+    change(*config.mutable_routing());
+    const absl::StatusOr<Settings> settings = ReadSettings(config);
+    EXPECT_EQ(settings.status().code(), absl::StatusCode::kInvalidArgument);
+    return std::string(settings.status().message());
+  };
+  EXPECT_EQ(refuse([](auto& r) { r.set_smtp_port(70000); }), "routing.smtp_port is \"70000\": 1 to 65535");
+  refuse([](auto& r) { r.set_dns_tries(11); });
+  refuse([](auto& r) { r.mutable_dns_timeout()->set_seconds(0); });
+  refuse([](auto& r) { r.mutable_dns_min_ttl()->set_seconds(7200); });
+  refuse([](auto& r) { r.add_transports()->set_host("x.example"); });
+  refuse([](auto& r) { r.add_transports()->set_domain("*"); });
+  refuse([](auto& r) {
+    auto* t = r.add_transports();
+    t->set_domain("*");
+    t->set_host("x.example");
+    t->set_tls("sometimes");
+  });
+}
+
+}  // namespace
+}  // namespace posthouse::routing
