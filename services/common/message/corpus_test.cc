@@ -97,9 +97,12 @@ TEST(CorpusTest, PythonEmail) {
 
 // 316 messages that may not be copied here (GPL-3+): read where they are present.
 TEST(CorpusTest, Notmuch) {
-  const char* corpora = std::getenv("POSTHOUSE_CORPORA");
-  const fs::path root = fs::path(corpora == nullptr ? "../shared/corpora" : corpora) / "notmuch" / "corpora";
   std::error_code error;
+  // The tests run among links to the source tree; ../shared lies beside that.
+  fs::path source = fs::canonical("services/common/message/testdata/trees.txt", error);
+  for (int up = 0; up < 5; ++up) source = source.parent_path();
+  const char* corpora = std::getenv("POSTHOUSE_CORPORA");
+  const fs::path root = (corpora == nullptr ? source / "../shared/corpora" : fs::path(corpora)) / "notmuch" / "corpora";
   if (!fs::is_directory(root, error)) GTEST_SKIP() << "set POSTHOUSE_CORPORA to the folder that holds notmuch/";
   size_t seen = 0;
   for (const fs::path& file : Files(root)) {

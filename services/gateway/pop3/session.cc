@@ -77,12 +77,8 @@ class Session {
     const absl::Duration timeout =
         machine_.state() == Machine::State::kAuthorization ? config_->login_timeout : config_->idle_timeout;
     // What came together is answered together (RFC 2449 §6.6).
-    if (connection_->Buffered() == 0) {
-      PH_CO_RETURN_IF_ERROR(co_await Flush());
-      PH_CO_RETURN_IF_ERROR(co_await connection_->WaitReadable(timeout));
-    } else if (out_.size() >= kFlushBytes) {
-      PH_CO_RETURN_IF_ERROR(co_await Flush());
-    }
+    if (!connection_->LineBuffered() || out_.size() >= kFlushBytes) PH_CO_RETURN_IF_ERROR(co_await Flush());
+    if (connection_->Buffered() == 0) PH_CO_RETURN_IF_ERROR(co_await connection_->WaitReadable(timeout));
     absl::StatusOr<std::string> line = co_await connection_->ReadLine(machine_.MaxLine(), timeout);
     if (line.ok()) services_.metrics.BytesIn(kProtocol, line->size() + 2);
     co_return line;
