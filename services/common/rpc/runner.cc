@@ -119,7 +119,7 @@ void ServerRunner::Finished(const std::string& method, absl::StatusCode code, ab
   seconds->Observe(took);
 }
 
-void ServerRunner::Drain(absl::Duration grace) {
+void ServerRunner::BeginDrain() {
   std::vector<std::weak_ptr<Drainable>> calls;
   {
     absl::MutexLock lock(&impl_->drain_mutex);
@@ -129,6 +129,10 @@ void ServerRunner::Drain(absl::Duration grace) {
   for (const auto& weak : calls) {
     if (const auto call = weak.lock()) call->OnDrain();
   }
+}
+
+void ServerRunner::Drain(absl::Duration grace) {
+  BeginDrain();
   InFlight& in_flight = *impl_->in_flight;
   absl::MutexLock lock(&in_flight.mutex);
   in_flight.mutex.AwaitWithTimeout(

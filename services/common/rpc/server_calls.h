@@ -44,7 +44,9 @@ class ServerRunner {
   void Finished(const std::string& method, absl::StatusCode code, absl::Duration took);
   // First step of App::Drain, before RpcServer::Shutdown(). Calls that registered an
   // OnCancel (change feeds, which would never end) are told to end, and so are
-  // those that do later; then waits up to `grace` until no handler runs.
+  // those that do later.
+  void BeginDrain();
+  // BeginDrain(), then waits up to `grace` until no handler runs.
   void Drain(absl::Duration grace);
 
   // Starts `task` on this thread; it resumes on one of the loops.
