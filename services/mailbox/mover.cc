@@ -94,11 +94,11 @@ Task<absl::StatusOr<CopyDone>> CopyMessages(Context& context, Mailboxes& mailbox
       if (order.move) {
         MoveIntent intent{order.operation_id, to->id().folder_id, uids, number, last};
         const absl::Status intended = co_await from->WriteIntent(intent);
-        absl::StatusOr<CopyBatch> moved = intended;
+        absl::StatusOr<CopyBatch> moved = CopyBatch();
         if (intended.ok()) moved = co_await MoveBatch(context, from, to, intent);
-        if (!moved.ok()) {
+        if (!intended.ok() || !moved.ok()) {
           from->SetRecoveryNeeded();
-          co_return moved.status();
+          co_return intended.ok() ? moved.status() : intended;
         }
         batch = *std::move(moved);
       } else {

@@ -1,6 +1,7 @@
-// World: a mailbox without gRPC over a memory store that survives "crashes", for tests.
+// World: a mailbox without gRPC over a store that survives "crashes", for tests.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <string>
 #include <utility>
@@ -18,13 +19,23 @@ namespace posthouse::mailbox {
 
 class World {
  public:
-  World() : disk_(std::make_shared<store::MemoryDisk>()) { Reopen(); }
+  using OpenStore = std::function<std::unique_ptr<store::Store>()>;
+
+  World() : disk_(std::make_shared<store::MemoryDisk>()) {
+    open_store_ = [disk = disk_] { return std::make_unique<store::MemoryStore>(disk); };
+    Reopen();
+  }
+  explicit World(OpenStore open_store)
+      : disk_(std::make_shared<store::MemoryDisk>()), open_store_(std::move(open_store)) {
+    Reopen();
+  }
 
   // What a new process finds: only the disk is left.
   void Reopen() {
     mailboxes_.reset();
     context_.reset();
-    store_ = std::make_unique<store::MemoryStore>(disk_);
+    store_.reset();
+    store_ = open_store_();
     context_ = std::make_unique<Context>(Context{*store_, metrics_, hints_, pins_, settings_});
     context_->clock = [this] { return now_; };
     mailboxes_ = std::make_unique<Mailboxes>(*context_);
@@ -86,7 +97,8 @@ class World {
   HintHub hints_;
   BlobPins pins_;
   const std::shared_ptr<store::MemoryDisk> disk_;
-  std::unique_ptr<store::MemoryStore> store_;
+  OpenStore open_store_;
+  std::unique_ptr<store::Store> store_;
   std::unique_ptr<Context> context_;
   std::unique_ptr<Mailboxes> mailboxes_;
 };
