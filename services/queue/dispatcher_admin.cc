@@ -10,16 +10,43 @@ namespace posthouse::queue {
 namespace {
 constexpr size_t kTogether = 100;
 constexpr size_t kScanRows = 1000;
+// How long an operator's call waits for an attempt that is in progress.
+constexpr int kPatience = 50;
+constexpr absl::Duration kPause = absl::Milliseconds(100);
+
+absl::Status BeingDelivered() {
+  return absl::FailedPreconditionError("the message is being delivered at this moment; try again");
+}
 }  // namespace
 
-// Loads an item that nobody works on, under a claim that EndOperator() gives back.
-// OK with null: somebody works on it already.
-Task<absl::StatusOr<DispatcherImpl::Live>> DispatcherImpl::LoadForOperator(std::string queue_id) {
-  {
+// A claim that no job runs under: a new one, or, with jobs that wait in line, theirs.
+// `cancel` keeps those from starting. Given back by EndOperator().
+Task<absl::Status> DispatcherImpl::ClaimForOperator(std::string queue_id, bool cancel) {
+  if (Executor::Current() == nullptr) co_await SwitchTo(parts_.loops.Next());
+  for (int tries = 0; tries < kPatience; ++tries) {
+    if (tries > 0) co_await Sleep(kPause);
     absl::MutexLock lock(&mutex_);
     if (draining_) co_return absl::UnavailableError("the queue is stopping");
-    if (claims_.contains(queue_id)) co_return Live();
-    claims_[queue_id].holders = 1;
+    Claim& claim = claims_[queue_id];
+    if (claim.running > 0 || claim.cancelled) continue;
+    ++claim.holders;
+    claim.cancelled = cancel;
+    co_return absl::OkStatus();
+  }
+  co_return BeingDelivered();
+}
+
+// The item, under a claim. Null: it waits in a line already.
+Task<absl::StatusOr<DispatcherImpl::Live>> DispatcherImpl::LoadForOperator(std::string queue_id) {
+  PH_CO_RETURN_IF_ERROR(co_await ClaimForOperator(queue_id, /*cancel=*/false));
+  bool waits = false;
+  {
+    absl::MutexLock lock(&mutex_);
+    waits = claims_.at(queue_id).holders > 1;
+  }
+  if (waits) {
+    EndOperator(queue_id);
+    co_return Live();
   }
   absl::StatusOr<std::optional<Record>> loaded = co_await parts_.spool.Load(queue_id);
   if (!loaded.ok() || !loaded->has_value()) {
@@ -103,16 +130,8 @@ Task<absl::StatusOr<uint32_t>> DispatcherImpl::RetryDestination(std::string doma
 }
 
 Task<absl::Status> DispatcherImpl::Delete(std::string queue_id, bool bounce) {
-  {
-    absl::MutexLock lock(&mutex_);
-    if (draining_) co_return absl::UnavailableError("the queue is stopping");
-    Claim& claim = claims_[queue_id];
-    if (claim.running > 0 || claim.cancelled) {
-      co_return absl::FailedPreconditionError("the message is being delivered at this moment; try again");
-    }
-    ++claim.holders;
-    claim.cancelled = true;  // jobs that wait in line will not start
-  }
+  // Jobs that wait in line will not start.
+  PH_CO_RETURN_IF_ERROR(co_await ClaimForOperator(queue_id, /*cancel=*/true));
   absl::StatusOr<std::optional<Record>> loaded = co_await parts_.spool.Load(queue_id);
   absl::Status status = loaded.status();
   if (loaded.ok() && !loaded->has_value()) {

@@ -103,6 +103,7 @@ class DispatcherImpl final : public Dispatcher, public std::enable_shared_from_t
   }
 
   // ---- operators (dispatcher_admin.cc)
+  Task<absl::Status> ClaimForOperator(std::string queue_id, bool cancel);
   Task<absl::StatusOr<Live>> LoadForOperator(std::string queue_id);
   void EndOperator(const std::string& queue_id);
 

@@ -374,9 +374,13 @@ Task<absl::Status> DispatcherImpl::WriteReport(Live live, v1::Item item, std::ve
   std::unique_ptr<BodyWriter> writer = parts_.spool.NewBody();
   const dsn::Composed composed = dsn::Compose(
       MakeReport(item, notices, content.ok() ? *std::move(content) : "", full, writer->queue_id(), now, options_.bounce));
-  absl::Status written = co_await writer->Append(composed.message);
-  absl::StatusOr<Body> body = written;
-  if (written.ok()) body = co_await writer->Finish();
+  absl::StatusOr<Body> body = absl::UnknownError("not written");
+  const absl::Status written = co_await writer->Append(composed.message);
+  if (written.ok()) {
+    body = co_await writer->Finish();
+  } else {
+    body = written;
+  }
   absl::MutexLock lock(&live->mutex);
   if (!body.ok()) {
     live->unsaved.notices.insert(live->unsaved.notices.begin(), notices.begin(), notices.end());
