@@ -1,4 +1,5 @@
 // CAPABILITY, NOOP, CHECK, LOGOUT, ID, ENABLE, NAMESPACE.
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "services/common/imap/response.h"
 #include "services/common/log/log.h"
@@ -34,15 +35,16 @@ HandlerResult CmdId(ImapSession& session, imap::Command command) {
   co_return Ok("Pleased to meet you");
 }
 
-// RFC 5161: unknown names are ignored.
+// RFC 5161: unknown names are ignored. QRESYNC brings CONDSTORE along (RFC 7162 §3.2.3).
 HandlerResult CmdEnable(ImapSession& session, imap::Command command) {
   std::string enabled;
   bool condstore = false;
   for (const std::string& name : std::get<imap::EnableArgs>(command.args).capabilities) {
-    if (name == "CONDSTORE" && !condstore) {
-      condstore = true;
-      enabled += " CONDSTORE";
-    }
+    const bool qresync = name == "QRESYNC";
+    if (!qresync && name != "CONDSTORE") continue;
+    condstore = true;
+    if (qresync) session.dialect().qresync = true;
+    if (!absl::StrContains(enabled, name)) absl::StrAppend(&enabled, " ", name);
   }
   absl::StrAppend(&session.out(), "* ENABLED", enabled, "\r\n");
   if (condstore) session.EnableCondstore();

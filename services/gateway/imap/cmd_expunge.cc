@@ -1,7 +1,9 @@
 // EXPUNGE, UID EXPUNGE (RFC 4315).
 #include <utility>
 
+#include "absl/strings/str_cat.h"
 #include "posthouse/mailbox/v1/mailbox.pb.h"
+#include "services/common/status/status.h"
 #include "services/gateway/imap/commands.h"
 #include "services/gateway/imap/session.h"
 
@@ -23,7 +25,12 @@ HandlerResult CmdExpunge(ImapSession& session, imap::Command command) {
       co_await session.shared().backend.Expunge(session.trace(), std::move(request));
   if (!response.ok()) co_return ReplyFor(response.status());
   view.Expunged(ToNumberSet(response->expunged()));  // told before the tagged reply
-  co_return Ok("Expunged");
+  if (!session.dialect().qresync || response->expunged().empty()) co_return Ok("Expunged");
+  // RFC 7162 §3.2.7: the client will resume from this number, so everything up to it
+  // must have been told: what others did is read first.
+  PH_CO_RETURN_IF_ERROR(co_await session.Look());
+  if (session.selected() == nullptr) co_return Ok("Expunged");
+  co_return OkWith(absl::StrCat("HIGHESTMODSEQ ", session.selected()->modseq()), "Expunged");
 }
 
 }  // namespace posthouse::gateway

@@ -45,6 +45,9 @@ HandlerResult Stream(ImapSession& session, const imap::FetchArgs& args, bool uid
       PH_CO_RETURN_IF_ERROR(whole);
       co_return chunk.ok() ? Ok("Fetched") : ReplyFor(chunk.status());
     }
+    // RFC 7162 §3.2.10: before the FETCH responses; those the view still has come later.
+    const imap::NumberSet gone = ToNumberSet((*chunk)->vanished()).Minus(session.selected()->map().uids());
+    if (!gone.empty()) absl::StrAppend(&session.out(), "* VANISHED (EARLIER) ", gone.ToString(), "\r\n");
     if (set_seen) session.selected()->OwnChange((*chunk)->rows(), mail::FolderState());
     PH_CO_RETURN_IF_ERROR(co_await SendChunk(session, render, *std::move(*chunk)));
   }
@@ -56,7 +59,10 @@ HandlerResult CmdFetch(ImapSession& session, imap::Command command) {
   const imap::FetchArgs args = std::get<imap::FetchArgs>(std::move(command.args));
   const bool uid = command.name == "UID FETCH";
   Selected& view = *session.selected();
-  if (args.vanished) co_return Bad("QRESYNC is not offered");
+  // RFC 7162 §3.2.6
+  if (args.vanished && (!uid || !args.changed_since.has_value() || !session.dialect().qresync)) {
+    co_return Bad("VANISHED needs UID FETCH, CHANGEDSINCE and ENABLE QRESYNC");
+  }
   if (args.modseq || args.changed_since.has_value()) session.EnableCondstore();
   // "UID FETCH n:*" must show what others put there (RFC 9051 §6.4.9: UIDs beyond
   // the view are no error, so the client cannot know that it misses something).
@@ -67,12 +73,15 @@ HandlerResult CmdFetch(ImapSession& session, imap::Command command) {
   }
   const absl::StatusOr<imap::NumberSet> uids = session.Resolve(args.set, uid);
   if (!uids.ok()) co_return Bad(uids.status().message());
-  if (uids->empty()) co_return Ok("Nothing to fetch");
+  // Those that vanished are asked for by their UIDs, too.
+  const imap::NumberSet asked = args.vanished && !args.set.saved_result ? args.set.Resolve(view.map().max_uid()) : *uids;
+  if (asked.empty()) co_return Ok("Nothing to fetch");
 
   mail::FetchRequest request;
   *request.mutable_account() = session.account();
   request.set_folder_id(view.folder_id());
-  FromNumberSet(*uids, request.mutable_uids());
+  FromNumberSet(asked, request.mutable_uids());
+  request.set_vanished(args.vanished);
   FillFetchRequest(args, session.dialect(), SetsSeen(args, view), &request);
   co_return co_await Stream(session, args, uid, std::move(request));
 }

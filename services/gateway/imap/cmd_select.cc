@@ -21,6 +21,44 @@ void AppendSelected(std::string& out, const Selected& view, uint32_t first_unsee
                   "] Predicted next UID\r\n* OK [HIGHESTMODSEQ ", view.modseq(), "] Highest\r\n");
 }
 
+// What a client that was here before must hear, of the UIDs it may know (RFC 7162
+// §3.2.5.2). Messages that vanished while we look are still in the view, and are told
+// by the next look.
+std::string EarlierChanges(const Selected& view, const imap::QresyncArgs& args, const mail::GetChangesResponse& changes) {
+  const imap::NumberSet used = imap::NumberSet::Of({{1, view.uid_next() - 1}});
+  const imap::NumberSet known =
+      args.known_uids.has_value() ? used.Intersect(args.known_uids->Resolve(view.uid_next() - 1)) : used;
+  // A log that does not reach back: all that the client may know and that is not here.
+  const imap::NumberSet vanished = changes.full() ? known : known.Intersect(ToNumberSet(changes.vanished()));
+  const imap::NumberSet gone = vanished.Minus(view.map().uids());
+  std::string out;
+  if (!gone.empty()) absl::StrAppend(&out, "* VANISHED (EARLIER) ", gone.ToString(), "\r\n");
+  const mail::MessageRows& rows = changes.rows();
+  for (int i = 0; i < rows.uid_size() && i < rows.flags_size() && i < rows.modseq_size(); ++i) {
+    const uint32_t sequence = view.map().SequenceOf(rows.uid(i));
+    if (sequence == 0 || rows.modseq(i) <= args.modseq || !known.Contains(rows.uid(i))) continue;
+    absl::StrAppend(&out, "* ", sequence, " FETCH (UID ", rows.uid(i), " ");
+    view.AppendFlags(out, rows.uid(i), rows.flags(i), i < rows.keywords_size() ? absl::string_view(rows.keywords(i)) : "");
+    absl::StrAppend(&out, " MODSEQ (", rows.modseq(i), "))\r\n");
+  }
+  return out;
+}
+
+// Another UIDVALIDITY: the client knows nothing that counts, and is told so by the
+// plain answers. A failed read is a failed SELECT.
+Task<absl::Status> Resync(ImapSession& session, imap::QresyncArgs args) {
+  const Selected& view = *session.selected();
+  if (args.uid_validity != view.uid_validity()) co_return absl::OkStatus();
+  mail::GetChangesRequest request;
+  *request.mutable_account() = session.account();
+  request.set_folder_id(view.folder_id());
+  request.set_after_modseq(args.modseq);
+  PH_CO_ASSIGN_OR_RETURN(const mail::GetChangesResponse changes,
+                         co_await session.shared().backend.GetChanges(session.trace(), std::move(request)));
+  session.out() += EarlierChanges(view, args, changes);
+  co_return absl::OkStatus();
+}
+
 void LeaveOld(ImapSession& session) {
   if (session.selected() == nullptr) return;
   session.Unselect();
@@ -32,8 +70,8 @@ void LeaveOld(ImapSession& session) {
 
 HandlerResult CmdSelect(ImapSession& session, imap::Command command) {
   imap::SelectArgs args = std::get<imap::SelectArgs>(std::move(command.args));
+  if (args.qresync.has_value() && !session.dialect().qresync) co_return Bad("ENABLE QRESYNC first");  // RFC 7162 §3.2.5
   LeaveOld(session);  // also when this one fails (RFC 9051 §6.3.2)
-  if (args.qresync.has_value()) co_return Bad("QRESYNC is not offered");
   const std::optional<std::string> name = imap::DecodeMailboxName(args.mailbox, session.utf8());
   if (!name.has_value()) co_return No("NONEXISTENT", "No such mailbox");
   Backend& backend = session.shared().backend;
@@ -57,6 +95,13 @@ HandlerResult CmdSelect(ImapSession& session, imap::Command command) {
   session.Select(std::make_unique<Selected>(folder->folder().name(), read_only, *uids), std::move(subscription));
   AppendSelected(session.out(), *session.selected(), uids->first_unseen_uid());
   if (args.condstore) session.dialect().condstore = true;
+  if (args.qresync.has_value()) {
+    const absl::Status resynced = co_await Resync(session, *std::move(args.qresync));
+    if (!resynced.ok()) {
+      session.Unselect();
+      co_return ReplyFor(resynced);
+    }
+  }
   co_return OkWith(read_only ? "READ-ONLY" : "READ-WRITE", "Selected");
 }
 

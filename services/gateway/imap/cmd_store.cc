@@ -79,7 +79,9 @@ HandlerResult CmdStore(ImapSession& session, imap::Command command) {
   PH_CO_RETURN_IF_ERROR(co_await TellFlags(session, response->rows(), uid, args.silent));
   view.OwnChange(response->rows(), response->state());
   if (response->modified().empty()) co_return Ok("Stored");
-  // RFC 7162 §3.1.3: those that somebody else changed first.
+  // RFC 7162 §3.1.3: those that somebody else changed first, and what they are now.
+  PH_CO_RETURN_IF_ERROR(co_await session.Look());
+  if (session.selected() == nullptr) co_return No("NONEXISTENT", "The mailbox was deleted");
   const imap::NumberSet modified = ToNumberSet(response->modified());
   const imap::NumberSet named = uid ? modified : view.map().ToSequences(modified);
   co_return OkWith(absl::StrCat("MODIFIED ", named.ToString()), "Some had changed");

@@ -91,7 +91,7 @@ std::string Capabilities(const CapabilityFacts& facts) {
     return out;
   }
   absl::StrAppend(&out,
-                  " NAMESPACE UNSELECT UIDPLUS CHILDREN MOVE CONDSTORE ESEARCH SEARCHRES LIST-EXTENDED LIST-STATUS "
+                  " NAMESPACE UNSELECT UIDPLUS CHILDREN MOVE CONDSTORE QRESYNC ESEARCH SEARCHRES LIST-EXTENDED LIST-STATUS "
                   "SPECIAL-USE CREATE-SPECIAL-USE STATUS=SIZE APPENDLIMIT=",
                   facts.append_limit);
   return out;

@@ -147,6 +147,12 @@ Task<absl::Status> ImapSession::CountError() {
 // A message of APPEND that nobody wants.
 Task<absl::Status> ImapSession::DiscardMessage() {
   const bool comes = !reader_.message_synchronising();
+  // Strangers do not get to send megabytes for a BAD (RFC 7888 §4 allows BYE).
+  if (comes && state_ == State::kNotAuthenticated && reader_.message_bytes() > shared_.settings.max_line_bytes) {
+    Bye("Message refused");
+    state_ = State::kLogout;
+    co_return absl::OkStatus();
+  }
   reader_.RefuseMessage();
   while (comes) {
     if (reader_.Next() == imap::CommandReader::Event::kRefused) break;

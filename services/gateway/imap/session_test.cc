@@ -188,6 +188,12 @@ TEST_F(SessionTest, TooManyErrorsBeforeLogin) {
   client->Play("C: a FROB\nS: a BAD *\nS: * BYE Too many errors\nS: <closed>");
 }
 
+TEST_F(SessionTest, StrangersCannotSendMessages) {
+  auto client = Connect();
+  client->Play("C: a APPEND INBOX {5+}\nC: hello\nS: a BAD Log in first\nC: b APPEND INBOX {5}\nS: b BAD *");
+  client->Play("C: c APPEND INBOX {1000000+}\nS: * BYE Message refused\nS: c BAD *\nS: <closed>");
+}
+
 TEST_F(SessionTest, TooSlowToLogIn) {
   settings_.login_timeout = absl::Milliseconds(50);
   Connect()->Play("S: * BYE Too slow to log in\nS: <closed>");
@@ -502,6 +508,85 @@ TEST_F(SessionTest, ConditionalStore) {
     C: b UID FETCH 1:* (FLAGS) (CHANGEDSINCE 4)
     S: * 1 FETCH (UID 1 FLAGS (\Seen) MODSEQ (5))
     S: b OK *
+  )");
+}
+
+// ---- QRESYNC (RFC 7162 §3.2)
+
+TEST_F(SessionTest, QresyncMustBeEnabledFirst) {
+  Select()->Play(R"(
+    C: a SELECT INBOX (QRESYNC (7 1))
+    S: a BAD *
+    C: b UID FETCH 1:* FLAGS (CHANGEDSINCE 1 VANISHED)
+    S: b BAD *
+    C: c ENABLE QRESYNC CONDSTORE QRESYNC
+    S: * ENABLED QRESYNC CONDSTORE
+    S: * OK [HIGHESTMODSEQ 1] *
+    S: c OK *
+    C: d FETCH 1:* FLAGS (CHANGEDSINCE 1 VANISHED)
+    S: d BAD *
+  )");
+}
+
+TEST_F(SessionTest, QresyncTellsWhatChangedMeanwhile) {
+  for (int i = 0; i < 6; ++i) fake_.Deliver("INBOX", kMessage);  // modseq 2 to 7
+  fake_.Remove("INBOX", 2);        // 8
+  fake_.SetFlags("INBOX", 4, 1);   // 9
+  fake_.Remove("INBOX", 5);        // 10
+  const std::string head = R"(
+    S: * FLAGS *
+    S: * OK [PERM*
+    S: * 4 EXISTS
+    S: * 0 RECENT
+    S: * OK [UNSEEN 1] *
+    S: * OK [UIDVALIDITY 7] *
+    S: * OK [UIDNEXT 7] *
+    S: * OK [HIGHESTMODSEQ 10] *)";
+  auto client = LogIn();
+  client->Play("C: e ENABLE QRESYNC\nS: * ENABLED QRESYNC\nS: e OK *");
+  client->Play(absl::StrCat("C: a SELECT INBOX (QRESYNC (7 7))", head, R"(
+    S: * VANISHED (EARLIER) 2,5
+    S: * 3 FETCH (UID 4 FLAGS (\Seen) MODSEQ (9))
+    S: a OK [READ-WRITE] *)"));
+  // Only of the UIDs the client knows.
+  client->Play(absl::StrCat("C: b SELECT INBOX (QRESYNC (7 7 1:3))\nS: * OK [CLOSED] *", head, R"(
+    S: * VANISHED (EARLIER) 2
+    S: b OK [READ-WRITE] *)"));
+  // Another UIDVALIDITY: a plain SELECT.
+  client->Play(absl::StrCat("C: c SELECT INBOX (QRESYNC (8 7))\nS: * OK [CLOSED] *", head, "\nS: c OK *"));
+  client->Play(R"(
+    C: d UID FETCH 1:5 (FLAGS) (CHANGEDSINCE 8 VANISHED)
+    S: * VANISHED (EARLIER) 5
+    S: * 3 FETCH (UID 4 FLAGS (\Seen) MODSEQ (9))
+    S: d OK *
+  )");
+  // The log does not reach back: all that is not here.
+  fake_.ForgetChanges("INBOX");
+  client->Play(absl::StrCat("C: f SELECT INBOX (QRESYNC (7 9 1:9))\nS: * OK [CLOSED] *", head, R"(
+    S: * VANISHED (EARLIER) 2,5
+    S: f OK *)"));
+}
+
+TEST_F(SessionTest, QresyncSaysVanishedForExpunge) {
+  for (int i = 0; i < 4; ++i) fake_.Deliver("INBOX", kMessage, i < 2 ? 8 : 0);
+  auto client = LogIn();
+  client->Play("C: e ENABLE QRESYNC\nS: * ENABLED QRESYNC\nS: e OK *\nC: s SELECT INBOX");
+  while (client->Line().substr(0, 2) != "s ") {
+  }
+  fake_.set_hints(false);
+  fake_.SetFlags("INBOX", 3, 1);  // must be told before the client learns of a higher number
+  client->Play(R"(
+    C: a EXPUNGE
+    S: * VANISHED 1:2
+    S: * 1 FETCH (UID 3 FLAGS (\Seen) MODSEQ (6))
+    S: a OK [HIGHESTMODSEQ 7] *
+    C: b UID MOVE 4 Trash
+    S: * OK [COPYUID 7 4 1] *
+    S: * VANISHED 4
+    S: b OK *
+    C: c UID STORE 3 +FLAGS.SILENT (\Flagged)
+    S: * 1 FETCH (UID 3 MODSEQ (9))
+    S: c OK *
   )");
 }
 

@@ -435,6 +435,15 @@ std::unique_ptr<FetchStream> FakeBackend::Fetch(Trace trace, mail::FetchRequest 
     chunks.push_back(entered.ok() ? absl::NotFoundError("no such folder") : entered);
     return std::make_unique<Fetching>(std::move(chunks));
   }
+  if (request.vanished()) {
+    mail::FetchResponse chunk;
+    for (const auto& [modseq, uids] : box->vanished) {
+      for (const uint32_t uid : uids) {
+        if (modseq > request.changed_since() && InRanges(request.uids(), uid)) AddUid(uid, chunk.mutable_vanished());
+      }
+    }
+    chunks.push_back(std::move(chunk));
+  }
   for (auto& [uid, message] : box->messages) {
     if (!InRanges(request.uids(), uid)) continue;
     if (request.set_seen() && (message.flags & mail::FLAG_SEEN) == 0) {
