@@ -17,7 +17,7 @@ bool In(absl::string_view set, char c) { return set.find(c) != absl::string_view
 // One word of an entry, as it is read.
 struct Token {
   std::string text;
-  bool at = false;            // the "@" of an address without angle brackets
+  bool at = false;  // the "@" of an address without angle brackets
   bool quoted = false;
   bool space_before = false;
 };
@@ -303,8 +303,8 @@ std::string AddrSpec(const Address& address) {
            In("!#$%&'*+-/=?^_`{|}~.", c);
   };
   const std::string& local = address.mailbox;
-  const bool plain = !local.empty() && local.front() != '.' && local.back() != '.' &&
-                     !absl::StrContains(local, "..") && std::all_of(local.begin(), local.end(), is_atext);
+  const bool plain = !local.empty() && local.front() != '.' && local.back() != '.' && !absl::StrContains(local, "..") &&
+                     std::all_of(local.begin(), local.end(), is_atext);
   std::string out;
   if (plain) {
     out = local;

@@ -14,7 +14,7 @@ namespace posthouse::message {
 struct Address {
   enum class Kind { kMailbox, kGroupStart, kGroupEnd };
   Kind kind = Kind::kMailbox;
-  std::string name;     // display name or comment, unquoted; encoded words as sent
+  std::string name;  // display name or comment, unquoted; encoded words as sent
   bool has_name = false;
   std::string route;    // "@a,@b" (obs-route)
   std::string mailbox;  // local part, unquoted; of kGroupStart: the group's name

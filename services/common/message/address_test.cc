@@ -15,10 +15,15 @@ std::string Show(absl::string_view raw) {
   for (const Address& a : ParseAddresses(raw)) {
     if (!out.empty()) out += " ; ";
     switch (a.kind) {
-      case Address::Kind::kGroupStart: absl::StrAppend(&out, "G:", a.mailbox, "{"); break;
-      case Address::Kind::kGroupEnd: out += "}"; break;
+      case Address::Kind::kGroupStart:
+        absl::StrAppend(&out, "G:", a.mailbox, "{");
+        break;
+      case Address::Kind::kGroupEnd:
+        out += "}";
+        break;
       case Address::Kind::kMailbox:
-        absl::StrAppend(&out, a.has_name ? a.name : "-", "|", a.route, "|", a.mailbox, "|", a.host, a.broken ? "!" : "");
+        absl::StrAppend(&out, a.has_name ? a.name : "-", "|", a.route, "|", a.mailbox, "|", a.host,
+                        a.broken ? "!" : "");
     }
   }
   return out;

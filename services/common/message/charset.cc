@@ -14,9 +14,10 @@ namespace {
 constexpr uint32_t kReplacement = 0xFFFD;
 
 // windows-1252, 0x80 to 0x9F; 0 is undefined there.
-constexpr uint16_t kWindows1252[32] = {
-    0x20AC, 0,      0x201A, 0x0192, 0x201E, 0x2026, 0x2020, 0x2021, 0x02C6, 0x2030, 0x0160, 0x2039, 0x0152, 0, 0x017D, 0,
-    0,      0x2018, 0x2019, 0x201C, 0x201D, 0x2022, 0x2013, 0x2014, 0x02DC, 0x2122, 0x0161, 0x203A, 0x0153, 0, 0x017E, 0x0178};
+constexpr uint16_t kWindows1252[32] = {0x20AC, 0,      0x201A, 0x0192, 0x201E, 0x2026, 0x2020, 0x2021,
+                                       0x02C6, 0x2030, 0x0160, 0x2039, 0x0152, 0,      0x017D, 0,
+                                       0,      0x2018, 0x2019, 0x201C, 0x201D, 0x2022, 0x2013, 0x2014,
+                                       0x02DC, 0x2122, 0x0161, 0x203A, 0x0153, 0,      0x017E, 0x0178};
 
 uint32_t FromWindows1252(uint8_t byte) {
   if (byte < 0x80 || byte > 0x9F) return byte;
@@ -68,12 +69,14 @@ struct Alias {
 };
 // Names that mail uses and iconv(3) does not know, or that mean a superset.
 constexpr Alias kAliases[] = {
-    {"shift_jis", "CP932"},      {"shift-jis", "CP932"},      {"sjis", "CP932"},          {"x-sjis", "CP932"},
-    {"windows-31j", "CP932"},    {"gb2312", "GB18030"},       {"gbk", "GB18030"},         {"x-gbk", "GB18030"},
-    {"hz-gb-2312", "HZ"},        {"ks_c_5601-1987", "CP949"}, {"ks_c_5601", "CP949"},     {"euc-kr", "CP949"},
+    {"shift_jis", "CP932"},      {"shift-jis", "CP932"},         {"sjis", "CP932"},
+    {"x-sjis", "CP932"},         {"windows-31j", "CP932"},       {"gb2312", "GB18030"},
+    {"gbk", "GB18030"},          {"x-gbk", "GB18030"},           {"hz-gb-2312", "HZ"},
+    {"ks_c_5601-1987", "CP949"}, {"ks_c_5601", "CP949"},         {"euc-kr", "CP949"},
     {"big5", "BIG5-HKSCS"},      {"iso-8859-8-i", "ISO-8859-8"}, {"iso-8859-8-e", "ISO-8859-8"},
-    {"iso-8859-9", "CP1254"},    {"iso-8859-11", "CP874"},    {"windows-874", "CP874"},   {"tis-620", "CP874"},
-    {"x-mac-roman", "MACINTOSH"}, {"unicode-1-1-utf-7", "UTF-7"}, {"x-euc-jp", "EUC-JP"},
+    {"iso-8859-9", "CP1254"},    {"iso-8859-11", "CP874"},       {"windows-874", "CP874"},
+    {"tis-620", "CP874"},        {"x-mac-roman", "MACINTOSH"},   {"unicode-1-1-utf-7", "UTF-7"},
+    {"x-euc-jp", "EUC-JP"},
 };
 
 // An iconv(3) name, or empty for one not to be asked for.
@@ -84,7 +87,8 @@ std::string IconvName(absl::string_view lower) {
   if (lower.empty() || lower.size() > 40) return "";
   for (const char c : lower) {
     // No "/": iconv's suffixes are not the sender's to choose.
-    if (!absl::ascii_isalnum(static_cast<unsigned char>(c)) && !absl::StrContains("-_.:+()", absl::string_view(&c, 1))) return "";
+    if (!absl::ascii_isalnum(static_cast<unsigned char>(c)) && !absl::StrContains("-_.:+()", absl::string_view(&c, 1)))
+      return "";
   }
   if (absl::StartsWith(lower, "cp-")) return absl::StartsWith(lower, "cp-0") ? "" : "CP" + std::string(lower.substr(3));
   return absl::AsciiStrToUpper(lower);
@@ -94,8 +98,8 @@ Kind KindOf(absl::string_view lower) {
   if (lower == "utf-8" || lower == "utf8" || lower == "unicode-1-1-utf-8") return Kind::kUtf8;
   // iso-8859-1's control characters 0x80-0x9F never occur in mail; windows-1252's
   // letters do, under either name.
-  if (lower == "iso-8859-1" || lower == "iso8859-1" || lower == "latin1" || lower == "windows-1252" || lower == "cp1252" ||
-      lower == "iso_8859-1" || lower == "iso-8859-1:1987") {
+  if (lower == "iso-8859-1" || lower == "iso8859-1" || lower == "latin1" || lower == "windows-1252" ||
+      lower == "cp1252" || lower == "iso_8859-1" || lower == "iso-8859-1:1987") {
     return Kind::kWindows1252;
   }
   if (lower.empty() || lower == "us-ascii" || lower == "ascii" || lower == "ansi_x3.4-1968" || lower == "iso646-us" ||

@@ -80,7 +80,8 @@ void CheckMessage(const std::string& bytes) {
 TEST(CorpusTest, PythonEmail) {
   const fs::path root = "tests/corpora/python-email/data";
   std::map<std::string, std::string> golden;
-  for (const absl::string_view line : absl::StrSplit(ReadFile("services/common/message/testdata/trees.txt"), '\n', absl::SkipEmpty())) {
+  for (const absl::string_view line :
+       absl::StrSplit(ReadFile("services/common/message/testdata/trees.txt"), '\n', absl::SkipEmpty())) {
     const std::pair<std::string, std::string> entry = absl::StrSplit(line, absl::MaxSplits(' ', 1));
     golden.insert(entry);
   }
@@ -89,7 +90,8 @@ TEST(CorpusTest, PythonEmail) {
     SCOPED_TRACE(file.string());
     const std::string bytes = Crlf(ReadFile(file));
     CheckMessage(bytes);
-    EXPECT_EQ(Tree(Parse(bytes), 0), golden[file.filename().string()]) << file.filename().string() << " " << Tree(Parse(bytes), 0);
+    EXPECT_EQ(Tree(Parse(bytes), 0), golden[file.filename().string()])
+        << file.filename().string() << " " << Tree(Parse(bytes), 0);
     ++seen;
   }
   EXPECT_EQ(seen, 47u);

@@ -55,7 +55,8 @@ class DateReader {
     if (c == '(') return Comment();
     if (IsDigit(c)) return Number();
     if (IsAlpha(c)) return Word();
-    if ((c == '+' || c == '-') && have_time_ && !have_zone_ && pos_ + 1 < text_.size() && IsDigit(text_[pos_ + 1])) return Offset();
+    if ((c == '+' || c == '-') && have_time_ && !have_zone_ && pos_ + 1 < text_.size() && IsDigit(text_[pos_ + 1]))
+      return Offset();
     ++pos_;
   }
 
@@ -83,8 +84,8 @@ class DateReader {
     ++words_;
     size_t count = 0;
     const int value = Digits(4, &count);
-    if (pos_ < text_.size() && (text_[pos_] == ':' || text_[pos_] == '.') && count <= 2 && !have_time_ && pos_ + 1 < text_.size() &&
-        IsDigit(text_[pos_ + 1]) && (text_[pos_] == ':' || month_ > 0)) {
+    if (pos_ < text_.size() && (text_[pos_] == ':' || text_[pos_] == '.') && count <= 2 && !have_time_ &&
+        pos_ + 1 < text_.size() && IsDigit(text_[pos_ + 1]) && (text_[pos_] == ':' || month_ > 0)) {
       return Time(value);
     }
     if (count > 4) return;
@@ -195,9 +196,11 @@ std::string FormatDate(absl::Time time, int zone_minutes) {
   const absl::CivilSecond civil = absl::ToCivilSecond(time + absl::Minutes(zone_minutes), absl::UTCTimeZone());
   const int zone = zone_minutes < 0 ? -zone_minutes : zone_minutes;
   const absl::string_view month = kMonths[static_cast<size_t>(civil.month() - 1)];
-  return absl::StrFormat("%s, %02d %c%s %04d %02d:%02d:%02d %c%02d%02d", kDays[static_cast<size_t>(absl::GetWeekday(absl::CivilDay(civil)))],
-                         civil.day(), absl::ascii_toupper(static_cast<unsigned char>(month[0])), month.substr(1), civil.year(), civil.hour(),
-                         civil.minute(), civil.second(), zone_minutes < 0 ? '-' : '+', zone / 60, zone % 60);
+  return absl::StrFormat("%s, %02d %c%s %04d %02d:%02d:%02d %c%02d%02d",
+                         kDays[static_cast<size_t>(absl::GetWeekday(absl::CivilDay(civil)))], civil.day(),
+                         absl::ascii_toupper(static_cast<unsigned char>(month[0])), month.substr(1), civil.year(),
+                         civil.hour(), civil.minute(), civil.second(), zone_minutes < 0 ? '-' : '+', zone / 60,
+                         zone % 60);
 }
 
 }  // namespace posthouse::message

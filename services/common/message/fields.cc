@@ -275,9 +275,8 @@ std::optional<Extended> FindExtended(const std::vector<Param>& params, absl::str
     if (rest.size() > 4 || !absl::SimpleAtoi(rest, &number) || number < 0) continue;
     pieces.push_back({number, pieces.size(), encoded, param.value});
   }
-  std::sort(pieces.begin(), pieces.end(), [](const Piece& a, const Piece& b) {
-    return std::pair(a.number, a.order) < std::pair(b.number, b.order);
-  });
+  std::sort(pieces.begin(), pieces.end(),
+            [](const Piece& a, const Piece& b) { return std::pair(a.number, a.order) < std::pair(b.number, b.order); });
   Extended result;
   int expected = 0;
   for (const Piece& piece : pieces) {
@@ -351,20 +350,19 @@ bool StripSubjectOnce(absl::string_view* s) {
 }  // namespace
 
 std::string Unfold(absl::string_view raw) {
+  while (!raw.empty() && IsSpace(raw.front())) raw.remove_prefix(1);
+  while (!raw.empty() && IsSpace(raw.back())) raw.remove_suffix(1);
   std::string out;
   out.reserve(raw.size());
-  for (size_t i = 0; i < raw.size(); ++i) {
-    if (raw[i] != '\r' && raw[i] != '\n') {
-      out.push_back(raw[i]);
-      continue;
-    }
-    while (i + 1 < raw.size() && (raw[i + 1] == '\r' || raw[i + 1] == '\n')) ++i;
-    if (i + 1 < raw.size() && !IsBlank(raw[i + 1])) out.push_back(' ');
+  while (!raw.empty()) {
+    const size_t run = std::min(raw.find_first_of("\r\n"), raw.size());
+    out.append(raw.data(), run);
+    raw.remove_prefix(run);
+    if (raw.empty()) break;
+    while (!raw.empty() && (raw.front() == '\r' || raw.front() == '\n')) raw.remove_prefix(1);
+    if (!IsBlank(raw.front())) out.push_back(' ');  // no fold
   }
-  size_t begin = 0, end = out.size();
-  while (begin < end && IsBlank(out[begin])) ++begin;
-  while (end > begin && IsBlank(out[end - 1])) --end;
-  return out.substr(begin, end - begin);
+  return out;
 }
 
 std::string DecodeText(absl::string_view raw) {
@@ -475,7 +473,8 @@ std::string BaseSubject(absl::string_view raw_subject) {
   }
   absl::string_view s = text;
   while (true) {
-    while (absl::ConsumeSuffix(&s, " ") || (absl::EndsWithIgnoreCase(s, "(fwd)") && (s.remove_suffix(5), true))) {  // step 2
+    while (absl::ConsumeSuffix(&s, " ") ||
+           (absl::EndsWithIgnoreCase(s, "(fwd)") && (s.remove_suffix(5), true))) {  // step 2
     }
     while (StripSubjectOnce(&s)) {  // steps 3 to 5
     }

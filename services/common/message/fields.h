@@ -27,7 +27,7 @@ struct Param {
 // "text/plain; charset=utf-8; name*=utf-8''%C3%A4" and Content-Disposition's form
 // ("attachment; filename=x": then subtype is empty).
 struct MimeValue {
-  std::string type;     // as sent; empty when there is none
+  std::string type;  // as sent; empty when there is none
   std::string subtype;
   std::vector<Param> params;  // as sent, in order
 

@@ -19,8 +19,8 @@ struct Case {
 // RFC 5322 §2.2.3
 TEST(UnfoldTest, RemovesLineEndsOnly) {
   const Case kCases[] = {
-      {" a\r\n b", "a b"}, {" a\n\tb", "a\tb"}, {"a\r\nb", "a b"}, {" a \r\n", "a"}, {"a\r\n \r\n b", "a  b"},
-      {"a\rb", "a b"},     {"", ""},            {" \t ", ""},
+      {" a\r\n b", "a b"},      {" a\n\tb", "a\tb"}, {"a\r\nb", "a b"}, {" a \r\n", "a"},
+      {"a\r\n \r\n b", "a  b"}, {"a\rb", "a b"},     {"", ""},          {" \t ", ""},
   };
   for (const Case& c : kCases) EXPECT_EQ(Unfold(c.in), c.out) << c.in;
 }

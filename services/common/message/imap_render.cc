@@ -53,8 +53,11 @@ void AppendAddress(const Address& address, std::string* out) {
       AppendImapString(address.mailbox, out);
       *out += " NIL)";
       return;
-    case Address::Kind::kGroupEnd: *out += "NIL NIL NIL NIL)"; return;
-    case Address::Kind::kMailbox: break;
+    case Address::Kind::kGroupEnd:
+      *out += "NIL NIL NIL NIL)";
+      return;
+    case Address::Kind::kMailbox:
+      break;
   }
   AppendNString(address.has_name, address.name, out);
   *out += " ";

@@ -55,7 +55,8 @@ class Parser::Impl {
         return;
       }
       const void* lf = std::memchr(chunk.data(), '\n', chunk.size());
-      const size_t take = lf == nullptr ? chunk.size() : static_cast<size_t>(static_cast<const char*>(lf) - chunk.data()) + 1;
+      const size_t take =
+          lf == nullptr ? chunk.size() : static_cast<size_t>(static_cast<const char*>(lf) - chunk.data()) + 1;
       LineBytes(chunk.substr(0, take), lf != nullptr);
       chunk.remove_prefix(take);
     }
@@ -251,7 +252,8 @@ class Parser::Impl {
         part.type = DefaultType();
       }
     } else if (absl::EqualsIgnoreCase(part.type.type, "message") &&
-               (absl::EqualsIgnoreCase(part.type.subtype, "rfc822") || absl::EqualsIgnoreCase(part.type.subtype, "global"))) {
+               (absl::EqualsIgnoreCase(part.type.subtype, "rfc822") ||
+                absl::EqualsIgnoreCase(part.type.subtype, "global"))) {
       if (!deep && message_.parts.size() < limits_.max_parts) {
         part.kind = Part::Kind::kMessage;
       } else {
@@ -274,7 +276,8 @@ class Parser::Impl {
     }
     message_.truncated = true;
     MimeValue bare{part.type.type.substr(0, kMaxBareWord), part.type.subtype.substr(0, kMaxBareWord), {}};
-    if (const auto charset = part.type.GetRaw("charset")) bare.params.push_back({"charset", charset->substr(0, kMaxBareWord)});
+    if (const auto charset = part.type.GetRaw("charset"))
+      bare.params.push_back({"charset", charset->substr(0, kMaxBareWord)});
     part.type = std::move(bare);
   }
 
@@ -390,10 +393,10 @@ class Parser::Impl {
   Message::Sample* sample_ = nullptr;
 
   // Position.
-  uint64_t offset_ = 0;      // bytes seen
-  uint64_t lines_ = 0;       // line ends before the current line
+  uint64_t offset_ = 0;  // bytes seen
+  uint64_t lines_ = 0;   // line ends before the current line
   uint64_t line_start_ = 0;
-  std::string line_;         // the line's beginning
+  std::string line_;  // the line's beginning
   char last_byte_ = '\0';
   size_t previous_eol_ = 0;  // length of the line end before `line_start_`
 

@@ -37,19 +37,19 @@
 namespace posthouse::message {
 
 struct Limits {
-  size_t max_depth = 100;     // nested multiparts and messages
+  size_t max_depth = 100;  // nested multiparts and messages
   size_t max_parts = 10000;
   size_t max_header_bytes = 256 * 1024;         // kept of one header; the rest only counts
   size_t max_total_header_bytes = 1024 * 1024;  // kept of all headers together
   size_t max_fields = 2000;                     // kept of one header
-  size_t sample_bytes = 16 * 1024;  // kept of the first text part's body, for the preview
+  size_t sample_bytes = 16 * 1024;              // kept of the first text part's body, for the preview
 };
 
 struct Field {
-  std::string name;      // as sent; empty: a line that is no field
-  std::string value;     // after the colon, folds and all, without the last line end
-  uint64_t offset = 0;   // of the name, from the message's start
-  uint64_t bytes = 0;    // with folds and the last line end
+  std::string name;     // as sent; empty: a line that is no field
+  std::string value;    // after the colon, folds and all, without the last line end
+  uint64_t offset = 0;  // of the name, from the message's start
+  uint64_t bytes = 0;   // with folds and the last line end
 };
 
 // A MIME entity. The child of a message/rfc822 part is the message in it.
@@ -63,7 +63,7 @@ struct Part {
   uint64_t header_start = 0;  // [header_start, body_start): header and its blank line
   uint64_t body_start = 0;    // [body_start, body_end): without the delimiter's line end
   uint64_t body_end = 0;
-  uint64_t lines = 0;         // line ends in the body
+  uint64_t lines = 0;  // line ends in the body
 
   // All fields of the message itself; Content-* of a MIME part, and of a message
   // in a message also what ENVELOPE needs.

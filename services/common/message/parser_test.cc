@@ -23,21 +23,26 @@ void ShowPart(const Message& m, absl::string_view bytes, size_t i, std::string* 
     *out += ")";
     return;
   }
-  absl::StrAppend(out, p.type.type, "/", p.type.subtype, "[",
-                  absl::StrReplaceAll(bytes.substr(p.body_start, p.body_end - p.body_start), {{"\r\n", "$"}, {"\n", "%"}}), "]", p.lines);
+  absl::StrAppend(
+      out, p.type.type, "/", p.type.subtype, "[",
+      absl::StrReplaceAll(bytes.substr(p.body_start, p.body_end - p.body_start), {{"\r\n", "$"}, {"\n", "%"}}), "]",
+      p.lines);
 }
 
 bool SameMessage(const Message& a, const Message& b) {
-  if (a.bytes != b.bytes || a.parts.size() != b.parts.size() || a.plain.bytes != b.plain.bytes || a.html.bytes != b.html.bytes) return false;
+  if (a.bytes != b.bytes || a.parts.size() != b.parts.size() || a.plain.bytes != b.plain.bytes ||
+      a.html.bytes != b.html.bytes)
+    return false;
   for (size_t i = 0; i < a.parts.size(); ++i) {
     const Part &x = a.parts[i], &y = b.parts[i];
     if (x.kind != y.kind || x.parent != y.parent || x.children != y.children || x.header_start != y.header_start ||
-        x.body_start != y.body_start || x.body_end != y.body_end || x.lines != y.lines || x.fields.size() != y.fields.size()) {
+        x.body_start != y.body_start || x.body_end != y.body_end || x.lines != y.lines ||
+        x.fields.size() != y.fields.size()) {
       return false;
     }
     for (size_t f = 0; f < x.fields.size(); ++f) {
-      if (x.fields[f].name != y.fields[f].name || x.fields[f].value != y.fields[f].value || x.fields[f].offset != y.fields[f].offset ||
-          x.fields[f].bytes != y.fields[f].bytes) {
+      if (x.fields[f].name != y.fields[f].name || x.fields[f].value != y.fields[f].value ||
+          x.fields[f].offset != y.fields[f].offset || x.fields[f].bytes != y.fields[f].bytes) {
         return false;
       }
     }
@@ -103,12 +108,12 @@ TEST(ParserTest, Multipart) {
       {"preamble\n--b\n\none\n--b\nContent-Type: text/html\n\ntwo\n\n--b--\nepilogue\n",
        "multipart/mixed(text/plain[one]0 text/html[two$]1)"},
       {"--b\n\none\n--b--", "multipart/mixed(text/plain[one]0)"},
-      {"--b\n\none", "multipart/mixed(text/plain[one]0)"},       // never closed
+      {"--b\n\none", "multipart/mixed(text/plain[one]0)"},  // never closed
       {"--b\n\none\n", "multipart/mixed(text/plain[one$]1)"},
       {"--b  \t\n\none\n--b-- \n", "multipart/mixed(text/plain[one]0)"},
-      {"--b\n\n--b--\n", "multipart/mixed(text/plain[]0)"},       // empty body
+      {"--b\n\n--b--\n", "multipart/mixed(text/plain[]0)"},  // empty body
       {"--b\n\n\n--b--\n", "multipart/mixed(text/plain[]0)"},
-      {"--b\n--b--\n", "multipart/mixed(text/plain[]0)"},         // no blank line
+      {"--b\n--b--\n", "multipart/mixed(text/plain[]0)"},  // no blank line
       {"--b\nContent-Type: text/x\n--b--\n", "multipart/mixed(text/x[]0)"},
       {"--b\n--b\n\nx\n--b--", "multipart/mixed(text/plain[]0 text/plain[x]0)"},
       {"nothing here\n", "multipart/mixed()"},
@@ -131,7 +136,8 @@ TEST(ParserTest, MultipartWithoutBoundaryIsText) {
 }
 
 TEST(ParserTest, NestedBoundaries) {
-  const std::string outer = "Content-Type: multipart/mixed; boundary=A\n\n--A\nContent-Type: multipart/alternative; boundary=";
+  const std::string outer =
+      "Content-Type: multipart/mixed; boundary=A\n\n--A\nContent-Type: multipart/alternative; boundary=";
   // The parent's delimiter ends the child that was not closed.
   EXPECT_EQ(Show(Crlf(outer + "B\n\n--B\n\none\n--A\n\ntwo\n--A--\n")),
             "multipart/mixed(multipart/alternative(text/plain[one]0) text/plain[two]0)");
@@ -150,7 +156,8 @@ TEST(ParserTest, NestedBoundaries) {
 
 TEST(ParserTest, LongBoundariesAreComparedSoFar) {
   const std::string b(300, 'x');
-  EXPECT_EQ(Show(Crlf(absl::StrCat("Content-Type: multipart/mixed; boundary=", b, "\n\n--", b, "\n\none\n--", b, "\n\ntwo\n"))),
+  EXPECT_EQ(Show(Crlf(absl::StrCat("Content-Type: multipart/mixed; boundary=", b, "\n\n--", b, "\n\none\n--", b,
+                                   "\n\ntwo\n"))),
             "multipart/mixed(text/plain[one]0 text/plain[two$]1)");
 }
 
@@ -177,7 +184,8 @@ TEST(ParserTest, MessageInMessage) {
 
 // RFC 2046 §5.1.5
 TEST(ParserTest, DigestDefaultsToMessages) {
-  EXPECT_EQ(Show(Crlf("Content-Type: multipart/digest; boundary=A\n\n--A\n\nFrom: a\n\none\n--A\nContent-Type: text/x\n\ntwo\n--A--\n")),
+  EXPECT_EQ(Show(Crlf("Content-Type: multipart/digest; boundary=A\n\n--A\n\nFrom: a\n\none\n--A\nContent-Type: "
+                      "text/x\n\ntwo\n--A--\n")),
             "multipart/digest(message/rfc822(text/plain[one]0) text/x[two]0)");
 }
 
@@ -197,7 +205,8 @@ TEST(ParserTest, ManyPartsAreBounded) {
 
 TEST(ParserTest, DepthIsBounded) {
   std::string bytes;
-  for (int i = 0; i < 300; ++i) absl::StrAppend(&bytes, "Content-Type: multipart/mixed; boundary=A", i, "E\r\n\r\n--A", i, "E\r\n");
+  for (int i = 0; i < 300; ++i)
+    absl::StrAppend(&bytes, "Content-Type: multipart/mixed; boundary=A", i, "E\r\n\r\n--A", i, "E\r\n");
   const Message m = Parse(bytes);
   EXPECT_TRUE(m.truncated);
   EXPECT_EQ(m.parts.size(), 101u);
@@ -228,8 +237,8 @@ TEST(ParserTest, HeadersAreBounded) {
 TEST(ParserTest, HeadersOfAllPartsTogetherAreBounded) {
   std::string bytes = "Content-Type: multipart/mixed; boundary=A\r\n\r\n";
   for (int i = 0; i < 2000; ++i) {
-    absl::StrAppend(&bytes, "--A\r\nContent-Description: ", std::string(1000, 'y'), "\r\nContent-Type: text/html; name=", std::string(1000, 'z'),
-                    "; charset=x\r\n\r\n", i, "\r\n");
+    absl::StrAppend(&bytes, "--A\r\nContent-Description: ", std::string(1000, 'y'),
+                    "\r\nContent-Type: text/html; name=", std::string(1000, 'z'), "; charset=x\r\n\r\n", i, "\r\n");
   }
   const Message m = Parse(bytes);
   ASSERT_EQ(m.parts.size(), 2001u);  // the structure is still right
@@ -244,9 +253,10 @@ TEST(ParserTest, HeadersOfAllPartsTogetherAreBounded) {
 }
 
 TEST(ParserTest, KeepsTheFirstTextForThePreview) {
-  const Message m = Parse(Crlf(
-      "Content-Type: multipart/mixed; boundary=A\n\n--A\nContent-Disposition: attachment\n\nno\n--A\nContent-Type: text/html\n\n<b>\n--A\n\nyes\n"
-      "--A\n\nlater\n--A--\n"));
+  const Message m =
+      Parse(Crlf("Content-Type: multipart/mixed; boundary=A\n\n--A\nContent-Disposition: "
+                 "attachment\n\nno\n--A\nContent-Type: text/html\n\n<b>\n--A\n\nyes\n"
+                 "--A\n\nlater\n--A--\n"));
   EXPECT_EQ(m.plain.bytes, "yes");
   EXPECT_EQ(m.plain.part, 3);
   EXPECT_EQ(m.html.bytes, "<b>");

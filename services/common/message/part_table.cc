@@ -38,14 +38,16 @@ bool GetVarint(absl::string_view* in, uint64_t* value) {
   return false;
 }
 
-bool GetEntry(absl::string_view* in, size_t index, uint64_t message_bytes, uint64_t previous_start, PartTable::Entry* entry) {
+bool GetEntry(absl::string_view* in, size_t index, uint64_t message_bytes, uint64_t previous_start,
+              PartTable::Entry* entry) {
   uint64_t parent, flags, start, header, body, charset;
   if (!GetVarint(in, &parent) || !GetVarint(in, &flags) || !GetVarint(in, &start) || !GetVarint(in, &header) ||
       !GetVarint(in, &body) || !GetVarint(in, &charset)) {
     return false;
   }
   // Part 0 has no parent, every other an earlier one.
-  if (parent > index || (parent == 0) != (index == 0) || flags > 0x3f || charset > std::min(in->size(), kMaxCharset)) return false;
+  if (parent > index || (parent == 0) != (index == 0) || flags > 0x3f || charset > std::min(in->size(), kMaxCharset))
+    return false;
   if (start > message_bytes || header > message_bytes || body > message_bytes) return false;
   entry->parent = static_cast<int32_t>(parent) - 1;
   entry->kind = static_cast<Part::Kind>(flags & 3);
@@ -111,16 +113,19 @@ absl::StatusOr<PartTable> PartTable::Parse(absl::string_view stored) {
   uint64_t count = 0;
   if (stored.empty() || stored[0] != kVersion) return absl::DataLossError("part table: unknown version");
   stored.remove_prefix(1);
-  if (!GetVarint(&stored, &table.message_bytes_) || !GetVarint(&stored, &count) || count == 0 || count > stored.size()) {
+  if (!GetVarint(&stored, &table.message_bytes_) || !GetVarint(&stored, &count) || count == 0 ||
+      count > stored.size()) {
     return absl::DataLossError("part table: bad head");
   }
   table.entries_.resize(count);
   uint64_t previous_start = 0;
   for (size_t i = 0; i < count; ++i) {
     Entry& entry = table.entries_[i];
-    if (!GetEntry(&stored, i, table.message_bytes_, previous_start, &entry)) return absl::DataLossError("part table: bad part");
+    if (!GetEntry(&stored, i, table.message_bytes_, previous_start, &entry))
+      return absl::DataLossError("part table: bad part");
     previous_start = entry.header_start;
-    if (entry.parent >= 0) table.entries_[static_cast<size_t>(entry.parent)].children.push_back(static_cast<uint32_t>(i));
+    if (entry.parent >= 0)
+      table.entries_[static_cast<size_t>(entry.parent)].children.push_back(static_cast<uint32_t>(i));
   }
   if (!stored.empty()) return absl::DataLossError("part table: bytes behind the end");
   return table;
@@ -166,7 +171,8 @@ std::optional<SectionRange> PartTable::Resolve(absl::Span<const uint32_t> part, 
     case SectionKind::kAll:
       if (part.empty()) return SectionRange{{0, message_bytes_}, Encoding::kIdentity};
       // RFC 2045 §6.4: no encoding but 7bit, 8bit and binary for what has parts.
-      if (entry->kind == Part::Kind::kMultipart || entry->kind == Part::Kind::kMessage) return SectionRange{body(), Encoding::kIdentity};
+      if (entry->kind == Part::Kind::kMultipart || entry->kind == Part::Kind::kMessage)
+        return SectionRange{body(), Encoding::kIdentity};
       return SectionRange{body(), entry->encoding};
     case SectionKind::kMime:
       // "The part specifier MUST be numeric before MIME".
@@ -175,7 +181,8 @@ std::optional<SectionRange> PartTable::Resolve(absl::Span<const uint32_t> part, 
     case SectionKind::kHeader:
     case SectionKind::kHeaderFields:
     case SectionKind::kHeaderFieldsNot:
-    case SectionKind::kText: break;
+    case SectionKind::kText:
+      break;
   }
   // HEADER and TEXT belong to the message, or to a message/rfc822 part.
   if (!part.empty()) {

@@ -53,7 +53,7 @@ class PartTable {
     bool html = false;  // text/html
     bool attachment = false;
     uint64_t header_start = 0, body_start = 0, body_end = 0;
-    std::string charset;  // of text; empty: us-ascii
+    std::string charset;             // of text; empty: us-ascii
     std::vector<uint32_t> children;  // not stored: derived
   };
 

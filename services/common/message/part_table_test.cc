@@ -37,9 +37,12 @@ std::string Section(const std::string& bytes, absl::string_view spec) {
 // The shape of RFC 9051 §6.4.5.1's example: parts 1, 2, 3 (a message with 3.1 and
 // 3.2) and 4 (a multipart with 4.1, a single-part message 4.2).
 const std::string kExample = Crlf(
-    "Subject: top\nContent-Type: multipart/mixed; boundary=A\n\npre\n--A\nX: 1\n\none\n--A\nContent-Type: application/x\n\ntwo\n"
-    "--A\nContent-Type: message/rfc822\n\nSubject: three\nContent-Type: multipart/mixed; boundary=B\n\n--B\nX: 31\n\nt1\n--B\n\nt2\n--B--\n\n"
-    "--A\nContent-Type: multipart/mixed; boundary=C\n\n--C\n\nf1\n--C\nContent-Type: message/rfc822\n\nSubject: ft\n\nf2\n--C--\n\n--A--\nend\n");
+    "Subject: top\nContent-Type: multipart/mixed; boundary=A\n\npre\n--A\nX: 1\n\none\n--A\nContent-Type: "
+    "application/x\n\ntwo\n"
+    "--A\nContent-Type: message/rfc822\n\nSubject: three\nContent-Type: multipart/mixed; boundary=B\n\n--B\nX: "
+    "31\n\nt1\n--B\n\nt2\n--B--\n\n"
+    "--A\nContent-Type: multipart/mixed; boundary=C\n\n--C\n\nf1\n--C\nContent-Type: message/rfc822\n\nSubject: "
+    "ft\n\nf2\n--C--\n\n--A--\nend\n");
 
 TEST(PartTableTest, SectionsOfTheRfcExample) {
   const std::pair<const char*, const char*> kCases[] = {
@@ -105,7 +108,9 @@ TEST(PartTableTest, EmptyMultipartHasOneEmptyPart) {
 }
 
 TEST(PartTableTest, KeepsWhatSearchNeeds) {
-  const Message m = Parse("Content-Type: text/html; charset=KOI8-R\r\nContent-Transfer-Encoding: base64\r\nContent-Disposition: attachment\r\n\r\nx");
+  const Message m = Parse(
+      "Content-Type: text/html; charset=KOI8-R\r\nContent-Transfer-Encoding: base64\r\nContent-Disposition: "
+      "attachment\r\n\r\nx");
   const auto table = PartTable::Parse(PartTable::Build(m).Serialize());
   ASSERT_TRUE(table.ok());
   const PartTable::Entry& entry = table->entries()[0];
@@ -119,7 +124,8 @@ TEST(PartTableTest, KeepsWhatSearchNeeds) {
 
 // The stored form is on disks: these bytes never change their meaning.
 TEST(PartTableTest, GoldenBytes) {
-  EXPECT_EQ(PartTable::Build(Parse("A: b\r\n\r\nbody")).Serialize(), std::string("\x01\x0c\x01\x00\x01\x00\x08\x04\x00", 9));
+  EXPECT_EQ(PartTable::Build(Parse("A: b\r\n\r\nbody")).Serialize(),
+            std::string("\x01\x0c\x01\x00\x01\x00\x08\x04\x00", 9));
 }
 
 TEST(PartTableTest, DamagedBytesAreDataLoss) {

@@ -177,7 +177,8 @@ class MessageSearch::Impl {
     absl::string_view rest = header_;
     while (!rest.empty()) {
       size_t end = rest.find('\n');
-      while (end != absl::string_view::npos && end + 1 < rest.size() && (rest[end + 1] == ' ' || rest[end + 1] == '\t')) {
+      while (end != absl::string_view::npos && end + 1 < rest.size() &&
+             (rest[end + 1] == ' ' || rest[end + 1] == '\t')) {
         end = rest.find('\n', end + 1);
       }
       const absl::string_view field = rest.substr(0, end);

@@ -15,9 +15,18 @@ std::string Crlf(absl::string_view text) { return absl::StrReplaceAll(text, {{"\
 // RFC 5051
 TEST(FoldCaseTest, Letters) {
   const std::pair<const char*, const char*> kCases[] = {
-      {"HELLO World", "hello world"}, {"ÄÖÜ ÇÉ ŁŚ", "äöü çé łś"},   {"ПРИВЕТ Ё", "привет ё"}, {"ΑΒΓ ΣΑΣ ς", "αβγ σασ σ"},
-      {"ＡＢ", "ａｂ"},               {"ÿ Ÿ", "ÿ ÿ"},               {"ß", "ß"},               {"日本", "日本"},
-      {"a \t\r\n b\n", "a b "},        {"\xff", "\xef\xbf\xbd"},       {"ǅ", "ǆ"},               {"Ĳ ĳ", "ĳ ĳ"},
+      {"HELLO World", "hello world"},
+      {"ÄÖÜ ÇÉ ŁŚ", "äöü çé łś"},
+      {"ПРИВЕТ Ё", "привет ё"},
+      {"ΑΒΓ ΣΑΣ ς", "αβγ σασ σ"},
+      {"ＡＢ", "ａｂ"},
+      {"ÿ Ÿ", "ÿ ÿ"},
+      {"ß", "ß"},
+      {"日本", "日本"},
+      {"a \t\r\n b\n", "a b "},
+      {"\xff", "\xef\xbf\xbd"},
+      {"ǅ", "ǆ"},
+      {"Ĳ ĳ", "ĳ ĳ"},
   };
   for (const auto& [in, out] : kCases) EXPECT_EQ(FoldCase(in), out) << in;
 }
@@ -53,8 +62,10 @@ bool Find(const std::string& bytes, const std::string& text, MessageSearch::Wher
 TEST(MessageSearchTest, LooksIntoEveryTextPart) {
   const std::string bytes = Crlf(
       "Subject: =?utf-8?q?=C3=84pfel?= und\n Birnen\nContent-Type: multipart/mixed; boundary=A\n\npreamble\n"
-      "--A\nContent-Type: text/plain; charset=utf-8\nContent-Transfer-Encoding: quoted-printable\n\nGr=C3=BC=C3=9Fe an=\nalle und\njeden\n"
-      "--A\nContent-Type: text/plain; charset=koi8-r\nContent-Transfer-Encoding: base64\nX-Part: partheader\n\n8NLJ\n18XU\n"
+      "--A\nContent-Type: text/plain; charset=utf-8\nContent-Transfer-Encoding: quoted-printable\n\nGr=C3=BC=C3=9Fe "
+      "an=\nalle und\njeden\n"
+      "--A\nContent-Type: text/plain; charset=koi8-r\nContent-Transfer-Encoding: base64\nX-Part: "
+      "partheader\n\n8NLJ\n18XU\n"
       "--A\nContent-Type: application/x\n\nbinary\n"
       "--A\nContent-Type: message/rfc822\n\nSubject: inner\n\ninnertext\n--A--\n");
   const auto kBody = MessageSearch::Where::kBody;
@@ -77,8 +88,9 @@ TEST(MessageSearchTest, LooksIntoEveryTextPart) {
 
 TEST(MessageSearchTest, SeveralTermsInOnePass) {
   const std::string bytes = "Subject: alpha\r\n\r\nbeta";
-  MessageSearch search(PartTable::Build(Parse(bytes)),
-                       {{"alpha", MessageSearch::Where::kText}, {"alpha", MessageSearch::Where::kBody}, {"beta", MessageSearch::Where::kBody}});
+  MessageSearch search(PartTable::Build(Parse(bytes)), {{"alpha", MessageSearch::Where::kText},
+                                                        {"alpha", MessageSearch::Where::kBody},
+                                                        {"beta", MessageSearch::Where::kBody}});
   search.Feed(0, bytes);
   search.Finish();
   EXPECT_TRUE(search.Matched(0));
@@ -94,8 +106,9 @@ TEST(MessageSearchTest, NothingToReadForEmptyTerms) {
 }
 
 TEST(MessageSearchTest, LargeAttachmentsAreNotRead) {
-  const std::string bytes = Crlf(absl::StrCat("Content-Type: multipart/mixed; boundary=A\n\n--A\n\none\n--A\nContent-Type: image/x\n\n",
-                                              std::string(100000, 'x'), "\n--A\n\ntwo\n--A--\n"));
+  const std::string bytes =
+      Crlf(absl::StrCat("Content-Type: multipart/mixed; boundary=A\n\n--A\n\none\n--A\nContent-Type: image/x\n\n",
+                        std::string(100000, 'x'), "\n--A\n\ntwo\n--A--\n"));
   MessageSearch search(PartTable::Build(Parse(bytes)), {{"q", MessageSearch::Where::kBody}});
   uint64_t read = 0;
   for (const ByteRange& range : search.Ranges()) read += range.size();

@@ -63,8 +63,14 @@ class HtmlText {
     SkipTo(">");
   }
   void Entity() {
-    static constexpr std::array<std::pair<absl::string_view, absl::string_view>, 8> kEntities = {{
-        {"&amp;", "&"}, {"&lt;", "<"}, {"&gt;", ">"}, {"&quot;", "\""}, {"&apos;", "'"}, {"&nbsp;", " "}, {"&zwnj;", ""}, {"&shy;", ""}}};
+    static constexpr std::array<std::pair<absl::string_view, absl::string_view>, 8> kEntities = {{{"&amp;", "&"},
+                                                                                                  {"&lt;", "<"},
+                                                                                                  {"&gt;", ">"},
+                                                                                                  {"&quot;", "\""},
+                                                                                                  {"&apos;", "'"},
+                                                                                                  {"&nbsp;", " "},
+                                                                                                  {"&zwnj;", ""},
+                                                                                                  {"&shy;", ""}}};
     for (const auto& [name, text] : kEntities) {
       if (absl::StartsWith(html_.substr(pos_, 8), name)) {
         out_.append(text.data(), text.size());
@@ -84,7 +90,8 @@ class HtmlText {
     for (size_t i = hex ? 3 : 2; i < end; ++i) {
       const unsigned char c = static_cast<unsigned char>(rest[i]);
       if (!(hex ? absl::ascii_isxdigit(c) : absl::ascii_isdigit(c))) return false;
-      const uint32_t digit = absl::ascii_isdigit(c) ? c - '0' : static_cast<uint32_t>(absl::ascii_tolower(c) - 'a') + 10;
+      const uint32_t digit =
+          absl::ascii_isdigit(c) ? c - '0' : static_cast<uint32_t>(absl::ascii_tolower(c) - 'a') + 10;
       code = code * (hex ? 16 : 10) + digit;
     }
     AppendUtf8(code, &out_);
@@ -96,6 +103,12 @@ class HtmlText {
   size_t pos_ = 0;
   std::string out_;
 };
+
+size_t CountCharacters(absl::string_view utf8) {
+  size_t count = 0;
+  for (size_t pos = 0; pos < utf8.size(); ++count) NextCodePoint(utf8, &pos);
+  return count;
+}
 
 // Blanks and control characters as one blank; at most 200 characters.
 std::string Collapse(absl::string_view utf8) {
@@ -122,12 +135,19 @@ std::string Collapse(absl::string_view utf8) {
   return out;
 }
 
+// What of the sample is enough for 200 characters of plain text, nearly always.
+constexpr size_t kFirstSlice = 2048;
+
 std::string SampleText(const Message& message, const Message::Sample& sample, bool html) {
   if (sample.part < 0) return "";
   const Part& part = message.parts[static_cast<size_t>(sample.part)];
-  const std::string text =
-      ToUtf8(part.type.GetRaw("charset").value_or(""), DecodeTransfer(part.encoding, sample.bytes));
-  return Collapse(html ? HtmlText(text).Read() : text);
+  const std::string charset = part.type.GetRaw("charset").value_or("");
+  const auto text_of = [&](absl::string_view bytes) { return ToUtf8(charset, DecodeTransfer(part.encoding, bytes)); };
+  if (html) return Collapse(HtmlText(text_of(sample.bytes)).Read());
+  std::string text = Collapse(text_of(absl::string_view(sample.bytes).substr(0, kFirstSlice)));
+  // A cut character shows at the end only, so a text of full length is not touched by it.
+  if (sample.bytes.size() <= kFirstSlice || text.size() >= 4 * kPreviewCharacters) return text;
+  return CountCharacters(text) < kPreviewCharacters ? Collapse(text_of(sample.bytes)) : text;
 }
 
 std::string FirstId(const Part& root, absl::string_view field_name) {

@@ -12,15 +12,15 @@
 namespace posthouse::message {
 
 struct Summary {
-  std::string envelope;        // imap_render.h
+  std::string envelope;  // imap_render.h
   std::string body_structure;
   std::string body;
-  std::string part_table;      // PartTable::Serialize()
-  std::string preview;         // RFC 8970: at most 200 characters of UTF-8
-  std::string message_id;      // without angle brackets; empty: none
-  std::string thread_id;       // ThreadId()
-  std::string base_subject;    // RFC 5256 §2.1, UTF-8
-  std::optional<Date> date;    // the Date field
+  std::string part_table;    // PartTable::Serialize()
+  std::string preview;       // RFC 8970: at most 200 characters of UTF-8
+  std::string message_id;    // without angle brackets; empty: none
+  std::string thread_id;     // ThreadId()
+  std::string base_subject;  // RFC 5256 §2.1, UTF-8
+  std::optional<Date> date;  // the Date field
 };
 
 Summary Summarise(const Message& message);

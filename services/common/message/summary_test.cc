@@ -19,12 +19,15 @@ TEST(PreviewTest, TextFirstThenHtml) {
       {"", ""},
       {"Content-Type: image/png\r\n\r\nxyz", ""},
       {"Content-Type: text/plain; charset=koi8-r\r\nContent-Transfer-Encoding: base64\r\n\r\n8NLJ18XU", "Привет"},
-      {"Content-Type: text/html\r\n\r\n<html><head><title>t</title></head><style>a{}</style><body><p>One &amp;\r\n<b>t&#119;o</b>&nbsp;<!-- no -->"
+      {"Content-Type: text/html\r\n\r\n<html><head><title>t</title></head><style>a{}</style><body><p>One "
+       "&amp;\r\n<b>t&#119;o</b>&nbsp;<!-- no -->"
        "<script>x</script>&#x2019;&bogus;</p>",
        "One & two ’&bogus;"},
       {"Content-Type: text/html\r\n\r\n<style>never closed", ""},
       {"Content-Type: text/html\r\n\r\n<header>x</header> a < b", "x a"},
-      {"Content-Type: multipart/alternative; boundary=A\r\n\r\n--A\r\n\r\n \r\n--A\r\nContent-Type: text/html\r\n\r\n<p>html\r\n--A--", "html"},
+      {"Content-Type: multipart/alternative; boundary=A\r\n\r\n--A\r\n\r\n \r\n--A\r\nContent-Type: "
+       "text/html\r\n\r\n<p>html\r\n--A--",
+       "html"},
   };
   for (const auto& [in, want] : kCases) EXPECT_EQ(PreviewOf(in), want) << in;
 }
@@ -33,6 +36,7 @@ TEST(PreviewTest, AtMost200Characters) {
   std::string text = "Content-Type: text/plain; charset=utf-8\r\n\r\n";
   for (int i = 0; i < 300; ++i) text += "ä";
   EXPECT_EQ(PreviewOf(text).size(), 400u);
+  EXPECT_EQ(PreviewOf("\r\n" + std::string(5000, ' ') + "late").size(), 4u);
 }
 
 std::string Thread(absl::string_view header) { return ThreadId(Parse(absl::StrCat(header, "\r\n\r\n")).root()); }
@@ -50,7 +54,8 @@ TEST(ThreadIdTest, TheRootOfTheReferencesDecides) {
 }
 
 TEST(SummaryTest, AllAtOnce) {
-  const Message m = Parse("Date: Thu, 01 Jan 1970 00:00:10 +0000\r\nSubject: Re: x\r\nMessage-ID: <a@b>\r\n\r\nbody\r\n");
+  const Message m =
+      Parse("Date: Thu, 01 Jan 1970 00:00:10 +0000\r\nSubject: Re: x\r\nMessage-ID: <a@b>\r\n\r\nbody\r\n");
   const Summary s = Summarise(m);
   EXPECT_EQ(s.preview, "body");
   EXPECT_EQ(s.message_id, "a@b");

@@ -83,8 +83,8 @@ TEST(CharsetTest, Converts) {
       {"utf-8", "\xed\xa0\x80", "\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd"},  // a surrogate
       {"utf-8", "\xc0\x80", "\xef\xbf\xbd\xef\xbf\xbd"},                  // overlong
       {"utf-8", "\xc3", "\xef\xbf\xbd"},
-      {"us-ascii", "\xe4", "ä"},      // guessed
-      {"", "\xc3\xa4", "ä"},          // guessed
+      {"us-ascii", "\xe4", "ä"},  // guessed
+      {"", "\xc3\xa4", "ä"},      // guessed
       {"iso-8859-1", "\xe4\x80", "ä€"},
       {"windows-1252", "\x93x\x94", "“x”"},
       {"iso-8859-15", "\xa4", "€"},

@@ -60,10 +60,14 @@ Encoding ParseEncoding(absl::string_view value) {
 
 void TransferDecoder::Feed(absl::string_view chunk, std::string* out) {
   switch (encoding_) {
-    case Encoding::kBase64: return Base64(chunk, out);
-    case Encoding::kQuotedPrintable: return QuotedPrintable(chunk, out);
+    case Encoding::kBase64:
+      return Base64(chunk, out);
+    case Encoding::kQuotedPrintable:
+      return QuotedPrintable(chunk, out);
     case Encoding::kIdentity:
-    case Encoding::kUnknown: out->append(chunk.data(), chunk.size()); return;
+    case Encoding::kUnknown:
+      out->append(chunk.data(), chunk.size());
+      return;
   }
 }
 
@@ -157,8 +161,6 @@ std::string DecodeTransfer(Encoding encoding, absl::string_view bytes) {
 
 std::string DecodeBase64(absl::string_view bytes) { return DecodeTransfer(Encoding::kBase64, bytes); }
 
-std::string DecodeQuotedPrintable(absl::string_view bytes) {
-  return DecodeTransfer(Encoding::kQuotedPrintable, bytes);
-}
+std::string DecodeQuotedPrintable(absl::string_view bytes) { return DecodeTransfer(Encoding::kQuotedPrintable, bytes); }
 
 }  // namespace posthouse::message

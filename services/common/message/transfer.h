@@ -36,9 +36,9 @@ class TransferDecoder {
   void QuotedPrintable(absl::string_view chunk, std::string* out);
   void QuotedPrintableByte(char c, std::string* out);
   const Encoding encoding_;
-  uint32_t bits_ = 0;     // base64: bits not yet written
+  uint32_t bits_ = 0;  // base64: bits not yet written
   int bit_count_ = 0;
-  std::string pending_;   // quoted-printable: "=", "=X", or trailing blanks
+  std::string pending_;  // quoted-printable: "=", "=X", or trailing blanks
 };
 
 // The whole at once.

@@ -14,7 +14,7 @@
 namespace posthouse::gateway::pop3 {
 namespace {
 
-constexpr size_t kMaxCommandLine = 255;    // RFC 2449 §4
+constexpr size_t kMaxCommandLine = 255;     // RFC 2449 §4
 constexpr size_t kMaxAuthLine = 12 * 1024;  // RFC 5034 §4
 
 Step Reply(std::string text) {
@@ -34,11 +34,16 @@ Step Do(Step::Action action, std::string text) {
 std::string LoginError(const absl::Status& status) {
   switch (status.code()) {
     case absl::StatusCode::kUnauthenticated:
-    case absl::StatusCode::kNotFound: return "-ERR [AUTH] wrong name or password\r\n";
-    case absl::StatusCode::kPermissionDenied: return "-ERR [SYS/PERM] this account may not log in\r\n";
-    case absl::StatusCode::kAborted: return "-ERR [IN-USE] another session has this maildrop\r\n";
-    case absl::StatusCode::kResourceExhausted: return "-ERR [SYS/TEMP] too many sessions, try again later\r\n";
-    default: return "-ERR [SYS/TEMP] try again later\r\n";
+    case absl::StatusCode::kNotFound:
+      return "-ERR [AUTH] wrong name or password\r\n";
+    case absl::StatusCode::kPermissionDenied:
+      return "-ERR [SYS/PERM] this account may not log in\r\n";
+    case absl::StatusCode::kAborted:
+      return "-ERR [IN-USE] another session has this maildrop\r\n";
+    case absl::StatusCode::kResourceExhausted:
+      return "-ERR [SYS/TEMP] too many sessions, try again later\r\n";
+    default:
+      return "-ERR [SYS/TEMP] try again later\r\n";
   }
 }
 
@@ -53,11 +58,11 @@ absl::string_view TakeWord(absl::string_view* args) {
 
 const Machine::Command Machine::kCommands[] = {
     // name     handler         AUTHORIZATION  TRANSACTION
-    {"capa", &Machine::Capa, true, true},   {"stls", &Machine::Stls, true, false}, {"user", &Machine::User, true, false},
-    {"pass", &Machine::Pass, true, false},  {"auth", &Machine::Auth, true, false}, {"quit", &Machine::Quit, true, true},
-    {"stat", &Machine::Stat, false, true},  {"list", &Machine::List, false, true}, {"uidl", &Machine::Uidl, false, true},
-    {"retr", &Machine::Retr, false, true},  {"top", &Machine::Top, false, true},   {"dele", &Machine::Dele, false, true},
-    {"noop", &Machine::Noop, false, true},  {"rset", &Machine::Rset, false, true},
+    {"capa", &Machine::Capa, true, true},  {"stls", &Machine::Stls, true, false}, {"user", &Machine::User, true, false},
+    {"pass", &Machine::Pass, true, false}, {"auth", &Machine::Auth, true, false}, {"quit", &Machine::Quit, true, true},
+    {"stat", &Machine::Stat, false, true}, {"list", &Machine::List, false, true}, {"uidl", &Machine::Uidl, false, true},
+    {"retr", &Machine::Retr, false, true}, {"top", &Machine::Top, false, true},   {"dele", &Machine::Dele, false, true},
+    {"noop", &Machine::Noop, false, true}, {"rset", &Machine::Rset, false, true},
 };
 
 std::string Machine::Greeting() const { return "+OK POP3 ready\r\n"; }
@@ -199,7 +204,8 @@ Step Machine::Stat(absl::string_view args) { return Reply(absl::StrCat("+OK ", l
 
 int64_t Machine::Find(absl::string_view number) const {
   uint32_t n = 0;
-  if (number.empty() || !absl::ascii_isdigit(static_cast<unsigned char>(number[0])) || !absl::SimpleAtoi(number, &n)) return -1;
+  if (number.empty() || !absl::ascii_isdigit(static_cast<unsigned char>(number[0])) || !absl::SimpleAtoi(number, &n))
+    return -1;
   if (n < 1 || n > drop_.messages.size() || deleted_[n - 1]) return -1;
   return static_cast<int64_t>(n) - 1;
 }
@@ -252,7 +258,8 @@ Step Machine::Top(absl::string_view args) {
   const int64_t i = Find(TakeWord(&args));
   if (i < 0) return Reply("-ERR no such message\r\n");
   Step step;
-  if (args.empty() || args[0] == '-' || args[0] == '+' || !absl::SimpleAtoi(args, &step.lines)) return Bad("-ERR TOP message lines\r\n");
+  if (args.empty() || args[0] == '-' || args[0] == '+' || !absl::SimpleAtoi(args, &step.lines))
+    return Bad("-ERR TOP message lines\r\n");
   step.action = Step::Action::kSend;
   step.uid = drop_.messages[static_cast<size_t>(i)].uid;
   step.top = true;

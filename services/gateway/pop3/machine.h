@@ -33,13 +33,13 @@ struct Maildrop {
 
 struct Step {
   enum class Action {
-    kReply,    // send `reply`
-    kClose,    // send `reply`, close
-    kStartTls, // send `reply`, handshake, OnTls()
-    kLogin,    // check username and password, open the maildrop, OnLogin()
-    kListing,  // send `reply`, then AppendListing() until it says it is done
-    kSend,     // send message `uid` (all of it, or its header and `lines`), or -ERR
-    kUpdate,   // remove Deleted(), OnUpdated()
+    kReply,     // send `reply`
+    kClose,     // send `reply`, close
+    kStartTls,  // send `reply`, handshake, OnTls()
+    kLogin,     // check username and password, open the maildrop, OnLogin()
+    kListing,   // send `reply`, then AppendListing() until it says it is done
+    kSend,      // send message `uid` (all of it, or its header and `lines`), or -ERR
+    kUpdate,    // remove Deleted(), OnUpdated()
   };
   Action action = Action::kReply;
   std::string reply;  // with CRLF
@@ -139,7 +139,7 @@ class Machine {
 
   Maildrop drop_;
   std::vector<bool> deleted_, retrieved_;
-  size_t left_ = 0;          // messages not deleted
+  size_t left_ = 0;  // messages not deleted
   uint64_t left_bytes_ = 0;
   bool listing_uidl_ = false;
   size_t listing_at_ = 0;

@@ -17,10 +17,14 @@ class MachineTest : public testing::Test {
 
   std::string Show(const Step& step) {
     switch (step.action) {
-      case Step::Action::kReply: return step.reply;
-      case Step::Action::kClose: return "close " + step.reply;
-      case Step::Action::kStartTls: return "tls " + step.reply;
-      case Step::Action::kLogin: return absl::StrCat("login ", step.username, "/", step.password);
+      case Step::Action::kReply:
+        return step.reply;
+      case Step::Action::kClose:
+        return "close " + step.reply;
+      case Step::Action::kStartTls:
+        return "tls " + step.reply;
+      case Step::Action::kLogin:
+        return absl::StrCat("login ", step.username, "/", step.password);
       case Step::Action::kListing: {
         std::string out = step.reply;
         while (machine_.AppendListing(1, &out)) {
@@ -29,7 +33,8 @@ class MachineTest : public testing::Test {
       }
       case Step::Action::kSend:
         return step.top ? absl::StrCat("top ", step.uid, " ", step.lines) : absl::StrCat("send ", step.uid);
-      case Step::Action::kUpdate: return "update";
+      case Step::Action::kUpdate:
+        return "update";
     }
     return "";
   }
@@ -128,7 +133,8 @@ TEST_F(MachineTest, QuitUpdates) {
   EXPECT_EQ(machine_.state(), Machine::State::kUpdate);
   EXPECT_EQ(Say("NOOP"), "-ERR not now\r\n");
   EXPECT_EQ(Show(machine_.OnUpdated(absl::OkStatus())), "close +OK bye\r\n");
-  EXPECT_EQ(Show(machine_.OnUpdated(absl::UnavailableError("x"))), "close -ERR [SYS/TEMP] messages may not have been removed\r\n");
+  EXPECT_EQ(Show(machine_.OnUpdated(absl::UnavailableError("x"))),
+            "close -ERR [SYS/TEMP] messages may not have been removed\r\n");
 }
 
 TEST_F(MachineTest, QuitBeforeLogin) { EXPECT_EQ(Say("QUIT"), "close +OK bye\r\n"); }
@@ -138,7 +144,8 @@ TEST_F(MachineTest, CommandsOutOfTheirState) {
     EXPECT_EQ(Say(command), "-ERR not now\r\n") << command;
   }
   LogIn();
-  for (const char* command : {"USER u", "PASS p", "AUTH PLAIN", "STLS"}) EXPECT_EQ(Say(command), "-ERR not now\r\n") << command;
+  for (const char* command : {"USER u", "PASS p", "AUTH PLAIN", "STLS"})
+    EXPECT_EQ(Say(command), "-ERR not now\r\n") << command;
 }
 
 // RFC 1939 §7
@@ -155,9 +162,12 @@ TEST_F(MachineTest, UserAndPass) {
 // RFC 2449 §8, RFC 3206 §4
 TEST_F(MachineTest, LoginErrorsHaveResponseCodes) {
   const std::pair<absl::Status, const char*> kCases[] = {
-      {absl::UnauthenticatedError(""), "-ERR [AUTH]"},        {absl::PermissionDeniedError(""), "-ERR [SYS/PERM]"},
-      {absl::AbortedError(""), "-ERR [IN-USE]"},              {absl::ResourceExhaustedError(""), "-ERR [SYS/TEMP]"},
-      {absl::UnavailableError(""), "-ERR [SYS/TEMP]"},        {absl::InternalError(""), "-ERR [SYS/TEMP]"},
+      {absl::UnauthenticatedError(""), "-ERR [AUTH]"},
+      {absl::PermissionDeniedError(""), "-ERR [SYS/PERM]"},
+      {absl::AbortedError(""), "-ERR [IN-USE]"},
+      {absl::ResourceExhaustedError(""), "-ERR [SYS/TEMP]"},
+      {absl::UnavailableError(""), "-ERR [SYS/TEMP]"},
+      {absl::InternalError(""), "-ERR [SYS/TEMP]"},
       {absl::DeadlineExceededError(""), "-ERR [SYS/TEMP]"},
   };
   for (const auto& [status, want] : kCases) {
@@ -167,7 +177,8 @@ TEST_F(MachineTest, LoginErrorsHaveResponseCodes) {
 }
 
 TEST_F(MachineTest, GuessingIsCutOff) {
-  for (int i = 0; i < 4; ++i) EXPECT_EQ(Show(machine_.OnLogin(absl::UnauthenticatedError(""), {})).substr(0, 4), "-ERR");
+  for (int i = 0; i < 4; ++i)
+    EXPECT_EQ(Show(machine_.OnLogin(absl::UnauthenticatedError(""), {})).substr(0, 4), "-ERR");
   EXPECT_EQ(Show(machine_.OnLogin(absl::UnauthenticatedError(""), {})), "close -ERR [AUTH] wrong name or password\r\n");
 }
 
@@ -233,8 +244,7 @@ TEST(MachineTlsTest, NoStlsWithoutACertificate) {
 
 // RFC 2449 §5
 TEST_F(MachineTest, CapaInBothStates) {
-  const std::string common =
-      "+OK\r\nTOP\r\nUIDL\r\nRESP-CODES\r\nAUTH-RESP-CODE\r\nPIPELINING\r\nEXPIRE NEVER\r\n";
+  const std::string common = "+OK\r\nTOP\r\nUIDL\r\nRESP-CODES\r\nAUTH-RESP-CODE\r\nPIPELINING\r\nEXPIRE NEVER\r\n";
   EXPECT_EQ(Say("CAPA"), common + "STLS\r\nUSER\r\nSASL PLAIN LOGIN\r\nIMPLEMENTATION Posthouse\r\n.\r\n");
   LogIn();
   EXPECT_EQ(Say("CAPA"), common + "USER\r\nSASL PLAIN LOGIN\r\nIMPLEMENTATION Posthouse\r\n.\r\n");

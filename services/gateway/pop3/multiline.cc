@@ -12,7 +12,8 @@ bool Multiline::Feed(absl::string_view chunk, std::string* out) {
       blank_ = true;
     }
     const void* lf = std::memchr(chunk.data(), '\n', chunk.size());
-    const size_t length = lf == nullptr ? chunk.size() : static_cast<size_t>(static_cast<const char*>(lf) - chunk.data());
+    const size_t length =
+        lf == nullptr ? chunk.size() : static_cast<size_t>(static_cast<const char*>(lf) - chunk.data());
     const absl::string_view text = chunk.substr(0, length);
     if (!text.empty()) {
       out->append(text.data(), text.size());

@@ -25,7 +25,7 @@ class Multiline {
  private:
   bool EndLine();  // true: that was the last line wanted
   const std::optional<uint64_t> body_lines_;
-  uint64_t lines_ = 0;      // body lines passed
+  uint64_t lines_ = 0;  // body lines passed
   bool in_header_ = true;
   bool line_start_ = true;  // nothing of the line has passed
   bool last_cr_ = false;    // the last byte was CR

@@ -27,10 +27,18 @@ void RunMachine(absl::string_view bytes) {
   for (const absl::string_view line : absl::StrSplit(bytes, '\n')) {
     Step step = machine.OnLine(line);
     switch (step.action) {
-      case Step::Action::kReply: CheckReply(step.reply); break;
-      case Step::Action::kClose: CheckReply(step.reply); return;
-      case Step::Action::kStartTls: machine.OnTls(); break;
-      case Step::Action::kLogin: CheckReply(machine.OnLogin(absl::OkStatus(), {7, {{1, 10}, {3, 30}}}).reply); break;
+      case Step::Action::kReply:
+        CheckReply(step.reply);
+        break;
+      case Step::Action::kClose:
+        CheckReply(step.reply);
+        return;
+      case Step::Action::kStartTls:
+        machine.OnTls();
+        break;
+      case Step::Action::kLogin:
+        CheckReply(machine.OnLogin(absl::OkStatus(), {7, {{1, 10}, {3, 30}}}).reply);
+        break;
       case Step::Action::kListing: {
         std::string out = step.reply;
         while (machine.AppendListing(10, &out)) {

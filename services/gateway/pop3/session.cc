@@ -94,20 +94,25 @@ class Session {
   // An error ends the session.
   Task<absl::Status> Perform(Step step) {
     switch (step.action) {
-      case Step::Action::kReply: out_ += step.reply; break;
+      case Step::Action::kReply:
+        out_ += step.reply;
+        break;
       case Step::Action::kClose:
         out_ += step.reply;
         closing_ = true;
         break;
-      case Step::Action::kStartTls: co_return co_await StartTls(std::move(step));
+      case Step::Action::kStartTls:
+        co_return co_await StartTls(std::move(step));
       case Step::Action::kLogin: {
         Step answer = co_await Login(std::move(step));
         out_ += answer.reply;
         closing_ = answer.action == Step::Action::kClose;
         break;
       }
-      case Step::Action::kListing: co_return co_await Listing(std::move(step));
-      case Step::Action::kSend: co_return co_await Send(std::move(step));
+      case Step::Action::kListing:
+        co_return co_await Listing(std::move(step));
+      case Step::Action::kSend:
+        co_return co_await Send(std::move(step));
       case Step::Action::kUpdate: {
         const absl::Status updated = co_await Update();
         out_ += machine_.OnUpdated(updated).reply;
@@ -152,7 +157,10 @@ class Session {
     }
     ticket_ = *std::move(ticket);
     lock_ = std::move(lock);
-    LOG_EVENT(kInfo, "pop3_login").Str("account", ticket_->account().account_id()).Int("messages", static_cast<int64_t>(drop->messages.size())).Trace(trace_.trace_id);
+    LOG_EVENT(kInfo, "pop3_login")
+        .Str("account", ticket_->account().account_id())
+        .Int("messages", static_cast<int64_t>(drop->messages.size()))
+        .Trace(trace_.trace_id);
     co_return machine_.OnLogin(absl::OkStatus(), *std::move(drop));
   }
 
@@ -160,7 +168,8 @@ class Session {
     mail::GetFolderRequest get;
     *get.mutable_account() = account;
     get.set_name("INBOX");
-    absl::StatusOr<mail::GetFolderResponse> folder = co_await services_.backend.GetFolder(trace_.Child(), std::move(get));
+    absl::StatusOr<mail::GetFolderResponse> folder =
+        co_await services_.backend.GetFolder(trace_.Child(), std::move(get));
     if (!folder.ok()) co_return folder.status();
     folder_id_ = folder->folder().folder_id();
     Maildrop drop;
@@ -181,8 +190,8 @@ class Session {
       const mail::MessageRows& rows = (*next)->rows();
       if (rows.size_bytes_size() != rows.uid_size()) co_return absl::InternalError("rows without sizes");
       for (int i = 0; i < rows.uid_size(); ++i) {
-        drop.messages.push_back(
-            {rows.uid(i), static_cast<uint32_t>(std::min<uint64_t>(rows.size_bytes(i), std::numeric_limits<uint32_t>::max()))});
+        drop.messages.push_back({rows.uid(i), static_cast<uint32_t>(std::min<uint64_t>(
+                                                  rows.size_bytes(i), std::numeric_limits<uint32_t>::max()))});
       }
     }
     std::sort(drop.messages.begin(), drop.messages.end(),
@@ -260,7 +269,8 @@ class Session {
       request.set_folder_id(folder_id_);
       request.set_even_undeleted(true);
       AddRanges(deleted, at, request.mutable_uids());
-      absl::StatusOr<mail::ExpungeResponse> response = co_await services_.backend.Expunge(trace_.Child(), std::move(request));
+      absl::StatusOr<mail::ExpungeResponse> response =
+          co_await services_.backend.Expunge(trace_.Child(), std::move(request));
       if (!response.ok()) {
         LOG_EVENT(kWarning, "pop3_expunge_failed").Err(response.status()).Trace(trace_.trace_id);
         co_return response.status();
@@ -295,7 +305,10 @@ class Session {
   }
 
   void Ended(const absl::Status& why) {
-    LOG_EVENT(kInfo, "pop3_ended").Str("account", ticket_ == nullptr ? "" : ticket_->account().account_id()).Err(why).Trace(trace_.trace_id);
+    LOG_EVENT(kInfo, "pop3_ended")
+        .Str("account", ticket_ == nullptr ? "" : ticket_->account().account_id())
+        .Err(why)
+        .Trace(trace_.trace_id);
   }
 
   const std::unique_ptr<net::Connection> connection_;
@@ -314,7 +327,8 @@ class Session {
 
 }  // namespace
 
-Task<void> ServePop3(std::unique_ptr<net::Connection> connection, std::shared_ptr<const Config> config, Services& services) {
+Task<void> ServePop3(std::unique_ptr<net::Connection> connection, std::shared_ptr<const Config> config,
+                     Services& services) {
   Session session(std::move(connection), std::move(config), services);
   co_await session.Run();
 }

@@ -34,8 +34,8 @@ struct Config {
   absl::Duration login_timeout = absl::Minutes(3);  // for each line before login
   absl::Duration write_timeout = absl::Minutes(5);
   absl::Duration tls_timeout = absl::Seconds(30);
-  bool allow_plaintext_auth = false;              // USER and AUTH without TLS
-  std::shared_ptr<net::TlsServerContext> tls;     // null: no STLS
+  bool allow_plaintext_auth = false;           // USER and AUTH without TLS
+  std::shared_ptr<net::TlsServerContext> tls;  // null: no STLS
   // Messages retrieved are marked \Seen at QUIT.
   bool mark_seen = true;
   size_t max_login_failures = 5;  // then the connection is closed
@@ -50,6 +50,7 @@ struct Services {
 };
 
 // Serves until QUIT, an error or a time-out. `services` outlives it.
-Task<void> ServePop3(std::unique_ptr<net::Connection> connection, std::shared_ptr<const Config> config, Services& services);
+Task<void> ServePop3(std::unique_ptr<net::Connection> connection, std::shared_ptr<const Config> config,
+                     Services& services);
 
 }  // namespace posthouse::gateway::pop3

@@ -29,7 +29,8 @@ constexpr absl::Duration kLong = absl::Seconds(30);
 
 class DataStream final : public FetchStream {
  public:
-  DataStream(std::vector<mail::FetchResponse> responses, absl::Status end) : responses_(std::move(responses)), end_(std::move(end)) {}
+  DataStream(std::vector<mail::FetchResponse> responses, absl::Status end)
+      : responses_(std::move(responses)), end_(std::move(end)) {}
   Task<absl::StatusOr<std::optional<mail::FetchResponse>>> Read() override {
     if (at_ < responses_.size()) co_return std::optional<mail::FetchResponse>(responses_[at_++]);
     if (!end_.ok()) co_return end_;
@@ -50,7 +51,8 @@ class DataBackend final : public Backend {
   absl::Status expunge_status, fetch_end;
   std::vector<std::string> log;
 
-  Task<absl::StatusOr<directory::v1::AuthenticateResponse>> Authenticate(rpc::TraceContext, directory::v1::AuthenticateRequest request) override {
+  Task<absl::StatusOr<directory::v1::AuthenticateResponse>> Authenticate(
+      rpc::TraceContext, directory::v1::AuthenticateRequest request) override {
     if (request.username() != "u" || request.password() != "p") co_return absl::UnauthenticatedError("no");
     directory::v1::AuthenticateResponse response;
     response.mutable_account()->set_account_id("account-u");
@@ -108,16 +110,32 @@ class DataBackend final : public Backend {
   static Answer<T> No() {
     co_return absl::UnimplementedError("not for POP3");
   }
-  Answer<mail::ListFoldersResponse> ListFolders(Trace, mail::ListFoldersRequest) override { return No<mail::ListFoldersResponse>(); }
-  Answer<mail::CreateFolderResponse> CreateFolder(Trace, mail::CreateFolderRequest) override { return No<mail::CreateFolderResponse>(); }
-  Answer<mail::DeleteFolderResponse> DeleteFolder(Trace, mail::DeleteFolderRequest) override { return No<mail::DeleteFolderResponse>(); }
-  Answer<mail::RenameFolderResponse> RenameFolder(Trace, mail::RenameFolderRequest) override { return No<mail::RenameFolderResponse>(); }
-  Answer<mail::SubscribeResponse> Subscribe(Trace, mail::SubscribeRequest) override { return No<mail::SubscribeResponse>(); }
-  Answer<mail::ListUidsResponse> ListUids(Trace, mail::ListUidsRequest) override { return No<mail::ListUidsResponse>(); }
+  Answer<mail::ListFoldersResponse> ListFolders(Trace, mail::ListFoldersRequest) override {
+    return No<mail::ListFoldersResponse>();
+  }
+  Answer<mail::CreateFolderResponse> CreateFolder(Trace, mail::CreateFolderRequest) override {
+    return No<mail::CreateFolderResponse>();
+  }
+  Answer<mail::DeleteFolderResponse> DeleteFolder(Trace, mail::DeleteFolderRequest) override {
+    return No<mail::DeleteFolderResponse>();
+  }
+  Answer<mail::RenameFolderResponse> RenameFolder(Trace, mail::RenameFolderRequest) override {
+    return No<mail::RenameFolderResponse>();
+  }
+  Answer<mail::SubscribeResponse> Subscribe(Trace, mail::SubscribeRequest) override {
+    return No<mail::SubscribeResponse>();
+  }
+  Answer<mail::ListUidsResponse> ListUids(Trace, mail::ListUidsRequest) override {
+    return No<mail::ListUidsResponse>();
+  }
   Answer<mail::SearchResponse> Search(Trace, mail::SearchRequest) override { return No<mail::SearchResponse>(); }
   Answer<mail::CopyResponse> Copy(Trace, mail::CopyRequest) override { return No<mail::CopyResponse>(); }
-  Answer<mail::GetChangesResponse> GetChanges(Trace, mail::GetChangesRequest) override { return No<mail::GetChangesResponse>(); }
-  Answer<mail::GetUsageResponse> GetUsage(Trace, mail::GetUsageRequest) override { return No<mail::GetUsageResponse>(); }
+  Answer<mail::GetChangesResponse> GetChanges(Trace, mail::GetChangesRequest) override {
+    return No<mail::GetChangesResponse>();
+  }
+  Answer<mail::GetUsageResponse> GetUsage(Trace, mail::GetUsageRequest) override {
+    return No<mail::GetUsageResponse>();
+  }
   std::unique_ptr<AppendStream> Append(Trace, const AccountRef&) override { return nullptr; }
   std::unique_ptr<WatchStream> Watch(const std::string&) override { return nullptr; }
   std::string ShardOf(const std::string& home) const override { return home; }
@@ -228,8 +246,9 @@ TEST_F(SessionTest, PipelinedCommandsAreAnsweredInOrder) {
   Send("USER u\r\nPASS p\r\nSTAT\r\nRETR 1\r\nDELE 1\r\nNOOP\r\nQUIT\r\n");
   std::string all;
   for (std::string line = Line(); line != "(closed)"; line = Line()) absl::StrAppend(&all, line, "|");
-  EXPECT_EQ(all,
-            "+OK POP3 ready|+OK now the password|+OK 2 messages|+OK 2 34|+OK 13 octets|A: b||one|.|+OK marked|+OK|+OK bye|");
+  EXPECT_EQ(
+      all,
+      "+OK POP3 ready|+OK now the password|+OK 2 messages|+OK 2 34|+OK 13 octets|A: b||one|.|+OK marked|+OK|+OK bye|");
   EXPECT_EQ(backend_.log, std::vector<std::string>{"expunge 10-10"});
 }
 
