@@ -226,11 +226,15 @@ class DispatcherTest : public ::testing::Test {
   }
   v1::Item ItemOf(const std::string& id) {
     absl::StatusOr<std::optional<Record>> record = SyncWait(spool_->Load(id));
-    if (!record->has_value()) record = SyncWait(spool_->LoadDone(id));
-    return record->has_value() ? (*record)->item : v1::Item();
+    if (record.ok() && !record->has_value()) record = SyncWait(spool_->LoadDone(id));
+    EXPECT_TRUE(record.ok()) << record.status();
+    return record.ok() && record->has_value() ? (*record)->item : v1::Item();
   }
   // The attempts on file of the item's first recipient.
-  uint32_t SavedAttempts(const std::string& id) { return ItemOf(id).recipients(0).attempts(); }
+  uint32_t SavedAttempts(const std::string& id) {
+    const v1::Item item = ItemOf(id);
+    return item.recipients().empty() ? 0 : item.recipients(0).attempts();
+  }
 
   static Outcome Temporary() { return MakeOutcome(Outcome::Kind::kTemporary, 451, "4.3.0", "later"); }
   static Outcome Permanent() { return MakeOutcome(Outcome::Kind::kPermanent, 550, "5.1.1", "no such user"); }
@@ -290,6 +294,18 @@ TEST_F(DispatcherTest, ATemporaryFailureIsRetriedWhenItsTimeComes) {
   UntilEmpty();
   EXPECT_EQ(remote_->attempts().size(), 3u);
   EXPECT_EQ(ItemOf(id).history_size(), 3);
+}
+
+// What hosts say comes in any charset, and the row must be readable all the same.
+TEST_F(DispatcherTest, ARemoteReplyInLatin1IsKeptReadable) {
+  dispatcher_->Start();
+  remote_->Script("user@remote.example",
+                  {MakeOutcome(Outcome::Kind::kTemporary, 450, "4.2.0", "bo\xeete temporairement indisponible")});
+  const std::string id = Put({"user@remote.example"});
+  Until([&] { return SavedAttempts(id) == 1; }, "the first attempt on file");
+  EXPECT_EQ(ItemOf(id).recipients(0).last().reply().text(), "bo?te temporairement indisponible");
+  Advance(absl::Seconds(80));
+  UntilEmpty();
 }
 
 TEST_F(DispatcherTest, RetriesSurviveARestart) {

@@ -261,4 +261,16 @@ bool IsUtf8(absl::string_view text) {
   return true;
 }
 
+std::string ToUtf8(absl::string_view text) {
+  if (IsAscii(text)) return std::string(text);
+  std::string out;
+  out.reserve(text.size());
+  while (!text.empty()) {
+    const size_t n = Utf8Length(text);
+    n == 0 ? out.push_back('?') : void(out.append(text.data(), n));
+    text.remove_prefix(n == 0 ? 1 : n);
+  }
+  return out;
+}
+
 }  // namespace posthouse::smtp

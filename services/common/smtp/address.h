@@ -55,5 +55,7 @@ absl::string_view DomainOf(absl::string_view address);
 
 bool IsAscii(absl::string_view text);
 bool IsUtf8(absl::string_view text);  // well-formed, shortest form, no surrogates (RFC 3629)
+// `text` with "?" for each octet that is not part of well-formed UTF-8.
+std::string ToUtf8(absl::string_view text);
 
 }  // namespace posthouse::smtp

@@ -153,6 +153,13 @@ TEST(MailboxText, TheWholeTextMustBeOne) {
   EXPECT_FALSE(ParseMailbox("postmaster", false).ok());
 }
 
+TEST(ToUtf8, ReplacesWhatIsNot) {
+  EXPECT_EQ(ToUtf8("plain"), "plain");
+  EXPECT_EQ(ToUtf8("пр\xd0 \xe9t\xe9"), "пр? ?t?");
+  EXPECT_EQ(ToUtf8("\xed\xa0\x80\xf5"), "????");
+  EXPECT_TRUE(IsUtf8(ToUtf8("\xff\xfe\x80")));
+}
+
 TEST(DomainOf, IsBehindTheLastAt) {
   EXPECT_EQ(std::string(DomainOf("\"a@b\"@example.org")), "example.org");
   EXPECT_EQ(std::string(DomainOf("postmaster")), "");

@@ -65,7 +65,8 @@ DeliveryResult SameForAll(const Transaction& transaction, const Outcome& outcome
 // What a failed read of the message means: gone for good is permanent, all else is not.
 Outcome OutcomeForUnreadable(const absl::Status& status);
 
-// Cut for rows and logs; a peer's words are kept, but not all of them.
+// Cut for rows and logs; a peer's words are kept, but not all of them. The result is
+// UTF-8 whatever they were: a proto with another `string` cannot be read back.
 std::string CutText(absl::string_view text, size_t max = 500);
 
 class Delivery {

@@ -8,6 +8,7 @@
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   using namespace posthouse::smtp;  // NOLINT: a fuzz target's only scope
   const absl::string_view text(reinterpret_cast<const char*>(data), size);
+  PH_CHECK(IsUtf8(ToUtf8(text)) && (!IsUtf8(text) || ToUtf8(text) == text));
   const auto mailbox = ParseMailbox(text, true);
   if (mailbox.ok()) {
     PH_CHECK(IsUtf8(text));
