@@ -290,6 +290,7 @@ Task<void> SpoolImpl::CommitBatch(Batch batch) {
   // Names this commit: two different batches must never write the same head, or one
   // that was lost would be taken for the other.
   uint64_t sequence = sequence_.fetch_add(1) + 1;
+  bool unknown = false;  // an earlier try may have happened: only the head row can tell
   while (!batch.empty()) {
     v1::Head next;
     std::string old_value;
@@ -305,20 +306,18 @@ Task<void> SpoolImpl::CommitBatch(Batch batch) {
       Committed(std::move(batch), std::move(next));
       co_return;
     }
-    if (status.code() == absl::StatusCode::kResourceExhausted) {
+    const bool full = absl::IsResourceExhausted(status);
+    unknown |= absl::IsDeadlineExceeded(status);
+    if (!unknown && full) {
       co_await CommitRemovals(std::move(batch), status);
       co_return;
     }
-    if (!absl::IsAborted(status) && !absl::IsDeadlineExceeded(status)) {
+    if (!unknown && !absl::IsAborted(status)) {
       Complete(std::move(batch), status);
       co_return;
     }
-    absl::StatusOr<Conflict> found = Conflict::kRetry;
-    if (absl::IsAborted(status)) {
-      found = co_await Examine(batch, next_value);
-    } else {
-      found = status;
-    }
+    absl::StatusOr<Conflict> found = status;
+    if (full || absl::IsAborted(status)) found = co_await Examine(batch, next_value);
     if (found.ok() && *found == Conflict::kCommitted) {
       Committed(std::move(batch), std::move(next));
       co_return;
@@ -328,13 +327,14 @@ Task<void> SpoolImpl::CommitBatch(Batch batch) {
       co_return;
     }
     if (found.ok()) {  // certainly not committed, and the batch may be another now
+      unknown = false;
       sequence = sequence_.fetch_add(1) + 1;
       continue;
     }
     // Nobody knows whether it happened; the next try finds out.
     LOG_EVENT(kWarning, "spool_commit_unknown").Err(status);
     if (closing()) {
-      Complete(std::move(batch), absl::UnavailableError("closed while a commit was unknown"));
+      Complete(std::move(batch), absl::UnknownError("closed while a commit was unknown"));
       co_return;
     }
     if (Executor::Current() == nullptr) co_await SwitchTo(*options_.executor);
@@ -473,7 +473,11 @@ Task<absl::StatusOr<PutResult>> SpoolImpl::Put(std::shared_ptr<Record> record, B
   Change change;
   AddNewItem(record.get(), body.blob ? nullptr : body.memory.get(), wake, &change);
   const absl::Status status = co_await Commit(std::move(change));
-  if (body.blob && !status.ok()) co_await DropBlob(body.queue_id);
+  // Where an item might name it after all (kUnknown, and fenced ones), the blob is
+  // left to the sweep: the sender's retry would be told that all is well.
+  const bool surely_not = absl::IsAlreadyExists(status) || absl::IsResourceExhausted(status) ||
+                          absl::IsInvalidArgument(status) || absl::IsUnavailable(status);
+  if (body.blob && surely_not) co_await DropBlob(body.queue_id);
   if (absl::IsAlreadyExists(status)) co_return PutResult{std::string(status.message()), true};
   PH_CO_RETURN_IF_ERROR(status);
   co_return PutResult{body.queue_id, false};

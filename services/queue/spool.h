@@ -11,7 +11,8 @@
 // of the first fail with kFailedPrecondition ("fenced"): healthy() says so.
 //
 // Errors: those of store.h; an unknown commit is retried here until it is known,
-// so that kDeadlineExceeded never comes out of a change.
+// so that kDeadlineExceeded never comes out of a change. kUnknown: the spool was
+// closed before that.
 //
 // Threads: any. Completions arrive on the executor where a commit ended; awaited
 // calls resume on the caller's. Close() before destruction.

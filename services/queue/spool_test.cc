@@ -7,6 +7,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/blocking_counter.h"
+#include "absl/synchronization/notification.h"
 #include "services/common/async/sync.h"
 #include "services/common/status/status.h"
 #include "services/common/store/memory_store.h"
@@ -287,6 +288,49 @@ TEST_F(SpoolTest, AnUnknownCommitIsLookedUp) {
     disk_->SetCommitHook(nullptr);
     EXPECT_EQ(BodyOf(put->queue_id), "x");
   }
+}
+
+// The store loses the answer to a commit that happened and then recovers from its
+// trouble: what it says meanwhile is no answer to the first question.
+TEST_F(SpoolTest, AnUnknownCommitIsNotTakenForAFailedOne) {
+  for (const absl::Status& meanwhile :
+       {absl::UnavailableError("recovering"), absl::ResourceExhaustedError("full")}) {
+    int calls = 0;
+    disk_->SetCommitHook([&](const store::CommitRequest&, bool* apply_anyway) -> absl::Status {
+      if (++calls > 2) return absl::OkStatus();
+      *apply_anyway = calls == 1;
+      return calls == 1 ? absl::DeadlineExceededError("who knows") : meanwhile;
+    });
+    const uint64_t before = spool_->ledger().accepted;
+    const absl::StatusOr<PutResult> put = TryPut(std::string(50000, 'x'));
+    disk_->SetCommitHook(nullptr);
+    ASSERT_TRUE(put.ok()) << put.status();
+    EXPECT_EQ(spool_->ledger().accepted, before + 1);
+    EXPECT_EQ(BodyOf(put->queue_id).size(), 50000u);
+  }
+}
+
+// Closed before the truth was known: the sender's retry after the restart is told
+// that the message is there, and so it must be, with its body.
+TEST_F(SpoolTest, ABodyOfAnUnknownPutIsKept) {
+  absl::Notification tried;
+  disk_->SetCommitHook([&](const store::CommitRequest&, bool* apply_anyway) -> absl::Status {
+    *apply_anyway = !tried.HasBeenNotified();
+    if (!tried.HasBeenNotified()) tried.Notify();
+    return absl::DeadlineExceededError("who knows");
+  });
+  absl::StatusOr<PutResult> put = absl::InternalError("not called");
+  std::thread sender([&] { put = TryPut(std::string(50000, 'x'), 1, "key"); });
+  tried.WaitForNotification();
+  SyncWait(spool_->Close());
+  sender.join();
+  EXPECT_EQ(put.status().code(), absl::StatusCode::kUnknown) << put.status();
+  disk_->SetCommitHook(nullptr);
+  spool_ = nullptr;
+  Reopen();
+  const absl::StatusOr<PutResult> again = TryPut(std::string(50000, 'x'), 1, "key");
+  ASSERT_TRUE(again.ok() && again->duplicate);
+  EXPECT_EQ(BodyOf(again->queue_id).size(), 50000u);
 }
 
 // A store that says "unavailable" although the commit happened breaks its contract;
