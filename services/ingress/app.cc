@@ -14,6 +14,12 @@ namespace {
 constexpr size_t kCachedRecipients = 20000;
 constexpr Port kAllPorts[] = {Port::kMx, Port::kSubmission, Port::kSubmissions};
 
+// Brings a counter to a total that is counted elsewhere. Scrapes come one at a time.
+void Follow(metrics::Counter& counter, uint64_t total) {
+  const double behind = static_cast<double>(total) - counter.Value();
+  if (behind > 0) counter.Add(behind);
+}
+
 }  // namespace
 
 App::App(runtime::Runtime& rt, const rpc::Channels& channels, Settings settings,
@@ -131,10 +137,14 @@ void App::Collect() {
     if (listener == nullptr) continue;
     const net::ListenerStats stats = listener->stats();
     metrics_.OpenConnections(port).Set(static_cast<double>(stats.open));
-    metrics_.RefusedConnections(port).Set(static_cast<double>(stats.refused_total + stats.refused_per_address +
-                                                              stats.bad_proxy + stats.failed_handshakes));
+    Follow(metrics_.RefusedConnections(port, Refusal::kLimit), stats.refused_total);
+    Follow(metrics_.RefusedConnections(port, Refusal::kAddressLimit), stats.refused_per_address);
+    Follow(metrics_.RefusedConnections(port, Refusal::kBadProxy), stats.bad_proxy);
+    Follow(metrics_.RefusedConnections(port, Refusal::kTlsHandshake), stats.failed_handshakes);
   }
-  if (tls_ != nullptr) metrics_.certificate_not_after.Set(static_cast<double>(absl::ToUnixSeconds(tls_->NotAfter())));
+  if (tls_ == nullptr) return;
+  metrics_.certificate_not_after.Set(static_cast<double>(absl::ToUnixSeconds(tls_->NotAfter())));
+  Follow(metrics_.certificate_reload_failures, tls_->ReloadFailures());
 }
 
 std::vector<std::pair<std::string, std::string>> App::Status() {

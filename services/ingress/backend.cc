@@ -77,7 +77,11 @@ class GrpcBackend final : public Backend {
     };
     absl::StatusOr<Answer> answer = co_await rpc::Call<Answer>(options, std::move(request), start);
     if (!answer.ok()) {
-      LOG_EVENT(kWarning, "resolve_failed").Err(answer.status()).Trace(trace.trace_id);
+      // When routing is down each RCPT fails: some of them tell enough.
+      int64_t dropped = 0;
+      if (log_limit_.Allow(&dropped)) {
+        LOG_EVENT(kWarning, "resolve_failed").Err(answer.status()).Trace(trace.trace_id).Int("not_logged", dropped);
+      }
       co_return Resolution();
     }
     const absl::Duration ttl = absl::Seconds(answer->ttl().seconds()) + absl::Nanoseconds(answer->ttl().nanos());
@@ -119,6 +123,7 @@ class GrpcBackend final : public Backend {
   std::unique_ptr<route::RoutingService::Stub> routing_;
   std::unique_ptr<dir::DirectoryService::Stub> directory_;
   RecipientCache cache_;
+  log::RateLimit log_limit_{10};
 };
 
 }  // namespace

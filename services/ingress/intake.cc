@@ -21,6 +21,7 @@ Task<std::string> Intake::Take(std::string input) {
   std::string decoded;
   decoded.reserve(input.size());
   const size_t used = decoder_.Feed(input, &decoded);
+  received_ += used;
   if (decoder_.violation() != smtp::DataDecoder::Violation::kNone) Refuse(BadLines(decoder_.violation()));
   co_await Pass(std::move(decoded));
   co_return used == input.size() ? std::string() : input.substr(used);

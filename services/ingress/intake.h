@@ -46,7 +46,7 @@ class Intake {
   // Why the message will not be taken, as far as is known.
   const std::optional<smtp::Reply>& refusal() const { return refusal_; }
   // Hopelessly more than is allowed: stop reading and close.
-  bool Flooded() const { return bytes_ > 2 * options_.max_bytes + (1 << 20); }
+  bool Flooded() const { return received_ > 2 * options_.max_bytes + (1 << 20); }
   uint64_t bytes() const { return bytes_; }
 
   // Once, at the end: hands the message over. The reply for the client.
@@ -64,8 +64,9 @@ class Intake {
   HeaderEditor editor_;
   std::unique_ptr<EnqueueCall> call_;  // null: refused
   std::optional<smtp::Reply> refusal_;
-  uint64_t bytes_ = 0;    // of the message as the client means it
-  bool started_ = false;  // the field on top was sent on
+  uint64_t received_ = 0;  // from the client, whatever becomes of it
+  uint64_t bytes_ = 0;     // of the message as the client means it
+  bool started_ = false;   // the field on top was sent on
   std::string queue_id_;
   absl::Status enqueue_status_;
 };

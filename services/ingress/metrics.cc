@@ -22,13 +22,19 @@ Metrics::Metrics(metrics::Registry& r)
       tls_started(r.AddCounter("posthouse_ingress_starttls_total", "STARTTLS handshakes.", {{"result", "ok"}})),
       tls_failed(r.AddCounter("posthouse_ingress_starttls_total", "STARTTLS handshakes.", {{"result", "failed"}})),
       certificate_not_after(r.AddGauge("posthouse_ingress_certificate_not_after_seconds",
-                                       "When the first certificate in use expires, Unix time; 0: none.")) {
+                                       "When the first certificate in use expires, Unix time; 0: none.")),
+      certificate_reload_failures(r.AddCounter("posthouse_ingress_certificate_reload_failures_total",
+                                               "Changed certificates that could not be loaded.")) {
+  static constexpr const char* kRefusalNames[kRefusals] = {"limit", "address_limit", "bad_proxy", "tls_handshake"};
   for (const Port port : {Port::kMx, Port::kSubmission, Port::kSubmissions}) {
     const metrics::Labels labels = {{"port", PortName(port)}};
     connections_[Index(port)] = &r.AddCounter("posthouse_ingress_connections_total", "Sessions begun.", labels);
     open_[Index(port)] = &r.AddGauge("posthouse_ingress_open_connections", "Connections open now.", labels);
-    refused_[Index(port)] = &r.AddGauge("posthouse_ingress_refused_connections",
-                                        "Connections that the listener refused since it started.", labels);
+    for (size_t why = 0; why < kRefusals; ++why) {
+      refused_[Index(port)][why] = &r.AddCounter("posthouse_ingress_refused_connections_total",
+                                                 "Connections turned away before their session began, by reason.",
+                                                 {{"port", PortName(port)}, {"reason", kRefusalNames[why]}});
+    }
   }
   for (int verb = 0; verb < smtp::kVerbs; ++verb) {
     const std::string name = absl::AsciiStrToLower(smtp::VerbName(static_cast<smtp::Verb>(verb)));

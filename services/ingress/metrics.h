@@ -15,6 +15,10 @@ enum class Port { kMx, kSubmission, kSubmissions };
 inline constexpr int kPorts = 3;
 const char* PortName(Port port);  // "mx", "submission", "submissions"
 
+// Why the listener turned a connection away before its session.
+enum class Refusal { kLimit, kAddressLimit, kBadProxy, kTlsHandshake };
+inline constexpr int kRefusals = 4;
+
 // What became of a message that was read to its end, or was not.
 enum class MessageEnd { kAccepted, kRefused, kDeferred, kCutOff };
 
@@ -24,8 +28,9 @@ class Metrics {
 
   metrics::Counter& Connections(Port port) { return *connections_[Index(port)]; }
   metrics::Gauge& OpenConnections(Port port) { return *open_[Index(port)]; }
-  // Refused by the listener: over a limit, bad PROXY header, failed TLS handshake.
-  metrics::Gauge& RefusedConnections(Port port) { return *refused_[Index(port)]; }
+  metrics::Counter& RefusedConnections(Port port, Refusal why) {
+    return *refused_[Index(port)][static_cast<size_t>(why)];
+  }
   metrics::Counter& Command(smtp::Verb verb) { return *commands_[static_cast<size_t>(verb)]; }
   metrics::Counter& Replies(int first_digit) { return *replies_[static_cast<size_t>(first_digit)]; }
   metrics::Counter& Messages(MessageEnd end) { return *messages_[static_cast<size_t>(end)]; }
@@ -39,12 +44,13 @@ class Metrics {
   metrics::Counter& tls_started;
   metrics::Counter& tls_failed;
   metrics::Gauge& certificate_not_after;
+  metrics::Counter& certificate_reload_failures;
 
  private:
   static size_t Index(Port port) { return static_cast<size_t>(port); }
   std::array<metrics::Counter*, kPorts> connections_{};
   std::array<metrics::Gauge*, kPorts> open_{};
-  std::array<metrics::Gauge*, kPorts> refused_{};
+  std::array<std::array<metrics::Counter*, kRefusals>, kPorts> refused_{};
   std::array<metrics::Counter*, smtp::kVerbs> commands_{};
   std::array<metrics::Counter*, 6> replies_{};
   std::array<metrics::Counter*, 4> messages_{};

@@ -22,6 +22,9 @@ using Action = Transaction::Action;
 constexpr size_t kReadBytes = 64 * 1024;
 constexpr size_t kFlushBytes = 16 * 1024;
 constexpr absl::Duration kHandshakeTimeout = absl::Seconds(30);
+// Message data that comes more slowly than this, over more than two data timeouts,
+// is somebody holding a connection. Time that we make the client wait does not count.
+constexpr double kMinBytesPerSecond = 128;
 
 class Session {
  public:
@@ -45,10 +48,12 @@ class Session {
   Task<Action> ReceiveChunk();
   Task<Action> Answer();
   Task<std::optional<std::string>> ReadData(uint64_t max);
+  bool TooSlow() const;
   Task<bool> Flush();
   std::unique_ptr<Intake> NewIntake(smtp::DataFormat format);
   std::string ReceivedField() const;
   Action Lost(const absl::Status& status);
+  void CutOff(const absl::Status& why);
   void Record(const Intake& intake, const smtp::Reply& reply, absl::Duration took);
   void CountNew();
 
@@ -61,6 +66,8 @@ class Session {
   std::string out_;                                     // replies not sent yet
   std::unique_ptr<Intake> intake_;                      // the message in progress
   rpc::TraceContext trace_ = rpc::TraceContext::New();  // of the present message
+  absl::Duration data_waited_;                          // for the data of the present message
+  uint64_t data_bytes_ = 0;
   bool draining_ = false;
   Transaction::Counts counted_;
 };
@@ -97,6 +104,11 @@ Task<void> Session::Run() {
       action = transaction_.OnLineTooLong(&out_);
     } else {
       action = Lost(line.status());
+    }
+    // RFC 3030 §4.2: RSET, EHLO or QUIT between chunks gives the message up; the next
+    // one must not find its bytes or its envelope here.
+    if (intake_ != nullptr && transaction_.state() != Transaction::State::kChunks) {
+      CutOff(absl::CancelledError("given up between chunks"));
     }
     if (draining_ && action == Action::kNone) {
       transaction_.Bye("4.3.2", "Shutting down", &out_);
@@ -191,6 +203,8 @@ std::string Session::ReceivedField() const {
 }
 
 std::unique_ptr<Intake> Session::NewIntake(smtp::DataFormat format) {
+  data_waited_ = absl::ZeroDuration();
+  data_bytes_ = 0;
   const bool authenticated = transaction_.login().has_value();
   IntakeOptions options;
   options.format = format;
@@ -220,15 +234,27 @@ std::unique_ptr<Intake> Session::NewIntake(smtp::DataFormat format) {
 Task<std::optional<std::string>> Session::ReadData(uint64_t max) {
   while (true) {
     // RFC 5321 §4.5.3.2.5: three minutes a block.
+    const absl::Time start = absl::Now();
     absl::StatusOr<std::string> bytes = co_await connection_->ReadSome(
         static_cast<size_t>(std::min<uint64_t>(max, kReadBytes)), settings_->data_timeout);
-    if (bytes.ok()) co_return *std::move(bytes);
+    data_waited_ += absl::Now() - start;
+    if (bytes.ok()) {
+      data_bytes_ += bytes->size();
+      if (!TooSlow()) co_return *std::move(bytes);
+      Lost(absl::DeadlineExceededError("message data comes too slowly"));
+      co_return std::nullopt;
+    }
     if (!absl::IsCancelled(bytes.status())) {
       Lost(bytes.status());
       co_return std::nullopt;
     }
     draining_ = true;  // the message in progress is finished first
   }
+}
+
+bool Session::TooSlow() const {
+  return data_waited_ >
+         2 * settings_->data_timeout + absl::Seconds(static_cast<double>(data_bytes_) / kMinBytesPerSecond);
 }
 
 Task<Action> Session::ReceiveData() {
@@ -324,17 +350,21 @@ Action Session::Lost(const absl::Status& status) {
   } else if (absl::IsResourceExhausted(status)) {
     transaction_.Bye("4.3.4", "More than a message may have", &out_);
   }
-  if (intake_ != nullptr) {
-    // Clients vanish; nothing was promised (RFC 5321 §4.1.1.4).
-    context_.metrics.Messages(MessageEnd::kCutOff).Add();
-    LOG_EVENT(kInfo, "message_cut_off")
-        .Trace(trace_.trace_id)
-        .Str("client", connection_->peer().address)
-        .Int("size_bytes", static_cast<int64_t>(intake_->bytes()))
-        .Err(status);
-    intake_.reset();
-  }
+  // Clients vanish; nothing was promised (RFC 5321 §4.1.1.4).
+  if (intake_ != nullptr) CutOff(status);
   return Action::kClose;
+}
+
+// The message in progress will not come to its end.
+void Session::CutOff(const absl::Status& why) {
+  context_.metrics.Messages(MessageEnd::kCutOff).Add();
+  LOG_EVENT(kInfo, "message_cut_off")
+      .Trace(trace_.trace_id)
+      .Str("client", connection_->peer().address)
+      .Int("size_bytes", static_cast<int64_t>(intake_->bytes()))
+      .Err(why);
+  intake_.reset();
+  trace_ = rpc::TraceContext::New();
 }
 
 // False: the client is gone.

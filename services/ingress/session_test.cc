@@ -198,6 +198,27 @@ TEST_F(SessionTest, ChunkedMessages) {
   EXPECT_THAT(peers_->messages(), SizeIs(1));
 }
 
+// RFC 3030 §4.2: what was given up between chunks is in no later message.
+TEST_F(SessionTest, RsetAndEhloBetweenChunksForgetTheChunks) {
+  for (const std::string command : {"RSET", "EHLO again"}) {
+    SmtpTestClient& client = Envelope("user@mx.example");
+    const size_t before = app_ == nullptr ? 0 : peers_->messages().size();
+    client.Send("BDAT 21\r\nSubject: old\r\n\r\nold\r\n");
+    EXPECT_EQ(client.Code(), "250 2.0.0");
+    EXPECT_EQ(client.Say(command), command == "RSET" ? "250 2.0.0" : "250");
+    EXPECT_EQ(client.Say("MAIL FROM:<other@client.example>"), "250 2.1.0");
+    EXPECT_EQ(client.Say("RCPT TO:<alias@mx.example>"), "250 2.1.5");
+    client.Send("BDAT 21 LAST\r\nSubject: new\r\n\r\nnew\r\n");
+    EXPECT_EQ(client.Code(), "250 2.0.0") << command;
+    const std::vector<Enqueued> messages = peers_->messages();
+    ASSERT_EQ(messages.size(), before + 1);
+    EXPECT_EQ(Body(messages.back()), "Subject: new\r\n\r\nnew\r\n");
+    EXPECT_EQ(messages.back().envelope.reverse_path(), "other@client.example");
+    EXPECT_EQ(messages.back().envelope.recipients(0).original(), "alias@mx.example");
+  }
+  EXPECT_EQ(app_->metrics().Messages(MessageEnd::kCutOff).Value(), 2);
+}
+
 TEST_F(SessionTest, LargeMessagesStream) {
   std::string message = "Subject: large\r\n\r\n";
   for (int i = 0; message.size() < (5u << 20); ++i)
@@ -352,6 +373,46 @@ TEST_F(SessionTest, SilentClientsAreToldAndDropped) {
   EXPECT_EQ(client.Code(), "220");
   EXPECT_EQ(client.Code(), "421 4.4.2");
   EXPECT_EQ(client.Code(), "closed");
+}
+
+TEST_F(SessionTest, DataThatDripsIsCutOff) {
+  config_.mutable_ingress()->mutable_data_timeout()->set_nanos(200000000);
+  SmtpTestClient& client = ReadyForData();
+  client.Send("Subject: x\r\n\r\n");
+  const absl::Time start = absl::Now();
+  // Each byte well within the time for a block, 25 bytes a second.
+  while (absl::Now() - start < absl::Seconds(30) && client.TrySend("x")) absl::SleepFor(absl::Milliseconds(40));
+  EXPECT_LT(absl::Now() - start, absl::Seconds(20));
+  const std::string last = client.Code();
+  EXPECT_TRUE(last == "421 4.4.2" || last == "closed") << last;
+  EXPECT_THAT(peers_->messages(), IsEmpty());
+}
+
+// Bytes that a refused message drops count as well.
+TEST_F(SessionTest, BareLineEndsWithoutEndAreCutOff) {
+  config_.mutable_ingress()->set_max_message_bytes(100000);
+  SmtpTestClient& client = ReadyForData();
+  int sent = 0;
+  while (sent < 100 && client.TrySend(std::string(100000, '\n'))) ++sent;
+  EXPECT_LT(sent, 100);
+}
+
+TEST_F(SessionTest, PostmasterNeedsNoDomainOfOurs) {
+  EXPECT_EQ(Connect().Play(R"(
+    S: 220
+    C: EHLO c
+    S: 250
+    C: MAIL FROM:<>
+    S: 250
+    C: RCPT TO:<PostMaster>
+    S: 250 2.1.5
+    C: DATA
+    S: 354
+    C: Subject: x
+    C: .
+    S: 250 2.0.0)"),
+            "");
+  EXPECT_EQ(peers_->messages()[0].envelope.recipients(0).address(), "user@mx.example");
 }
 
 TEST_F(SessionTest, AClientThatVanishesInTheDataStoresNothing) {
@@ -525,6 +586,8 @@ TEST_F(SessionTest, ConnectionsOverTheLimitAreTold) {
   config_.mutable_ingress()->mutable_smtp()->set_max_connections(1);
   EXPECT_EQ(Connect().Code(), "220");
   EXPECT_EQ(Connect().Code(), "421 4.3.2");
+  EXPECT_THAT(runtime_->registry().Serialize(),
+              HasSubstr("posthouse_ingress_refused_connections_total{port=\"mx\",reason=\"limit\"} 1"));
 }
 
 // ---- settings and metrics

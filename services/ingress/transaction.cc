@@ -181,10 +181,9 @@ Transaction::Action Transaction::Rcpt(const Command& command, std::string* out) 
   // RFC 5321 §4.5.3.1.10: temporary, so that the client sends the rest later.
   if (envelope_.recipients.size() >= rules_.max_recipients) return Say(452, "4.5.3", "Too many recipients", out);
   pending_.command = command;
-  // RFC 5321 §4.1.1.3: <postmaster> is this system's.
-  smtp::Mailbox mailbox = *command.path;
-  if (mailbox.domain.empty()) mailbox.domain = rules_.hostname;
-  pending_.address = mailbox.ToString();
+  // RFC 5321 §4.5.1: <postmaster> without a domain goes to routing as it is, which knows
+  // whose it is; our own name need not be a domain with mailboxes.
+  pending_.address = command.path->ToString();
   return Action::kResolve;
 }
 

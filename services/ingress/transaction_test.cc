@@ -74,7 +74,8 @@ class TransactionTest : public testing::Test {
       resolution.outcome = Outcome::kNoSuchMailbox;
     } else if (absl::StartsWith(address, "later@")) {
       resolution.outcome = Outcome::kTemporary;
-    } else if (!absl::EndsWith(address, "@mx.example") && !transaction_->may_relay()) {
+    } else if (!absl::EndsWith(address, "@mx.example") && !absl::EqualsIgnoreCase(address, "postmaster") &&
+               !transaction_->may_relay()) {
       resolution.outcome = Outcome::kRelayDenied;
     } else {
       resolution.outcome = Outcome::kAccept;
@@ -237,11 +238,12 @@ TEST_F(TransactionTest, DataWithoutAnyRecipient) {
   EXPECT_EQ(last_, Action::kNone);
 }
 
+// RFC 5321 §4.5.1: routing knows whose it is, also when our name is no mail domain.
 TEST_F(TransactionTest, PostmasterWithoutADomainIsOurs) {
   Say("EHLO c");
   Say("MAIL FROM:<>");
   EXPECT_EQ(Say("RCPT TO:<Postmaster>"), "250 2.1.5");
-  EXPECT_EQ(resolved_.back(), "Postmaster@mx.example");
+  EXPECT_EQ(resolved_.back(), "Postmaster");
 }
 
 // RFC 1870 §6.1

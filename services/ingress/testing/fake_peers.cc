@@ -40,7 +40,9 @@ class FakePeers::Routing final : public r::RoutingService::CallbackService {
       recipient.mutable_local()->mutable_account()->set_account_id(to);
       recipient.mutable_local()->set_max_message_bytes(limit);
     };
-    if (absl::EndsWith(address, "@broken.example")) {
+    if (absl::EqualsIgnoreCase(address, "postmaster")) {
+      local("user@mx.example", 0);
+    } else if (absl::EndsWith(address, "@broken.example")) {
       response.set_outcome(Response::OUTCOME_TEMPORARY);
     } else if (!absl::EndsWithIgnoreCase(address, "@mx.example")) {
       response.set_outcome(call.request().may_relay() ? Response::OUTCOME_ACCEPT : Response::OUTCOME_RELAY_DENIED);
@@ -48,7 +50,7 @@ class FakePeers::Routing final : public r::RoutingService::CallbackService {
         response.add_recipients()->set_address(address);
         response.mutable_recipients(0)->mutable_remote()->set_domain(address.substr(address.rfind('@') + 1));
       }
-    } else if (absl::StartsWithIgnoreCase(address, "user@") || absl::StartsWithIgnoreCase(address, "postmaster@")) {
+    } else if (absl::StartsWithIgnoreCase(address, "user@")) {
       local("user@mx.example", 0);
     } else if (address == "alias@mx.example") {
       local("user@mx.example", 0);
