@@ -31,7 +31,9 @@ absl::StatusOr<Cidr> Cidr::Parse(absl::string_view text) {
   const size_t slash = text.find('/');
   Cidr cidr;
   cidr.bytes_ = AddressBytes(text.substr(0, slash));
-  if (cidr.bytes_.empty()) return absl::InvalidArgumentError(absl::StrCat("\"", text, "\" is not a network: want 192.0.2.0/24 or 2001:db8::/32"));
+  if (cidr.bytes_.empty())
+    return absl::InvalidArgumentError(
+        absl::StrCat("\"", text, "\" is not a network: want 192.0.2.0/24 or 2001:db8::/32"));
   const int width = static_cast<int>(cidr.bytes_.size()) * 8;
   cidr.bits_ = width;
   if (slash != absl::string_view::npos &&

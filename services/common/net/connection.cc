@@ -12,6 +12,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "services/common/net/connection_impl.h"
+#include "services/common/net/proxy_protocol.h"
 #include "services/common/status/status.h"
 
 namespace posthouse::net {
@@ -165,9 +166,39 @@ const TlsInfo& ConnectionImpl::tls_info() const {
   return tls_info_ == nullptr ? kNone : *tls_info_;
 }
 
-void ConnectionImpl::SetEndpoints(Endpoint peer, Endpoint local) {
-  peer_ = std::move(peer);
-  local_ = std::move(local);
+Task<absl::Status> ConnectionImpl::TakeProxyHeader(absl::Duration timeout) {
+  const Deadline deadline = DeadlineAfter(timeout);
+  std::string header;
+  while (true) {
+    if (core_->closed) co_return ClosedHere();
+    char ahead[kMaxProxyHeader];
+    const int fd = core_->socket.native_handle();
+    const ssize_t n = ::recv(fd, ahead, sizeof(ahead) - header.size(), MSG_PEEK);
+    if (n == 0) co_return PeerClosed();
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0 && errno != EAGAIN && errno != EWOULDBLOCK) {
+      co_return absl::UnavailableError(absl::StrCat("read: ", strerror(errno)));
+    }
+    if (n < 0) {
+      PH_CO_RETURN_IF_ERROR(co_await WaitFor(Attempt::kWaitRead, deadline));
+      continue;
+    }
+    const size_t before = header.size();
+    header.append(ahead, static_cast<size_t>(n));
+    absl::StatusOr<ProxyHeader> parsed = ParseProxyHeader(header);
+    const bool incomplete = absl::IsUnavailable(parsed.status()) && header.size() < kMaxProxyHeader;
+    if (!parsed.ok() && !incomplete) co_return absl::InvalidArgumentError(parsed.status().message());
+    // A header that is not complete is all of what is there.
+    const size_t take = (parsed.ok() ? parsed->header_bytes : header.size()) - before;
+    if (::recv(fd, ahead, take, 0) != static_cast<ssize_t>(take))
+      co_return absl::InternalError("read lost peeked bytes");
+    if (!parsed.ok()) continue;
+    if (parsed->source.has_value()) {
+      peer_ = *std::move(parsed->source);
+      local_ = *std::move(parsed->destination);
+    }
+    co_return absl::OkStatus();
+  }
 }
 
 void ConnectionImpl::InterruptRead() {
@@ -205,7 +236,8 @@ ConnectionImpl::Attempt ConnectionImpl::FromSsl(int result, const char* what) {
     case SSL_ERROR_ZERO_RETURN:
       return {Attempt::kFailed, 0, PeerClosed()};
     case SSL_ERROR_SYSCALL:
-      return {Attempt::kFailed, 0, absl::UnavailableError(absl::StrCat(what, ": ", errno != 0 ? strerror(errno) : "peer closed"))};
+      return {Attempt::kFailed, 0,
+              absl::UnavailableError(absl::StrCat(what, ": ", errno != 0 ? strerror(errno) : "peer closed"))};
     default:
       return {Attempt::kFailed, 0, absl::UnavailableError(absl::StrCat(what, ": ", TakeSslErrors()))};
   }
@@ -277,7 +309,8 @@ Task<absl::Status> ConnectionImpl::Fill(Deadline deadline) {
   }
 }
 
-Task<absl::StatusOr<std::string>> ConnectionImpl::ReadLine(size_t max_bytes, absl::Duration timeout, bool allow_bare_lf) {
+Task<absl::StatusOr<std::string>> ConnectionImpl::ReadLine(size_t max_bytes, absl::Duration timeout,
+                                                           bool allow_bare_lf) {
   const Deadline deadline = DeadlineAfter(timeout);
   size_t scanned = 0;  // bytes after pos_ known to hold no line end
   size_t dropped = 0;

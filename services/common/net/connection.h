@@ -68,8 +68,8 @@ class Connection {
   virtual Task<absl::Status> WaitReadable(absl::Duration timeout) = 0;
   // Bytes already received and not yet read: whether the client has pipelined.
   virtual size_t Buffered() const = 0;
-  // Whether a whole line (up to LF) is among them: the next ReadLine() will not wait.
-  virtual bool LineBuffered() const = 0;
+  // Whether a whole line is among them: ReadLine() with the same argument will not wait.
+  virtual bool LineBuffered(bool allow_bare_lf = false) const = 0;
   // Returns bytes to the front of the read buffer (what a data decoder did not use).
   virtual void Unread(std::string bytes) = 0;
 
@@ -107,9 +107,10 @@ struct ListenerOptions {
   std::string address = "127.0.0.1";
   uint16_t port = 0;  // 0: any free one; see Listener::port()
   int backlog = 1024;
-  size_t max_connections = 10000;        // over it: accepted, told `overload_line`, closed
-  size_t max_connections_per_address = 0;  // 0: no limit
-  std::string overload_line;             // e.g. "421 4.3.2 too many connections\r\n"
+  size_t max_connections = 10000;  // over it: accepted, told `overload_line`, closed
+  // 0: no limit. An IPv6 client counts with its /64, since that is what one customer gets.
+  size_t max_connections_per_address = 0;
+  std::string overload_line;  // e.g. "421 4.3.2 too many connections\r\n"
   // Peers in these networks must send a PROXY v1 or v2 header first; from others
   // it is not looked for, so nobody else can lie about his address.
   std::vector<Cidr> proxy_from;

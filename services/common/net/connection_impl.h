@@ -62,7 +62,9 @@ class ConnectionImpl final : public Connection {
   Task<absl::StatusOr<std::string>> ReadExactly(size_t bytes, absl::Duration timeout) override;
   Task<absl::Status> WaitReadable(absl::Duration timeout) override;
   size_t Buffered() const override { return in_.size() - pos_; }
-  bool LineBuffered() const override { return in_.find('\n', pos_) != std::string::npos; }
+  bool LineBuffered(bool allow_bare_lf) const override {
+    return (allow_bare_lf ? in_.find('\n', pos_) : in_.find("\r\n", pos_)) != std::string::npos;
+  }
   void Unread(std::string bytes) override;
   Task<absl::Status> Write(std::string bytes, absl::Duration timeout) override;
   Task<absl::Status> StartTlsServer(std::shared_ptr<TlsServerContext> context, absl::Duration timeout) override;
@@ -77,8 +79,10 @@ class ConnectionImpl final : public Connection {
   EventLoop& loop() override { return core_->loop; }
 
   const std::shared_ptr<ConnectionCore>& core() const { return core_; }
-  // After a PROXY header.
-  void SetEndpoints(Endpoint peer, Endpoint local);
+  // Takes the PROXY header that comes first, and not a byte more from the socket: what
+  // follows may be a TLS handshake, which OpenSSL reads there itself. peer() and
+  // local() are then what it said. kInvalidArgument: there is none.
+  Task<absl::Status> TakeProxyHeader(absl::Duration timeout);
 
  private:
   using Deadline = ConnectionCore::Clock::time_point;

@@ -1,3 +1,5 @@
+#include <arpa/inet.h>
+#include <netinet/in.h>
 #include <sys/socket.h>
 
 #include <algorithm>
@@ -11,9 +13,9 @@
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/mutex.h"
 #include "services/common/async/sync.h"
+#include "services/common/log/log.h"
 #include "services/common/net/connection.h"
 #include "services/common/net/connection_impl.h"
-#include "services/common/net/proxy_protocol.h"
 #include "services/common/status/status.h"
 
 namespace posthouse::net {
@@ -29,6 +31,7 @@ struct ListenerState {
   const Listener::Serve serve;
   std::atomic<bool> closed{false};
   Wakeup idle;  // signalled when the last connection ends
+  log::RateLimit log_limit{5};
 
   absl::Mutex mutex;
   ListenerStats stats ABSL_GUARDED_BY(mutex);
@@ -44,38 +47,28 @@ struct ListenerState {
     return cores;
   }
 
-  void Count(uint64_t ListenerStats::*counter) {
+  void Count(uint64_t ListenerStats::* counter) {
     absl::MutexLock lock(&mutex);
     ++(stats.*counter);
   }
 };
-
-// Reads the PROXY header that a trusted balancer must send.
-Task<absl::Status> ReadProxyHeader(ConnectionImpl& connection, absl::Duration timeout) {
-  std::string seen;
-  const absl::Time deadline = absl::Now() + timeout;
-  while (true) {
-    absl::StatusOr<std::string> bytes = co_await connection.ReadSome(kMaxProxyHeader, deadline - absl::Now());
-    if (!bytes.ok()) co_return bytes.status();
-    seen += *bytes;
-    absl::StatusOr<ProxyHeader> header = ParseProxyHeader(seen);
-    if (absl::IsUnavailable(header.status()) && seen.size() < kMaxProxyHeader) continue;
-    if (!header.ok()) co_return absl::InvalidArgumentError(header.status().message());
-    connection.Unread(seen.substr(header->header_bytes));
-    if (header->source.has_value()) connection.SetEndpoints(*header->source, *header->destination);
-    co_return absl::OkStatus();
-  }
-}
 
 bool Trusted(const ListenerOptions& options, const std::string& address) {
   return std::any_of(options.proxy_from.begin(), options.proxy_from.end(),
                      [&](const Cidr& cidr) { return cidr.Contains(address); });
 }
 
-// Counts the connection against its real address; false: over the limit.
-bool AdmitAddress(ListenerState& state, const std::string& address) {
+// What the limit of one client counts: the address, or of IPv6 its /64.
+std::string LimitedAs(const std::string& address) {
+  in6_addr bytes{};
+  if (inet_pton(AF_INET6, address.c_str(), &bytes) != 1) return address;
+  return std::string(reinterpret_cast<const char*>(bytes.s6_addr), 8);
+}
+
+// Counts the connection against its client; false: over the limit.
+bool AdmitAddress(ListenerState& state, const std::string& client) {
   absl::MutexLock lock(&state.mutex);
-  size_t& count = state.per_address[address];
+  size_t& count = state.per_address[client];
   if (state.options.max_connections_per_address != 0 && count >= state.options.max_connections_per_address) {
     ++state.stats.refused_per_address;
     return false;
@@ -84,13 +77,26 @@ bool AdmitAddress(ListenerState& state, const std::string& address) {
   return true;
 }
 
-void ForgetAddress(ListenerState& state, const std::string& address) {
+void ForgetAddress(ListenerState& state, const std::string& client) {
   absl::MutexLock lock(&state.mutex);
-  const auto it = state.per_address.find(address);
+  const auto it = state.per_address.find(client);
   if (it != state.per_address.end() && --it->second == 0) state.per_address.erase(it);
 }
 
-Task<void> Refuse(ListenerState& state, ConnectionImpl& connection) {
+// One line for many: a flood of connections must not become a flood of lines.
+void LogRefused(ListenerState& state, const ConnectionImpl& connection, absl::string_view event, log::Level level,
+                const absl::Status& why) {
+  int64_t dropped = 0;
+  if (!state.log_limit.Allow(&dropped)) return;
+  log::Event(level, event)
+      .Str("client", connection.peer().address)
+      .Str("local", connection.local().ToString())
+      .Err(why)
+      .Int("not_logged", dropped);
+}
+
+Task<void> Refuse(ListenerState& state, ConnectionImpl& connection, absl::string_view why) {
+  LogRefused(state, connection, "connection_refused", log::Level::kWarning, absl::ResourceExhaustedError(why));
   if (state.options.implicit_tls == nullptr && !state.options.overload_line.empty()) {
     (co_await connection.Write(state.options.overload_line, absl::Seconds(1))).IgnoreError();  // a courtesy
   }
@@ -102,6 +108,7 @@ Task<void> Admitted(std::shared_ptr<ListenerState> state, std::unique_ptr<Connec
         co_await connection->StartTlsServer(state->options.implicit_tls, state->options.handshake_timeout);
     if (!status.ok()) {
       state->Count(&ListenerStats::failed_handshakes);
+      LogRefused(*state, *connection, "tls_handshake_failed", log::Level::kInfo, status);
       co_return;
     }
   }
@@ -111,21 +118,24 @@ Task<void> Admitted(std::shared_ptr<ListenerState> state, std::unique_ptr<Connec
 Task<void> Run(std::shared_ptr<ListenerState> state, std::unique_ptr<ConnectionImpl> connection, bool overload) {
   ConnectionCore* const key = connection->core().get();
   if (overload) {
-    co_await Refuse(*state, *connection);
+    co_await Refuse(*state, *connection, "too many connections");
   } else {
     absl::Status proxy;
     if (Trusted(state->options, connection->peer().address)) {
-      proxy = co_await ReadProxyHeader(*connection, state->options.proxy_timeout);
-      if (!proxy.ok()) state->Count(&ListenerStats::bad_proxy);
+      proxy = co_await connection->TakeProxyHeader(state->options.proxy_timeout);
     }
     if (proxy.ok()) {
-      const std::string address = connection->peer().address;
-      if (AdmitAddress(*state, address)) {
+      const std::string client = LimitedAs(connection->peer().address);
+      if (AdmitAddress(*state, client)) {
         co_await Admitted(state, std::move(connection));
-        ForgetAddress(*state, address);
+        ForgetAddress(*state, client);
       } else {
-        co_await Refuse(*state, *connection);
+        co_await Refuse(*state, *connection, "too many connections of one client");
       }
+    } else if (!absl::IsUnavailable(proxy)) {
+      // A balancer that connects and closes only looks whether we live.
+      state->Count(&ListenerStats::bad_proxy);
+      LogRefused(*state, *connection, "proxy_header_refused", log::Level::kWarning, proxy);
     }
   }
   connection.reset();
@@ -143,6 +153,10 @@ struct Acceptor : std::enable_shared_from_this<Acceptor> {
       if (self->state->closed) return;
       if (error) {
         // Out of descriptors or memory: trying at once would only spin.
+        int64_t dropped = 0;
+        if (self->state->log_limit.Allow(&dropped)) {
+          LOG_EVENT(kError, "accept_failed").Str("error", error.message()).Int("not_logged", dropped);
+        }
         self->loop.PostAfter(absl::Milliseconds(100), [self] {
           if (!self->state->closed) self->Accept();
         });
@@ -179,7 +193,8 @@ struct Acceptor : std::enable_shared_from_this<Acceptor> {
 absl::Status Bind(tcp::acceptor& acceptor, const ListenerOptions& options, uint16_t port) {
   asio::error_code error;
   const asio::ip::address address = asio::ip::make_address(options.address, error);
-  if (error) return absl::InvalidArgumentError(absl::StrCat("cannot listen on \"", options.address, "\": not an address"));
+  if (error)
+    return absl::InvalidArgumentError(absl::StrCat("cannot listen on \"", options.address, "\": not an address"));
   const tcp::endpoint endpoint(address, port);
   const int on = 1;
   acceptor.open(endpoint.protocol(), error);
@@ -190,8 +205,8 @@ absl::Status Bind(tcp::acceptor& acceptor, const ListenerOptions& options, uint1
   if (!error) acceptor.bind(endpoint, error);
   if (!error) acceptor.listen(options.backlog, error);
   if (error) {
-    return absl::FailedPreconditionError(absl::StrCat("cannot listen on ", Endpoint{options.address, port}.ToString(), ": ",
-                                                      error.message(), " (is another server using the port?)"));
+    return absl::FailedPreconditionError(absl::StrCat("cannot listen on ", Endpoint{options.address, port}.ToString(),
+                                                      ": ", error.message(), " (is another server using the port?)"));
   }
   return absl::OkStatus();
 }
@@ -207,8 +222,9 @@ absl::Status CheckFree(EventLoop& loop, const ListenerOptions& options) {
   if (!error) probe.set_option(tcp::acceptor::reuse_address(true), error);
   if (!error) probe.bind(endpoint, error);
   if (!error) return absl::OkStatus();
-  return absl::FailedPreconditionError(absl::StrCat("cannot listen on ", Endpoint{options.address, options.port}.ToString(),
-                                                    ": ", error.message(), " (is another server using the port?)"));
+  return absl::FailedPreconditionError(absl::StrCat("cannot listen on ",
+                                                    Endpoint{options.address, options.port}.ToString(), ": ",
+                                                    error.message(), " (is another server using the port?)"));
 }
 
 class ListenerImpl final : public Listener {

@@ -224,6 +224,61 @@ TEST_F(NetTest, TrustedNetworksTellTheRealClientAndItsLimitCounts) {
   });
 }
 
+TEST_F(NetTest, ABalancerThatOnlyLooksIsNoBadHeader) {
+  ListenerOptions options;
+  options.proxy_from.push_back(*Cidr::Parse("127.0.0.0/8"));
+  Serve(SayPeer, std::move(options));
+  Client([](NetTest* t) -> Task<void> {
+    {
+      auto probe = co_await t->Dial();
+    }
+    while (t->listener_->stats().accepted < 1 || t->listener_->open() > 0) co_await Sleep(absl::Milliseconds(1));
+    EXPECT_EQ(t->listener_->stats().bad_proxy, 0u);
+    // In pieces, and with the client's first bytes behind it.
+    auto slow = co_await t->Dial();
+    for (const std::string piece : {"PRO", "XY TCP4 192.0.2.7 198.51.", "100.1 1234 25\r", "\nhello\r\n"}) {
+      EXPECT_TRUE((co_await slow->Write(piece, kLong)).ok());
+      co_await Sleep(absl::Milliseconds(5));
+    }
+    EXPECT_EQ((co_await slow->ReadLine(100, kLong)).value_or("?"), "192.0.2.7:1234");
+  });
+}
+
+TEST_F(NetTest, AnIpv6ClientCountsWithItsNetwork) {
+  ListenerOptions options;
+  options.proxy_from.push_back(*Cidr::Parse("127.0.0.0/8"));
+  options.max_connections_per_address = 1;
+  options.overload_line = "421 too many\r\n";
+  Serve(SayPeer, std::move(options));
+  Client([](NetTest* t) -> Task<void> {
+    const auto say = [t](const std::string& address) -> Task<std::unique_ptr<Connection>> {
+      auto c = co_await t->Dial();
+      EXPECT_TRUE((co_await c->Write("PROXY TCP6 " + address + " 2001:db8::25 1 25\r\n", kLong)).ok());
+      co_return c;
+    };
+    auto first = co_await say("2001:db8:0:1::1");
+    EXPECT_EQ((co_await first->ReadLine(100, kLong)).value_or("?"), "[2001:db8:0:1::1]:1");
+    auto same = co_await say("2001:db8:0:1:ffff::9");
+    EXPECT_EQ((co_await same->ReadLine(100, kLong)).value_or("?"), "421 too many");
+    auto other = co_await say("2001:db8:0:2::1");
+    EXPECT_EQ((co_await other->ReadLine(100, kLong)).value_or("?"), "[2001:db8:0:2::1]:1");
+  });
+}
+
+TEST_F(NetTest, ABareLfIsNoBufferedLine) {
+  Serve([](std::unique_ptr<Connection> c) -> Task<void> {
+    absl::StatusOr<std::string> line = co_await c->ReadLine(100, kLong);
+    const std::string reply = c->LineBuffered() ? "strict\r\n" : c->LineBuffered(true) ? "lenient\r\n" : "none\r\n";
+    (co_await c->Write(reply, kLong)).IgnoreError();
+    (void)co_await c->ReadLine(100, kLong);
+  });
+  Client([](NetTest* t) -> Task<void> {
+    auto c = co_await t->Dial();
+    EXPECT_TRUE((co_await c->Write("RSET\r\nNOOP\n", kLong)).ok());
+    EXPECT_EQ((co_await c->ReadLine(100, kLong)).value_or("?"), "lenient");
+  });
+}
+
 TEST_F(NetTest, DrainLetsSessionsSayGoodbye) {
   Serve([](std::unique_ptr<Connection> connection) -> Task<void> {
     (co_await connection->Write("hello\r\n", kLong)).IgnoreError();

@@ -21,9 +21,23 @@ absl::Status Bad(absl::string_view why) {
   return absl::InvalidArgumentError(std::string("not a PROXY header: ") + std::string(why));
 }
 
-bool IsLiteral(int family, absl::string_view text) {
+// The one text form of an address, IPv4-mapped IPv6 as IPv4: as an accepted socket's.
+std::string AddressText(int family, const unsigned char* bytes) {
+  static constexpr unsigned char kMapped[12] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff};
+  if (family == AF_INET6 && std::memcmp(bytes, kMapped, sizeof kMapped) == 0) {
+    family = AF_INET;
+    bytes += sizeof kMapped;
+  }
+  char text[INET6_ADDRSTRLEN] = "";
+  inet_ntop(family, bytes, text, sizeof text);
+  return text;
+}
+
+bool ParseLiteral(int family, absl::string_view text, std::string* address) {
   unsigned char bytes[16];
-  return inet_pton(family, std::string(text).c_str(), bytes) == 1;
+  if (inet_pton(family, std::string(text).c_str(), bytes) != 1) return false;
+  *address = AddressText(family, bytes);
+  return true;
 }
 
 bool ParsePort(absl::string_view text, uint16_t* port) {
@@ -44,23 +58,20 @@ absl::StatusOr<ProxyHeader> ParseV1(absl::string_view input) {
   if (words.size() != 6) return Bad("wrong number of fields");
   const int family = words[1] == "TCP4" ? AF_INET : words[1] == "TCP6" ? AF_INET6 : -1;
   Endpoint source, destination;
-  if (family < 0 || !IsLiteral(family, words[2]) || !IsLiteral(family, words[3]) ||
-      !ParsePort(words[4], &source.port) || !ParsePort(words[5], &destination.port)) {
+  if (family < 0 || !ParseLiteral(family, words[2], &source.address) ||
+      !ParseLiteral(family, words[3], &destination.address) || !ParsePort(words[4], &source.port) ||
+      !ParsePort(words[5], &destination.port)) {
     return Bad("bad address or port");
   }
-  source.address = std::string(words[2]);
-  destination.address = std::string(words[3]);
   header.source = std::move(source);
   header.destination = std::move(destination);
   return header;
 }
 
 Endpoint ReadEndpoint(int family, const char* address, const char* port) {
-  char text[INET6_ADDRSTRLEN] = "";
-  inet_ntop(family, address, text, sizeof text);
   uint16_t value;
   std::memcpy(&value, port, 2);
-  return Endpoint{text, ntohs(value)};
+  return Endpoint{AddressText(family, reinterpret_cast<const unsigned char*>(address)), ntohs(value)};
 }
 
 absl::StatusOr<ProxyHeader> ParseV2(absl::string_view input) {

@@ -16,7 +16,7 @@ namespace posthouse::net {
 inline constexpr size_t kMaxProxyHeader = 536;
 
 struct ProxyHeader {
-  size_t header_bytes = 0;       // to consume
+  size_t header_bytes = 0;         // to consume
   std::optional<Endpoint> source;  // nullopt: LOCAL or UNKNOWN, keep the real peer
   std::optional<Endpoint> destination;
 };

@@ -17,6 +17,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/mutex.h"
+#include "services/common/log/log.h"
 #include "services/common/net/connection.h"
 #include "services/common/net/tls_impl.h"
 #include "services/common/status/status.h"
@@ -38,15 +39,17 @@ using FilePtr = std::unique_ptr<FILE, Deleter<fclose>>;
 
 // The file's identity and time: what "changed" means for a reload.
 std::string Stamp(const std::string& path) {
-  struct stat st {};
+  struct stat st{};
   if (stat(path.c_str(), &st) != 0) return "absent";
-  return absl::StrCat(st.st_dev, "/", st.st_ino, "/", st.st_size, "/", st.st_mtim.tv_sec, ".", st.st_mtim.tv_nsec);
+  return absl::StrCat(st.st_dev, "/", st.st_ino, "/", st.st_size, "/", st.st_mtim.tv_sec, ".", st.st_mtim.tv_nsec, "/",
+                      st.st_ctim.tv_sec, ".", st.st_ctim.tv_nsec);
 }
 
 CtxPtr NewContext(const SSL_METHOD* method) {
   CtxPtr ctx(SSL_CTX_new(method));
   SSL_CTX_set_min_proto_version(ctx.get(), TLS1_2_VERSION);  // RFC 8996
-  SSL_CTX_set_mode(ctx.get(), SSL_MODE_RELEASE_BUFFERS | SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
+  SSL_CTX_set_mode(ctx.get(),
+                   SSL_MODE_RELEASE_BUFFERS | SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
   SSL_CTX_set_options(ctx.get(), SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION | SSL_OP_CIPHER_SERVER_PREFERENCE |
                                      SSL_OP_IGNORE_UNEXPECTED_EOF);
   return ctx;
@@ -81,7 +84,7 @@ bool NameMatches(absl::string_view pattern, absl::string_view host) {
 }
 
 absl::Time ToTime(const ASN1_TIME* when) {
-  struct tm parts {};
+  struct tm parts{};
   if (ASN1_TIME_to_tm(when, &parts) != 1) return absl::InfinitePast();
   return absl::FromTM(parts, absl::UTCTimeZone());
 }
@@ -117,7 +120,8 @@ absl::StatusOr<LoadedCertificate> Load(const CertificateFiles& files) {
   loaded.ctx = NewContext(TLS_server_method());
   ERR_clear_error();
   if (SSL_CTX_use_certificate_chain_file(loaded.ctx.get(), files.certificate_chain.c_str()) != 1) {
-    return absl::InvalidArgumentError(absl::StrCat("cannot load certificate ", files.certificate_chain, ": ", TakeSslErrors()));
+    return absl::InvalidArgumentError(
+        absl::StrCat("cannot load certificate ", files.certificate_chain, ": ", TakeSslErrors()));
   }
   if (SSL_CTX_use_PrivateKey_file(loaded.ctx.get(), files.private_key.c_str(), SSL_FILETYPE_PEM) != 1 ||
       SSL_CTX_check_private_key(loaded.ctx.get()) != 1) {
@@ -127,16 +131,27 @@ absl::StatusOr<LoadedCertificate> Load(const CertificateFiles& files) {
   X509* certificate = SSL_CTX_get0_certificate(loaded.ctx.get());
   loaded.names = NamesOf(certificate);
   loaded.not_after = ToTime(X509_get0_notAfter(certificate));
+  if (loaded.not_after <= absl::Now()) {
+    return absl::InvalidArgumentError(absl::StrCat("certificate ", files.certificate_chain, " expired on ",
+                                                   absl::FormatTime(loaded.not_after, absl::UTCTimeZone()),
+                                                   ": put a valid one there"));
+  }
   return loaded;
 }
 
 class ServerContext final : public TlsServerContext {
  public:
-  explicit ServerContext(std::vector<CertificateFiles> files) : files_(std::move(files)) {}
+  ServerContext(std::vector<CertificateFiles> files, absl::Duration look_every)
+      : files_(std::move(files)), look_every_(look_every) {}
 
   absl::Status Reload() override {
     if (files_.empty()) return absl::InvalidArgumentError("no TLS certificate is configured");
     std::string stamp = StampAll();
+    {
+      absl::MutexLock lock(&mutex_);
+      tried_stamp_ = stamp;
+      next_look_ = absl::Now() + look_every_;
+    }
     auto set = std::make_shared<LoadedSet>();
     for (const CertificateFiles& files : files_) {
       PH_ASSIGN_OR_RETURN(LoadedCertificate loaded, Load(files));
@@ -160,29 +175,60 @@ class ServerContext final : public TlsServerContext {
     return true;
   }
 
-  absl::Time NotAfter() const override {
+  absl::Time NotAfter() override {
+    LookForChanges();
     absl::MutexLock lock(&mutex_);
     absl::Time first = absl::InfiniteFuture();
     for (const LoadedCertificate& certificate : set_->certificates) first = std::min(first, certificate.not_after);
     return first;
   }
 
+  uint64_t ReloadFailures() const override {
+    absl::MutexLock lock(&mutex_);
+    return failures_;
+  }
+
   NewSsl Make() {
+    LookForChanges();
     absl::MutexLock lock(&mutex_);
     return NewSsl{SslPtr(SSL_new(set_->certificates.front().ctx.get())), set_};
   }
 
  private:
+  // Two calls of stat a certificate, seldom: cheap enough for an event loop.
+  void LookForChanges() {
+    {
+      absl::MutexLock lock(&mutex_);
+      if (absl::Now() < next_look_) return;
+      next_look_ = absl::Now() + look_every_;
+      // Files that could not be loaded are tried again when they have changed again.
+      if (StampAll() == tried_stamp_) return;
+    }
+    const absl::Status status = Reload();
+    if (status.ok()) {
+      LOG_EVENT(kInfo, "certificates_reloaded").Str("first", files_.front().certificate_chain);
+      return;
+    }
+    LOG_EVENT(kError, "certificate_reload_failed").Err(status);
+    absl::MutexLock lock(&mutex_);
+    ++failures_;
+  }
+
   std::string StampAll() const {
     std::string all;
-    for (const CertificateFiles& f : files_) absl::StrAppend(&all, Stamp(f.certificate_chain), ";", Stamp(f.private_key), ";");
+    for (const CertificateFiles& f : files_)
+      absl::StrAppend(&all, Stamp(f.certificate_chain), ";", Stamp(f.private_key), ";");
     return all;
   }
 
   const std::vector<CertificateFiles> files_;
+  const absl::Duration look_every_;
   mutable absl::Mutex mutex_;
   std::shared_ptr<const LoadedSet> set_ ABSL_GUARDED_BY(mutex_);
-  std::string stamp_ ABSL_GUARDED_BY(mutex_);
+  std::string stamp_ ABSL_GUARDED_BY(mutex_);        // of what is loaded
+  std::string tried_stamp_ ABSL_GUARDED_BY(mutex_);  // of what was tried last
+  absl::Time next_look_ ABSL_GUARDED_BY(mutex_);
+  uint64_t failures_ ABSL_GUARDED_BY(mutex_) = 0;
 };
 
 class ClientContext final : public TlsClientContext {
@@ -225,13 +271,15 @@ NewSsl MakeClientSsl(TlsClientContext& context, const std::string& server_name) 
 }
 bool VerifiesPeer(TlsClientContext& context) { return static_cast<ClientContext&>(context).verifies(); }
 
-absl::StatusOr<std::shared_ptr<TlsServerContext>> TlsServerContext::Create(std::vector<CertificateFiles> certificates) {
-  auto context = std::make_shared<ServerContext>(std::move(certificates));
+absl::StatusOr<std::shared_ptr<TlsServerContext>> TlsServerContext::Create(std::vector<CertificateFiles> certificates,
+                                                                           absl::Duration look_every) {
+  auto context = std::make_shared<ServerContext>(std::move(certificates), look_every);
   PH_RETURN_IF_ERROR(context->Reload());
   return context;
 }
 
-absl::StatusOr<std::shared_ptr<TlsClientContext>> TlsClientContext::Create(VerifyPeer verify, const std::string& ca_file) {
+absl::StatusOr<std::shared_ptr<TlsClientContext>> TlsClientContext::Create(VerifyPeer verify,
+                                                                           const std::string& ca_file) {
   CtxPtr ctx = NewContext(TLS_client_method());
   if (verify == VerifyPeer::kHostname) {
     ERR_clear_error();
@@ -253,11 +301,12 @@ absl::Status WriteSelfSigned(const CertificateFiles& files, const std::vector<st
   X509* x = certificate.get();
   X509_set_version(x, 2);
   ASN1_INTEGER_set_int64(X509_get_serialNumber(x), absl::ToUnixNanos(absl::Now()));
-  X509_gmtime_adj(X509_getm_notBefore(x), -3600);  // clocks differ
+  X509_gmtime_adj(X509_getm_notBefore(x), -3600);                           // clocks differ
   X509_gmtime_adj(X509_getm_notAfter(x), static_cast<long>(days) * 86400);  // NOLINT(google-runtime-int)
   X509_set_pubkey(x, key.get());
   X509_NAME* subject = X509_get_subject_name(x);
-  X509_NAME_add_entry_by_txt(subject, "CN", MBSTRING_UTF8, reinterpret_cast<const unsigned char*>(names[0].c_str()), -1, -1, 0);
+  X509_NAME_add_entry_by_txt(subject, "CN", MBSTRING_UTF8, reinterpret_cast<const unsigned char*>(names[0].c_str()), -1,
+                             -1, 0);
   X509_set_issuer_name(x, subject);
   std::string sans;
   for (const std::string& name : names) {
@@ -271,7 +320,8 @@ absl::Status WriteSelfSigned(const CertificateFiles& files, const std::vector<st
                                                     {NID_ext_key_usage, "serverAuth"}};
   for (const auto& [nid, value] : extensions) {
     X509_EXTENSION* extension = X509V3_EXT_conf_nid(nullptr, &v3, nid, value.c_str());
-    if (extension == nullptr) return absl::InvalidArgumentError(absl::StrCat("bad certificate name: ", TakeSslErrors()));
+    if (extension == nullptr)
+      return absl::InvalidArgumentError(absl::StrCat("bad certificate name: ", TakeSslErrors()));
     X509_add_ext(x, extension, -1);
     X509_EXTENSION_free(extension);
   }
@@ -282,10 +332,12 @@ absl::Status WriteSelfSigned(const CertificateFiles& files, const std::vector<st
   const FilePtr key_file(key_fd < 0 ? nullptr : fdopen(key_fd, "w"));
   const FilePtr certificate_file(fopen(files.certificate_chain.c_str(), "w"));
   if (key_file == nullptr || certificate_file == nullptr) {
-    return absl::FailedPreconditionError(absl::StrCat("cannot write ", key_file == nullptr ? files.private_key : files.certificate_chain, ": ", strerror(errno)));
+    return absl::FailedPreconditionError(absl::StrCat(
+        "cannot write ", key_file == nullptr ? files.private_key : files.certificate_chain, ": ", strerror(errno)));
   }
   if (PEM_write_PrivateKey(key_file.get(), key.get(), nullptr, nullptr, 0, nullptr, nullptr) != 1 ||
-      PEM_write_X509(certificate_file.get(), x) != 1 || fflush(key_file.get()) != 0 || fflush(certificate_file.get()) != 0) {
+      PEM_write_X509(certificate_file.get(), x) != 1 || fflush(key_file.get()) != 0 ||
+      fflush(certificate_file.get()) != 0) {
     return absl::ResourceExhaustedError(absl::StrCat("writing ", files.certificate_chain, ": ", strerror(errno)));
   }
   return absl::OkStatus();

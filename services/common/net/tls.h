@@ -4,6 +4,7 @@
 // Threads: any; a reload replaces the context for connections that start later.
 #pragma once
 
+#include <cstdint>
 #include <memory>
 #include <string>
 #include <vector>
@@ -29,18 +30,25 @@ struct TlsInfo {
   bool verified = false;     // the peer's chain and name were checked and hold
 };
 
+// Changed files are found without being told: a handshake or NotAfter() looks at them,
+// at most every `look_every`. What cannot be loaded (or has expired) is logged and
+// counted, and the old certificates stay in use. Threads: any.
 class TlsServerContext {
  public:
   // The first certificate is the default; others are chosen by SNI against their
-  // subjectAltNames. Error names the file and what is wrong with it.
-  static absl::StatusOr<std::shared_ptr<TlsServerContext>> Create(std::vector<CertificateFiles> certificates);
+  // subjectAltNames. Error names the file and what is wrong with it; a certificate that
+  // has expired is refused.
+  static absl::StatusOr<std::shared_ptr<TlsServerContext>> Create(std::vector<CertificateFiles> certificates,
+                                                                  absl::Duration look_every = absl::Seconds(5));
   virtual ~TlsServerContext() = default;
   // Loads the files again. On error the old certificates stay in use.
   virtual absl::Status Reload() = 0;
   // Reload() if any file changed since it was loaded. Returns whether it did.
   virtual absl::StatusOr<bool> ReloadIfChanged() = 0;
   // Of the certificates in use, the first to expire.
-  virtual absl::Time NotAfter() const = 0;
+  virtual absl::Time NotAfter() = 0;
+  // Changed files that could not be loaded, since the start.
+  virtual uint64_t ReloadFailures() const = 0;
 };
 
 enum class VerifyPeer {

@@ -1,6 +1,11 @@
 #include "services/common/net/tls.h"
 
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <openssl/ssl.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <cstdlib>
 #include <fstream>
@@ -90,7 +95,8 @@ TEST_F(TlsTest, TheCertificateFollowsTheServerName) {
 
 TEST_F(TlsTest, ChangedFilesAreLoadedAndBadOnesAreNot) {
   const CertificateFiles files = SelfSigned("mx.example.org");
-  const std::shared_ptr<TlsServerContext> context = *TlsServerContext::Create({files});
+  // Only when asked, in this test.
+  const std::shared_ptr<TlsServerContext> context = *TlsServerContext::Create({files}, absl::Hours(1));
   Serve(context);
   EXPECT_FALSE(*context->ReloadIfChanged());
   const absl::Time before = context->NotAfter();
@@ -108,16 +114,82 @@ TEST_F(TlsTest, ChangedFilesAreLoadedAndBadOnesAreNot) {
   EXPECT_TRUE(Hello("", "mx.example.org").ok());  // the old one still serves
 }
 
+// cert-manager and certbot replace files and tell nobody.
+TEST_F(TlsTest, ChangedFilesAreFoundByTheNextHandshake) {
+  const CertificateFiles files = SelfSigned("mx.example.org");
+  const std::shared_ptr<TlsServerContext> context = *TlsServerContext::Create({files}, absl::ZeroDuration());
+  Serve(context);
+  EXPECT_TRUE(Hello(files.certificate_chain, "mx.example.org").ok());
+  ASSERT_TRUE(WriteSelfSigned(files, {"mx.example.org"}, 99).ok());
+  EXPECT_TRUE(Hello(files.certificate_chain, "mx.example.org").ok());  // verified: it is the new one
+  const absl::Time kept = context->NotAfter();
+  EXPECT_GT(kept, absl::Now() + absl::Hours(24 * 90));
+  EXPECT_EQ(context->ReloadFailures(), 0u);
+
+  // A certificate that does not load is tried once, not at each handshake.
+  std::ofstream(files.certificate_chain) << "not a certificate";
+  for (int i = 0; i < 3; ++i) EXPECT_TRUE(Hello("", "mx.example.org").ok());
+  EXPECT_EQ(context->NotAfter(), kept);
+  EXPECT_EQ(context->ReloadFailures(), 1u);
+}
+
+TEST_F(TlsTest, AnExpiredCertificateIsNotTaken) {
+  const CertificateFiles files = SelfSigned("mx.example.org");
+  const std::shared_ptr<TlsServerContext> context = *TlsServerContext::Create({files}, absl::Hours(1));
+  const absl::Time kept = context->NotAfter();
+  ASSERT_TRUE(WriteSelfSigned(files, {"mx.example.org"}, 0).ok());
+  const absl::Status refused = TlsServerContext::Create({files}).status();
+  EXPECT_EQ(refused.code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_NE(refused.message().find("expired on"), absl::string_view::npos) << refused;
+  EXPECT_FALSE(context->ReloadIfChanged().ok());
+  EXPECT_EQ(context->NotAfter(), kept);
+}
+
 TEST_F(TlsTest, AKeyOfAnotherCertificateIsRefused) {
   const CertificateFiles a = SelfSigned("a.example.org"), b = SelfSigned("b.example.org");
-  EXPECT_EQ(TlsServerContext::Create({{a.certificate_chain, b.private_key}}).status().code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(TlsServerContext::Create({{a.certificate_chain, b.private_key}}).status().code(),
+            absl::StatusCode::kInvalidArgument);
   EXPECT_FALSE(TlsServerContext::Create({}).ok());
 }
 
 TEST_F(TlsTest, TheKeyIsForTheOwnerOnly) {
-  struct stat st {};
+  struct stat st{};
   ASSERT_EQ(stat(SelfSigned("k.example.org").private_key.c_str(), &st), 0);
   EXPECT_EQ(st.st_mode & 0777, 0600u);
+}
+
+// A balancer's PROXY header and the client's first TLS record may come in one segment.
+TEST_F(TlsTest, AProxyHeaderAndTheHandshakeInOneSegment) {
+  ListenerOptions options;
+  options.implicit_tls = *TlsServerContext::Create({SelfSigned("mx.example.org")});
+  options.proxy_from.push_back(*Cidr::Parse("127.0.0.0/8"));
+  listener_ = *Listener::Start(loops_, std::move(options), [](std::unique_ptr<Connection> c) -> Task<void> {
+    (co_await c->Write(c->peer().ToString(), kLong)).IgnoreError();
+  });
+  const int fd = socket(AF_INET, SOCK_STREAM, 0);
+  ASSERT_GE(fd, 0);
+  const timeval patience{10, 0};
+  ASSERT_EQ(setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience), 0);
+  // Corked, the kernel sends nothing for 200 ms: long enough for the first record to join.
+  const int on = 1;
+  ASSERT_EQ(setsockopt(fd, IPPROTO_TCP, TCP_CORK, &on, sizeof on), 0);
+  sockaddr_in to{};
+  to.sin_family = AF_INET;
+  to.sin_port = htons(listener_->port());
+  to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  ASSERT_EQ(connect(fd, reinterpret_cast<const sockaddr*>(&to), sizeof to), 0);
+  const std::string header = "PROXY TCP4 192.0.2.7 198.51.100.1 1234 465\r\n";
+  ASSERT_EQ(send(fd, header.data(), header.size(), 0), static_cast<ssize_t>(header.size()));
+  SSL_CTX* const context = SSL_CTX_new(TLS_client_method());
+  SSL* const ssl = SSL_new(context);
+  SSL_set_fd(ssl, fd);
+  EXPECT_EQ(SSL_connect(ssl), 1);
+  char said[64] = "";
+  EXPECT_GT(SSL_read(ssl, said, sizeof said - 1), 0);
+  EXPECT_STREQ(said, "192.0.2.7:1234");
+  SSL_free(ssl);
+  SSL_CTX_free(context);
+  close(fd);
 }
 
 // RFC 3207 §4.2: what was pipelined behind STARTTLS in the clear is not a command.

@@ -7,6 +7,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "posthouse/config/v1/config.pb.h"
+#include "services/common/log/log.h"
 #include "services/common/status/status.h"
 
 namespace posthouse::runtime {
@@ -21,7 +22,11 @@ absl::StatusOr<net::CertificateFiles> SelfSigned(const config::v1::Config& confi
   std::filesystem::create_directories(dir, error);
   if (error) return absl::FailedPreconditionError(absl::StrCat(dir.string(), ": ", error.message()));
   const net::CertificateFiles files{(dir / "self-signed.crt").string(), (dir / "self-signed.key").string()};
-  if (!std::filesystem::exists(files.certificate_chain, error) || !std::filesystem::exists(files.private_key, error)) {
+  const bool present = std::filesystem::exists(files.certificate_chain, error);
+  const absl::Status usable = net::TlsServerContext::Create({files}).status();
+  if (!usable.ok()) {
+    // Ours to renew: absent, half written when we were killed, or expired.
+    if (present) LOG_EVENT(kWarning, "self_signed_certificate_renewed").Err(usable);
     const std::string name = config.hostname().empty() ? "localhost" : config.hostname();
     std::vector<std::string> names = {name};
     if (name != "localhost") names.push_back("localhost");
