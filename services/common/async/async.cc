@@ -181,10 +181,18 @@ size_t ThreadPool::Backlog() const {
 
 void ThreadPool::Run() {
   const Executor::Scope scope(this);
+  const auto move_due_timers = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    while (!timers_.empty() && timers_.begin()->first.first <= absl::Now()) {
+      work_.push_back(std::move(timers_.begin()->second));
+      due_of_.erase(timers_.begin()->first.second);
+      timers_.erase(timers_.begin());
+    }
+  };
   while (true) {
     absl::AnyInvocable<void()> work;
     {
       absl::MutexLock lock(&mutex_);
+      move_due_timers();  // also while there is always other work
       while (work_.empty() && !stopping_) {
         const uint64_t seen = changes_;
         const auto woken = [this, seen]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
@@ -192,11 +200,7 @@ void ThreadPool::Run() {
         };
         const absl::Time due = timers_.empty() ? absl::InfiniteFuture() : timers_.begin()->first.first;
         mutex_.AwaitWithDeadline(absl::Condition(&woken), due);
-        while (!timers_.empty() && timers_.begin()->first.first <= absl::Now()) {
-          work_.push_back(std::move(timers_.begin()->second));
-          due_of_.erase(timers_.begin()->first.second);
-          timers_.erase(timers_.begin());
-        }
+        move_due_timers();
       }
       if (work_.empty()) return;  // stopping, and everything posted before has run
       work = std::move(work_.front());

@@ -1,3 +1,5 @@
+#include <atomic>
+#include <functional>
 #include <memory>
 #include <string>
 #include <thread>
@@ -6,6 +8,7 @@
 #include <gtest/gtest.h>
 
 #include "absl/status/statusor.h"
+#include "absl/synchronization/notification.h"
 #include "services/common/async/executor.h"
 #include "services/common/async/sync.h"
 #include "services/common/async/task.h"
@@ -51,7 +54,7 @@ Task<std::vector<int>> Many(Executor& pool) {
   for (int i = 0; i < 100; ++i) {
     tasks.push_back([](Executor& p, int n) -> Task<int> {
       co_await SwitchTo(p);
-      co_return n * n;
+      co_return n* n;
     }(pool, i));
   }
   co_return co_await WhenAll(std::move(tasks));
@@ -116,6 +119,25 @@ TEST(ThreadPoolTest, ACancelledTimerNeverRuns) {
     EXPECT_FALSE(pool.CancelTimer(id));
   }
   EXPECT_FALSE(ran);
+}
+
+// Deadlines hold on a pool that is never idle.
+TEST(ThreadPoolTest, TimersRunWhileThereIsAlwaysOtherWork) {
+  std::atomic<bool> rang{false}, give_up{false};
+  absl::Notification done;
+  ThreadPool pool(1);
+  std::function<void()> busy = [&] {
+    if (rang || give_up) {
+      done.Notify();
+    } else {
+      pool.Post([&] { busy(); });
+    }
+  };
+  pool.PostAfter(absl::Milliseconds(5), [&] { rang = true; });
+  pool.Post([&] { busy(); });
+  if (!done.WaitForNotificationWithTimeout(absl::Seconds(20))) give_up = true;
+  done.WaitForNotification();
+  EXPECT_TRUE(rang);
 }
 
 TEST(ThreadPoolTest, StopRunsWhatWasPosted) {

@@ -96,7 +96,8 @@ class Loader {
   }
 
  private:
-  absl::Status SetField(const YAML::Node& node, const std::string& path, const FieldDescriptor& field, Message& message) const {
+  absl::Status SetField(const YAML::Node& node, const std::string& path, const FieldDescriptor& field,
+                        Message& message) const {
     if (!field.is_repeated()) return SetValue(node, path, field, message);
     if (node.IsNull()) return absl::OkStatus();
     if (!node.IsSequence()) return Error(node, path, "must be a list");
@@ -107,10 +108,12 @@ class Loader {
     return absl::OkStatus();
   }
 
-  absl::Status SetValue(const YAML::Node& node, const std::string& path, const FieldDescriptor& field, Message& message) const {
+  absl::Status SetValue(const YAML::Node& node, const std::string& path, const FieldDescriptor& field,
+                        Message& message) const {
     const Reflection& reflection = *message.GetReflection();
     if (field.message_type() != nullptr && !IsDuration(field)) {
-      Message* const child = field.is_repeated() ? reflection.AddMessage(&message, &field) : reflection.MutableMessage(&message, &field);
+      Message* const child =
+          field.is_repeated() ? reflection.AddMessage(&message, &field) : reflection.MutableMessage(&message, &field);
       return Fill(node, path, *child);
     }
     if (!node.IsScalar()) return Error(node, path, absl::StrCat("must be ", TypeName(field)));
@@ -133,12 +136,14 @@ class Loader {
         }
         return absl::OkStatus();
       case FieldDescriptor::CPPTYPE_BOOL:
-        if (text != "true" && text != "false") return Error(node, path, absl::StrCat("\"", text, "\": must be true or false"));
+        if (text != "true" && text != "false")
+          return Error(node, path, absl::StrCat("\"", text, "\": must be true or false"));
         reflection.SetBool(&message, &field, text == "true");
         return absl::OkStatus();
       case FieldDescriptor::CPPTYPE_DOUBLE: {
         double value;
-        if (!absl::SimpleAtod(text, &value) || value < 0) return Error(node, path, absl::StrCat("\"", text, "\": must be a number, not negative"));
+        if (!absl::SimpleAtod(text, &value) || value < 0)
+          return Error(node, path, absl::StrCat("\"", text, "\": must be a number, not negative"));
         reflection.SetDouble(&message, &field, value);
         return absl::OkStatus();
       }
@@ -147,10 +152,10 @@ class Loader {
     }
   }
 
-  absl::Status SetInteger(const YAML::Node& node, const std::string& text, const std::string& path, const FieldDescriptor& field,
-                          Message& message) const {
+  absl::Status SetInteger(const YAML::Node& node, const std::string& text, const std::string& path,
+                          const FieldDescriptor& field, Message& message) const {
     const bool is_size = absl::EndsWith(field.name(), "_bytes");
-    const uint64_t max = field.name() == "port"                                        ? 65535
+    const uint64_t max = field.name() == "port"                                ? 65535
                          : field.cpp_type() == FieldDescriptor::CPPTYPE_UINT32 ? std::numeric_limits<uint32_t>::max()
                                                                                : std::numeric_limits<uint64_t>::max();
     uint64_t value = 0;
@@ -174,9 +179,12 @@ class Loader {
   static absl::string_view TypeName(const FieldDescriptor& field) {
     if (IsDuration(field)) return "a duration like \"30s\"";
     switch (field.cpp_type()) {
-      case FieldDescriptor::CPPTYPE_STRING: return "a text";
-      case FieldDescriptor::CPPTYPE_BOOL: return "true or false";
-      default: return "a number";
+      case FieldDescriptor::CPPTYPE_STRING:
+        return "a text";
+      case FieldDescriptor::CPPTYPE_BOOL:
+        return "true or false";
+      default:
+        return "a number";
     }
   }
 
@@ -209,45 +217,78 @@ std::string ScalarText(const Message& message, const FieldDescriptor& field, int
   const bool repeated = index >= 0;
   if (IsDuration(field)) {
     const auto& d = static_cast<const google::protobuf::Duration&>(reflection.GetMessage(message, &field));
-    return d.nanos() == 0 ? absl::StrCat("\"", d.seconds(), "s\"") : absl::StrCat("\"", d.seconds() * 1000 + d.nanos() / 1000000, "ms\"");
+    return d.nanos() == 0 ? absl::StrCat("\"", d.seconds(), "s\"")
+                          : absl::StrCat("\"", d.seconds() * 1000 + d.nanos() / 1000000, "ms\"");
   }
   switch (field.cpp_type()) {
     case FieldDescriptor::CPPTYPE_STRING:
-      return Quoted(WithoutUserinfo(repeated ? reflection.GetRepeatedString(message, &field, index) : reflection.GetString(message, &field)));
-    case FieldDescriptor::CPPTYPE_BOOL: return reflection.GetBool(message, &field) ? "true" : "false";
-    case FieldDescriptor::CPPTYPE_UINT32: return absl::StrCat(reflection.GetUInt32(message, &field));
-    case FieldDescriptor::CPPTYPE_UINT64: return absl::StrCat(reflection.GetUInt64(message, &field));
-    case FieldDescriptor::CPPTYPE_DOUBLE: return absl::StrCat(reflection.GetDouble(message, &field));
-    default: return "";
+      return Quoted(WithoutUserinfo(repeated ? reflection.GetRepeatedString(message, &field, index)
+                                             : reflection.GetString(message, &field)));
+    case FieldDescriptor::CPPTYPE_BOOL:
+      return reflection.GetBool(message, &field) ? "true" : "false";
+    case FieldDescriptor::CPPTYPE_UINT32:
+      return absl::StrCat(reflection.GetUInt32(message, &field));
+    case FieldDescriptor::CPPTYPE_UINT64:
+      return absl::StrCat(reflection.GetUInt64(message, &field));
+    case FieldDescriptor::CPPTYPE_DOUBLE:
+      return absl::StrCat(reflection.GetDouble(message, &field));
+    default:
+      return "";
+  }
+}
+
+void Print(const Message& message, const std::string& indent, std::string* out);
+
+// One key that is set, with what is below it.
+void PrintField(const Message& message, const FieldDescriptor& field, const std::string& indent, std::string* out) {
+  const Reflection& reflection = *message.GetReflection();
+  const bool nested = field.message_type() != nullptr && !IsDuration(field);
+  if (!field.is_repeated()) {
+    absl::StrAppend(out, indent, field.name(), nested ? ":\n" : ": ");
+    if (nested) {
+      Print(reflection.GetMessage(message, &field), indent + "  ", out);
+    } else {
+      absl::StrAppend(out, ScalarText(message, field, -1), "\n");
+    }
+    return;
+  }
+  absl::StrAppend(out, indent, field.name(), ":\n");
+  for (int i = 0; i < reflection.FieldSize(message, &field); ++i) {
+    if (nested) {
+      std::string element;
+      Print(reflection.GetRepeatedMessage(message, &field, i), indent + "    ", &element);
+      const size_t start = std::min(element.size(), indent.size() + 4);
+      absl::StrAppend(out, indent, "  - ", element.empty() ? "{}\n" : element.substr(start));
+    } else {
+      absl::StrAppend(out, indent, "  - ", ScalarText(message, field, i), "\n");
+    }
   }
 }
 
 void Print(const Message& message, const std::string& indent, std::string* out) {
-  const Reflection& reflection = *message.GetReflection();
   std::vector<const FieldDescriptor*> fields;
-  reflection.ListFields(message, &fields);
-  for (const FieldDescriptor* field : fields) {
-    const bool nested = field->message_type() != nullptr && !IsDuration(*field);
-    if (!field->is_repeated()) {
-      absl::StrAppend(out, indent, field->name(), nested ? ":\n" : ": ");
-      if (nested) {
-        Print(reflection.GetMessage(message, field), indent + "  ", out);
-      } else {
-        absl::StrAppend(out, ScalarText(message, *field, -1), "\n");
-      }
+  message.GetReflection()->ListFields(message, &fields);
+  for (const FieldDescriptor* field : fields) PrintField(message, *field, indent, out);
+}
+
+bool IsSet(const Message& message, const FieldDescriptor& field) {
+  const Reflection& reflection = *message.GetReflection();
+  return field.is_repeated() ? reflection.FieldSize(message, &field) > 0 : reflection.HasField(message, &field);
+}
+
+void Compare(const Message& before, const Message& after, const std::string& path, std::vector<std::string>* changed) {
+  for (int i = 0; i < before.GetDescriptor()->field_count(); ++i) {
+    const FieldDescriptor& field = *before.GetDescriptor()->field(i);
+    const std::string key = path.empty() ? field.name() : absl::StrCat(path, ".", field.name());
+    if (!field.is_repeated() && field.message_type() != nullptr && !IsDuration(field)) {
+      Compare(before.GetReflection()->GetMessage(before, &field), after.GetReflection()->GetMessage(after, &field), key,
+              changed);
       continue;
     }
-    absl::StrAppend(out, indent, field->name(), ":\n");
-    for (int i = 0; i < reflection.FieldSize(message, field); ++i) {
-      if (nested) {
-        std::string element;
-        Print(reflection.GetRepeatedMessage(message, field, i), indent + "    ", &element);
-        const size_t start = std::min(element.size(), indent.size() + 4);
-        absl::StrAppend(out, indent, "  - ", element.empty() ? "{}\n" : element.substr(start));
-      } else {
-        absl::StrAppend(out, indent, "  - ", ScalarText(message, *field, i), "\n");
-      }
-    }
+    std::string old_text, new_text;
+    if (IsSet(before, field)) PrintField(before, field, "", &old_text);
+    if (IsSet(after, field)) PrintField(after, field, "", &new_text);
+    if (old_text != new_text) changed->push_back(key);
   }
 }
 
@@ -255,14 +296,17 @@ void Print(const Message& message, const std::string& indent, std::string* out) 
 
 absl::StatusOr<v1::Config> Parse(absl::string_view yaml, absl::string_view name) {
   v1::Config config;
-  if (yaml.size() > kMaxFileBytes) return absl::InvalidArgumentError(absl::StrCat(name, ": larger than ", kMaxFileBytes, " bytes"));
+  if (yaml.size() > kMaxFileBytes)
+    return absl::InvalidArgumentError(absl::StrCat(name, ": larger than ", kMaxFileBytes, " bytes"));
   try {
     const std::vector<YAML::Node> documents = YAML::LoadAll(std::string(yaml));
-    if (documents.size() > 1) return absl::InvalidArgumentError(absl::StrCat(name, ": holds more than one YAML document"));
+    if (documents.size() > 1)
+      return absl::InvalidArgumentError(absl::StrCat(name, ": holds more than one YAML document"));
     const Loader loader(name);
     if (!documents.empty()) PH_RETURN_IF_ERROR(loader.Fill(documents[0], "", config));
   } catch (const YAML::Exception& e) {
-    return absl::InvalidArgumentError(absl::StrCat(name, ":", e.mark.line + 1, ":", e.mark.column + 1, ": not YAML: ", e.msg));
+    return absl::InvalidArgumentError(
+        absl::StrCat(name, ":", e.mark.line + 1, ":", e.mark.column + 1, ": not YAML: ", e.msg));
   }
   return config;
 }
@@ -278,6 +322,12 @@ std::string Redacted(const v1::Config& config) {
   std::string out;
   Print(config, "", &out);
   return out.empty() ? "# every key has its default\n" : out;
+}
+
+std::vector<std::string> ChangedKeys(const v1::Config& before, const v1::Config& after) {
+  std::vector<std::string> changed;
+  Compare(before, after, "", &changed);
+  return changed;
 }
 
 }  // namespace posthouse::config

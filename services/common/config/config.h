@@ -8,6 +8,7 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -32,6 +33,10 @@ absl::Status Validate(const v1::Config& config, absl::string_view service);
 // YAML of the keys that are set, for /config. There are no secrets in a
 // configuration (they are in files it names), except that URLs lose their userinfo.
 std::string Redacted(const v1::Config& config);
+
+// Keys whose values differ, in the order of the proto: "log_level",
+// "ingress.smtp.port"; a list is one key.
+std::vector<std::string> ChangedKeys(const v1::Config& before, const v1::Config& after);
 
 // "1h30m", "250ms", "2d"; nanosecond resolution, not negative.
 absl::StatusOr<int64_t> ParseDurationNanos(absl::string_view text);

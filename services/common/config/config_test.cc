@@ -55,7 +55,8 @@ TEST(ConfigTest, RefusalsNameLineKeyValueAndWhatIsAllowed) {
     const char* message;
   };
   for (const Case& c : {
-           Case{"hostname: a\ningress:\n  smtp:\n    prot: 25\n", "mail.yaml:4:5: ingress.smtp.prot: unknown key (did you mean \"port\"?)"},
+           Case{"hostname: a\ningress:\n  smtp:\n    prot: 25\n",
+                "mail.yaml:4:5: ingress.smtp.prot: unknown key (did you mean \"port\"?)"},
            Case{"zzzzzzzzzz: 1\n", "unknown key (allowed here: hostname, data_dir"},
            Case{"hostname: a\nhostname: b\n", "mail.yaml:2:1: hostname: this key is written twice"},
            Case{"http:\n  port: 70000\n", "mail.yaml:2:9: http.port: \"70000\": must be at most 65535"},
@@ -68,7 +69,8 @@ TEST(ConfigTest, RefusalsNameLineKeyValueAndWhatIsAllowed) {
            Case{"drain_timeout: {}\n", "must be a duration like"},
            Case{"store: {block_cache_bytes: 5XB}\n", "\"5XB\" is not a size"},
            Case{"ingress: {allow_plaintext_auth: yes}\n", "\"yes\": must be true or false"},
-           Case{"routing:\n  transports:\n    - domain: a\n      hots: b\n", "mail.yaml:4:7: routing.transports[0].hots: unknown key (did you mean \"host\"?)"},
+           Case{"routing:\n  transports:\n    - domain: a\n      hots: b\n",
+                "mail.yaml:4:7: routing.transports[0].hots: unknown key (did you mean \"host\"?)"},
            Case{"a: [\n", "mail.yaml:2:1: not YAML"},
            Case{"- a\n", "the file: must be a mapping of keys"},
            Case{"hostname: a\n---\nhostname: b\n", "more than one YAML document"},
@@ -78,7 +80,8 @@ TEST(ConfigTest, RefusalsNameLineKeyValueAndWhatIsAllowed) {
 }
 
 TEST(ConfigTest, AMissingFileIsSaidSo) {
-  EXPECT_THAT(std::string(LoadFile("/nonexistent/mail.yaml").status().message()), HasSubstr("/nonexistent/mail.yaml: cannot read"));
+  EXPECT_THAT(std::string(LoadFile("/nonexistent/mail.yaml").status().message()),
+              HasSubstr("/nonexistent/mail.yaml: cannot read"));
 }
 
 TEST(ConfigTest, ContradictionsAreRefused) {
@@ -96,20 +99,39 @@ TEST(ConfigTest, ContradictionsAreRefused) {
            Case{"queue", "data_dir: /x\npeers: {routing: a:1, mailbox: [{name: b}]}\n", "each shard needs a target"},
            Case{"directory", "data_dir: /x\nrpc: {certificate_file: a}\n", "set all three (mTLS) or none"},
            Case{"directory", "data_dir: /x\nrpc: {address: 0.0.0.0}\n", "mTLS is required"},
-           Case{"directory", "data_dir: /x\nrpc: {address: 0.0.0.0, certificate_file: a, private_key_file: b, ca_file: c}\n", ""},
+           Case{"directory",
+                "data_dir: /x\nrpc: {address: 0.0.0.0, certificate_file: a, private_key_file: b, ca_file: c}\n", ""},
            Case{"directory", "data_dir: /x\nrpc: {allowed_peers: [queue]}\n", "needs mTLS"},
            Case{"directory", "data_dir: /x\nlog_level: loud\n", "must be one of debug, info, warning, error"},
            Case{"directory", "data_dir: /x\nhostname: \"a b\"\n", "is not a domain name"},
            Case{"directory", "data_dir: /x\nhttp: {address: example.org}\n", "is not an IP address"},
            Case{"standalone", "data_dir: /x\ntls: {certificates: [{certificate_file: a}]}\n", "tls.certificates[0]"},
-           Case{"standalone", "data_dir: /x\ntls: {self_signed: true, certificates: [{certificate_file: a, private_key_file: b}]}\n", "contradicts"},
-           Case{"standalone", "data_dir: /x\ningress: {relay_networks: [everybody]}\n", "ingress.relay_networks: \"everybody\" is not a network"},
+           Case{"standalone",
+                "data_dir: /x\ntls: {self_signed: true, certificates: [{certificate_file: a, private_key_file: b}]}\n",
+                "contradicts"},
+           Case{"standalone", "data_dir: /x\ningress: {relay_networks: [everybody]}\n",
+                "ingress.relay_networks: \"everybody\" is not a network"},
            Case{"standalone", "data_dir: /x\ningress: {smtp: {proxy_from: [1.2.3.4/99]}}\n", "ingress.smtp.proxy_from"},
            Case{"standalone", "data_dir: /x\ningress: {bare_lf: keep}\n", "must be one of reject, normalize"},
            Case{"standalone", "data_dir: /x\nrouting: {transports: [{domain: x}]}\n", "needs domain and host"},
-           Case{"standalone", "data_dir: /x\nrouting: {transports: [{domain: x, host: y, tls: maybe}]}\n", "must be one of opportunistic"},
-           Case{"standalone", "data_dir: /x\nqueue: {retry_min: 2h, retry_max: 1h}\n", "is longer than queue.retry_max"},
+           Case{"standalone", "data_dir: /x\nrouting: {transports: [{domain: x, host: y, tls: maybe}]}\n",
+                "must be one of opportunistic"},
+           Case{"standalone", "data_dir: /x\nqueue: {retry_min: 2h, retry_max: 1h}\n",
+                "is longer than queue.retry_max"},
            Case{"standalone", "data_dir: /x\nqueue: {retry_factor: 0.5}\n", "must be at least 1"},
+           Case{"standalone", "data_dir: /x\nqueue: {retry_min: 2h}\n", "is longer than queue.retry_max (1h)"},
+           Case{"standalone", "data_dir: /x\nqueue: {retry_min: 900ms, retry_max: 100ms}\n",
+                "is longer than queue.retry_max"},
+           Case{"standalone", "data_dir: /x\nrouting: {dns_max_ttl: 2s}\n", "is longer than routing.dns_max_ttl"},
+           Case{"standalone", "data_dir: /x\ningress: {submission: {port: 2525}}\n",
+                "ingress.submission.port: 2525 is the port of ingress.smtp already"},
+           Case{"standalone", "data_dir: /x\ningress: {smtp: {disabled: true}, submission: {port: 2525}}\n", ""},
+           Case{"standalone", "data_dir: /x\ngateway: {imaps: {address: 0.0.0.0, port: 9400}}\nhttp: {port: 9400}\n",
+                "http.port: 9400 is the port of gateway.imaps already"},
+           Case{"standalone", "data_dir: /x\nhttp: {address: 127.0.0.2, port: 2525}\n", ""},
+           Case{"standalone",
+                "data_dir: /x\nhttp: {port: 0}\nrpc: {port: 0}\ningress: {smtp: {port: 0}, submission: {port: 0}}\n",
+                ""},
        }) {
     const auto config = Parse(c.yaml, "mail.yaml");
     ASSERT_TRUE(config.ok()) << config.status();
@@ -119,9 +141,32 @@ TEST(ConfigTest, ContradictionsAreRefused) {
   }
 }
 
+TEST(ConfigTest, ChangedKeysAreNamed) {
+  const auto before = Parse("hostname: a\ningress: {smtp: {port: 0}, max_errors: 3}\npeers: {queue: [a:1]}\n", "x");
+  const auto after = Parse(
+      "hostname: a\nlog_level: debug\ningress: {smtp: {proxy_from: [::1]}, max_errors: 3, data_timeout: 1s}\n"
+      "peers: {queue: [a:1, b:1]}\n",
+      "x");
+  ASSERT_TRUE(before.ok() && after.ok());
+  EXPECT_THAT(ChangedKeys(*before, *before), testing::IsEmpty());
+  EXPECT_THAT(ChangedKeys(*before, *after), testing::ElementsAre("log_level", "peers.queue", "ingress.smtp.port",
+                                                                 "ingress.smtp.proxy_from", "ingress.data_timeout"));
+}
+
+// What deploy/ holds is what people start from.
+TEST(ConfigTest, TheFilesToDeployAreValid) {
+  for (const char* service : {"standalone", "ingress", "routing", "directory", "queue", "mailbox", "gateway"}) {
+    const auto config = LoadFile(std::string("deploy/config/") + service + ".yaml");
+    ASSERT_TRUE(config.ok()) << config.status();
+    const absl::Status status = Validate(*config, service);
+    EXPECT_TRUE(status.ok()) << service << ": " << status;
+  }
+}
+
 TEST(ConfigTest, WhatIsShownLoadsAgainAsTheSame) {
   const std::string yaml =
-      "hostname: \"m.example\"\ndrain_timeout: 1500ms\npeers: {queue: [a:1, b:2], mailbox: [{name: x, target: c:3}, {target: d:4}]}\n"
+      "hostname: \"m.example\"\ndrain_timeout: 1500ms\npeers: {queue: [a:1, b:2], mailbox: [{name: x, target: c:3}, "
+      "{target: d:4}]}\n"
       "queue: {retry_factor: 1.5}\ningress: {allow_plaintext_auth: true, smtp: {port: 0}}\n";
   const auto first = Parse(yaml, "x");
   ASSERT_TRUE(first.ok()) << first.status();
@@ -137,7 +182,8 @@ TEST(ConfigTest, Durations) {
   EXPECT_EQ(*ParseDurationNanos("0s"), 0);
   EXPECT_EQ(*ParseDurationNanos("2d"), int64_t{172800} * 1000000000);
   EXPECT_EQ(*ParseDurationNanos("1h1m1s1ms1us"), int64_t{3661001001} * 1000);
-  for (const char* bad : {"", "s", "1", "1x", "1s2", "--1s", "1e3s", "99999999999999999d"}) EXPECT_FALSE(ParseDurationNanos(bad).ok()) << bad;
+  for (const char* bad : {"", "s", "1", "1x", "1s2", "--1s", "1e3s", "99999999999999999d"})
+    EXPECT_FALSE(ParseDurationNanos(bad).ok()) << bad;
 }
 
 }  // namespace

@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <string>
+#include <vector>
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
@@ -34,7 +35,8 @@ absl::Status CheckNetworks(absl::string_view key, const google::protobuf::Repeat
   return absl::OkStatus();
 }
 
-absl::Status CheckOneOf(absl::string_view key, const std::string& value, std::initializer_list<absl::string_view> allowed) {
+absl::Status CheckOneOf(absl::string_view key, const std::string& value,
+                        std::initializer_list<absl::string_view> allowed) {
   if (value.empty() || std::find(allowed.begin(), allowed.end(), value) != allowed.end()) return absl::OkStatus();
   std::string list;
   for (const absl::string_view a : allowed) absl::StrAppend(&list, list.empty() ? "" : ", ", a);
@@ -44,10 +46,15 @@ absl::Status CheckOneOf(absl::string_view key, const std::string& value, std::in
 // RFC 1123 §2.1 names, or an address literal in brackets.
 absl::Status CheckHostname(const std::string& name) {
   const bool ok = name.size() <= 253 && std::all_of(name.begin(), name.end(), [](unsigned char c) {
-    return absl::ascii_isalnum(c) || c == '-' || c == '.' || c == '[' || c == ']' || c == ':';
-  });
+                    return absl::ascii_isalnum(c) || c == '-' || c == '.' || c == '[' || c == ']' || c == ':';
+                  });
   if (ok && !absl::StrContains(name, "..")) return absl::OkStatus();
-  return Bad("hostname", absl::StrCat("\"", name, "\" is not a domain name; write it as in DNS, e.g. mail.example.org"));
+  return Bad("hostname",
+             absl::StrCat("\"", name, "\" is not a domain name; write it as in DNS, e.g. mail.example.org"));
+}
+
+double Seconds(const google::protobuf::Duration& duration) {
+  return static_cast<double>(duration.seconds()) + duration.nanos() * 1e-9;
 }
 
 absl::Status CheckRpc(const v1::Rpc& rpc) {
@@ -57,11 +64,13 @@ absl::Status CheckRpc(const v1::Rpc& rpc) {
     return Bad("rpc", "certificate_file, private_key_file and ca_file go together: set all three (mTLS) or none");
   }
   if (set == 0 && !IsLoopback(rpc.address())) {
-    return Bad("rpc.address", absl::StrCat("\"", rpc.address(),
-                                           "\" can be reached from other machines, and then mTLS is required: set certificate_file, "
-                                           "private_key_file and ca_file"));
+    return Bad("rpc.address",
+               absl::StrCat("\"", rpc.address(),
+                            "\" can be reached from other machines, and then mTLS is required: set certificate_file, "
+                            "private_key_file and ca_file"));
   }
-  if (set == 0 && !rpc.allowed_peers().empty()) return Bad("rpc.allowed_peers", "names are certificate names: needs mTLS");
+  if (set == 0 && !rpc.allowed_peers().empty())
+    return Bad("rpc.allowed_peers", "names are certificate names: needs mTLS");
   return absl::OkStatus();
 }
 
@@ -88,7 +97,9 @@ absl::Status CheckEndpoint(absl::string_view key, const v1::Endpoint& endpoint) 
 absl::Status CheckPeers(const v1::Config& config, absl::string_view service) {
   const v1::Peers& peers = config.peers();
   const auto need = [&](bool present, absl::string_view key) {
-    return present ? absl::OkStatus() : Bad(key, absl::StrCat("posthouse-", service, " needs it: where that service listens, e.g. 127.0.0.1:7405"));
+    return present ? absl::OkStatus()
+                   : Bad(key, absl::StrCat("posthouse-", service,
+                                           " needs it: where that service listens, e.g. 127.0.0.1:7405"));
   };
   const bool in = service == "ingress", gw = service == "gateway", rt = service == "routing", q = service == "queue";
   if (in || gw || rt) PH_RETURN_IF_ERROR(need(!peers.directory().empty(), "peers.directory"));
@@ -108,17 +119,69 @@ absl::Status CheckRouting(const v1::Routing& routing) {
     if (transport.domain().empty() || transport.host().empty()) return Bad(key, "needs domain and host");
     PH_RETURN_IF_ERROR(CheckOneOf(key + ".tls", transport.tls(), {"opportunistic", "required", "verify", "none"}));
   }
-  if (routing.has_dns_min_ttl() && routing.has_dns_max_ttl() && routing.dns_min_ttl().seconds() > routing.dns_max_ttl().seconds()) {
-    return Bad("routing.dns_min_ttl", "is longer than routing.dns_max_ttl");
-  }
+  const double min = routing.has_dns_min_ttl() ? Seconds(routing.dns_min_ttl()) : 5;
+  const double max = routing.has_dns_max_ttl() ? Seconds(routing.dns_max_ttl()) : 3600;
+  if (min > max) return Bad("routing.dns_min_ttl", "is longer than routing.dns_max_ttl");
   return absl::OkStatus();
 }
 
 absl::Status CheckQueue(const v1::Queue& queue) {
   if (queue.retry_factor() != 0 && queue.retry_factor() < 1) return Bad("queue.retry_factor", "must be at least 1");
-  if (queue.has_retry_min() && queue.has_retry_max() && queue.retry_min().seconds() > queue.retry_max().seconds()) {
-    return Bad("queue.retry_min", "is longer than queue.retry_max");
+  // With the documented defaults where one is absent.
+  const double min = queue.has_retry_min() ? Seconds(queue.retry_min()) : 60;
+  const double max = queue.has_retry_max() ? Seconds(queue.retry_max()) : 3600;
+  if (min > max) {
+    return Bad("queue.retry_min", absl::StrCat("is longer than queue.retry_max", queue.has_retry_max() ? "" : " (1h)"));
   }
+  return absl::OkStatus();
+}
+
+// Two listeners of one process on one port: the start would fail, and blame another process.
+class Ports {
+ public:
+  absl::Status Add(absl::string_view key, const std::string& address, uint32_t port) {
+    if (port == 0) return absl::OkStatus();
+    const std::string own = address.empty() ? "127.0.0.1" : address;
+    for (const Taken& taken : taken_) {
+      if (taken.port != port || (taken.address != own && !IsAny(taken.address) && !IsAny(own))) continue;
+      return Bad(absl::StrCat(key, ".port"), absl::StrCat(port, " is the port of ", taken.key, " already"));
+    }
+    taken_.push_back({std::string(key), own, port});
+    return absl::OkStatus();
+  }
+  absl::Status Add(absl::string_view key, const v1::Endpoint& endpoint, uint32_t fallback) {
+    if (endpoint.disabled()) return absl::OkStatus();
+    return Add(key, endpoint.address(), endpoint.has_port() ? endpoint.port() : fallback);
+  }
+
+ private:
+  struct Taken {
+    std::string key, address;
+    uint32_t port;
+  };
+  static bool IsAny(const std::string& address) { return address == "0.0.0.0" || address == "::"; }
+  std::vector<Taken> taken_;
+};
+
+absl::Status CheckPorts(const v1::Config& config, absl::string_view service) {
+  const bool all = service == "standalone";
+  Ports ports;
+  if (all || service == "ingress") {
+    PH_RETURN_IF_ERROR(ports.Add("ingress.smtp", config.ingress().smtp(), 2525));
+    PH_RETURN_IF_ERROR(ports.Add("ingress.submission", config.ingress().submission(), 2587));
+    PH_RETURN_IF_ERROR(ports.Add("ingress.submissions", config.ingress().submissions(), 2465));
+  }
+  if (all || service == "gateway") {
+    PH_RETURN_IF_ERROR(ports.Add("gateway.imap", config.gateway().imap(), 2143));
+    PH_RETURN_IF_ERROR(ports.Add("gateway.imaps", config.gateway().imaps(), 2993));
+    PH_RETURN_IF_ERROR(ports.Add("gateway.pop3", config.gateway().pop3(), 2110));
+    PH_RETURN_IF_ERROR(ports.Add("gateway.pop3s", config.gateway().pop3s(), 2995));
+  }
+  // An absent port is the documented default, which is nobody's but this process's.
+  if (config.rpc().has_port() && !config.rpc().in_process_only() && service != "ingress" && service != "gateway") {
+    PH_RETURN_IF_ERROR(ports.Add("rpc", config.rpc().address(), config.rpc().port()));
+  }
+  if (config.http().has_port()) PH_RETURN_IF_ERROR(ports.Add("http", config.http().address(), config.http().port()));
   return absl::OkStatus();
 }
 
@@ -129,8 +192,10 @@ absl::Status Validate(const v1::Config& config, absl::string_view service) {
   PH_RETURN_IF_ERROR(CheckOneOf("log_level", config.log_level(), {"debug", "info", "warning", "error"}));
   if (config.io_threads() > 256) return Bad("io_threads", "must be at most 256");
   if (config.blocking_threads() > 1024) return Bad("blocking_threads", "must be at most 1024");
-  const bool keeps_state = service == "standalone" || service == "directory" || service == "queue" || service == "mailbox";
-  if (keeps_state && config.data_dir().empty()) return Bad("data_dir", absl::StrCat("posthouse-", service, " keeps state: name a directory"));
+  const bool keeps_state =
+      service == "standalone" || service == "directory" || service == "queue" || service == "mailbox";
+  if (keeps_state && config.data_dir().empty())
+    return Bad("data_dir", absl::StrCat("posthouse-", service, " keeps state: name a directory"));
   PH_RETURN_IF_ERROR(CheckAddress("http.address", config.http().address()));
   PH_RETURN_IF_ERROR(CheckRpc(config.rpc()));
   PH_RETURN_IF_ERROR(CheckTls(config.tls()));
@@ -144,6 +209,7 @@ absl::Status Validate(const v1::Config& config, absl::string_view service) {
   PH_RETURN_IF_ERROR(CheckEndpoint("gateway.imaps", config.gateway().imaps()));
   PH_RETURN_IF_ERROR(CheckEndpoint("gateway.pop3", config.gateway().pop3()));
   PH_RETURN_IF_ERROR(CheckEndpoint("gateway.pop3s", config.gateway().pop3s()));
+  PH_RETURN_IF_ERROR(CheckPorts(config, service));
   PH_RETURN_IF_ERROR(CheckRouting(config.routing()));
   return CheckQueue(config.queue());
 }

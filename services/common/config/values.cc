@@ -41,8 +41,8 @@ const Unit* TakeUnit(const Unit (&units)[N], absl::string_view* text) {
 }  // namespace
 
 absl::StatusOr<int64_t> ParseDurationNanos(absl::string_view text) {
-  const absl::Status bad =
-      absl::InvalidArgumentError(absl::StrCat("\"", text, "\" is not a duration: write \"30s\", \"5m\", \"1h30m\" or \"2d\""));
+  const absl::Status bad = absl::InvalidArgumentError(
+      absl::StrCat("\"", text, "\" is not a duration: write \"30s\", \"5m\", \"1h30m\" or \"2d\""));
   absl::string_view rest = text;
   if (rest.empty()) return bad;
   double nanos = 0;
@@ -58,8 +58,8 @@ absl::StatusOr<int64_t> ParseDurationNanos(absl::string_view text) {
 }
 
 absl::StatusOr<uint64_t> ParseSize(absl::string_view text) {
-  const absl::Status bad =
-      absl::InvalidArgumentError(absl::StrCat("\"", text, "\" is not a size: write a number of bytes, or \"64KiB\", \"50MiB\", \"2GiB\""));
+  const absl::Status bad = absl::InvalidArgumentError(
+      absl::StrCat("\"", text, "\" is not a size: write a number of bytes, or \"64KiB\", \"50MiB\", \"2GiB\""));
   uint64_t plain;
   if (absl::SimpleAtoi(text, &plain)) return plain;
   absl::string_view rest = text;

@@ -12,6 +12,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/time/time.h"
 #include "services/common/metrics/metrics.h"
 
 namespace posthouse::net {
@@ -29,6 +30,8 @@ struct HttpOptions {
   std::function<std::string()> redacted_config;  // YAML
   // Rows of the status page: name and present value.
   std::function<std::vector<std::pair<std::string, std::string>>()> status;
+  absl::Duration request_timeout = absl::Seconds(5);    // for the whole of it
+  absl::Duration response_timeout = absl::Seconds(30);  // for the client to take it
 };
 
 class HttpServer {
