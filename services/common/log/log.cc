@@ -10,6 +10,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/time/clock.h"
+#include "services/common/log/json.h"
 
 namespace posthouse::log {
 namespace {
@@ -37,74 +38,12 @@ absl::string_view LevelName(Level level) {
   return "error";
 }
 
-// Length of the well-formed UTF-8 sequence at the start of `s` (Unicode 15 table
-// 3-7: no overlong forms, no surrogates); 0 when there is none.
-size_t Utf8Length(absl::string_view s) {
-  const auto byte = [&](size_t i) { return static_cast<unsigned char>(s[i]); };
-  const unsigned char lead = byte(0);
-  if (lead < 0x80) return 1;
-  size_t length = 0;
-  unsigned char low = 0x80;
-  unsigned char high = 0xBF;
-  if (lead >= 0xC2 && lead <= 0xDF) {
-    length = 2;
-  } else if (lead >= 0xE0 && lead <= 0xEF) {
-    length = 3;
-    if (lead == 0xE0) low = 0xA0;
-    if (lead == 0xED) high = 0x9F;
-  } else if (lead >= 0xF0 && lead <= 0xF4) {
-    length = 4;
-    if (lead == 0xF0) low = 0x90;
-    if (lead == 0xF4) high = 0x8F;
-  }
-  if (length == 0 || s.size() < length) return 0;
-  if (byte(1) < low || byte(1) > high) return 0;
-  for (size_t i = 2; i < length; ++i) {
-    if (byte(i) < 0x80 || byte(i) > 0xBF) return 0;
-  }
-  return length;
-}
-
-// A JSON string (RFC 8259 §7) of at most about kMaxFieldBytes of `value`.
-void AppendQuoted(absl::string_view value, std::string* out) {
-  const size_t limit = out->size() + kMaxFieldBytes;
-  out->push_back('"');
-  while (!value.empty()) {
-    if (out->size() >= limit) {
-      out->append("...");
-      break;
-    }
-    const size_t length = Utf8Length(value);
-    const char c = value[0];
-    if (length == 0) {
-      out->append("\xEF\xBF\xBD");  // U+FFFD for each byte that is no text
-    } else if (length > 1) {
-      out->append(value.data(), length);
-    } else if (c == '"' || c == '\\') {
-      out->push_back('\\');
-      out->push_back(c);
-    } else if (c == '\n') {
-      out->append("\\n");
-    } else if (c == '\r') {
-      out->append("\\r");
-    } else if (c == '\t') {
-      out->append("\\t");
-    } else if (static_cast<unsigned char>(c) < 0x20 || c == 0x7F) {
-      absl::StrAppendFormat(out, "\\u%04x", c);
-    } else {
-      out->push_back(c);
-    }
-    value.remove_prefix(length == 0 ? 1 : length);
-  }
-  out->push_back('"');
-}
-
 // Starts `,"key":`. False when the line is full: the field is left out whole, so
 // that the line stays valid JSON.
 bool AppendKey(absl::string_view key, std::string* line) {
   if (line->size() + 2 * kMaxFieldBytes > kMaxLineBytes) return false;
   line->push_back(',');
-  AppendQuoted(key, line);
+  AppendJsonString(key, kMaxFieldBytes, line);
   line->push_back(':');
   return true;
 }
@@ -166,7 +105,7 @@ Event::~Event() {
 }
 
 Event& Event::Str(absl::string_view key, absl::string_view value) {
-  if (enabled_ && AppendKey(key, &line_)) AppendQuoted(value, &line_);
+  if (enabled_ && AppendKey(key, &line_)) AppendJsonString(value, kMaxFieldBytes, &line_);
   return *this;
 }
 

@@ -1,0 +1,136 @@
+// ping: does each service answer, and how fast?
+#include <grpcpp/generic/generic_stub.h>
+#include <grpcpp/support/byte_buffer.h>
+
+#include <chrono>
+#include <condition_variable>
+#include <functional>
+#include <mutex>
+#include <ostream>
+#include <string>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/synchronization/notification.h"
+#include "absl/time/clock.h"
+#include "posthouse/directory/v1/directory.grpc.pb.h"
+#include "posthouse/mailbox/v1/mailbox.grpc.pb.h"
+#include "posthouse/queue/v1/queue.grpc.pb.h"
+#include "posthouse/routing/v1/routing.grpc.pb.h"
+#include "services/common/log/json.h"
+#include "services/common/status/status.h"
+#include "tools/posthousectl/command.h"
+#include "tools/posthousectl/context.h"
+#include "tools/posthousectl/output.h"
+
+namespace posthouse::ctl {
+namespace {
+
+// The health service of gRPC, spoken by hand: Debian has no generated client for it.
+// HealthCheckRequest{} is no bytes; HealthCheckResponse{status: SERVING} is 08 01.
+absl::Status CheckHealth(Context& context, const std::string& target) {
+  PH_ASSIGN_OR_RETURN(const std::shared_ptr<grpc::Channel> channel, context.ChannelTo(target));
+  grpc::GenericStub stub(channel);
+  grpc::ClientContext client;
+  rpc::CallOptions options;
+  options.deadline = context.timeout;
+  rpc::Prepare(client, options);
+  const grpc::Slice empty;
+  grpc::ByteBuffer request(&empty, 1), response;
+  absl::Notification done;
+  grpc::Status status;
+  stub.UnaryCall(&client, "/grpc.health.v1.Health/Check", grpc::StubOptions(), &request, &response,
+                 [&](const grpc::Status& s) {
+                   status = s;
+                   done.Notify();
+                 });
+  done.WaitForNotification();
+  PH_RETURN_IF_ERROR(rpc::FromGrpc(status));
+  std::vector<grpc::Slice> slices;
+  if (!response.Dump(&slices).ok()) return absl::DataLossError("the health answer is broken");
+  std::string bytes;
+  for (const grpc::Slice& slice : slices) bytes.append(reinterpret_cast<const char*>(slice.begin()), slice.size());
+  if (bytes == "\x08\x01") return absl::OkStatus();
+  return absl::UnavailableError("it says NOT_SERVING: it starts, drains, or cannot do its own work (see its /readyz)");
+}
+
+absl::Status PingDirectory(Context& context, const std::string& target) {
+  directory::v1::ListTenantsRequest request;
+  request.mutable_page()->set_page_size(1);
+  directory::v1::ListTenantsResponse response;
+  return context.Call(target, &directory::v1::DirectoryAdminService::NewStub,
+                      &directory::v1::DirectoryAdminService::Stub::ListTenants, request, &response);
+}
+
+// An address that is nobody's: the answer proves routing, and its way to the directory.
+absl::Status PingRouting(Context& context, const std::string& target) {
+  routing::v1::ResolveRecipientRequest request;
+  request.set_address("ping@posthouse.invalid");  // RFC 2606 §2
+  routing::v1::ResolveRecipientResponse response;
+  PH_RETURN_IF_ERROR(context.Call(target, &routing::v1::RoutingService::NewStub,
+                                  &routing::v1::RoutingService::Stub::ResolveRecipient, request, &response));
+  if (response.outcome() != routing::v1::ResolveRecipientResponse::OUTCOME_TEMPORARY) return absl::OkStatus();
+  return absl::UnavailableError(absl::StrCat("it answers, but cannot resolve: ", response.detail()));
+}
+
+absl::Status PingQueue(Context& context, const std::string& target) {
+  queue::v1::GetStatsResponse response;
+  return context.Call(target, &queue::v1::QueueAdminService::NewStub, &queue::v1::QueueAdminService::Stub::GetStats,
+                      queue::v1::GetStatsRequest(), &response);
+}
+
+// An account that cannot exist: being told so is the proof.
+absl::Status PingMailbox(Context& context, const std::string& target) {
+  mailbox::v1::GetUsageResponse response;
+  const absl::Status status =
+      context.Call(target, &mailbox::v1::MailboxService::NewStub, &mailbox::v1::MailboxService::Stub::GetUsage,
+                   mailbox::v1::GetUsageRequest(), &response);
+  return absl::IsInvalidArgument(status) || absl::IsNotFound(status) ? absl::OkStatus() : status;
+}
+
+absl::Status Healthy(Context& context, const std::string& target) { return CheckHealth(context, target); }
+
+absl::Status Ping(Context& context) {
+  PH_RETURN_IF_ERROR(context.arguments.ExpectOperands(0, 0));
+  struct Probe {
+    std::string service, target;
+    absl::Status (*ask)(Context&, const std::string&);
+  };
+  const Targets& t = context.targets;
+  std::vector<Probe> probes;
+  if (t.one_process) probes.push_back({"process", t.directory, Healthy});
+  if (!t.directory.empty()) probes.push_back({"directory", t.directory, PingDirectory});
+  if (!t.routing.empty()) probes.push_back({"routing", t.routing, PingRouting});
+  for (const std::string& target : t.queue) probes.push_back({"queue", target, PingQueue});
+  for (const std::string& target : t.mailbox) probes.push_back({"mailbox", target, PingMailbox});
+  for (const std::string& target : t.edge) probes.push_back({"edge", target, Healthy});
+  std::vector<std::vector<std::string>> rows;
+  size_t failed = 0;
+  for (const Probe& probe : probes) {
+    const absl::Time start = absl::Now();
+    absl::Status status = t.one_process ? absl::OkStatus() : CheckHealth(context, probe.target);
+    if (status.ok()) status = probe.ask(context, probe.target);
+    const absl::Duration took = absl::Now() - start;
+    if (!status.ok()) ++failed;
+    if (context.json) {
+      std::string error;
+      log::AppendJsonString(status.message(), 1024, &error);
+      context.out << absl::StrFormat(
+          "{\"service\":\"%s\",\"target\":\"%s\",\"ok\":%s,\"milliseconds\":%.3f,\"error\":%s}\n", probe.service,
+          probe.target, status.ok() ? "true" : "false", absl::ToDoubleMilliseconds(took), error);
+    }
+    rows.push_back({probe.service, probe.target, status.ok() ? "ok" : "FAILED",
+                    absl::StrFormat("%.1f ms", absl::ToDoubleMilliseconds(took)),
+                    status.ok() ? "" : Printable(status.message())});
+  }
+  if (!context.json) context.out << Table({"SERVICE", "TARGET", "STATE", "TOOK", ""}, rows);
+  if (failed == 0) return absl::OkStatus();
+  return absl::UnavailableError(absl::StrCat(failed, " of ", probes.size(), " do not answer as they should"));
+}
+
+}  // namespace
+
+std::vector<Command> PingCommands() { return {{"ping", "", "Ask each service whether it can do its work.", {}, Ping}}; }
+
+}  // namespace posthouse::ctl

@@ -1,0 +1,205 @@
+// queue: what waits, and what an operator does about it.
+#include <algorithm>
+#include <ostream>
+#include <string>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "absl/time/clock.h"
+#include "posthouse/queue/v1/queue.grpc.pb.h"
+#include "services/common/status/status.h"
+#include "tools/posthousectl/command.h"
+#include "tools/posthousectl/context.h"
+#include "tools/posthousectl/items.h"
+#include "tools/posthousectl/output.h"
+
+namespace posthouse::ctl {
+namespace {
+
+namespace v1 = queue::v1;
+using Stub = v1::QueueAdminService::Stub;
+
+template <typename Request, typename Response>
+absl::Status Ask(Context& context, const std::string& shard,
+                 grpc::Status (Stub::*method)(grpc::ClientContext*, const Request&, Response*), const Request& request,
+                 Response* response) {
+  return context.Call(shard, &v1::QueueAdminService::NewStub, method, request, response);
+}
+
+absl::Status NeedShards(const Context& context) {
+  if (!context.targets.queue.empty()) return absl::OkStatus();
+  return absl::InvalidArgumentError("where is the queue? Give --server or --queue");
+}
+
+// The one shard that knows `queue_id` answers; the others say NOT_FOUND.
+template <typename Request, typename Response>
+absl::Status AskOwner(Context& context, grpc::Status (Stub::*method)(grpc::ClientContext*, const Request&, Response*),
+                      const Request& request, Response* response) {
+  PH_RETURN_IF_ERROR(NeedShards(context));
+  absl::Status last;
+  for (const std::string& shard : context.targets.queue) {
+    absl::Status status = Ask(context, shard, method, request, response);
+    if (status.ok()) return status;
+    // A shard that does not answer may be the owner: that is the better news.
+    if (last.ok() || absl::IsNotFound(last)) last = std::move(status);
+  }
+  return last;
+}
+
+absl::Status List(Context& context) {
+  PH_RETURN_IF_ERROR(context.arguments.ExpectOperands(0, 0));
+  PH_RETURN_IF_ERROR(NeedShards(context));
+  PH_ASSIGN_OR_RETURN(const uint32_t limit, context.arguments.GetCount("limit", 100));
+  std::vector<std::vector<std::string>> rows;
+  uint32_t shown = 0;
+  bool more = false;
+  for (const std::string& shard : context.targets.queue) {
+    v1::ListItemsRequest request;
+    request.set_domain(context.arguments.GetOr("domain", ""));
+    request.set_sender(context.arguments.GetOr("sender", ""));
+    while (true) {
+      if (shown == limit) {
+        more = true;
+        break;
+      }
+      request.mutable_page()->set_page_size(std::min<uint32_t>(limit - shown, 1000));
+      v1::ListItemsResponse response;
+      PH_RETURN_IF_ERROR(Ask(context, shard, &Stub::ListItems, request, &response));
+      for (const v1::Item& item : response.items()) {
+        if (context.json) context.out << ToJson(item) << "\n";
+        rows.push_back(ItemRow(item, absl::Now()));
+        ++shown;
+      }
+      if (response.page().next_page_token().empty()) break;
+      request.mutable_page()->set_page_token(response.page().next_page_token());
+    }
+  }
+  if (context.json) return absl::OkStatus();
+  if (rows.empty()) {
+    context.out << "nothing waits\n";
+    return absl::OkStatus();
+  }
+  context.out << Table(ItemHead(), rows);
+  if (more) context.out << "and more: --limit shows them\n";
+  return absl::OkStatus();
+}
+
+absl::Status Show(Context& context) {
+  PH_RETURN_IF_ERROR(context.arguments.ExpectOperands(1, 1));
+  v1::GetItemRequest request;
+  request.set_queue_id(context.arguments.operands()[0]);
+  v1::GetItemResponse response;
+  PH_RETURN_IF_ERROR(AskOwner(context, &Stub::GetItem, request, &response));
+  if (context.json) {
+    context.out << ToJson(response) << "\n";
+    return absl::OkStatus();
+  }
+  context.out << DescribeItem(response.item(), absl::Now());
+  if (context.arguments.Has("header") && !response.header().empty()) {
+    context.out << "\n";
+    std::string line;
+    for (const char c : response.header()) {
+      if (c == '\r') continue;
+      if (c != '\n') {
+        line.push_back(c);
+        continue;
+      }
+      context.out << "  " << Printable(line) << "\n";
+      line.clear();
+    }
+    if (!line.empty()) context.out << "  " << Printable(line) << "\n";
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Retry(Context& context) {
+  PH_RETURN_IF_ERROR(context.arguments.ExpectOperands(0, 1));
+  const bool one = !context.arguments.operands().empty();
+  if (one == context.arguments.Has("domain")) return absl::InvalidArgumentError("give a queue id or --domain DOMAIN");
+  PH_RETURN_IF_ERROR(NeedShards(context));
+  v1::RetryItemsRequest request;
+  uint32_t items = 0;
+  if (one) {
+    request.set_queue_id(context.arguments.operands()[0]);
+    v1::RetryItemsResponse response;
+    PH_RETURN_IF_ERROR(AskOwner(context, &Stub::RetryItems, request, &response));
+    items = response.items();
+  } else {
+    request.set_domain(*context.arguments.Get("domain"));
+    for (const std::string& shard : context.targets.queue) {
+      v1::RetryItemsResponse response;
+      PH_RETURN_IF_ERROR(Ask(context, shard, &Stub::RetryItems, request, &response));
+      items += response.items();
+    }
+  }
+  if (context.json) {
+    context.out << "{\"items\":" << items << "}\n";
+  } else {
+    context.out << items << (items == 1 ? " message is" : " messages are") << " due now\n";
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Delete(Context& context) {
+  PH_RETURN_IF_ERROR(context.arguments.ExpectOperands(1, 1));
+  v1::DeleteItemRequest request;
+  request.set_queue_id(context.arguments.operands()[0]);
+  request.set_bounce(context.arguments.Has("bounce"));
+  v1::DeleteItemResponse response;
+  PH_RETURN_IF_ERROR(AskOwner(context, &Stub::DeleteItem, request, &response));
+  if (!context.json) context.out << (request.bounce() ? "deleted, the sender is told\n" : "deleted\n");
+  return absl::OkStatus();
+}
+
+absl::Status Stats(Context& context) {
+  PH_RETURN_IF_ERROR(context.arguments.ExpectOperands(0, 0));
+  PH_RETURN_IF_ERROR(NeedShards(context));
+  std::vector<std::vector<std::string>> rows;
+  for (const std::string& shard : context.targets.queue) {
+    v1::GetStatsResponse s;
+    PH_RETURN_IF_ERROR(Ask(context, shard, &Stub::GetStats, v1::GetStatsRequest(), &s));
+    if (context.json) context.out << ToJson(s) << "\n";
+    const absl::Duration oldest = absl::Seconds(s.oldest().seconds()) + absl::Nanoseconds(s.oldest().nanos());
+    std::vector<std::string> row = {shard};
+    for (const uint64_t n :
+         {s.items(), s.queued(), s.accepted(), s.delivered(), s.relayed(), s.failed(), s.expired(), s.deleted()}) {
+      row.push_back(absl::StrCat(n));
+    }
+    row.push_back(s.items() == 0 ? "-" : FormatAge(oldest));
+    rows.push_back(std::move(row));
+  }
+  if (context.json) return absl::OkStatus();
+  context.out << Table(
+      {"SHARD", "MESSAGES", "RECIPIENTS", "ACCEPTED", "DELIVERED", "RELAYED", "FAILED", "EXPIRED", "DELETED", "OLDEST"},
+      rows);
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+std::vector<Command> QueueCommands() {
+  return {
+      {"queue list",
+       "",
+       "List waiting messages, oldest first.",
+       {{"domain", "DOMAIN", "only with a waiting recipient there"},
+        {"sender", "ADDRESS", "only from this reverse-path"},
+        {"limit", "N", "at most so many (default 100)"}},
+       List},
+      {"queue show",
+       "QUEUE-ID",
+       "Show a message: recipients, attempts, answers.",
+       {{"header", "", "its header fields too"}},
+       Show},
+      {"queue retry",
+       "QUEUE-ID",
+       "Try again now.",
+       {{"domain", "DOMAIN", "all that waits for this destination"}},
+       Retry},
+      {"queue delete", "QUEUE-ID", "Give a message up.", {{"bounce", "", "tell its sender"}}, Delete},
+      {"queue stats", "", "Show the ledger: what came in and what became of it.", {}, Stats},
+  };
+}
+
+}  // namespace posthouse::ctl

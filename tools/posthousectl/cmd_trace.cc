@@ -1,0 +1,68 @@
+// trace: "where is my mail?"
+#include <algorithm>
+#include <map>
+#include <ostream>
+#include <string>
+#include <vector>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/strip.h"
+#include "absl/time/clock.h"
+#include "posthouse/queue/v1/queue.grpc.pb.h"
+#include "services/common/status/status.h"
+#include "tools/posthousectl/command.h"
+#include "tools/posthousectl/context.h"
+#include "tools/posthousectl/items.h"
+#include "tools/posthousectl/output.h"
+#include "tools/posthousectl/trace_query.h"
+
+namespace posthouse::ctl {
+namespace {
+
+namespace v1 = queue::v1;
+
+absl::Status Trace(Context& context) {
+  PH_RETURN_IF_ERROR(context.arguments.ExpectOperands(1, 1));
+  PH_ASSIGN_OR_RETURN(const uint32_t limit, context.arguments.GetCount("limit", 20));
+  if (context.targets.queue.empty()) return absl::InvalidArgumentError("where is the queue? Give --server or --queue");
+  const std::string& what = context.arguments.operands()[0];
+  std::map<std::string, v1::Item, std::greater<>> found;  // newest first
+  for (v1::FindItemsRequest& request : QueriesFor(what)) {
+    request.set_limit(limit);
+    for (const std::string& shard : context.targets.queue) {
+      v1::FindItemsResponse response;
+      PH_RETURN_IF_ERROR(context.Call(shard, &v1::QueueAdminService::NewStub, &v1::QueueAdminService::Stub::FindItems,
+                                      request, &response));
+      for (v1::Item& item : *response.mutable_items()) found.emplace(item.queue_id(), std::move(item));
+    }
+  }
+  if (found.empty()) {
+    return absl::NotFoundError(
+        absl::StrCat("no message found for \"", Printable(what),
+                     "\". Done messages are remembered for queue.done_retention; what was refused at "
+                     "SMTP was never in the queue: look for it in the log of ingress"));
+  }
+  uint32_t shown = 0;
+  for (const auto& [queue_id, item] : found) {
+    if (shown++ == limit) break;
+    if (context.json) {
+      context.out << ToJson(item) << "\n";
+    } else {
+      context.out << (shown > 1 ? "\n" : "") << DescribeItem(item, absl::Now());
+    }
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+std::vector<Command> TraceCommands() {
+  return {{"trace",
+           "QUEUE-ID|MESSAGE-ID|ADDRESS|TRACE-ID",
+           "Follow messages, waiting and done, newest first.",
+           {{"limit", "N", "at most so many (default 20)"}},
+           Trace}};
+}
+
+}  // namespace posthouse::ctl

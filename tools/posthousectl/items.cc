@@ -1,0 +1,122 @@
+#include "tools/posthousectl/items.h"
+
+#include <map>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "absl/strings/strip.h"
+#include "posthouse/queue/v1/queue.pb.h"
+#include "tools/posthousectl/output.h"
+
+namespace posthouse::ctl {
+namespace {
+
+namespace v1 = queue::v1;
+
+absl::Time TimeOf(const google::protobuf::Timestamp& stamp) {
+  return absl::FromUnixSeconds(stamp.seconds()) + absl::Nanoseconds(stamp.nanos());
+}
+
+std::string StateName(v1::RecipientState state) {
+  return absl::AsciiStrToLower(absl::StripPrefix(v1::RecipientState_Name(state), "RECIPIENT_STATE_"));
+}
+
+std::string Path(const std::string& address) { return absl::StrCat("<", Printable(address), ">"); }
+
+std::string TraceIdOf(const std::string& traceparent) {
+  // W3C trace context: version "-" trace-id "-" parent-id "-" flags.
+  return traceparent.size() >= 35 ? traceparent.substr(3, 32) : "-";
+}
+
+// "mx1.example.org [192.0.2.1:25]: 250 2.0.0 ok (3 ms, TLSv1.3)"
+std::string DescribeAttempt(const v1::Attempt& attempt) {
+  std::string out = Printable(attempt.host().empty() ? attempt.address() : attempt.host());
+  if (!attempt.host().empty() && !attempt.address().empty() && attempt.address() != attempt.host()) {
+    absl::StrAppend(&out, " [", Printable(attempt.address()), "]");
+  }
+  if (out.empty()) out = "not started";
+  out.append(": ");
+  if (attempt.reply().code() != 0) {
+    absl::StrAppend(&out, attempt.reply().code(), " ", attempt.reply().enhanced(),
+                    attempt.reply().enhanced().empty() ? "" : " ", Printable(attempt.reply().text()));
+    if (!attempt.error().empty()) absl::StrAppend(&out, " - ", Printable(attempt.error()));
+  } else {
+    absl::StrAppend(&out, Printable(attempt.error()));
+  }
+  const absl::Duration took = absl::Seconds(attempt.took().seconds()) + absl::Nanoseconds(attempt.took().nanos());
+  absl::StrAppend(&out, " (", FormatAge(took), attempt.tls().empty() ? "" : ", ", Printable(attempt.tls()), ")");
+  return out;
+}
+
+// "in 3 min" or "now".
+std::string Until(absl::Time when, absl::Time now) {
+  return when <= now ? "now" : absl::StrCat("in ", FormatAge(when - now));
+}
+
+std::string DescribeRecipient(const v1::ItemRecipient& recipient, absl::Time now) {
+  const v1::EnvelopeRecipient& who = recipient.recipient();
+  std::string out = absl::StrCat("  to         ", Path(who.address()));
+  if (!who.original().empty() && who.original() != who.address())
+    absl::StrAppend(&out, " (was ", Path(who.original()), ")");
+  absl::StrAppend(&out, "  ", StateName(recipient.state()));
+  if (recipient.attempts() > 0)
+    absl::StrAppend(&out, " after ", recipient.attempts(), recipient.attempts() == 1 ? " attempt" : " attempts");
+  if (recipient.state() == v1::RECIPIENT_STATE_QUEUED) {
+    absl::StrAppend(&out, ", next ", Until(TimeOf(recipient.next_attempt()), now));
+  }
+  out.push_back('\n');
+  if (recipient.has_last()) absl::StrAppend(&out, "             ", DescribeAttempt(recipient.last()), "\n");
+  return out;
+}
+
+}  // namespace
+
+std::vector<std::string> ItemHead() { return {"QUEUE ID", "AGE", "SIZE", "FROM", "WAITING", "NEXT", "LAST ANSWER"}; }
+
+std::vector<std::string> ItemRow(const v1::Item& item, absl::Time now) {
+  std::vector<std::string> waiting;
+  std::string last;
+  for (const v1::ItemRecipient& r : item.recipients()) {
+    if (r.state() != v1::RECIPIENT_STATE_QUEUED && r.state() != v1::RECIPIENT_STATE_HELD) continue;
+    waiting.push_back(Printable(r.recipient().address()));
+    if (r.has_last() && last.empty()) last = DescribeAttempt(r.last());
+  }
+  std::string names = waiting.empty() ? "-" : waiting[0];
+  if (waiting.size() > 1) absl::StrAppend(&names, " and ", waiting.size() - 1, " more");
+  return {item.queue_id(),
+          FormatAge(now - TimeOf(item.accepted())),
+          FormatBytes(item.size_bytes()),
+          Path(item.envelope().reverse_path()),
+          names,
+          Until(TimeOf(item.next_attempt()), now),
+          last.empty() ? "-" : last};
+}
+
+std::string DescribeItem(const v1::Item& item, absl::Time now) {
+  const v1::Envelope& envelope = item.envelope();
+  std::string out = absl::StrCat(item.queue_id(), "  ", item.has_settled() ? "done" : "in the queue", "\n");
+  absl::StrAppend(&out, "  accepted   ", ShowTime(TimeOf(item.accepted())), ", ", FormatBytes(item.size_bytes()));
+  if (!envelope.client_address().empty()) {
+    absl::StrAppend(&out, ", from ", Printable(envelope.client_address()), " (", Printable(envelope.client_name()),
+                    ")");
+  }
+  if (!envelope.authenticated_as().empty()) absl::StrAppend(&out, " as ", Printable(envelope.authenticated_as()));
+  if (!item.dsn_for().empty()) absl::StrAppend(&out, ", a report on ", item.dsn_for());
+  absl::StrAppend(&out, "\n  from       ", Path(envelope.reverse_path()), "\n  Message-ID ",
+                  item.message_id().empty() ? "-" : Printable(item.message_id()), "\n  trace      ",
+                  TraceIdOf(envelope.traceparent()), "\n");
+  for (const v1::ItemRecipient& recipient : item.recipients()) out.append(DescribeRecipient(recipient, now));
+  for (const v1::Attempt& attempt : item.history()) {
+    absl::StrAppend(&out, "  attempt    ", ShowTime(TimeOf(attempt.at())), "  ", DescribeAttempt(attempt), "\n");
+  }
+  if (item.has_settled()) {
+    absl::StrAppend(&out, "  done       ", ShowTime(TimeOf(item.settled())), ", ",
+                    FormatAge(TimeOf(item.settled()) - TimeOf(item.accepted())), " after it was accepted\n");
+  } else {
+    absl::StrAppend(&out, "  expires    ", ShowTime(TimeOf(item.expires())), "\n");
+  }
+  return out;
+}
+
+}  // namespace posthouse::ctl

@@ -1,0 +1,33 @@
+// What posthousectl prints: tables for people, JSON for scripts. No I/O.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "absl/strings/string_view.h"
+#include "absl/time/time.h"
+
+namespace google::protobuf {
+class Message;
+}
+
+namespace posthouse::ctl {
+
+// Columns as wide as their widest cell, two blanks apart; the last one is not padded.
+// A table without rows is its head alone.
+std::string Table(const std::vector<std::string>& head, const std::vector<std::vector<std::string>>& rows);
+
+// `message` as one JSON object on one line: proto field names, enums by name, 64-bit
+// integers as numbers, Timestamp as RFC 3339 text, Duration as seconds. Unlike proto3's
+// own mapping `bytes` are text (mail addresses), with U+FFFD for what is no UTF-8.
+// Absent fields are left out.
+std::string ToJson(const google::protobuf::Message& message);
+
+// Text from a peer on a terminal: control characters and broken UTF-8 as "?".
+std::string Printable(absl::string_view text);
+
+std::string ShowTime(absl::Time time);      // local zone, milliseconds; "-" for the epoch (not set)
+std::string FormatBytes(uint64_t bytes);    // "712 B", "4.1 KiB"
+std::string FormatAge(absl::Duration age);  // "12 ms", "4.2 s", "5 min", "3 h", "2 d"
+
+}  // namespace posthouse::ctl

@@ -1,0 +1,157 @@
+// The command line and what is printed.
+#include <gtest/gtest.h>
+
+#include "posthouse/directory/v1/directory.pb.h"
+#include "posthouse/queue/v1/queue.pb.h"
+#include "tools/posthousectl/arguments.h"
+#include "tools/posthousectl/items.h"
+#include "tools/posthousectl/output.h"
+#include "tools/posthousectl/trace_query.h"
+
+namespace posthouse::ctl {
+namespace {
+
+const std::vector<Flag> kFlags = {{"json", "", ""}, {"queue", "HOST:PORT", ""}, {"limit", "N", ""}};
+
+TEST(ArgumentsTest, FlagsAndOperandsInAnyOrder) {
+  const auto a = Arguments::Parse({"one", "--queue", "h:1", "--json", "two", "--queue=h:2", "--", "--three"}, kFlags);
+  ASSERT_TRUE(a.ok()) << a.status();
+  EXPECT_EQ(a->operands(), (std::vector<std::string>{"one", "two", "--three"}));
+  EXPECT_EQ(a->GetAll("queue"), (std::vector<std::string>{"h:1", "h:2"}));
+  EXPECT_EQ(a->Get("queue"), "h:2");
+  EXPECT_TRUE(a->Has("json"));
+  EXPECT_FALSE(a->Has("limit"));
+  EXPECT_TRUE(a->ExpectOperands(1, 3).ok());
+  EXPECT_EQ(a->ExpectOperands(1, 2).message(), "\"--three\" is one word too many");
+}
+
+TEST(ArgumentsTest, MistakesAreNamed) {
+  const auto error = [](const std::vector<std::string>& words) {
+    return std::string(Arguments::Parse(words, kFlags).status().message());
+  };
+  EXPECT_EQ(error({"--nonsense"}), "unknown flag --nonsense");
+  EXPECT_EQ(error({"--queue"}), "--queue wants HOST:PORT");
+  EXPECT_EQ(error({"--json=1"}), "--json takes no value");
+  EXPECT_EQ(error({"-x"}), "");  // an operand, as an address may begin so
+}
+
+TEST(ArgumentsTest, CountsAreWholeNumbersFromOne) {
+  for (const char* bad : {"0", "-1", "x", "1.5", "99999999999"}) {
+    EXPECT_FALSE(Arguments::Parse({"--limit", bad}, kFlags)->GetCount("limit", 5).ok()) << bad;
+  }
+  EXPECT_EQ(*Arguments::Parse({"--limit", "7"}, kFlags)->GetCount("limit", 5), 7u);
+  EXPECT_EQ(*Arguments::Parse({}, kFlags)->GetCount("limit", 5), 5u);
+}
+
+TEST(ArgumentsTest, TheEnvironmentFillsWhatIsMissing) {
+  auto a = *Arguments::Parse({"--limit", "7"}, kFlags);
+  a.FillFromEnvironment(kFlags, [](const std::string& name) -> std::optional<std::string> {
+    if (name == "POSTHOUSE_LIMIT") return "9";
+    if (name == "POSTHOUSE_QUEUE") return "h:1";
+    return std::nullopt;
+  });
+  EXPECT_EQ(a.Get("limit"), "7");
+  EXPECT_EQ(a.Get("queue"), "h:1");
+  EXPECT_FALSE(a.Has("json"));
+}
+
+TEST(OutputTest, TablesLineUp) {
+  EXPECT_EQ(Table({"A", "LONGER"}, {{"x", "1"}, {"wide \xC3\xBC", "2"}}),
+            "A       LONGER\nx       1\nwide \xC3\xBC  2\n");
+}
+
+TEST(OutputTest, JsonHasFieldNamesTextAndTimes) {
+  queue::v1::Item item;
+  item.set_queue_id("Q");
+  item.mutable_accepted()->set_seconds(1700000000);
+  item.mutable_accepted()->set_nanos(5000000);
+  item.mutable_envelope()->set_reverse_path("a\"b@example.org\xFF");
+  item.mutable_envelope()->mutable_lifetime()->set_seconds(90);
+  item.add_recipients()->set_state(queue::v1::RECIPIENT_STATE_QUEUED);
+  item.add_recipients()->set_delay_warned(true);
+  item.set_size_bytes(5000000000);
+  EXPECT_EQ(ToJson(item),
+            "{\"queue_id\":\"Q\",\"envelope\":{\"reverse_path\":\"a\\\"b@example.org\xEF\xBF\xBD\",\"lifetime\":90},"
+            "\"recipients\":[{\"state\":\"RECIPIENT_STATE_QUEUED\"},{\"delay_warned\":true}],"
+            "\"accepted\":\"2023-11-14T22:13:20.005Z\",\"size_bytes\":5000000000}");
+}
+
+TEST(OutputTest, ATerminalGetsNoControlCharacters) {
+  EXPECT_EQ(Printable("a\x1B[31mb\x07 \"q\" back\\slash\tt\nn \xC3\xBC \xFF"),
+            "a?[31mb? \"q\" back\\slash t n \xC3\xBC \xEF\xBF\xBD");
+}
+
+TEST(OutputTest, SizesAndAges) {
+  EXPECT_EQ(FormatBytes(712), "712 B");
+  EXPECT_EQ(FormatBytes(4200), "4.1 KiB");
+  EXPECT_EQ(FormatBytes(uint64_t{3} << 30), "3.0 GiB");
+  EXPECT_EQ(FormatAge(absl::Milliseconds(12)), "12 ms");
+  EXPECT_EQ(FormatAge(absl::Milliseconds(-5)), "0 ms");
+  EXPECT_EQ(FormatAge(absl::Seconds(4.25)), "4.2 s");
+  EXPECT_EQ(FormatAge(absl::Minutes(61)), "61 min");
+  EXPECT_EQ(FormatAge(absl::Hours(47)), "47 h");
+  EXPECT_EQ(FormatAge(absl::Hours(49)), "2 d");
+}
+
+queue::v1::Item WaitingItem() {
+  queue::v1::Item item;
+  item.set_queue_id("01HF7YAT00QW8M3VZ1ABCDEFGH");
+  item.mutable_accepted()->set_seconds(1000);
+  item.mutable_next_attempt()->set_seconds(1160);
+  item.mutable_expires()->set_seconds(433000);
+  item.set_size_bytes(2048);
+  item.set_message_id("<m@example.net>");
+  item.mutable_envelope()->set_client_address("192.0.2.7");
+  item.mutable_envelope()->set_client_name("mx.example.net");
+  item.mutable_envelope()->set_traceparent("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01");
+  auto* done = item.add_recipients();
+  done->mutable_recipient()->set_address("a@example.org");
+  done->set_state(queue::v1::RECIPIENT_STATE_DELIVERED);
+  done->set_attempts(1);
+  auto* waiting = item.add_recipients();
+  waiting->mutable_recipient()->set_address("b@example.com");
+  waiting->mutable_recipient()->set_original("b@alias.example");
+  waiting->set_state(queue::v1::RECIPIENT_STATE_QUEUED);
+  waiting->set_attempts(2);
+  waiting->mutable_next_attempt()->set_seconds(1160);
+  waiting->mutable_last()->set_host("mx1.example.com");
+  waiting->mutable_last()->set_address("192.0.2.1:25");
+  waiting->mutable_last()->mutable_took()->set_nanos(3000000);
+  waiting->mutable_last()->mutable_reply()->set_code(451);
+  waiting->mutable_last()->mutable_reply()->set_enhanced("4.7.1");
+  waiting->mutable_last()->mutable_reply()->set_text("later\x1B[0m");
+  return item;
+}
+
+TEST(ItemsTest, AWaitingMessageSaysWhoWaitsForWhatAndWhy) {
+  const std::string text = DescribeItem(WaitingItem(), absl::FromUnixSeconds(1100));
+  for (const char* part :
+       {"01HF7YAT00QW8M3VZ1ABCDEFGH  in the queue", "from 192.0.2.7 (mx.example.net)", "from       <>",
+        "<m@example.net>", "0af7651916cd43dd8448eb211c80319c", "<a@example.org>  delivered after 1 attempt\n",
+        "<b@example.com> (was <b@alias.example>)  queued after 2 attempts, next in 60.0 s",
+        "mx1.example.com [192.0.2.1:25]: 451 4.7.1 later?[0m (3 ms)", "expires"}) {
+    EXPECT_NE(text.find(part), std::string::npos) << part << "\nin\n" << text;
+  }
+  const auto row = ItemRow(WaitingItem(), absl::FromUnixSeconds(1100));
+  EXPECT_EQ(row.size(), ItemHead().size());
+  EXPECT_EQ(row[1], "100.0 s");
+  EXPECT_EQ(row[4], "b@example.com");
+  EXPECT_EQ(row[5], "in 60.0 s");
+}
+
+std::string Queries(absl::string_view what) {
+  std::string out;
+  for (const auto& q : QueriesFor(what)) out += q.ShortDebugString() + ";";
+  return out;
+}
+
+TEST(TraceQueryTest, WhatPeopleTypeBecomesQuestions) {
+  EXPECT_EQ(Queries("01hf7yat00qw8m3vz1abcdefgh"), "queue_id: \"01HF7YAT00QW8M3VZ1ABCDEFGH\";");
+  EXPECT_EQ(Queries("0AF7651916CD43DD8448EB211C80319C"), "trace_id: \"0af7651916cd43dd8448eb211c80319c\";");
+  EXPECT_EQ(Queries(" <m@example.net> "), "address: \"m@example.net\";message_id: \"<m@example.net>\";");
+  EXPECT_EQ(Queries("user@example.org"), "address: \"user@example.org\";message_id: \"<user@example.org>\";");
+  EXPECT_EQ(Queries("odd-id"), "message_id: \"<odd-id>\";");
+}
+
+}  // namespace
+}  // namespace posthouse::ctl
