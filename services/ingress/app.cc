@@ -2,6 +2,7 @@
 
 #include <utility>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "services/common/async/task.h"
 #include "services/common/log/log.h"
@@ -53,6 +54,8 @@ absl::StatusOr<std::unique_ptr<App>> App::Create(runtime::Runtime& rt, rpc::Chan
   });
   return app;
 }
+
+absl::Status App::CheckConfig(const config::v1::Config& config) { return Settings::FromConfig(config).status(); }
 
 absl::Status App::Listen(Port port, const Settings::Listener& listener) {
   if (!listener.enabled) return absl::OkStatus();
@@ -107,6 +110,11 @@ absl::Status App::Reload(const config::v1::Config& config) {
   }
   if (tls_ == nullptr) return absl::OkStatus();
   return tls_->ReloadIfChanged().status();
+}
+
+bool App::Reloadable(absl::string_view key) const {
+  return absl::StartsWith(key, "ingress.") && !absl::StartsWith(key, "ingress.smtp.") &&
+         !absl::StartsWith(key, "ingress.submission.") && !absl::StartsWith(key, "ingress.submissions.");
 }
 
 Task<void> App::DrainListeners(absl::Duration grace) {

@@ -30,11 +30,13 @@ namespace posthouse::ingress {
 class App final : public runtime::App {
  public:
   static absl::StatusOr<std::unique_ptr<App>> Create(runtime::Runtime& rt, rpc::Channels channels);
+  static absl::Status CheckConfig(const config::v1::Config& config);
   ~App() override;
 
   absl::string_view name() const override { return "ingress"; }
   absl::Status Ready() override;
   absl::Status Reload(const config::v1::Config& config) override;
+  bool Reloadable(absl::string_view key) const override;
   void Drain(absl::Duration grace) override;
   std::vector<std::pair<std::string, std::string>> Status() override;
 

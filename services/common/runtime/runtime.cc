@@ -56,6 +56,13 @@ struct Flags {
   bool check = false;
 };
 
+// What a process is, beyond its flags.
+struct Process {
+  std::string service;
+  MakeApp make;
+  CheckConfig check;  // may be null
+};
+
 void PrintHelp(const std::string& service) {
   std::printf(
       "posthouse-%s [--config FILE] [--check-config]\n\n"
@@ -93,18 +100,20 @@ int ParseFlags(int argc, char** argv, const std::string& service, Flags* flags) 
   return -1;
 }
 
-absl::StatusOr<config::v1::Config> LoadConfig(const std::string& path, const std::string& service) {
+absl::StatusOr<config::v1::Config> LoadConfig(const std::string& path, const Process& process) {
   config::v1::Config config;
   if (!path.empty()) {
     PH_ASSIGN_OR_RETURN(config, config::LoadFile(path));
   }
-  PH_RETURN_IF_ERROR(config::Validate(config, service));
+  absl::Status status = config::Validate(config, process.service);
+  if (status.ok() && process.check != nullptr) status = process.check(config);
+  if (!status.ok()) return path.empty() ? status : Annotate(status, path);
   return config;
 }
 
 // Connections are files: use as many as the system lets us.
 void RaiseFileLimit() {
-  struct rlimit limit {};
+  struct rlimit limit{};
   if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
     limit.rlim_cur = limit.rlim_max;
     setrlimit(RLIMIT_NOFILE, &limit);
@@ -131,8 +140,10 @@ uint16_t HttpPort(const config::v1::Config& config, const std::string& service) 
 class ShownConfig {
  public:
   explicit ShownConfig(const config::v1::Config& config) : text_(config::Redacted(config)) {}
-  void Set(const config::v1::Config& config) {
+  // `waiting`: keys whose new values need a restart.
+  void Set(const config::v1::Config& config, const std::string& waiting) {
     std::string text = config::Redacted(config);
+    if (!waiting.empty()) text.insert(0, absl::StrCat("# in use after a restart: ", waiting, "\n"));
     absl::MutexLock lock(&mutex_);
     text_ = std::move(text);
   }
@@ -166,8 +177,10 @@ absl::StatusOr<std::unique_ptr<metrics::HttpServer>> StartHttp(Runtime& runtime,
   return metrics::HttpServer::Start(runtime.loops(), std::move(options), runtime.registry());
 }
 
-void Reload(App& app, const Flags& flags, const std::string& service, ShownConfig& shown, metrics::Counter& failures) {
-  absl::StatusOr<config::v1::Config> fresh = LoadConfig(flags.config, service);
+// `started_with`: the config of the start, which keys without a reload still have.
+void Reload(App& app, const config::v1::Config& started_with, const Flags& flags, const Process& process,
+            ShownConfig& shown, metrics::Counter& failures) {
+  absl::StatusOr<config::v1::Config> fresh = LoadConfig(flags.config, process);
   const absl::Status status = fresh.ok() ? app.Reload(*fresh) : fresh.status();
   if (!status.ok()) {
     failures.Add();
@@ -175,8 +188,12 @@ void Reload(App& app, const Flags& flags, const std::string& service, ShownConfi
     return;
   }
   ApplyLogLevel(*fresh);
-  shown.Set(*fresh);
-  LOG_EVENT(kInfo, "reloaded");
+  std::string waiting;
+  for (const std::string& key : config::ChangedKeys(started_with, *fresh)) {
+    if (key != "log_level" && !app.Reloadable(key)) absl::StrAppend(&waiting, waiting.empty() ? "" : ", ", key);
+  }
+  shown.Set(*fresh, waiting);
+  log::Event(waiting.empty() ? log::Level::kInfo : log::Level::kWarning, "reloaded").Str("needs_restart", waiting);
 }
 
 void AddProcessMetrics(metrics::Registry& registry, absl::Time started) {
@@ -219,32 +236,37 @@ void ServeUntilTold(const sigset_t& signals, const std::function<void()>& reload
 // acknowledged is on disk already.
 void StopAtSecondSignal(const sigset_t& signals) {
   std::thread([signals] {
-    int number = 0;
-    sigwait(&signals, &number);
+    int number = SIGHUP;  // a reload that comes too late is nothing to die of
+    while (number == SIGHUP) {
+      if (sigwait(&signals, &number) != 0) number = SIGHUP;
+    }
     _exit(1);
   }).detach();
 }
 
-int Run(Runtime& runtime, const Flags& flags, const std::string& service, const MakeApp& make, const sigset_t& signals) {
+int Run(Runtime& runtime, const Flags& flags, const Process& process, const sigset_t& signals) {
+  const std::string& service = process.service;
   const absl::Time started = absl::Now();
   AddProcessMetrics(runtime.registry(), started);
   metrics::Counter& reload_failures =
       runtime.registry().AddCounter("posthouse_config_reload_failures_total", "Reloads that were refused.");
-  absl::StatusOr<std::unique_ptr<App>> app = make(runtime);
+  absl::StatusOr<std::unique_ptr<App>> app = process.make(runtime);
   if (!app.ok()) {
     LOG_EVENT(kError, "start_failed").Err(app.status());
-    std::fprintf(stderr, "posthouse-%s: cannot start: %s\n", service.c_str(), std::string(app.status().message()).c_str());
+    std::fprintf(stderr, "posthouse-%s: cannot start: %s\n", service.c_str(),
+                 std::string(app.status().message()).c_str());
     return 1;
   }
   ShownConfig shown(runtime.config());
   auto http = StartHttp(runtime, **app, service, shown, started);
   if (!http.ok()) {
-    std::fprintf(stderr, "posthouse-%s: cannot start: %s\n", service.c_str(), std::string(http.status().message()).c_str());
+    std::fprintf(stderr, "posthouse-%s: cannot start: %s\n", service.c_str(),
+                 std::string(http.status().message()).c_str());
     (*app)->Drain(absl::ZeroDuration());
     return 1;
   }
   LOG_EVENT(kInfo, "started").Str("version", kVersion).Int("http_port", (*http)->port());
-  ServeUntilTold(signals, [&] { Reload(**app, flags, service, shown, reload_failures); });
+  ServeUntilTold(signals, [&] { Reload(**app, runtime.config(), flags, process, shown, reload_failures); });
   StopAtSecondSignal(signals);
   (*app)->Drain(DurationOr(runtime.config().has_drain_timeout(), runtime.config().drain_timeout(), absl::Seconds(30)));
   http->reset();
@@ -255,11 +277,12 @@ int Run(Runtime& runtime, const Flags& flags, const std::string& service, const 
 
 }  // namespace
 
-int Main(int argc, char** argv, const std::string& service, const MakeApp& make) {
+int Main(int argc, char** argv, const std::string& service, const MakeApp& make, CheckConfig check) {
+  const Process process{service, make, std::move(check)};
   Flags flags;
   const int exit_code = ParseFlags(argc, argv, service, &flags);
   if (exit_code >= 0) return exit_code;
-  const absl::StatusOr<config::v1::Config> config = LoadConfig(flags.config, service);
+  const absl::StatusOr<config::v1::Config> config = LoadConfig(flags.config, process);
   if (!config.ok()) {
     std::fprintf(stderr, "%s\n", std::string(config.status().message()).c_str());
     return 2;
@@ -276,7 +299,7 @@ int Main(int argc, char** argv, const std::string& service, const MakeApp& make)
   log::SetService(service);
   ApplyLogLevel(*config);
   RuntimeImpl runtime(*config, config->io_threads() != 0 ? static_cast<int>(config->io_threads()) : DefaultThreads());
-  return Run(runtime, flags, service, make, signals);
+  return Run(runtime, flags, process, signals);
 }
 
 std::unique_ptr<Runtime> NewTestRuntime(const config::v1::Config& config, int threads) {

@@ -2,7 +2,8 @@
 // config, signals, event loops, the blocking pool, metrics and HTTP, drain.
 //
 //   int main(int argc, char** argv) {
-//     return runtime::Main(argc, argv, "queue", [](runtime::Runtime& rt) -> absl::StatusOr<std::unique_ptr<runtime::App>> {
+//     return runtime::Main(argc, argv, "queue", [](runtime::Runtime& rt) ->
+//     absl::StatusOr<std::unique_ptr<runtime::App>> {
 //       PH_ASSIGN_OR_RETURN(rpc::Channels channels, rpc::DialPeers(rt.config()));
 //       return queue::App::Create(rt, std::move(channels));
 //     });
@@ -11,7 +12,8 @@
 // Flags: --config FILE, --check-config (load, validate, print "ok" or the line at
 // fault, exit), --version, --help. SIGTERM and SIGINT drain within
 // `drain_timeout`, then stop (a second one stops at once); SIGHUP loads the
-// configuration again and reloads certificates, limits and log levels from it.
+// configuration again and reloads certificates, limits and log levels from it, and
+// logs which changed keys need a restart.
 #pragma once
 
 #include <functional>
@@ -55,6 +57,8 @@ class App {
   virtual absl::Status Ready() = 0;
   // Certificates, limits, log levels from the (already validated) new config. Main thread.
   virtual absl::Status Reload(const config::v1::Config& config) = 0;
+  // Whether Reload() brings the key ("ingress.max_errors") into use; else a restart does.
+  virtual bool Reloadable(absl::string_view /*key*/) const { return false; }
   // Stops taking work, finishes what runs, within `grace`. Blocks; main thread.
   virtual void Drain(absl::Duration grace) = 0;
   // Rows for the status page. Any thread.
@@ -62,9 +66,12 @@ class App {
 };
 
 using MakeApp = std::function<absl::StatusOr<std::unique_ptr<App>>(Runtime&)>;
+// What the service itself requires of a config, beyond config::Validate(); touches
+// nothing. For --check-config, the start and reloads.
+using CheckConfig = std::function<absl::Status(const config::v1::Config&)>;
 
 // Runs a process to its end; returns its exit code (0, 1 failed, 2 bad config or flags).
-int Main(int argc, char** argv, const std::string& service, const MakeApp& make);
+int Main(int argc, char** argv, const std::string& service, const MakeApp& make, CheckConfig check = nullptr);
 
 // A Runtime for tests: `threads` loops, its own registry, given config.
 std::unique_ptr<Runtime> NewTestRuntime(const config::v1::Config& config, int threads = 2);
