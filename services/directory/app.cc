@@ -74,24 +74,24 @@ absl::StatusOr<std::unique_ptr<App>> App::Create(runtime::Runtime& rt, rpc::Chan
   PH_RETURN_IF_ERROR(MakeDirectory(rt.config().data_dir()));
   const HashCost cost{settings.argon2_memory_kib, settings.argon2_passes};
   const auto parts = std::make_shared<Parts>(rt, std::move(settings));
-  PH_ASSIGN_OR_RETURN(parts->store,
-                      store::RocksStore::Open(StoreOptions(rt.config(), parts->settings), rt.registry()));
+  PH_ASSIGN_OR_RETURN(parts->store, store::RocksStore::Open(StoreOptions(rt.config(), parts->settings), rt.registry()));
   PH_ASSIGN_OR_RETURN(parts->records, SyncWait(Records::Open(*parts->store)));
-  PH_ASSIGN_OR_RETURN(parts->authenticator, Authenticator::Create(*parts->records, parts->gate, parts->cache,
-                                                                  parts->metrics, cost));
+  PH_ASSIGN_OR_RETURN(parts->authenticator,
+                      Authenticator::Create(*parts->records, parts->gate, parts->cache, parts->metrics, cost));
   parts->admin = std::make_unique<Admin>(*parts->records, parts->gate, parts->cache, parts->metrics, cost);
-  parts->service = GrpcService::Create(rt.loops(), rt.registry(), *parts->records, *parts->admin,
-                                       *parts->authenticator, parts->metrics, parts->settings.hostname);
+  parts->service = GrpcService::Create(rt.loops(), rt.registry(), *parts->records, *parts->admin, *parts->authenticator,
+                                       parts->metrics, parts->settings.hostname);
   const std::weak_ptr<Parts> weak = parts;
   rt.registry().OnCollect([weak] {
     if (const auto live = weak.lock()) live->metrics.Update(*live->records, live->gate, live->cache);
   });
-  PH_ASSIGN_OR_RETURN(parts->server,
-                      rpc::RpcServer::Start(runtime::RpcOptions(rt.config(), "directory"), parts->service->services(),
-                                            rt.registry()));
+  PH_ASSIGN_OR_RETURN(parts->server, rpc::RpcServer::Start(runtime::RpcOptions(rt.config(), "directory"),
+                                                           parts->service->services(), rt.registry()));
   parts->server->SetServing(true);
   return std::unique_ptr<App>(new App(parts));
 }
+
+absl::Status App::CheckConfig(const config::v1::Config& config) { return ReadSettings(config).status(); }
 
 absl::Status App::Ready() {
   if (parts_->records->fenced()) {
@@ -101,7 +101,7 @@ absl::Status App::Ready() {
 }
 
 // Nothing of the directory's changes without a restart; a bad config is refused all the same.
-absl::Status App::Reload(const config::v1::Config& config) { return ReadSettings(config).status(); }
+absl::Status App::Reload(const config::v1::Config& config) { return CheckConfig(config); }
 
 void App::Drain(absl::Duration grace) {
   parts_->service->BeginDrain();

@@ -18,6 +18,7 @@ class App final : public runtime::App {
  public:
   // Opens the store, loads the records and serves. `channels`: none are needed.
   static absl::StatusOr<std::unique_ptr<App>> Create(runtime::Runtime& rt, rpc::Channels channels);
+  static absl::Status CheckConfig(const config::v1::Config& config);
   ~App() override;
 
   absl::string_view name() const override { return "directory"; }

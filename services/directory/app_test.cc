@@ -1,8 +1,8 @@
 // The whole service over gRPC on a real RocksDB.
 #include "services/directory/app.h"
 
-#include <gtest/gtest.h>
 #include <grpcpp/grpcpp.h>
+#include <gtest/gtest.h>
 
 #include <filesystem>
 #include <string>
@@ -10,6 +10,7 @@
 #include "absl/synchronization/mutex.h"
 #include "posthouse/config/v1/config.pb.h"
 #include "posthouse/directory/v1/directory.grpc.pb.h"
+#include "services/common/log/log.h"
 #include "services/common/rpc/client.h"
 #include "services/directory/client.h"
 
@@ -22,8 +23,8 @@ constexpr absl::Duration kDeadline = absl::Seconds(20);
 class DirectoryAppTest : public ::testing::Test {
  protected:
   void SetUp() override {
-    dir_ = std::string(std::getenv("TEST_TMPDIR")) + "/" +
-           ::testing::UnitTest::GetInstance()->current_test_info()->name();
+    dir_ =
+        std::string(std::getenv("TEST_TMPDIR")) + "/" + ::testing::UnitTest::GetInstance()->current_test_info()->name();
     std::filesystem::remove_all(dir_);
     Start();
   }
@@ -198,6 +199,45 @@ TEST_F(DirectoryAppTest, MetricsSayWhatHappened) {
         "posthouse_directory_lookups_total{outcome=\"unknown\"} 1", "posthouse_directory_fenced 0"}) {
     EXPECT_NE(text.find(line + "\n"), std::string::npos) << line;
   }
+}
+
+std::string& LoggedLines() {
+  static auto& lines = *new std::string;
+  return lines;
+}
+absl::Mutex& LogMutex() {
+  static auto& mutex = *new absl::Mutex;
+  return mutex;
+}
+
+// The audit log: who changed what, and never a secret.
+TEST_F(DirectoryAppTest, TheLogNamesWhatWasChangedAndNoSecret) {
+  log::SetSinkForTest([](absl::string_view line) {
+    absl::MutexLock lock(&LogMutex());
+    LoggedLines().append(line.data(), line.size());
+  });
+  ASSERT_EQ(AddDomain("example.org"), Code::kOk);
+  ASSERT_EQ(AddAccount("bob@example.org", "pa55-first"), Code::kOk);
+  v1::SetPasswordRequest set;
+  set.set_address("bob@example.org");
+  set.set_password("pa55-second");
+  ASSERT_EQ(Do(&v1::DirectoryAdminService::Stub::SetPassword, set), Code::kOk);
+  set.set_password_hash("{PLAIN}pa55-third");
+  ASSERT_EQ(Do(&v1::DirectoryAdminService::Stub::SetPassword, set), Code::kOk);
+  set.set_password_hash("{NONSENSE}pa55-fourth");
+  ASSERT_EQ(Do(&v1::DirectoryAdminService::Stub::SetPassword, set), Code::kInvalidArgument);
+  ASSERT_FALSE(Login("bob@example.org", "pa55-fifth").ok());
+  ASSERT_TRUE(Login("bob@example.org", "pa55-third").ok());
+  log::SetSinkForTest(nullptr);
+  absl::MutexLock lock(&LogMutex());
+  const std::string& lines = LoggedLines();
+  for (const char* wanted : {"\"method\":\"CreateDomain\",\"target\":\"example.org\"",
+                             "\"method\":\"CreateAccount\",\"target\":\"bob@example.org\"",
+                             "\"method\":\"SetPassword\",\"target\":\"bob@example.org\""}) {
+    EXPECT_NE(lines.find(wanted), std::string::npos) << wanted << "\n" << lines;
+  }
+  EXPECT_EQ(lines.find("pa55"), std::string::npos) << lines;
+  EXPECT_EQ(lines.find("argon2id"), std::string::npos) << lines;
 }
 
 TEST(DirectorySettingsTest, MistakesStopTheStart) {

@@ -33,10 +33,14 @@ void FillAccountRef(const AccountInfo& account, common::v1::AccountRef* ref) {
 
 v1::LookupAddressResponse::Outcome ToProto(LookupAnswer::Outcome outcome) {
   switch (outcome) {
-    case LookupAnswer::Outcome::kFound: return v1::LookupAddressResponse::OUTCOME_FOUND;
-    case LookupAnswer::Outcome::kNoSuchAddress: return v1::LookupAddressResponse::OUTCOME_NO_SUCH_ADDRESS;
-    case LookupAnswer::Outcome::kNotLocal: return v1::LookupAddressResponse::OUTCOME_NOT_LOCAL;
-    case LookupAnswer::Outcome::kSuspended: return v1::LookupAddressResponse::OUTCOME_SUSPENDED;
+    case LookupAnswer::Outcome::kFound:
+      return v1::LookupAddressResponse::OUTCOME_FOUND;
+    case LookupAnswer::Outcome::kNoSuchAddress:
+      return v1::LookupAddressResponse::OUTCOME_NO_SUCH_ADDRESS;
+    case LookupAnswer::Outcome::kNotLocal:
+      return v1::LookupAddressResponse::OUTCOME_NOT_LOCAL;
+    case LookupAnswer::Outcome::kSuspended:
+      return v1::LookupAddressResponse::OUTCOME_SUSPENDED;
   }
   return v1::LookupAddressResponse::OUTCOME_UNSPECIFIED;
 }
@@ -52,8 +56,7 @@ class DirectoryRpc final : public v1::DirectoryService::CallbackService {
         metrics_(metrics),
         hostname_(std::move(hostname)) {}
 
-  grpc::ServerUnaryReactor* LookupAddress(grpc::CallbackServerContext* context,
-                                          const v1::LookupAddressRequest* request,
+  grpc::ServerUnaryReactor* LookupAddress(grpc::CallbackServerContext* context, const v1::LookupAddressRequest* request,
                                           v1::LookupAddressResponse* response) override {
     return rpc::Unary(runner_, context, request, response, [this](auto& call) { return DoLookup(call); });
   }
@@ -67,15 +70,16 @@ class DirectoryRpc final : public v1::DirectoryService::CallbackService {
   }
   grpc::ServerWriteReactor<v1::WatchResponse>* Watch(grpc::CallbackServerContext* context,
                                                      const v1::WatchRequest* request) override {
-    return rpc::ServerStreaming<v1::WatchResponse>(runner_, context, request, [this](auto& call) { return DoWatch(call); });
+    return rpc::ServerStreaming<v1::WatchResponse>(runner_, context, request,
+                                                   [this](auto& call) { return DoWatch(call); });
   }
 
  private:
   Task<absl::Status> DoLookup(rpc::UnaryCall<v1::LookupAddressRequest, v1::LookupAddressResponse>& call) {
     // The revision first: a change that comes in between makes the answer look older, never newer.
     const uint64_t revision = records_.feed().revision();
-    const absl::StatusOr<LookupAnswer> answer = records_.Read(
-        [&](const Index& index) { return Lookup(index, call.request().address(), hostname_); });
+    const absl::StatusOr<LookupAnswer> answer =
+        records_.Read([&](const Index& index) { return Lookup(index, call.request().address(), hostname_); });
     if (!answer.ok()) {
       metrics_.lookups_failed.Add();
       co_return answer.status();
@@ -100,10 +104,18 @@ class DirectoryRpc final : public v1::DirectoryService::CallbackService {
 
   void Count(LookupAnswer::Outcome outcome) {
     switch (outcome) {
-      case LookupAnswer::Outcome::kFound: metrics_.lookups_found.Add(); break;
-      case LookupAnswer::Outcome::kNoSuchAddress: metrics_.lookups_unknown.Add(); break;
-      case LookupAnswer::Outcome::kNotLocal: metrics_.lookups_foreign.Add(); break;
-      case LookupAnswer::Outcome::kSuspended: metrics_.lookups_suspended.Add(); break;
+      case LookupAnswer::Outcome::kFound:
+        metrics_.lookups_found.Add();
+        break;
+      case LookupAnswer::Outcome::kNoSuchAddress:
+        metrics_.lookups_unknown.Add();
+        break;
+      case LookupAnswer::Outcome::kNotLocal:
+        metrics_.lookups_foreign.Add();
+        break;
+      case LookupAnswer::Outcome::kSuspended:
+        metrics_.lookups_suspended.Add();
+        break;
     }
   }
 
@@ -175,12 +187,25 @@ class DirectoryRpc final : public v1::DirectoryService::CallbackService {
 };
 
 // One unary method that is a method of Admin.
-#define POSTHOUSE_ADMIN_METHOD(Name)                                                                             \
-  grpc::ServerUnaryReactor* Name(grpc::CallbackServerContext* context, const v1::Name##Request* request,         \
-                                 v1::Name##Response* response) override {                                        \
-    return rpc::Unary(runner_, context, request, response,                                                       \
-                      [this](auto& call) { return Forward(call, #Name, admin_.Name(call.request())); });         \
+#define POSTHOUSE_ADMIN_METHOD(Name)                                                                     \
+  grpc::ServerUnaryReactor* Name(grpc::CallbackServerContext* context, const v1::Name##Request* request, \
+                                 v1::Name##Response* response) override {                                \
+    return rpc::Unary(runner_, context, request, response,                                               \
+                      [this](auto& call) { return Forward(call, #Name, admin_.Name(call.request())); }); \
   }
+
+// What an admin call is about, for the log: the name in the request or in its record.
+std::string TargetOf(const google::protobuf::Message& request) {
+  const google::protobuf::Descriptor& type = *request.GetDescriptor();
+  for (const char* name : {"address", "account", "alias", "domain", "account_id", "tenant"}) {
+    const google::protobuf::FieldDescriptor* const field = type.FindFieldByName(name);
+    if (field == nullptr || field->is_repeated()) continue;
+    if (field->message_type() != nullptr) return TargetOf(request.GetReflection()->GetMessage(request, field));
+    std::string text = request.GetReflection()->GetString(request, field);
+    if (!text.empty()) return text;
+  }
+  return "";
+}
 
 class DirectoryAdminRpc final : public v1::DirectoryAdminService::CallbackService {
  public:
@@ -209,6 +234,7 @@ class DirectoryAdminRpc final : public v1::DirectoryAdminService::CallbackServic
     absl::StatusOr<Response> response = co_await std::move(task);
     LOG_EVENT(kInfo, "admin_call")
         .Str("method", method)
+        .Str("target", TargetOf(call.request()))
         .Str("peer", call.info().peer)
         .Str("code", absl::StatusCodeToString(response.status().code()))
         .Trace(call.info().trace.trace_id);

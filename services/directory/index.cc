@@ -37,10 +37,14 @@ bool ParseId(absl::string_view hex, std::array<uint8_t, 16>* id) {
 v1::Status Worse(v1::Status a, v1::Status b) {
   const auto rank = [](v1::Status s) {
     switch (s) {
-      case v1::STATUS_DELETED: return 3;
-      case v1::STATUS_SUSPENDED: return 2;
-      case v1::STATUS_FROZEN: return 1;
-      default: return 0;
+      case v1::STATUS_DELETED:
+        return 3;
+      case v1::STATUS_SUSPENDED:
+        return 2;
+      case v1::STATUS_FROZEN:
+        return 1;
+      default:
+        return 0;
     }
   };
   const v1::Status worse = rank(a) >= rank(b) ? a : b;
@@ -78,7 +82,8 @@ LimitSet LimitSet::Or(const LimitSet& wider) const {
   return set;
 }
 
-Index::Index() : by_address_(0, ByAddress{&accounts_}, ByAddress{&accounts_}), by_id_(0, ById{&accounts_}, ById{&accounts_}) {}
+Index::Index()
+    : by_address_(0, ByAddress{&accounts_}, ByAddress{&accounts_}), by_id_(0, ById{&accounts_}, ById{&accounts_}) {}
 
 void Index::PutTenant(const v1::Tenant& tenant) { tenants_[tenant.tenant()] = tenant; }
 
@@ -303,12 +308,10 @@ uint32_t Index::InternLimits(const LimitSet& limits) {
   return it->second;
 }
 
-uint16_t Index::InternHome(const std::string& home) {
-  const auto it = std::find(homes_.begin(), homes_.end(), home);
-  if (it != homes_.end()) return static_cast<uint16_t>(it - homes_.begin());
-  PH_CHECK(homes_.size() < 65535);
-  homes_.push_back(home);
-  return static_cast<uint16_t>(homes_.size() - 1);
+uint32_t Index::InternHome(const std::string& home) {
+  const auto [it, inserted] = home_slots_.try_emplace(home, static_cast<uint32_t>(homes_.size()));
+  if (inserted) homes_.push_back(home);
+  return it->second;
 }
 
 }  // namespace posthouse::directory

@@ -101,7 +101,7 @@ class Index {
     Id id{};
     uint32_t domain = 0;  // slot
     uint32_t limits = 0;  // in limit_sets_
-    uint16_t home = 0;    // in homes_
+    uint32_t home = 0;    // in homes_
     uint8_t status = 0;
     std::string local;
   };
@@ -149,7 +149,7 @@ class Index {
   void ForgetOtherName(const v1::Domain& domain);
   AccountInfo Describe(const AccountEntry& entry) const;
   uint32_t InternLimits(const LimitSet& limits);
-  uint16_t InternHome(const std::string& home);
+  uint32_t InternHome(const std::string& home);
 
   absl::flat_hash_map<std::string, v1::Tenant> tenants_;
   std::vector<DomainEntry> domains_;
@@ -165,6 +165,7 @@ class Index {
   std::vector<LimitSet> limit_sets_;
   absl::flat_hash_map<LimitSet, uint32_t> limit_slots_;
   std::vector<std::string> homes_;
+  absl::flat_hash_map<std::string, uint32_t> home_slots_;
 };
 
 // Of two, the one that lets less happen.

@@ -57,10 +57,14 @@ class LookupTest : public ::testing::Test {
     if (!answer.ok()) return absl::IsInvalidArgument(answer.status()) ? "bad" : "error";
     depends_on_ = answer->depends_on;
     switch (answer->outcome) {
-      case LookupAnswer::Outcome::kNoSuchAddress: return "unknown";
-      case LookupAnswer::Outcome::kNotLocal: return "foreign";
-      case LookupAnswer::Outcome::kSuspended: return "suspended";
-      case LookupAnswer::Outcome::kFound: break;
+      case LookupAnswer::Outcome::kNoSuchAddress:
+        return "unknown";
+      case LookupAnswer::Outcome::kNotLocal:
+        return "foreign";
+      case LookupAnswer::Outcome::kSuspended:
+        return "suspended";
+      case LookupAnswer::Outcome::kFound:
+        break;
     }
     return absl::StrJoin(answer->targets, " ", [](std::string* out, const LookupTarget& t) {
       absl::StrAppend(out, t.account ? t.account->address.ToString() : "remote:" + t.address.ToString());
@@ -261,6 +265,21 @@ TEST_F(LookupTest, TheIndexSurvivesManyChanges) {
     const bool there = i % 2 == 1;
     EXPECT_EQ(index_.HasAccount({absl::StrCat("u", i), "example.org"}), there) << i;
     EXPECT_EQ(index_.FindAccountById(ids[i]).has_value(), there) << i;
+  }
+}
+
+// A home of its own for each account is odd, and no reason to end the process.
+TEST_F(LookupTest, ThereMayBeAnyNumberOfHomes) {
+  constexpr int kHomes = 70000;
+  for (int i = 0; i < kHomes; ++i) {
+    v1::Account account;
+    account.set_account_id(absl::StrCat(absl::Hex(i, absl::kZeroPad16), absl::Hex(1, absl::kZeroPad16)));
+    account.set_address(absl::StrCat("u", i, "@example.org"));
+    account.set_home(absl::StrCat("home", i));
+    index_.PutAccount(account);
+  }
+  for (const int i : {0, 65534, 65535, 65536, kHomes - 1}) {
+    EXPECT_EQ(FindLogin(index_, absl::StrCat("u", i, "@example.org"))->home, absl::StrCat("home", i));
   }
 }
 
