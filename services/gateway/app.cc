@@ -53,7 +53,8 @@ std::shared_ptr<const pop3::Config> Pop3ConfigOf(const Settings& settings, std::
 struct App::Parts {
   Parts(runtime::Runtime& rt, const Settings& settings, const rpc::Channels& channels,
         std::shared_ptr<net::TlsServerContext> certificates)
-      : tls(std::move(certificates)),
+      : loop(rt.loops().at(0)),
+        tls(std::move(certificates)),
         backend(Backend::Create(channels)),
         metrics(rt.registry()),
         logins(*backend, metrics, LoginOptionsOf(settings)),
@@ -62,6 +63,9 @@ struct App::Parts {
         pop3_config(Pop3ConfigOf(settings, tls)),
         pop3{*backend, logins, metrics, drop_locks} {}
 
+  void Collect();  // gauges, before each scrape
+
+  net::EventLoop& loop;
   const std::shared_ptr<net::TlsServerContext> tls;  // null: no TLS
   const std::unique_ptr<Backend> backend;
   Metrics metrics;
@@ -109,6 +113,18 @@ absl::Status Listen(runtime::Runtime& rt, const Port& port, bool tls, std::share
   return absl::OkStatus();
 }
 
+// All at once: each waits for its own sessions, and none shortens the others' grace.
+Task<void> DrainAll(net::EventLoop& loop, std::vector<net::Listener*> listeners, absl::Duration grace) {
+  co_await SwitchTo(loop);
+  const auto drain = [](net::Listener* listener, absl::Duration within) -> Task<bool> {
+    co_await listener->Drain(within);
+    co_return true;
+  };
+  std::vector<Task<bool>> drains;
+  for (net::Listener* listener : listeners) drains.push_back(drain(listener, grace));
+  co_await WhenAll(std::move(drains));
+}
+
 uint16_t PortOf(const std::unique_ptr<net::Listener>& listener) { return listener == nullptr ? 0 : listener->port(); }
 
 }  // namespace
@@ -137,6 +153,9 @@ absl::StatusOr<std::unique_ptr<App>> App::Create(runtime::Runtime& rt, rpc::Chan
   PH_RETURN_IF_ERROR(Listen(rt, settings.imaps, true, tls, imap, &parts->imaps_listener));
   PH_RETURN_IF_ERROR(Listen(rt, settings.pop3, false, tls, pop3, &parts->pop3_listener));
   PH_RETURN_IF_ERROR(Listen(rt, settings.pop3s, true, tls, pop3, &parts->pop3s_listener));
+  rt.registry().OnCollect([weak] {
+    if (const std::shared_ptr<Parts> alive = weak.lock()) alive->Collect();
+  });
   LOG_EVENT(kInfo, "gateway_started")
       .Int("imap_port", app->imap_port())
       .Int("imaps_port", app->imaps_port())
@@ -163,13 +182,21 @@ absl::Status App::Reload(const config::v1::Config&) {
 
 void App::Drain(absl::Duration grace) {
   if (parts_->imap.draining.exchange(true)) return;
-  for (net::Listener* listener : parts_->listeners()) listener->Close();
-  // All at once: each waits for its own sessions.
-  const absl::Time deadline = absl::Now() + grace;
-  for (net::Listener* listener : parts_->listeners()) {
-    SyncWait(listener->Drain(std::max(deadline - absl::Now(), absl::ZeroDuration())));
-  }
+  SyncWait(DrainAll(parts_->loop, parts_->listeners(), grace));
   parts_->watch.Stop();
+}
+
+void App::Parts::Collect() {
+  size_t port = 0;
+  for (const auto* listener : {&imap_listener, &imaps_listener, &pop3_listener, &pop3s_listener}) {
+    if (*listener != nullptr) {
+      const net::ListenerStats stats = (*listener)->stats();
+      metrics.Connections(port, stats.open,
+                          stats.refused_total + stats.refused_per_address + stats.bad_proxy + stats.failed_handshakes);
+    }
+    ++port;
+  }
+  if (tls != nullptr) metrics.certificate_not_after.Set(static_cast<double>(absl::ToUnixSeconds(tls->NotAfter())));
 }
 
 std::vector<std::pair<std::string, std::string>> App::Status() {

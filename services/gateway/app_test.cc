@@ -180,6 +180,59 @@ TEST_F(AppTest, DrainSaysByeAndEnds) {
   client.Play("S: * BYE Server is shutting down\nS: <closed>");
 }
 
+// Reads until the peer says no more; what it said.
+Task<std::string> ReadToEnd(net::Connection* c) {
+  std::string all;
+  while (true) {
+    const absl::StatusOr<std::string> some = co_await c->ReadSome(8192, absl::Seconds(10));
+    if (!some.ok()) co_return all;
+    all += *some;
+  }
+}
+Task<absl::StatusOr<std::unique_ptr<net::Connection>>> DialTls(net::EventLoop& loop, uint16_t port) {
+  co_await SwitchTo(loop);
+  PH_CO_ASSIGN_OR_RETURN(std::unique_ptr<net::Connection> c,
+                         co_await net::Connect(loop, {"127.0.0.1", port}, "", absl::Seconds(10)));
+  PH_CO_ASSIGN_OR_RETURN(const auto tls, net::TlsClientContext::Create(net::VerifyPeer::kNone, ""));
+  PH_CO_RETURN_IF_ERROR(co_await c->StartTlsClient(tls, "mail.a.example", absl::Seconds(10)));
+  PH_CO_RETURN_IF_ERROR((co_await c->ReadLine(8192, absl::Seconds(10))).status());
+  co_return c;
+}
+
+// One port's slow session does not use up the grace of the others.
+TEST_F(AppTest, EveryPortIsDrainedAtOnce) {
+  config::v1::Config config = TestConfig();
+  config.mutable_gateway()->set_allow_plaintext_auth(true);
+  Start(config);
+  Transcript slow(app_->imap_port());  // in the middle of a message, and stays there
+  slow.Play("S: * OK *\nC: a LOGIN joe@a.example secret\nS: a OK *\nC: b APPEND INBOX {5}\nS: + *");
+  net::EventLoop& loop = runtime_->loops().Next();
+  auto secure = SyncWait(DialTls(loop, app_->imaps_port()));
+  ASSERT_TRUE(secure.ok()) << secure.status();
+  std::string said;
+  std::thread reader([&] {
+    said = SyncWait([](net::EventLoop& on, net::Connection* c) -> Task<std::string> {
+      co_await SwitchTo(on);
+      co_return co_await ReadToEnd(c);
+    }(loop, secure->get()));
+  });
+  app_->Drain(absl::Milliseconds(500));
+  reader.join();
+  EXPECT_EQ(said, "* BYE Server is shutting down\r\n");
+}
+
+TEST_F(AppTest, ConnectionsAndTheCertificateAreMeasured) {
+  Start(TestConfig());
+  Transcript client(app_->imap_port());
+  client.Play("S: * OK *");
+  const std::string text = runtime_->registry().Serialize();
+  EXPECT_NE(text.find("posthouse_gateway_open_connections{port=\"imap\"} 1"), std::string::npos);
+  EXPECT_NE(text.find("posthouse_gateway_refused_connections{port=\"pop3s\"} 0"), std::string::npos);
+  const size_t expiry = text.find("\nposthouse_gateway_certificate_not_after_seconds ");
+  ASSERT_NE(expiry, std::string::npos);
+  EXPECT_GT(std::stod(text.substr(text.find(' ', expiry + 1))), static_cast<double>(absl::ToUnixSeconds(absl::Now())));
+}
+
 TEST_F(AppTest, APeerThatIsMissingStopsTheStart) {
   runtime_ = runtime::NewTestRuntime(TestConfig());
   EXPECT_EQ(App::Create(*runtime_, rpc::Channels()).status().code(), absl::StatusCode::kFailedPrecondition);

@@ -12,8 +12,14 @@ constexpr const char* kImapCommands[] = {
     "EXAMINE",    "CREATE", "DELETE",    "RENAME",      "SUBSCRIBE", "UNSUBSCRIBE",  "LIST",   "LSUB",       "NAMESPACE",
     "STATUS",     "APPEND", "CHECK",     "CLOSE",       "UNSELECT",  "EXPUNGE",      "UID EXPUNGE", "SEARCH", "UID SEARCH",
     "FETCH",      "UID FETCH", "STORE",  "UID STORE",   "COPY",      "UID COPY",     "MOVE",   "UID MOVE",   "IDLE", "other"};
-constexpr const char* kPop3Commands[] = {"CAPA", "USER", "PASS", "AUTH", "STLS", "STAT", "LIST", "RETR", "DELE",
-                                         "NOOP", "RSET", "TOP",  "UIDL", "QUIT", "UTF8", "LANG", "other"};
+constexpr const char* kPop3Commands[] = {"CAPA", "USER", "PASS", "AUTH", "STLS", "STAT", "LIST", "RETR",
+                                         "DELE", "NOOP", "RSET", "TOP",  "UIDL", "QUIT", "other"};
+constexpr const char* kPorts[] = {"imap", "imaps", "pop3", "pop3s"};
+
+// "UID FETCH" of IMAP and "retr" of POP3 alike.
+std::string Label(absl::string_view command) {
+  return absl::StrReplaceAll(absl::AsciiStrToLower(command), {{" ", "_"}});
+}
 
 }  // namespace
 
@@ -21,7 +27,14 @@ Metrics::Metrics(metrics::Registry& registry)
     : idle_woken(registry.AddCounter("posthouse_gateway_idle_wakeups_total", "IDLE sessions told of changes",
                                      {{"cause", "hint"}})),
       idle_polled(registry.AddCounter("posthouse_gateway_idle_wakeups_total", "IDLE sessions told of changes",
-                                      {{"cause", "poll"}})) {
+                                      {{"cause", "poll"}})),
+      certificate_not_after(registry.AddGauge("posthouse_gateway_certificate_not_after_seconds",
+                                              "When the certificate that is loaded expires, as a Unix time")) {
+  for (size_t i = 0; i < ports_.size(); ++i) {
+    ports_[i].open = &registry.AddGauge("posthouse_gateway_open_connections", "Connections open now", {{"port", kPorts[i]}});
+    ports_[i].refused = &registry.AddGauge("posthouse_gateway_refused_connections",
+                                           "Connections that the listener refused since it started", {{"port", kPorts[i]}});
+  }
   const auto fill = [&registry](PerProtocol& metrics, const std::string& protocol) {
     metrics.sessions = &registry.AddGauge("posthouse_gateway_sessions", "Open sessions", {{"protocol", protocol}});
     metrics.in = &registry.AddCounter("posthouse_gateway_received_bytes_total", "Bytes from clients, decrypted",
@@ -34,8 +47,8 @@ Metrics::Metrics(metrics::Registry& registry)
     }
   };
   const auto command = [&registry](PerProtocol& metrics, const std::string& protocol, const char* name) {
-    const std::string label = absl::StrReplaceAll(absl::AsciiStrToLower(name), {{" ", "_"}});
-    metrics.commands[name] = &registry.AddHistogram("posthouse_gateway_command_seconds",
+    const std::string label = Label(name);
+    metrics.commands[label] = &registry.AddHistogram("posthouse_gateway_command_seconds",
                                                     "From a whole command to its tagged reply",
                                                     {{"protocol", protocol}, {"command", label}});
   };
@@ -43,6 +56,11 @@ Metrics::Metrics(metrics::Registry& registry)
   fill(pop3_, "pop3");
   for (const char* name : kImapCommands) command(imap_, "imap", name);
   for (const char* name : kPop3Commands) command(pop3_, "pop3", name);
+}
+
+void Metrics::Connections(size_t port, size_t open, uint64_t refused) {
+  ports_.at(port).open->Set(static_cast<double>(open));
+  ports_.at(port).refused->Set(static_cast<double>(refused));
 }
 
 void Metrics::Login(absl::string_view protocol, LoginResult result) {
@@ -54,7 +72,7 @@ void Metrics::BytesOut(absl::string_view protocol, size_t bytes) { Of(protocol).
 
 void Metrics::Command(absl::string_view protocol, absl::string_view command, absl::Duration took) {
   const auto& commands = Of(protocol).commands;
-  auto it = commands.find(std::string(command));
+  auto it = commands.find(Label(command));
   if (it == commands.end()) it = commands.find("other");
   it->second->Observe(took);
 }

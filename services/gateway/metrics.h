@@ -25,11 +25,14 @@ class Metrics {
   metrics::Gauge& Sessions(absl::string_view protocol);
   void BytesIn(absl::string_view protocol, size_t bytes);
   void BytesOut(absl::string_view protocol, size_t bytes);
-  // `command` of a known command, else "other".
+  // `command` in any case; one that is not known counts as "other".
   void Command(absl::string_view protocol, absl::string_view command, absl::Duration took);
   // IMAP sessions woken in IDLE by a change hint, and by the poll that stands in for a lost one.
   metrics::Counter& idle_woken;
   metrics::Counter& idle_polled;
+  metrics::Gauge& certificate_not_after;
+  // `port`: 0 to 3 for imap, imaps, pop3, pop3s.
+  void Connections(size_t port, size_t open, uint64_t refused);
 
  private:
   struct PerProtocol {
@@ -41,8 +44,13 @@ class Metrics {
   };
   PerProtocol& Of(absl::string_view protocol) { return protocol == "pop3" ? pop3_ : imap_; }
 
+  struct PerPort {
+    metrics::Gauge* open = nullptr;
+    metrics::Gauge* refused = nullptr;
+  };
   PerProtocol imap_;
   PerProtocol pop3_;
+  std::array<PerPort, 4> ports_;
 };
 
 }  // namespace posthouse::gateway

@@ -34,7 +34,8 @@ class Session {
         config_(std::move(config)),
         services_(services),
         machine_(Options(*connection_, *config_)),
-        trace_(rpc::TraceContext::New()) {
+        trace_(rpc::TraceContext::New()),
+        login_deadline_(absl::Now() + config_->login_timeout) {
     services_.metrics.Sessions(kProtocol).Add(1);
   }
   ~Session() { services_.metrics.Sessions(kProtocol).Add(-1); }
@@ -48,6 +49,8 @@ class Session {
       if (absl::IsResourceExhausted(line.status())) {
         step = machine_.OnLineTooLong();
       } else if (!line.ok()) {
+        // What was done is answered, also when the server is about to stop.
+        (void)co_await Flush();
         co_return Ended(line.status());
       } else {
         step = machine_.OnLine(*line);
@@ -74,8 +77,9 @@ class Session {
   }
 
   Task<absl::StatusOr<std::string>> ReadLine() {
-    const absl::Duration timeout =
-        machine_.state() == Machine::State::kAuthorization ? config_->login_timeout : config_->idle_timeout;
+    const absl::Duration timeout = machine_.state() == Machine::State::kAuthorization
+                                       ? std::max(login_deadline_ - absl::Now(), absl::ZeroDuration())
+                                       : config_->idle_timeout;
     // What came together is answered together (RFC 2449 §6.6).
     if (!connection_->LineBuffered() || out_.size() >= kFlushBytes) PH_CO_RETURN_IF_ERROR(co_await Flush());
     if (connection_->Buffered() == 0) PH_CO_RETURN_IF_ERROR(co_await connection_->WaitReadable(timeout));
@@ -316,6 +320,7 @@ class Session {
   Services& services_;
   Machine machine_;
   const rpc::TraceContext trace_;
+  const absl::Time login_deadline_;  // strangers do not stay
   std::string out_;  // replies not yet sent
   bool closing_ = false;
   int login_failures_ = 0;

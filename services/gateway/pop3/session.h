@@ -31,7 +31,7 @@ namespace posthouse::gateway::pop3 {
 
 struct Config {
   absl::Duration idle_timeout = absl::Minutes(10);  // RFC 1939 §3: at least 10 minutes
-  absl::Duration login_timeout = absl::Minutes(3);  // for each line before login
+  absl::Duration login_timeout = absl::Minutes(3);  // until a client has logged in
   absl::Duration write_timeout = absl::Minutes(5);
   absl::Duration tls_timeout = absl::Seconds(30);
   bool allow_plaintext_auth = false;           // USER and AUTH without TLS

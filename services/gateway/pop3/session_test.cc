@@ -188,6 +188,12 @@ class SessionTest : public testing::Test {
     co_await SwitchTo(t->loops_.at(0));
     EXPECT_TRUE((co_await t->clients_[client]->Write(std::move(bytes), kLong)).ok());
   }
+  bool TrySend(std::string bytes) {
+    return SyncWait([](SessionTest* t, std::string b) -> Task<bool> {
+      co_await SwitchTo(t->loops_.at(0));
+      co_return (co_await t->clients_[0]->Write(std::move(b), kLong)).ok();
+    }(this, std::move(bytes)));
+  }
   // "(closed)" when the server hung up.
   std::string Line(size_t client = 0) { return SyncWait(DoLine(this, client)); }
   static Task<std::string> DoLine(SessionTest* t, size_t client) {
@@ -297,6 +303,20 @@ TEST_F(SessionTest, WrongPasswords) {
   EXPECT_EQ(Line(), "(closed)");
 }
 
+// Commands that are allowed before login do not keep a stranger's connection open.
+TEST_F(SessionTest, TooSlowToLogIn) {
+  config_.login_timeout = absl::Milliseconds(300);
+  Connect();
+  Line();
+  const absl::Time start = absl::Now();
+  std::string line;
+  do {
+    if (!TrySend("CAPA\r\n")) break;
+    line = Line();
+  } while (line != "(closed)" && absl::Now() - start < absl::Seconds(20));
+  EXPECT_LT(absl::Now() - start, absl::Seconds(20));
+}
+
 TEST_F(SessionTest, AMessageThatIsGoneMeanwhile) {
   LogIn();
   backend_.messages.erase(10);
@@ -350,6 +370,18 @@ TEST_F(SessionTest, Stls) {
   EXPECT_EQ(Say("PASS p"), "-ERR USER first");
   EXPECT_EQ(Say("USER u").substr(0, 3), "+OK");
   EXPECT_EQ(Say("PASS p"), "+OK 2 messages");
+}
+
+TEST_F(SessionTest, CommandsAreCountedByName) {
+  LogIn();
+  Say("STAT");
+  Say("FROB");
+  const std::string text = registry_.Serialize();
+  const auto count = [&text](absl::string_view command) {
+    return text.find(absl::StrCat("posthouse_gateway_command_seconds_count{command=\"", command, "\",protocol=\"pop3\"} 1")) !=
+           std::string::npos;
+  };
+  EXPECT_TRUE(count("stat") && count("user") && count("pass") && count("other")) << text;
 }
 
 TEST_F(SessionTest, SessionsAreCounted) {
