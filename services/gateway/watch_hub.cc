@@ -36,6 +36,8 @@ void WatchHub::Subscription::Reading() {
   latest_.compare_exchange_strong(unknown, 0, std::memory_order_acq_rel);
 }
 
+void WatchHub::Subscription::Failed() { latest_.store(kUnknown, std::memory_order_release); }
+
 WatchHub::WatchHub(Backend& backend, Executor& executor, absl::Duration min_backoff, absl::Duration max_backoff)
     : backend_(backend), executor_(executor), min_backoff_(min_backoff), max_backoff_(max_backoff) {}
 

@@ -34,6 +34,8 @@ class WatchHub {
     bool Changed(uint64_t known) const { return latest_.load(std::memory_order_acquire) > known; }
     // Call before reading the changes, when "may have" is all that is known.
     void Reading();
+    // After Reading(): it was not possible, so Changed() stays true.
+    void Failed();
 
    private:
     friend class WatchHub;

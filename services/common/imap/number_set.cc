@@ -120,7 +120,9 @@ bool SequenceSet::ReachesBeyond(uint32_t largest) const {
 
 uint32_t SequenceSet::LargestNumber() const {
   uint32_t largest = 0;
-  for (const NumberRange& range : ranges) largest = std::max({largest, range.first, range.last});
+  for (const NumberRange& range : ranges) {
+    if (range.first != kStar && range.last != kStar) largest = std::max({largest, range.first, range.last});
+  }
   return largest;
 }
 

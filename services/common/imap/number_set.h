@@ -59,7 +59,8 @@ struct SequenceSet {
 
   // True when "*" or a number over `largest` occurs.
   bool ReachesBeyond(uint32_t largest) const;
-  // Largest number written; kStar does not count.
+  // Largest number written outside of a range with "*": "9:*" means the last message
+  // when there are fewer than nine.
   uint32_t LargestNumber() const;
   // The numbers meant when `largest` is the largest in use: "*" is `largest`, and
   // "n:*" holds it whatever n is (RFC 9051 §9, seq-range). 0: the folder is empty,

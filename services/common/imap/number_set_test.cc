@@ -66,6 +66,7 @@ TEST(SequenceSetTest, StarIsTheLargestWhereverItStands) {
   EXPECT_EQ(set.Resolve(600).ToString(), "559:600");
   EXPECT_EQ(set.Resolve(0).ToString(), "");
   EXPECT_TRUE(set.ReachesBeyond(1000));
+  EXPECT_EQ(set.LargestNumber(), 0u);
   const SequenceSet star{{{SequenceSet::kStar, SequenceSet::kStar}}, false};
   EXPECT_EQ(star.Resolve(7).ToString(), "7");
   const SequenceSet plain{{{2, 4}}, false};

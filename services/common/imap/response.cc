@@ -87,7 +87,7 @@ void AppendDateTime(std::string& out, const DateTime& date) {
                                             "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"};
   const int zone = std::clamp(date.zone_minutes, -15 * 60, 15 * 60);
   const absl::CivilSecond t =
-      absl::ToCivilSecond(absl::FromUnixSeconds(date.seconds + zone * 60), absl::UTCTimeZone());
+      absl::ToCivilSecond(absl::FromUnixSeconds(date.seconds + int64_t{60} * zone), absl::UTCTimeZone());
   char text[64];
   std::snprintf(text, sizeof text, "\"%02d-%s-%04d %02d:%02d:%02d %c%02d%02d\"", t.day(), kMonths[t.month() - 1],
                 static_cast<int>(std::clamp<int64_t>(t.year(), 0, 9999)), t.hour(), t.minute(), t.second(),

@@ -307,7 +307,7 @@ DateTime Scanner::QuotedDateTime() {
     return {};
   }
   const int zone = (zone_hours * 60 + zone_minutes) * (west ? -1 : 1);
-  return {absl::ToUnixSeconds(absl::FromCivil(time, absl::UTCTimeZone())) - zone * 60, zone};
+  return {absl::ToUnixSeconds(absl::FromCivil(time, absl::UTCTimeZone())) - int64_t{60} * zone, zone};
 }
 
 int64_t Scanner::Date() {

@@ -66,7 +66,9 @@ HandlerResult CmdCopy(ImapSession& session, imap::Command command) {
   // RFC 6851 §4.3: where they went, then that they are gone, then OK.
   absl::StrAppend(&session.out(), "* OK [", CopyUid(*response), "] Moved\r\n");
   if (target->folder().folder_id() == view.folder_id()) PH_CO_RETURN_IF_ERROR(co_await session.Look());
-  if (session.selected() != nullptr) session.selected()->Expunged(ToNumberSet(response->from_uids()));
+  if (session.selected() != nullptr) {
+    session.selected()->OwnExpunge(ToNumberSet(response->from_uids()), response->from_state());
+  }
   co_return Ok("Moved");
 }
 

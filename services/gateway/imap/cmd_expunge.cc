@@ -24,7 +24,7 @@ HandlerResult CmdExpunge(ImapSession& session, imap::Command command) {
   const absl::StatusOr<mail::ExpungeResponse> response =
       co_await session.shared().backend.Expunge(session.trace(), std::move(request));
   if (!response.ok()) co_return ReplyFor(response.status());
-  view.Expunged(ToNumberSet(response->expunged()));  // told before the tagged reply
+  view.OwnExpunge(ToNumberSet(response->expunged()), response->state());  // told before the tagged reply
   if (!session.dialect().qresync || response->expunged().empty()) co_return Ok("Expunged");
   // RFC 7162 §3.2.7: the client will resume from this number, so everything up to it
   // must have been told: what others did is read first.

@@ -30,7 +30,9 @@ Task<absl::Status> SendChunk(ImapSession& session, FetchRender& render, mail::Fe
 
 // Runs the stream. An error of the service before anything was begun is a reply; one
 // in the middle of a literal ends the connection, for the client waits for its bytes.
-HandlerResult Stream(ImapSession& session, const imap::FetchArgs& args, bool uid, mail::FetchRequest request) {
+// `expected`: how many messages ought to be answered; 0 when that is not known.
+HandlerResult Stream(ImapSession& session, const imap::FetchArgs& args, bool uid, mail::FetchRequest request,
+                     uint64_t expected) {
   const bool set_seen = request.set_seen();
   FetchRender render(args, uid, *session.selected(), session.dialect(), set_seen);
   const std::unique_ptr<FetchStream> stream = session.shared().backend.Fetch(session.trace(), std::move(request));
@@ -43,7 +45,11 @@ HandlerResult Stream(ImapSession& session, const imap::FetchArgs& args, bool uid
         LOG_EVENT(kInfo, "fetch_failed").Err(chunk.status()).Trace(session.trace().trace_id);
       }
       PH_CO_RETURN_IF_ERROR(whole);
-      co_return chunk.ok() ? Ok("Fetched") : ReplyFor(chunk.status());
+      if (!chunk.ok()) co_return ReplyFor(chunk.status());
+      // RFC 5530 §3, RFC 2180 §4.1.2: what others expunged is left out until the client
+      // may be told.
+      if (render.answered() < expected) co_return OkWith("EXPUNGEISSUED", "Some are gone; NOOP tells which");
+      co_return Ok("Fetched");
     }
     // RFC 7162 §3.2.10: before the FETCH responses; those the view still has come later.
     const imap::NumberSet gone = ToNumberSet((*chunk)->vanished()).Minus(session.selected()->map().uids());
@@ -83,7 +89,8 @@ HandlerResult CmdFetch(ImapSession& session, imap::Command command) {
   FromNumberSet(asked, request.mutable_uids());
   request.set_vanished(args.vanished);
   FillFetchRequest(args, session.dialect(), SetsSeen(args, view), &request);
-  co_return co_await Stream(session, args, uid, std::move(request));
+  const uint64_t expected = args.changed_since.has_value() ? 0 : asked.Count();
+  co_return co_await Stream(session, args, uid, std::move(request), expected);
 }
 
 }  // namespace posthouse::gateway

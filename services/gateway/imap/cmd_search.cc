@@ -1,4 +1,5 @@
 // SEARCH, UID SEARCH, with ESEARCH (RFC 4731) and SEARCHRES (RFC 5182).
+#include <algorithm>
 #include <utility>
 
 #include "posthouse/mailbox/v1/mailbox.pb.h"
@@ -10,14 +11,32 @@
 namespace posthouse::gateway {
 namespace {
 
-// RFC 5182 §2.1: what SAVE keeps depends on what is returned.
-imap::NumberSet ToSave(const imap::SearchArgs& args, const imap::NumberSet& found) {
+// What the result options name of `found`. RFC 5182 §2.1: also what SAVE keeps.
+imap::NumberSet Reported(const imap::SearchArgs& args, const imap::NumberSet& found) {
   if (args.return_all || args.return_count || (!args.return_min && !args.return_max)) return found;
   imap::NumberSet saved;
   if (found.empty()) return saved;
   if (args.return_min) saved.Add(found.Min());
   if (args.return_max) saved.Add(found.Max());
   return saved;
+}
+
+// RFC 4731 §3.2: MODSEQ is of the messages reported, so of the first and the last one
+// when only MIN and MAX are asked for.
+Task<absl::StatusOr<uint64_t>> HighestModseq(ImapSession& session, const imap::NumberSet uids) {
+  mail::FetchRequest request;
+  *request.mutable_account() = session.account();
+  request.set_folder_id(session.selected()->folder_id());
+  FromNumberSet(uids, request.mutable_uids());
+  request.set_modseq(true);
+  const std::unique_ptr<FetchStream> stream = session.shared().backend.Fetch(session.trace(), std::move(request));
+  if (stream == nullptr) co_return absl::UnavailableError("unknown mailbox shard");
+  uint64_t highest = 0;
+  while (true) {
+    PH_CO_ASSIGN_OR_RETURN(const std::optional<mail::FetchResponse> chunk, co_await stream->Read());
+    if (!chunk.has_value()) co_return highest;
+    for (const uint64_t modseq : chunk->rows().modseq()) highest = std::max(highest, modseq);
+  }
 }
 
 }  // namespace
@@ -45,8 +64,15 @@ HandlerResult CmdSearch(ImapSession& session, imap::Command command) {
   // What the client has not heard of is not found yet.
   const SequenceMap& map = session.selected()->map();
   const imap::NumberSet found = map.uids().Intersect(ToNumberSet(response->uids()));
-  if (args.return_save) session.saved_search() = ToSave(args, found);
-  SearchAnswer answer(args, command.tag, uid, uid ? found : map.ToSequences(found), response->highest_modseq());
+  const imap::NumberSet reported = Reported(args, found);
+  uint64_t modseq = response->highest_modseq();
+  if (args.uses_modseq && reported.Count() < found.Count()) {
+    const absl::StatusOr<uint64_t> highest = co_await HighestModseq(session, reported);
+    if (!highest.ok()) co_return ReplyFor(highest.status());
+    modseq = *highest == 0 ? modseq : *highest;  // 0: they were expunged just now
+  }
+  if (args.return_save) session.saved_search() = reported;
+  SearchAnswer answer(args, command.tag, uid, uid ? found : map.ToSequences(found), modseq);
   while (answer.Next(session.out(), ImapSession::kSlice)) PH_CO_RETURN_IF_ERROR(co_await session.Flush());
   co_return Ok("Searched");
 }

@@ -24,14 +24,16 @@ void AppendSelected(std::string& out, const Selected& view, uint32_t first_unsee
 // What a client that was here before must hear, of the UIDs it may know (RFC 7162
 // §3.2.5.2). Messages that vanished while we look are still in the view, and are told
 // by the next look.
-std::string EarlierChanges(const Selected& view, const imap::QresyncArgs& args, const mail::GetChangesResponse& changes) {
-  const imap::NumberSet used = imap::NumberSet::Of({{1, view.uid_next() - 1}});
-  const imap::NumberSet known =
-      args.known_uids.has_value() ? used.Intersect(args.known_uids->Resolve(view.uid_next() - 1)) : used;
+Task<absl::Status> TellEarlierChanges(ImapSession& session, const imap::QresyncArgs& args,
+                                      const mail::GetChangesResponse& changes) {
+  const Selected& view = *session.selected();
+  imap::NumberSet known;  // UIDs that the client may know
+  if (view.uid_next() > 1) known.Add(1, view.uid_next() - 1);
+  if (args.known_uids.has_value()) known = known.Intersect(args.known_uids->Resolve(known.Max()));
   // A log that does not reach back: all that the client may know and that is not here.
   const imap::NumberSet vanished = changes.full() ? known : known.Intersect(ToNumberSet(changes.vanished()));
   const imap::NumberSet gone = vanished.Minus(view.map().uids());
-  std::string out;
+  std::string& out = session.out();
   if (!gone.empty()) absl::StrAppend(&out, "* VANISHED (EARLIER) ", gone.ToString(), "\r\n");
   const mail::MessageRows& rows = changes.rows();
   for (int i = 0; i < rows.uid_size() && i < rows.flags_size() && i < rows.modseq_size(); ++i) {
@@ -40,23 +42,17 @@ std::string EarlierChanges(const Selected& view, const imap::QresyncArgs& args, 
     absl::StrAppend(&out, "* ", sequence, " FETCH (UID ", rows.uid(i), " ");
     view.AppendFlags(out, rows.uid(i), rows.flags(i), i < rows.keywords_size() ? absl::string_view(rows.keywords(i)) : "");
     absl::StrAppend(&out, " MODSEQ (", rows.modseq(i), "))\r\n");
+    PH_CO_RETURN_IF_ERROR(co_await session.FlushSlice());
   }
-  return out;
+  co_return absl::OkStatus();
 }
 
-// Another UIDVALIDITY: the client knows nothing that counts, and is told so by the
-// plain answers. A failed read is a failed SELECT.
-Task<absl::Status> Resync(ImapSession& session, imap::QresyncArgs args) {
-  const Selected& view = *session.selected();
-  if (args.uid_validity != view.uid_validity()) co_return absl::OkStatus();
+Task<absl::StatusOr<mail::GetChangesResponse>> ChangesAfter(ImapSession& session, uint64_t modseq) {
   mail::GetChangesRequest request;
   *request.mutable_account() = session.account();
-  request.set_folder_id(view.folder_id());
-  request.set_after_modseq(args.modseq);
-  PH_CO_ASSIGN_OR_RETURN(const mail::GetChangesResponse changes,
-                         co_await session.shared().backend.GetChanges(session.trace(), std::move(request)));
-  session.out() += EarlierChanges(view, args, changes);
-  co_return absl::OkStatus();
+  request.set_folder_id(session.selected()->folder_id());
+  request.set_after_modseq(modseq);
+  co_return co_await session.shared().backend.GetChanges(session.trace(), std::move(request));
 }
 
 void LeaveOld(ImapSession& session) {
@@ -95,12 +91,15 @@ HandlerResult CmdSelect(ImapSession& session, imap::Command command) {
   session.Select(std::make_unique<Selected>(folder->folder().name(), read_only, *uids), std::move(subscription));
   AppendSelected(session.out(), *session.selected(), uids->first_unseen_uid());
   if (args.condstore) session.dialect().condstore = true;
-  if (args.qresync.has_value()) {
-    const absl::Status resynced = co_await Resync(session, *std::move(args.qresync));
-    if (!resynced.ok()) {
+  // Another UIDVALIDITY: the client knows nothing that counts, and is told so by the
+  // plain answers. A failed read is a failed SELECT.
+  if (args.qresync.has_value() && args.qresync->uid_validity == session.selected()->uid_validity()) {
+    const absl::StatusOr<mail::GetChangesResponse> changes = co_await ChangesAfter(session, args.qresync->modseq);
+    if (!changes.ok()) {
       session.Unselect();
-      co_return ReplyFor(resynced);
+      co_return ReplyFor(changes.status());
     }
+    PH_CO_RETURN_IF_ERROR(co_await TellEarlierChanges(session, *args.qresync, *changes));
   }
   co_return OkWith(read_only ? "READ-ONLY" : "READ-WRITE", "Selected");
 }

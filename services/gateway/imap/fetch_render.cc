@@ -129,6 +129,7 @@ absl::StatusOr<bool> FetchRender::Next(std::string& out, size_t limit) {
     if (args_.sections.empty()) {
       AppendRow(out, rows, row_, sequence);
       out += ")\r\n";
+      ++answered_;
     } else {
       pending_.push_back({uid, std::string()});
       AppendRow(pending_.back().begun, rows, row_, sequence);
@@ -181,6 +182,7 @@ absl::Status FetchRender::AppendPiece(std::string& out, int index) {
   in_section_ = false;
   if (++section_ == args_.sections.size()) {
     out += ")\r\n";
+    ++answered_;
     open_uid_ = 0;
     pending_.pop_front();
   }

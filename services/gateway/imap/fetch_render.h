@@ -41,6 +41,8 @@ class FetchRender {
   // After the last chunk. kDataLoss: a literal was begun and cannot be completed, so
   // the connection cannot be used any more.
   absl::Status Finish() const;
+  // Messages that were told whole.
+  uint64_t answered() const { return answered_; }
 
  private:
   struct Pending {
@@ -65,6 +67,7 @@ class FetchRender {
   size_t section_ = 0;           // next or current of the open message
   bool in_section_ = false;
   uint64_t left_ = 0;
+  uint64_t answered_ = 0;
 };
 
 }  // namespace posthouse::gateway

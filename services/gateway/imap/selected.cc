@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "absl/container/flat_hash_set.h"
 #include "absl/strings/str_cat.h"
 #include "posthouse/mailbox/v1/mailbox.pb.h"
 #include "services/common/imap/response.h"
@@ -115,9 +116,38 @@ void Selected::Expunged(const NumberSet& uids) {
   if (!ours.empty()) expunged_ = expunged_.Union(ours);
 }
 
+void Selected::OwnExpunge(const NumberSet& uids, const mail::FolderState& state) {
+  Expunged(uids);
+  if (uids.empty()) return;
+  if (state.highest_modseq() != modseq_ + own_.size() + 1) return;
+  modseq_ = state.highest_modseq();
+  own_.clear();
+}
+
+// True when every keyword of a row has a name that the client was told.
+bool Selected::NamesAll(absl::string_view keyword_bits) const {
+  for (size_t byte = keywords_.size() / 8; byte < keyword_bits.size(); ++byte) {
+    const size_t known = byte == keywords_.size() / 8 ? keywords_.size() % 8 : 0;
+    if ((static_cast<unsigned char>(keyword_bits[byte]) >> known) != 0) return false;
+  }
+  return true;
+}
+
+bool Selected::OthersChanged(const mail::MessageRows& rows, const mail::FolderState& state) const {
+  absl::flat_hash_set<uint64_t> ours;
+  for (const auto& [modseq, uids] : own_) ours.insert(modseq);
+  for (const uint64_t modseq : rows.modseq()) {
+    if (modseq > modseq_) ours.insert(modseq);
+  }
+  return state.highest_modseq() > modseq_ + ours.size();
+}
+
 void Selected::OwnChange(const mail::MessageRows& rows, const mail::FolderState& state) {
   for (int i = 0; i < rows.uid_size() && i < rows.modseq_size(); ++i) {
-    if (rows.modseq(i) > modseq_) own_[rows.modseq(i)].Add(rows.uid(i));
+    if (rows.modseq(i) <= modseq_) continue;
+    // A keyword that somebody else has just brought was not told: the row comes again.
+    if (i < rows.keywords_size() && !NamesAll(rows.keywords(i))) continue;
+    own_[rows.modseq(i)].Add(rows.uid(i));
   }
   // Every modseq belongs to one change of the folder. If ours are all there is
   // between the view and the state, the view is up to date.

@@ -81,9 +81,15 @@ class Selected {
   void Absorb(mail::GetChangesResponse changes);
   // Removed messages that a command of this session reported, ahead of Absorb().
   void Expunged(const imap::NumberSet& uids);
+  // As Expunged(uids); `state`, of the folder after it, moves modseq() on when nobody
+  // else changed anything.
+  void OwnExpunge(const imap::NumberSet& uids, const mail::FolderState& state);
   // What STORE of this session did, so that Absorb() does not repeat it: `rows` were
   // told to the client already. `state` moves modseq() on when nobody else changed anything.
   void OwnChange(const mail::MessageRows& rows, const mail::FolderState& state);
+  // True when somebody else changed the folder, too, since modseq(): the client cannot
+  // know from its own STORE what the flags of `rows` are now.
+  bool OthersChanged(const mail::MessageRows& rows, const mail::FolderState& state) const;
 
   // Each writes at most about `limit` bytes; true: there is more.
   bool AnnounceExpunges(std::string& out, const Dialect& dialect, size_t limit);
@@ -104,6 +110,7 @@ class Selected {
     std::string keywords;
   };
   bool IsOwn(uint32_t uid, uint64_t modseq) const;
+  bool NamesAll(absl::string_view keyword_bits) const;
   void TakeState(const mail::FolderState& state);
 
   const std::string folder_id_;

@@ -191,6 +191,9 @@ Task<absl::Status> ImapSession::RunCommand(const CommandSpec& spec, imap::Comman
   }
   AppendReply(out_, tag, *reply);
   if (reply->kind == Reply::Kind::kBad) co_return co_await CountError();
+  // Errors count in a row, once it is known who makes them: a client that tries
+  // extensions out from time to time is served for days.
+  if (state_ != State::kNotAuthenticated) errors_ = 0;
   co_return absl::OkStatus();
 }
 
@@ -266,8 +269,12 @@ Task<absl::Status> ImapSession::Look() {
     state_ = State::kLogout;
     co_return absl::OkStatus();
   }
-  // Not now: the next hint or poll tries again, and the client misses nothing.
-  if (changes.ok()) selected_->Absorb(*std::move(changes));
+  // Not now: the next command, hint or poll tries again, and the client misses nothing.
+  if (changes.ok()) {
+    selected_->Absorb(*std::move(changes));
+  } else {
+    subscription_->Failed();
+  }
   co_return absl::OkStatus();
 }
 
@@ -288,6 +295,8 @@ absl::StatusOr<imap::NumberSet> ImapSession::Resolve(const imap::SequenceSet& se
   const SequenceMap& map = selected_->map();
   if (set.saved_result) return map.uids().Intersect(saved_search_);
   if (uid) return map.uids().Intersect(set.Resolve(map.max_uid()));
+  // Departs from RFC 3501 §9, seq-number: "1:*" of an empty mailbox is nothing and no
+  // error, since clients that sync send it without looking at EXISTS.
   if (set.LargestNumber() > map.size()) return absl::InvalidArgumentError("No such sequence number");
   return map.ToUids(set.Resolve(map.size()));
 }

@@ -188,6 +188,17 @@ TEST_F(SessionTest, TooManyErrorsBeforeLogin) {
   client->Play("C: a FROB\nS: a BAD *\nS: * BYE Too many errors\nS: <closed>");
 }
 
+// Errors count in a row: clients that try extensions now and then are not cut off.
+TEST_F(SessionTest, ErrorsInARowEndTheSession) {
+  auto client = LogIn();
+  for (int i = 0; i < 3; ++i) {
+    for (int k = 0; k < 40; ++k) client->Play("C: a XLIST\nS: a BAD *");
+    client->Play("C: b NOOP\nS: b OK *");
+  }
+  for (int k = 0; k < 49; ++k) client->Play("C: a XLIST\nS: a BAD *");
+  client->Play("C: a XLIST\nS: a BAD *\nS: * BYE Too many errors\nS: <closed>");
+}
+
 TEST_F(SessionTest, StrangersCannotSendMessages) {
   auto client = Connect();
   client->Play("C: a APPEND INBOX {5+}\nC: hello\nS: a BAD Log in first\nC: b APPEND INBOX {5}\nS: b BAD *");
@@ -467,6 +478,25 @@ TEST_F(SessionTest, AFetchThatFailsBetweenMessagesIsANo) {
   client->Play("C: a FETCH 1:2 FLAGS\nS: * 1 FETCH (FLAGS ())\nS: a NO [UNAVAILABLE] *\nC: b NOOP\nS: b OK *");
 }
 
+// RFC 5530 §3: others expunged it, and EXPUNGE may not be sent now.
+TEST_F(SessionTest, AFetchOfWhatIsGoneSaysSo) {
+  for (int i = 0; i < 3; ++i) fake_.Deliver("INBOX", kMessage);
+  fake_.set_hints(false);
+  auto client = Select();
+  fake_.Remove("INBOX", 2);
+  client->Play(R"(
+    C: a FETCH 1:3 (UID)
+    S: * 1 FETCH (UID 1)
+    S: * 3 FETCH (UID 3)
+    S: a OK [EXPUNGEISSUED] *
+    C: b FETCH 2 BODY.PEEK[TEXT]
+    S: b OK [EXPUNGEISSUED] *
+    C: c NOOP
+    S: * 2 EXPUNGE
+    S: c OK *
+  )");
+}
+
 // ---- storing
 
 TEST_F(SessionTest, Store) {
@@ -511,6 +541,25 @@ TEST_F(SessionTest, ConditionalStore) {
   )");
 }
 
+// RFC 9051 §6.4.6: .SILENT must not hide what somebody else changed.
+TEST_F(SessionTest, SilentStoreTellsWhatOthersChanged) {
+  fake_.Deliver("INBOX", kMessage);
+  fake_.Deliver("INBOX", kMessage);
+  fake_.set_hints(false);
+  auto client = Select("SELECT INBOX (CONDSTORE)");
+  fake_.SetFlags("INBOX", 1, 4);
+  client->Play(R"(
+    C: a STORE 1 +FLAGS.SILENT (\Seen)
+    S: * 1 FETCH (FLAGS (\Flagged \Seen) MODSEQ (5))
+    S: a OK *
+    C: b NOOP
+    S: b OK *
+    C: c STORE 2 +FLAGS.SILENT (\Seen)
+    S: * 2 FETCH (MODSEQ (6))
+    S: c OK *
+  )");
+}
+
 // ---- QRESYNC (RFC 7162 §3.2)
 
 TEST_F(SessionTest, QresyncMustBeEnabledFirst) {
@@ -552,6 +601,10 @@ TEST_F(SessionTest, QresyncTellsWhatChangedMeanwhile) {
   client->Play(absl::StrCat("C: b SELECT INBOX (QRESYNC (7 7 1:3))\nS: * OK [CLOSED] *", head, R"(
     S: * VANISHED (EARLIER) 2
     S: b OK [READ-WRITE] *)"));
+  client->Play("C: x SELECT Sent (QRESYNC (7 0))\nS: * OK [CLOSED] *\nS: * FLAGS *\nS: * OK [PERM*\nS: * 0 EXISTS\n"
+               "S: * 0 RECENT\nS: * OK [UIDV*\nS: * OK [UIDNEXT 1] *\nS: * OK [HIGH*\nS: x OK *\nC: y SELECT INBOX");
+  while (client->Line().substr(0, 2) != "y ") {
+  }
   // Another UIDVALIDITY: a plain SELECT.
   client->Play(absl::StrCat("C: c SELECT INBOX (QRESYNC (8 7))\nS: * OK [CLOSED] *", head, "\nS: c OK *"));
   client->Play(R"(
@@ -629,6 +682,39 @@ TEST_F(SessionTest, Search) {
     C: k SEARCH OR UID 3 NOT 1:3
     S: * SEARCH 2 4
     S: k OK *
+  )");
+}
+
+// RFC 4731 §3.2
+TEST_F(SessionTest, SearchTellsTheModseqOfWhatItReports) {
+  for (int i = 0; i < 4; ++i) fake_.Deliver("INBOX", kMessage);  // modseq 2 to 5
+  fake_.SetFlags("INBOX", 2, 1);                                 // 6
+  Select("SELECT INBOX (CONDSTORE)")->Play(R"(
+    C: a SEARCH RETURN (MIN) MODSEQ 1
+    S: * ESEARCH (TAG "a") MIN 1 MODSEQ 2
+    S: a OK *
+    C: b SEARCH RETURN (MIN MAX) MODSEQ 1
+    S: * ESEARCH (TAG "b") MIN 1 MAX 4 MODSEQ 5
+    S: b OK *
+    C: c SEARCH RETURN (MIN COUNT) MODSEQ 1
+    S: * ESEARCH (TAG "c") MIN 1 COUNT 4 MODSEQ 6
+    S: c OK *
+  )");
+}
+
+// "n:*" is never out of range; a number alone is.
+TEST_F(SessionTest, RangesToTheEnd) {
+  auto client = Select();
+  client->Play(R"(
+    C: a FETCH 1:* (FLAGS)
+    S: a OK *
+    C: b SEARCH 1:* NOT DELETED
+    S: * SEARCH
+    S: b OK *
+    C: c FETCH 1 (FLAGS)
+    S: c BAD *
+    C: d SEARCH 1:2
+    S: d BAD *
   )");
 }
 
@@ -864,7 +950,8 @@ TEST_F(SessionTest, ATemporaryFailureLosesNothing) {
   auto client = Select();
   fake_.Deliver("INBOX", kMessage);
   fake_.Fail("GetChanges", absl::UnavailableError("down"));
-  client->Play("C: a NOOP\nS: a OK *\nC: b NOOP\nS: * 1 EXISTS\nS: * 1 RECENT\nS: b OK *");
+  // Not only NOOP looks again.
+  client->Play("C: a NOOP\nS: a OK *\nC: b CAPABILITY\nS: * CAPA*\nS: * 1 EXISTS\nS: * 1 RECENT\nS: b OK *");
   fake_.Fail("ListFolders", absl::DeadlineExceededError("slow"));
   client->Play("C: c LIST \"\" *\nS: c NO [UNAVAILABLE] *");
 }

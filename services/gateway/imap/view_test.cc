@@ -165,6 +165,36 @@ TEST(SelectedTest, AnOwnChangeAloneMovesTheViewOn) {
   EXPECT_EQ(view.modseq(), 11u);
 }
 
+TEST(SelectedTest, OwnExpungesMoveTheViewOnWhenNobodyElseWasThere) {
+  Selected view("INBOX", false, Uids(3));
+  mail::FolderState state;
+  state.set_highest_modseq(11);
+  view.OwnExpunge(NumberSet(), state);  // nothing went, so 11 is somebody else's
+  EXPECT_EQ(view.modseq(), 10u);
+  view.OwnExpunge(NumberSet::Of({{2, 2}}), state);
+  EXPECT_EQ(view.modseq(), 11u);
+  state.set_highest_modseq(13);
+  view.OwnExpunge(NumberSet::Of({{3, 3}}), state);
+  EXPECT_EQ(view.modseq(), 11u);
+  EXPECT_EQ(Tell(view, true), "* 3 EXPUNGE\r\n* 2 EXPUNGE\r\n");
+}
+
+// A row of ours with a keyword whose name was not told yet must come again.
+TEST(SelectedTest, AForeignKeywordInAnOwnRowIsNotLost) {
+  Selected view("INBOX", false, Uids(1));
+  mail::GetChangesResponse changes;
+  changes.mutable_state()->set_highest_modseq(12);
+  changes.mutable_state()->add_keywords("$New");
+  changes.mutable_rows()->add_uid(1);
+  changes.mutable_rows()->add_modseq(12);
+  changes.mutable_rows()->add_flags(1);
+  changes.mutable_rows()->add_keywords("\x01");
+  view.OwnChange(changes.rows(), mail::FolderState());
+  view.Absorb(changes);
+  const std::string told = Tell(view, true);
+  EXPECT_NE(told.find("* 1 FETCH (FLAGS (\\Seen $New))\r\n"), std::string::npos) << told;
+}
+
 TEST(SelectedTest, KeywordsAreBitsOfTheFolder) {
   mail::ListUidsResponse uids = Uids(1);
   for (int i = 0; i < 10; ++i) uids.mutable_state()->add_keywords(absl::StrCat("k", i));
