@@ -164,9 +164,7 @@ absl::StatusOr<std::unique_ptr<App>> App::Create(runtime::Runtime& rt, rpc::Chan
   return app;
 }
 
-App::~App() {
-  Drain(absl::ZeroDuration());
-}
+App::~App() { Drain(absl::ZeroDuration()); }
 
 absl::Status App::Ready() {
   if (parts_->imap.draining.load()) return absl::UnavailableError("draining");
@@ -204,8 +202,9 @@ std::vector<std::pair<std::string, std::string>> App::Status() {
   const auto port = [&rows](absl::string_view name, const std::unique_ptr<net::Listener>& listener) {
     if (listener == nullptr) return;
     const net::ListenerStats stats = listener->stats();
-    rows.emplace_back(std::string(name), absl::StrCat("port ", listener->port(), ", ", stats.open, " open, ", stats.accepted,
-                                         " accepted, ", stats.refused_total + stats.refused_per_address, " refused"));
+    rows.emplace_back(std::string(name),
+                      absl::StrCat("port ", listener->port(), ", ", stats.open, " open, ", stats.accepted,
+                                   " accepted, ", stats.refused_total + stats.refused_per_address, " refused"));
   };
   port("imap", parts_->imap_listener);
   port("imaps", parts_->imaps_listener);

@@ -20,10 +20,12 @@ namespace {
 config::v1::Config TestConfig() {
   config::v1::Config config;
   config.set_hostname("mail.a.example");
-  config.set_data_dir(absl::StrCat(getenv("TEST_TMPDIR"), "/", ::testing::UnitTest::GetInstance()->current_test_info()->name()));
+  config.set_data_dir(
+      absl::StrCat(getenv("TEST_TMPDIR"), "/", ::testing::UnitTest::GetInstance()->current_test_info()->name()));
   config.mutable_tls()->set_self_signed(true);
   auto* gateway = config.mutable_gateway();
-  for (auto* endpoint : {gateway->mutable_imap(), gateway->mutable_imaps(), gateway->mutable_pop3(), gateway->mutable_pop3s()}) {
+  for (auto* endpoint :
+       {gateway->mutable_imap(), gateway->mutable_imaps(), gateway->mutable_pop3(), gateway->mutable_pop3s()}) {
     endpoint->set_port(0);
   }
   return config;
@@ -114,9 +116,10 @@ TEST_F(AppTest, StartTls) {
   net::EventLoop& loop = runtime_->loops().Next();
   const absl::Status status = SyncWait(StartTlsSession(loop, app_->imap_port(), &seen));
   ASSERT_TRUE(status.ok()) << status << "\n" << seen;
-  EXPECT_TRUE(LineMatches("* OK [CAPABILITY *STARTTLS LOGINDISABLED] *\na OK Begin TLS\n"
-                          "* CAPABILITY *AUTH=PLAIN AUTH=LOGIN\nb OK *\nc OK [CAPABILITY *] Logged in\n",
-                          seen))
+  EXPECT_TRUE(
+      LineMatches("* OK [CAPABILITY *STARTTLS LOGINDISABLED] *\na OK Begin TLS\n"
+                  "* CAPABILITY *AUTH=PLAIN AUTH=LOGIN\nb OK *\nc OK [CAPABILITY *] Logged in\n",
+                  seen))
       << seen;
 }
 

@@ -42,8 +42,11 @@ Task<absl::StatusOr<std::unique_ptr<Logins::Ticket>>> Logins::Check(LoginAttempt
   absl::StatusOr<std::unique_ptr<Ticket>> ticket = co_await Ask(std::move(attempt));
   metrics_.Login(protocol, ResultOf(ticket.status()));
   if (!ticket.ok()) {
-    LOG_EVENT(kInfo, "login_failed").Str("protocol", protocol).Str("client", client).Err(ticket.status()).Trace(
-        trace.trace_id);
+    LOG_EVENT(kInfo, "login_failed")
+        .Str("protocol", protocol)
+        .Str("client", client)
+        .Err(ticket.status())
+        .Trace(trace.trace_id);
   }
   if (ticket.status().code() == absl::StatusCode::kUnauthenticated) {
     co_await Sleep(options_.failure_delay * (1 << std::min(failures, 3)));

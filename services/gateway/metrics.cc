@@ -8,10 +8,11 @@ namespace {
 
 constexpr const char* kResults[] = {"ok", "wrong", "denied", "limit", "unavailable"};
 constexpr const char* kImapCommands[] = {
-    "CAPABILITY", "NOOP",   "LOGOUT",    "ID",          "STARTTLS",  "AUTHENTICATE", "LOGIN",  "ENABLE",     "SELECT",
-    "EXAMINE",    "CREATE", "DELETE",    "RENAME",      "SUBSCRIBE", "UNSUBSCRIBE",  "LIST",   "LSUB",       "NAMESPACE",
-    "STATUS",     "APPEND", "CHECK",     "CLOSE",       "UNSELECT",  "EXPUNGE",      "UID EXPUNGE", "SEARCH", "UID SEARCH",
-    "FETCH",      "UID FETCH", "STORE",  "UID STORE",   "COPY",      "UID COPY",     "MOVE",   "UID MOVE",   "IDLE", "other"};
+    "CAPABILITY",  "NOOP",      "LOGOUT",     "ID",     "STARTTLS",  "AUTHENTICATE", "LOGIN",       "ENABLE",
+    "SELECT",      "EXAMINE",   "CREATE",     "DELETE", "RENAME",    "SUBSCRIBE",    "UNSUBSCRIBE", "LIST",
+    "LSUB",        "NAMESPACE", "STATUS",     "APPEND", "CHECK",     "CLOSE",        "UNSELECT",    "EXPUNGE",
+    "UID EXPUNGE", "SEARCH",    "UID SEARCH", "FETCH",  "UID FETCH", "STORE",        "UID STORE",   "COPY",
+    "UID COPY",    "MOVE",      "UID MOVE",   "IDLE",   "other"};
 constexpr const char* kPop3Commands[] = {"CAPA", "USER", "PASS", "AUTH", "STLS", "STAT", "LIST", "RETR",
                                          "DELE", "NOOP", "RSET", "TOP",  "UIDL", "QUIT", "other"};
 constexpr const char* kPorts[] = {"imap", "imaps", "pop3", "pop3s"};
@@ -31,9 +32,11 @@ Metrics::Metrics(metrics::Registry& registry)
       certificate_not_after(registry.AddGauge("posthouse_gateway_certificate_not_after_seconds",
                                               "When the certificate that is loaded expires, as a Unix time")) {
   for (size_t i = 0; i < ports_.size(); ++i) {
-    ports_[i].open = &registry.AddGauge("posthouse_gateway_open_connections", "Connections open now", {{"port", kPorts[i]}});
-    ports_[i].refused = &registry.AddGauge("posthouse_gateway_refused_connections",
-                                           "Connections that the listener refused since it started", {{"port", kPorts[i]}});
+    ports_[i].open =
+        &registry.AddGauge("posthouse_gateway_open_connections", "Connections open now", {{"port", kPorts[i]}});
+    ports_[i].refused =
+        &registry.AddGauge("posthouse_gateway_refused_connections",
+                           "Connections that the listener refused since it started", {{"port", kPorts[i]}});
   }
   const auto fill = [&registry](PerProtocol& metrics, const std::string& protocol) {
     metrics.sessions = &registry.AddGauge("posthouse_gateway_sessions", "Open sessions", {{"protocol", protocol}});
@@ -48,9 +51,9 @@ Metrics::Metrics(metrics::Registry& registry)
   };
   const auto command = [&registry](PerProtocol& metrics, const std::string& protocol, const char* name) {
     const std::string label = Label(name);
-    metrics.commands[label] = &registry.AddHistogram("posthouse_gateway_command_seconds",
-                                                    "From a whole command to its tagged reply",
-                                                    {{"protocol", protocol}, {"command", label}});
+    metrics.commands[label] =
+        &registry.AddHistogram("posthouse_gateway_command_seconds", "From a whole command to its tagged reply",
+                               {{"protocol", protocol}, {"command", label}});
   };
   fill(imap_, "imap");
   fill(pop3_, "pop3");

@@ -20,7 +20,7 @@
 namespace posthouse::imap {
 
 struct AuthenticateArgs {
-  std::string mechanism;  // upper case
+  std::string mechanism;                        // upper case
   std::optional<std::string> initial_response;  // base64; "=" is the empty one (RFC 4959)
 };
 struct LoginArgs {
@@ -159,7 +159,7 @@ struct SearchKey {
     kNot,
     kSequence,
     kUid,
-    kFlag,     // `number`: the SystemFlag
+    kFlag,  // `number`: the SystemFlag
     kRecent,
     kKeyword,  // `text`
     kHeader,   // `field` contains `text`
@@ -176,8 +176,8 @@ struct SearchKey {
     kSavedSince,
     kLarger,
     kSmaller,
-    kModseq,   // `number`
-    kOlder,    // seconds (RFC 5032)
+    kModseq,  // `number`
+    kOlder,   // seconds (RFC 5032)
     kYounger,
     kEmailId,
     kThreadId,
@@ -202,9 +202,9 @@ struct SearchArgs {
   bool uses_modseq = false;
 };
 
-using Arguments = std::variant<std::monostate, AuthenticateArgs, LoginArgs, IdArgs, EnableArgs, SelectArgs, MailboxArgs,
-                               CreateArgs, RenameArgs, StatusArgs, ListArgs, AppendArgs, UidSetArgs, CopyArgs, StoreArgs,
-                               FetchArgs, SearchArgs>;
+using Arguments =
+    std::variant<std::monostate, AuthenticateArgs, LoginArgs, IdArgs, EnableArgs, SelectArgs, MailboxArgs, CreateArgs,
+                 RenameArgs, StatusArgs, ListArgs, AppendArgs, UidSetArgs, CopyArgs, StoreArgs, FetchArgs, SearchArgs>;
 
 struct Command {
   std::string tag;

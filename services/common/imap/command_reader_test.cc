@@ -78,7 +78,8 @@ TEST(CommandReaderTest, Table) {
       {"a APPEND {5}\r\nINBOX {5+}\r\nhello\r\n", "+[a APPEND {5}\r\nINBOX {5+}\r\n]=hello=<>"},
       {"a APPEND INBOX {0+}\r\n\r\n", "[a APPEND INBOX {0+}\r\n]==<>"},
       // A second message is not announced, and is not read as commands either.
-      {"a APPEND INBOX {2+}\r\nhi {8+}\r\nx NOOP\r\n\r\nb NOOP\r\n", "[a APPEND INBOX {2+}\r\n]=hi=!* one message only!<b NOOP>"},
+      {"a APPEND INBOX {2+}\r\nhi {8+}\r\nx NOOP\r\n\r\nb NOOP\r\n",
+       "[a APPEND INBOX {2+}\r\n]=hi=!* one message only!<b NOOP>"},
       {"a APPEND INBOX {2+}\r\nhi {8}\r\nb NOOP\r\n", "[a APPEND INBOX {2+}\r\n]=hi=< {8}><b NOOP>"},
   };
   for (const auto& c : kCases) {

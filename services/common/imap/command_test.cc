@@ -17,21 +17,82 @@ T Args(absl::string_view text) {
 
 TEST(CommandTest, WhatIsWrongIsRefused) {
   for (const char* text : {
-           "", " ", "a", "a ", "a  NOOP", "a+ NOOP", "a NOOP x", "a NOOP ", "a LOGIN", "a LOGIN x", "a LOGIN x y z",
-           "a LOGIN \"x y", "a LOGIN \"x\\", "a LOGIN {3}\r\nab", "a LOGIN {3}ab", "a LOGIN (x y",
-           "a SELECT", "a SELECT x (FOO)", "a SELECT x (QRESYNC 1 2)", "a SELECT x (QRESYNC (0 2))",
-           "a FETCH", "a FETCH 1", "a FETCH 0 FLAGS", "a FETCH 1, FLAGS", "a FETCH 1: FLAGS", "a FETCH 4294967296 FLAGS",
-           "a FETCH 1 ()", "a FETCH 1 (FLAGS", "a FETCH 1 FOO", "a FETCH 1 BODY[", "a FETCH 1 BODY[1.]",
-           "a FETCH 1 BODY[MIME]", "a FETCH 1 BODY[0]", "a FETCH 1 BODY[]<1>", "a FETCH 1 BODY[]<1.0>",
-           "a FETCH 1 BODY[HEADER.FIELDS]", "a FETCH 1 BODY[HEADER.FIELDS ()]", "a FETCH 1 FLAGS (FOO 1)",
-           "a FETCH 1 (ALL)", "a STORE 1 FLAGS", "a STORE 1 FOO (\\Seen)", "a STORE 1 FLAGS (\\Foo)",
-           "a STORE 1 FLAGS (a]b)", "a SEARCH", "a SEARCH FOO", "a SEARCH OR SEEN", "a SEARCH (SEEN", "a SEARCH NOT",
-           "a SEARCH BEFORE 32-Jan-2020", "a SEARCH BEFORE 31-Foo-2020", "a SEARCH BEFORE 30-Feb-2020",
-           "a SEARCH RETURN (FOO) ALL", "a SEARCH OLDER 0", "a LIST \"\"", "a LIST \"\" ()", "a LIST (RECURSIVEMATCH) \"\" *",
-           "a LIST \"\" * RETURN (FOO)", "a STATUS x", "a STATUS x ()", "a STATUS x (FOO)", "a APPEND x",
-           "a APPEND x \"foo\" {3}\r\n", "a APPEND x {3}", "a APPEND x ~{3}\r\n", "a APPEND x (\\Seen \"x\" {3}\r\n", "a ID",
-           "a ID (x)", "a ID (\"x\")", "a ENABLE", "a CREATE x (USE \\Sent)", "a COPY x y", "a UID", "a UID FOO 1",
-           "a UID EXPUNGE", "a AUTHENTICATE", "a AUTHENTICATE PLAIN ",
+           "",
+           " ",
+           "a",
+           "a ",
+           "a  NOOP",
+           "a+ NOOP",
+           "a NOOP x",
+           "a NOOP ",
+           "a LOGIN",
+           "a LOGIN x",
+           "a LOGIN x y z",
+           "a LOGIN \"x y",
+           "a LOGIN \"x\\",
+           "a LOGIN {3}\r\nab",
+           "a LOGIN {3}ab",
+           "a LOGIN (x y",
+           "a SELECT",
+           "a SELECT x (FOO)",
+           "a SELECT x (QRESYNC 1 2)",
+           "a SELECT x (QRESYNC (0 2))",
+           "a FETCH",
+           "a FETCH 1",
+           "a FETCH 0 FLAGS",
+           "a FETCH 1, FLAGS",
+           "a FETCH 1: FLAGS",
+           "a FETCH 4294967296 FLAGS",
+           "a FETCH 1 ()",
+           "a FETCH 1 (FLAGS",
+           "a FETCH 1 FOO",
+           "a FETCH 1 BODY[",
+           "a FETCH 1 BODY[1.]",
+           "a FETCH 1 BODY[MIME]",
+           "a FETCH 1 BODY[0]",
+           "a FETCH 1 BODY[]<1>",
+           "a FETCH 1 BODY[]<1.0>",
+           "a FETCH 1 BODY[HEADER.FIELDS]",
+           "a FETCH 1 BODY[HEADER.FIELDS ()]",
+           "a FETCH 1 FLAGS (FOO 1)",
+           "a FETCH 1 (ALL)",
+           "a STORE 1 FLAGS",
+           "a STORE 1 FOO (\\Seen)",
+           "a STORE 1 FLAGS (\\Foo)",
+           "a STORE 1 FLAGS (a]b)",
+           "a SEARCH",
+           "a SEARCH FOO",
+           "a SEARCH OR SEEN",
+           "a SEARCH (SEEN",
+           "a SEARCH NOT",
+           "a SEARCH BEFORE 32-Jan-2020",
+           "a SEARCH BEFORE 31-Foo-2020",
+           "a SEARCH BEFORE 30-Feb-2020",
+           "a SEARCH RETURN (FOO) ALL",
+           "a SEARCH OLDER 0",
+           "a LIST \"\"",
+           "a LIST \"\" ()",
+           "a LIST (RECURSIVEMATCH) \"\" *",
+           "a LIST \"\" * RETURN (FOO)",
+           "a STATUS x",
+           "a STATUS x ()",
+           "a STATUS x (FOO)",
+           "a APPEND x",
+           "a APPEND x \"foo\" {3}\r\n",
+           "a APPEND x {3}",
+           "a APPEND x ~{3}\r\n",
+           "a APPEND x (\\Seen \"x\" {3}\r\n",
+           "a ID",
+           "a ID (x)",
+           "a ID (\"x\")",
+           "a ENABLE",
+           "a CREATE x (USE \\Sent)",
+           "a COPY x y",
+           "a UID",
+           "a UID FOO 1",
+           "a UID EXPUNGE",
+           "a AUTHENTICATE",
+           "a AUTHENTICATE PLAIN ",
        }) {
     EXPECT_FALSE(ParseCommand(text).ok()) << text;
   }
@@ -46,8 +107,8 @@ TEST(CommandTest, UnknownCommandsAreTold) {
 }
 
 TEST(CommandTest, StringsInAllForms) {
-  for (const char* text :
-       {"a LOGIN joe secret", "a LOGIN \"joe\" \"secret\"", "a LOGIN {3}\r\njoe {6+}\r\nsecret", "a login joe \"se\\cret\""}) {
+  for (const char* text : {"a LOGIN joe secret", "a LOGIN \"joe\" \"secret\"", "a LOGIN {3}\r\njoe {6+}\r\nsecret",
+                           "a login joe \"se\\cret\""}) {
     const LoginArgs args = Args<LoginArgs>(text);
     EXPECT_EQ(args.username, "joe");
     EXPECT_EQ(args.password, "secret") << text;
@@ -101,7 +162,8 @@ TEST(CommandTest, Append) {
 }
 
 TEST(CommandTest, Store) {
-  const StoreArgs args = Args<StoreArgs>("a UID STORE 1:3,* (UNCHANGEDSINCE 12) +flags.silent (\\Deleted \\deleted Junk junk)");
+  const StoreArgs args =
+      Args<StoreArgs>("a UID STORE 1:3,* (UNCHANGEDSINCE 12) +flags.silent (\\Deleted \\deleted Junk junk)");
   EXPECT_EQ(args.mode, StoreArgs::Mode::kAdd);
   EXPECT_TRUE(args.silent);
   EXPECT_EQ(args.unchanged_since, 12u);
@@ -119,7 +181,8 @@ TEST(CommandTest, FetchItems) {
   const FetchArgs args = Args<FetchArgs>(
       "a UID FETCH 5 (UID FLAGS BODY BODYSTRUCTURE ENVELOPE RFC822.SIZE MODSEQ EMAILID PREVIEW (LAZY) SAVEDATE) "
       "(CHANGEDSINCE 7 VANISHED)");
-  EXPECT_TRUE(args.uid && args.flags && args.body && args.body_structure && args.modseq && args.preview && args.vanished);
+  EXPECT_TRUE(args.uid && args.flags && args.body && args.body_structure && args.modseq && args.preview &&
+              args.vanished);
   EXPECT_EQ(args.changed_since, 7u);
 }
 
@@ -157,15 +220,17 @@ TEST(CommandTest, FetchSectionsAndTheirLabels) {
 // The program as prefix notation.
 std::string Show(const SearchKey& key) {
   using Kind = SearchKey::Kind;
-  static const char* const kNames[] = {"all",    "and",     "or",         "not",    "seq",        "uid",   "flag",
-                                       "recent", "keyword", "header",     "body",   "text",       "before", "on",
-                                       "since",  "sentbefore", "senton",  "sentsince", "savedbefore", "savedon",
-                                       "savedsince", "larger", "smaller", "modseq", "older",      "younger", "emailid", "threadid"};
+  static const char* const kNames[] = {"all",         "and",     "or",         "not",        "seq",     "uid",
+                                       "flag",        "recent",  "keyword",    "header",     "body",    "text",
+                                       "before",      "on",      "since",      "sentbefore", "senton",  "sentsince",
+                                       "savedbefore", "savedon", "savedsince", "larger",     "smaller", "modseq",
+                                       "older",       "younger", "emailid",    "threadid"};
   std::string out = kNames[static_cast<int>(key.kind)];
   if (!key.field.empty()) absl::StrAppend(&out, ":", key.field);
   if (!key.text.empty()) absl::StrAppend(&out, "=", key.text);
   if (key.number != 0) absl::StrAppend(&out, "#", key.number);
-  if (key.kind == Kind::kSequence || key.kind == Kind::kUid) absl::StrAppend(&out, "@", key.set.Resolve(100).ToString());
+  if (key.kind == Kind::kSequence || key.kind == Kind::kUid)
+    absl::StrAppend(&out, "@", key.set.Resolve(100).ToString());
   if (key.keys.empty()) return out;
   out += "(";
   for (const SearchKey& inner : key.keys) absl::StrAppend(&out, out.back() == '(' ? "" : " ", Show(inner));
@@ -223,7 +288,8 @@ TEST(CommandTest, ListForms) {
   EXPECT_FALSE(plain.extended);
   EXPECT_EQ(plain.patterns, std::vector<std::string>{"%"});
   const ListArgs args = Args<ListArgs>(
-      "a LIST (SUBSCRIBED RECURSIVEMATCH) \"ref/\" (INBOX \"x*\") RETURN (CHILDREN STATUS (MESSAGES UNSEEN) SPECIAL-USE)");
+      "a LIST (SUBSCRIBED RECURSIVEMATCH) \"ref/\" (INBOX \"x*\") RETURN (CHILDREN STATUS (MESSAGES UNSEEN) "
+      "SPECIAL-USE)");
   EXPECT_TRUE(args.extended && args.select_subscribed && args.select_recursive_match && args.return_children);
   EXPECT_EQ(args.patterns.size(), 2u);
   EXPECT_EQ(args.return_status, kStatusMessages | kStatusUnseen);
@@ -232,7 +298,8 @@ TEST(CommandTest, ListForms) {
 }
 
 TEST(CommandTest, Others) {
-  EXPECT_EQ(Args<StatusArgs>("a STATUS x (MESSAGES UIDNEXT SIZE)").items, kStatusMessages | kStatusUidNext | kStatusSize);
+  EXPECT_EQ(Args<StatusArgs>("a STATUS x (MESSAGES UIDNEXT SIZE)").items,
+            kStatusMessages | kStatusUidNext | kStatusSize);
   EXPECT_EQ(Args<CreateArgs>("a CREATE x (USE (\\Sent \\Flagged))").special_use.size(), 2u);
   EXPECT_EQ(Args<CopyArgs>("a UID MOVE 1,2 Trash").mailbox, "Trash");
   EXPECT_TRUE(Args<UidSetArgs>("a UID EXPUNGE $").set.saved_result);

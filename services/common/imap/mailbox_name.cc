@@ -31,7 +31,10 @@ int32_t NextCodePoint(absl::string_view text, size_t* at) {
     ++*at;
     return lead;
   }
-  const int length = lead >= 0xf0 && lead < 0xf5 ? 4 : lead >= 0xe0 && lead < 0xf0 ? 3 : lead >= 0xc2 && lead < 0xe0 ? 2 : 0;
+  const int length = lead >= 0xf0 && lead < 0xf5   ? 4
+                     : lead >= 0xe0 && lead < 0xf0 ? 3
+                     : lead >= 0xc2 && lead < 0xe0 ? 2
+                                                   : 0;
   if (length == 0 || *at + static_cast<size_t>(length) > text.size()) return -1;
   int32_t code = lead & (0xff >> (length + 1));
   for (int i = 1; i < length; ++i) {

@@ -53,9 +53,9 @@ class NumberSet {
 // RFC 9051 §9:
 //   sequence-set = (seq-number / seq-range) ["," sequence-set] / seq-last-command
 struct SequenceSet {
-  static constexpr uint32_t kStar = 0;     // "*" in a range
-  std::vector<NumberRange> ranges;         // as written
-  bool saved_result = false;               // "$" (RFC 5182)
+  static constexpr uint32_t kStar = 0;  // "*" in a range
+  std::vector<NumberRange> ranges;      // as written
+  bool saved_result = false;            // "$" (RFC 5182)
 
   // True when "*" or a number over `largest` occurs.
   bool ReachesBeyond(uint32_t largest) const;

@@ -295,11 +295,16 @@ absl::StatusOr<Command> ParseCommand(absl::string_view text) {
 
 uint32_t ParseStatusItems(Scanner& scanner) {
   static const auto* const items = new absl::flat_hash_map<std::string, uint32_t>{
-      {"MESSAGES", kStatusMessages},       {"RECENT", kStatusRecent},
-      {"UIDNEXT", kStatusUidNext},         {"UIDVALIDITY", kStatusUidValidity},
-      {"UNSEEN", kStatusUnseen},           {"DELETED", kStatusDeleted},
-      {"SIZE", kStatusSize},               {"HIGHESTMODSEQ", kStatusHighestModseq},
-      {"APPENDLIMIT", kStatusAppendLimit}, {"MAILBOXID", kStatusMailboxId},
+      {"MESSAGES", kStatusMessages},
+      {"RECENT", kStatusRecent},
+      {"UIDNEXT", kStatusUidNext},
+      {"UIDVALIDITY", kStatusUidValidity},
+      {"UNSEEN", kStatusUnseen},
+      {"DELETED", kStatusDeleted},
+      {"SIZE", kStatusSize},
+      {"HIGHESTMODSEQ", kStatusHighestModseq},
+      {"APPENDLIMIT", kStatusAppendLimit},
+      {"MAILBOXID", kStatusMailboxId},
   };
   uint32_t bits = 0;
   scanner.Expect('(');

@@ -32,7 +32,7 @@ struct FlagSet {
 };
 
 struct DateTime {
-  int64_t seconds = 0;  // since 1970 UTC
+  int64_t seconds = 0;   // since 1970 UTC
   int zone_minutes = 0;  // east of UTC
 };
 

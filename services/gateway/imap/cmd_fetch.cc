@@ -80,7 +80,8 @@ HandlerResult CmdFetch(ImapSession& session, imap::Command command) {
   const absl::StatusOr<imap::NumberSet> uids = session.Resolve(args.set, uid);
   if (!uids.ok()) co_return Bad(uids.status().message());
   // Those that vanished are asked for by their UIDs, too.
-  const imap::NumberSet asked = args.vanished && !args.set.saved_result ? args.set.Resolve(view.map().max_uid()) : *uids;
+  const imap::NumberSet asked =
+      args.vanished && !args.set.saved_result ? args.set.Resolve(view.map().max_uid()) : *uids;
   if (asked.empty()) co_return Ok("Nothing to fetch");
 
   mail::FetchRequest request;

@@ -40,7 +40,8 @@ Task<absl::Status> TellEarlierChanges(ImapSession& session, const imap::QresyncA
     const uint32_t sequence = view.map().SequenceOf(rows.uid(i));
     if (sequence == 0 || rows.modseq(i) <= args.modseq || !known.Contains(rows.uid(i))) continue;
     absl::StrAppend(&out, "* ", sequence, " FETCH (UID ", rows.uid(i), " ");
-    view.AppendFlags(out, rows.uid(i), rows.flags(i), i < rows.keywords_size() ? absl::string_view(rows.keywords(i)) : "");
+    view.AppendFlags(out, rows.uid(i), rows.flags(i),
+                     i < rows.keywords_size() ? absl::string_view(rows.keywords(i)) : "");
     absl::StrAppend(&out, " MODSEQ (", rows.modseq(i), "))\r\n");
     PH_CO_RETURN_IF_ERROR(co_await session.FlushSlice());
   }
@@ -113,7 +114,8 @@ HandlerResult CmdClose(ImapSession& session, imap::Command command) {
     request.set_folder_id(view.folder_id());
     const absl::StatusOr<mail::ExpungeResponse> response =
         co_await session.shared().backend.Expunge(session.trace(), std::move(request));
-    if (!response.ok() && response.status().code() != absl::StatusCode::kNotFound) co_return ReplyFor(response.status());
+    if (!response.ok() && response.status().code() != absl::StatusCode::kNotFound)
+      co_return ReplyFor(response.status());
   }
   session.Unselect();
   co_return Ok("Closed");

@@ -36,7 +36,8 @@ Task<absl::Status> TellFlags(ImapSession& session, const mail::MessageRows& rows
     if (uid || session.dialect().qresync) absl::StrAppend(&out, "UID ", rows.uid(i));
     if (!silent && i < rows.flags_size()) {
       if (out.size() > start) out += ' ';
-      view.AppendFlags(out, rows.uid(i), rows.flags(i), i < rows.keywords_size() ? absl::string_view(rows.keywords(i)) : "");
+      view.AppendFlags(out, rows.uid(i), rows.flags(i),
+                       i < rows.keywords_size() ? absl::string_view(rows.keywords(i)) : "");
     }
     if (modseq && i < rows.modseq_size()) {
       absl::StrAppend(&out, out.size() > start ? " " : "", "MODSEQ (", rows.modseq(i), ")");

@@ -90,10 +90,11 @@ std::string Capabilities(const CapabilityFacts& facts) {
     out += facts.may_send_password ? " AUTH=PLAIN AUTH=LOGIN" : " LOGINDISABLED";
     return out;
   }
-  absl::StrAppend(&out,
-                  " NAMESPACE UNSELECT UIDPLUS CHILDREN MOVE CONDSTORE QRESYNC ESEARCH SEARCHRES LIST-EXTENDED LIST-STATUS "
-                  "SPECIAL-USE CREATE-SPECIAL-USE STATUS=SIZE APPENDLIMIT=",
-                  facts.append_limit);
+  absl::StrAppend(
+      &out,
+      " NAMESPACE UNSELECT UIDPLUS CHILDREN MOVE CONDSTORE QRESYNC ESEARCH SEARCHRES LIST-EXTENDED LIST-STATUS "
+      "SPECIAL-USE CREATE-SPECIAL-USE STATUS=SIZE APPENDLIMIT=",
+      facts.append_limit);
   return out;
 }
 

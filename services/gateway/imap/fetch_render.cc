@@ -44,8 +44,7 @@ void AppendPreview(std::string& out, absl::string_view preview) {
 void FillFetchRequest(const imap::FetchArgs& args, const Selected::Dialect& dialect, bool set_seen,
                       mail::FetchRequest* request) {
   request->set_flags(args.flags || set_seen);
-  request->set_modseq(args.modseq || args.changed_since.has_value() || set_seen ||
-                      (dialect.condstore && args.flags));
+  request->set_modseq(args.modseq || args.changed_since.has_value() || set_seen || (dialect.condstore && args.flags));
   request->set_internal_date(args.internal_date);
   request->set_size(args.size);
   request->set_envelope(args.envelope);
@@ -92,11 +91,13 @@ void FetchRender::AppendRow(std::string& out, const mail::MessageRows& rows, int
   if (has_flags && (args_.flags || with_flags_)) {
     view_.AppendFlags(next(), uid, rows.flags(i), i < rows.keywords_size() ? absl::string_view(rows.keywords(i)) : "");
   }
-  const bool modseq = args_.modseq || args_.changed_since.has_value() || (dialect_.condstore && (args_.flags || with_flags_));
+  const bool modseq =
+      args_.modseq || args_.changed_since.has_value() || (dialect_.condstore && (args_.flags || with_flags_));
   if (modseq && i < rows.modseq_size()) absl::StrAppend(&next(), "MODSEQ (", rows.modseq(i), ")");
   if (args_.internal_date && i < rows.internal_date_size()) {
     next() += "INTERNALDATE ";
-    imap::AppendDateTime(out, {rows.internal_date(i), i < rows.internal_date_zone_size() ? rows.internal_date_zone(i) : 0});
+    imap::AppendDateTime(out,
+                         {rows.internal_date(i), i < rows.internal_date_zone_size() ? rows.internal_date_zone(i) : 0});
   }
   if (args_.size && i < rows.size_bytes_size()) absl::StrAppend(&next(), "RFC822.SIZE ", rows.size_bytes(i));
   if (args_.envelope && i < rows.envelope_size()) absl::StrAppend(&next(), "ENVELOPE ", rows.envelope(i));
@@ -110,7 +111,8 @@ void FetchRender::AppendRow(std::string& out, const mail::MessageRows& rows, int
   }
   if (args_.email_id && i < rows.email_id_size()) absl::StrAppend(&next(), "EMAILID (", rows.email_id(i), ")");
   if (args_.thread_id && i < rows.thread_id_size()) {
-    absl::StrAppend(&next(), "THREADID ", rows.thread_id(i).empty() ? "NIL" : absl::StrCat("(", rows.thread_id(i), ")"));
+    absl::StrAppend(&next(), "THREADID ",
+                    rows.thread_id(i).empty() ? "NIL" : absl::StrCat("(", rows.thread_id(i), ")"));
   }
   if (args_.preview && i < rows.preview_size()) {
     next() += "PREVIEW ";

@@ -33,7 +33,8 @@ bool MatchesAny(const std::vector<imap::ListPattern>& patterns, absl::string_vie
 
 std::vector<std::string> ParentsOf(absl::string_view name) {
   std::vector<std::string> parents;
-  for (size_t at = name.find(imap::kSeparator); at != absl::string_view::npos; at = name.find(imap::kSeparator, at + 1)) {
+  for (size_t at = name.find(imap::kSeparator); at != absl::string_view::npos;
+       at = name.find(imap::kSeparator, at + 1)) {
     parents.emplace_back(name.substr(0, at));
   }
   return parents;
@@ -69,7 +70,8 @@ void MarkParents(const std::vector<imap::ListPattern>& patterns, std::map<std::s
   for (const std::string& parent : parents) (*entries)[parent].child_selected = true;
 }
 
-std::string RenderEntry(const std::string& name, const Entry& entry, const imap::ListArgs& args, const ListStyle& style) {
+std::string RenderEntry(const std::string& name, const Entry& entry, const imap::ListArgs& args,
+                        const ListStyle& style) {
   std::vector<absl::string_view> attributes;
   if (entry.folder == nullptr) {
     attributes.push_back("\\NonExistent");

@@ -94,7 +94,8 @@ absl::Status Simple(const imap::SearchKey& key, Out* out) {
       out->set_kind(WithNumber(key.kind));
       break;
   }
-  if (!imap::IsUtf8(key.text) || !imap::IsUtf8(key.field)) return absl::InvalidArgumentError("not in the charset given");
+  if (!imap::IsUtf8(key.text) || !imap::IsUtf8(key.field))
+    return absl::InvalidArgumentError("not in the charset given");
   out->set_field(key.field);
   out->set_text(key.text);
   out->set_number(key.number);
@@ -103,7 +104,9 @@ absl::Status Simple(const imap::SearchKey& key, Out* out) {
 
 }  // namespace
 
-bool IsKnownCharset(absl::string_view charset) { return charset.empty() || charset == "US-ASCII" || charset == "UTF-8"; }
+bool IsKnownCharset(absl::string_view charset) {
+  return charset.empty() || charset == "US-ASCII" || charset == "UTF-8";
+}
 
 absl::Status TranslateSearch(const imap::SearchKey& key, const Selected& view, const NumberSet& saved, Out* out) {
   const SequenceMap& map = view.map();
@@ -134,7 +137,12 @@ absl::Status TranslateSearch(const imap::SearchKey& key, const Selected& view, c
 }
 
 SearchAnswer::SearchAnswer(const imap::SearchArgs& args, std::string tag, bool uid, NumberSet found, uint64_t modseq)
-    : extended_(args.extended), args_(args), tag_(std::move(tag)), uid_(uid), found_(std::move(found)), modseq_(modseq) {}
+    : extended_(args.extended),
+      args_(args),
+      tag_(std::move(tag)),
+      uid_(uid),
+      found_(std::move(found)),
+      modseq_(modseq) {}
 
 // RFC 4731 §3.1: * ESEARCH (TAG "a") UID MIN 1 MAX 9 ALL 1:9 COUNT 9 MODSEQ 5
 void SearchAnswer::Extended(std::string& out) const {

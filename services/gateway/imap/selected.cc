@@ -13,8 +13,10 @@ namespace posthouse::gateway {
 using imap::NumberRange;
 using imap::NumberSet;
 
-static_assert(static_cast<uint32_t>(mail::FLAG_SEEN) == imap::kSeen && static_cast<uint32_t>(mail::FLAG_ANSWERED) == imap::kAnswered &&
-              static_cast<uint32_t>(mail::FLAG_FLAGGED) == imap::kFlagged && static_cast<uint32_t>(mail::FLAG_DELETED) == imap::kDeleted &&
+static_assert(static_cast<uint32_t>(mail::FLAG_SEEN) == imap::kSeen &&
+              static_cast<uint32_t>(mail::FLAG_ANSWERED) == imap::kAnswered &&
+              static_cast<uint32_t>(mail::FLAG_FLAGGED) == imap::kFlagged &&
+              static_cast<uint32_t>(mail::FLAG_DELETED) == imap::kDeleted &&
               static_cast<uint32_t>(mail::FLAG_DRAFT) == imap::kDraft);
 
 Selected::Selected(std::string name, bool read_only, const mail::ListUidsResponse& uids)

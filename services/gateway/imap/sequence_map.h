@@ -22,8 +22,8 @@ class SequenceMap {
   uint32_t max_uid() const { return uids_.Max(); }
   const imap::NumberSet& uids() const { return uids_; }
 
-  uint32_t SequenceOf(uint32_t uid) const;   // 0: not here
-  uint32_t UidAt(uint32_t sequence) const;   // 0: beyond the end
+  uint32_t SequenceOf(uint32_t uid) const;  // 0: not here
+  uint32_t UidAt(uint32_t sequence) const;  // 0: beyond the end
   imap::NumberSet ToUids(const imap::NumberSet& sequences) const;
   imap::NumberSet ToSequences(const imap::NumberSet& uids) const;
   // How many UIDs are `uid` or larger.

@@ -44,8 +44,10 @@ std::string ImapSession::capabilities() const {
 }
 
 Task<void> ImapSession::Run() {
-  LOG_EVENT(kDebug, "session_opened").Str("protocol", "imap").Str("client", connection_->peer().address).Trace(
-      trace_.trace_id);
+  LOG_EVENT(kDebug, "session_opened")
+      .Str("protocol", "imap")
+      .Str("client", connection_->peer().address)
+      .Trace(trace_.trace_id);
   absl::StrAppend(&out_, "* OK [CAPABILITY ", capabilities(), "] ", shared_.settings.hostname, " Posthouse ready\r\n");
   absl::Status status;
   while (status.ok() && state_ != State::kLogout) status = co_await Step();
@@ -218,8 +220,12 @@ Task<absl::StatusOr<Reply>> ImapSession::LogIn(LoginAttempt attempt) {
   state_ = State::kAuthenticated;
   errors_ = 0;
   reader_.set_max_bytes(shared_.settings.max_line_bytes);
-  LOG_EVENT(kInfo, "login").Str("protocol", "imap").Str("account", ticket_->address()).Str(
-      "client", connection_->peer().address).Bool("tls", connection_->tls()).Trace(trace_.trace_id);
+  LOG_EVENT(kInfo, "login")
+      .Str("protocol", "imap")
+      .Str("account", ticket_->address())
+      .Str("client", connection_->peer().address)
+      .Bool("tls", connection_->tls())
+      .Trace(trace_.trace_id);
   // RFC 9051 §7.1: capabilities differ from those before login.
   co_return OkWith(absl::StrCat("CAPABILITY ", capabilities()), "Logged in");
 }

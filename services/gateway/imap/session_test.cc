@@ -579,9 +579,9 @@ TEST_F(SessionTest, QresyncMustBeEnabledFirst) {
 
 TEST_F(SessionTest, QresyncTellsWhatChangedMeanwhile) {
   for (int i = 0; i < 6; ++i) fake_.Deliver("INBOX", kMessage);  // modseq 2 to 7
-  fake_.Remove("INBOX", 2);        // 8
-  fake_.SetFlags("INBOX", 4, 1);   // 9
-  fake_.Remove("INBOX", 5);        // 10
+  fake_.Remove("INBOX", 2);                                      // 8
+  fake_.SetFlags("INBOX", 4, 1);                                 // 9
+  fake_.Remove("INBOX", 5);                                      // 10
   const std::string head = R"(
     S: * FLAGS *
     S: * OK [PERM*
@@ -601,8 +601,9 @@ TEST_F(SessionTest, QresyncTellsWhatChangedMeanwhile) {
   client->Play(absl::StrCat("C: b SELECT INBOX (QRESYNC (7 7 1:3))\nS: * OK [CLOSED] *", head, R"(
     S: * VANISHED (EARLIER) 2
     S: b OK [READ-WRITE] *)"));
-  client->Play("C: x SELECT Sent (QRESYNC (7 0))\nS: * OK [CLOSED] *\nS: * FLAGS *\nS: * OK [PERM*\nS: * 0 EXISTS\n"
-               "S: * 0 RECENT\nS: * OK [UIDV*\nS: * OK [UIDNEXT 1] *\nS: * OK [HIGH*\nS: x OK *\nC: y SELECT INBOX");
+  client->Play(
+      "C: x SELECT Sent (QRESYNC (7 0))\nS: * OK [CLOSED] *\nS: * FLAGS *\nS: * OK [PERM*\nS: * 0 EXISTS\n"
+      "S: * 0 RECENT\nS: * OK [UIDV*\nS: * OK [UIDNEXT 1] *\nS: * OK [HIGH*\nS: x OK *\nC: y SELECT INBOX");
   while (client->Line().substr(0, 2) != "y ") {
   }
   // Another UIDVALIDITY: a plain SELECT.
@@ -785,7 +786,9 @@ TEST_F(SessionTest, AppendRefused) {
   fake_.Fail("Append", absl::ResourceExhaustedError("full"));
   client->Play("C: i APPEND INBOX {5+}\nC: hello\nS: i NO [OVERQUOTA] *");
   fake_.Fail("AppendWrite", absl::UnavailableError("down"));
-  client->Play("C: j APPEND INBOX {5+}\nC: hello\nS: j NO [UNAVAILABLE] *\nC: k STATUS INBOX (MESSAGES)\nS: * STATUS \"INBOX\" (MESSAGES 0)\nS: k OK *");
+  client->Play(
+      "C: j APPEND INBOX {5+}\nC: hello\nS: j NO [UNAVAILABLE] *\nC: k STATUS INBOX (MESSAGES)\nS: * STATUS \"INBOX\" "
+      "(MESSAGES 0)\nS: k OK *");
 }
 
 // A message that fails half way is still read to its end.
@@ -1002,7 +1005,8 @@ TEST_F(SessionTest, ABrokenHintStreamIsReopenedAndNothingIsMissed) {
 }
 
 TEST_F(SessionTest, IdleWithoutMailboxAndWithJunk) {
-  LogIn()->Play("C: a IDLE\nS: + idling\nC: DONE\nS: a OK *\nC: b IDLE\nS: + idling\nC: x NOOP\nS: b BAD Expected DONE");
+  LogIn()->Play(
+      "C: a IDLE\nS: + idling\nC: DONE\nS: a OK *\nC: b IDLE\nS: + idling\nC: x NOOP\nS: b BAD Expected DONE");
 }
 
 TEST_F(SessionTest, IdleForTooLong) {
@@ -1028,7 +1032,8 @@ TEST_F(SessionTest, MetricsCountWhatHappened) {
   const std::string text = registry_.Serialize();
   EXPECT_NE(text.find("posthouse_gateway_logins_total{protocol=\"imap\",result=\"ok\"} 1"), std::string::npos) << text;
   EXPECT_NE(text.find("posthouse_gateway_sessions{protocol=\"imap\"} 0"), std::string::npos) << text;
-  EXPECT_NE(text.find("posthouse_gateway_command_seconds_count{command=\"logout\",protocol=\"imap\"} 1"), std::string::npos);
+  EXPECT_NE(text.find("posthouse_gateway_command_seconds_count{command=\"logout\",protocol=\"imap\"} 1"),
+            std::string::npos);
 }
 
 }  // namespace

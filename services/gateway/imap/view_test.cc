@@ -261,7 +261,8 @@ TEST(ListTest, Table) {
       {"t LIST (SUBSCRIBED RECURSIVEMATCH) \"\" %",
        R"((\HasNoChildren \Subscribed) "/" "INBOX"; (\HasChildren) "/" "a" ("CHILDINFO" ("SUBSCRIBED")); (\NonExistent) "/" "gone" ("CHILDINFO" ("SUBSCRIBED")))"},
       {"t LIST (SPECIAL-USE) \"\" *", R"((\HasNoChildren \Sent) "/" "Sent"; (\HasNoChildren \Junk) "/" "x/y")"},
-      {"t LIST \"\" (INBOX \"x%\") RETURN (SUBSCRIBED)", R"((\HasNoChildren \Subscribed) "/" "INBOX"; (\Noselect \HasChildren) "/" "x")"},
+      {"t LIST \"\" (INBOX \"x%\") RETURN (SUBSCRIBED)",
+       R"((\HasNoChildren \Subscribed) "/" "INBOX"; (\Noselect \HasChildren) "/" "x")"},
       {"t LSUB \"\" *", R"(() "/" "INBOX"; () "/" "a/b"; () "/" "a/b/c"; () "/" "gone/away")"},
       {"t LSUB \"\" %", R"(() "/" "INBOX"; (\Noselect) "/" "a"; (\Noselect) "/" "gone")"},
   };
@@ -326,9 +327,9 @@ TEST_F(FetchRenderTest, BrokenStreamsAreNoticed) {
     mail::FetchResponse first;
     mail::FetchResponse second;
   } kCases[] = {
-      {Piece(1, true, 3, "abcd", true), {}},                              // too many bytes
-      {Piece(1, true, 3, "ab", true), {}},                                // too few
-      {Piece(1, true, 3, "ab", false), Piece(2, true, 1, "x", true)},     // another message in between
+      {Piece(1, true, 3, "abcd", true), {}},                           // too many bytes
+      {Piece(1, true, 3, "ab", true), {}},                             // too few
+      {Piece(1, true, 3, "ab", false), Piece(2, true, 1, "x", true)},  // another message in between
   };
   for (const auto& c : kCases) {
     FetchRender render(args_, false, view_, {}, false);
@@ -374,8 +375,9 @@ TEST(SearchAnswerTest, LongListsComeInSlices) {
 TEST(CommandTableTest, StatesOfAllCommands) {
   const std::set<std::string> any = {"CAPABILITY", "NOOP", "LOGOUT", "ID"};
   const std::set<std::string> before = {"STARTTLS", "AUTHENTICATE", "LOGIN"};
-  const std::set<std::string> selected = {"CHECK", "CLOSE", "UNSELECT", "EXPUNGE", "UID EXPUNGE", "SEARCH", "UID SEARCH",
-                                          "FETCH", "UID FETCH", "STORE", "UID STORE", "COPY", "UID COPY", "MOVE", "UID MOVE"};
+  const std::set<std::string> selected = {"CHECK",     "CLOSE",      "UNSELECT", "EXPUNGE",   "UID EXPUNGE",
+                                          "SEARCH",    "UID SEARCH", "FETCH",    "UID FETCH", "STORE",
+                                          "UID STORE", "COPY",       "UID COPY", "MOVE",      "UID MOVE"};
   EXPECT_EQ(AllCommands().size(), 36u);
   for (const CommandSpec& spec : AllCommands()) {
     const std::string name(spec.name);
@@ -406,12 +408,12 @@ TEST(ReplyTest, EveryStatusHasAnAnswer) {
     absl::StatusCode code;
     const char* reply;
   } kCases[] = {
-      {absl::StatusCode::kNotFound, "NONEXISTENT"},     {absl::StatusCode::kAlreadyExists, "ALREADYEXISTS"},
-      {absl::StatusCode::kInvalidArgument, "CANNOT"},   {absl::StatusCode::kFailedPrecondition, "CANNOT"},
-      {absl::StatusCode::kResourceExhausted, "OVERQUOTA"}, {absl::StatusCode::kPermissionDenied, "NOPERM"},
-      {absl::StatusCode::kDataLoss, "CORRUPTION"},      {absl::StatusCode::kUnavailable, "UNAVAILABLE"},
+      {absl::StatusCode::kNotFound, "NONEXISTENT"},         {absl::StatusCode::kAlreadyExists, "ALREADYEXISTS"},
+      {absl::StatusCode::kInvalidArgument, "CANNOT"},       {absl::StatusCode::kFailedPrecondition, "CANNOT"},
+      {absl::StatusCode::kResourceExhausted, "OVERQUOTA"},  {absl::StatusCode::kPermissionDenied, "NOPERM"},
+      {absl::StatusCode::kDataLoss, "CORRUPTION"},          {absl::StatusCode::kUnavailable, "UNAVAILABLE"},
       {absl::StatusCode::kDeadlineExceeded, "UNAVAILABLE"}, {absl::StatusCode::kAborted, "UNAVAILABLE"},
-      {absl::StatusCode::kInternal, "UNAVAILABLE"},     {absl::StatusCode::kUnknown, "UNAVAILABLE"},
+      {absl::StatusCode::kInternal, "UNAVAILABLE"},         {absl::StatusCode::kUnknown, "UNAVAILABLE"},
       {absl::StatusCode::kUnimplemented, "UNAVAILABLE"},
   };
   for (const auto& c : kCases) EXPECT_EQ(ReplyFor(absl::Status(c.code, "x")).code, c.reply);

@@ -321,7 +321,7 @@ class Session {
   Machine machine_;
   const rpc::TraceContext trace_;
   const absl::Time login_deadline_;  // strangers do not stay
-  std::string out_;  // replies not yet sent
+  std::string out_;                  // replies not yet sent
   bool closing_ = false;
   int login_failures_ = 0;
   // Of the one logged in. The lock goes first.

@@ -378,8 +378,8 @@ TEST_F(SessionTest, CommandsAreCountedByName) {
   Say("FROB");
   const std::string text = registry_.Serialize();
   const auto count = [&text](absl::string_view command) {
-    return text.find(absl::StrCat("posthouse_gateway_command_seconds_count{command=\"", command, "\",protocol=\"pop3\"} 1")) !=
-           std::string::npos;
+    return text.find(absl::StrCat("posthouse_gateway_command_seconds_count{command=\"", command,
+                                  "\",protocol=\"pop3\"} 1")) != std::string::npos;
   };
   EXPECT_TRUE(count("stat") && count("user") && count("pass") && count("other")) << text;
 }

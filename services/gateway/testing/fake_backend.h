@@ -44,7 +44,7 @@ class FakeBackend final : public Backend {
   int calls(const std::string& method) const;
   // Hints are delivered only when on (default).
   void set_hints(bool on);
-  void BreakWatch();  // ends the streams that are open
+  void BreakWatch();                                                   // ends the streams that are open
   std::string message(const std::string& folder, uint32_t uid) const;  // "" not there
   uint64_t modseq(const std::string& folder) const;
 

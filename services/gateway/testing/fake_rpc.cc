@@ -19,10 +19,9 @@ class DirectoryRpc final : public dir::DirectoryService::CallbackService {
   DirectoryRpc(FakeBackend& backend, rpc::ServerRunner& runner) : backend_(backend), runner_(runner) {}
   grpc::ServerUnaryReactor* Authenticate(Context* context, const dir::AuthenticateRequest* request,
                                          dir::AuthenticateResponse* response) override {
-    return rpc::Unary(runner_, context, request, response,
-                      [this](rpc::UnaryCall<dir::AuthenticateRequest, dir::AuthenticateResponse>& call) {
-                        return Do(call);
-                      });
+    return rpc::Unary(
+        runner_, context, request, response,
+        [this](rpc::UnaryCall<dir::AuthenticateRequest, dir::AuthenticateResponse>& call) { return Do(call); });
   }
 
  private:
@@ -38,15 +37,16 @@ class MailboxRpc final : public mail::MailboxService::CallbackService {
  public:
   MailboxRpc(FakeBackend& backend, rpc::ServerRunner& runner) : backend_(backend), runner_(runner) {}
 
-#define PH_UNARY(Method)                                                                                              \
-  grpc::ServerUnaryReactor* Method(Context* context, const mail::Method##Request* request,                            \
-                                   mail::Method##Response* response) override {                                       \
-    return rpc::Unary(runner_, context, request, response,                                                            \
-                      [this](rpc::UnaryCall<mail::Method##Request, mail::Method##Response>& call) { return Do(call); }); \
-  }                                                                                                                   \
-  Task<absl::Status> Do(rpc::UnaryCall<mail::Method##Request, mail::Method##Response>& call) {                        \
-    PH_CO_ASSIGN_OR_RETURN(call.response(), co_await backend_.Method({}, call.request()));                            \
-    co_return absl::OkStatus();                                                                                       \
+#define PH_UNARY(Method)                                                                                   \
+  grpc::ServerUnaryReactor* Method(Context* context, const mail::Method##Request* request,                 \
+                                   mail::Method##Response* response) override {                            \
+    return rpc::Unary(                                                                                     \
+        runner_, context, request, response,                                                               \
+        [this](rpc::UnaryCall<mail::Method##Request, mail::Method##Response>& call) { return Do(call); }); \
+  }                                                                                                        \
+  Task<absl::Status> Do(rpc::UnaryCall<mail::Method##Request, mail::Method##Response>& call) {             \
+    PH_CO_ASSIGN_OR_RETURN(call.response(), co_await backend_.Method({}, call.request()));                 \
+    co_return absl::OkStatus();                                                                            \
   }
   PH_UNARY(ListFolders)
   PH_UNARY(CreateFolder)

@@ -4,8 +4,8 @@
 
 #include <memory>
 
-#include "services/common/net/event_loop.h"
 #include "services/common/metrics/metrics.h"
+#include "services/common/net/event_loop.h"
 #include "services/common/rpc/channels.h"
 #include "services/gateway/testing/fake_backend.h"
 
