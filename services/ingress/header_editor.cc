@@ -32,10 +32,9 @@ void HeaderEditor::Feed(absl::string_view input, std::string* out) {
         where_ = input[i] == ' ' || input[i] == '\t' ? Where::kValue : Where::kName;
         break;
       case Where::kName:
-        if (IsNameByte(input[i]) && name_.size() < kMaxName) {
+        // A CR here begins a blank line: LF follows, there is no bare CR in this input.
+        if ((IsNameByte(input[i]) && name_.size() < kMaxName) || (input[i] == '\r' && name_.empty())) {
           name_.push_back(input[i++]);
-        } else if (input[i] == '\r' && name_.empty()) {
-          name_.push_back(input[i++]);  // a blank line, if LF follows (it does: no bare CR here)
         } else if (name_ == "\r") {
           EndOfHeader(/*blank_line_follows=*/true, out);
         } else if (input[i] == ':' || name_.size() >= kMaxName) {

@@ -94,7 +94,7 @@ std::string PartTable::Serialize() const {
   PutVarint(entries_.size(), &out);
   uint64_t previous_start = 0;
   for (const Entry& entry : entries_) {
-    PutVarint(static_cast<uint64_t>(entry.parent + 1), &out);
+    PutVarint(static_cast<uint64_t>(int64_t{entry.parent} + 1), &out);
     PutVarint(static_cast<uint64_t>(entry.kind) | static_cast<uint64_t>(entry.encoding) << 2 | (entry.html ? 0x10 : 0) |
                   (entry.attachment ? 0x20 : 0),
               &out);

@@ -82,9 +82,9 @@ bool FieldContains(absl::string_view raw_value, absl::string_view folded_text) {
 
 class MessageSearch::Impl {
  public:
-  Impl(const PartTable& table, std::vector<Term> terms) {
+  Impl(const PartTable& table, const std::vector<Term>& terms) {
     bool headers = false, bodies = false;
-    for (Term& term : terms) {
+    for (const Term& term : terms) {
       Needle needle;
       needle.text = FoldCase(term.text);
       needle.headers = term.where == Where::kText;
@@ -238,8 +238,8 @@ class MessageSearch::Impl {
   std::string decoded_, utf8_, window_;
 };
 
-MessageSearch::MessageSearch(const PartTable& table, std::vector<Term> terms)
-    : impl_(std::make_unique<Impl>(table, std::move(terms))) {}
+MessageSearch::MessageSearch(const PartTable& table, const std::vector<Term>& terms)
+    : impl_(std::make_unique<Impl>(table, terms)) {}
 MessageSearch::~MessageSearch() = default;
 const std::vector<ByteRange>& MessageSearch::Ranges() const { return impl_->ranges(); }
 void MessageSearch::Feed(uint64_t offset, absl::string_view bytes) { impl_->Feed(offset, bytes); }

@@ -35,7 +35,7 @@ class MessageSearch {
     std::string text;  // UTF-8, not folded; empty matches
     Where where = Where::kBody;
   };
-  MessageSearch(const PartTable& table, std::vector<Term> terms);  // copies what it needs
+  MessageSearch(const PartTable& table, const std::vector<Term>& terms);  // copies what it needs
   ~MessageSearch();
 
   // What to read, ascending, not overlapping.

@@ -74,7 +74,7 @@ void TransferDecoder::Feed(absl::string_view chunk, std::string* out) {
 void TransferDecoder::Base64(absl::string_view chunk, std::string* out) {
   out->reserve(out->size() + chunk.size() / 4 * 3 + 3);
   for (const char c : chunk) {
-    const int v = kBase64[static_cast<uint8_t>(c)];
+    const int v = kBase64[static_cast<uint8_t>(c)];  // NOLINT(bugprone-signed-char-misuse): small numbers, -1
     if (v < 0) {
       // Padding ends a quantum; another may follow (concatenated encodings). All
       // else is ignored (RFC 2045 §6.8).

@@ -1,0 +1,41 @@
+#!/bin/bash
+# clang-tidy over what reads bytes of peers: parsers and state machines (.clang-tidy says what is checked).
+# Most of the time goes into the headers they share, so the sources are read in a few units, each one
+# translation unit that includes many. Two files that define the same helper in the same namespace need
+# different units ("redefinition of ..." says so).
+#   tools/lint/tidy.sh      about half a minute
+set -u
+cd "$(dirname "$(readlink -f "$0")")/../.." || exit 1
+command -v clang-tidy-19 >/dev/null || { echo "tidy: clang-tidy-19 is missing; tools/install-deps --test installs it"; exit 1; }
+
+unit1=(
+  services/common/address/address.cc
+  services/common/config/values.cc
+  services/common/imap/{command_reader,mailbox_name,number_set,parse_command,parse_fetch,parse_list,parse_search,response}.cc
+  services/common/log/json.cc
+  services/common/message/{address,charset,date,imap_render,parser,part_table,search,summary}.cc
+  services/common/net/{address,proxy_protocol}.cc
+  services/common/rpc/trace.cc
+  services/common/smtp/{address,command,data_decoder,data_encoder,received,reply,xtext}.cc
+  services/gateway/pop3/machine.cc
+  services/ingress/{header_editor,replies,transaction}.cc
+)
+unit2=(services/common/imap/scanner.cc services/common/message/fields.cc)
+unit3=(services/common/message/transfer.cc)
+
+dir=$(mktemp -d)
+trap 'rm -rf "$dir"' EXIT
+failed=0
+for unit in unit1 unit2 unit3; do
+  declare -n files=$unit
+  for file in "${files[@]}"; do
+    [ -f "$file" ] || { echo "tidy: $file is gone; take it out of tools/lint/tidy.sh"; failed=1; }
+    echo "#include \"$file\""
+  done > "$dir/$unit.cc"
+  clang-tidy-19 --quiet --config-file=.clang-tidy \
+    --header-filter='services/.*(\.cc|/(smtp|imap|message|net|pop3|ingress|address)/[a-z_]*\.h)$' \
+    "$dir/$unit.cc" -- -std=c++20 -I"$PWD" > "$dir/out" 2> "$dir/err" || { cat "$dir/out"; failed=1; }
+  grep -E '(error|warning): ' "$dir/out" >/dev/null && failed=1
+done
+[ "$failed" -eq 0 ] && echo "tidy: $((${#unit1[@]} + ${#unit2[@]} + ${#unit3[@]})) files, nothing found"
+exit "$failed"
