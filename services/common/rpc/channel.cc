@@ -9,6 +9,7 @@
 namespace posthouse::rpc {
 
 absl::StatusOr<std::shared_ptr<grpc::Channel>> Dial(const std::string& target, const TlsFiles& tls) {
+  RouteGrpcLog();
   const std::string host = HostOfTarget(target);
   if (host.empty()) {
     return absl::InvalidArgumentError("a gRPC target is host:port or dns:///host:port, not \"" + target + "\"");

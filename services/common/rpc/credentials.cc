@@ -1,6 +1,7 @@
 #include "services/common/rpc/credentials.h"
 
 #include <grpc/grpc_security_constants.h>
+#include <grpc/support/log.h>
 #include <grpcpp/security/auth_metadata_processor.h>
 #include <grpcpp/security/credentials.h>
 #include <grpcpp/security/server_credentials.h>
@@ -12,6 +13,8 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <ctime>
+#include <mutex>
 #include <set>
 #include <utility>
 
@@ -132,6 +135,31 @@ absl::Status CheckTlsFiles(const TlsFiles& files) {
         absl::StrCat(files.private_key, " is not the key of the certificate in ", files.certificate_chain));
   }
   return absl::OkStatus();
+}
+
+absl::Time CertificateNotAfter(const std::string& path) {
+  const absl::StatusOr<X509Ptr> certificate = ReadCertificate(path);
+  struct tm parts{};
+  if (!certificate.ok() || ASN1_TIME_to_tm(X509_get0_notAfter(certificate->get()), &parts) != 1) {
+    return absl::InfinitePast();
+  }
+  return absl::FromTM(parts, absl::UTCTimeZone());
+}
+
+void RouteGrpcLog() {
+  static std::once_flag once;
+  std::call_once(once, [] {
+    gpr_set_log_function([](gpr_log_func_args* args) {
+      static log::RateLimit limit(5);
+      int64_t dropped = 0;
+      // At its default verbosity gRPC says errors only; most are a peer's.
+      if (!limit.Allow(&dropped)) return;
+      LOG_EVENT(kWarning, "grpc")
+          .Str("error", args->message)
+          .Str("at", absl::StrCat(args->file, ":", args->line))
+          .Int("not_logged", dropped);
+    });
+  });
 }
 
 absl::StatusOr<std::shared_ptr<grpc::ServerCredentials>> ServerCredentialsFor(

@@ -11,6 +11,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "absl/time/time.h"
 #include "services/common/rpc/server.h"
 
 namespace posthouse::rpc {
@@ -30,6 +31,13 @@ absl::StatusOr<std::shared_ptr<grpc::ServerCredentials>> ServerCredentialsFor(
     const TlsFiles& files, absl::string_view host, const std::vector<std::string>& allowed_peers);
 absl::StatusOr<std::shared_ptr<grpc::ChannelCredentials>> ChannelCredentialsFor(const TlsFiles& files,
                                                                                 absl::string_view host);
+
+// When the certificate in `path` expires; InfinitePast when there is none to read.
+absl::Time CertificateNotAfter(const std::string& path);
+
+// gRPC's own complaints (failed handshakes, files that do not load) as lines of our
+// log, rate limited, instead of its text on stderr. Once is enough, more do no harm.
+void RouteGrpcLog();
 
 // Names a verified peer certificate stands for: its common name, then DNS names.
 std::vector<std::string> PeerNames(const grpc::AuthContext& auth);

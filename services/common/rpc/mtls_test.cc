@@ -1,17 +1,20 @@
 // mTLS between services: who gets in, who does not, and certificates that change.
 #include <grpcpp/grpcpp.h>
 
+#include <cstdio>
 #include <cstdlib>
 #include <memory>
 #include <string>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "absl/synchronization/mutex.h"
 #include "absl/time/clock.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "posthouse/config/v1/config.pb.h"
 #include "posthouse/queue/v1/queue.grpc.pb.h"
+#include "services/common/log/log.h"
 #include "services/common/net/event_loop.h"
 #include "services/common/rpc/channel.h"
 #include "services/common/rpc/channels.h"
@@ -99,6 +102,40 @@ TEST_F(MtlsTest, PeersWithOurCertificatesTalk) {
   const auto name = Ask(Issue("ingress"));
   ASSERT_TRUE(name.ok()) << name.status();
   EXPECT_EQ(*name, "ingress");
+}
+
+TEST_F(MtlsTest, TheCertificatesExpiryIsAMetric) {
+  ASSERT_TRUE(Start(Issue("queue")).ok());
+  const std::string text = registry_.Serialize();
+  const size_t at = text.find("\nposthouse_rpc_certificate_not_after_seconds ");
+  ASSERT_NE(at, std::string::npos) << text;
+  double when = 0;
+  ASSERT_EQ(std::sscanf(text.c_str() + at, "\nposthouse_rpc_certificate_not_after_seconds %lf", &when), 1);
+  EXPECT_GT(when, absl::ToDoubleSeconds(absl::Now() - absl::UnixEpoch()));
+  EXPECT_EQ(CertificateNotAfter("/nonexistent"), absl::InfinitePast());
+}
+
+std::string& Logged() {
+  static auto& lines = *new std::string;
+  return lines;
+}
+absl::Mutex& LogMutex() {
+  static auto& mutex = *new absl::Mutex;
+  return mutex;
+}
+
+// What gRPC complains of is a line of our log.
+TEST_F(MtlsTest, FailedHandshakesAreLinesOfTheLog) {
+  ASSERT_TRUE(Start(Issue("queue")).ok());
+  log::SetSinkForTest([](absl::string_view line) {
+    absl::MutexLock lock(&LogMutex());
+    Logged().append(line.data(), line.size());
+  });
+  posthouse::testing::TestCa other(TemporaryDirectory(), "theirs");
+  EXPECT_FALSE(Ask(Files(other.Issue("ingress", "ingress", {"127.0.0.1"}), ca_.ca_file())).ok());
+  log::SetSinkForTest(nullptr);
+  absl::MutexLock lock(&LogMutex());
+  EXPECT_THAT(Logged(), HasSubstr("\"event\":\"grpc\",\"error\":"));
 }
 
 TEST_F(MtlsTest, OnlyAllowedPeersGetIn) {

@@ -84,12 +84,22 @@ absl::StatusOr<std::unique_ptr<RpcServer>> RpcServer::Start(const ServerOptions&
                                                             const std::vector<grpc::Service*>& services,
                                                             metrics::Registry& registry) {
   EnablePlugins();
+  RouteGrpcLog();
   grpc::ServerBuilder builder;
   int port = 0;
   if (options.port >= 0) {
     PH_ASSIGN_OR_RETURN(const std::shared_ptr<grpc::ServerCredentials> credentials,
                         ServerCredentialsFor(options.tls, options.address, options.allowed_peers));
     builder.AddListeningPort(HostPort(options.address, options.port), credentials, &port);
+  }
+  if (options.port >= 0 && !options.tls.certificate_chain.empty()) {
+    metrics::Gauge& not_after =
+        registry.AddGauge("posthouse_rpc_certificate_not_after_seconds",
+                          "When the certificate for other services expires, Unix time; 0: it cannot be read.");
+    registry.OnCollect([&not_after, path = options.tls.certificate_chain] {
+      const absl::Time when = CertificateNotAfter(path);
+      not_after.Set(when == absl::InfinitePast() ? 0 : static_cast<double>(absl::ToUnixSeconds(when)));
+    });
   }
   for (grpc::Service* service : services) builder.RegisterService(service);
   // A second process on the same port is an error, not a second listener.
