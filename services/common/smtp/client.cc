@@ -177,8 +177,16 @@ Task<SendResult> ClientImpl::Send(ClientMessage message) {
   t.result.recipients.resize(message.recipients.size());
   t.message = std::move(message);
   const std::optional<Reply> cannot = CannotTake(t.message, capabilities_);
+  bool anybody = false;
+  for (size_t i = 0; i < t.message.recipients.size(); ++i) {
+    const std::optional<Reply> not_him = CannotTake(t.message.recipients[i], capabilities_);
+    if (not_him.has_value()) t.result.recipients[i] = Ours(ClientStep::kRcpt, *not_him);
+    anybody |= !not_him.has_value();
+  }
   if (cannot.has_value()) {
     SettleRest(t, Ours(ClientStep::kMail, *cannot));
+  } else if (!anybody) {
+    co_return std::move(t.result);
   } else if (!usable_) {
     SettleRest(t, FromError(ClientStep::kMail, absl::UnavailableError("the connection is not usable any more")));
   } else if (co_await Envelope(t)) {
@@ -214,13 +222,9 @@ Task<bool> ClientImpl::SendGroup(Transaction& t, bool with_mail, size_t end, boo
   std::string out = with_mail ? MailCommand(t.message, capabilities_) : "";
   std::vector<size_t> sent;
   for (size_t i = t.asked; i < end; ++i) {
-    const std::optional<Reply> cannot = CannotTake(t.message.recipients[i]);
-    if (cannot.has_value()) {
-      t.result.recipients[i] = Ours(ClientStep::kRcpt, *cannot);
-    } else {
-      out += RcptCommand(t.message.recipients[i], capabilities_);
-      sent.push_back(i);
-    }
+    if (t.result.recipients[i].ours) continue;
+    out += RcptCommand(t.message.recipients[i], capabilities_);
+    sent.push_back(i);
   }
   if (with_data) out += "DATA\r\n";
   const absl::Duration write_timeout = options_.timeouts.mail;
@@ -378,8 +382,9 @@ Task<OpenResult> Client::Open(std::unique_ptr<net::Connection> connection, Clien
   result.outcome = co_await client->Start();
   if (result.outcome.kind == Kind::kAccepted && client->usable()) {
     result.client = std::move(client);
-  } else if (result.outcome.kind != Kind::kConnection) {
-    co_await client->Quit();
+  } else {
+    if (result.outcome.kind != Kind::kConnection) co_await client->Quit();
+    result.failed = std::move(client);
   }
   co_return result;
 }

@@ -138,6 +138,9 @@ class Client;
 struct OpenResult {
   std::unique_ptr<Client> client;  // null: it failed, see `outcome`
   Outcome outcome;                 // kAccepted when open; step and reply of the last exchange
+  // When it failed: the closed connection, so that a thread that might still Close()
+  // it can be told first. Of no other use.
+  std::unique_ptr<Client> failed;
 };
 
 class Client {
@@ -152,7 +155,8 @@ class Client {
   // (RFC 2920). Recipients that are refused do not stop the others. Temporary
   // failure of MAIL or DATA is the outcome of every recipient still hoping.
   // BODY=8BITMIME to a server without it is sent as it is (as everybody does);
-  // SMTPUTF8, BINARYMIME and SIZE it cannot take are kPermanent, `ours`.
+  // SMTPUTF8 (of a recipient: his alone), BINARYMIME and SIZE it cannot take are
+  // kPermanent, `ours`.
   virtual Task<SendResult> Send(ClientMessage message) = 0;
   // RSET: proves that an idle connection still lives before it is used again.
   virtual Task<Outcome> Reset() = 0;

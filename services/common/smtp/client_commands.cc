@@ -20,21 +20,26 @@ bool HasControl(absl::string_view text) {
   });
 }
 
-bool NeedsUtf8(const ClientMessage& message) {
-  return message.smtputf8 || !IsAscii(message.reverse_path) ||
-         std::any_of(message.recipients.begin(), message.recipients.end(),
+// Whoever its recipients are.
+bool NeedsUtf8(const ClientMessage& message) { return message.smtputf8 || !IsAscii(message.reverse_path); }
+
+bool AnyRecipientNeedsUtf8(const ClientMessage& message) {
+  return std::any_of(message.recipients.begin(), message.recipients.end(),
                      [](const ClientRecipient& r) { return !IsAscii(r.address); });
 }
 
 // RFC 3461 §4.2: the type in plain, the address as xtext. A "utf-8" address
-// (RFC 6533 §3) keeps its own encoding.
-std::string EncodeOrcpt(absl::string_view orcpt) {
+// (RFC 6533 §3) keeps its own encoding. "": it cannot be written, and is left out
+// rather than the message refused for it.
+std::string EncodeOrcpt(absl::string_view orcpt, const Capabilities& capabilities) {
   const size_t semicolon = orcpt.find(';');
   if (semicolon == absl::string_view::npos) return "";
   const absl::string_view type = orcpt.substr(0, semicolon);
   const absl::string_view address = orcpt.substr(semicolon + 1);
-  if (absl::EqualsIgnoreCase(type, "utf-8")) return absl::StrContains(orcpt, " ") ? "" : std::string(orcpt);
-  return absl::StrCat(type, ";", EncodeXtext(address));
+  if (HasControl(type) || absl::StrContains(type, " ") || !IsAscii(type)) return "";
+  if (!absl::EqualsIgnoreCase(type, "utf-8")) return absl::StrCat(type, ";", EncodeXtext(address));
+  const bool plain = !HasControl(address) && !absl::StrContains(address, " ");
+  return plain && (IsAscii(address) || capabilities.smtputf8) ? std::string(orcpt) : "";
 }
 
 }  // namespace
@@ -43,7 +48,7 @@ std::string MailCommand(const ClientMessage& message, const Capabilities& capabi
   std::string out = absl::StrCat("MAIL FROM:<", message.reverse_path, ">");
   if (capabilities.size.has_value() && message.size_bytes > 0) absl::StrAppend(&out, " SIZE=", message.size_bytes);
   if (message.body == BodyKind::kEightBitMime && capabilities.eight_bit_mime) out += " BODY=8BITMIME";
-  if (capabilities.smtputf8 && NeedsUtf8(message)) out += " SMTPUTF8";
+  if (capabilities.smtputf8 && (NeedsUtf8(message) || AnyRecipientNeedsUtf8(message))) out += " SMTPUTF8";
   if (capabilities.dsn) {
     if (message.ret != DsnReturn::kUnset) out += message.ret == DsnReturn::kFull ? " RET=FULL" : " RET=HDRS";
     if (!message.envid.empty()) absl::StrAppend(&out, " ENVID=", EncodeXtext(message.envid));
@@ -55,14 +60,14 @@ std::string RcptCommand(const ClientRecipient& recipient, const Capabilities& ca
   std::string out = absl::StrCat("RCPT TO:<", recipient.address, ">");
   if (capabilities.dsn) {
     if (!recipient.notify.empty()) absl::StrAppend(&out, " NOTIFY=", recipient.notify);
-    const std::string orcpt = EncodeOrcpt(recipient.orcpt);
+    const std::string orcpt = EncodeOrcpt(recipient.orcpt, capabilities);
     if (!orcpt.empty()) absl::StrAppend(&out, " ORCPT=", orcpt);
   }
   return out + "\r\n";
 }
 
 std::optional<Reply> CannotTake(const ClientMessage& message, const Capabilities& capabilities) {
-  if (HasControl(message.reverse_path) || HasControl(message.envid)) {
+  if (HasControl(message.reverse_path)) {
     return Reply(553, "5.1.7", "reverse-path cannot be written in SMTP");
   }
   // RFC 1870 §6.1: do not offer what is announced as too large; 0 is no limit.
@@ -80,12 +85,15 @@ std::optional<Reply> CannotTake(const ClientMessage& message, const Capabilities
   return std::nullopt;
 }
 
-std::optional<Reply> CannotTake(const ClientRecipient& recipient) {
-  if (!HasControl(recipient.address) && !HasControl(recipient.notify) && !HasControl(recipient.orcpt) &&
-      !recipient.address.empty()) {
-    return std::nullopt;
+std::optional<Reply> CannotTake(const ClientRecipient& recipient, const Capabilities& capabilities) {
+  if (recipient.address.empty() || HasControl(recipient.address) || HasControl(recipient.notify)) {
+    return Reply(553, "5.1.3", "address cannot be written in SMTP");
   }
-  return Reply(553, "5.1.3", "address cannot be written in SMTP");
+  // RFC 6531 §3.2: his trouble alone, not that of those beside him.
+  if (!IsAscii(recipient.address) && !capabilities.smtputf8) {
+    return Reply(550, "5.6.7", "address needs SMTPUTF8, which the host does not have");
+  }
+  return std::nullopt;
 }
 
 Outcome FromReply(ClientStep step, const Reply& reply, int expected) {

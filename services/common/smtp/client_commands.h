@@ -14,7 +14,7 @@ std::string RcptCommand(const ClientRecipient& recipient, const Capabilities& ca
 
 // Why this server can never take this message (or recipient); nullopt: it may.
 std::optional<Reply> CannotTake(const ClientMessage& message, const Capabilities& capabilities);
-std::optional<Reply> CannotTake(const ClientRecipient& recipient);
+std::optional<Reply> CannotTake(const ClientRecipient& recipient, const Capabilities& capabilities);
 
 // The outcome of an exchange that was answered. `expected`: first digit of success.
 Outcome FromReply(ClientStep step, const Reply& reply, int expected);

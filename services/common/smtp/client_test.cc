@@ -371,7 +371,7 @@ TEST_F(ClientTest, LimitsOfTheServerAreKept) {
   const std::vector<Case> cases = {
       {{"SIZE 1000"}, [](ClientMessage& m) { m.size_bytes = 1001; }, "permanent MAIL 552 5.3.4 (ours)"},
       {{}, [](ClientMessage& m) { m.smtputf8 = true; }, "permanent MAIL 550 5.6.7 (ours)"},
-      {{}, [](ClientMessage& m) { m.recipients[0].address = "пример@mx.example"; }, "permanent MAIL 550 5.6.7 (ours)"},
+      {{}, [](ClientMessage& m) { m.recipients[0].address = "пример@mx.example"; }, "permanent RCPT 550 5.6.7 (ours)"},
       {{}, [](ClientMessage& m) { m.body = BodyKind::kBinaryMime; }, "permanent MAIL 554 5.6.1 (ours)"},
       {{}, [](ClientMessage& m) { m.reverse_path = "a@b>\r\nRSET"; }, "permanent MAIL 553 5.1.7 (ours)"},
   };
@@ -390,6 +390,28 @@ TEST_F(ClientTest, ABadAddressHarmsOnlyItself) {
                {kMail, kB, "C DATA", "S 250 ok\r\n250 ok\r\n354 go", "D", "S 250 ok", "C QUIT", "S 221 bye"}));
   EXPECT_THAT(SendOne(Message({"a@mx.example>\r\nRCPT TO:<x@mx.example", "b@mx.example"})),
               ElementsAre("permanent RCPT 553 5.1.3 (ours)", "accepted end of data 250"));
+  EXPECT_THAT(server_->problems(), IsEmpty());
+}
+
+// RFC 6531 §3.2: who needs SMTPUTF8 does not take those beside him along.
+TEST_F(ClientTest, AnInternationalRecipientHarmsOnlyItself) {
+  Script(After({"PIPELINING"},
+               {kMail, kB, "C DATA", "S 250 ok\r\n250 ok\r\n354 go", "D", "S 250 ok", "C QUIT", "S 221 bye"}));
+  EXPECT_THAT(SendOne(Message({"пример@mx.example", "b@mx.example"})),
+              ElementsAre("permanent RCPT 550 5.6.7 (ours)", "accepted end of data 250"));
+  EXPECT_THAT(server_->problems(), IsEmpty());
+}
+
+// What only a report would need is written in xtext or left out; nothing fails for it.
+TEST_F(ClientTest, OddDsnParametersDoNotFailAMessage) {
+  Script(After({"PIPELINING", "DSN"},
+               {absl::StrCat(kMail, " ENVID=a+09b"), absl::StrCat(kA, " ORCPT=rfc822;a+09+7F@x.example"), kB, "C DATA",
+                "S 250 ok\r\n250 ok\r\n250 ok\r\n354 go", "D", "S 250 ok", "C QUIT", "S 221 bye"}));
+  ClientMessage message = Message({"a@mx.example", "b@mx.example"});
+  message.envid = "a\tb";
+  message.recipients[0].orcpt = "rfc822;a\t\x7f@x.example";
+  message.recipients[1].orcpt = "utf-8;п@x.example";  // not without SMTPUTF8 (RFC 6533 §3)
+  EXPECT_THAT(SendOne(std::move(message)), ElementsAre("accepted end of data 250", "accepted end of data 250"));
   EXPECT_THAT(server_->problems(), IsEmpty());
 }
 
