@@ -48,6 +48,8 @@ struct Outcome {
   std::string status;            // RFC 3463, for the DSN: "5.1.1"
   // The host that took it reports about it from here on (RFC 3461 §5.2.1).
   bool dsn_handed_on = false;
+  // The host may have taken it: nobody else is tried in this attempt.
+  bool maybe_accepted = false;
   std::vector<std::string> redirects;  // recipients to add, before this one is settled
 };
 

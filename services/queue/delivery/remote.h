@@ -1,9 +1,10 @@
 // Remote delivery: messages for other systems, over SMTP (RFC 5321 §5.1).
 //
-// Hosts are tried in the order routing gives, each address in turn, until one takes
-// the conversation; what it says to a recipient then stands (5yz bounces, 4yz is
-// tried later). Recipients at one domain share a transaction, messages to one host
-// a connection. A connection that was kept and turns out dead is replaced at once.
+// Hosts are tried in the order routing gives, each address in turn, those that did
+// not answer a moment ago last. What a host says to a recipient stands when it is 2yz
+// or 5yz; one that says 4yz leaves him to the next host, and if that does no better,
+// to the next attempt. Recipients at one domain share a transaction, messages to one
+// host a connection. A connection that was kept and turns out dead is replaced at once.
 //
 // TLS as the destination's policy says; opportunistic encryption that fails is
 // repeated in the clear (RFC 7435 §3), required encryption never.
@@ -30,6 +31,7 @@ struct RemoteOptions {
   std::string tls_ca_file;
   PoolOptions pool;
   int max_addresses = 6;  // tried in one attempt
+  absl::Duration dead_for = absl::Minutes(1);  // an address that did not answer goes last
 };
 
 class RemoteDelivery : public Delivery {

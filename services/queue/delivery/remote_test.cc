@@ -1,0 +1,448 @@
+// Remote delivery to hosts on loopback that answer as a test tells them.
+#include "services/queue/delivery/remote.h"
+
+#include <gtest/gtest.h>
+
+#include <functional>
+#include <map>
+#include <thread>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/synchronization/mutex.h"
+#include "absl/synchronization/notification.h"
+#include "absl/time/clock.h"
+#include "posthouse/routing/v1/routing.pb.h"
+#include "services/common/async/sync.h"
+#include "services/common/net/connection.h"
+#include "services/common/status/status.h"
+
+namespace posthouse::queue {
+namespace {
+
+namespace rv1 = posthouse::routing::v1;
+using Strings = std::vector<std::string>;
+using Kind = Outcome::Kind;
+
+constexpr absl::Duration kLong = absl::Seconds(30);
+
+// An SMTP host. `answer(connection, line)` is what it says to a line of its n-th
+// connection (from 1), "" for the greeting and "." for a message; "drop" closes,
+// "hang" says nothing until the client goes.
+class Host {
+ public:
+  using Answer = std::function<std::string(int connection, const std::string& line)>;
+  Host(net::EventLoops& loops, Answer answer) : answer_(std::move(answer)) {
+    auto listener = net::Listener::Start(loops, net::ListenerOptions(),
+                                         [this](std::unique_ptr<net::Connection> c) { return Serve(std::move(c)); });
+    PH_CHECK(listener.ok());
+    listener_ = *std::move(listener);
+  }
+  ~Host() {
+    ThreadPool pool(1);
+    SyncWait(DrainOn(pool, *listener_));
+  }
+  uint16_t port() const { return listener_->port(); }
+  int connections() const {
+    absl::MutexLock lock(&mutex_);
+    return connections_;
+  }
+  Strings lines() const {
+    absl::MutexLock lock(&mutex_);
+    return lines_;
+  }
+  Strings messages() const {
+    absl::MutexLock lock(&mutex_);
+    return messages_;
+  }
+
+ private:
+  static Task<void> DrainOn(Executor& executor, net::Listener& listener) {
+    co_await SwitchTo(executor);
+    co_await listener.Drain(absl::ZeroDuration());
+  }
+  Task<void> Serve(std::unique_ptr<net::Connection> connection) {
+    int n = 0;
+    {
+      absl::MutexLock lock(&mutex_);
+      n = ++connections_;
+    }
+    std::string line;
+    while (true) {
+      const std::string reply = answer_(n, line);
+      if (reply == "drop") break;
+      if (reply == "hang") {
+        (co_await connection->ReadSome(1, kLong)).status().IgnoreError();
+        break;
+      }
+      if (!(co_await connection->Write(reply + "\r\n", kLong)).ok()) break;
+      if (line == "QUIT") break;
+      if (line == "DATA" && reply[0] == '3') {
+        std::string message;
+        while (true) {
+          absl::StatusOr<std::string> text = co_await connection->ReadLine(10000, kLong);
+          if (!text.ok()) co_return;
+          if (*text == ".") break;
+          absl::StrAppend(&message, *text, "\r\n");
+        }
+        absl::MutexLock lock(&mutex_);
+        messages_.push_back(message);
+        line = ".";
+        continue;
+      }
+      absl::StatusOr<std::string> next = co_await connection->ReadLine(10000, kLong);
+      if (!next.ok()) break;
+      line = *std::move(next);
+      absl::MutexLock lock(&mutex_);
+      lines_.push_back(line);
+    }
+    connection->Close();
+  }
+
+  const Answer answer_;
+  std::unique_ptr<net::Listener> listener_;
+  mutable absl::Mutex mutex_;
+  int connections_ ABSL_GUARDED_BY(mutex_) = 0;
+  Strings lines_ ABSL_GUARDED_BY(mutex_), messages_ ABSL_GUARDED_BY(mutex_);
+};
+
+// Says yes to everything but what begins with a key of `but`.
+Host::Answer Yes(std::map<std::string, std::string> but = {}) {
+  return [but = std::move(but)](int, const std::string& line) -> std::string {
+    for (const auto& [prefix, reply] : but) {
+      if (line == prefix || (!prefix.empty() && absl::StartsWith(line, prefix))) return reply;
+    }
+    return line.empty() ? "220 hello" : line == "DATA" ? "354 go" : line == "QUIT" ? "221 bye" : "250 2.0.0 ok";
+  };
+}
+
+class FakeRouting final : public Routing {
+ public:
+  Task<absl::StatusOr<std::shared_ptr<const rv1::ResolveDestinationResponse>>> Destination(std::string) override {
+    co_return std::make_shared<const rv1::ResolveDestinationResponse>(response);
+  }
+  Task<absl::StatusOr<rv1::ResolveRecipientResponse>> Recipient(std::string) override {
+    co_return absl::UnimplementedError("not asked");
+  }
+  rv1::ResolveDestinationResponse response;
+};
+
+class RemoteTest : public ::testing::Test {
+ protected:
+  ~RemoteTest() override {
+    if (remote_ != nullptr) remote_->Abort();
+    remote_ = nullptr;
+    for (auto& host : hosts_) host = nullptr;
+    loops_.Stop();
+  }
+  // The next best host of the destination; null: nobody listens there.
+  Host* Add(Host::Answer answer, rv1::TlsPolicy tls = rv1::TLS_POLICY_OPPORTUNISTIC) {
+    uint16_t port = 0;
+    auto server = std::make_unique<Host>(loops_, answer ? answer : Yes());
+    port = server->port();
+    if (!answer) server = nullptr;
+    AddHost({"127.0.0.1"}, port, tls);
+    hosts_.push_back(std::move(server));
+    return hosts_.back().get();
+  }
+  void AddHost(Strings addresses, uint16_t port, rv1::TlsPolicy tls) {
+    routing_.response.set_outcome(rv1::ResolveDestinationResponse::OUTCOME_HOSTS);
+    routing_.response.set_site("example.com");
+    rv1::Host* host = routing_.response.add_hosts();
+    host->set_name(absl::StrCat("mx", routing_.response.hosts_size(), ".example.com"));
+    host->set_port(port);
+    host->set_tls(tls);
+    for (const std::string& address : addresses) host->add_addresses(address);
+  }
+  RemoteDelivery& remote() {
+    if (remote_ == nullptr) {
+      options_.hostname = "client.example";
+      remote_ = *RemoteDelivery::Create(loops_, routing_, options_);
+    }
+    return *remote_;
+  }
+  Transaction Message(Strings recipients, const std::string& text = "Subject: x\r\n\r\nhello\r\n") {
+    Transaction t;
+    t.queue_id = "01HF7YAT3VZZZZZZZZZZZZZZZZ";
+    t.destination = "example.com";
+    t.reverse_path = "s@client.example";
+    for (size_t i = 0; i < recipients.size(); ++i) {
+      t.targets.push_back({static_cast<int>(i), {}});
+      t.targets.back().recipient.set_address(recipients[i]);
+    }
+    t.memory = std::make_shared<const std::string>(text);
+    t.size_bytes = text.size();
+    return t;
+  }
+  DeliveryResult Deliver(Transaction transaction) { return SyncWait(Run(transaction)); }
+  Task<DeliveryResult> Run(const Transaction& transaction) {
+    co_await SwitchTo(loops_.at(0));
+    co_return co_await remote().Deliver(transaction);
+  }
+  // "relayed 250 2.0.0", "temporary 4.4.1"
+  static Strings Texts(const DeliveryResult& result) {
+    static constexpr const char* kKinds[] = {"delivered", "relayed", "temporary", "permanent"};
+    Strings out;
+    for (const Outcome& o : result.outcomes) {
+      out.push_back(absl::StrCat(kKinds[static_cast<int>(o.kind)], " ",
+                                 o.attempt.reply().code() == 0 ? "" : absl::StrCat(o.attempt.reply().code(), " "),
+                                 o.status));
+    }
+    return out;
+  }
+
+  net::EventLoops loops_{2};
+  FakeRouting routing_;
+  RemoteOptions options_;
+  std::vector<std::unique_ptr<Host>> hosts_;
+  std::unique_ptr<RemoteDelivery> remote_;
+};
+
+TEST_F(RemoteTest, RecipientsShareATransactionAndMessagesAConnection) {
+  Host* host = Add(Yes({{"RCPT TO:<no@", "550 5.1.1 nobody"}, {"EHLO", "250-hi\r\n250-PIPELINING\r\n250 DSN"}}));
+  DeliveryResult first = Deliver(Message({"a@example.com", "no@example.com", "b@example.com"}));
+  EXPECT_EQ(Texts(first), (Strings{"relayed 250 2.0.0", "permanent 550 5.1.1", "relayed 250 2.0.0"}));
+  EXPECT_TRUE(first.outcomes[0].dsn_handed_on);
+  EXPECT_EQ(first.outcomes[0].attempt.host(), "mx1.example.com");
+  EXPECT_EQ(first.reach, Reach::kSuccess);
+  EXPECT_EQ(first.site, "example.com");
+  EXPECT_EQ(Texts(Deliver(Message({"c@example.com"}))), Strings{"relayed 250 2.0.0"});
+  EXPECT_EQ(host->connections(), 1);
+  EXPECT_EQ(host->messages(), (Strings{"Subject: x\r\n\r\nhello\r\n", "Subject: x\r\n\r\nhello\r\n"}));
+  EXPECT_EQ(remote().stats().opened, 1u);
+  EXPECT_EQ(remote().stats().reused, 1u);
+}
+
+// ---- connections that were kept
+
+TEST_F(RemoteTest, AKeptConnectionThatHasGoneIsReplaced) {
+  // Hangs up when it is idle; says so once in a while.
+  for (const std::string last : {"drop", "421 4.4.2 idle for too long"}) {
+    Host* host = Add([last](int n, const std::string& line) {
+      return n == 1 && absl::StartsWith(line, "MAIL FROM:<second") ? last : Yes()(n, line);
+    });
+    EXPECT_EQ(Texts(Deliver(Message({"a@example.com"}))), Strings{"relayed 250 2.0.0"});
+    Transaction second = Message({"b@example.com"});
+    second.reverse_path = "second@client.example";
+    DeliveryResult result = Deliver(second);
+    EXPECT_EQ(Texts(result), Strings{"relayed 250 2.0.0"});
+    EXPECT_EQ(result.reach, Reach::kSuccess);
+    EXPECT_EQ(host->connections(), 2);
+    remote_->Abort();
+    remote_ = nullptr;
+    routing_.response.clear_hosts();
+  }
+}
+
+// Also when nobody was accepted over it before: no message went, and yet it was used.
+TEST_F(RemoteTest, AKeptConnectionWithoutAMessageIsReplacedToo) {
+  Host* host = Add([](int n, const std::string& line) -> std::string {
+    if (absl::StartsWith(line, "RCPT TO:<no@")) return "550 5.1.1 nobody";
+    if (n == 1 && absl::StartsWith(line, "MAIL FROM:<second")) return "drop";
+    return Yes()(n, line);
+  });
+  EXPECT_EQ(Texts(Deliver(Message({"no@example.com"}))), Strings{"permanent 550 5.1.1"});
+  Transaction second = Message({"b@example.com"});
+  second.reverse_path = "second@client.example";
+  EXPECT_EQ(Texts(Deliver(second)), Strings{"relayed 250 2.0.0"});
+  EXPECT_EQ(host->connections(), 2);
+}
+
+// ---- several hosts, RFC 5321 §5.1
+
+TEST_F(RemoteTest, TheSecondHostTakesOver) {
+  for (const std::string first : {"", "drop", "421 4.3.2 busy", "554 5.3.2 no service here", "451 4.3.0 later"}) {
+    Host* refuses = Add(first.empty() ? Host::Answer() : Yes({{"", first}}));
+    Host* takes = Add(Yes());
+    DeliveryResult result = Deliver(Message({"a@example.com"}));
+    EXPECT_EQ(Texts(result), Strings{"relayed 250 2.0.0"}) << first;
+    // The destination is there: no reason to leave it alone.
+    EXPECT_EQ(result.reach, Reach::kSuccess) << first;
+    EXPECT_EQ(takes->messages().size(), 1u);
+    if (refuses != nullptr) EXPECT_EQ(refuses->connections(), 1);
+    remote_->Abort();
+    remote_ = nullptr;
+    routing_.response.clear_hosts();
+  }
+}
+
+// RFC 5321 §4.5.4.1: a host that did not answer is not waited for by every message.
+TEST_F(RemoteTest, ADeadHostIsTriedLastForAWhile) {
+  Add(nullptr);
+  Host* takes = Add(Yes());
+  for (int i = 0; i < 3; ++i) Deliver(Message({"a@example.com"}));
+  EXPECT_EQ(takes->messages().size(), 3u);
+  EXPECT_EQ(remote().stats().failed, 1u);
+  // And not given up: with nobody else it is asked again.
+  routing_.response.mutable_hosts()->DeleteSubrange(1, 1);
+  DeliveryResult alone = Deliver(Message({"a@example.com"}));
+  EXPECT_EQ(Texts(alone), Strings{"temporary 4.4.1"});
+  EXPECT_EQ(alone.reach, Reach::kUnreachable);
+  EXPECT_EQ(remote().stats().failed, 2u);
+}
+
+TEST_F(RemoteTest, ManyDeadAddressesOfTheBestHostDoNotHideTheNext) {
+  uint16_t closed = 0;
+  {
+    Host gone(loops_, Yes());
+    closed = gone.port();
+  }
+  AddHost({"127.0.0.1", "127.0.0.2", "127.0.0.3", "127.0.0.4", "127.0.0.5", "127.0.0.6", "127.0.0.7"}, closed,
+          rv1::TLS_POLICY_OPPORTUNISTIC);
+  Host* takes = Add(Yes());
+  EXPECT_EQ(Texts(Deliver(Message({"a@example.com"}))), Strings{"relayed 250 2.0.0"});
+  EXPECT_EQ(takes->messages().size(), 1u);
+}
+
+// "Later" sends a recipient to the next host; only he goes there.
+TEST_F(RemoteTest, WhoIsDeferredGoesToTheNextHost) {
+  Add(Yes({{"RCPT TO:<late@", "450 4.2.0 later"}, {"RCPT TO:<no@", "550 5.1.1 nobody"}}));
+  Host* second = Add(Yes());
+  EXPECT_EQ(Texts(Deliver(Message({"a@example.com", "late@example.com", "no@example.com"}))),
+            (Strings{"relayed 250 2.0.0", "relayed 250 2.0.0", "permanent 550 5.1.1"}));
+  EXPECT_EQ(second->lines(), (Strings{"EHLO client.example", "MAIL FROM:<s@client.example>",
+                                      "RCPT TO:<late@example.com>", "DATA"}));
+}
+
+// A backup that knows less than the host that put the message off bounces nothing.
+TEST_F(RemoteTest, ANoBehindALaterIsLater) {
+  Add(Yes({{"RCPT", "451 4.7.1 greylisted"}}));
+  Add(Yes({{"RCPT", "550 5.7.1 we do not relay"}}));
+  Host* third = Add(Yes());
+  DeliveryResult result = Deliver(Message({"a@example.com"}));
+  EXPECT_EQ(Texts(result), Strings{"temporary 451 4.7.1"});
+  EXPECT_EQ(result.reach, Reach::kSuccess);
+  EXPECT_EQ(third->connections(), 0);  // two have been asked
+}
+
+TEST_F(RemoteTest, NobodyIsAskedTwiceWhenTheMessageMayHaveBeenTaken) {
+  Host* first = Add(Yes({{".", "drop"}}));
+  Host* second = Add(Yes());
+  EXPECT_EQ(Texts(Deliver(Message({"a@example.com"}))), Strings{"temporary 4.4.2"});
+  EXPECT_EQ(first->messages().size(), 1u);
+  EXPECT_EQ(second->connections(), 0);
+}
+
+TEST_F(RemoteTest, ADestinationThatSendsUsAwayIsLeftAlone) {
+  Add(Yes({{"MAIL", "421 4.3.2 too busy"}}));
+  DeliveryResult result = Deliver(Message({"a@example.com"}));
+  EXPECT_EQ(Texts(result), Strings{"temporary 421 4.3.2"});
+  EXPECT_EQ(result.reach, Reach::kUnreachable);
+}
+
+TEST_F(RemoteTest, OnlyWhenEverybodySaysNeverIsItNever) {
+  Add(Yes({{"", "554 5.3.2 no"}}));
+  EXPECT_EQ(Texts(Deliver(Message({"a@example.com"}))), Strings{"permanent 554 5.3.2"});
+  Add(nullptr);
+  EXPECT_EQ(Texts(Deliver(Message({"a@example.com"}))), Strings{"temporary 4.4.1"});
+}
+
+// ---- TLS
+
+// RFC 7435 §3; some hosts offer STARTTLS and hang up when it is used.
+TEST_F(RemoteTest, OpportunisticTlsFallsBackToPlainText) {
+  for (const std::string reply : {"drop", "421 4.7.0 no", "454 4.7.0 not now", "220 go", "501 5.5.4 what"}) {
+    const auto answer = Yes({{"EHLO", "250-hi\r\n250 STARTTLS"}, {"STARTTLS", reply}});
+    Host* host = Add([answer](int n, const std::string& line) {
+      // Not a TLS client hello's answer: the handshake fails.
+      return !line.empty() && line[0] == '\x16' ? std::string("drop") : answer(n, line);
+    });
+    options_.reply_timeout = absl::Seconds(2);  // also of a handshake that gets no answer
+    EXPECT_EQ(Texts(Deliver(Message({"a@example.com"}))), Strings{"relayed 250 2.0.0"}) << reply;
+    EXPECT_EQ(host->messages().size(), 1u);
+    remote_->Abort();
+    remote_ = nullptr;
+    routing_.response.clear_hosts();
+  }
+}
+
+TEST_F(RemoteTest, RequiredTlsDoesNot) {
+  Host* plain = Add(Yes(), rv1::TLS_POLICY_REQUIRED);
+  EXPECT_EQ(Texts(Deliver(Message({"a@example.com"}))), Strings{"temporary 451 4.7.4"});
+  EXPECT_EQ(plain->messages().size(), 0u);
+}
+
+// ---- SMTPUTF8, RFC 6531 §3.6
+
+TEST_F(RemoteTest, SmtpUtf8IsAskedForWhenItIsNeeded) {
+  Host* host = Add(Yes());
+  Transaction ascii = Message({"a@example.com"}, "Subject: x\r\n\r\nb\xc3\xb6\r\n");
+  ascii.smtputf8 = true;
+  EXPECT_EQ(Texts(Deliver(ascii)), Strings{"relayed 250 2.0.0"});
+  Transaction header = Message({"a@example.com"}, "Subject: \xc3\xb6\r\n\r\nx\r\n");
+  header.smtputf8 = true;
+  EXPECT_EQ(Texts(Deliver(header)), Strings{"permanent 550 5.6.7"});
+  Transaction sender = Message({"a@example.com"});
+  sender.smtputf8 = true;
+  sender.reverse_path = "\xc3\xb6@client.example";
+  EXPECT_EQ(Texts(Deliver(sender)), Strings{"permanent 550 5.6.7"});
+  EXPECT_EQ(host->messages().size(), 1u);
+  // The same when the message is not in memory.
+  const auto text = std::exchange(ascii.memory, nullptr);
+  ascii.read = [text](uint64_t offset, uint64_t length) -> Task<absl::StatusOr<absl::Cord>> {
+    co_return absl::Cord(absl::string_view(*text).substr(offset, length));
+  };
+  EXPECT_EQ(Texts(Deliver(ascii)), Strings{"relayed 250 2.0.0"});
+}
+
+// ---- our own trouble
+
+TEST_F(RemoteTest, AMessageThatIsLostFailsAndOneThatCannotBeReadNowDoesNot) {
+  Add(Yes());
+  for (const auto& [status, text] : std::vector<std::pair<absl::Status, std::string>>{
+           {absl::NotFoundError("no blob"), "permanent 554 5.3.0"},
+           {absl::UnavailableError("store"), "temporary 451 4.3.0"},
+           {absl::DataLossError("bad block"), "temporary 451 4.3.0"}}) {
+    Transaction t = Message({"a@example.com"});
+    t.memory = nullptr;
+    t.read = [error = status](uint64_t, uint64_t) -> Task<absl::StatusOr<absl::Cord>> { co_return error; };
+    EXPECT_EQ(Texts(Deliver(t)), Strings{text});
+  }
+}
+
+TEST_F(RemoteTest, AbortCutsAHostThatNeverGreets) {
+  Host* host = Add([](int, const std::string&) { return "hang"; });
+  remote();
+  std::thread cut([&] {
+    while (host->connections() == 0) absl::SleepFor(absl::Milliseconds(1));
+    remote_->Abort();
+  });
+  const absl::Time start = absl::Now();
+  EXPECT_EQ(Texts(Deliver(Message({"a@example.com"}))), Strings{"temporary 4.4.1"});
+  EXPECT_LT(absl::Now() - start, absl::Seconds(20));
+  cut.join();
+  EXPECT_EQ(Texts(Deliver(Message({"a@example.com"})))[0].substr(0, 9), "temporary");
+}
+
+// ---- no hosts
+
+TEST_F(RemoteTest, ARoutingAnswerWithoutHosts) {
+  using Response = rv1::ResolveDestinationResponse;
+  const std::vector<std::pair<Response::Outcome, std::string>> cases = {
+      {Response::OUTCOME_NO_SUCH_DOMAIN, "permanent 550 5.1.2"},
+      {Response::OUTCOME_NULL_MX, "permanent 556 5.1.10"},  // RFC 7505 §4.1
+      {Response::OUTCOME_LOOP, "permanent 554 5.4.6"},
+      {Response::OUTCOME_TEMPORARY, "temporary 451 4.4.3"},
+      {Response::OUTCOME_UNSPECIFIED, "temporary 451 4.4.3"},
+      {Response::OUTCOME_HOSTS, "temporary 451 4.4.3"},  // and none is named
+  };
+  for (const auto& [outcome, text] : cases) {
+    routing_.response.set_outcome(outcome);
+    DeliveryResult result = Deliver(Message({"a@example.com"}));
+    EXPECT_EQ(Texts(result), Strings{text});
+    EXPECT_EQ(result.reach, Reach::kNeutral);
+  }
+}
+
+TEST(RemoteTextTest, NotifyParameters) {
+  v1::EnvelopeRecipient recipient;
+  EXPECT_EQ(NotifyParameter(recipient), "");
+  recipient.add_notify(v1::NOTIFY_SUCCESS);
+  recipient.add_notify(v1::NOTIFY_DELAY);
+  EXPECT_EQ(NotifyParameter(recipient), "SUCCESS,DELAY");
+  recipient.add_notify(v1::NOTIFY_NEVER);
+  EXPECT_EQ(NotifyParameter(recipient), "NEVER");
+}
+
+}  // namespace
+}  // namespace posthouse::queue
