@@ -15,6 +15,7 @@ namespace {
 
 constexpr size_t kMaxParams = 200;
 constexpr size_t kMaxCharsetName = 60;
+constexpr size_t kMaxSubject = 8 * 1024;  // for its base
 
 bool IsBlank(char c) { return c == ' ' || c == '\t'; }
 bool IsSpace(char c) { return IsBlank(c) || c == '\r' || c == '\n'; }
@@ -84,6 +85,8 @@ class TextDecoder {
     absl::string_view charset = text_.substr(start + 2, charset_end);
     const size_t encoding = start + 2 + charset_end + 1;
     if (encoding + 1 >= text_.size() || text_[encoding + 1] != '?') return std::nullopt;
+    const char e = absl::ascii_tolower(static_cast<unsigned char>(text_[encoding]));
+    if (e != 'b' && e != 'q') return std::nullopt;  // before the search, or many such cost its square
     const size_t begin = encoding + 2;
     const size_t end = text_.find("?=", begin);
     if (end == absl::string_view::npos) {
@@ -94,14 +97,7 @@ class TextDecoder {
     EncodedWord word;
     word.charset = charset.substr(0, charset.find('*'));  // RFC 2231 §5: language
     word.end = end + 2;
-    const char e = absl::ascii_tolower(static_cast<unsigned char>(text_[encoding]));
-    if (e == 'b') {
-      word.bytes = DecodeBase64(body);
-    } else if (e == 'q') {
-      word.bytes = DecodeQ(body);
-    } else {
-      return std::nullopt;
-    }
+    word.bytes = e == 'b' ? DecodeBase64(body) : DecodeQ(body);
     return word;
   }
 
@@ -339,12 +335,14 @@ bool StripSubjectOnce(absl::string_view* s) {
     s->remove_prefix(leader);
     return true;
   }
-  const size_t blob = SubjectBlob(*s);  // step 4: unless nothing would be left
-  if (blob > 0 && blob < s->size()) {
+  // Step 4, unless nothing would be left. All at once: step 3 has seen that no "re:"
+  // follows them, and would look through them again after each.
+  bool stripped = false;
+  for (size_t blob = SubjectBlob(*s); blob > 0 && blob < s->size(); blob = SubjectBlob(*s)) {
     s->remove_prefix(blob);
-    return true;
+    stripped = true;
   }
-  return false;
+  return stripped;
 }
 
 }  // namespace
@@ -467,7 +465,7 @@ std::vector<std::string> ParseWordList(absl::string_view raw) {
 
 std::string BaseSubject(absl::string_view raw_subject) {
   std::string text;
-  for (const char c : DecodeText(raw_subject)) {  // step 1
+  for (const char c : DecodeText(raw_subject.substr(0, kMaxSubject))) {  // step 1
     const char b = IsSpace(c) ? ' ' : c;
     if (b != ' ' || (!text.empty() && text.back() != ' ')) text.push_back(b);
   }

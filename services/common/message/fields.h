@@ -51,7 +51,8 @@ std::vector<std::string> ParseMessageIds(absl::string_view raw, size_t max = 100
 // Comma-separated words, comments removed (Content-Language).
 std::vector<std::string> ParseWordList(absl::string_view raw);
 
-// The base subject of RFC 5256 §2.1 (without Re:, Fwd:, [list], (fwd)), UTF-8.
+// The base subject of RFC 5256 §2.1 (without Re:, Fwd:, [list], (fwd)), UTF-8; of the
+// first 8 KiB.
 std::string BaseSubject(absl::string_view raw_subject);
 
 }  // namespace posthouse::message

@@ -2,11 +2,14 @@
 
 #include <gtest/gtest.h>
 
+#include <functional>
 #include <string>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "absl/time/clock.h"
+#include "absl/time/time.h"
 #include "services/common/message/charset.h"
 
 namespace posthouse::message {
@@ -164,8 +167,35 @@ TEST(BaseSubjectTest, StripsWhatRepliesAdd) {
       {"Regards", "Regards"},
       {"hello  \t world", "hello world"},
       {"[a [b] c", "[a [b] c"},
+      {"[a][b] [c] d", "d"},
+      {"[a][b]", "[b]"},
+      {"[a][b] re: [c] d", "d"},
   };
   for (const Case& c : kCases) EXPECT_EQ(BaseSubject(c.in), c.out) << c.in;
+}
+
+// Fields as long as the parser keeps them, made to be looked through again and again:
+// a stranger's message must not hold up the rest. Each took 10 s and more.
+TEST(CostTest, LongFieldsTakeNoLongTime) {
+  const auto repeated = [](const std::string& piece) {
+    std::string out;
+    while (out.size() < 256 * 1024) out += piece;
+    return out;
+  };
+  const auto decode = [](const std::string& field) { return DecodeText(field).size(); };
+  const auto base = [](const std::string& field) { return BaseSubject(field).size(); };
+  struct {
+    std::function<size_t(const std::string&)> read;
+    std::string field;
+  } const kCases[] = {
+      {decode, repeated("=?a?x? ") + "?="}, {decode, repeated("=?a?q? ")}, {base, repeated("[a]") + "x"},
+      {base, repeated("[a] re") + "x"},     {base, repeated("re[a]: ")},   {base, repeated("[fwd:") + repeated("]")},
+  };
+  for (const auto& c : kCases) {
+    const absl::Time start = absl::Now();
+    c.read(c.field);
+    EXPECT_LT(absl::Now() - start, absl::Seconds(3)) << c.field.substr(0, 20);
+  }
 }
 
 }  // namespace
