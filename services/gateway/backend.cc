@@ -1,5 +1,6 @@
 #include "services/gateway/backend.h"
 
+#include <algorithm>
 #include <map>
 #include <utility>
 
@@ -60,6 +61,63 @@ class Appending final : public AppendStream {
   Writer writer_;
 };
 
+// Long answers come in parts (mailbox.proto, "long answers"). Each Absorb() adds a part
+// to `whole` and makes `request` ask for the next; false: that was the last. The state
+// is that of the first part: what changed since is told by the next look.
+
+bool Absorb(mail::ListUidsResponse part, mail::ListUidsRequest& request, mail::ListUidsResponse& whole) {
+  if (!whole.has_state()) {
+    whole.set_first_unseen_uid(part.first_unseen_uid());
+    *whole.mutable_state() = std::move(*part.mutable_state());
+  }
+  const bool more = part.more() && !part.uids().empty();
+  if (more) request.set_after_uid(part.uids().rbegin()->last());
+  for (auto& range : *part.mutable_uids()) {
+    if (range.first() >= whole.state().uid_next()) break;  // came after the first part
+    range.set_last(std::min(range.last(), whole.state().uid_next() - 1));
+    *whole.add_uids() = std::move(range);
+  }
+  return more;
+}
+
+bool Absorb(mail::SearchResponse part, mail::SearchRequest& request, mail::SearchResponse& whole) {
+  const bool more = part.more() && !part.uids().empty();
+  if (more) request.set_after_uid(part.uids().rbegin()->last());
+  whole.mutable_uids()->MergeFrom(part.uids());
+  whole.set_highest_modseq(std::max(whole.highest_modseq(), part.highest_modseq()));
+  return more;
+}
+
+// Here the last state counts: it has all that was done.
+bool Absorb(mail::StoreFlagsResponse part, mail::StoreFlagsRequest& request, mail::StoreFlagsResponse& whole) {
+  request.set_after_uid(part.continue_after());
+  const bool more = part.continue_after() != 0;
+  whole.mutable_rows()->MergeFrom(part.rows());
+  whole.mutable_modified()->MergeFrom(part.modified());
+  *whole.mutable_state() = std::move(*part.mutable_state());
+  return more;
+}
+
+bool Absorb(mail::ExpungeResponse part, mail::ExpungeRequest& request, mail::ExpungeResponse& whole) {
+  const bool more = part.more() && !part.expunged().empty();
+  whole.mutable_expunged()->MergeFrom(part.expunged());
+  *whole.mutable_state() = std::move(*part.mutable_state());
+  return more;
+}
+
+bool Absorb(mail::GetChangesResponse part, mail::GetChangesRequest& request, mail::GetChangesResponse& whole) {
+  if (!whole.has_state()) {
+    whole.set_full(part.full());
+    *whole.mutable_state() = std::move(*part.mutable_state());
+  }
+  const bool more = part.more() && part.rows().uid_size() > 0;
+  if (more) request.set_after_uid(*part.rows().uid().rbegin());
+  if (whole.full()) request.set_after_modseq(0);  // full to its end
+  whole.mutable_rows()->MergeFrom(part.rows());
+  whole.mutable_vanished()->MergeFrom(part.vanished());
+  return more;
+}
+
 class GrpcBackend final : public Backend {
  public:
   explicit GrpcBackend(const rpc::Channels& channels) : channels_(channels) {
@@ -85,20 +143,38 @@ class GrpcBackend final : public Backend {
     };                                                                                                          \
     co_return co_await rpc::Call<mail::Method##Response>(Options(deadline, trace), std::move(request), start);  \
   }
+// As PH_UNARY, all parts of the answer; each has the deadline for itself.
+#define PH_LONG(Method, deadline)                                                                              \
+  Answer<mail::Method##Response> Method(Trace trace, mail::Method##Request request) override {                  \
+    MailStub* const stub = StubFor(request.account().home());                                                   \
+    if (stub == nullptr) co_return absl::UnavailableError("unknown mailbox shard");                             \
+    const auto start = [stub](auto* context, auto* req, auto* resp, auto done) {                                \
+      stub->async()->Method(context, req, resp, std::move(done));                                               \
+    };                                                                                                          \
+    mail::Method##Response whole;                                                                               \
+    for (bool more = true; more;) {                                                                             \
+      absl::StatusOr<mail::Method##Response> part =                                                             \
+          co_await rpc::Call<mail::Method##Response>(Options(deadline, trace), request, start);                 \
+      if (!part.ok()) co_return part.status();                                                                  \
+      more = Absorb(*std::move(part), request, whole);                                                          \
+    }                                                                                                           \
+    co_return whole;                                                                                            \
+  }
   PH_UNARY(ListFolders, kCall)
   PH_UNARY(CreateFolder, kCall)
   PH_UNARY(DeleteFolder, kLongCall)
   PH_UNARY(RenameFolder, kLongCall)
   PH_UNARY(Subscribe, kCall)
   PH_UNARY(GetFolder, kCall)
-  PH_UNARY(ListUids, kCall)
-  PH_UNARY(Search, kLongCall)
-  PH_UNARY(StoreFlags, kLongCall)
-  PH_UNARY(Expunge, kLongCall)
+  PH_LONG(ListUids, kCall)
+  PH_LONG(Search, kLongCall)
+  PH_LONG(StoreFlags, kLongCall)
+  PH_LONG(Expunge, kLongCall)
   PH_UNARY(Copy, kLongCall)
-  PH_UNARY(GetChanges, kCall)
+  PH_LONG(GetChanges, kCall)
   PH_UNARY(GetUsage, kCall)
 #undef PH_UNARY
+#undef PH_LONG
 
   std::unique_ptr<FetchStream> Fetch(Trace trace, mail::FetchRequest request) override {
     MailStub* const stub = StubFor(request.account().home());

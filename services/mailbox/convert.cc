@@ -28,6 +28,17 @@ void ToProto(const FolderInfo& info, v1::Folder* out) {
   out->set_no_select(info.folder_id.empty());
 }
 
+bool ToProto(const UidSet& uids, uint32_t after, google::protobuf::RepeatedPtrField<common::v1::UidRange>* out) {
+  for (const UidSet::Range& r : uids.ranges()) {
+    if (r.last <= after) continue;
+    if (static_cast<size_t>(out->size()) == kMaxRanges) return true;
+    common::v1::UidRange* range = out->Add();
+    range->set_first(std::max(r.first, after + 1));
+    range->set_last(r.last);
+  }
+  return false;
+}
+
 void ToProto(const std::vector<MessageMeta>& messages, const std::vector<std::string>& keyword_bits,
              v1::MessageRows* out) {
   const int n = static_cast<int>(messages.size());

@@ -99,16 +99,11 @@ class Packer {
 
 // RFC 7162 §3.2.5.1: when the log does not reach back, every UID of the set that is
 // not there any more is reported.
-Task<absl::Status> AddVanished(std::shared_ptr<Folder> folder, const UidSet& uids, uint64_t since,
-                               v1::FetchResponse& chunk) {
-  PH_CO_ASSIGN_OR_RETURN(const std::optional<UidSet> vanished, co_await folder->VanishedAfter(since, uids));
-  if (vanished.has_value()) {
-    vanished->ToProto(chunk.mutable_vanished());
-    co_return absl::OkStatus();
-  }
+Task<absl::StatusOr<UidSet>> VanishedOf(std::shared_ptr<Folder> folder, const UidSet& uids, uint64_t since) {
+  PH_CO_ASSIGN_OR_RETURN(std::optional<UidSet> vanished, co_await folder->VanishedAfter(since, uids));
+  if (vanished.has_value()) co_return *std::move(vanished);
   PH_CO_ASSIGN_OR_RETURN(const std::shared_ptr<const UidsView> view, co_await folder->Uids());
-  Missing(uids, view->uids, view->state.head.uid_next).ToProto(chunk.mutable_vanished());
-  co_return absl::OkStatus();
+  co_return Missing(uids, view->uids, view->state.head.uid_next);
 }
 
 Task<absl::Status> AddSections(MessageReader& reader, const StoredMessage& message, const v1::FetchRequest& request,
@@ -163,8 +158,13 @@ Task<absl::Status> FetchMessages(Context& context, std::shared_ptr<Folder> folde
   }
   Packer packer(request, std::move(sink));
   if (request.vanished()) {
-    PH_CO_RETURN_IF_ERROR(co_await AddVanished(folder, uids, request.changed_since(), packer.chunk()));
-    PH_CO_RETURN_IF_ERROR(co_await packer.Flush());
+    PH_CO_ASSIGN_OR_RETURN(const UidSet vanished, co_await VanishedOf(folder, uids, request.changed_since()));
+    uint32_t after = 0;
+    for (bool more = true; more;) {
+      more = ToProto(vanished, after, packer.chunk().mutable_vanished());
+      if (more) after = packer.chunk().vanished().rbegin()->last();
+      PH_CO_RETURN_IF_ERROR(co_await packer.Flush());
+    }
   }
   const Wanted wanted = WantedBy(request);
   MessageReader reader(context, folder);

@@ -67,8 +67,10 @@ Task<absl::Status> Folder::Reload(uint64_t modseq, std::string* change_row) {
     co_return Annotate(head.status(), absl::StrCat("head of folder ", id_.folder_id));
   }
   bool keywords_changed = false;
+  Usage::Amount delta;
   {
     absl::MutexLock lock(&mutex_);
+    if (!head_row_.empty()) delta = AmountOf(*head) - AmountOf(head_);
     if (head_row_ != *(*values)[0]) {
       index_.reset();
       uids_view_ = nullptr;
@@ -79,6 +81,8 @@ Task<absl::Status> Folder::Reload(uint64_t modseq, std::string* change_row) {
     keywords_changed = keywords_.size() != head_.keywords;
     loaded_ = !keywords_changed;
   }
+  // Something came true of which we did not know.
+  usage_->Changed(id_.folder_id, delta);
   if (keywords_changed) PH_CO_RETURN_IF_ERROR(co_await LoadKeywords());
   co_return absl::OkStatus();
 }
@@ -238,7 +242,7 @@ Task<absl::StatusOr<std::optional<UidSet>>> Folder::VanishedAfter(uint64_t modse
   co_return std::optional<UidSet>(std::move(out));
 }
 
-Task<absl::StatusOr<FolderChanges>> Folder::ChangesAfter(uint64_t modseq) {
+Task<absl::StatusOr<FolderChanges>> Folder::ChangesAfter(uint64_t modseq, uint32_t after, size_t limit) {
   {
     // Nothing new: what a lost hint's poll finds most of the time.
     absl::MutexLock lock(&mutex_);
@@ -255,11 +259,16 @@ Task<absl::StatusOr<FolderChanges>> Folder::ChangesAfter(uint64_t modseq) {
   // A modseq of the future is from another life of the folder: start again.
   out.full = modseq < out.state.head.log_floor || modseq > out.state.head.highest_modseq;
   if (!out.full) {
-    PH_CO_ASSIGN_OR_RETURN(out.vanished, co_await ExpungedAfter(modseq));
+    PH_CO_ASSIGN_OR_RETURN(UidSet vanished, co_await ExpungedAfter(modseq));
+    out.full = vanished.ranges().size() > kMaxVanishedRanges;
+    if (!out.full && after == 0) out.vanished = std::move(vanished);
   }
   absl::MutexLock lock(&mutex_);
-  for (const MessageMeta& m : index_->messages()) {
-    if (!out.full && m.modseq <= modseq) continue;
+  const std::vector<MessageMeta>& messages = index_->messages();
+  for (size_t i = after == 0 ? 0 : index_->LowerBound(after); i < messages.size(); ++i) {
+    const MessageMeta& m = messages[i];
+    if (m.uid <= after || (!out.full && m.modseq <= modseq)) continue;
+    if ((out.more = out.messages.size() >= limit)) break;
     out.messages.push_back(m);
     out.keyword_bits.push_back(index_->KeywordBits(m.keywords));
   }
@@ -375,8 +384,7 @@ Task<absl::Status> Folder::Commit(Change change, absl::FunctionRef<void(FolderIn
     Usage::Amount delta;
     {
       absl::MutexLock lock(&mutex_);
-      delta = {static_cast<int64_t>(change.head.size_bytes) - static_cast<int64_t>(head_.size_bytes),
-               static_cast<int64_t>(change.head.exists) - static_cast<int64_t>(head_.exists)};
+      delta = AmountOf(change.head) - AmountOf(head_);
       head_ = std::move(change.head);
       head_row_ = head_row;
       keywords_.insert(keywords_.end(), change.new_keywords.begin(), change.new_keywords.end());
@@ -393,11 +401,8 @@ Task<absl::Status> Folder::Commit(Change change, absl::FunctionRef<void(FolderIn
     co_return status;
   }
   (unknown ? context_.metrics.unknown_commits : context_.metrics.conflicts).Add();
-  const Usage::Amount before = AmountOf(Current().head);
   std::string found;
   PH_CO_RETURN_IF_ERROR(co_await Reload(modseq, &found));
-  const Usage::Amount after = AmountOf(Current().head);
-  usage_->Changed(id_.folder_id, {after.bytes - before.bytes, after.messages - before.messages});
   // The nonce makes the row ours beyond doubt: it did happen.
   if (found == log_row) {
     context_.hints.FolderChanged(id_.account_id, id_.folder_id, modseq);

@@ -86,17 +86,22 @@ struct FlagChange {
   std::vector<std::string> keywords;
   std::optional<uint64_t> unchanged_since;  // RFC 7162 §3.1.3
   bool only_changed = false;                // report only the messages that changed
+  // A part of the work: messages above this UID, and no more after about so many.
+  uint32_t after = 0;
+  size_t max_messages = SIZE_MAX;
 };
 
 struct FlagResult {
   std::vector<MessageMeta> messages;       // as they are now
   std::vector<std::string> keyword_bits;   // of `messages`, pairwise
   UidSet modified;                         // failed unchanged_since
+  uint32_t continue_after = 0;             // not 0: those above it are still to be done
   FolderSnapshot state;
 };
 
 struct ExpungeResult {
   UidSet expunged;
+  bool more = false;  // stopped at `max_ranges`
   FolderSnapshot state;
 };
 
@@ -127,8 +132,9 @@ struct FolderChanges {
   FolderSnapshot state;
   std::vector<MessageMeta> messages;      // new and changed
   std::vector<std::string> keyword_bits;  // pairwise
-  UidSet vanished;
+  UidSet vanished;  // when asked from UID 0
   bool full = false;
+  bool more = false;  // messages above the last one follow
 };
 
 class Folder : public std::enable_shared_from_this<Folder> {
@@ -136,6 +142,7 @@ class Folder : public std::enable_shared_from_this<Folder> {
   static constexpr size_t kBatch = 900;       // messages of one flag change, expunge or copy commit
   static constexpr size_t kAppendGroup = 250;  // messages of one append commit
   static constexpr int kAttempts = 8;
+  static constexpr size_t kMaxVanishedRanges = 50'000;  // of ChangesAfter()
 
   Folder(Context& context, FolderId id, std::shared_ptr<Usage> usage);
 
@@ -149,8 +156,9 @@ class Folder : public std::enable_shared_from_this<Folder> {
   // Messages of `uids` above `after`, with their keyword bits when `bits` is not null.
   Task<absl::StatusOr<std::vector<MessageMeta>>> Select(UidSet uids, uint32_t after, size_t limit,
                                                         std::vector<std::string>* bits = nullptr);
-  // What changed after `modseq`; `full` when the log does not reach back.
-  Task<absl::StatusOr<FolderChanges>> ChangesAfter(uint64_t modseq);
+  // What changed after `modseq`, of the messages above `after` at most `limit`; `full`
+  // when the log does not reach back, or has more to tell than all that is there.
+  Task<absl::StatusOr<FolderChanges>> ChangesAfter(uint64_t modseq, uint32_t after = 0, size_t limit = SIZE_MAX);
   // UIDs of `within` expunged after `modseq`; nullopt: the log does not reach back.
   Task<absl::StatusOr<std::optional<UidSet>>> VanishedAfter(uint64_t modseq, UidSet within);
   // The messages of `uids` whose modseq is above `modseq`.
@@ -163,7 +171,7 @@ class Folder : public std::enable_shared_from_this<Folder> {
   // What an append with this done_key stored before.
   Task<absl::StatusOr<std::optional<uint32_t>>> FindDoneUid(std::string done_key);
   Task<absl::StatusOr<FlagResult>> StoreFlags(UidSet uids, FlagChange change);
-  Task<absl::StatusOr<ExpungeResult>> Expunge(UidSet uids, bool even_undeleted);
+  Task<absl::StatusOr<ExpungeResult>> Expunge(UidSet uids, bool even_undeleted, size_t max_ranges = SIZE_MAX);
   // Everything in it is gone for good; calls from now on answer kNotFound.
   Task<absl::Status> Destroy();
 

@@ -44,14 +44,18 @@ struct NewFlags {
 
 Task<absl::StatusOr<FlagResult>> Folder::StoreFlags(UidSet uids, FlagChange change) {
   FlagResult result;
-  uint32_t after = 0;
-  while (true) {
+  uint32_t after = change.after;
+  for (size_t done = 0;; done += kBatch) {
     const AsyncMutex::Guard guard = co_await writer_.Lock();
     PH_CO_RETURN_IF_ERROR(co_await LoadIndex());
     std::vector<uint32_t> batch;
     {
       absl::MutexLock lock(&mutex_);
       for (const MessageMeta& m : index_->Select(uids, after, kBatch)) batch.push_back(m.uid);
+    }
+    if (done >= change.max_messages && !batch.empty()) {
+      result.continue_after = after;
+      batch.clear();
     }
     if (!batch.empty()) PH_CO_RETURN_IF_ERROR(co_await StoreBatch(batch, change, result));
     if (batch.size() < kBatch) {
@@ -134,7 +138,7 @@ Task<absl::Status> Folder::StoreBatch(const std::vector<uint32_t>& uids, const F
   co_return absl::AbortedError("the folder changes too fast");
 }
 
-Task<absl::StatusOr<ExpungeResult>> Folder::Expunge(UidSet uids, bool even_undeleted) {
+Task<absl::StatusOr<ExpungeResult>> Folder::Expunge(UidSet uids, bool even_undeleted, size_t max_ranges) {
   ExpungeResult result;
   uint32_t after = 0;
   while (true) {
@@ -148,6 +152,10 @@ Task<absl::StatusOr<ExpungeResult>> Folder::Expunge(UidSet uids, bool even_undel
         if (!even_undeleted && (m.flags & v1::FLAG_DELETED) == 0) continue;
         if (uids.Contains(m.uid)) batch.push_back(m.uid);
       }
+    }
+    if (!batch.empty() && result.expunged.ranges().size() >= max_ranges) {
+      result.more = true;
+      batch.clear();
     }
     if (!batch.empty()) PH_CO_RETURN_IF_ERROR(co_await ExpungeBatch(batch, even_undeleted, "", result.expunged));
     if (batch.size() < kBatch) {

@@ -331,5 +331,65 @@ TEST_F(FolderTest, HintsTellOfEveryCommit) {
   EXPECT_TRUE(watch.Take(10).empty());
 }
 
+// ---- in parts
+
+TEST_F(FolderTest, FlagsOfManyMessagesAreStoredInParts) {
+  for (size_t i = 0; i < 2 * Folder::kBatch + 1; ++i) world_.Add(*inbox_);
+  FlagChange change;
+  change.mode = Mode::kAdd;
+  change.flags = v1::FLAG_SEEN;
+  change.max_messages = 1;
+  std::vector<size_t> parts;
+  do {
+    const FlagResult part = *SyncWait(inbox_->StoreFlags(UidSet::All(), change));
+    parts.push_back(part.messages.size());
+    change.after = part.continue_after;
+  } while (change.after != 0 && parts.size() < 10);
+  EXPECT_EQ(parts, (std::vector<size_t>{Folder::kBatch, Folder::kBatch, 1}));
+  EXPECT_EQ(State().head.unseen, 0u);
+}
+
+TEST_F(FolderTest, AnExpungeOfManyRangesIsDoneInParts) {
+  for (size_t i = 0; i < 2 * Folder::kBatch + 2; ++i) world_.Add(*inbox_, "x", i % 2 == 0 ? v1::FLAG_DELETED : 0);
+  const ExpungeResult part = *SyncWait(inbox_->Expunge(UidSet::All(), false, 1));
+  EXPECT_TRUE(part.more);
+  EXPECT_EQ(part.expunged.Count(), Folder::kBatch);
+  const ExpungeResult rest = *SyncWait(inbox_->Expunge(UidSet::All(), false, 1));
+  EXPECT_FALSE(rest.more);
+  EXPECT_EQ(rest.expunged.Count(), 1u);
+}
+
+TEST_F(FolderTest, ChangesAreToldInParts) {
+  for (int i = 0; i < 10; ++i) world_.Add(*inbox_);
+  const uint64_t modseq = State().head.highest_modseq;
+  Store(UidSet({{2, 8}}), Mode::kAdd, v1::FLAG_SEEN);
+  Expunge(UidSet({{5, 5}, {10, 10}}), true);
+  std::vector<uint32_t> uids;
+  uint32_t after = 0;
+  for (bool more = true; more;) {
+    const FolderChanges part = *SyncWait(inbox_->ChangesAfter(modseq, after, 2));
+    EXPECT_FALSE(part.full);
+    EXPECT_EQ(part.vanished, after == 0 ? UidSet({{5, 5}, {10, 10}}) : UidSet());
+    for (const MessageMeta& m : part.messages) uids.push_back(after = m.uid);
+    more = part.more;
+  }
+  EXPECT_EQ(uids, (std::vector<uint32_t>{2, 3, 4, 6, 7, 8}));
+}
+
+// An engine that says no and did it all the same, and a folder that cannot look: what
+// the account holds is right again with the next look at the head.
+TEST_F(FolderTest, UsageFollowsACommitThatCameTrueLater) {
+  ASSERT_TRUE(SyncWait(inbox_->CountUsage()).ok());
+  world_.disk().SetCommitHook([](const store::CommitRequest&, bool* apply_anyway) {
+    *apply_anyway = true;
+    return absl::UnavailableError("the disk is gone");
+  });
+  EXPECT_FALSE(SyncWait(inbox_->Append(world_.MakeMessage("12345"))).ok());
+  world_.disk().SetCommitHook(nullptr);
+  EXPECT_EQ(State().head.exists, 1u);
+  EXPECT_EQ(inbox_->usage()->Total().bytes, 5);
+  EXPECT_EQ(inbox_->usage()->Total().messages, 1);
+}
+
 }  // namespace
 }  // namespace posthouse::mailbox

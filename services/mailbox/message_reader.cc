@@ -70,13 +70,19 @@ message::ByteRange Clip(const v1::Section& section, uint64_t total) {
   return {begin, begin + std::min<uint64_t>(section.length(), total - begin)};
 }
 
+// What must be derived again from the message: not at all; for this time only, for it
+// is too long to be kept; or to be kept.
+enum class Absent { kNo, kTooLong, kYes };
+
 // What of `row` may be used for `meta`; nullopt: missing, of another message, or not kept.
 template <typename Row>
-std::optional<Row> Usable(const std::optional<std::string>& stored, const MessageMeta& meta) {
-  if (!stored.has_value()) return std::nullopt;
-  absl::StatusOr<Row> row = DecodeRow<Row>(*stored);
-  if (!row.ok() || row->check() != meta.check || row->truncated()) return std::nullopt;
-  return *std::move(row);
+std::optional<Row> Usable(const std::optional<std::string>& stored, const MessageMeta& meta, Absent& missing) {
+  absl::StatusOr<Row> row = absl::NotFoundError("");
+  if (stored.has_value()) row = DecodeRow<Row>(*stored);
+  const bool own = row.ok() && row->check() == meta.check;
+  if (own && !row->truncated()) return *std::move(row);
+  missing = std::max(missing, own ? Absent::kTooLong : Absent::kYes);
+  return std::nullopt;
 }
 
 }  // namespace
@@ -124,16 +130,13 @@ Task<absl::Status> MessageReader::LoadRows(std::vector<StoredMessage>& messages)
 Task<absl::Status> MessageReader::LoadDerived(std::vector<StoredMessage>& messages, const Wanted& wanted) {
   std::vector<uint32_t> uids;
   for (const StoredMessage& m : messages) uids.push_back(m.meta.uid);
-  std::vector<bool> missing(messages.size());
+  std::vector<Absent> missing(messages.size(), Absent::kNo);
   if (wanted.envelope) {
     PH_CO_ASSIGN_OR_RETURN(const auto rows,
                            co_await ReadRows(context_.store, cache_partition_, kEnvelopePrefix, &EnvelopeKey, uids));
     for (size_t i = 0; i < messages.size(); ++i) {
-      std::optional<v1::EnvelopeRow> row = Usable<v1::EnvelopeRow>(rows[i], messages[i].meta);
-      if (!row.has_value()) {
-        missing[i] = true;
-        continue;
-      }
+      std::optional<v1::EnvelopeRow> row = Usable<v1::EnvelopeRow>(rows[i], messages[i].meta, missing[i]);
+      if (!row.has_value()) continue;
       messages[i].cached.envelope = std::move(*row->mutable_envelope());
       messages[i].cached.preview = std::move(*row->mutable_preview());
     }
@@ -142,11 +145,8 @@ Task<absl::Status> MessageReader::LoadDerived(std::vector<StoredMessage>& messag
     PH_CO_ASSIGN_OR_RETURN(const auto rows,
                            co_await ReadRows(context_.store, cache_partition_, kStructurePrefix, &StructureKey, uids));
     for (size_t i = 0; i < messages.size(); ++i) {
-      std::optional<v1::StructureRow> row = Usable<v1::StructureRow>(rows[i], messages[i].meta);
-      if (!row.has_value()) {
-        missing[i] = true;
-        continue;
-      }
+      std::optional<v1::StructureRow> row = Usable<v1::StructureRow>(rows[i], messages[i].meta, missing[i]);
+      if (!row.has_value()) continue;
       messages[i].cached.body_structure = std::move(*row->mutable_body_structure());
       messages[i].cached.body = std::move(*row->mutable_body());
       messages[i].cached.part_table = std::move(*row->mutable_part_table());
@@ -156,18 +156,15 @@ Task<absl::Status> MessageReader::LoadDerived(std::vector<StoredMessage>& messag
     PH_CO_ASSIGN_OR_RETURN(const auto rows,
                            co_await ReadRows(context_.store, cache_partition_, kHeaderPrefix, &HeaderKey, uids));
     for (size_t i = 0; i < messages.size(); ++i) {
-      std::optional<v1::HeaderRow> row = Usable<v1::HeaderRow>(rows[i], messages[i].meta);
-      if (!row.has_value()) {
-        missing[i] = true;
-        continue;
-      }
+      std::optional<v1::HeaderRow> row = Usable<v1::HeaderRow>(rows[i], messages[i].meta, missing[i]);
+      if (!row.has_value()) continue;
       messages[i].cached.fields = std::move(*row->mutable_fields());
       if (row->has_sent_day()) messages[i].cached.sent_day = row->sent_day();
     }
   }
   for (size_t i = 0; i < messages.size(); ++i) {
-    if (!missing[i] || messages[i].gone) continue;
-    absl::StatusOr<CachedMessage> rebuilt = co_await Rebuild(messages[i]);
+    if (missing[i] == Absent::kNo || messages[i].gone) continue;
+    absl::StatusOr<CachedMessage> rebuilt = co_await Rebuild(messages[i], missing[i] == Absent::kYes);
     if (absl::IsNotFound(rebuilt.status())) {
       messages[i].gone = true;
       continue;
@@ -178,7 +175,7 @@ Task<absl::Status> MessageReader::LoadDerived(std::vector<StoredMessage>& messag
   co_return absl::OkStatus();
 }
 
-Task<absl::StatusOr<CachedMessage>> MessageReader::Rebuild(StoredMessage& message) {
+Task<absl::StatusOr<CachedMessage>> MessageReader::Rebuild(StoredMessage& message, bool keep) {
   if (message.blob.empty()) {
     std::vector<StoredMessage> one = {message};
     PH_CO_RETURN_IF_ERROR(co_await LoadRows(one));
@@ -194,6 +191,7 @@ Task<absl::StatusOr<CachedMessage>> MessageReader::Rebuild(StoredMessage& messag
     if (offset == 0) head = std::move(bytes);
   }
   CachedMessage cached = Derive(parser.Finish(), head, message.blob);
+  if (!keep) co_return cached;
   store::CommitRequest commit;
   commit.partition = cache_partition_;
   commit.mutations = CacheMutations(message.meta.uid, cached);

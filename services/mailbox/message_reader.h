@@ -84,7 +84,8 @@ class MessageReader {
  private:
   Task<absl::Status> LoadRows(std::vector<StoredMessage>& messages);
   Task<absl::Status> LoadDerived(std::vector<StoredMessage>& messages, const Wanted& wanted);
-  Task<absl::StatusOr<CachedMessage>> Rebuild(StoredMessage& message);
+  // From the message itself; `keep`: for the next time, too.
+  Task<absl::StatusOr<CachedMessage>> Rebuild(StoredMessage& message, bool keep);
   Task<absl::Status> EmitString(std::string bytes, const v1::Section& section,
                                 const std::function<void(SectionInfo)>& begin, const Emit& emit);
   Task<absl::Status> EmitRange(const StoredMessage& message, message::ByteRange range, const v1::Section& section,

@@ -123,6 +123,7 @@ class MailboxRpc final : public v1::MailboxService::CallbackService {
         continue;
       }
       PH_CO_RETURN_IF_ERROR(filled);
+      out->mutable_state()->clear_keywords();  // thousands of folders may have hundreds each
     }
     for (const std::string& name : account->SubscribedOnly()) call.response().add_subscribed_only(name);
     co_return absl::OkStatus();
@@ -166,7 +167,7 @@ class MailboxRpc final : public v1::MailboxService::CallbackService {
                            co_await OpenFolder(call.request().account(), call.request().folder_id()));
     PH_CO_ASSIGN_OR_RETURN(const std::shared_ptr<const UidsView> view, co_await folder->Uids());
     SetState(view->state, call.response().mutable_state());
-    view->uids.ToProto(call.response().mutable_uids());
+    call.response().set_more(ToProto(view->uids, call.request().after_uid(), call.response().mutable_uids()));
     call.response().set_first_unseen_uid(view->first_unseen);
     co_return absl::OkStatus();
   }
@@ -254,11 +255,13 @@ class MailboxRpc final : public v1::MailboxService::CallbackService {
     add.thread_id = message.cached->thread_id;
     if (!header.operation_id().empty()) add.done_key = OperationKey(header.operation_id());
     add.cached = message.cached;
+    bool tried = false;
     const absl::StatusOr<AppendResult> stored =
-        co_await AppendWithin(mailboxes_.QuotaOf(header.account()), account, folder, std::move(add));
+        co_await AppendWithin(mailboxes_.QuotaOf(header.account()), account, folder, std::move(add), tried);
     if (!stored.ok()) {
-      // Nothing can name the body when nothing was tried.
-      if (absl::IsResourceExhausted(stored.status())) co_await intake.Discard();
+      // After a try a row may name the body, whatever the error is: an open commit may
+      // still come true when a full disk has room again.
+      if (!tried) co_await intake.Discard();
       co_return stored.status();
     }
     (stored->duplicate ? context_.metrics.append_duplicates : context_.metrics.appends).Add();
@@ -269,7 +272,9 @@ class MailboxRpc final : public v1::MailboxService::CallbackService {
     co_return absl::OkStatus();
   }
 
-  Task<absl::StatusOr<AppendResult>> AppendWithin(Quota quota, AccountPtr account, FolderPtr folder, NewMessage add) {
+  // `tried` is set when a commit may have been tried.
+  Task<absl::StatusOr<AppendResult>> AppendWithin(Quota quota, AccountPtr account, FolderPtr folder, NewMessage add,
+                                                  bool& tried) {
     if (quota.limited()) PH_CO_RETURN_IF_ERROR(co_await mailboxes_.CountUsage(account));
     const Usage::Reservation room = account->usage()->Reserve({static_cast<int64_t>(add.size_bytes), 1}, quota);
     if (!room.ok()) {
@@ -285,6 +290,7 @@ class MailboxRpc final : public v1::MailboxService::CallbackService {
       }
       co_return absl::ResourceExhaustedError("over quota");
     }
+    tried = true;
     co_return co_await folder->Append(std::move(add));
   }
 
@@ -327,11 +333,14 @@ class MailboxRpc final : public v1::MailboxService::CallbackService {
     change.flags = request.flags() & kAllFlags;
     PH_CO_ASSIGN_OR_RETURN(change.keywords, Keywords(request.keywords()));
     if (request.has_unchanged_since()) change.unchanged_since = request.unchanged_since();
+    change.after = request.after_uid();
+    change.max_messages = MaxRows(context_.settings.keywords_per_folder);
     PH_CO_ASSIGN_OR_RETURN(const FolderPtr folder, co_await OpenFolder(request.account(), request.folder_id()));
     PH_CO_ASSIGN_OR_RETURN(const FlagResult result,
                            co_await folder->StoreFlags(UidSet::FromProto(request.uids()), std::move(change)));
     ToProto(result.messages, result.keyword_bits, call.response().mutable_rows());
     result.modified.ToProto(call.response().mutable_modified());
+    call.response().set_continue_after(result.continue_after);
     SetState(result.state, call.response().mutable_state());
     co_return absl::OkStatus();
   }
@@ -344,8 +353,9 @@ class MailboxRpc final : public v1::MailboxService::CallbackService {
     if (all && request.even_undeleted()) co_return absl::InvalidArgumentError("even_undeleted needs uids");
     PH_CO_ASSIGN_OR_RETURN(const ExpungeResult result,
                            co_await folder->Expunge(all ? UidSet::All() : UidSet::FromProto(request.uids()),
-                                                    request.even_undeleted()));
+                                                    request.even_undeleted(), kMaxRanges));
     result.expunged.ToProto(call.response().mutable_expunged());
+    call.response().set_more(result.more);
     SetState(result.state, call.response().mutable_state());
     co_return absl::OkStatus();
   }
@@ -376,11 +386,14 @@ class MailboxRpc final : public v1::MailboxService::CallbackService {
   Task<absl::Status> DoGetChanges(Unary<v1::GetChangesRequest, v1::GetChangesResponse>& call) {
     const v1::GetChangesRequest& request = call.request();
     PH_CO_ASSIGN_OR_RETURN(const FolderPtr folder, co_await OpenFolder(request.account(), request.folder_id()));
-    PH_CO_ASSIGN_OR_RETURN(const FolderChanges changes, co_await folder->ChangesAfter(request.after_modseq()));
+    const size_t limit = MaxRows(context_.settings.keywords_per_folder);
+    PH_CO_ASSIGN_OR_RETURN(const FolderChanges changes,
+                           co_await folder->ChangesAfter(request.after_modseq(), request.after_uid(), limit));
     SetState(changes.state, call.response().mutable_state());
     ToProto(changes.messages, changes.keyword_bits, call.response().mutable_rows());
     changes.vanished.ToProto(call.response().mutable_vanished());
     call.response().set_full(changes.full);
+    call.response().set_more(changes.more);
     co_return absl::OkStatus();
   }
 

@@ -1,6 +1,8 @@
 // The service as its peers see it: a real gRPC server over the memory store.
+#include <atomic>
 #include <map>
 #include <thread>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
@@ -9,8 +11,12 @@
 #include "grpcpp/grpcpp.h"
 #include "posthouse/config/v1/config.pb.h"
 #include "posthouse/mailbox/v1/mailbox.grpc.pb.h"
+#include "posthouse/mailbox/v1/store.pb.h"
 #include "services/common/store/memory_store.h"
 #include "services/mailbox/app.h"
+#include "services/mailbox/head.h"
+#include "services/mailbox/key_schema.h"
+#include "services/mailbox/records.h"
 
 namespace posthouse::mailbox {
 namespace {
@@ -114,6 +120,33 @@ class RpcTest : public testing::Test {
     for (const auto& part : parts) writer->Write(part);
     writer->WritesDone();
     return writer->Finish();
+  }
+
+  // Rows as appends would have made them, in one change: UIDs 1, 3, 5, ... with as
+  // many keyword bits as a folder has.
+  void FillFolder(const std::string& folder_id, uint32_t messages) {
+    store::MemoryStore store(disk_);
+    const store::Partition partition = FolderPartition("t1", folder_id);
+    const store::ReadResult read = *SyncWait(store.Read({partition, {HeadKey()}}));
+    Head head = *Head::Decode(*read.values[0]);
+    head.highest_modseq = 2;
+    head.uid_next = 2 * messages + 1;
+    store::CommitRequest commit{partition, {}, {}};
+    v1::ChangeRow log;
+    v1::MessageRow row;
+    row.set_modseq(2);
+    row.set_keywords(std::string(64, '\xff'));
+    row.set_blob(std::string(16, 'b'));
+    row.set_size_bytes(1);
+    for (uint32_t i = 0; i < messages; ++i) {
+      head.Count(0, 1, +1);
+      commit.mutations.push_back({MessageKey(2 * i + 1), EncodeRow(row)});
+      if (commit.mutations.size() < 900) continue;
+      ASSERT_TRUE(SyncWait(store.Commit(std::exchange(commit, {partition, {}, {}}))).ok());
+    }
+    commit.mutations.push_back({ChangeKey(2), EncodeRow(log)});
+    commit.mutations.push_back({HeadKey(), head.Encode()});
+    ASSERT_TRUE(SyncWait(store.Commit(std::move(commit))).ok());
   }
 
   struct Fetched {
@@ -562,6 +595,136 @@ TEST_F(RpcTest, SearchKeys) {
   r.set_folder_id(folder_id);
   v1::SearchResponse response;
   EXPECT_EQ(Call(&v1::MailboxService::Stub::Search, r, &response).error_code(), grpc::StatusCode::INVALID_ARGUMENT);
+}
+
+// ---- answers without a bound by nature
+
+// A folder as large as clients have them, and as full of holes as can be: every answer
+// stays below 1 MiB, and the parts make the whole.
+TEST_F(RpcTest, LongAnswersComeInParts) {
+  constexpr uint32_t kMessages = 60'000;  // UIDs 1, 3, 5, ...
+  const std::string folder_id = FolderId("INBOX");
+  Stop();
+  FillFolder(folder_id, kMessages);
+  Start();
+  const auto bounded = [](const auto& response) { EXPECT_LT(response.ByteSizeLong(), size_t{1} << 20); };
+  uint64_t count = 0;
+
+  v1::ListUidsRequest list = For<v1::ListUidsRequest>();
+  list.set_folder_id(folder_id);
+  for (bool more = true; more;) {
+    v1::ListUidsResponse part;
+    ASSERT_TRUE(Call(&v1::MailboxService::Stub::ListUids, list, &part).ok());
+    bounded(part);
+    count += static_cast<uint64_t>(part.uids_size());
+    list.set_after_uid(part.uids().rbegin()->last());
+    more = part.more();
+  }
+  EXPECT_EQ(count, kMessages);
+  EXPECT_GT(list.after_uid(), kMessages);
+
+  v1::SearchRequest search = For<v1::SearchRequest>();
+  search.set_folder_id(folder_id);
+  search.mutable_key()->set_kind(v1::SearchKey::KIND_ALL);
+  count = 0;
+  for (bool more = true; more;) {
+    v1::SearchResponse part;
+    ASSERT_TRUE(Call(&v1::MailboxService::Stub::Search, search, &part).ok());
+    bounded(part);
+    count += static_cast<uint64_t>(part.uids_size());
+    search.set_after_uid(part.uids().rbegin()->last());
+    more = part.more();
+  }
+  EXPECT_EQ(count, kMessages);
+
+  v1::StoreFlagsRequest store = For<v1::StoreFlagsRequest>();
+  store.set_folder_id(folder_id);
+  store.add_uids()->set_last(UINT32_MAX);
+  store.set_mode(v1::StoreFlagsRequest::MODE_ADD);
+  store.set_flags(v1::FLAG_DELETED);
+  count = 0;
+  do {
+    v1::StoreFlagsResponse part;
+    const grpc::Status status = Call(&v1::MailboxService::Stub::StoreFlags, store, &part);
+    ASSERT_TRUE(status.ok()) << status.error_message();
+    bounded(part);
+    count += static_cast<uint64_t>(part.rows().uid_size());
+    store.set_after_uid(part.continue_after());
+  } while (store.after_uid() != 0);
+  EXPECT_EQ(count, kMessages);
+
+  v1::GetChangesRequest changes = For<v1::GetChangesRequest>();
+  changes.set_folder_id(folder_id);
+  changes.set_after_modseq(2);  // FillFolder()'s: all have changed since
+  count = 0;
+  for (bool more = true; more;) {
+    v1::GetChangesResponse part;
+    const grpc::Status status = Call(&v1::MailboxService::Stub::GetChanges, changes, &part);
+    ASSERT_TRUE(status.ok()) << status.error_message();
+    bounded(part);
+    EXPECT_FALSE(part.full());
+    count += static_cast<uint64_t>(part.rows().uid_size());
+    changes.set_after_uid(*part.rows().uid().rbegin());
+    more = part.more();
+  }
+  EXPECT_EQ(count, kMessages);
+
+  v1::ExpungeRequest expunge = For<v1::ExpungeRequest>();
+  expunge.set_folder_id(folder_id);
+  count = 0;
+  for (bool more = true; more;) {
+    v1::ExpungeResponse part;
+    ASSERT_TRUE(Call(&v1::MailboxService::Stub::Expunge, expunge, &part).ok());
+    bounded(part);
+    count += static_cast<uint64_t>(part.expunged_size());
+    more = part.more();
+    if (!more) EXPECT_EQ(part.state().exists(), 0u);
+  }
+  EXPECT_EQ(count, kMessages);
+
+  // More vanished than one answer tells: all that is there is the shorter answer.
+  changes.set_after_uid(0);
+  v1::GetChangesResponse gone;
+  ASSERT_TRUE(Call(&v1::MailboxService::Stub::GetChanges, changes, &gone).ok());
+  bounded(gone);
+  EXPECT_TRUE(gone.full());
+  EXPECT_TRUE(gone.vanished().empty());
+  v1::FetchRequest fetch = FetchOf();
+  fetch.set_vanished(true);
+  fetch.set_changed_since(2);
+  EXPECT_EQ(Fetch(fetch).vanished.size(), kMessages);
+}
+
+// A full disk may have the commit in its log all the same. Then the message is there
+// when the disk has room again, and must have its body.
+TEST_F(RpcTest, AnAppendThatFailedKeepsItsBody) {
+  const std::string folder_id = FolderId("INBOX");
+  disk_->SetCommitHook([](const store::CommitRequest& request, bool* apply_anyway) {
+    *apply_anyway = true;
+    return absl::ResourceExhaustedError("no space");
+  });
+  v1::AppendResponse response;
+  EXPECT_EQ(SendAppend({AppendHeader(folder_id, kMessage, true)}, &response).error_code(),
+            grpc::StatusCode::RESOURCE_EXHAUSTED);
+  disk_->SetCommitHook(nullptr);
+  EXPECT_EQ(Section(SectionOf({}, v1::Section::KIND_UNSPECIFIED)), kMessage);
+}
+
+// An envelope too long for a row is made anew for each FETCH, and not written each time.
+TEST_F(RpcTest, WhatIsTooLongToKeepIsNotWrittenByReaders) {
+  std::string to = "To: a@a.example";
+  while (to.size() < 80'000) to += ",\r\n somebody@b.example";
+  Append(to + "\r\n\r\nbody\r\n");
+  v1::FetchRequest r = FetchOf();
+  r.set_envelope(true);
+  std::atomic<int> commits{0};
+  disk_->SetCommitHook([&commits](const store::CommitRequest&, bool*) {
+    ++commits;
+    return absl::OkStatus();
+  });
+  EXPECT_GT(Fetch(r).rows.envelope(0).size(), 80'000u);
+  disk_->SetCommitHook(nullptr);
+  EXPECT_EQ(commits, 0);
 }
 
 }  // namespace

@@ -8,6 +8,7 @@
 #include "services/common/message/part_table.h"
 #include "services/common/message/search.h"
 #include "services/common/status/status.h"
+#include "services/mailbox/convert.h"
 #include "services/mailbox/message_reader.h"
 #include "services/mailbox/search_program.h"
 
@@ -102,11 +103,16 @@ Task<absl::Status> SearchMessages(Context& context, std::shared_ptr<Folder> fold
   const UidSet all = UidSet::All();
   UidSet found;
   uint64_t highest_modseq = 0;
-  uint32_t after = 0;
+  uint32_t after = request.after_uid();
   while (true) {
     if (cancelled()) co_return absl::CancelledError("nobody waits for the answer");
     PH_CO_ASSIGN_OR_RETURN(const std::vector<StoredMessage> page, co_await reader.Next(all, after, Wanted()));
     if (page.empty()) break;
+    if (found.ranges().size() >= kMaxRanges) {
+      // What was looked at without a hit may be looked at again.
+      response->set_more(true);
+      break;
+    }
     after = page.back().meta.uid;
     std::vector<std::pair<uint32_t, uint64_t>> hits;  // UID, modseq
     UidSet open;

@@ -45,6 +45,13 @@ Usage::Reservation::~Reservation() {
   usage_->reserved_.messages -= amount_.messages;
 }
 
+void Usage::Reservation::Give(Amount amount) {
+  if (usage_ == nullptr) return;
+  absl::MutexLock lock(&usage_->mutex_);
+  amount_ = amount_ - amount;
+  usage_->reserved_ = usage_->reserved_ - amount;
+}
+
 Usage::Reservation Usage::Reserve(Amount amount, const Quota& quota) {
   absl::MutexLock lock(&mutex_);
   const auto fits = [](int64_t held, int64_t reserved, int64_t more, uint64_t limit) {

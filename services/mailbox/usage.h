@@ -24,6 +24,7 @@ class Usage {
   struct Amount {
     int64_t bytes = 0;
     int64_t messages = 0;
+    friend Amount operator-(const Amount& a, const Amount& b) { return {a.bytes - b.bytes, a.messages - b.messages}; }
   };
 
   // The folder's head says `amount`; call with the folder's writer lock held.
@@ -43,6 +44,8 @@ class Usage {
     Reservation& operator=(Reservation&&) = delete;
     ~Reservation();
     bool ok() const { return usage_ != nullptr; }
+    // Gives back `amount` of it: that was added.
+    void Give(Amount amount);
 
    private:
     friend class Usage;
