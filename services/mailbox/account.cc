@@ -15,7 +15,6 @@ namespace posthouse::mailbox {
 namespace {
 
 constexpr int kAttempts = 8;
-
 v1::FolderRow ToRow(const auto& node) {
   v1::FolderRow row;
   row.set_name(node.name);
@@ -254,6 +253,10 @@ absl::StatusOr<FolderInfo> Account::FindById(absl::string_view folder_id) const 
   return t->Info(it->second);
 }
 
+bool Account::Has(absl::string_view folder_id) const {
+  return !folder_id.empty() && tree()->by_mailbox.contains(folder_id);
+}
+
 std::vector<std::string> Account::FolderIds() const {
   const std::shared_ptr<const Tree> t = tree();
   std::vector<std::string> out;
@@ -324,9 +327,26 @@ Task<absl::Status> Account::MakeHeads(const std::vector<Node>& folders) {
   co_return absl::OkStatus();
 }
 
+// All names together stay in one answer (LIST), with their counters.
+absl::Status Account::CheckSize(const Tree& tree) const {
+  const size_t limit = context_.settings.max_folders_per_account;
+  if (tree.nodes.size() > limit || tree.subscriptions.size() > limit) {
+    return absl::ResourceExhaustedError("too many folders");
+  }
+  const size_t names_limit = context_.settings.max_folder_names_bytes;
+  if ((tree.nodes.size() + tree.subscriptions.size()) * kMaxNameBytes <= names_limit) return absl::OkStatus();
+  size_t bytes = 0;
+  for (const auto& [id, node] : tree.nodes) bytes += tree.FullName(id).size();
+  for (const std::string& name : tree.subscriptions) bytes += name.size();
+  return bytes <= names_limit ? absl::OkStatus() : absl::ResourceExhaustedError("too many long folder names");
+}
+
 Task<absl::Status> Account::Commit(Edit edit) {
-  if (edit.tree.nodes.size() > context_.settings.max_folders_per_account) {
-    co_return absl::ResourceExhaustedError("too many folders");
+  const std::shared_ptr<const Tree> before = tree();
+  // What makes the tree smaller is never refused.
+  if (edit.tree.nodes.size() + edit.tree.subscriptions.size() >=
+      before->nodes.size() + before->subscriptions.size()) {
+    PH_CO_RETURN_IF_ERROR(CheckSize(edit.tree));
   }
   if (!edit.made.empty()) PH_CO_RETURN_IF_ERROR(co_await MakeHeads(edit.made));
   v1::AccountRow row;
@@ -449,9 +469,6 @@ Task<absl::Status> Account::Subscribe(std::string name, bool subscribed) {
     const std::string node_id = edit.tree.FindNode(name);
     if (node_id.empty()) {
       edit.SetSubscription(name, subscribed, absl::ToUnixSeconds(context_.clock()));
-      if (edit.tree.subscriptions.size() > context_.settings.max_folders_per_account) {
-        co_return absl::ResourceExhaustedError("too many subscriptions");
-      }
     } else if (edit.tree.nodes[node_id].subscribed != subscribed) {
       Node node = edit.tree.nodes[node_id];
       node.subscribed = subscribed;

@@ -55,6 +55,7 @@ class Account {
   std::vector<std::string> SubscribedOnly() const;  // subscribed names without a folder
   absl::StatusOr<FolderInfo> FindByName(absl::string_view name) const;  // canonicalises
   absl::StatusOr<FolderInfo> FindById(absl::string_view folder_id) const;
+  bool Has(absl::string_view folder_id) const;  // as FindById, and cheap
   std::vector<std::string> FolderIds() const;
   std::string inbox_id() const;
 
@@ -98,6 +99,7 @@ class Account {
   Task<absl::Status> CreateAccount();
   Task<absl::Status> RegisterTenant();
   Task<absl::Status> MakeHeads(const std::vector<Node>& folders);
+  absl::Status CheckSize(const Tree& tree) const;
   // kAborted: the tree was re-read, decide again.
   Task<absl::Status> Commit(Edit edit);
   Edit Begin() const;

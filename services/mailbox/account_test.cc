@@ -244,5 +244,20 @@ TEST(NamesTest, CanonicalNames) {
   EXPECT_FALSE(CanonicalName(deep + "/a").ok());
 }
 
+// All names go into one answer (LIST), so their length has a bound; taking away is
+// never refused.
+TEST_F(AccountTest, NamesHaveABoundTogether) {
+  world_.settings().max_folder_names_bytes = 20'000;
+  Reopen();
+  const std::string deep = std::string(250, 'x') + "/" + std::string(250, 'y') + "/" + std::string(250, 'z');
+  absl::StatusCode code = kOk;
+  int made = 0;
+  while (made < 100 && (code = Create(absl::StrCat(deep, "/", made))) == kOk) ++made;
+  EXPECT_EQ(code, absl::StatusCode::kResourceExhausted);
+  EXPECT_GT(made, 15);
+  EXPECT_EQ(Delete(deep + "/0"), kOk);
+  EXPECT_EQ(Create(deep + "/0"), kOk);
+}
+
 }  // namespace
 }  // namespace posthouse::mailbox

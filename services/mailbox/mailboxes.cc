@@ -57,7 +57,7 @@ std::shared_ptr<Folder> Mailboxes::Get(const Account& account, const std::string
 
 Task<absl::StatusOr<std::shared_ptr<Folder>>> Mailboxes::OpenFolder(std::shared_ptr<Account> account,
                                                                     std::string folder_id) {
-  PH_CO_RETURN_IF_ERROR(account->FindById(folder_id).status());
+  if (!account->Has(folder_id)) co_return absl::NotFoundError("no such folder");
   std::shared_ptr<Folder> folder = Get(*account, folder_id);
   bool trim = false;
   {
@@ -123,7 +123,7 @@ void Mailboxes::Trim() {
     folders_.erase(entry);
     it = by_age_.erase(it);
   }
-  if (closed.empty()) return;
+  if (closed.empty() && accounts_.size() <= context_.settings.max_open_accounts) return;
   closed.clear();
   // An account stays while one of its folders is open: they share its usage.
   for (auto account = accounts_.begin(); account != accounts_.end();) {

@@ -44,8 +44,9 @@ class Mailboxes {
   // Limits of an account: what its reference says, else the default.
   Quota QuotaOf(const common::v1::AccountRef& account) const;
 
-  // Closes what is not used, the longest unused first, down to the budget. Called
-  // by OpenFolder now and then.
+  // Closes what is not used: folders, the longest unused first, down to the budget of
+  // memory; accounts without an open folder, when a folder was closed or many are open.
+  // Called by OpenFolder now and then, and by the sweeper, which opens every account.
   void Trim();
   void UpdateMetrics();
 

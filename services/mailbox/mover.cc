@@ -35,15 +35,24 @@ Task<absl::StatusOr<CopyBatch>> MoveBatch(Context& context, std::shared_ptr<Fold
   co_return done;
 }
 
-Task<absl::StatusOr<Usage::Reservation>> ReserveFor(Mailboxes& mailboxes, std::shared_ptr<Account> account,
-                                                    const std::vector<MessageMeta>& messages, Quota quota) {
+Usage::Amount AmountOf(const std::vector<MessageMeta>& messages) {
   Usage::Amount amount;
   for (const MessageMeta& m : messages) {
     amount.bytes += static_cast<int64_t>(m.size_bytes);
     amount.messages += 1;
   }
-  if (quota.limited()) PH_CO_RETURN_IF_ERROR(co_await mailboxes.CountUsage(account));
-  Usage::Reservation room = account->usage()->Reserve(amount, quota);
+  return amount;
+}
+
+// Room for all that is still to be copied, before the first of it: a copy over quota
+// must leave the target as it was (RFC 9051 §6.4.7).
+Task<absl::StatusOr<Usage::Reservation>> ReserveFor(Mailboxes& mailboxes, std::shared_ptr<Account> account,
+                                                    std::shared_ptr<Folder> from, UidSet uids, uint32_t after,
+                                                    Quota quota) {
+  PH_CO_RETURN_IF_ERROR(co_await mailboxes.CountUsage(account));
+  PH_CO_ASSIGN_OR_RETURN(const std::vector<MessageMeta> messages,
+                         co_await from->Select(std::move(uids), after, SIZE_MAX));
+  Usage::Reservation room = account->usage()->Reserve(AmountOf(messages), quota);
   if (!room.ok()) co_return absl::ResourceExhaustedError("over quota");
   co_return std::move(room);
 }
@@ -72,6 +81,7 @@ Task<absl::StatusOr<CopyDone>> CopyMessages(Context& context, Mailboxes& mailbox
     order.uids = std::move(bounded);
   }
   uint32_t after = 0;
+  std::optional<Usage::Reservation> room;
   for (uint32_t number = 0;; ++number) {
     CopyBatch batch;
     std::optional<CopyBatch> before;
@@ -102,11 +112,15 @@ Task<absl::StatusOr<CopyDone>> CopyMessages(Context& context, Mailboxes& mailbox
         }
         batch = *std::move(moved);
       } else {
-        PH_CO_ASSIGN_OR_RETURN(const Usage::Reservation room,
-                               co_await ReserveFor(mailboxes, account, chosen, order.quota));
+        if (!room.has_value() && order.quota.limited()) {
+          PH_CO_ASSIGN_OR_RETURN(Usage::Reservation reserved,
+                                 co_await ReserveFor(mailboxes, account, from, order.uids, after, order.quota));
+          room.emplace(std::move(reserved));
+        }
         BlobPins::Hold hold(context.pins);
         PH_CO_ASSIGN_OR_RETURN(std::vector<CopyItem> items, co_await from->ReadForCopy(uids, 0, hold));
         PH_CO_ASSIGN_OR_RETURN(batch, co_await to->AddCopies(order.operation_id, number, std::move(items), last));
+        if (room.has_value()) room->Give(AmountOf(chosen));
       }
       if (batch.covered_to == 0) batch.covered_to = uids.Max();
       batch.last = last;

@@ -294,6 +294,45 @@ TEST_F(MoverTest, TheSweeperForgetsOldOperations) {
   EXPECT_EQ(SyncWait(sweeper.Sweep())->done_rows, 3u);
 }
 
+// RFC 9051 §6.4.7: a COPY that fails leaves the target as it was, also one of more
+// messages than a commit takes.
+TEST_F(MoverTest, ACopyOverQuotaCopiesNothing) {
+  for (size_t i = 4; i < Folder::kBatch + 100; ++i) world_.Add(*inbox_, "x");  // 1,000 in all
+  quota_.messages = Folder::kBatch + 1000;
+  EXPECT_EQ(Copy(UidSet::All(), false).status().code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_TRUE(Uids(*trash_).empty());
+  // What was refused holds no room.
+  EXPECT_EQ(Copy(UidSet({{1, Folder::kBatch}}), false)->uids.size(), Folder::kBatch);
+  EXPECT_EQ(account_->usage()->Total().messages, static_cast<int64_t>(quota_.messages));
+  EXPECT_EQ(Copy(UidSet({{1, 1}}), false).status().code(), absl::StatusCode::kResourceExhausted);
+}
+
+TEST_F(MoverTest, WhatCannotBeReadOfOneTenantDoesNotStopTheOthers) {
+  const std::shared_ptr<Account> other = world_.OpenAccount("acc2", "t2");
+  ASSERT_TRUE(SyncWait(world_.store().blobs().Put("t2", IdToHex(NewBlobId(absl::ToUnixMillis(world_.now()))),
+                                                  absl::Cord("nobody")))
+                  .ok());
+  store::CommitRequest damage;
+  damage.partition = FolderPartition("t1", inbox_->id().folder_id);
+  damage.mutations = {{MessageKey(3), "\x02garbage"}};
+  ASSERT_TRUE(SyncWait(world_.store().Commit(damage)).ok());
+  world_.Advance(absl::Hours(3));
+  Sweeper sweeper(world_.context(), world_.mailboxes());
+  EXPECT_EQ(SyncWait(sweeper.Sweep()).status().code(), absl::StatusCode::kDataLoss);
+  EXPECT_TRUE(SyncWait(world_.store().blobs().List("t2", "", 100))->empty());
+}
+
+TEST_F(MoverTest, TheSweeperKeepsFewAccountsOpen) {
+  world_.settings().max_open_accounts = 3;
+  Reopen();
+  for (int i = 0; i < 10; ++i) world_.OpenAccount(absl::StrCat("more", i));
+  world_.Advance(absl::Hours(3));
+  Sweeper sweeper(world_.context(), world_.mailboxes());
+  ASSERT_TRUE(SyncWait(sweeper.Sweep()).ok());
+  world_.mailboxes().UpdateMetrics();
+  EXPECT_LE(world_.metrics().open_accounts.Value(), 3);
+}
+
 TEST_F(MoverTest, AnUnreadableRowStopsTheSweep) {
   world_.MakeMessage("nobody");
   store::CommitRequest damage;

@@ -13,6 +13,7 @@ namespace posthouse::mailbox {
 namespace {
 
 constexpr size_t kMaxKeys = 10000;
+constexpr size_t kMaxTexts = 250;  // each is looked for in every byte of every body
 constexpr int kMaxDepth = 100;
 constexpr int64_t kDay = 86400;
 
@@ -88,6 +89,7 @@ absl::StatusOr<std::unique_ptr<SearchProgram::Node>> SearchProgram::Build(const 
       break;
     case v1::SearchKey::KIND_BODY:
     case v1::SearchKey::KIND_TEXT:
+      if (terms_.size() == kMaxTexts) return absl::InvalidArgumentError("too many texts in one search");
       node->term = terms_.size();
       terms_.push_back({key.text(), key.kind() == v1::SearchKey::KIND_BODY ? message::MessageSearch::Where::kBody
                                                                            : message::MessageSearch::Where::kText});

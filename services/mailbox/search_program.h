@@ -39,7 +39,7 @@ struct SearchFacts {
 
 class SearchProgram {
  public:
-  // kInvalidArgument: an unknown key, or more than kMaxKeys.
+  // kInvalidArgument: an unknown key, more than kMaxKeys, or than kMaxTexts of BODY and TEXT.
   static absl::StatusOr<SearchProgram> Compile(const v1::SearchKey& key, const std::vector<std::string>& keywords,
                                                int64_t now_seconds);
   SearchProgram(SearchProgram&&) noexcept;

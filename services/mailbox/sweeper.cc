@@ -3,6 +3,7 @@
 #include <memory>
 #include <utility>
 
+#include "absl/strings/str_cat.h"
 #include "posthouse/mailbox/v1/store.pb.h"
 #include "services/common/log/log.h"
 #include "services/common/status/status.h"
@@ -69,13 +70,19 @@ Task<absl::StatusOr<Sweeper::Result>> Sweeper::Sweep() {
   metrics::Timer timer(context_.metrics.sweep_seconds);
   Result result;
   PH_CO_ASSIGN_OR_RETURN(const std::vector<std::string> tenants, co_await Tenants());
+  absl::Status failed;
   for (const std::string& tenant : tenants) {
-    PH_CO_RETURN_IF_ERROR(co_await SweepFolders(tenant, result));
-    context_.pins.BeginSweep();
-    const absl::Status swept = co_await SweepBlobs(tenant, result);
-    context_.pins.EndSweep();
-    PH_CO_RETURN_IF_ERROR(swept);
+    absl::Status swept = co_await SweepFolders(tenant, result);
+    if (swept.ok()) {
+      context_.pins.BeginSweep();
+      swept = co_await SweepBlobs(tenant, result);
+      context_.pins.EndSweep();
+    }
+    PH_CO_RETURN_IF_ERROR(Stopped());
+    // What cannot be read of one tenant keeps the others' garbage no longer.
+    if (!swept.ok()) failed = Annotate(swept, absl::StrCat("tenant ", tenant));
   }
+  PH_CO_RETURN_IF_ERROR(failed);
   if (context_.clock() - last_prune_ >= kPruneEvery) last_prune_ = context_.clock();
   LOG_EVENT(kInfo, "swept")
       .Int("blobs", static_cast<int64_t>(result.blobs))
@@ -161,6 +168,7 @@ Task<absl::Status> Sweeper::SweepFolders(std::string tenant, Result& result) {
     for (const std::string& folder_id : folders) {
       PH_CO_RETURN_IF_ERROR(co_await SweepFolder(tenant, folder_id, result));
     }
+    mailboxes_.Trim();  // the accounts that were opened to look at their trees
   }
 }
 
