@@ -56,6 +56,7 @@ std::vector<DueEntry> DueWindow::PopDue(absl::Time now, size_t limit) {
 absl::Time DueWindow::NextDue() const { return entries_.empty() ? absl::InfiniteFuture() : entries_.begin()->due; }
 
 void DueWindow::Rescan() {
+  entries_.clear();
   cursor_.clear();
   complete_ = false;
 }

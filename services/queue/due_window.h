@@ -42,7 +42,8 @@ class DueWindow {
   // When the next entry of the window is due; InfiniteFuture when it is empty.
   absl::Time NextDue() const;
 
-  // Begins again at the first row.
+  // Begins again at the first row, with nothing: whatever the window holds is a row up
+  // to the cursor, else an eviction would move the cursor over rows not seen yet.
   void Rescan();
   size_t size() const { return entries_.size(); }
   bool complete() const { return complete_; }

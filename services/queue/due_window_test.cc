@@ -124,6 +124,30 @@ TEST_F(DueWindowTest, RescanFindsWhatWasDropped) {
   EXPECT_EQ(window.PopDue(kStart + absl::Seconds(4), 100).size(), 5u);
 }
 
+// With a window full of what is due later: neither does that stop the scan, nor does
+// an eviction make it skip what it has not read.
+TEST_F(DueWindowTest, AFullWindowIsRescannedToo) {
+  DueWindow window(8);
+  ASSERT_TRUE(window.Loaded("", {}));
+  for (int s = 0; s < 6; ++s) OnDisk(s);
+  for (int s = 100; s < 110; ++s) {
+    OnDisk(s);
+    window.Add(Entry(s));
+  }
+  ASSERT_EQ(window.size(), 8u);
+  window.Rescan();
+  const absl::Time now = kStart + absl::Seconds(10);
+  Ints found;
+  for (int i = 0; window.WantsPage(now) && i < 100; ++i) {
+    const std::string after = window.cursor();
+    ASSERT_TRUE(window.Loaded(after, Page(after, 4)));
+    window.Add(Entry(109));  // rescheduled meanwhile
+    for (const int got : Seconds(window.PopDue(now, 100))) found.push_back(got);
+  }
+  EXPECT_EQ(found, (Ints{0, 1, 2, 3, 4, 5}));
+  EXPECT_LE(window.size(), 8u);
+}
+
 TEST_F(DueWindowTest, RemovedEntriesAreNotPopped) {
   OnDisk(1);
   DueWindow window(10);
