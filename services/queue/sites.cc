@@ -8,7 +8,10 @@
 namespace posthouse::queue {
 namespace {
 constexpr size_t kManySites = 20000;
+constexpr size_t kShortLine = 4;
 }  // namespace
+
+Sites::Sites(const SitesOptions& options) : options_(options), forget_at_(kManySites) {}
 
 bool Sites::IsLocal(absl::string_view site) { return site == kPrepareSite || absl::StartsWith(site, "local/"); }
 
@@ -17,9 +20,21 @@ Sites::Site& Sites::Get(const std::string& name) {
   if (site == nullptr) {
     site = std::make_unique<Site>();
     site->local = IsLocal(name);
-    site->limit = site->local ? options_.max_local : std::min(options_.first_per_remote_site, options_.max_per_remote_site);
+    site->limit = LimitOf(name);
   }
   return *site;
+}
+
+int Sites::LimitOf(const std::string& name) const {
+  if (name == kPrepareSite) return std::max(1, options_.max_local / 4);
+  if (IsLocal(name)) return std::max(1, options_.max_local * 3 / 4);
+  return std::min(options_.first_per_remote_site, options_.max_per_remote_site);
+}
+
+size_t Sites::LineLimit() const {
+  if (waiting_ < options_.max_waiting / 2) return options_.max_waiting_per_site;
+  if (waiting_ < options_.max_waiting) return std::max(kShortLine, options_.max_waiting_per_site / 10);
+  return waiting_ < options_.max_waiting * 2 ? kShortLine : 0;
 }
 
 bool Sites::MayStart(const Site& site, absl::Time now) const {
@@ -38,7 +53,7 @@ Sites::Offer Sites::Add(const std::string& name, Job job, absl::Time now) {
     SetMissed(site, true);
     return Offer::kBlocked;
   }
-  if (site.waiting.size() >= options_.max_waiting_per_site || waiting_ >= options_.max_waiting) {
+  if (site.waiting.size() >= LineLimit()) {
     SetMissed(site, true);
     return Offer::kFull;
   }
@@ -88,7 +103,7 @@ std::vector<Job> Sites::Report(const std::string& name, Result result, absl::Tim
     site.failures = 0;
     site.blocked_until = absl::InfinitePast();
     if (site.local) {
-      site.limit = options_.max_local;
+      site.limit = LimitOf(name);
     } else if (site.limit < options_.max_per_remote_site) {
       ++site.limit;
     }
@@ -150,12 +165,14 @@ size_t Sites::blocked(absl::Time now) const {
 }
 
 void Sites::Forget(absl::Time now) {
-  if (sites_.size() < kManySites) return;
+  if (sites_.size() < forget_at_) return;
   // What a site has earned or failed is worth remembering only while it matters.
   absl::erase_if(sites_, [now](const auto& entry) {
     const Site& site = *entry.second;
     return site.running == 0 && site.waiting.empty() && !site.in_turn && !site.missed && site.blocked_until <= now;
   });
+  // Those that stay are not looked at again for each new one.
+  forget_at_ = std::max(kManySites, sites_.size() * 2);
 }
 
 }  // namespace posthouse::queue

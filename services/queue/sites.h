@@ -5,7 +5,11 @@
 // the same hosts, or kPrepareSite (items whose destinations are not known yet).
 // Each has a line of waiting jobs and a limit of running ones; sites with work take
 // turns, so a long line delays only itself. Local and remote have separate budgets,
-// so that hanging connections to the Internet never hold up local mail.
+// so that hanging connections to the Internet never hold up local mail; no mailbox
+// shard gets all of the local one, and what waits for routing a quarter of it.
+//
+// The lines together are bounded. The more wait, the shorter a line may be, so that
+// some long ones do not keep everybody else out.
 //
 // A remote site starts with few connections and earns more with each success. When
 // it cannot be reached it is blocked for a time that doubles; then one probe goes,
@@ -45,14 +49,14 @@ struct SitesOptions {
   int max_per_remote_site = 20;
   int first_per_remote_site = 4;
   size_t max_waiting_per_site = 5000;
-  size_t max_waiting = 50000;
+  size_t max_waiting = 50000;      // twice that in short lines
   BackoffPolicy remote_block{.min = absl::Minutes(1), .max = absl::Minutes(15), .factor = 2, .jitter = 0.2};
   BackoffPolicy local_block{.min = absl::Seconds(1), .max = absl::Seconds(15), .factor = 2, .jitter = 0.2};
 };
 
 class Sites {
  public:
-  explicit Sites(const SitesOptions& options) : options_(options) {}
+  explicit Sites(const SitesOptions& options);
 
   static bool IsLocal(absl::string_view site);
 
@@ -103,6 +107,8 @@ class Sites {
     bool local = false;
   };
   Site& Get(const std::string& name);
+  int LimitOf(const std::string& name) const;  // of a local site, or to begin with
+  size_t LineLimit() const;
   bool MayStart(const Site& site, absl::Time now) const;
   void Enqueue(const std::string& name, Site& site);
   void SetMissed(Site& site, bool missed);
@@ -113,6 +119,7 @@ class Sites {
   std::deque<std::string> local_turns_, remote_turns_;
   size_t waiting_ = 0;
   size_t missed_ = 0;  // sites that have `missed`
+  size_t forget_at_;   // so many sites are worth a look
   int running_remote_ = 0, running_local_ = 0;
 };
 

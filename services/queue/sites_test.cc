@@ -64,7 +64,19 @@ TEST_F(SitesTest, RemoteAndLocalHaveTheirOwnBudgets) {
   for (int i = 0; i < 20; ++i) Add(absl::StrCat("hang", i, ".example"));
   EXPECT_EQ(StartAll().size(), 10u);
   Add("local/", 10);
-  EXPECT_EQ(StartAll(), Names(6, "local/"));
+  EXPECT_EQ(StartAll(), Names(4, "local/"));
+}
+
+// A routing service that hangs, or one mailbox shard, leaves room for the others.
+TEST_F(SitesTest, NoLocalSiteGetsEverySlot) {
+  Add(kPrepareSite, 50);
+  EXPECT_EQ(StartAll(), Names{kPrepareSite});
+  Add("local/hangs", 50);
+  EXPECT_EQ(StartAll(), Names(4, "local/hangs"));
+  Add("local/well", 50);
+  EXPECT_EQ(StartAll(), Names{"local/well"});
+  Done("local/well", Reach::kSuccess);
+  EXPECT_EQ(StartAll(), Names{"local/well"});
 }
 
 TEST_F(SitesTest, ConnectionsAreEarned) {
@@ -135,7 +147,18 @@ TEST_F(SitesTest, AFullLineRefusesAndIsScannedWhenItIsShort) {
 
 TEST_F(SitesTest, AllLinesTogetherAreBounded) {
   for (int i = 0; i < 20; ++i) Add(absl::StrCat("s", i), 100);
-  EXPECT_EQ(sites_->waiting(), 1000u);
+  EXPECT_LE(sites_->waiting(), 1000u);
+  for (int i = 0; i < 1000; ++i) Add(absl::StrCat("t", i), 100);
+  EXPECT_EQ(sites_->waiting(), 2000u);
+}
+
+// Long lines elsewhere do not keep a destination out.
+TEST_F(SitesTest, AFullQueueStillTakesAFewForEverybody) {
+  for (int i = 0; i < 100; ++i) Add(absl::StrCat("slow", i), 100);
+  ASSERT_GE(sites_->waiting(), 1000u);
+  EXPECT_EQ(Add("other"), Sites::Offer::kWaiting);
+  Add("other", 100);
+  EXPECT_EQ(Add("other"), Sites::Offer::kFull);
 }
 
 // The first message for a domain finds out that it belongs to a group.
