@@ -22,6 +22,9 @@ using Clock = ConnectionCore::Clock;
 
 // A line that never ends is dropped up to here, then so is the peer.
 constexpr size_t kMaxDiscard = 64 * 1024 * 1024;
+// So many reads in a row that need no waiting; then others on the loop get their turn,
+// or one fast client would have it for himself.
+constexpr int kEagerReads = 4;
 // A receive buffer that was larger is given back once it is empty.
 constexpr size_t kKeepBuffer = 2048;
 
@@ -290,6 +293,10 @@ Task<absl::Status> ConnectionImpl::WaitFor(Attempt::Kind kind, Deadline deadline
 
 Task<absl::Status> ConnectionImpl::Fill(Deadline deadline) {
   char* const scratch = core_->loop.impl().scratch.get();
+  if (eager_reads_ >= kEagerReads) {
+    eager_reads_ = 0;
+    co_await SwitchTo(core_->loop);
+  }
   while (true) {
     if (core_->interrupted) {
       core_->interrupted = false;
@@ -297,6 +304,7 @@ Task<absl::Status> ConnectionImpl::Fill(Deadline deadline) {
     }
     Attempt attempt = TryRead(scratch, EventLoop::Impl::kScratchBytes);
     if (attempt.kind == Attempt::kBytes) {
+      ++eager_reads_;
       if (pos_ > 0 && pos_ >= in_.size() / 2) {
         in_.erase(0, pos_);
         pos_ = 0;
@@ -305,6 +313,7 @@ Task<absl::Status> ConnectionImpl::Fill(Deadline deadline) {
       co_return absl::OkStatus();
     }
     if (attempt.kind == Attempt::kFailed) co_return attempt.error;
+    eager_reads_ = 0;
     PH_CO_RETURN_IF_ERROR(co_await WaitFor(attempt.kind, deadline));
   }
 }

@@ -107,6 +107,7 @@ class ConnectionImpl final : public Connection {
   std::unique_ptr<TlsInfo> tls_info_;
   std::string in_;  // received; consumed up to pos_
   size_t pos_ = 0;
+  int eager_reads_ = 0;
   Endpoint peer_, local_;
 };
 

@@ -1,6 +1,11 @@
+#include <netinet/in.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
 #include <atomic>
 #include <memory>
 #include <string>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -277,6 +282,47 @@ TEST_F(NetTest, ABareLfIsNoBufferedLine) {
     EXPECT_TRUE((co_await c->Write("RSET\r\nNOOP\n", kLong)).ok());
     EXPECT_EQ((co_await c->ReadLine(100, kLong)).value_or("?"), "lenient");
   });
+}
+
+// Input that never ends must not take the loop from the others.
+TEST_F(NetTest, AClientThatSendsWithoutEndLeavesTheOthersTheirTurn) {
+  EventLoops one(1);
+  auto listener = Listener::Start(one, {}, [](std::unique_ptr<Connection> c) -> Task<void> {
+    if (!(co_await c->Write("hello\r\n", kLong)).ok()) co_return;
+    while ((co_await c->ReadLine(100, kLong)).ok()) {
+    }
+  });
+  ASSERT_TRUE(listener.ok());
+  const uint16_t port = (*listener)->port();
+  std::atomic<bool> stop{false};
+  absl::Notification flooding;
+  std::thread flood([&] {
+    const int fd = socket(AF_INET, SOCK_STREAM, 0);
+    sockaddr_in to{};
+    to.sin_family = AF_INET;
+    to.sin_port = htons(port);
+    to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    ASSERT_EQ(connect(fd, reinterpret_cast<const sockaddr*>(&to), sizeof to), 0);
+    std::string lines;
+    while (lines.size() < (1u << 20)) lines += "x\r\n";
+    for (int i = 0; !stop; ++i) {
+      if (send(fd, lines.data(), lines.size(), MSG_NOSIGNAL) < 0) break;
+      if (i == 8) flooding.Notify();
+    }
+    close(fd);
+  });
+  flooding.WaitForNotification();
+  const absl::StatusOr<std::string> greeting =
+      SyncWait([](NetTest* t, uint16_t to) -> Task<absl::StatusOr<std::string>> {
+        co_await SwitchTo(t->loops_.at(0));
+        auto c = co_await Connect(t->loops_.at(0), {"127.0.0.1", to}, "", kLong);
+        if (!c.ok()) co_return c.status();
+        co_return co_await (*c)->ReadLine(100, absl::Seconds(10));
+      }(this, port));
+  stop = true;
+  flood.join();
+  EXPECT_EQ(greeting.value_or("starved"), "hello");
+  SyncWait((*listener)->Drain(kLong));
 }
 
 TEST_F(NetTest, DrainLetsSessionsSayGoodbye) {
