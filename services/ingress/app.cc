@@ -63,6 +63,9 @@ absl::Status App::Listen(Port port, const Settings::Listener& listener) {
     LOG_EVENT(kWarning, "listener_closed").Str("port", PortName(port)).Str("why", "no certificate is configured");
     return absl::OkStatus();
   }
+  if (port == Port::kSubmission && tls_ == nullptr && !settings()->allow_plaintext_auth) {
+    LOG_EVENT(kWarning, "no_logins").Str("port", PortName(port)).Str("why", "no certificate, and AUTH needs TLS");
+  }
   net::ListenerOptions options;
   options.address = listener.address;
   options.port = listener.port;

@@ -120,6 +120,7 @@ Task<void> Session::Run() {
     if (action == Action::kClose || group_ends) open = co_await Flush();
     if (action == Action::kClose) open = false;
   }
+  if (intake_ != nullptr) CutOff(absl::UnavailableError("the client is gone"));
   CountNew();
 }
 

@@ -553,6 +553,50 @@ TEST_F(SessionTest, StrangersCannotRelayButTrustedNetworksCan) {
   EXPECT_EQ(Connect().Play(transcript + "250 2.1.5"), "");
 }
 
+// Every way to write somebody else's address into ours: it is a local name that nobody
+// has, a foreign address, or no address.
+TEST_F(SessionTest, NoSpellingOfAForeignAddressIsRelayed) {
+  config_.mutable_ingress()->set_max_errors(1000);
+  SmtpTestClient& client = Connect();
+  client.Code();
+  client.Say("EHLO relay.example");
+  for (const char* from : {"", "x@relay.example", "user@mx.example", "x@[127.0.0.1]", "postmaster@mx.example"}) {
+    ASSERT_EQ(client.Say(absl::StrCat("MAIL FROM:<", from, ">")), "250 2.1.0") << from;
+    for (const char* to : {
+             "<victim@foreign.example>",
+             "victim@foreign.example",
+             "<victim%foreign.example@mx.example>",
+             "<victim%foreign.example@[127.0.0.1]>",
+             "<victim%foreign.example>",
+             "<\"victim@foreign.example\">",
+             "<\"victim@foreign.example\"@mx.example>",
+             "<\"victim%foreign.example\"@mx.example>",
+             "<\"victim@foreign.example\"@[127.0.0.1]>",
+             "<victim@foreign.example@mx.example>",
+             "<victim@foreign.example@[127.0.0.1]>",
+             "<@mx.example:victim@foreign.example>",
+             "<@[127.0.0.1]:victim@foreign.example>",
+             "<@foreign.example,@mx.example:victim@foreign.example>",
+             "<foreign.example!victim>",
+             "<foreign.example!victim@mx.example>",
+             "<foreign.example!victim@[127.0.0.1]>",
+             "<victim@foreign.example.mx.example.foreign.example>",
+             "<victim@xmx.example>",
+             "<user@mx.example@foreign.example>",
+             "<user@mx.example.>x@foreign.example",
+             "<victim@[IPv6:::1]>",
+             "<user\\@mx.example@foreign.example>",
+             "<user@mx.example\t@foreign.example>",
+         }) {
+      const std::string code = client.Say(absl::StrCat("RCPT TO:", to));
+      EXPECT_EQ(code[0], '5') << from << " " << to << " " << code;
+    }
+    EXPECT_EQ(client.Say("DATA"), "554 5.5.1");
+    EXPECT_EQ(client.Say("RSET"), "250 2.0.0");
+  }
+  EXPECT_THAT(peers_->streams(), IsEmpty());
+}
+
 TEST_F(SessionTest, TheProxyHeaderNamesTheClient) {
   config_.mutable_ingress()->mutable_smtp()->add_proxy_from("127.0.0.1");
   SmtpTestClient& client = Connect();

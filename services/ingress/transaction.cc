@@ -99,7 +99,11 @@ Transaction::Action Transaction::OnLine(absl::string_view line, std::string* out
     return Say(530, "5.7.0", "Authentication required", out);  // RFC 4954 §6
   }
   if (command.error.has_value()) {
-    return Say(command.error->code, command.error->enhanced, command.error->Text(), out);
+    const Action action = Say(command.error->code, command.error->enhanced, command.error->Text(), out);
+    if (command.verb != Verb::kBdat || action == Action::kClose) return action;
+    // How many octets follow is not known: they must not be taken for commands.
+    Bye("4.5.1", "Cannot tell where the chunk ends", out);
+    return Action::kClose;
   }
   if ((rule->states & Bit(state_)) == 0) return OutOfOrder(command.verb, out);
   return (this->*rule->handler)(command, out);

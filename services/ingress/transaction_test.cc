@@ -326,6 +326,16 @@ TEST_F(TransactionTest, ChunksOutOfOrderAreReadAndRefused) {
   EXPECT_EQ(last_, Action::kClose);
 }
 
+// Its octets would be read as commands.
+TEST_F(TransactionTest, AChunkOfUnknownSizeEndsTheSession) {
+  for (const char* line : {"BDAT", "BDAT x", "BDAT -1", "BDAT 5 FIRST", "BDAT 99999999999999999999999 LAST"}) {
+    Begin();
+    for (const char* before : {"EHLO c", "MAIL FROM:<>", "RCPT TO:<a@mx.example>"}) Say(before);
+    EXPECT_EQ(Say(line), "501 5.5.4, 421 4.5.1") << line;
+    EXPECT_EQ(last_, Action::kClose);
+  }
+}
+
 TEST_F(TransactionTest, ARefusedChunkEndsTheTransaction) {
   for (const char* line : {"EHLO c", "MAIL FROM:<>", "RCPT TO:<a@mx.example>", "BDAT 10"}) Say(line);
   EXPECT_EQ(Chunk(smtp::Reply(552, "5.3.4", "too large")), "552 5.3.4");

@@ -10,8 +10,9 @@ namespace {
 
 // A client can say anything in EHLO: what is not a name shows as "?" marks, so that
 // it cannot end a field, open a comment or forge another one.
-std::string SafeName(absl::string_view name) {
-  if (IsDomain(name, true) || IsAddressLiteral(name)) return std::string(name);
+// UTF-8 only in a message that may hold it (RFC 6531 §3.7.3).
+std::string SafeName(absl::string_view name, bool utf8) {
+  if (IsDomain(name, utf8) || IsAddressLiteral(name)) return std::string(name);
   std::string out;
   for (const char c : name) {
     const bool safe = absl::ascii_isalnum(static_cast<unsigned char>(c)) || c == '.' || c == '-' || c == '_';
@@ -39,8 +40,9 @@ std::string WithProtocol(const ReceivedInfo& info) {
 // Time-stamp-line = "Received:" FWS Stamp
 // Stamp = From-domain By-domain Opt-info [CFWS] ";" FWS date-time
 std::string FormatReceived(const ReceivedInfo& info) {
-  std::string out = absl::StrCat("Received: from ", SafeName(info.client_name), " (", Literal(info.client_address),
-                                 ")\r\n\tby ", info.by, " (Posthouse) with ", WithProtocol(info));
+  std::string out =
+      absl::StrCat("Received: from ", SafeName(info.client_name, info.smtputf8), " (", Literal(info.client_address),
+                   ")\r\n\tby ", info.by, " (Posthouse) with ", WithProtocol(info));
   if (!info.tls_comment.empty()) absl::StrAppend(&out, "\r\n\t(", info.tls_comment, ")");
   if (!info.id.empty()) absl::StrAppend(&out, "\r\n\tid ", info.id);
   if (!info.for_address.empty()) absl::StrAppend(&out, "\r\n\tfor <", info.for_address, ">");

@@ -41,6 +41,15 @@ TEST(Received, AHostileEhloNameForgesNothing) {
   EXPECT_EQ(FormatReceived(info).substr(0, 60), "Received: from x??by?evil???foo? ([192.0.2.1])\r\n\tby mx.examp");
 }
 
+// RFC 6531 §3.7.3: no UTF-8 in a message of somebody who did not ask for it.
+TEST(Received, AnInternationalNameNeedsSmtputf8) {
+  ReceivedInfo info = Info();
+  info.client_name = "bücher.example";
+  EXPECT_EQ(FormatReceived(info).substr(0, 33), "Received: from b??cher.example ([");
+  info.smtputf8 = true;
+  EXPECT_EQ(FormatReceived(info).substr(0, 33), "Received: from bücher.example ([");
+}
+
 // RFC 3848, RFC 6531 §4.3
 TEST(Received, WithKeywords) {
   struct Case {
