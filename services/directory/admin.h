@@ -63,8 +63,7 @@ class Admin {
     std::string next_token;
   };
   // Rows of `prefix` after the request's token.
-  Task<absl::StatusOr<Page>> ReadPage(store::Partition partition, std::string prefix,
-                                      common::v1::PageRequest request);
+  Task<absl::StatusOr<Page>> ReadPage(store::Partition partition, std::string prefix, common::v1::PageRequest request);
   Task<absl::StatusOr<v1::Account>> ReadAccount(Address address, std::string tenant);
   // The stored form of the secret: "" for none. `password` is hashed.
   Task<absl::StatusOr<std::string>> HashOf(bool has_password, std::string password, bool has_hash, std::string hash);

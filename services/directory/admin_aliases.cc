@@ -44,7 +44,8 @@ absl::StatusOr<v1::Alias> Admin::CheckedAlias(const Index& index, v1::Alias alia
     bytes += normal.size() + 4;
     if (seen.insert(normal).second) targets.push_back(std::move(normal));
   }
-  if (bytes > kMaxAliasBytes) return absl::InvalidArgumentError("targets: together at most 48 KiB; nest aliases for more");
+  if (bytes > kMaxAliasBytes)
+    return absl::InvalidArgumentError("targets: together at most 48 KiB; nest aliases for more");
   const std::string loop = FindLoop(index, alias.address(), targets);
   if (!loop.empty()) return absl::InvalidArgumentError(absl::StrCat("targets: mail would go round: ", loop));
   alias.clear_targets();

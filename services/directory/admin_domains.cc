@@ -70,8 +70,8 @@ absl::StatusOr<Address> CheckOwnAddress(const Index& index, const std::string& t
   const v1::Domain* domain = index.FindDomain(parsed->domain);
   if (domain == nullptr) return absl::NotFoundError(absl::StrCat("there is no domain ", parsed->domain));
   if (!domain->alias_of().empty()) {
-    return absl::FailedPreconditionError(absl::StrCat(domain->domain(), " is another name of ", domain->alias_of(),
-                                                      ": create the address there"));
+    return absl::FailedPreconditionError(
+        absl::StrCat(domain->domain(), " is another name of ", domain->alias_of(), ": create the address there"));
   }
   if (!tenant.empty() && tenant != domain->tenant()) {
     return absl::InvalidArgumentError(
@@ -170,7 +170,8 @@ absl::Status Admin::CheckDomain(const Index& index, const v1::Domain& domain) co
   if (domain.alias_of().empty()) return absl::OkStatus();
   const v1::Domain* other = index.FindDomain(domain.alias_of());
   if (other == nullptr) return absl::NotFoundError(absl::StrCat("alias_of: there is no domain ", domain.alias_of()));
-  if (other->domain() == domain.domain()) return absl::InvalidArgumentError("alias_of: a domain is no other name of itself");
+  if (other->domain() == domain.domain())
+    return absl::InvalidArgumentError("alias_of: a domain is no other name of itself");
   if (other->tenant() != domain.tenant()) {
     return absl::InvalidArgumentError(absl::StrCat("alias_of: ", other->domain(), " belongs to another tenant"));
   }
@@ -202,7 +203,8 @@ Task<absl::StatusOr<v1::CreateDomainResponse>> Admin::CreateDomain(v1::CreateDom
   PH_CO_ASSIGN_OR_RETURN(Transaction transaction, co_await records_.Begin());
   const Index& index = transaction.index();
   if (const v1::Domain* stored = index.FindDomain(domain.domain())) {
-    co_return absl::AlreadyExistsError(absl::StrCat("domain ", domain.domain(), " exists (tenant ", stored->tenant(), ")"));
+    co_return absl::AlreadyExistsError(
+        absl::StrCat("domain ", domain.domain(), " exists (tenant ", stored->tenant(), ")"));
   }
   if (index.FindTenant(domain.tenant()) == nullptr) {
     co_return absl::NotFoundError(absl::StrCat("there is no tenant ", domain.tenant()));

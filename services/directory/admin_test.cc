@@ -200,8 +200,7 @@ TEST_F(AdminTest, ListsComeInPagesAndDomainsApart) {
     request.mutable_page()->set_page_token(response->page().next_page_token());
     ++pages;
   } while (!request.page().page_token().empty());
-  EXPECT_EQ(absl::StrJoin(found, " "),
-            "u0@example.org u1@example.org u2@example.org u3@example.org u4@example.org");
+  EXPECT_EQ(absl::StrJoin(found, " "), "u0@example.org u1@example.org u2@example.org u3@example.org u4@example.org");
   EXPECT_EQ(pages, 3);
   request.mutable_page()->set_page_token("nonsense");
   EXPECT_EQ(SyncWait(admin_->ListAccounts(request)).status().code(), Code::kInvalidArgument);

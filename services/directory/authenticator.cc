@@ -19,10 +19,14 @@ absl::Status Wrong() { return absl::UnauthenticatedError("wrong login name or pa
 // Right password; may the account log in now?
 absl::Status MayLogIn(const AccountInfo& account) {
   switch (account.status) {
-    case v1::STATUS_SUSPENDED: return absl::PermissionDeniedError("this account is suspended");
-    case v1::STATUS_FROZEN: return absl::UnavailableError("this account is being moved; try again in a moment");
-    case v1::STATUS_DELETED: return Wrong();
-    default: return absl::OkStatus();
+    case v1::STATUS_SUSPENDED:
+      return absl::PermissionDeniedError("this account is suspended");
+    case v1::STATUS_FROZEN:
+      return absl::UnavailableError("this account is being moved; try again in a moment");
+    case v1::STATUS_DELETED:
+      return Wrong();
+    default:
+      return absl::OkStatus();
   }
 }
 
@@ -61,11 +65,21 @@ absl::StatusOr<std::unique_ptr<Authenticator>> Authenticator::Create(Records& re
 Task<absl::StatusOr<AccountInfo>> Authenticator::Check(std::string username, std::string password, absl::Time now) {
   absl::StatusOr<AccountInfo> result = co_await CheckUncounted(std::move(username), std::move(password), now);
   switch (result.status().code()) {
-    case absl::StatusCode::kOk: metrics_.logins_ok.Add(); break;
-    case absl::StatusCode::kUnauthenticated: metrics_.logins_wrong.Add(); break;
-    case absl::StatusCode::kPermissionDenied: metrics_.logins_refused.Add(); break;
-    case absl::StatusCode::kResourceExhausted: metrics_.logins_overload.Add(); break;
-    default: metrics_.logins_failed.Add(); break;
+    case absl::StatusCode::kOk:
+      metrics_.logins_ok.Add();
+      break;
+    case absl::StatusCode::kUnauthenticated:
+      metrics_.logins_wrong.Add();
+      break;
+    case absl::StatusCode::kPermissionDenied:
+      metrics_.logins_refused.Add();
+      break;
+    case absl::StatusCode::kResourceExhausted:
+      metrics_.logins_overload.Add();
+      break;
+    default:
+      metrics_.logins_failed.Add();
+      break;
   }
   co_return result;
 }

@@ -59,7 +59,8 @@ Task<absl::StatusOr<v1::AuthenticateResponse>> Client::Authenticate(v1::Authenti
       });
 }
 
-Task<absl::StatusOr<v1::GetAccountResponse>> Client::GetAccount(v1::GetAccountRequest request, absl::Duration deadline) {
+Task<absl::StatusOr<v1::GetAccountResponse>> Client::GetAccount(v1::GetAccountRequest request,
+                                                                absl::Duration deadline) {
   const std::shared_ptr<Impl> impl = impl_;
   co_return co_await rpc::Call<v1::GetAccountResponse>(
       Options(deadline, ""), std::move(request), [&impl](auto* context, auto* req, auto* resp, auto done) {

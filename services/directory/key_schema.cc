@@ -45,8 +45,8 @@ std::string Encode(const google::protobuf::MessageLite& message) {
 absl::Status Decode(absl::string_view value, google::protobuf::MessageLite* message) {
   if (value.empty()) return absl::DataLossError("an empty row in the directory's store");
   if (value[0] > kSchema) {
-    return absl::FailedPreconditionError(
-        absl::StrCat("a row of schema ", static_cast<int>(value[0]), ", this binary knows ", static_cast<int>(kSchema)));
+    return absl::FailedPreconditionError(absl::StrCat("a row of schema ", static_cast<int>(value[0]),
+                                                      ", this binary knows ", static_cast<int>(kSchema)));
   }
   if (value[0] != kSchema || !message->ParseFromArray(value.data() + 1, static_cast<int>(value.size() - 1))) {
     return absl::DataLossError(absl::StrCat("a row that is no ", message->GetTypeName()));

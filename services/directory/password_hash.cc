@@ -38,9 +38,9 @@ struct DigestScheme {
 };
 
 const DigestScheme kDigests[] = {
-    {"SSHA", EVP_sha1, true},         {"SSHA256", EVP_sha256, true}, {"SSHA512", EVP_sha512, true},
-    {"SMD5", EVP_md5, true},          {"SHA", EVP_sha1, false},      {"SHA1", EVP_sha1, false},
-    {"SHA256", EVP_sha256, false},    {"SHA512", EVP_sha512, false}, {"PLAIN-MD5", EVP_md5, false},
+    {"SSHA", EVP_sha1, true},      {"SSHA256", EVP_sha256, true}, {"SSHA512", EVP_sha512, true},
+    {"SMD5", EVP_md5, true},       {"SHA", EVP_sha1, false},      {"SHA1", EVP_sha1, false},
+    {"SHA256", EVP_sha256, false}, {"SHA512", EVP_sha512, false}, {"PLAIN-MD5", EVP_md5, false},
     {"LDAP-MD5", EVP_md5, false},
 };
 
@@ -223,11 +223,16 @@ bool VerifyHash(absl::string_view hash, absl::string_view password) {
   if (!CheckPassword(password).ok()) return false;
   const Parsed parsed = Parse(hash);
   switch (parsed.kind) {
-    case Kind::kArgon2: return VerifyArgon2(parsed.body, password);
-    case Kind::kCrypt: return VerifyCrypt(parsed.body, password);
-    case Kind::kDigest: return VerifyDigest(parsed, password);
-    case Kind::kPlain: return EqualBytes(DigestOf(EVP_sha256(), password, ""), DigestOf(EVP_sha256(), parsed.body, ""));
-    case Kind::kUnknown: return false;
+    case Kind::kArgon2:
+      return VerifyArgon2(parsed.body, password);
+    case Kind::kCrypt:
+      return VerifyCrypt(parsed.body, password);
+    case Kind::kDigest:
+      return VerifyDigest(parsed, password);
+    case Kind::kPlain:
+      return EqualBytes(DigestOf(EVP_sha256(), password, ""), DigestOf(EVP_sha256(), parsed.body, ""));
+    case Kind::kUnknown:
+      return false;
   }
   return false;
 }
@@ -246,18 +251,22 @@ absl::Status CheckHash(absl::string_view hash) {
       }
       return absl::OkStatus();
     }
-    case Kind::kCrypt: return CheckCrypt(parsed.body);
+    case Kind::kCrypt:
+      return CheckCrypt(parsed.body);
     case Kind::kDigest: {
       const auto size = static_cast<size_t>(EVP_MD_get_size(parsed.digest->digest()));
       if (DecodeDigest(parsed.body, size, parsed.digest->salted)) return absl::OkStatus();
       return absl::InvalidArgumentError("password_hash: the digest is neither base64 nor hex of the right length");
     }
-    case Kind::kPlain: return CheckPassword(parsed.body);
-    case Kind::kUnknown: break;
+    case Kind::kPlain:
+      return CheckPassword(parsed.body);
+    case Kind::kUnknown:
+      break;
   }
   return absl::InvalidArgumentError(
       "password_hash: a crypt(3) form, $argon2..., or one of {ARGON2ID} {CRYPT} {SHA512-CRYPT} {SHA256-CRYPT} "
-      "{BLF-CRYPT} {MD5-CRYPT} {SSHA} {SSHA256} {SSHA512} {SMD5} {SHA} {SHA256} {SHA512} {PLAIN-MD5} {LDAP-MD5} {PLAIN}");
+      "{BLF-CRYPT} {MD5-CRYPT} {SSHA} {SSHA256} {SSHA512} {SMD5} {SHA} {SHA256} {SHA512} {PLAIN-MD5} {LDAP-MD5} "
+      "{PLAIN}");
 }
 
 bool NeedsRehash(absl::string_view hash, const HashCost& cost) {

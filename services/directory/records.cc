@@ -82,20 +82,21 @@ Task<absl::Status> Records::Load() {
   const store::Partition system = SystemPartition();
   PH_CO_RETURN_IF_ERROR(co_await TakePartition(system, true));
   std::vector<std::string> tenants;
-  PH_CO_RETURN_IF_ERROR(co_await LoadRows<v1::Tenant>(system, kTenantPrefix, [&tenants](Index& index, const v1::Tenant& t) {
-    index.PutTenant(t);
-    tenants.push_back(t.tenant());
-  }));
-  PH_CO_RETURN_IF_ERROR(co_await LoadRows<v1::Domain>(
-      system, kDomainPrefix, [](Index& index, const v1::Domain& d) { index.PutDomain(d); }));
+  PH_CO_RETURN_IF_ERROR(
+      co_await LoadRows<v1::Tenant>(system, kTenantPrefix, [&tenants](Index& index, const v1::Tenant& t) {
+        index.PutTenant(t);
+        tenants.push_back(t.tenant());
+      }));
+  PH_CO_RETURN_IF_ERROR(co_await LoadRows<v1::Domain>(system, kDomainPrefix,
+                                                      [](Index& index, const v1::Domain& d) { index.PutDomain(d); }));
   PH_CO_RETURN_IF_ERROR(co_await LoadLog(system, &log, &floor));
   for (const std::string& tenant : tenants) {
     const store::Partition partition = TenantPartition(tenant);
     PH_CO_RETURN_IF_ERROR(co_await TakePartition(partition, false));
     PH_CO_RETURN_IF_ERROR(co_await LoadRows<v1::Account>(
         partition, kAccountPrefix, [](Index& index, const v1::Account& a) { index.PutAccount(a); }));
-    PH_CO_RETURN_IF_ERROR(co_await LoadRows<v1::Alias>(
-        partition, kAliasPrefix, [](Index& index, const v1::Alias& a) { index.PutAlias(a); }));
+    PH_CO_RETURN_IF_ERROR(co_await LoadRows<v1::Alias>(partition, kAliasPrefix,
+                                                       [](Index& index, const v1::Alias& a) { index.PutAlias(a); }));
     PH_CO_RETURN_IF_ERROR(co_await LoadLog(partition, &log, &floor));
   }
   std::sort(log.begin(), log.end(), [](const auto& a, const auto& b) { return a.revision() < b.revision(); });

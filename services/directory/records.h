@@ -118,9 +118,9 @@ class Records {
   // Used by the holder of writer_ only.
   uint64_t epoch_ = 0;
   uint64_t last_revision_ = 0;
-  std::map<std::string, std::string> heads_;  // encoded head by partition id, as stored
+  std::map<std::string, std::string> heads_;            // encoded head by partition id, as stored
   std::map<std::string, std::deque<uint64_t>> logged_;  // revisions in a partition's log
-  std::optional<Pending> pending_;  // the store does not know whether it happened
+  std::optional<Pending> pending_;                      // the store does not know whether it happened
 
   mutable absl::Mutex mutex_;
   Index index_ ABSL_GUARDED_BY(mutex_);

@@ -26,7 +26,8 @@ std::string HostName() {
 absl::StatusOr<Settings> ReadSettings(const config::v1::Config& config) {
   Settings settings;
   settings.hostname = absl::AsciiStrToLower(config.hostname().empty() ? HostName() : config.hostname());
-  if (config.data_dir().empty()) return absl::InvalidArgumentError("data_dir is missing: the directory keeps its store there");
+  if (config.data_dir().empty())
+    return absl::InvalidArgumentError("data_dir is missing: the directory keeps its store there");
   settings.store_dir = absl::StrCat(config.data_dir(), "/directory");
   const auto& own = config.directory();
   if (own.argon2_memory_kib() != 0) settings.argon2_memory_kib = own.argon2_memory_kib();
@@ -35,15 +36,15 @@ absl::StatusOr<Settings> ReadSettings(const config::v1::Config& config) {
   const uint32_t threads = config.blocking_threads() == 0 ? 8 : config.blocking_threads();
   settings.concurrent_checks = std::max<uint32_t>(1, threads / 2);
   if (own.has_login_cache()) {
-    settings.login_cache =
-        absl::Seconds(own.login_cache().seconds()) + absl::Nanoseconds(own.login_cache().nanos());
+    settings.login_cache = absl::Seconds(own.login_cache().seconds()) + absl::Nanoseconds(own.login_cache().nanos());
   }
   // RFC 9106 §3.1: memory at least 8 KiB a lane; the ceiling keeps a login from being an outage.
   if (settings.argon2_memory_kib < 8 || settings.argon2_memory_kib > 1024 * 1024) {
     return Refuse("argon2_memory_kib", settings.argon2_memory_kib, "8 to 1048576");
   }
   if (settings.argon2_passes > 100) return Refuse("argon2_passes", settings.argon2_passes, "1 to 100");
-  if (settings.max_waiting_checks > 100000) return Refuse("max_waiting_checks", settings.max_waiting_checks, "1 to 100000");
+  if (settings.max_waiting_checks > 100000)
+    return Refuse("max_waiting_checks", settings.max_waiting_checks, "1 to 100000");
   if (settings.login_cache < absl::ZeroDuration() || settings.login_cache > absl::Hours(24)) {
     return absl::InvalidArgumentError("directory.login_cache: 0s (off) to 24h");
   }
