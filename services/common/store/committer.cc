@@ -245,7 +245,7 @@ absl::Status Committer::EnsureWritable() {
   const absl::Status health = health_->Get();
   if (!health.ok()) {
     const int64_t now = SteadyNanos();
-    if (now < next_reopen_nanos_) return health;
+    if (lost_ || now < next_reopen_nanos_) return health;
     const absl::Status reopened = slot_.Reopen();
     next_reopen_nanos_ = SteadyNanos() + kReopenIntervalNanos;
     if (!reopened.ok()) {
@@ -255,6 +255,12 @@ absl::Status Committer::EnsureWritable() {
     // An open commit may have come true: what was read before is not trusted.
     recent_.Forget(++batch_number_);
     published_.store(batch_number_, std::memory_order_release);
+    const DbSlot::Ref again = slot_.Get();
+    if (again != nullptr && again->db->GetLatestSequenceNumber() < written_sequence_) {
+      lost_ = true;
+      health_->Replace(absl::UnavailableError("the disk lost unsynced writes: restart this process"));
+      return health_->Get();
+    }
     health_->Recovered();
   }
   open_ = slot_.Get();
@@ -304,6 +310,7 @@ absl::Status Committer::Write(bool sync) {
   if (sync) {
     metrics_.sync_seconds.Observe(absl::Nanoseconds(rocksdb::get_perf_context()->write_wal_time));
   }
+  if (written.ok()) written_sequence_ = open_->db->GetLatestSequenceNumber();
   return FromRocks(written, "writing a batch");
 }
 

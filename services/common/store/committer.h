@@ -24,7 +24,10 @@
 // Errors. A failed write leaves its requests' fate open: kDeadlineExceeded. Nothing
 // else is written (kUnavailable, or kResourceExhausted when the disk was full)
 // until the database could be opened again, which settles from the log what
-// happened; that is tried with the commits that come, a few times a second.
+// happened; that is tried with the commits that come, a few times a second. When the
+// log then lacks something unsynced that a caller knows as written (a disk that dropped
+// it with the failed sync), no commit is accepted any more: one could name a blob that
+// is gone. A restart makes every caller begin anew.
 #pragma once
 
 #include <atomic>
@@ -139,6 +142,8 @@ class Committer {
   DbSlot::Ref open_;  // while a batch is worked on
   uint64_t batch_number_ = 0;
   int64_t next_reopen_nanos_ = 0;
+  uint64_t written_sequence_ = 0;  // of the last write that succeeded
+  bool lost_ = false;              // some of it was not there any more
   std::vector<std::pair<Executor*, std::vector<std::coroutine_handle<>>>> ready_;
 
   std::thread thread_;

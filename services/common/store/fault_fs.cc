@@ -97,6 +97,15 @@ void FaultFs::PowerLoss() {
   powered_ = true;
 }
 
+void FaultFs::DropUnsynced() {
+  absl::MutexLock lock(&mutex_);
+  for (auto& [name, file] : files_) {
+    std::error_code error;
+    if (file.synced < file.written) std::filesystem::resize_file(name, file.synced, error);
+    file.written = file.synced;
+  }
+}
+
 void FaultFs::SetHook(Hook hook) {
   absl::MutexLock lock(&mutex_);
   hook_ = std::move(hook);

@@ -35,6 +35,10 @@ class FaultFs final : public rocksdb::FileSystemWrapper {
   // byte; removes files whose directory was not synced since. Power is back.
   void PowerLoss();
 
+  // What a kernel may do after a failed fsync: forgets what was not synced of every
+  // file, under the feet of whoever has it open.
+  void DropUnsynced();
+
   // Called before each append and sync, and after each sync, of `file`. An error
   // is what RocksDB gets, and the operation does not happen.
   using Hook = std::function<rocksdb::IOStatus(Op op, const std::string& file)>;

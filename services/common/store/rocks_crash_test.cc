@@ -23,6 +23,8 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "absl/synchronization/mutex.h"
+#include "absl/time/clock.h"
+#include "absl/time/time.h"
 #include "services/common/log/log.h"
 #include "services/common/metrics/metrics.h"
 #include "services/common/status/status.h"
@@ -323,6 +325,30 @@ TEST_F(RocksErrorTest, ALargeBlobIsNotFinishedAcrossARecovery) {
   EXPECT_TRUE(absl::IsNotFound(SyncWait(store_->blobs().Size("t", "large")).status()));
   const absl::Status again = SyncWait(store_->blobs().Put("t", "large", absl::Cord(absl::string_view(piece))));
   EXPECT_TRUE(again.ok()) << again;
+}
+
+// A blob that was finished, unsynced, and then dropped by the disk with a failed sync:
+// no row may be acknowledged that names it, so the store waits for a restart.
+TEST_F(RocksErrorTest, NothingIsWrittenOverALossOfUnsyncedWrites) {
+  const std::string body(300'000, 'b');  // written by Finish(), unsynced
+  ASSERT_TRUE(Commit({}, {{"k", "v"}}).ok());
+  ASSERT_TRUE(SyncWait(store_->blobs().Put("t", "large", absl::Cord(absl::string_view(body)))).ok());
+  BreakLog(FaultFs::Op::kSync, rocksdb::IOStatus::IOError("injected"));
+  EXPECT_TRUE(absl::IsDeadlineExceeded(Commit({}, {{"other", "v"}})));
+  fs_->DropUnsynced();
+  Heal();
+  for (int i = 0; i < 5; ++i) {
+    const absl::Status status = Commit({}, {{"row", "names large"}});
+    EXPECT_TRUE(absl::IsUnavailable(status)) << status;
+    absl::SleepFor(absl::Milliseconds(150));
+  }
+  EXPECT_FALSE(store_->Health().ok());
+  EXPECT_EQ(Get("k"), "v");
+  store_.reset();
+  store_ = MustOpen(OptionsFor(path_, env_.get()), registry_);
+  EXPECT_TRUE(absl::IsNotFound(SyncWait(store_->blobs().Size("t", "large")).status()));
+  EXPECT_FALSE(Get("row").has_value());
+  EXPECT_TRUE(Commit({}, {{"row", "v"}}).ok());
 }
 
 // A flush that fails stops writes until RocksDB resumes; nothing is lost.

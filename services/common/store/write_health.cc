@@ -40,6 +40,14 @@ void WriteHealth::Fail(const absl::Status& why) {
   LOG_EVENT(kError, "store_writes_stopped").Err(why);
 }
 
+void WriteHealth::Replace(const absl::Status& why) {
+  {
+    absl::MutexLock lock(&mutex_);
+    status_ = why;
+  }
+  LOG_EVENT(kError, "store_writes_stopped").Err(why);
+}
+
 void WriteHealth::Recovered() {
   {
     absl::MutexLock lock(&mutex_);

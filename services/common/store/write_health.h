@@ -24,6 +24,8 @@ class WriteHealth {
   // OK, or why nothing can be written now.
   absl::Status Get() const;
   void Fail(const absl::Status& why);
+  // Fails for another reason from now on.
+  void Replace(const absl::Status& why);
   void Recovered();
 
   // Reports RocksDB's background errors to `health`.
