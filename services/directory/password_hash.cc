@@ -6,6 +6,8 @@
 #include <openssl/evp.h>
 #include <openssl/rand.h>
 
+#include <algorithm>
+#include <cstdint>
 #include <cstring>
 #include <memory>
 #include <optional>
@@ -26,7 +28,7 @@ constexpr size_t kMaxHashBytes = 1024;
 constexpr uint32_t kMaxArgonMemoryKib = 256 * 1024;
 constexpr uint32_t kMaxArgonPasses = 64;
 constexpr uint32_t kMaxArgonLanes = 16;
-constexpr uint64_t kMaxShaRounds = 5'000'000;
+constexpr uint64_t kMaxRounds = 5'000'000;
 constexpr int kMaxBcryptCost = 16;
 
 enum class Kind { kArgon2, kCrypt, kDigest, kPlain, kUnknown };
@@ -172,6 +174,62 @@ std::optional<ArgonCost> ParseArgonCost(absl::string_view hash) {
   return cost;
 }
 
+// crypt(3)'s base64 digit: "." is 0, "z" is 63. -1: none.
+int Digit(char c) {
+  constexpr absl::string_view kDigits = "./0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+  const size_t at = kDigits.find(c);
+  return at == absl::string_view::npos ? -1 : static_cast<int>(at);
+}
+
+// `count` digits from `at`, the low one first; UINT64_MAX when there are not so many.
+uint64_t Number(absl::string_view text, size_t at, size_t count) {
+  uint64_t value = 0;
+  for (size_t i = 0; i < count; ++i) {
+    const int digit = at + i < text.size() ? Digit(text[at + i]) : -1;
+    if (digit < 0) return UINT64_MAX;
+    value |= static_cast<uint64_t>(digit) << (6 * i);
+  }
+  return value;
+}
+
+// scrypt and yescrypt need 128 * r * 2^log_n bytes.
+bool Affordable(uint64_t log_n, uint64_t r, uint64_t p) {
+  return log_n <= 24 && r <= 1024 && p >= 1 && p <= 16 &&
+         (uint64_t{128} * r) << log_n <= uint64_t{kMaxArgonMemoryKib} * 1024;
+}
+
+// What a check of this crypt(3) form costs at most; UINT64_MAX rounds: too much.
+struct CryptCost {
+  bool memory_ok = true;
+  uint64_t rounds = 0;
+};
+
+CryptCost CostOf(const std::string& body) {
+  CryptCost cost;
+  const std::vector<std::string> parts = absl::StrSplit(body, '$');
+  if (parts.size() > 2 && (parts[1] == "y" || parts[1] == "gy")) {
+    // "j9T": the flavour, log2 N and r, each less one. Longer forms have p, t and more.
+    const std::string& cost_text = parts[2];
+    const uint64_t n = Number(cost_text, 1, 1), r = Number(cost_text, 2, 1);
+    cost.memory_ok = cost_text.size() == 3 && n < 64 && r < 64 && Affordable(n + 1, r + 1, 1);
+  } else if (parts.size() > 2 && parts[1] == "7") {
+    const uint64_t n = Number(parts[2], 0, 1);  // log2 N, then r and p of five digits
+    cost.memory_ok = n < 64 && Affordable(n, Number(parts[2], 1, 5), Number(parts[2], 6, 5));
+  } else if (parts.size() > 2 && parts[1] == "sha1") {
+    if (!absl::SimpleAtoi(parts[2], &cost.rounds)) cost.rounds = UINT64_MAX;
+  } else if (absl::StartsWith(body, "_")) {
+    cost.rounds = Number(body, 1, 4);  // BSDi's
+  }
+  for (const std::string& part : parts) {
+    const size_t at = part.find("rounds=");  // "rounds=5000", SunMD5's "md5,rounds=5000"
+    if (at == std::string::npos) continue;
+    uint64_t rounds = 0;
+    if (!absl::SimpleAtoi(part.substr(at + 7), &rounds)) rounds = UINT64_MAX;
+    cost.rounds = std::max(cost.rounds, rounds);
+  }
+  return cost;
+}
+
 absl::Status CheckCrypt(const std::string& body) {
   const int check = crypt_checksalt(body.c_str());
   if (check == CRYPT_SALT_INVALID || check == CRYPT_SALT_METHOD_DISABLED) {
@@ -184,12 +242,13 @@ absl::Status CheckCrypt(const std::string& body) {
       return absl::InvalidArgumentError(absl::StrCat("password_hash: bcrypt cost up to ", kMaxBcryptCost));
     }
   }
-  for (const std::string& part : parts) {
-    uint64_t rounds = 0;
-    if (!absl::StartsWith(part, "rounds=")) continue;
-    if (!absl::SimpleAtoi(part.substr(7), &rounds) || rounds > kMaxShaRounds) {
-      return absl::InvalidArgumentError(absl::StrCat("password_hash: SHA-crypt rounds up to ", kMaxShaRounds));
-    }
+  const CryptCost cost = CostOf(body);
+  if (!cost.memory_ok) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("password_hash: scrypt and yescrypt with up to ", kMaxArgonMemoryKib / 1024, " MiB"));
+  }
+  if (cost.rounds > kMaxRounds) {
+    return absl::InvalidArgumentError(absl::StrCat("password_hash: up to ", kMaxRounds, " rounds"));
   }
   return absl::OkStatus();
 }

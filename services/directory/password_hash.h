@@ -42,7 +42,7 @@ absl::StatusOr<std::string> MakeHash(absl::string_view password, const HashCost&
 bool VerifyHash(absl::string_view hash, absl::string_view password);
 
 // Is this a form above whose check stays affordable (cost bounds: Argon2 256 MiB and
-// 64 passes, SHA-crypt 5,000,000 rounds, bcrypt 2^16, yescrypt and scrypt by length)?
+// 64 passes, scrypt and yescrypt 256 MiB, bcrypt 2^16, others 5,000,000 rounds)?
 // kInvalidArgument says what is allowed.
 absl::Status CheckHash(absl::string_view hash);
 

@@ -21,6 +21,11 @@ const char* const kForeign[] = {
     "{BLF-CRYPT}$2b$05$abcdefghijklmnopqrstuuEn/eMei1z5h1.4IuwDnjDepo.7LkKxS",
     "{CRYPT}$y$j9T$F5Jx5fExrKuPp53xLKQ..1$Obb5YLVtXM0sD6uiOIr5djOT9XYFeSryZru0kq5Chp7",
     "{crypt}abRy4/6THFs9U",
+    "$7$CU..../....SodiumChloride$Cg6sXajmHC1F7x11H1R7dd.UQMYLwVuVe9yRWBQF65B",
+    "$gy$j9T$F5Jx5fExrKuPp53xLKQ..1$3wfSgdhCWlc8wUCimtb0dDMf2OyXI7pETMs24RR9V53",
+    "$sha1$4000$jtNX3nZ2$2gs2D9p1.MYfEc0b9AzlDEkRHUib",
+    "$md5,rounds=1000$salt$$2vZhxAZxKNm6eEtTDhNsQ.",
+    "_J9..rasm72jJdQBuN0w",
     "{SSHA}n2Hg/1vU7LzJpHATRozP9FLjnA9OYUNs",
     "{SSHA.HEX}9f61e0ff5bd4ecbcc9a47013468ccff452e39c0f4e61436c",
     "{SSHA256}957USFKCo/du8/clIKqdDYgcpvzAcL+duUqVf3iUJOlOYUNs",
@@ -74,6 +79,21 @@ TEST(PasswordHashTest, HashesThatCannotBeCheckedAreRefused) {
         hash.find("$31$") == std::string::npos) {
       EXPECT_FALSE(VerifyHash(hash, "x")) << hash;
     }
+  }
+}
+
+// One login must not cost gigabytes or minutes.
+TEST(PasswordHashTest, HashesThatCostTooMuchAreRefused) {
+  for (const std::string hash : {
+           "$y$jFT$F5Jx5fExrKuPp53xLKQ..1$7p7Lb6k4HxvpH6wIiBRIiVtBrQQN4t2d4QVnUyiGpo1",  // 1 GiB
+           "$gy$jzT$F5Jx5fExrKuPp53xLKQ..1$qDznuHXzT9eGVFjlWnpdgH8KB/n6aatwGy3.H5xA9N7",
+           "$7$KU..../....SodiumChloride$lKcjNM6AcU.ouMXg9ng5XDRYuJBWWwu.yR.5vsg9TR9",  // 16 GiB
+           "$7$CU....zzzzzSodiumChloride$lKcjNM6AcU.ouMXg9ng5XDRYuJBWWwu.yR.5vsg9TR9",
+           "$sha1$4000000000$jtNX3nZ2$8cneWwXGBZJdZyNnAFHSWPumfaqR",
+           "$md5,rounds=4000000000$salt$$Gk5FobfHCZbmEu8DJx6Wv/",
+           "_zzzzrasmVrlSiNOfPio",
+       }) {
+    EXPECT_EQ(CheckHash(hash).code(), absl::StatusCode::kInvalidArgument) << hash;
   }
 }
 
