@@ -8,6 +8,17 @@ namespace posthouse::queue {
 namespace {
 
 constexpr int kHistory = 20;
+// All recipients of an item may change in one commit (store.h: 4 MiB). Beside an
+// envelope of at most 2 MiB (intake.cc) there is room for this many long answers.
+constexpr int kManyRecipients = 500;
+
+// What is left of an attempt when there are many.
+void Shorten(v1::Attempt* attempt) {
+  attempt->clear_tls();
+  attempt->set_host(CutText(attempt->host(), 48));
+  attempt->set_error(CutText(attempt->error(), 80));
+  if (attempt->has_reply()) attempt->mutable_reply()->set_text(CutText(attempt->reply().text(), 80));
+}
 
 class Settler {
  public:
@@ -52,6 +63,7 @@ class Settler {
     *last = outcome.attempt;
     ToProto(time.started, last->mutable_at());
     ToProto(time.now - time.started, last->mutable_took());
+    if (item_.recipients_size() > kManyRecipients) Shorten(last);
     recipient->set_attempts(recipient->attempts() + 1);
     item_.set_attempts(item_.attempts() + 1);
     unsaved_.changed.insert(index);

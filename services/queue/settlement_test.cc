@@ -192,6 +192,34 @@ TEST_F(SettlementTest, OnlyARemoteHandOverIsUrgent) {
   EXPECT_TRUE(unsaved_.urgent);
 }
 
+// However many recipients and however long the answers: the outcomes fit one commit.
+TEST_F(SettlementTest, TheOutcomesOfAHugeItemFitACommit) {
+  constexpr int kMany = 5000;  // as many as intake.cc takes, with an envelope of 2 MiB
+  std::vector<Target> targets;
+  for (int i = 0; i < kMany; ++i) {
+    Recipient(absl::StrCat(std::string(200, 'r'), i, "@example.com"));
+    item_.mutable_recipients(i)->mutable_recipient()->set_original(std::string(200, 'o'));
+    targets.push_back({i, item_.recipients(i).recipient()});
+  }
+  Outcome outcome = MakeOutcome(Outcome::Kind::kPermanent, 550, "5.1.1", std::string(2000, 'x'));
+  outcome.attempt.set_host(std::string(200, 'h'));
+  outcome.attempt.set_error(std::string(500, 'e'));
+  ApplyOutcomes(targets, std::vector<Outcome>(kMany, outcome), time_, policy_, &item_, &unsaved_);
+  Record record;
+  record.item = item_;
+  Change change;
+  const std::vector<int> changed(unsaved_.changed.begin(), unsaved_.changed.end());
+  AddSettle(&record, kStart, kStart, changed, &change);
+  size_t bytes = 0;
+  for (const store::Mutation& m : change.mutations) {
+    const size_t row = m.key.size() + (m.value ? m.value->size() : 0);
+    EXPECT_LE(row, store::kMaxRowBytes);
+    bytes += row;
+  }
+  EXPECT_LE(change.mutations.size(), store::kMaxMutations - 1);
+  EXPECT_LE(bytes, store::kMaxCommitBytes - 64 * 1024);
+}
+
 TEST_F(SettlementTest, ASettledRecipientStaysSettled) {
   const int index = Recipient("a@example.com");
   Apply(index, Made(Kind::kRelayed));
@@ -274,6 +302,12 @@ TEST_F(SettlementTest, StatusesInReports) {
   EXPECT_EQ(status(dsn::Action::kFailed), "4.4.7");  // RFC 3463 §3.5
   item_.mutable_recipients(index)->set_state(v1::RECIPIENT_STATE_FAILED);
   EXPECT_EQ(status(dsn::Action::kFailed), "5.0.0");  // 4.3.0 cannot be the reason of a failure
+  // A host that was asked and did not answer.
+  v1::Attempt* last = item_.mutable_recipients(index)->mutable_last();
+  last->clear_reply();
+  EXPECT_EQ(status(dsn::Action::kDelayed), "4.0.0");
+  last->set_host("mx.example.com");
+  EXPECT_EQ(status(dsn::Action::kDelayed), "4.4.1");
 }
 
 TEST_F(SettlementTest, WhatComesBack) {
