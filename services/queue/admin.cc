@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "services/common/status/status.h"
@@ -17,6 +18,8 @@ constexpr size_t kPage = 200;
 constexpr size_t kPagesPerAnswer = 25;
 constexpr uint64_t kHeaderBytes = 64 * 1024;
 constexpr uint32_t kMaxFound = 1000;
+// An answer stays under the 1 MiB of a unary message, but for a single huge item.
+constexpr size_t kMaxAnswerBytes = 900 * 1024;
 
 absl::string_view DomainOf(absl::string_view address) {
   const size_t at = address.rfind('@');
@@ -51,6 +54,12 @@ bool Matches(const v1::Item& item, const v1::FindItemsRequest& request) {
   }
 }
 
+// The newest `limit` of them, newest first.
+void KeepNewest(size_t limit, std::vector<v1::Item>* items) {
+  std::sort(items->begin(), items->end(), [](const v1::Item& a, const v1::Item& b) { return a.queue_id() > b.queue_id(); });
+  if (items->size() > limit) items->erase(items->begin() + static_cast<ptrdiff_t>(limit), items->end());
+}
+
 }  // namespace
 
 Task<absl::StatusOr<v1::GetItemResponse>> Admin::GetItem(v1::GetItemRequest request) {
@@ -78,32 +87,37 @@ Task<absl::StatusOr<v1::ListItemsResponse>> Admin::ListItems(v1::ListItemsReques
   if (!after.empty() && !IsQueueId(after)) co_return absl::InvalidArgumentError("bad page_token");
   const uint32_t wanted = request.page().page_size() == 0 ? 100 : std::min<uint32_t>(request.page().page_size(), 1000);
   v1::ListItemsResponse response;
+  size_t bytes = 0;
   for (size_t pages = 0; pages < kPagesPerAnswer; ++pages) {
-    PH_CO_ASSIGN_OR_RETURN(std::vector<Record> records, co_await spool_.ReadItems(/*done=*/false, after, kPage));
-    for (Record& record : records) {
-      after = record.queue_id();
+    PH_CO_ASSIGN_OR_RETURN(ItemPage page, co_await spool_.ReadItems(/*done=*/false, after, kPage));
+    for (Record& record : page.items) {
       if (!IsListed(record.item, request)) continue;
+      after = record.queue_id();
+      bytes += record.item.ByteSizeLong();
       *response.add_items() = std::move(record.item);
-      if (static_cast<uint32_t>(response.items_size()) < wanted) continue;
+      if (static_cast<uint32_t>(response.items_size()) < wanted && bytes < kMaxAnswerBytes) continue;
       response.mutable_page()->set_next_page_token(after);
       co_return response;
     }
-    if (records.size() < kPage) co_return response;
+    if (!page.more) co_return response;
+    after = page.last_id;
   }
   response.mutable_page()->set_next_page_token(after);
   co_return response;
 }
 
-Task<absl::Status> Admin::FindBetween(bool done, std::string after, std::string end,
+Task<absl::Status> Admin::FindBetween(bool done, std::string after, std::string end, size_t limit,
                                       const v1::FindItemsRequest& request, std::vector<v1::Item>* found) {
   while (true) {
-    PH_CO_ASSIGN_OR_RETURN(std::vector<Record> records, co_await spool_.ReadItems(done, after, kPage));
-    for (Record& record : records) {
+    PH_CO_ASSIGN_OR_RETURN(ItemPage page, co_await spool_.ReadItems(done, after, kPage));
+    for (Record& record : page.items) {
       if (!end.empty() && record.queue_id() > end) co_return absl::OkStatus();
-      after = record.queue_id();
       if (Matches(record.item, request)) found->push_back(std::move(record.item));
     }
-    if (records.size() < kPage) co_return absl::OkStatus();
+    // Somebody with a million messages is answered from a few of them.
+    if (found->size() > 2 * limit + kPage) KeepNewest(limit, found);
+    if (!page.more) co_return absl::OkStatus();
+    after = page.last_id;
   }
 }
 
@@ -127,14 +141,18 @@ Task<absl::StatusOr<v1::FindItemsResponse>> Admin::FindItems(v1::FindItemsReques
     const std::string start = back == absl::InfiniteDuration() ? "" : FirstQueueIdAt(clock_() - back);
     std::vector<v1::Item> step;
     for (const bool done : {false, true}) {
-      PH_CO_RETURN_IF_ERROR(co_await FindBetween(done, start, end, request, &step));
+      PH_CO_RETURN_IF_ERROR(co_await FindBetween(done, start, end, limit, request, &step));
     }
-    std::sort(step.begin(), step.end(), [](const v1::Item& a, const v1::Item& b) { return a.queue_id() > b.queue_id(); });
+    KeepNewest(limit, &step);
     std::move(step.begin(), step.end(), std::back_inserter(found));
     if (found.size() >= limit) break;
     end = start;
   }
-  for (size_t i = 0; i < std::min(found.size(), limit); ++i) *response.add_items() = std::move(found[i]);
+  size_t bytes = 0;
+  for (size_t i = 0; i < std::min(found.size(), limit) && bytes < kMaxAnswerBytes; ++i) {
+    bytes += found[i].ByteSizeLong();
+    *response.add_items() = std::move(found[i]);
+  }
   co_return response;
 }
 
@@ -144,7 +162,9 @@ Task<absl::StatusOr<v1::RetryItemsResponse>> Admin::RetryItems(v1::RetryItemsReq
     co_return absl::InvalidArgumentError("give queue_id or domain");
   }
   if (!request.domain().empty()) {
-    PH_CO_ASSIGN_OR_RETURN(const uint32_t items, co_await dispatcher_.RetryDestination(request.domain()));
+    // Destinations are A-labels; an operator may well write capitals.
+    const std::string domain = absl::AsciiStrToLower(request.domain());
+    PH_CO_ASSIGN_OR_RETURN(const uint32_t items, co_await dispatcher_.RetryDestination(domain));
     response.set_items(items);
     co_return response;
   }

@@ -16,7 +16,9 @@ std::string StatusFor(const v1::ItemRecipient& recipient, dsn::Action action) {
     case dsn::Action::kRelayed:
       return !enhanced.empty() && enhanced[0] == '2' ? enhanced : "2.0.0";
     case dsn::Action::kDelayed:
-      return !enhanced.empty() && enhanced[0] == '4' ? enhanced : "4.0.0";
+      if (!enhanced.empty() && enhanced[0] == '4') return enhanced;
+      // Nobody answered, else there were a reply (RFC 3463 §3.5: X.4.1).
+      return recipient.last().host().empty() || recipient.last().reply().code() != 0 ? "4.0.0" : "4.4.1";
     case dsn::Action::kFailed:
       break;
   }

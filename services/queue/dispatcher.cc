@@ -157,6 +157,8 @@ void DispatcherImpl::Learn(const std::string& domain, const std::string& site) {
 }
 
 void DispatcherImpl::Accept(std::shared_ptr<Record> record, std::shared_ptr<const std::string> memory) {
+  // A long line does not hold all its messages: they can be read again.
+  if (parts_.spool.memory_is_short()) memory = nullptr;
   const auto live = std::make_shared<LiveItem>(std::move(record), std::move(memory));
   Startable jobs;
   {

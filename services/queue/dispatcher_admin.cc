@@ -50,6 +50,11 @@ Task<absl::StatusOr<DispatcherImpl::Live>> DispatcherImpl::LoadForOperator(std::
   }
   absl::StatusOr<std::optional<Record>> loaded = co_await parts_.spool.Load(queue_id);
   if (!loaded.ok() || !loaded->has_value()) {
+    if (!loaded.ok()) {
+      // Its due row may have been passed over meanwhile, as claimed.
+      absl::MutexLock lock(&mutex_);
+      Stray(Now());
+    }
     EndOperator(queue_id);
     if (!loaded.ok()) co_return loaded.status();
     co_return absl::NotFoundError(absl::StrCat("no message ", queue_id, " in the queue"));

@@ -150,6 +150,7 @@ class DispatcherTest : public ::testing::Test {
     SpoolOptions options;
     options.executor = &loops_.at(0);
     options.lazy_delay = absl::Milliseconds(1);
+    options.memory_body_budget = body_budget_;
     options.clock = [this] { return clock_.Now(); };
     absl::StatusOr<std::unique_ptr<Spool>> spool = SyncWait(Spool::Open(*store_, options));
     PH_CHECK(spool.ok());
@@ -245,6 +246,7 @@ class DispatcherTest : public ::testing::Test {
   Metrics metrics_{registry_};
   DispatcherOptions options_;
   std::string sender_ = "sender@local.example";
+  size_t body_budget_ = 64 * 1024 * 1024;
   std::shared_ptr<store::MemoryDisk> disk_ = std::make_shared<store::MemoryDisk>();
   std::unique_ptr<store::MemoryStore> store_;
   std::unique_ptr<Spool> spool_;
@@ -272,6 +274,19 @@ TEST_F(DispatcherTest, EachDestinationIsItsOwnAttempt) {
   const Strings remote = remote_->attempts();
   EXPECT_EQ(remote.size(), 3u);
   EXPECT_EQ(spool_->ledger().relayed, 3u);
+}
+
+// A hundred thousand messages that wait for slow hosts are not all held.
+TEST_F(DispatcherTest, WaitingMessagesAreReadAgainWhenMemoryIsShort) {
+  Stop();
+  body_budget_ = 50000;
+  Start();
+  remote_->Hold(true);
+  for (int i = 0; i < 20; ++i) Put({absl::StrCat("user", i, "@remote.example")}, std::string(10000, 'x') + "\r\n");
+  EXPECT_LE(spool_->body_memory(), body_budget_ + 20000);
+  remote_->Hold(false);
+  UntilEmpty();
+  for (int i = 0; i < 20; ++i) EXPECT_EQ(remote_->body(absl::StrCat("user", i, "@remote.example")).size(), 10002u);
 }
 
 TEST_F(DispatcherTest, WhatIsDueAfterARestartIsFound) {

@@ -16,7 +16,7 @@ namespace {
 
 constexpr uint64_t kHeaderBytes = 64 * 1024;
 constexpr absl::Duration kSavePause = absl::Seconds(1);
-constexpr absl::Duration kSavePauseMax = absl::Seconds(30);
+constexpr absl::Duration kSavePauseMax = absl::Seconds(5);  // a drain waits so long at most
 
 std::string TraceId(const std::string& traceparent) {
   const auto trace = rpc::TraceContext::Parse(traceparent);

@@ -70,7 +70,8 @@ Task<absl::StatusOr<std::vector<bool>>> Exist(Spool& spool, std::vector<std::str
 Task<absl::Status> AuditItems(Spool& spool, absl::Duration delay_warning_after, Repairs& repairs) {
   std::string after;
   while (true) {
-    PH_CO_ASSIGN_OR_RETURN(std::vector<Record> records, co_await spool.ReadItems(/*done=*/false, after, kPage));
+    PH_CO_ASSIGN_OR_RETURN(const ItemPage page, co_await spool.ReadItems(/*done=*/false, after, kPage));
+    const std::vector<Record>& records = page.items;
     std::vector<std::string> keys;
     for (const Record& record : records) {
       keys.push_back(DoneKey(record.queue_id()));
@@ -79,26 +80,27 @@ Task<absl::Status> AuditItems(Spool& spool, absl::Duration delay_warning_after, 
     PH_CO_ASSIGN_OR_RETURN(const std::vector<bool> exist, co_await Exist(spool, std::move(keys)));
     for (size_t i = 0; i < records.size(); ++i) {
       const Record& record = records[i];
-      after = record.queue_id();
+      const std::string& id = record.queue_id();
       if (!exist[2 * i] && exist[2 * i + 1]) continue;
       // It may have moved between the two reads: only what stays wrong is wrong.
-      PH_CO_ASSIGN_OR_RETURN(const std::optional<Record> again, co_await spool.Load(record.queue_id()));
+      PH_CO_ASSIGN_OR_RETURN(const std::optional<Record> again, co_await spool.Load(id));
       if (!again.has_value()) continue;
-      std::vector<std::string> both = {DoneKey(after), DueKey(again->due(), after)};
+      std::vector<std::string> both = {DoneKey(id), DueKey(again->due(), id)};
       PH_CO_ASSIGN_OR_RETURN(const std::vector<bool> now, co_await Exist(spool, std::move(both)));
       if (!now[0] && now[1]) continue;
-      LOG_EVENT(kError, now[0] ? "item_beside_done_mark" : "due_row_lost").QueueId(after);
+      LOG_EVENT(kError, now[0] ? "item_beside_done_mark" : "due_row_lost").QueueId(id);
       repairs.Count();
       if (now[0]) {
-        repairs.Remove(ItemKey(after));
-        repairs.Remove(DueKey(again->due(), after));
-        repairs.Remove(BodyKey(after));
+        repairs.Remove(ItemKey(id));
+        repairs.Remove(DueKey(again->due(), id));
+        repairs.Remove(BodyKey(id));
       } else {
-        repairs.Set(DueKey(again->due(), after), DueValueOf(*again, WakeTime(again->item, delay_warning_after)));
+        repairs.Set(DueKey(again->due(), id), DueValueOf(*again, WakeTime(again->item, delay_warning_after)));
       }
     }
     PH_CO_RETURN_IF_ERROR(co_await repairs.FlushIfLarge());
-    if (records.size() < kPage) co_return absl::OkStatus();
+    if (!page.more) co_return absl::OkStatus();
+    after = page.last_id;
   }
 }
 
@@ -138,22 +140,23 @@ Task<absl::StatusOr<uint64_t>> PurgeDone(Spool& spool, absl::Duration retention)
   Repairs repairs(spool);
   std::string after;
   while (true) {
-    PH_CO_ASSIGN_OR_RETURN(std::vector<Record> records, co_await spool.ReadItems(/*done=*/true, after, kPage));
-    for (const Record& record : records) {
-      after = record.queue_id();
+    PH_CO_ASSIGN_OR_RETURN(const ItemPage page, co_await spool.ReadItems(/*done=*/true, after, kPage));
+    for (const Record& record : page.items) {
+      const std::string& id = record.queue_id();
       // Ids are in order of acceptance: nothing from here on is old enough.
-      if (TimeOfQueueId(after) + retention > now) {
+      if (TimeOfQueueId(id) + retention > now) {
         PH_CO_RETURN_IF_ERROR(co_await repairs.Flush());
         co_return repairs.count();
       }
       if (FromProto(record.item.settled()) + retention > now) continue;
       repairs.Count();
-      repairs.Remove(DoneKey(after));
-      for (uint32_t n = 0; n < record.recipient_rows; ++n) repairs.Remove(RecipientsKey(after, n));
+      repairs.Remove(DoneKey(id));
+      for (uint32_t n = 0; n < record.recipient_rows; ++n) repairs.Remove(RecipientsKey(id, n));
       if (!record.idempotency_key.empty()) repairs.Remove(IdempotencyRowKey(record.idempotency_key));
       PH_CO_RETURN_IF_ERROR(co_await repairs.FlushIfLarge());
     }
-    if (records.size() < kPage) break;
+    if (!page.more) break;
+    after = page.last_id;
   }
   PH_CO_RETURN_IF_ERROR(co_await repairs.Flush());
   co_return repairs.count();

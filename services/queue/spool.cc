@@ -59,6 +59,7 @@ class BodyWriterImpl final : public BodyWriter {
  public:
   BodyWriterImpl(store::Store& store, absl::Time now, MemoryUse use, size_t budget, std::shared_ptr<Writing> writing)
       : store_(store), use_(std::move(use)), budget_(budget), writing_(std::move(writing)), queue_id_(NewQueueId(now)) {}
+  ~BodyWriterImpl() override { Uncount(); }
 
   uint64_t size() const override { return size_; }
   const std::string& queue_id() const override { return queue_id_; }
@@ -75,9 +76,10 @@ class BodyWriterImpl final : public BodyWriter {
       if (!kept_.empty()) PH_CO_RETURN_IF_ERROR(co_await blob_->Append(absl::Cord(kept_)));
     }
     absl::Cord bytes(piece);
-    if (keep_ && (size_ > kMaxMemoryBodyBytes || use_->load(std::memory_order_relaxed) + size_ > budget_)) {
+    if (keep_ && (size_ > kMaxMemoryBodyBytes || use_->load(std::memory_order_relaxed) + piece.size() > budget_)) {
       keep_ = false;
       std::string().swap(kept_);
+      Uncount();
     }
     if (keep_) Keep(std::move(piece));
     co_return co_await blob_->Append(std::move(bytes));
@@ -90,18 +92,22 @@ class BodyWriterImpl final : public BodyWriter {
     body.size_bytes = size_;
     body.blob = blob_ != nullptr;
     if (keep_) body.memory = Share(std::move(kept_), use_);
+    Uncount();
     body.being_written = mark_;
     co_return body;
   }
 
  private:
   void Keep(std::string piece) {
+    use_->fetch_add(piece.size(), std::memory_order_relaxed);
+    counted_ += piece.size();
     if (kept_.empty()) {
       kept_ = std::move(piece);
     } else {
       kept_.append(piece);
     }
   }
+  void Uncount() { use_->fetch_sub(std::exchange(counted_, 0), std::memory_order_relaxed); }
 
   store::Store& store_;
   const MemoryUse use_;
@@ -111,6 +117,7 @@ class BodyWriterImpl final : public BodyWriter {
   std::unique_ptr<store::BlobWriter> blob_;
   std::string kept_;
   uint64_t size_ = 0;
+  size_t counted_ = 0;  // of kept_, in use_
   bool keep_ = true;
   std::shared_ptr<void> mark_;
 };
@@ -141,7 +148,7 @@ class SpoolImpl final : public Spool {
   Task<absl::StatusOr<absl::Cord>> ReadBody(std::string queue_id, std::string blob, uint64_t offset,
                                             uint64_t length) override;
   Task<absl::StatusOr<DuePage>> ReadDue(std::string after, size_t limit) override;
-  Task<absl::StatusOr<std::vector<Record>>> ReadItems(bool done, std::string after, size_t limit) override;
+  Task<absl::StatusOr<ItemPage>> ReadItems(bool done, std::string after, size_t limit) override;
 
   Ledger ledger() const override {
     absl::MutexLock lock(&mutex_);
@@ -155,6 +162,7 @@ class SpoolImpl final : public Spool {
   bool IsBeingWritten(const std::string& queue_id) const override {
     return writing_->Contains(queue_id);
   }
+  size_t body_memory() const override { return memory_use_->load(std::memory_order_relaxed); }
   store::Store& store() override { return store_; }
   const SpoolOptions& options() const override { return options_; }
   Task<void> Close() override;
@@ -527,28 +535,37 @@ Task<absl::StatusOr<DuePage>> SpoolImpl::ReadDue(std::string after, size_t limit
   co_return page;
 }
 
-Task<absl::StatusOr<std::vector<Record>>> SpoolImpl::ReadItems(bool done, std::string after, size_t limit) {
+Task<absl::StatusOr<ItemPage>> SpoolImpl::ReadItems(bool done, std::string after, size_t limit) {
   const std::string prefix = done ? kDonePrefix : kItemPrefix;
   store::ReadRequest request{.partition = partition_, .prefix = prefix, .limit = limit};
   if (!after.empty()) request.after = absl::StrCat(prefix, after);
   PH_CO_ASSIGN_OR_RETURN(store::ReadResult read, co_await store_.Read(std::move(request)));
-  std::vector<Record> records;
+  ItemPage page;
+  page.more = read.more;
+  size_t bytes = 0;
   for (const store::Row& row : read.page) {
-    absl::StatusOr<v1::StoredItem> stored = DecodeStored(row.value);
-    if (!stored.ok()) {
-      LOG_EVENT(kError, "bad_item_row").Str("key", row.key).Err(stored.status());
-      continue;
+    if (bytes >= kItemPageBytes) {
+      page.more = true;
+      break;
     }
+    bytes += row.value.size();
+    page.last_id = row.key.substr(prefix.size());
+    absl::StatusOr<v1::StoredItem> stored = DecodeStored(row.value);
     std::vector<std::optional<std::string>> chunks;
-    if (stored->recipient_rows() > 0) {
+    if (stored.ok() && stored->recipient_rows() > 0) {
       store::ReadRequest more{.partition = partition_, .keys = ChunkKeys(*stored)};
       PH_CO_ASSIGN_OR_RETURN(store::ReadResult rows, co_await store_.Read(std::move(more)));
       chunks = std::move(rows.values);
+      for (const std::optional<std::string>& chunk : chunks) bytes += chunk.has_value() ? chunk->size() : 0;
     }
-    absl::StatusOr<Record> record = ToRecord(*std::move(stored), chunks);
-    if (record.ok()) records.push_back(*std::move(record));
+    absl::StatusOr<Record> record = stored.ok() ? ToRecord(*std::move(stored), chunks) : stored.status();
+    if (record.ok()) {
+      page.items.push_back(*std::move(record));
+    } else {
+      LOG_EVENT(kError, "bad_item_row").Str("key", row.key).Err(record.status());
+    }
   }
-  co_return records;
+  co_return page;
 }
 
 }  // namespace

@@ -34,16 +34,16 @@
 #include "services/common/async/executor.h"
 #include "services/common/async/task.h"
 #include "services/common/store/store.h"
+#include "services/queue/record.h"
 
 namespace posthouse::queue {
-
-struct Record;
-struct Change;
 
 using Clock = std::function<absl::Time()>;
 
 // Bodies up to this stay in memory too, so that the first attempt need not read.
 inline constexpr size_t kMaxMemoryBodyBytes = 256 * 1024;
+// ReadItems() stops after so much.
+inline constexpr size_t kItemPageBytes = 1024 * 1024;
 
 struct SpoolOptions {
   std::string shard = "0";
@@ -52,7 +52,8 @@ struct SpoolOptions {
   Executor* executor = nullptr;
   // How long a lazy change waits for company.
   absl::Duration lazy_delay = absl::Milliseconds(10);
-  // Bodies kept in memory at one time, all together.
+  // Bodies kept in memory at one time, all together. Those that are rows are kept
+  // anyway until they are committed; who holds them then looks at memory_is_short().
   size_t memory_body_budget = 64 * 1024 * 1024;
 };
 
@@ -85,6 +86,12 @@ struct DueEntry {
 struct DuePage {
   std::vector<DueEntry> entries;  // in order
   std::string last_key;           // pass as `after` for the next page
+  bool more = false;
+};
+
+struct ItemPage {
+  std::vector<Record> items;  // in order of their ids
+  std::string last_id;        // pass as `after` for the next page
   bool more = false;
 };
 
@@ -124,15 +131,19 @@ class Spool {
   virtual Task<absl::StatusOr<absl::Cord>> ReadBody(std::string queue_id, std::string blob, uint64_t offset,
                                                     uint64_t length) = 0;
   virtual Task<absl::StatusOr<DuePage>> ReadDue(std::string after, size_t limit) = 0;
-  // Items (or done marks) with ids greater than `after`, without their chunks
-  // filled in for those with many recipients unless `whole`.
-  virtual Task<absl::StatusOr<std::vector<Record>>> ReadItems(bool done, std::string after, size_t limit) = 0;
+  // Items (or done marks) with ids greater than `after`, at most `limit` and, however
+  // many recipients they have, about kItemPageBytes. What cannot be read is logged and
+  // left out: go on while there is `more`, whatever the size of a page.
+  virtual Task<absl::StatusOr<ItemPage>> ReadItems(bool done, std::string after, size_t limit) = 0;
 
   virtual Ledger ledger() const = 0;
   // OK, or why this process can no longer write the shard.
   virtual absl::Status healthy() const = 0;
   // Whether a body of this process is being written under that name.
   virtual bool IsBeingWritten(const std::string& queue_id) const = 0;
+  // Bytes of bodies in memory, and whether that is more than the budget.
+  virtual size_t body_memory() const = 0;
+  bool memory_is_short() const { return body_memory() > options().memory_body_budget; }
   virtual store::Store& store() = 0;
   virtual const SpoolOptions& options() const = 0;
 

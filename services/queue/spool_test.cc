@@ -39,6 +39,7 @@ class SpoolTest : public ::testing::Test {
     SpoolOptions options;
     options.executor = &pool_;
     options.lazy_delay = absl::Milliseconds(1);
+    options.memory_body_budget = budget_;
     options.clock = [this] { return now_; };
     absl::StatusOr<std::unique_ptr<Spool>> spool = SyncWait(Spool::Open(store, options));
     EXPECT_TRUE(spool.ok()) << spool.status();
@@ -118,6 +119,7 @@ class SpoolTest : public ::testing::Test {
   }
 
   absl::Time now_ = kStart;
+  size_t budget_ = 64 * 1024 * 1024;
   ThreadPool pool_{1};
   std::shared_ptr<store::MemoryDisk> disk_ = std::make_shared<store::MemoryDisk>();
   std::unique_ptr<store::MemoryStore> store_;
@@ -157,6 +159,26 @@ TEST_F(SpoolTest, SmallBodiesStayInMemoryAndLargeOnesDoNot) {
     EXPECT_EQ(body->memory != nullptr, kept) << size;
     if (kept) EXPECT_EQ(body->memory->size(), size);
   }
+}
+
+// Also while they are being received: slow senders are many.
+TEST_F(SpoolTest, BodiesInMemoryAreBoundedTogether) {
+  budget_ = 200000;
+  Reopen();
+  std::vector<std::unique_ptr<BodyWriter>> writers;
+  for (int i = 0; i < 20; ++i) {
+    writers.push_back(spool_->NewBody());
+    for (int piece = 0; piece < 5; ++piece) ASSERT_TRUE(SyncWait(writers.back()->Append(std::string(10000, 'x'))).ok());
+    EXPECT_LE(spool_->body_memory(), budget_ + 20 * kMaxRowBodyBytes);
+  }
+  std::vector<Body> bodies;
+  for (const auto& writer : writers) bodies.push_back(*SyncWait(writer->Finish()));
+  EXPECT_LE(spool_->body_memory(), budget_);
+  EXPECT_NE(bodies[0].memory, nullptr);
+  EXPECT_EQ(bodies[19].memory, nullptr);
+  bodies.clear();
+  writers.clear();
+  EXPECT_EQ(spool_->body_memory(), 0u);
 }
 
 TEST_F(SpoolTest, TheSameKeyReturnsTheFirstId) {
@@ -255,6 +277,38 @@ TEST_F(SpoolTest, DuePagesComeInOrder) {
   EXPECT_FALSE(page->more);
   ASSERT_EQ(page->entries.size(), 2u);
   EXPECT_EQ(page->entries[1].queue_id, ids[4]);
+}
+
+// A row that cannot be read hides neither its neighbours nor what comes after.
+TEST_F(SpoolTest, PagesOfItemsGoOnBehindABadRow) {
+  std::vector<std::string> ids;
+  for (int i = 0; i < 6; ++i) {
+    ids.push_back(Put("x", i == 3 ? 20 : 1));
+    now_ += absl::Milliseconds(1);
+  }
+  Change change;
+  change.Set(ItemKey(ids[1]), "\x01\xff not an item");
+  change.Remove(RecipientsKey(ids[3], 1));
+  ASSERT_TRUE(SyncWait(spool_->Commit(std::move(change))).ok());
+  Strings found;
+  std::string after;
+  for (int pages = 1;; ++pages) {
+    absl::StatusOr<ItemPage> page = SyncWait(spool_->ReadItems(false, after, 2));
+    ASSERT_TRUE(page.ok());
+    for (const Record& record : page->items) found.push_back(record.queue_id());
+    if (!page->more) break;
+    ASSERT_LT(pages, 10);
+    after = page->last_id;
+  }
+  EXPECT_EQ(found, (Strings{ids[0], ids[2], ids[4], ids[5]}));
+}
+
+TEST_F(SpoolTest, PagesOfLargeItemsAreShort) {
+  for (int i = 0; i < 40; ++i) Put("x", 2000);
+  absl::StatusOr<ItemPage> page = SyncWait(spool_->ReadItems(false, "", 100));
+  ASSERT_TRUE(page.ok());
+  EXPECT_LT(page->items.size(), 30u);
+  EXPECT_TRUE(page->more);
 }
 
 // ---- faults
