@@ -1,6 +1,7 @@
 #include "services/standalone/app.h"
 
 #include <algorithm>
+#include <thread>
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
@@ -65,6 +66,16 @@ absl::StatusOr<std::unique_ptr<App>> App::Create(runtime::Runtime& rt) {
   return app;
 }
 
+absl::Status App::CheckConfig(const config::v1::Config& config) {
+  const config::v1::Config part = PartConfig(config);
+  PH_RETURN_IF_ERROR(directory::App::CheckConfig(part));
+  return ingress::App::CheckConfig(part);
+}
+
+bool App::Reloadable(absl::string_view key) const {
+  return std::any_of(apps_.begin(), apps_.end(), [key](const auto& app) { return app->Reloadable(key); });
+}
+
 absl::Status App::Start() {
   PH_ASSIGN_OR_RETURN(std::unique_ptr<directory::App> directory, directory::App::Create(*part_, {}));
   rpc::Channels channels;
@@ -122,13 +133,22 @@ void App::Drain(absl::Duration grace) {
   const absl::Time deadline = absl::Now() + grace;
   const auto left = [&] { return std::max(deadline - absl::Now(), absl::ZeroDuration()); };
   if (admin_ != nullptr) admin_->Shutdown(std::min(left(), absl::Seconds(2)));
+  // A long download must not take the time of a message that comes in, nor both that
+  // of the queue's deliveries.
+  const absl::Duration edge = left() * 0.75;
+  std::thread gateway([this, edge] {
+    if (gateway_ != nullptr) gateway_->Drain(edge);
+  });
+  if (ingress_ != nullptr) ingress_->Drain(edge);
+  gateway.join();
   for (auto app = apps_.rbegin(); app != apps_.rend(); ++app) (*app)->Drain(left());
 }
 
 std::vector<std::pair<std::string, std::string>> App::Status() {
   std::vector<std::pair<std::string, std::string>> rows;
   for (const auto& app : apps_) {
-    for (auto& [name, value] : app->Status()) rows.emplace_back(absl::StrCat(app->name(), ": ", name), std::move(value));
+    for (auto& [name, value] : app->Status())
+      rows.emplace_back(absl::StrCat(app->name(), ": ", name), std::move(value));
   }
   return rows;
 }

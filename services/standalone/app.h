@@ -3,7 +3,8 @@
 // The same Apps as in separate processes, each with its own in-process RPC server;
 // one more server on TCP (rpc.port, 7400) serves all their APIs for posthousectl.
 // Starts downwards (directory, mailbox, routing, queue, then ingress and gateway)
-// and drains upwards, so that nobody loses a service that he still needs.
+// and drains upwards, so that nobody loses a service that he still needs: ingress and
+// gateway side by side within three quarters of the grace, the rest keeps the others.
 #pragma once
 
 #include <cstdint>
@@ -29,11 +30,13 @@ namespace posthouse::standalone {
 class App final : public runtime::App {
  public:
   static absl::StatusOr<std::unique_ptr<App>> Create(runtime::Runtime& rt);
+  static absl::Status CheckConfig(const config::v1::Config& config);
   ~App() override;
 
   absl::string_view name() const override { return "standalone"; }
   absl::Status Ready() override;
   absl::Status Reload(const config::v1::Config& config) override;
+  bool Reloadable(absl::string_view key) const override;
   void Drain(absl::Duration grace) override;
   std::vector<std::pair<std::string, std::string>> Status() override;
 

@@ -4,8 +4,10 @@
 
 int main(int argc, char** argv) {
   using posthouse::runtime::Runtime;
-  return posthouse::runtime::Main(argc, argv, "standalone",
-                                  [](Runtime& rt) -> absl::StatusOr<std::unique_ptr<posthouse::runtime::App>> {
-                                    return posthouse::standalone::App::Create(rt);
-                                  });
+  return posthouse::runtime::Main(
+      argc, argv, "standalone",
+      [](Runtime& rt) -> absl::StatusOr<std::unique_ptr<posthouse::runtime::App>> {
+        return posthouse::standalone::App::Create(rt);
+      },
+      posthouse::standalone::App::CheckConfig);
 }
