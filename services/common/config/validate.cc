@@ -136,6 +136,16 @@ absl::Status CheckQueue(const v1::Queue& queue) {
   return absl::OkStatus();
 }
 
+// What is taken at the door must fit into the house.
+absl::Status CheckSizes(const v1::Config& config) {
+  const uint64_t taken = config.ingress().max_message_bytes() != 0 ? config.ingress().max_message_bytes() : 50 << 20;
+  const uint64_t kept = config.mailbox().max_message_bytes() != 0 ? config.mailbox().max_message_bytes() : 100 << 20;
+  if (taken <= kept) return absl::OkStatus();
+  return Bad("ingress.max_message_bytes",
+             absl::StrCat(taken, " is more than mailbox.max_message_bytes (", kept,
+                          "): such mail would be accepted and then returned; make the latter larger"));
+}
+
 // Two listeners of one process on one port: the start would fail, and blame another process.
 class Ports {
  public:
@@ -210,6 +220,7 @@ absl::Status Validate(const v1::Config& config, absl::string_view service) {
   PH_RETURN_IF_ERROR(CheckEndpoint("gateway.pop3", config.gateway().pop3()));
   PH_RETURN_IF_ERROR(CheckEndpoint("gateway.pop3s", config.gateway().pop3s()));
   PH_RETURN_IF_ERROR(CheckPorts(config, service));
+  if (service == "standalone") PH_RETURN_IF_ERROR(CheckSizes(config));
   PH_RETURN_IF_ERROR(CheckRouting(config.routing()));
   return CheckQueue(config.queue());
 }
