@@ -164,6 +164,8 @@ absl::StatusOr<std::unique_ptr<App>> App::Create(runtime::Runtime& rt, rpc::Chan
   return app;
 }
 
+absl::Status App::CheckConfig(const config::v1::Config& config) { return ReadSettings(config).status(); }
+
 App::~App() { Drain(absl::ZeroDuration()); }
 
 absl::Status App::Ready() {

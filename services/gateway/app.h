@@ -15,6 +15,7 @@ class App final : public runtime::App {
   // kInvalidArgument: a configuration value; kFailedPrecondition: a port is taken, or
   // no channel to the directory or to a mailbox shard is given.
   static absl::StatusOr<std::unique_ptr<App>> Create(runtime::Runtime& rt, rpc::Channels channels);
+  static absl::Status CheckConfig(const config::v1::Config& config);
   ~App() override;
 
   absl::string_view name() const override { return "gateway"; }

@@ -153,7 +153,9 @@ absl::StatusOr<std::unique_ptr<App>> App::Start(runtime::Runtime& rt, std::share
 absl::Status App::Ready() { return parts_->rocks == nullptr ? absl::OkStatus() : parts_->rocks->Health(); }
 
 // Nothing of the mailbox's changes without a restart; a bad config is refused all the same.
-absl::Status App::Reload(const config::v1::Config& config) { return Validate(SettingsFrom(config)); }
+absl::Status App::CheckConfig(const config::v1::Config& config) { return Validate(SettingsFrom(config)); }
+
+absl::Status App::Reload(const config::v1::Config& config) { return CheckConfig(config); }
 
 void App::Drain(absl::Duration grace) {
   parts_->hints.Close();

@@ -23,6 +23,7 @@ class App final : public runtime::App {
  public:
   // Opens the store below data_dir and serves. `channels`: none are needed.
   static absl::StatusOr<std::unique_ptr<App>> Create(runtime::Runtime& rt, rpc::Channels channels);
+  static absl::Status CheckConfig(const config::v1::Config& config);
   // The same over a store of the caller's (tests).
   static absl::StatusOr<std::unique_ptr<App>> CreateOn(runtime::Runtime& rt, std::unique_ptr<store::Store> store);
   ~App() override;

@@ -101,10 +101,10 @@ absl::Status App::Ready() {
   return store_->Health();
 }
 
-absl::Status App::Reload(const config::v1::Config& config) {
-  // Nothing of the queue changes while it runs; a config that would not start it is refused.
-  return Settings::FromConfig(config).status();
-}
+absl::Status App::CheckConfig(const config::v1::Config& config) { return Settings::FromConfig(config).status(); }
+
+// Nothing of the queue changes while it runs; a config that would not start it is refused.
+absl::Status App::Reload(const config::v1::Config& config) { return CheckConfig(config); }
 
 void App::Drain(absl::Duration grace) {
   if (drained_) return;

@@ -33,6 +33,7 @@ class App final : public runtime::App {
  public:
   // Needs the channels of routing and mailbox.
   static absl::StatusOr<std::unique_ptr<App>> Create(runtime::Runtime& rt, rpc::Channels channels);
+  static absl::Status CheckConfig(const config::v1::Config& config);
   ~App() override;
 
   absl::string_view name() const override { return "queue"; }

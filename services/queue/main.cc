@@ -7,8 +7,10 @@
 int main(int argc, char** argv) {
   using posthouse::runtime::Runtime;
   return posthouse::runtime::Main(
-      argc, argv, "queue", [](Runtime& rt) -> absl::StatusOr<std::unique_ptr<posthouse::runtime::App>> {
+      argc, argv, "queue",
+      [](Runtime& rt) -> absl::StatusOr<std::unique_ptr<posthouse::runtime::App>> {
         PH_ASSIGN_OR_RETURN(posthouse::rpc::Channels channels, posthouse::rpc::DialPeers(rt.config()));
         return posthouse::queue::App::Create(rt, std::move(channels));
-      });
+      },
+      posthouse::queue::App::CheckConfig);
 }

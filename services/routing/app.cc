@@ -96,6 +96,9 @@ struct App::Parts {
         runner(rt.loops(), rt.registry()),
         service(runner, recipients, destinations, metrics) {}
 
+  // Questions to the DNS may go on without a caller: they end while all is here.
+  ~Parts() { resolver->Stop(); }
+
   // A directory that restarts answers the second time.
   Task<absl::StatusOr<directory::v1::LookupAddressResponse>> LookUp(std::string address, std::string trace_id) {
     auto response = co_await directory.LookupAddress(address, kDirectoryDeadline, trace_id);
@@ -153,7 +156,10 @@ absl::StatusOr<std::unique_ptr<App>> App::Create(runtime::Runtime& rt, rpc::Chan
 // Ready without the directory: what it cached still answers, the rest is temporary.
 absl::Status App::Ready() { return absl::OkStatus(); }
 
-absl::Status App::Reload(const config::v1::Config& config) { return ReadSettings(config).status(); }
+absl::Status App::CheckConfig(const config::v1::Config& config) { return ReadSettings(config).status(); }
+
+// Nothing of routing's changes without a restart; a bad config is refused all the same.
+absl::Status App::Reload(const config::v1::Config& config) { return CheckConfig(config); }
 
 void App::Drain(absl::Duration grace) {
   parts_->runner.BeginDrain();

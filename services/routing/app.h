@@ -22,6 +22,7 @@ class App final : public runtime::App {
  public:
   // `channels.directory` is needed. The directory itself need not be up yet.
   static absl::StatusOr<std::unique_ptr<App>> Create(runtime::Runtime& rt, rpc::Channels channels);
+  static absl::Status CheckConfig(const config::v1::Config& config);
   ~App() override;
 
   absl::string_view name() const override { return "routing"; }

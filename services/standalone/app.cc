@@ -69,7 +69,11 @@ absl::StatusOr<std::unique_ptr<App>> App::Create(runtime::Runtime& rt) {
 absl::Status App::CheckConfig(const config::v1::Config& config) {
   const config::v1::Config part = PartConfig(config);
   PH_RETURN_IF_ERROR(directory::App::CheckConfig(part));
-  return ingress::App::CheckConfig(part);
+  PH_RETURN_IF_ERROR(mailbox::App::CheckConfig(part));
+  PH_RETURN_IF_ERROR(routing::App::CheckConfig(part));
+  PH_RETURN_IF_ERROR(queue::App::CheckConfig(part));
+  PH_RETURN_IF_ERROR(ingress::App::CheckConfig(part));
+  return gateway::App::CheckConfig(part);
 }
 
 bool App::Reloadable(absl::string_view key) const {
