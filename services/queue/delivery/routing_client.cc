@@ -18,7 +18,7 @@ namespace rv1 = posthouse::routing::v1;
 
 constexpr size_t kMaxCached = 10000;
 constexpr absl::Duration kMaxTtl = absl::Minutes(5);
-constexpr absl::Duration kDeadline = absl::Seconds(20);  // DNS has its own, shorter ones
+constexpr absl::Duration kDeadline = absl::Seconds(30);  // DNS has its own, three tries of which are 21 s
 
 class RoutingClient final : public Routing {
  public:

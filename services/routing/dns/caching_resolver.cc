@@ -5,12 +5,14 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "services/common/async/executor.h"
 
 namespace posthouse::routing::dns {
 namespace {
 
 constexpr int kMaxCnames = 8;
 constexpr absl::Duration kRememberFailure = absl::Seconds(1);
+constexpr absl::Duration kRecheckStale = absl::Seconds(30);  // RFC 8767 §5: the failure recheck timer
 
 std::string KeyOf(const std::string& name, RecordType type) {
   return absl::StrCat(static_cast<int>(type), "/", name);
@@ -36,20 +38,24 @@ Task<absl::StatusOr<Answer>> CachingResolver::Query(std::string name, RecordType
     if (hit->value.ok()) hit->value->ttl = hit->expires - clock_();
     co_return std::move(hit->value);
   }
+  const bool old = hit && hit->value.ok() && hit->value->outcome == Answer::Outcome::kRecords;
   const absl::Time start = clock_();
+  bool asked = false;
   absl::StatusOr<Answer> answer = absl::UnavailableError("not asked");
   if (std::optional<TtlCache<absl::StatusOr<Answer>>::Hit> failed = cache_.Get(FailureKey(key), start);
       failed && failed->fresh) {
     answer = std::move(failed->value);
   } else {
-    answer = co_await AskOnce(key, name, type);
+    answer = co_await AskOnce(key, name, type, old ? options_.patience : absl::InfiniteDuration());
+    asked = true;
   }
   const absl::Duration took = clock_() - start;
   if (answer.ok()) {
     observer_(answer->outcome == Answer::Outcome::kRecords ? QueryResult::kAnswered : QueryResult::kNegative, took);
     co_return answer;
   }
-  if (hit && hit->value.ok() && hit->value->outcome == Answer::Outcome::kRecords) {
+  if (old) {
+    if (asked) cache_.Put(FailureKey(key), answer.status(), kRecheckStale, clock_());
     observer_(QueryResult::kStale, took);
     hit->value->ttl = options_.min_ttl;
     co_return std::move(hit->value);
@@ -58,17 +64,44 @@ Task<absl::StatusOr<Answer>> CachingResolver::Query(std::string name, RecordType
   co_return answer;
 }
 
-Task<absl::StatusOr<Answer>> CachingResolver::AskOnce(std::string key, std::string name, RecordType type) {
-  co_return co_await AwaitCallback<absl::StatusOr<Answer>>([&](Done done) {
+Task<absl::StatusOr<Answer>> CachingResolver::AskOnce(std::string key, std::string name, RecordType type,
+                                                      absl::Duration patience) {
+  struct Race {
+    absl::Mutex mutex;
+    Done done ABSL_GUARDED_BY(mutex);
+  };
+  const auto race = std::make_shared<Race>();
+  const auto end = [race](absl::StatusOr<Answer> answer) {
+    Done done;
+    {
+      absl::MutexLock lock(&race->mutex);
+      done = std::exchange(race->done, nullptr);
+    }
+    if (done) done(std::move(answer));
+  };
+  Executor* const executor = Executor::Current();
+  uint64_t timer = 0;
+  absl::StatusOr<Answer> answer = co_await AwaitCallback<absl::StatusOr<Answer>>([&](Done done) {
+    {
+      absl::MutexLock lock(&race->mutex);
+      race->done = std::move(done);
+    }
+    if (executor != nullptr && patience < absl::InfiniteDuration()) {
+      timer = executor->PostAfter(patience, [end] { end(absl::DeadlineExceededError("the DNS servers are slow")); });
+    }
     bool first = false;
     {
       absl::MutexLock lock(&mutex_);
       std::vector<Done>& waiting = flying_[key];
       first = waiting.empty();
-      waiting.push_back(std::move(done));
+      waiting.push_back(end);
     }
+    // On no executor: it belongs to nobody who asks, and goes on where answers come.
+    const Executor::Scope nobodys(nullptr);
     if (first) SpawnHere(Fly(key, name, type));
   });
+  if (timer != 0) executor->CancelTimer(timer);
+  co_return answer;
 }
 
 // One query for all who wait for it; answers each on his own executor.

@@ -4,10 +4,13 @@
 // Positive and negative answers live for their TTL, within [min_ttl, max_ttl]
 // (RFC 2308). When the servers fail, an expired positive answer serves for up to
 // `stale_for` (RFC 8767): mail goes where it went an hour ago rather than nowhere.
-// Failures are remembered for a second, so that a dead server is not asked by
-// every message of a burst.
+// It serves after `patience` already, so that servers which say nothing do not use
+// up the caller's deadline; the question goes on and its answer is kept.
+// Failures are remembered for a second (30, with an old answer at hand), so that a
+// dead server is not asked by every message of a burst.
 //
-// Threads: any. The inner resolver outlives this, and this its queries.
+// Threads: any. The inner resolver outlives this. Questions may outlive the calls that
+// put them: end the inner one's (CaresResolver::Stop) before this is destroyed.
 #pragma once
 
 #include <memory>
@@ -29,6 +32,7 @@ struct CachingOptions {
   absl::Duration min_ttl = absl::Seconds(5);
   absl::Duration max_ttl = absl::Hours(1);
   absl::Duration stale_for = absl::Hours(24);
+  absl::Duration patience = absl::Milliseconds(1800);  // RFC 8767 §5
 };
 
 // What happened to a query; for metrics.
@@ -47,7 +51,8 @@ class CachingResolver final : public Resolver {
   // The answer from the inner resolver, CNAMEs followed, stored.
   Task<absl::StatusOr<Answer>> Ask(std::string name, RecordType type);
   Task<void> Fly(std::string key, std::string name, RecordType type);
-  Task<absl::StatusOr<Answer>> AskOnce(std::string key, std::string name, RecordType type);
+  // kDeadlineExceeded after `patience`; the flight goes on.
+  Task<absl::StatusOr<Answer>> AskOnce(std::string key, std::string name, RecordType type, absl::Duration patience);
 
   Resolver& inner_;
   const CachingOptions options_;

@@ -6,6 +6,7 @@
 #include <memory>
 
 #include "absl/synchronization/notification.h"
+#include "services/common/async/sync.h"
 #include "services/routing/dns/testing/fake_resolver.h"
 
 namespace posthouse::routing::dns {
@@ -124,6 +125,48 @@ class SlowResolver final : public Resolver {
   int asked = 0;
   absl::AnyInvocable<void(absl::StatusOr<Answer>)> done;
 };
+
+// Servers that say nothing for a long time: the old answer is given while it is of
+// use, and the new one kept when it comes.
+TEST(CachingResolverFlightTest, AnOldAnswerIsNotWaitedOutFor) {
+  ThreadPool pool(1);
+  SlowResolver slow;
+  absl::Mutex mutex;
+  absl::Time now = absl::FromUnixSeconds(1);
+  const auto pass = [&](absl::Duration d) {
+    absl::MutexLock lock(&mutex);
+    now += d;
+  };
+  CachingResolver resolver(
+      slow, {.patience = absl::Milliseconds(20)},
+      [&] {
+        absl::MutexLock lock(&mutex);
+        return now;
+      },
+      [](QueryResult, absl::Duration) {});
+  const auto ask = [&]() -> Task<absl::StatusOr<Answer>> {
+    co_await SwitchTo(pool);
+    co_return co_await resolver.Query("h.example", RecordType::kA);
+  };
+  const auto with = [](const std::string& address) {
+    Answer answer;
+    answer.outcome = Outcome::kRecords;
+    answer.addresses = {address};
+    answer.ttl = absl::Seconds(60);
+    return answer;
+  };
+  SpawnHere([](CachingResolver& r) -> Task<void> { (co_await r.Query("h.example", RecordType::kA)).IgnoreError(); }(resolver));
+  std::exchange(slow.done, nullptr)(with("192.0.2.1"));
+  pass(absl::Minutes(2));
+  for (int i = 0; i < 3; ++i) {
+    const absl::StatusOr<Answer> old = SyncWait(ask());
+    ASSERT_TRUE(old.ok()) << old.status();
+    EXPECT_EQ(old->addresses[0], "192.0.2.1");
+  }
+  EXPECT_EQ(slow.asked, 2);  // once for the first answer, once since
+  std::exchange(slow.done, nullptr)(with("192.0.2.2"));
+  EXPECT_EQ(SyncWait(ask())->addresses[0], "192.0.2.2");
+}
 
 TEST(CachingResolverFlightTest, ManyWhoAskAtOnceAskOnce) {
   SlowResolver slow;

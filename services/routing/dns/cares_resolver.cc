@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <chrono>
 #include <cstring>
 #include <deque>
 #include <map>
@@ -18,6 +19,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/synchronization/mutex.h"
+#include "services/common/log/log.h"
 #include "services/common/status/status.h"
 
 namespace posthouse::routing::dns {
@@ -76,6 +78,11 @@ class CaresResolver::Loop {
   }
 
   ~Loop() {
+    Stop();
+    if (wake_ >= 0) close(wake_);
+  }
+
+  void Stop() {
     if (thread_.joinable()) {
       {
         absl::MutexLock lock(&mutex_);
@@ -84,8 +91,8 @@ class CaresResolver::Loop {
       Wake();
       thread_.join();
     }
-    if (initialised_) ares_destroy(channel_);  // ends what is pending, with ARES_EDESTRUCTION
-    if (wake_ >= 0) close(wake_);
+    // Ends what is pending, with ARES_EDESTRUCTION.
+    if (std::exchange(initialised_, false)) ares_destroy(channel_);
   }
 
   void Submit(Pending pending) {
@@ -160,7 +167,12 @@ class CaresResolver::Loop {
       const timeval* wait = ares_timeout(channel_, nullptr, &buffer);
       const int milliseconds =
           wait == nullptr ? -1 : static_cast<int>(wait->tv_sec * 1000 + (wait->tv_usec + 999) / 1000);
-      if (poll(fds.data(), fds.size(), milliseconds) < 0 && errno != EINTR) break;
+      if (poll(fds.data(), fds.size(), milliseconds) < 0 && errno != EINTR) {
+        // Short of memory for a moment: whoever waits must not wait for ever.
+        LOG_EVENT(kError, "dns_poll").Str("error", std::strerror(errno));
+        std::this_thread::sleep_for(std::chrono::milliseconds(50));
+        for (pollfd& fd : fds) fd.revents = 0;
+      }
       uint64_t count = 0;
       if ((fds[0].revents & POLLIN) != 0) {
         [[maybe_unused]] const ssize_t drained = read(wake_, &count, sizeof(count));
@@ -223,6 +235,7 @@ class CaresResolver::Loop {
 
 CaresResolver::CaresResolver(std::unique_ptr<Loop> loop) : loop_(std::move(loop)) {}
 CaresResolver::~CaresResolver() = default;
+void CaresResolver::Stop() { loop_->Stop(); }
 
 absl::StatusOr<std::unique_ptr<CaresResolver>> CaresResolver::Create(const CaresOptions& options) {
   PH_ASSIGN_OR_RETURN(std::unique_ptr<Loop> loop, Loop::Start(options));

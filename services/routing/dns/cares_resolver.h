@@ -27,8 +27,9 @@ class CaresResolver final : public Resolver {
  public:
   // kInvalidArgument: a server that cannot be read.
   static absl::StatusOr<std::unique_ptr<CaresResolver>> Create(const CaresOptions& options);
-  // Pending queries end with kUnavailable.
-  ~CaresResolver() override;
+  ~CaresResolver() override;  // Stop()s
+  // Ends pending queries with kUnavailable, and later ones too. Idempotent.
+  void Stop();
   Task<absl::StatusOr<Answer>> Query(std::string name, RecordType type) override;
 
  private:
