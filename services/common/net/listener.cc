@@ -116,7 +116,9 @@ Task<void> Admitted(std::shared_ptr<ListenerState> state, std::unique_ptr<Connec
 }
 
 Task<void> Run(std::shared_ptr<ListenerState> state, std::unique_ptr<ConnectionImpl> connection, bool overload) {
-  ConnectionCore* const key = connection->core().get();
+  // Kept to the end: its address is the key in `open`, and must not be given to a new
+  // connection before the entry is gone.
+  const std::shared_ptr<ConnectionCore> core = connection->core();
   if (overload) {
     co_await Refuse(*state, *connection, "too many connections");
   } else {
@@ -140,7 +142,7 @@ Task<void> Run(std::shared_ptr<ListenerState> state, std::unique_ptr<ConnectionI
   }
   connection.reset();
   absl::MutexLock lock(&state->mutex);
-  state->open.erase(key);
+  state->open.erase(core.get());
   if (state->open.empty()) state->idle.Signal();
 }
 
