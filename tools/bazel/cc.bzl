@@ -22,6 +22,12 @@ _SANITIZER_DEPS = select({
     "//conditions:default": [],
 })
 
+# glibc's allocator took 16 % of the CPU under SMTP load and twice the memory (docs/adr/0005-jemalloc.md).
+_MALLOC = select({
+    "//tools/sanitizers:sanitized": "@bazel_tools//tools/cpp:malloc",
+    "//conditions:default": "@system//:jemalloc",
+})
+
 def posthouse_cc_library(name, copts = [], **kwargs):
     native.cc_library(
         name = name,
@@ -36,6 +42,7 @@ def posthouse_cc_binary(name, deps = [], copts = [], **kwargs):
         deps = deps + _SANITIZER_DEPS,
         copts = _COPTS + copts,
         linkstatic = True,
+        malloc = _MALLOC,
         **kwargs
     )
 
