@@ -6,10 +6,11 @@ throughout. Prints the resident memory it saw.
 """
 import imaplib
 import os
+import re
 import resource
 import smtplib
 import socket
-import sys
+import ssl
 import time
 import unittest
 
@@ -80,7 +81,19 @@ def wait_for(subject, seconds=30):
     raise AssertionError("%s did not arrive" % subject)
 
 
-class Hostile(unittest.TestCase):
+class System(unittest.TestCase):
+    """Each class has a system of its own."""
+
+    @classmethod
+    def setUpClass(cls):
+        global mail
+        mail = Posthouse.standalone()
+        mail.__enter__()
+        cls.addClassCleanup(mail.__exit__, None, None, None)
+        mail.add_account(USER, PASSWORD)
+
+
+class Hostile(System):
     def setUp(self):
         self.before = rss()
 
@@ -118,6 +131,7 @@ class Hostile(unittest.TestCase):
         try_send(s, b"Subject: long\r\n\r\n" + b"z" * (10 << 20) + b"\r\n.\r\n")
         reply = read_until(s, b"\n")
         self.assertIn(reply[:3], (b"250", b"500", b"552", b"554", b""), reply[:100])
+        s.close()
 
     def test_half_open_connections(self):
         held = []
@@ -200,19 +214,82 @@ class Hostile(unittest.TestCase):
             s.close()
         self.assertLess(rss() - self.before, 64 * 1024)
 
-    def test_many_idle_connections(self):
-        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-        count = min(IDLE, (soft if soft != resource.RLIM_INFINITY else 1 << 20) - 200)
-        held = [dial("imap") for _ in range(10)]
-        before = rss()
-        began = time.time()
-        while len(held) < count:
-            held.append(dial("imap"))
+    def test_huge_headers(self):
+        deliver(b"To: " + b",\r\n ".join(b"user%d@example.net" % i for i in range(100000)) + b"\r\n\r\nx\r\n", "many addresses")
+        deliver(b"".join(b"X-%d: y\r\n" % i for i in range(200000)) + b"\r\nx\r\n", "many fields")
+        deliver(b"References: " + b"<a@b>" * 400000 + b"\r\n\r\nx\r\n", "one long field")
+        deliver(b"X: " + b"=?utf-8?q?=41?= " * 100000 + b"\r\n\r\nx\r\n", "encoded words")
+        for subject in ("many addresses", "many fields", "one long field", "encoded words"):
+            uid = wait_for(subject)
+            c = inbox()
+            kind, data = c.uid("FETCH", uid, "(ENVELOPE BODYSTRUCTURE BODY.PEEK[HEADER.FIELDS (Subject)])")
+            self.assertEqual(kind, "OK")
+            self.assertIn(subject.encode(), b"".join(d[1] for d in data if isinstance(d, tuple)))
+            c.logout()
+        self.assertLess(rss() - self.before, 192 * 1024)
+
+    def test_deep_commands(self):
+        deliver(b"\r\nx\r\n", "to be fetched")
+        wait_for("to be fetched")
+        c = inbox()
+        s = c.socket()
+        for command in (b"SEARCH " + b"(" * 20000 + b"ALL" + b")" * 20000, b"SEARCH " + b"NOT " * 15000 + b"ALL",
+                        b"SEARCH " + b"OR " * 10000 + b"ALL " * 10001, b"FETCH 1 BODY[" + b"1." * 20000 + b"TEXT]",
+                        b"FETCH " + b",".join(b"%d:%d" % (i, i + 1) for i in range(1, 8000)) + b" FLAGS",
+                        b"FETCH 1 (" + b"(" * 20000 + b"FLAGS", b"LIST \"\" " + b"*%" * 20000, b"LIST \"\" " + b"a*" * 20 + b"b",
+                        b"CREATE " + b"a/" * 10000 + b"a", b"STORE 1 +FLAGS (" + b" ".join(b"k%d" % i for i in range(5000)) + b")"):
+            began = time.time()
+            try_send(s, b"x " + command + b"\r\n")
+            reply = b""
+            while not re.search(rb"(?m)^x (OK|NO|BAD) .*\r\n", reply):
+                data = read_until(s, b"\n")
+                reply += data
+                if data == b"":
+                    break
+            self.assertLess(time.time() - began, 20, command[:40])
+            print("%s...: %s" % (command[:20].decode(), reply[-80:]))
+            if not re.search(rb"(?m)^x ", reply):  # a disconnect
+                s.close()
+                c = inbox()
+                s = c.socket()
+        s.close()
+        self.assertLess(rss() - self.before, 64 * 1024)
+
+
+class Idle(System):
+    """Thousands of connections that say nothing; on a fresh process, so that what they cost is seen."""
+
+    def hold(self, what, count, most_kib, connect):
+        held = [connect() for _ in range(10)]
+        before, began = rss(), time.time()
+        held += [connect() for _ in range(count - 10)]
         per = (rss() - before) / (count - 10)
-        print("%d idle IMAP connections in %.1f s: %.1f KiB each" % (count, time.time() - began, per), flush=True)
-        deliver(b"\r\nx\r\n", "among the idle")
-        wait_for("among the idle")
-        self.assertLess(per, 64, "KiB of server memory for an idle connection")
+        print("%d idle %s connections in %.1f s: %.1f KiB each; RSS %d KiB" % (count, what, time.time() - began, per, rss()), flush=True)
+        deliver(b"\r\nx\r\n", "among the idle: " + what)
+        wait_for("among the idle: " + what)
+        self.assertLess(per, most_kib, "KiB of server memory for an idle connection")
+        return held
+
+    def test_idle_connections(self):
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+
+        def tls():
+            s = context.wrap_socket(socket.create_connection(("127.0.0.1", mail.ports["imaps"]), 20))
+            read_until(s, b"\n")
+            return s
+
+        def idling():
+            c = inbox()
+            c.send(b"i IDLE\r\n")
+            c.readline()
+            return c.socket()
+
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        count = min(IDLE, (soft if soft != resource.RLIM_INFINITY else 1 << 20) - 1200)
+        held = self.hold("IMAP", count, 16, lambda: dial("imap"))
+        held += self.hold("IMAP with TLS", 500, 64, tls)
+        held += self.hold("IMAP in IDLE", 150, 64, idling)
         for s in held:
             s.close()
 
@@ -220,7 +297,4 @@ class Hostile(unittest.TestCase):
 if __name__ == "__main__":
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    with Posthouse.standalone() as mail:
-        mail.add_account(USER, PASSWORD)
-        result = unittest.main(exit=False, verbosity=2).result
-    sys.exit(0 if result.wasSuccessful() and result.testsRun else 1)
+    unittest.main(verbosity=2)
