@@ -32,6 +32,7 @@
 #include "services/common/async/task.h"
 #include "services/common/net/connection.h"
 #include "services/common/net/tls.h"
+#include "services/common/smtp/capabilities.h"
 #include "services/common/smtp/reply.h"
 
 namespace posthouse::smtp {
@@ -66,17 +67,6 @@ struct ClientOptions {
   bool lmtp = false;                                   // RFC 2033: LHLO, a reply per recipient after the data
   ClientTimeouts timeouts;
 };
-
-// What the server announced in its (last) EHLO reply.
-struct Capabilities {
-  bool esmtp = false;  // EHLO worked; false after the HELO fallback
-  bool pipelining = false, eight_bit_mime = false, smtputf8 = false, dsn = false, starttls = false,
-       enhanced_status_codes = false, chunking = false;
-  std::optional<uint64_t> size;   // SIZE; 0: announced without a limit
-  std::vector<std::string> auth;  // mechanisms, upper case
-};
-// From the lines of an EHLO reply; the first names the server.
-Capabilities ParseCapabilities(const std::vector<std::string>& lines);
 
 // Where a session was when it ended (or went on).
 enum class ClientStep { kGreeting, kHello, kStartTls, kTls, kMail, kRcpt, kData, kBody, kEndOfData, kReset };

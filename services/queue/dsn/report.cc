@@ -176,6 +176,16 @@ std::string StatusFields(const Report& report, bool utf8) {
   return fields;
 }
 
+// RFC 5322 §2.1.1: what no host must take.
+bool HasLongLine(absl::string_view text) {
+  for (size_t at = 0; at < text.size();) {
+    const size_t end = std::min(text.find('\n', at), text.size());
+    if (end - at > 998) return true;
+    at = end + 1;
+  }
+  return false;
+}
+
 struct ReturnedPart {
   std::string type;
   std::string encoding;  // "7bit" or "8bit" ...
@@ -190,9 +200,11 @@ ReturnedPart Returned(const Report& report, bool utf8) {
     const bool ascii = IsAscii(report.content);
     return {ascii_header ? "message/rfc822" : "message/global", ascii ? "7bit" : "8bit", report.content};
   }
-  if (ascii_header) return {"text/rfc822-headers", "7bit", std::string(header)};
-  if (utf8) return {"message/global-headers", "8bit", std::string(header)};
-  // A text/* part may be encoded, so that a raw 8-bit header still goes anywhere.
+  const bool plain = !HasLongLine(header);
+  if (ascii_header && plain) return {"text/rfc822-headers", "7bit", std::string(header)};
+  if (utf8 && plain) return {"message/global-headers", "8bit", std::string(header)};
+  // A text/* part may be encoded, so that a raw 8-bit header, or one with overlong
+  // lines, still goes anywhere.
   return {"text/rfc822-headers; charset=utf-8", "quoted-printable", QuotedPrintable(header)};
 }
 

@@ -200,6 +200,16 @@ TEST(ReportTest, EightBitHeadersAreQuoted) {
   EXPECT_EQ(parsed.parts[2].body, "Subject: gr=C3=BC=C3=9Fe\r\n\r\n");
 }
 
+// Old programs write them, and a report with them would be refused in its turn.
+TEST(ReportTest, OverlongHeaderLinesAreQuoted) {
+  Report report = Base();
+  report.content = "X-Long: " + std::string(3000, 'x') + "\r\nSubject: y\r\n\r\nbody\r\n";
+  Parsed parsed = Parse(Compose(report).message);  // checks line lengths
+  EXPECT_EQ(parsed.parts[2].header["Content-Transfer-Encoding"], "quoted-printable");
+  EXPECT_EQ(absl::StrReplaceAll(parsed.parts[2].body, {{"=\r\n", ""}}),
+            "X-Long: " + std::string(3000, 'x') + "\r\nSubject: y\r\n\r\n");
+}
+
 // RFC 6533
 TEST(ReportTest, Utf8Addresses) {
   Report report = Base();

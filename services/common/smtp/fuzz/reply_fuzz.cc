@@ -1,8 +1,10 @@
-// Replies read whole and byte by byte are the same; memory stays bounded.
+// Replies read whole and byte by byte are the same; memory stays bounded. Each is
+// read as an answer to EHLO too.
 #include <cstddef>
 #include <cstdint>
 #include <vector>
 
+#include "services/common/smtp/capabilities.h"
 #include "services/common/smtp/reply.h"
 #include "services/common/status/status.h"
 
@@ -37,6 +39,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   for (const auto& reply : whole) {
     PH_CHECK(reply.code >= 200 && reply.code <= 599 && !reply.lines.empty());
     PH_CHECK(posthouse::smtp::Format(reply).size() >= 6);
+    const posthouse::smtp::Capabilities capabilities = posthouse::smtp::ParseCapabilities(reply.lines);
+    PH_CHECK(capabilities.esmtp && capabilities.auth.size() <= size);
   }
   return 0;
 }
