@@ -54,7 +54,7 @@ class Corpus:
         cls.sent = {}  # number -> (name, bytes), in USER's mailbox
         what, real = messages.real_or_made()
         own = messages.python_email()
-        print("%s: %d real messages (%s), %d of Python's own tests" % (cls.__name__, len(real), what, len(own)))
+        print("%s: %d messages (%s), %d of Python's own tests" % (cls.__name__, len(real), what, len(own)))
         assert len(real) == messages.REAL and len(own) == 47, (len(real), len(own))
         cls.send_by_smtplib(real + own)
         cls.send_odd()

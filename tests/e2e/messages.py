@@ -85,7 +85,7 @@ def made(seed):
         lines.append(b"")
         lines += [r.choice(body)() for _ in range(int(r.choice([0, 1, 5, 40, 400]) * r.random()))]
     message = b"\r\n".join(lines)
-    return message + (b"\r\n" if r.random() < 0.7 else b"")
+    return message + (b"\r\n" if r.random() < 0.7 or not message else b"")  # smtplib sends no empty message
 
 
 # ---- at the edge
