@@ -1,0 +1,91 @@
+// What the mailbox's answers mean, and what a message gets at its final delivery.
+#include "services/queue/delivery/local.h"
+
+#include <gtest/gtest.h>
+
+#include "posthouse/mailbox/v1/mailbox.pb.h"
+#include "services/common/async/sync.h"
+
+namespace posthouse::queue {
+namespace {
+
+namespace mv1 = posthouse::mailbox::v1;
+using Kind = Outcome::Kind;
+
+Transaction Message(std::vector<std::string> recipients) {
+  Transaction t;
+  t.destination = "local/m1";
+  t.reverse_path = "s@example.org";
+  for (size_t i = 0; i < recipients.size(); ++i) {
+    t.targets.push_back({static_cast<int>(i), {}});
+    t.targets.back().recipient.set_address(recipients[i]);
+  }
+  return t;
+}
+
+// RFC 5321 §4.4; a copy for several does not tell them of each other.
+TEST(LocalDeliveryTest, FieldsOnTop) {
+  EXPECT_EQ(DeliveryFields(Message({"a@x.example"})), "Return-Path: <s@example.org>\r\nDelivered-To: a@x.example\r\n");
+  Transaction bounce = Message({"a@x.example", "b@x.example"});
+  bounce.reverse_path = "";
+  EXPECT_EQ(DeliveryFields(bounce), "Return-Path: <>\r\n");
+}
+
+// What is not known to be permanent is temporary.
+TEST(LocalDeliveryTest, AnswersOfTheMailbox) {
+  const std::vector<std::tuple<int, Kind, std::string>> cases = {
+      {mv1::DeliveryOutcome::KIND_STORED, Kind::kDelivered, "2.0.0"},
+      {mv1::DeliveryOutcome::KIND_OVER_QUOTA, Kind::kTemporary, "4.2.2"},
+      {mv1::DeliveryOutcome::KIND_NO_ACCOUNT, Kind::kPermanent, "5.1.1"},
+      {mv1::DeliveryOutcome::KIND_REFUSED, Kind::kPermanent, "5.7.1"},
+      {mv1::DeliveryOutcome::KIND_TOO_LARGE, Kind::kPermanent, "5.3.4"},
+      {mv1::DeliveryOutcome::KIND_UNSPECIFIED, Kind::kTemporary, "4.3.0"},
+      {99, Kind::kTemporary, "4.3.0"},  // of a newer mailbox
+  };
+  for (const auto& [kind, outcome, status] : cases) {
+    mv1::DeliveryOutcome answer;
+    answer.set_kind(static_cast<mv1::DeliveryOutcome::Kind>(kind));
+    const Outcome got = OutcomeForDelivered(answer);
+    EXPECT_EQ(got.kind, outcome) << kind;
+    EXPECT_EQ(got.status, status) << kind;
+  }
+}
+
+TEST(LocalDeliveryTest, RedirectsAreFollowUps) {
+  mv1::DeliveryOutcome answer;
+  answer.set_kind(mv1::DeliveryOutcome::KIND_STORED);
+  answer.add_follow_ups()->set_redirect_to("b@example.com");
+  EXPECT_EQ(OutcomeForDelivered(answer).redirects, std::vector<std::string>{"b@example.com"});
+}
+
+TEST(LocalDeliveryTest, AFailedCallBouncesNobody) {
+  for (int code = 1; code <= 16; ++code) {
+    const DeliveryResult result =
+        ResultForFailedCall(Message({"a@x.example", "b@x.example"}), absl::Status(static_cast<absl::StatusCode>(code), "x"));
+    ASSERT_EQ(result.outcomes.size(), 2u);
+    EXPECT_EQ(result.outcomes[1].kind, Kind::kTemporary) << code;
+    EXPECT_NE(result.reach, Reach::kSuccess) << code;
+  }
+  EXPECT_EQ(ResultForFailedCall(Message({"a@x"}), absl::UnavailableError("down")).reach, Reach::kUnreachable);
+  EXPECT_EQ(ResultForFailedCall(Message({"a@x"}), absl::InternalError("odd")).reach, Reach::kNeutral);
+}
+
+TEST(LocalDeliveryTest, AHomeThatIsNotConfiguredIsTemporary) {
+  const std::unique_ptr<Delivery> local = NewLocalDelivery({});
+  const DeliveryResult result = SyncWait(local->Deliver(Message({"a@x.example"})));
+  ASSERT_EQ(result.outcomes.size(), 1u);
+  EXPECT_EQ(result.outcomes[0].kind, Kind::kTemporary);
+  EXPECT_EQ(result.outcomes[0].status, "4.3.5");
+}
+
+// The text of a peer, whatever it is, can be put into a row and read again.
+TEST(DeliveryTextTest, PeersTextIsCutAndMadeUtf8) {
+  EXPECT_EQ(CutText("plain"), "plain");
+  EXPECT_EQ(CutText("h\xe9llo"), "h?llo");
+  EXPECT_EQ(CutText("\xc3\xb6\xc3\xb6", 3), "\xc3\xb6...");
+  EXPECT_EQ(CutText(std::string(600, 'x')).size(), 503u);
+  EXPECT_EQ(CutText(std::string(600, '\x80')), "...");  // no character begins anywhere
+}
+
+}  // namespace
+}  // namespace posthouse::queue
