@@ -16,7 +16,6 @@ import shutil
 import smtplib
 import ssl
 import subprocess
-import sys
 import unittest
 
 import messages
@@ -155,7 +154,8 @@ class Corpus:
             f.write("IMAPStore far\nAccount here\n\nMaildirStore near\nPath %s/\nInbox %s/INBOX\nSubFolders Verbatim\n\n"
                     "Channel all\nFar :far:\nNear :near:\nPatterns INBOX\nCreate Near\nSync Pull\nSyncState *\n" % (maildir, maildir))
         os.chmod(rc, 0o600)
-        mbsync = lambda: subprocess.run(["mbsync", "-c", rc, "all"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=200)
+        mbsync = lambda: subprocess.run(["mbsync", "-c", rc, "all"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=200,
+                                        env=dict(os.environ, HOME=self.scratch))
         r = mbsync()
         self.assertEqual(r.returncode, 0, r.stdout)
         paths = lambda: sorted(glob.glob(maildir + "/INBOX/cur/*") + glob.glob(maildir + "/INBOX/new/*"))
@@ -223,8 +223,8 @@ class Standalone(Corpus, unittest.TestCase):
             f.write("#!/bin/sh\nexec cat > \"$(mktemp %s/XXXXXX)\"\n" % folder)
         os.chmod(mda, 0o700)
         with open(rc, "w") as f:
-            f.write("set invisible\nset no bouncemail\npoll 127.0.0.1 service %d proto pop3 timeout 60 bad-header accept\n user \"%s\" password \"%s\" is nobody here\n"
-                    " sslproto ''\n mda \"%s\"\n keep\n no rewrite\n pass8bits\n" % (self.mail.ports["pop3"], USER, PASSWORD, mda))
+            f.write("set invisible\nset no bouncemail\npoll 127.0.0.1 service %d proto pop3 timeout 60 bad-header accept\n"
+                    " user \"%s\" password \"%s\" is nobody here\n sslproto ''\n mda \"%s\"\n keep\n no rewrite\n pass8bits\n" % (self.mail.ports["pop3"], USER, PASSWORD, mda))
         os.chmod(rc, 0o600)
         r = subprocess.run(["fetchmail", "-f", rc, "--pidfile", os.path.join(self.scratch, "fetchmail.pid"), "--nosyslog"],
                            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=200, env=dict(os.environ, HOME=self.scratch))

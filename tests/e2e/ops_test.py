@@ -13,7 +13,6 @@ import smtplib
 import socket
 import ssl
 import subprocess
-import sys
 import threading
 import time
 import unittest
@@ -322,8 +321,10 @@ class Config(unittest.TestCase):
 
     def test_good_ones(self):
         for service in ("directory", "queue", "mailbox", "standalone"):
-            r = self.check(service, "data_dir: /nonexistent/but/not/touched\nhostname: mail.example.org\npeers: {routing: \"127.0.0.1:1\", mailbox: [{target: \"127.0.0.1:2\"}]}\n"
-                           if service == "queue" else "data_dir: /nonexistent/but/not/touched\nhostname: mail.example.org\n")
+            text = "data_dir: /nonexistent/but/not/touched\nhostname: mail.example.org\n"
+            if service == "queue":
+                text += "peers: {routing: \"127.0.0.1:1\", mailbox: [{target: \"127.0.0.1:2\"}]}\n"
+            r = self.check(service, text)
             self.assertEqual((r.returncode, r.stdout), (0, "ok\n"), (service, r.stderr))
 
     def test_wrong_ones_name_the_line_and_the_key(self):
