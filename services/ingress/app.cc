@@ -26,7 +26,7 @@ void Follow(metrics::Counter& counter, uint64_t total) {
 App::App(runtime::Runtime& rt, const rpc::Channels& channels, Settings settings,
          std::shared_ptr<net::TlsServerContext> tls)
     : runtime_(rt),
-      metrics_(rt.registry()),
+      metrics_(std::make_shared<Metrics>(rt.registry())),
       backend_(Backend::Create(channels, kCachedRecipients)),
       enqueuer_(Enqueuer::Create(channels.queue)),
       tls_(std::move(tls)),
@@ -74,7 +74,7 @@ absl::Status App::Listen(Port port, const Settings::Listener& listener) {
   options.proxy_from = listener.proxy_from;
   options.overload_line = absl::StrCat("421 4.3.2 ", settings()->hostname, " too many connections\r\n");
   if (port == Port::kSubmissions) options.implicit_tls = tls_;
-  const SessionContext context{*backend_, *enqueuer_, metrics_};
+  const SessionContext context{backend_, enqueuer_, metrics_};
   const auto serve = [this, context, port](std::unique_ptr<net::Connection> connection) {
     return ServeSmtp(context, port, settings(), tls_, std::move(connection));
   };
@@ -147,15 +147,15 @@ void App::Collect() {
     const auto& listener = listeners_[static_cast<size_t>(port)];
     if (listener == nullptr) continue;
     const net::ListenerStats stats = listener->stats();
-    metrics_.OpenConnections(port).Set(static_cast<double>(stats.open));
-    Follow(metrics_.RefusedConnections(port, Refusal::kLimit), stats.refused_total);
-    Follow(metrics_.RefusedConnections(port, Refusal::kAddressLimit), stats.refused_per_address);
-    Follow(metrics_.RefusedConnections(port, Refusal::kBadProxy), stats.bad_proxy);
-    Follow(metrics_.RefusedConnections(port, Refusal::kTlsHandshake), stats.failed_handshakes);
+    metrics_->OpenConnections(port).Set(static_cast<double>(stats.open));
+    Follow(metrics_->RefusedConnections(port, Refusal::kLimit), stats.refused_total);
+    Follow(metrics_->RefusedConnections(port, Refusal::kAddressLimit), stats.refused_per_address);
+    Follow(metrics_->RefusedConnections(port, Refusal::kBadProxy), stats.bad_proxy);
+    Follow(metrics_->RefusedConnections(port, Refusal::kTlsHandshake), stats.failed_handshakes);
   }
   if (tls_ == nullptr) return;
-  metrics_.certificate_not_after.Set(static_cast<double>(absl::ToUnixSeconds(tls_->NotAfter())));
-  Follow(metrics_.certificate_reload_failures, tls_->ReloadFailures());
+  metrics_->certificate_not_after.Set(static_cast<double>(absl::ToUnixSeconds(tls_->NotAfter())));
+  Follow(metrics_->certificate_reload_failures, tls_->ReloadFailures());
 }
 
 std::vector<std::pair<std::string, std::string>> App::Status() {
@@ -169,7 +169,7 @@ std::vector<std::pair<std::string, std::string>> App::Status() {
     rows.emplace_back(absl::StrCat("SMTP ", PortName(port)), value);
   }
   rows.emplace_back("Messages accepted",
-                    absl::StrCat(static_cast<uint64_t>(metrics_.Messages(MessageEnd::kAccepted).Value())));
+                    absl::StrCat(static_cast<uint64_t>(metrics_->Messages(MessageEnd::kAccepted).Value())));
   return rows;
 }
 

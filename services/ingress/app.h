@@ -44,7 +44,7 @@ class App final : public runtime::App {
   uint16_t smtp_port() const { return PortOf(Port::kMx); }
   uint16_t submission_port() const { return PortOf(Port::kSubmission); }
   uint16_t submissions_port() const { return PortOf(Port::kSubmissions); }
-  Metrics& metrics() { return metrics_; }
+  Metrics& metrics() { return *metrics_; }
 
  private:
   App(runtime::Runtime& rt, const rpc::Channels& channels, Settings settings,
@@ -63,9 +63,9 @@ class App final : public runtime::App {
   Task<void> DrainListeners(absl::Duration grace);
 
   runtime::Runtime& runtime_;
-  Metrics metrics_;
-  const std::unique_ptr<Backend> backend_;
-  const std::unique_ptr<Enqueuer> enqueuer_;
+  const std::shared_ptr<Metrics> metrics_;
+  const std::shared_ptr<Backend> backend_;
+  const std::shared_ptr<Enqueuer> enqueuer_;
   const std::shared_ptr<net::TlsServerContext> tls_;  // null: no certificates
   std::unique_ptr<net::Listener> listeners_[kPorts];
 

@@ -30,7 +30,7 @@ class Session {
  public:
   Session(SessionContext context, Port port, std::shared_ptr<const Settings> settings,
           std::shared_ptr<net::TlsServerContext> tls, std::unique_ptr<net::Connection> connection)
-      : context_(context),
+      : context_(std::move(context)),
         port_(port),
         settings_(std::move(settings)),
         tls_(std::move(tls)),
@@ -90,7 +90,7 @@ Rules Session::MakeRules() const {
 }
 
 Task<void> Session::Run() {
-  context_.metrics.Connections(port_).Add();
+  context_.metrics->Connections(port_).Add();
   const size_t max_line = port_ == Port::kMx ? smtp::kMaxCommandLine : smtp::kMaxAuthLine;
   transaction_.Greet(&out_);
   bool open = co_await Flush();
@@ -129,9 +129,9 @@ Task<Action> Session::Perform(Action action) {
   while (action != Action::kNone && action != Action::kClose) {
     switch (action) {
       case Action::kResolve: {
-        metrics::Timer timer(context_.metrics.resolve_seconds);
+        metrics::Timer timer(context_.metrics->resolve_seconds);
         const Resolution resolution =
-            co_await context_.backend.Resolve(trace_, transaction_.resolve_address(), transaction_.may_relay());
+            co_await context_.backend->Resolve(trace_, transaction_.resolve_address(), transaction_.may_relay());
         action = transaction_.OnResolved(resolution, &out_);
         break;
       }
@@ -161,8 +161,8 @@ Task<Action> Session::Login() {
   request.password = transaction_.credentials().password;
   request.client_address = connection_->peer().address;
   request.tls = connection_->tls();
-  absl::StatusOr<ingress::Login> login = co_await context_.backend.Authenticate(trace_, std::move(request));
-  context_.metrics.Logins(login.status().code()).Add();
+  absl::StatusOr<ingress::Login> login = co_await context_.backend->Authenticate(trace_, std::move(request));
+  context_.metrics->Logins(login.status().code()).Add();
   LOG_EVENT(kInfo, "login")
       .Str("port", PortName(port_))
       .Str("client", connection_->peer().address)
@@ -175,7 +175,7 @@ Task<Action> Session::Login() {
 Task<Action> Session::StartTls() {
   if (!co_await Flush()) co_return Action::kClose;
   const absl::Status status = co_await connection_->StartTlsServer(tls_, kHandshakeTimeout);
-  (status.ok() ? context_.metrics.tls_started : context_.metrics.tls_failed).Add();
+  (status.ok() ? context_.metrics->tls_started : context_.metrics->tls_failed).Add();
   if (!status.ok()) {
     LOG_EVENT(kInfo, "starttls_failed").Str("client", connection_->peer().address).Err(status);
     co_return Action::kClose;
@@ -228,7 +228,7 @@ std::unique_ptr<Intake> Session::NewIntake(smtp::DataFormat format) {
   }
   origin.traceparent = trace_.ToHeader();
   return std::make_unique<Intake>(std::move(options),
-                                  context_.enqueuer.Begin(trace_, ToProto(transaction_.envelope(), origin)));
+                                  context_.enqueuer->Begin(trace_, ToProto(transaction_.envelope(), origin)));
 }
 
 // Some bytes of message data. Nullopt: the connection is over, Lost() was called.
@@ -316,11 +316,11 @@ void Session::Record(const Intake& intake, const smtp::Reply& reply, absl::Durat
                          : reply.temporary() ? MessageEnd::kDeferred
                                              : MessageEnd::kRefused;
   const size_t recipients = transaction_.envelope().recipients.size();
-  context_.metrics.Messages(end).Add();
+  context_.metrics->Messages(end).Add();
   if (end == MessageEnd::kAccepted) {
-    context_.metrics.accept_seconds.Observe(took);
-    context_.metrics.message_bytes.Add(static_cast<double>(intake.bytes()));
-    context_.metrics.recipients.Add(static_cast<double>(recipients));
+    context_.metrics->accept_seconds.Observe(took);
+    context_.metrics->message_bytes.Add(static_cast<double>(intake.bytes()));
+    context_.metrics->recipients.Add(static_cast<double>(recipients));
     LOG_EVENT(kInfo, "message_accepted")
         .QueueId(intake.queue_id())
         .Trace(trace_.trace_id)
@@ -358,7 +358,7 @@ Action Session::Lost(const absl::Status& status) {
 
 // The message in progress will not come to its end.
 void Session::CutOff(const absl::Status& why) {
-  context_.metrics.Messages(MessageEnd::kCutOff).Add();
+  context_.metrics->Messages(MessageEnd::kCutOff).Add();
   LOG_EVENT(kInfo, "message_cut_off")
       .Trace(trace_.trace_id)
       .Str("client", connection_->peer().address)
@@ -379,11 +379,11 @@ void Session::CountNew() {
   const Transaction::Counts& now = transaction_.counts();
   for (size_t i = 0; i < now.commands.size(); ++i) {
     if (now.commands[i] == counted_.commands[i]) continue;
-    context_.metrics.Command(static_cast<smtp::Verb>(i)).Add(now.commands[i] - counted_.commands[i]);
+    context_.metrics->Command(static_cast<smtp::Verb>(i)).Add(now.commands[i] - counted_.commands[i]);
   }
   for (size_t i = 2; i < now.replies.size(); ++i) {
     if (now.replies[i] == counted_.replies[i]) continue;
-    context_.metrics.Replies(static_cast<int>(i)).Add(now.replies[i] - counted_.replies[i]);
+    context_.metrics->Replies(static_cast<int>(i)).Add(now.replies[i] - counted_.replies[i]);
   }
   counted_ = now;
 }
@@ -392,7 +392,7 @@ void Session::CountNew() {
 
 Task<void> ServeSmtp(SessionContext context, Port port, std::shared_ptr<const Settings> settings,
                      std::shared_ptr<net::TlsServerContext> tls, std::unique_ptr<net::Connection> connection) {
-  Session session(context, port, std::move(settings), std::move(tls), std::move(connection));
+  Session session(std::move(context), port, std::move(settings), std::move(tls), std::move(connection));
   co_await session.Run();
 }
 

@@ -18,11 +18,12 @@
 
 namespace posthouse::ingress {
 
-// What sessions share; outlives them.
+// What sessions share. Each holds on to it: one that waits for another service when a
+// drain gives up is there longer than the app.
 struct SessionContext {
-  Backend& backend;
-  Enqueuer& enqueuer;
-  Metrics& metrics;
+  std::shared_ptr<Backend> backend;
+  std::shared_ptr<Enqueuer> enqueuer;
+  std::shared_ptr<Metrics> metrics;
 };
 
 // Serves `connection` to its end. `tls`: for STARTTLS; null: not offered.

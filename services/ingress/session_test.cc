@@ -626,6 +626,20 @@ TEST_F(SessionTest, DrainSays421AndFinishesMessages) {
   EXPECT_EQ(Body(peers_->messages()[0]), "Subject: x\r\n\r\nhalf and half\r\n");
 }
 
+// A session that waits for the queue when the drain gives up goes on to its end, on its own.
+TEST_F(SessionTest, ASessionInTheQueuesHandsMayOutliveTheApp) {
+  SmtpTestClient& client = ReadyForData();
+  peers_->HoldEnqueues(true);
+  client.Send("Subject: x\r\n\r\nbody\r\n.\r\n");
+  peers_->WaitForBegun(1);
+  app_->Drain(absl::ZeroDuration());
+  app_.reset();
+  peers_->HoldEnqueues(false);
+  peers_->WaitForStreams(1);
+  EXPECT_EQ(client.Code(), "closed");
+  EXPECT_THAT(peers_->messages(), SizeIs(1));  // kept, though its client was not told
+}
+
 TEST_F(SessionTest, ConnectionsOverTheLimitAreTold) {
   config_.mutable_ingress()->mutable_smtp()->set_max_connections(1);
   EXPECT_EQ(Connect().Code(), "220");

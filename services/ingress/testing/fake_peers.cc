@@ -107,6 +107,10 @@ class FakePeers::Queue final : public q::QueueService::CallbackService {
 
  private:
   Task<absl::Status> Take(rpc::ReaderCall<q::EnqueueRequest, q::EnqueueResponse>& call) {
+    {
+      absl::MutexLock lock(&data_.mutex);
+      ++data_.begun;
+    }
     Enqueued message;
     const absl::Status status = co_await Read(call, message);
     absl::MutexLock lock(&data_.mutex);
@@ -192,6 +196,11 @@ void FakePeers::FailEnqueues(std::vector<absl::Status> failures) {
 void FakePeers::HoldEnqueues(bool hold) {
   absl::MutexLock lock(&data_.mutex);
   data_.hold = hold;
+}
+void FakePeers::WaitForBegun(size_t begun) const {
+  const auto enough = [this, begun]() ABSL_NO_THREAD_SAFETY_ANALYSIS { return data_.begun >= begun; };
+  absl::MutexLock lock(&data_.mutex);
+  data_.mutex.Await(absl::Condition(&enough));
 }
 void FakePeers::FailRouting(bool fail) {
   absl::MutexLock lock(&data_.mutex);

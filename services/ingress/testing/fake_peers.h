@@ -48,6 +48,7 @@ class FakePeers {
   std::vector<Enqueued> streams() const;    // all of them, committed or not
   std::vector<Enqueued> messages() const;   // committed
   void WaitForStreams(size_t ended) const;  // until so many streams have ended
+  void WaitForBegun(size_t begun) const;    // until so many have arrived
   int resolutions() const;
   std::string last_login_address() const;
 
@@ -69,6 +70,7 @@ class FakePeers {
     bool hold ABSL_GUARDED_BY(mutex) = false;
     bool routing_fails ABSL_GUARDED_BY(mutex) = false;
     std::vector<Enqueued> streams ABSL_GUARDED_BY(mutex);
+    size_t begun ABSL_GUARDED_BY(mutex) = 0;
     size_t ended ABSL_GUARDED_BY(mutex) = 0;
     int resolutions ABSL_GUARDED_BY(mutex) = 0;
     std::string login_address ABSL_GUARDED_BY(mutex);
