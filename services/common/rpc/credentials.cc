@@ -72,7 +72,9 @@ class AllowedPeers final : public grpc::AuthMetadataProcessor {
     if (limit_.Allow(&dropped)) {
       LOG_EVENT(kWarning, "rpc_peer_refused").Str("peer", who).Int("not_logged", dropped);
     }
-    return grpc::Status(grpc::StatusCode::PERMISSION_DENIED, absl::StrCat(who, " is not an allowed peer"));
+    // Not PERMISSION_DENIED: to somebody who asks on behalf of a user that would be a
+    // verdict on the user, and this is a mistake of ours that will be put right.
+    return grpc::Status(grpc::StatusCode::UNAVAILABLE, absl::StrCat(who, " is not an allowed peer"));
   }
 
  private:
