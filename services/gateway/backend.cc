@@ -94,6 +94,7 @@ bool Absorb(mail::StoreFlagsResponse part, mail::StoreFlagsRequest& request, mai
   const bool more = part.continue_after() != 0;
   whole.mutable_rows()->MergeFrom(part.rows());
   whole.mutable_modified()->MergeFrom(part.modified());
+  whole.mutable_own_modseq()->MergeFrom(part.own_modseq());
   *whole.mutable_state() = std::move(*part.mutable_state());
   return more;
 }

@@ -67,9 +67,9 @@ struct NewMessage {
   int64_t internal_date = 0;
   int zone = 0;
   uint64_t size_bytes = 0;
-  std::string blob;       // 16 bytes; the blob is written
-  std::string thread_id;  // message::ThreadId; may be empty
-  std::string done_key;   // d/ or a/ key that makes a repetition a no-op; "": none
+  std::string blob;                             // 16 bytes; the blob is written
+  std::string thread_id;                        // message::ThreadId; may be empty
+  std::string done_key;                         // d/ or a/ key that makes a repetition a no-op; "": none
   std::shared_ptr<const CachedMessage> cached;  // null: built when first read
 };
 
@@ -92,10 +92,11 @@ struct FlagChange {
 };
 
 struct FlagResult {
-  std::vector<MessageMeta> messages;       // as they are now
-  std::vector<std::string> keyword_bits;   // of `messages`, pairwise
-  UidSet modified;                         // failed unchanged_since
-  uint32_t continue_after = 0;             // not 0: those above it are still to be done
+  std::vector<MessageMeta> messages;      // as they are now
+  std::vector<std::string> keyword_bits;  // of `messages`, pairwise
+  UidSet modified;                        // failed unchanged_since
+  std::vector<uint64_t> own_modseqs;      // taken by this change, ascending
+  uint32_t continue_after = 0;            // not 0: those above it are still to be done
   FolderSnapshot state;
 };
 
@@ -108,8 +109,8 @@ struct ExpungeResult {
 // What a copy takes from a source message.
 struct CopyItem {
   uint32_t uid = 0;
-  std::string row;                     // m/ row as stored
-  std::vector<std::string> keywords;   // by name: the target numbers them anew
+  std::string row;                                // m/ row as stored
+  std::vector<std::string> keywords;              // by name: the target numbers them anew
   std::vector<std::optional<std::string>> cache;  // e/, s/, h/ rows
 };
 
@@ -132,14 +133,14 @@ struct FolderChanges {
   FolderSnapshot state;
   std::vector<MessageMeta> messages;      // new and changed
   std::vector<std::string> keyword_bits;  // pairwise
-  UidSet vanished;  // when asked from UID 0
+  UidSet vanished;                        // when asked from UID 0
   bool full = false;
   bool more = false;  // messages above the last one follow
 };
 
 class Folder : public std::enable_shared_from_this<Folder> {
  public:
-  static constexpr size_t kBatch = 900;       // messages of one flag change, expunge or copy commit
+  static constexpr size_t kBatch = 900;        // messages of one flag change, expunge or copy commit
   static constexpr size_t kAppendGroup = 250;  // messages of one append commit
   static constexpr int kAttempts = 8;
   static constexpr size_t kMaxVanishedRanges = 50'000;  // of ChangesAfter()
@@ -221,7 +222,8 @@ class Folder : public std::enable_shared_from_this<Folder> {
   Change Begin(uint64_t nonce) const;
   // kAborted: not done; the cached head is fresh, decide again. `apply` brings the index up to date.
   Task<absl::Status> Commit(Change change, absl::FunctionRef<void(FolderIndex&)> apply);
-  absl::StatusOr<std::string> KeywordBits(const std::vector<std::string>& names, bool drop_excess, Change& change) const;
+  absl::StatusOr<std::string> KeywordBits(const std::vector<std::string>& names, bool drop_excess,
+                                          Change& change) const;
   Task<void> DrainAppends();
   Task<absl::Status> CommitGroup(std::vector<Pending>& group);
   Task<absl::Status> FindDone(std::vector<Pending>& group);

@@ -121,6 +121,7 @@ Task<absl::Status> Folder::StoreBatch(const std::vector<uint32_t>& uids, const F
       status = co_await Commit(std::move(commit), apply);
       if (absl::IsAborted(status)) continue;
       PH_CO_RETURN_IF_ERROR(status);
+      result.own_modseqs.push_back(modseq);
       PH_CO_RETURN_IF_ERROR(co_await LoadIndex());
     }
     UidSet changed;

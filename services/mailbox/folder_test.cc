@@ -111,8 +111,9 @@ TEST_F(FolderTest, WaitingAppendsShareOneCommit) {
   }
   absl::flat_hash_set<uint32_t> uids;
   int duplicates = 0;
-  const auto run = [](ThreadPool& p, std::vector<Task<absl::StatusOr<AppendResult>>> t)
-      -> Task<std::vector<absl::StatusOr<AppendResult>>> {
+  const auto run =
+      [](ThreadPool& p,
+         std::vector<Task<absl::StatusOr<AppendResult>>> t) -> Task<std::vector<absl::StatusOr<AppendResult>>> {
     co_await SwitchTo(p);
     co_return co_await WhenAll(std::move(t));
   };
@@ -178,6 +179,17 @@ TEST_F(FolderTest, UnchangedSinceFailsOnlyThoseThatChanged) {
   EXPECT_EQ(result.modified, UidSet({{2, 2}}));
   EXPECT_EQ(result.messages[0].flags, v1::FLAG_FLAGGED);
   EXPECT_EQ(result.messages[1].flags, v1::FLAG_SEEN);
+  EXPECT_EQ(result.own_modseqs, std::vector<uint64_t>{since + 2});
+}
+
+// A row's modseq may be of another change: which were taken is told apart from the rows.
+TEST_F(FolderTest, AStoreThatChangesNothingTakesNoModseq) {
+  world_.Add(*inbox_, "a");
+  const FlagResult first = Store(UidSet::All(), Mode::kAdd, v1::FLAG_SEEN);
+  EXPECT_EQ(first.own_modseqs, std::vector<uint64_t>{State().head.highest_modseq});
+  const FlagResult second = Store(UidSet::All(), Mode::kAdd, v1::FLAG_SEEN);
+  EXPECT_TRUE(second.own_modseqs.empty());
+  EXPECT_EQ(second.messages[0].modseq, State().head.highest_modseq);
 }
 
 TEST_F(FolderTest, LargeChangesAreSeveralCommitsWithCorrectStates) {
@@ -258,8 +270,9 @@ TEST_F(FolderTest, AConflictIsDecidedAnew) {
   EXPECT_EQ(State().keywords, std::vector<std::string>{"kw"});
   EXPECT_EQ(SyncWait(other_inbox->Expunge(UidSet({{3, 3}}), true))->expunged, UidSet({{3, 3}}));
   Expunge(UidSet({{3, 3}}), true);
-  EXPECT_EQ(SyncWait(other_inbox->StoreFlags(UidSet::All(), {Mode::kAdd, v1::FLAG_FLAGGED, {}, {}, false}))->messages.size(),
-            3u);
+  EXPECT_EQ(
+      SyncWait(other_inbox->StoreFlags(UidSet::All(), {Mode::kAdd, v1::FLAG_FLAGGED, {}, {}, false}))->messages.size(),
+      3u);
   EXPECT_GT(world_.metrics().conflicts.Value(), 0);
   Reopen();
   EXPECT_EQ(State().head.exists, 3u);

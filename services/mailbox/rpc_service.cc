@@ -341,6 +341,7 @@ class MailboxRpc final : public v1::MailboxService::CallbackService {
     ToProto(result.messages, result.keyword_bits, call.response().mutable_rows());
     result.modified.ToProto(call.response().mutable_modified());
     call.response().set_continue_after(result.continue_after);
+    call.response().mutable_own_modseq()->Add(result.own_modseqs.begin(), result.own_modseqs.end());
     SetState(result.state, call.response().mutable_state());
     co_return absl::OkStatus();
   }

@@ -54,7 +54,7 @@ HandlerResult Stream(ImapSession& session, const imap::FetchArgs& args, bool uid
     // RFC 7162 §3.2.10: before the FETCH responses; those the view still has come later.
     const imap::NumberSet gone = ToNumberSet((*chunk)->vanished()).Minus(session.selected()->map().uids());
     if (!gone.empty()) absl::StrAppend(&session.out(), "* VANISHED (EARLIER) ", gone.ToString(), "\r\n");
-    if (set_seen) session.selected()->OwnChange((*chunk)->rows(), mail::FolderState());
+    if (set_seen) session.selected()->Told((*chunk)->rows());
     PH_CO_RETURN_IF_ERROR(co_await SendChunk(session, render, *std::move(*chunk)));
   }
 }

@@ -80,10 +80,9 @@ HandlerResult CmdStore(ImapSession& session, imap::Command command) {
   // .SILENT means that the client knows the outcome; when somebody else changed flags
   // meanwhile it does not (RFC 9051 §6.4.6), and with CONDSTORE it would keep a MODSEQ
   // for flags that it never saw. UNCHANGEDSINCE says that it has seen them.
-  const bool silent =
-      args.silent && (args.unchanged_since.has_value() || !view.OthersChanged(response->rows(), response->state()));
+  const bool silent = args.silent && (args.unchanged_since.has_value() || !view.OthersChanged(*response));
   PH_CO_RETURN_IF_ERROR(co_await TellFlags(session, response->rows(), uid, silent));
-  view.OwnChange(response->rows(), response->state());
+  view.OwnStore(*response);
   if (response->modified().empty()) co_return Ok("Stored");
   // RFC 7162 §3.1.3: those that somebody else changed first, and what they are now.
   PH_CO_RETURN_IF_ERROR(co_await session.Look());

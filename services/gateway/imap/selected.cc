@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <utility>
 
-#include "absl/container/flat_hash_set.h"
 #include "absl/strings/str_cat.h"
 #include "posthouse/mailbox/v1/mailbox.pb.h"
 #include "services/common/imap/response.h"
@@ -80,9 +79,9 @@ void Selected::AppendFlags(std::string& out, uint32_t uid, uint32_t flags, absl:
   imap::AppendFlagList(out, flags, names);
 }
 
-bool Selected::IsOwn(uint32_t uid, uint64_t modseq) const {
-  const auto own = own_.find(modseq);
-  return own != own_.end() && own->second.Contains(uid);
+bool Selected::WasTold(uint32_t uid, uint64_t modseq) const {
+  const auto told = told_.find(modseq);
+  return told != told_.end() && told->second.Contains(uid);
 }
 
 void Selected::Absorb(mail::GetChangesResponse changes) {
@@ -100,7 +99,7 @@ void Selected::Absorb(mail::GetChangesResponse changes) {
       continue;
     }
     const uint64_t modseq = i < rows.modseq_size() ? rows.modseq(i) : 0;
-    if (modseq <= modseq_ || IsOwn(uid, modseq) || map_.SequenceOf(uid) == 0) continue;
+    if (modseq <= modseq_ || WasTold(uid, modseq) || map_.SequenceOf(uid) == 0) continue;
     changed_.push_back({uid, i < rows.flags_size() ? rows.flags(i) : 0, modseq,
                         i < rows.keywords_size() ? rows.keywords(i) : std::string()});
   }
@@ -109,8 +108,7 @@ void Selected::Absorb(mail::GetChangesResponse changes) {
   } else {
     Expunged(ToNumberSet(changes.vanished()));
   }
-  modseq_ = std::max(modseq_, changes.state().highest_modseq());
-  own_.clear();
+  MoveTo(changes.state().highest_modseq());
 }
 
 void Selected::Expunged(const NumberSet& uids) {
@@ -121,9 +119,8 @@ void Selected::Expunged(const NumberSet& uids) {
 void Selected::OwnExpunge(const NumberSet& uids, const mail::FolderState& state) {
   Expunged(uids);
   if (uids.empty()) return;
-  if (state.highest_modseq() != modseq_ + own_.size() + 1) return;
-  modseq_ = state.highest_modseq();
-  own_.clear();
+  // One modseq that is not known to be ours: it is that of the expunge.
+  if (state.highest_modseq() == modseq_ + own_.size() + 1) MoveTo(state.highest_modseq());
 }
 
 // True when every keyword of a row has a name that the client was told.
@@ -135,28 +132,36 @@ bool Selected::NamesAll(absl::string_view keyword_bits) const {
   return true;
 }
 
-bool Selected::OthersChanged(const mail::MessageRows& rows, const mail::FolderState& state) const {
-  absl::flat_hash_set<uint64_t> ours;
-  for (const auto& [modseq, uids] : own_) ours.insert(modseq);
-  for (const uint64_t modseq : rows.modseq()) {
-    if (modseq > modseq_) ours.insert(modseq);
-  }
-  return state.highest_modseq() > modseq_ + ours.size();
+bool Selected::OthersChanged(const mail::StoreFlagsResponse& response) const {
+  size_t ours = own_.size();
+  for (const uint64_t modseq : response.own_modseq()) ours += modseq > modseq_ ? 1 : 0;
+  return response.state().highest_modseq() > modseq_ + ours;
 }
 
-void Selected::OwnChange(const mail::MessageRows& rows, const mail::FolderState& state) {
+void Selected::Told(const mail::MessageRows& rows) {
   for (int i = 0; i < rows.uid_size() && i < rows.modseq_size(); ++i) {
     if (rows.modseq(i) <= modseq_) continue;
     // A keyword that somebody else has just brought was not told: the row comes again.
     if (i < rows.keywords_size() && !NamesAll(rows.keywords(i))) continue;
-    own_[rows.modseq(i)].Add(rows.uid(i));
+    told_[rows.modseq(i)].Add(rows.uid(i));
   }
-  // Every modseq belongs to one change of the folder. If ours are all there is
-  // between the view and the state, the view is up to date.
-  if (!own_.empty() && state.highest_modseq() == modseq_ + own_.size()) {
-    modseq_ = state.highest_modseq();
-    own_.clear();
+}
+
+void Selected::OwnStore(const mail::StoreFlagsResponse& response) {
+  Told(response.rows());
+  for (const uint64_t modseq : response.own_modseq()) {
+    if (modseq > modseq_) own_.insert(modseq);
   }
+  // If ours are all there is between the view and the state, the view is up to date.
+  const uint64_t highest = response.state().highest_modseq();
+  if (!own_.empty() && highest == modseq_ + own_.size()) MoveTo(highest);
+}
+
+// Everything up to `modseq` is in the view.
+void Selected::MoveTo(uint64_t modseq) {
+  modseq_ = std::max(modseq_, modseq);
+  told_.clear();
+  own_.clear();
 }
 
 bool Selected::AnnounceExpunges(std::string& out, const Dialect& dialect, size_t limit) {

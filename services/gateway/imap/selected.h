@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "absl/container/flat_hash_map.h"
+#include "absl/container/flat_hash_set.h"
 #include "absl/strings/string_view.h"
 #include "services/common/imap/number_set.h"
 #include "services/common/imap/scanner.h"
@@ -27,6 +28,7 @@ class FolderState;
 class GetChangesResponse;
 class ListUidsResponse;
 class MessageRows;
+class StoreFlagsResponse;
 }  // namespace posthouse::mailbox::v1
 
 namespace posthouse::gateway {
@@ -84,12 +86,13 @@ class Selected {
   // As Expunged(uids); `state`, of the folder after it, moves modseq() on when nobody
   // else changed anything.
   void OwnExpunge(const imap::NumberSet& uids, const mail::FolderState& state);
-  // What STORE of this session did, so that Absorb() does not repeat it: `rows` were
-  // told to the client already. `state` moves modseq() on when nobody else changed anything.
-  void OwnChange(const mail::MessageRows& rows, const mail::FolderState& state);
+  // The client was told `rows`, so Absorb() does not repeat them.
+  void Told(const mail::MessageRows& rows);
+  // Told() for STORE of this session; modseq() moves on when nobody else changed anything.
+  void OwnStore(const mail::StoreFlagsResponse& response);
   // True when somebody else changed the folder, too, since modseq(): the client cannot
-  // know from its own STORE what the flags of `rows` are now.
-  bool OthersChanged(const mail::MessageRows& rows, const mail::FolderState& state) const;
+  // know from its own STORE what the flags are now.
+  bool OthersChanged(const mail::StoreFlagsResponse& response) const;
 
   // Each writes at most about `limit` bytes; true: there is more.
   bool AnnounceExpunges(std::string& out, const Dialect& dialect, size_t limit);
@@ -109,7 +112,8 @@ class Selected {
     uint64_t modseq;
     std::string keywords;
   };
-  bool IsOwn(uint32_t uid, uint64_t modseq) const;
+  bool WasTold(uint32_t uid, uint64_t modseq) const;
+  void MoveTo(uint64_t modseq);
   bool NamesAll(absl::string_view keyword_bits) const;
   void TakeState(const mail::FolderState& state);
 
@@ -128,7 +132,9 @@ class Selected {
   imap::NumberSet expunged_;  // gone, not yet told
   std::vector<ChangedRow> changed_;
   size_t next_row_ = 0;
-  absl::flat_hash_map<uint64_t, imap::NumberSet> own_;  // modseq to UIDs, above modseq_
+  // Above modseq_:
+  absl::flat_hash_map<uint64_t, imap::NumberSet> told_;  // modseq to UIDs
+  absl::flat_hash_set<uint64_t> own_;                    // modseqs that changes of this session took
 };
 
 }  // namespace posthouse::gateway

@@ -560,6 +560,24 @@ TEST_F(SessionTest, SilentStoreTellsWhatOthersChanged) {
   )");
 }
 
+// A STORE that finds its flag set by somebody else must not take that change for its own.
+TEST_F(SessionTest, AStoreThatChangesNothingHidesNothing) {
+  for (int i = 0; i < 3; ++i) fake_.Deliver("INBOX", kMessage);
+  fake_.set_hints(false);
+  auto one = Select();
+  auto two = Select();
+  two->Play("C: a STORE 1:2 +FLAGS.SILENT (\\Flagged)\nS: a OK *");
+  one->Send("b STORE 1 +FLAGS.SILENT (\\Flagged)\r\nc FETCH 3 FLAGS\r\nd NOOP\r\n");
+  std::string told;
+  std::string line;
+  do {
+    line = one->Line();
+    absl::StrAppend(&told, line, "\n");
+  } while (line[0] == '*' || line[0] == 'b' || line[0] == 'c');
+  EXPECT_NE(told.find("* 1 FETCH (FLAGS (\\Flagged))\n"), std::string::npos) << told;
+  EXPECT_NE(told.find("* 2 FETCH (FLAGS (\\Flagged))\n"), std::string::npos) << told;
+}
+
 // ---- QRESYNC (RFC 7162 §3.2)
 
 TEST_F(SessionTest, QresyncMustBeEnabledFirst) {

@@ -134,12 +134,13 @@ TEST(SelectedTest, QresyncSaysVanished) {
 
 TEST(SelectedTest, OwnChangesAreNotRepeated) {
   Selected view("INBOX", false, Uids(3));
-  mail::MessageRows rows;
-  rows.add_uid(1);
-  rows.add_modseq(11);
-  mail::FolderState state;
-  state.set_highest_modseq(12);  // somebody else did 12
-  view.OwnChange(rows, state);
+  mail::StoreFlagsResponse stored;
+  stored.mutable_rows()->add_uid(1);
+  stored.mutable_rows()->add_modseq(11);
+  stored.add_own_modseq(11);
+  stored.mutable_state()->set_highest_modseq(12);  // somebody else did 12
+  EXPECT_TRUE(view.OthersChanged(stored));
+  view.OwnStore(stored);
   EXPECT_EQ(view.modseq(), 10u);
   mail::GetChangesResponse changes;
   changes.mutable_state()->set_highest_modseq(12);
@@ -154,15 +155,38 @@ TEST(SelectedTest, OwnChangesAreNotRepeated) {
 
 TEST(SelectedTest, AnOwnChangeAloneMovesTheViewOn) {
   Selected view("INBOX", false, Uids(3));
-  mail::MessageRows rows;
-  rows.add_uid(1);
-  rows.add_modseq(11);
-  rows.add_uid(2);
-  rows.add_modseq(4);  // had the flag already
-  mail::FolderState state;
-  state.set_highest_modseq(11);
-  view.OwnChange(rows, state);
+  mail::StoreFlagsResponse stored;
+  stored.mutable_rows()->add_uid(1);
+  stored.mutable_rows()->add_modseq(11);
+  stored.mutable_rows()->add_uid(2);
+  stored.mutable_rows()->add_modseq(4);  // had the flag already
+  stored.add_own_modseq(11);
+  stored.mutable_state()->set_highest_modseq(11);
+  EXPECT_FALSE(view.OthersChanged(stored));
+  view.OwnStore(stored);
   EXPECT_EQ(view.modseq(), 11u);
+}
+
+// Somebody else gave messages 1 and 2 the flag that our STORE would have given to 1.
+TEST(SelectedTest, AStoreThatChangedNothingIsNoOwnChange) {
+  Selected view("INBOX", false, Uids(3));
+  mail::GetChangesResponse theirs;
+  theirs.mutable_state()->set_highest_modseq(11);
+  for (const uint32_t uid : {1u, 2u}) {
+    theirs.mutable_rows()->add_uid(uid);
+    theirs.mutable_rows()->add_modseq(11);
+    theirs.mutable_rows()->add_flags(1);
+  }
+  mail::StoreFlagsResponse stored;
+  stored.mutable_rows()->add_uid(1);
+  stored.mutable_rows()->add_modseq(11);
+  stored.mutable_rows()->add_flags(1);
+  stored.mutable_state()->set_highest_modseq(11);
+  EXPECT_TRUE(view.OthersChanged(stored));
+  view.OwnStore(stored);
+  EXPECT_EQ(view.modseq(), 10u);
+  view.Absorb(theirs);
+  EXPECT_EQ(Tell(view, true), "* 2 FETCH (FLAGS (\\Seen))\r\n");
 }
 
 TEST(SelectedTest, OwnExpungesMoveTheViewOnWhenNobodyElseWasThere) {
@@ -189,7 +213,7 @@ TEST(SelectedTest, AForeignKeywordInAnOwnRowIsNotLost) {
   changes.mutable_rows()->add_modseq(12);
   changes.mutable_rows()->add_flags(1);
   changes.mutable_rows()->add_keywords("\x01");
-  view.OwnChange(changes.rows(), mail::FolderState());
+  view.Told(changes.rows());
   view.Absorb(changes);
   const std::string told = Tell(view, true);
   EXPECT_NE(told.find("* 1 FETCH (FLAGS (\\Seen $New))\r\n"), std::string::npos) << told;

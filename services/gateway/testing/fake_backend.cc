@@ -16,7 +16,8 @@ namespace {
 
 template <typename Ranges>
 bool InRanges(const Ranges& ranges, uint32_t uid) {
-  return std::any_of(ranges.begin(), ranges.end(), [uid](const auto& r) { return uid >= r.first() && uid <= r.last(); });
+  return std::any_of(ranges.begin(), ranges.end(),
+                     [uid](const auto& r) { return uid >= r.first() && uid <= r.last(); });
 }
 
 template <typename Ranges>
@@ -223,7 +224,8 @@ void FakeBackend::FillFolder(const Box& box, bool with_state, mail::Folder* fold
 }
 
 void FakeBackend::AddKeyword(Box& box, const std::string& keyword) {
-  if (std::find(box.keywords.begin(), box.keywords.end(), keyword) == box.keywords.end()) box.keywords.push_back(keyword);
+  if (std::find(box.keywords.begin(), box.keywords.end(), keyword) == box.keywords.end())
+    box.keywords.push_back(keyword);
 }
 
 void FakeBackend::AddRow(Box& box, uint32_t uid, const Message& message, mail::MessageRows* rows) {
@@ -355,9 +357,8 @@ Backend::Answer<mail::ListUidsResponse> FakeBackend::ListUids(Trace trace, mail:
 
 bool FakeBackend::Matches(Box& box, uint32_t uid, const Message& message, const mail::SearchKey& key) {
   using K = mail::SearchKey;
-  const auto matches = [&](const K& inner) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
-    return Matches(box, uid, message, inner);
-  };
+  const auto matches = [&](const K& inner)
+                           ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return Matches(box, uid, message, inner); };
   const auto holds = [&](const std::string& text) { return absl::StrContains(text, key.text()); };
   bool any = false;
   bool all = true;
@@ -581,6 +582,7 @@ Backend::Answer<mail::StoreFlagsResponse> FakeBackend::StoreFlags(Trace trace, m
     }
     AddRow(*box, uid, message, response.mutable_rows());
   }
+  if (box->modseq == modseq) response.add_own_modseq(modseq);
   FillState(*box, response.mutable_state());
   Hint(*box);
   co_return response;
