@@ -129,6 +129,7 @@ Task<absl::Status> Records::TakePartition(store::Partition partition, bool first
     request.partition = partition;
     request.preconditions.push_back({kHeadKey, result.values[0]});
     request.mutations.push_back(Set(kHeadKey, Encode(head)));
+    request.use_reserve = true;  // logins go on while the disk is full
     const absl::Status status = co_await store_.Commit(std::move(request));
     if (status.ok()) {
       heads_[partition.id] = Encode(head);

@@ -196,7 +196,7 @@ absl::StatusOr<ReadResult> MemoryStore::ReadNow(const ReadRequest& request) {
 absl::Status MemoryStore::CommitNow(CommitRequest request) {
   PH_RETURN_IF_ERROR(Validate(request));
   absl::MutexLock lock(&disk_->mutex_);
-  if (disk_->full() && AddsRows(request)) return FullError();
+  if (disk_->full() && !request.use_reserve && AddsRows(request)) return FullError();
   absl::Status answer = absl::OkStatus();
   if (disk_->commit_hook_) {
     bool apply_anyway = false;

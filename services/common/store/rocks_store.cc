@@ -235,7 +235,7 @@ void RocksStore::Impl::Export() {
 // and reading the guarded rows.
 Task<absl::StatusOr<std::unique_ptr<CommitOp>>> RocksStore::Impl::Prepare(CommitRequest request) {
   PH_CO_RETURN_IF_ERROR(Validate(request));
-  if (AddsRows(request) && space.Full()) {
+  if (!request.use_reserve && AddsRows(request) && space.Full()) {
     metrics.refused_full.Add();
     co_return FullError();
   }

@@ -11,7 +11,7 @@
 //   kAborted            a precondition does not hold ("conflict"): re-read, decide again
 //   kDeadlineExceeded   unknown: it may have happened; re-read before repeating
 //   kUnavailable        the engine cannot be reached or is closing: retry later
-//   kResourceExhausted  full: deletes still work
+//   kResourceExhausted  full: deletes, and commits with use_reserve, still work
 //   kInvalidArgument    too large: over Limits(), or a contract below is broken
 //   kDataLoss           stored bytes fail their check: alert, keep the evidence
 //
@@ -82,6 +82,9 @@ struct CommitRequest {
   Partition partition;
   std::vector<Precondition> preconditions;
   std::vector<Mutation> mutations;  // at most one per key
+  // Taken by a full store too, from the space it keeps free: for what makes room (an
+  // expunge writes a log row and a head), and for what a service must write to start.
+  bool use_reserve = false;
 };
 
 // The contract of every engine; commits and reads over it are kInvalidArgument.

@@ -256,6 +256,11 @@ TEST_P(StoreConformanceTest, AFullDiskRefusesRowsAndTakesRemovals) {
   EXPECT_EQ(Page("", "", 10), "a=1 b=2 ");
   EXPECT_TRUE(Commit({Is("a", "1")}, {Remove("a")}).ok());
   EXPECT_TRUE(Commit({Is("b", "2")}, {}).ok());
+  CommitRequest reserve{.partition = {"t", "q"}, .use_reserve = true};
+  reserve.mutations = {Remove("b"), Set("b2", "2")};
+  EXPECT_TRUE(SyncWait(store().Commit(reserve)).ok());
+  reserve.mutations = {Remove("b2"), Set("b", "2")};
+  EXPECT_TRUE(SyncWait(store().Commit(reserve)).ok());
   EXPECT_TRUE(SyncWait(blobs().Delete("t", "blob")).ok());
   EXPECT_TRUE(SyncWait(store().Drop({"t", "q"})).ok());
   EXPECT_EQ(Page("", "", 10), "b=2 ");
