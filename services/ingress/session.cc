@@ -295,6 +295,7 @@ Task<Action> Session::ReceiveChunk() {
   if (refusal.has_value()) {
     Record(*intake_, *refusal, absl::ZeroDuration());
     intake_.reset();
+    trace_ = rpc::TraceContext::New();
   }
   co_return transaction_.OnChunk(refusal, &out_);
 }
