@@ -23,7 +23,7 @@ class HttpServerTest : public testing::Test {
     options.ready = [this] { return ready_; };
     options.redacted_config = [this] { return large_ ? std::string(kLarge, 'x') : "hostname: x\n"; };
     options.request_timeout = absl::Milliseconds(500);
-    options.response_timeout = absl::Milliseconds(500);
+    options.response_timeout = absl::Milliseconds(200);
     options.status = [] { return std::vector<std::pair<std::string, std::string>>{{"queued", "<7>"}}; };
     server_ = *HttpServer::Start(loops_, options, registry_);
   }
@@ -93,14 +93,15 @@ TEST_F(HttpServerTest, SlowRequestsAreCutOff) {
     auto c = *co_await net::Connect(t->loops_.at(0), {"127.0.0.1", t->server_->port()}, "", absl::Seconds(10));
     std::string line = "GET / HTTP/1.1\r\n";
     for (int i = 0; i < 200; ++i) {
-      if (!(co_await c->Write(line, absl::Seconds(10))).ok()) break;
+      if (!(co_await c->Write(line, absl::Seconds(10))).ok()) co_return "closed";
       line = "X: y\r\n";
       absl::StatusOr<std::string> said = co_await c->ReadSome(100, absl::Milliseconds(50));
       if (said.ok() || !absl::IsDeadlineExceeded(said.status())) co_return said.value_or("closed");
     }
     co_return "still open";
   }(this));
-  EXPECT_TRUE(absl::StartsWith(reply, "HTTP/1.1 408")) << reply;
+  // A field that crosses the answer may cost it.
+  EXPECT_TRUE(absl::StartsWith(reply, "HTTP/1.1 408") || reply == "closed") << reply;
   EXPECT_LT(absl::Now() - start, absl::Seconds(8));
 }
 
@@ -110,7 +111,7 @@ TEST_F(HttpServerTest, ClientsThatTakeNothingAreCutOff) {
     co_await SwitchTo(t->loops_.at(0));
     auto c = *co_await net::Connect(t->loops_.at(0), {"127.0.0.1", t->server_->port()}, "", absl::Seconds(10));
     EXPECT_TRUE((co_await c->Write("GET /config HTTP/1.1\r\n\r\n", absl::Seconds(10))).ok());
-    co_await Sleep(absl::Milliseconds(700));  // more than the response's time
+    co_await Sleep(absl::Seconds(3));  // much more than the response's time
     size_t got = 0;
     while (true) {
       absl::StatusOr<std::string> bytes = co_await c->ReadSome(65536, absl::Seconds(10));
