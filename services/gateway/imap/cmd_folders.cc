@@ -20,6 +20,17 @@ std::string SpecialUse(absl::string_view name) {
   return "";
 }
 
+// By its id: the selected mailbox may have got another name, and its old name another mailbox.
+Task<bool> IsSelected(ImapSession& session, std::string name) {
+  if (session.selected() == nullptr) co_return false;
+  mail::GetFolderRequest get;
+  *get.mutable_account() = session.account();
+  get.set_name(std::move(name));
+  const absl::StatusOr<mail::GetFolderResponse> folder =
+      co_await session.shared().backend.GetFolder(session.trace(), std::move(get));
+  co_return folder.ok() && folder->folder().folder_id() == session.selected()->folder_id();
+}
+
 }  // namespace
 
 HandlerResult CmdCreate(ImapSession& session, imap::Command command) {
@@ -44,6 +55,7 @@ HandlerResult CmdDelete(ImapSession& session, imap::Command command) {
   const std::optional<std::string> name =
       imap::DecodeMailboxName(std::get<imap::MailboxArgs>(command.args).mailbox, session.utf8());
   if (!name.has_value()) co_return No("NONEXISTENT", "No such mailbox");
+  const bool own = co_await IsSelected(session, *name);
   mail::DeleteFolderRequest request;
   *request.mutable_account() = session.account();
   request.set_name(*name);
@@ -51,7 +63,7 @@ HandlerResult CmdDelete(ImapSession& session, imap::Command command) {
       co_await session.shared().backend.DeleteFolder(session.trace(), std::move(request));
   if (!response.ok()) co_return ReplyFor(response.status());
   // The own mailbox is simply not selected any more; others are told with BYE.
-  if (session.selected() != nullptr && session.selected()->name() == *name) session.Unselect();
+  if (own) session.Unselect();
   co_return Ok("Deleted");
 }
 

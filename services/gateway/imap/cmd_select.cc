@@ -89,7 +89,7 @@ HandlerResult CmdSelect(ImapSession& session, imap::Command command) {
   if (!uids.ok()) co_return ReplyFor(uids.status());
 
   const bool read_only = command.name == "EXAMINE";
-  session.Select(std::make_unique<Selected>(folder->folder().name(), read_only, *uids), std::move(subscription));
+  session.Select(std::make_unique<Selected>(read_only, *uids), std::move(subscription));
   AppendSelected(session.out(), *session.selected(), uids->first_unseen_uid());
   if (args.condstore) session.dialect().condstore = true;
   // Another UIDVALIDITY: the client knows nothing that counts, and is told so by the

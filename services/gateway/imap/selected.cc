@@ -18,9 +18,8 @@ static_assert(static_cast<uint32_t>(mail::FLAG_SEEN) == imap::kSeen &&
               static_cast<uint32_t>(mail::FLAG_DELETED) == imap::kDeleted &&
               static_cast<uint32_t>(mail::FLAG_DRAFT) == imap::kDraft);
 
-Selected::Selected(std::string name, bool read_only, const mail::ListUidsResponse& uids)
+Selected::Selected(bool read_only, const mail::ListUidsResponse& uids)
     : folder_id_(uids.state().folder_id()),
-      name_(std::move(name)),
       read_only_(read_only),
       uid_validity_(uids.state().uid_validity()),
       modseq_(uids.state().highest_modseq()),

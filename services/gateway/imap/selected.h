@@ -60,10 +60,9 @@ class Selected {
     bool qresync = false;    // VANISHED for EXPUNGE, UID in FETCH (RFC 7162 §3.2.10)
   };
 
-  Selected(std::string name, bool read_only, const mail::ListUidsResponse& uids);
+  Selected(bool read_only, const mail::ListUidsResponse& uids);
 
   const std::string& folder_id() const { return folder_id_; }
-  const std::string& name() const { return name_; }
   bool read_only() const { return read_only_; }
   uint32_t uid_validity() const { return uid_validity_; }
   uint32_t uid_next() const { return uid_next_; }
@@ -118,7 +117,6 @@ class Selected {
   void TakeState(const mail::FolderState& state);
 
   const std::string folder_id_;
-  const std::string name_;
   const bool read_only_;
   const uint32_t uid_validity_;
   uint32_t uid_next_ = 0;

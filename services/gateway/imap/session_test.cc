@@ -311,6 +311,26 @@ TEST_F(SessionTest, FoldersComeAndGo) {
   )");
 }
 
+TEST_F(SessionTest, TheSelectedMailboxIsKnownByItsIdWhenDeleted) {
+  auto client = Select("SELECT Trash");
+  client->Play(R"(
+    C: a RENAME Trash Bin
+    S: a OK *
+    C: b CREATE Trash
+    S: b OK *
+    C: c DELETE Trash
+    S: c OK *
+    C: d FETCH 1:* UID
+    S: d OK *
+    C: e DELETE Bin
+    S: e OK *
+    C: f FETCH 1:* UID
+    S: f BAD No mailbox is selected
+    C: g NOOP
+    S: g OK *
+  )");
+}
+
 TEST_F(SessionTest, StatusAndListStatus) {
   fake_.Deliver("INBOX", kMessage);
   fake_.Deliver("INBOX", kMessage, 1);

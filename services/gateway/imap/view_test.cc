@@ -87,7 +87,7 @@ std::string Tell(Selected& view, bool expunges, Selected::Dialect dialect = {}, 
 }
 
 TEST(SelectedTest, ManyExpungesComeInSlicesFromTheTop) {
-  Selected view("INBOX", false, Uids(10000));
+  Selected view(false, Uids(10000));
   NumberSet gone;
   gone.Add(2, 9999);
   view.Expunged(gone);
@@ -108,7 +108,7 @@ TEST(SelectedTest, ManyExpungesComeInSlicesFromTheTop) {
 }
 
 TEST(SelectedTest, ExpungesWaitUntilTheyMayBeTold) {
-  Selected view("INBOX", false, Uids(3));
+  Selected view(false, Uids(3));
   mail::GetChangesResponse changes;
   changes.mutable_state()->set_highest_modseq(12);
   changes.add_vanished()->set_first(2);
@@ -127,13 +127,13 @@ TEST(SelectedTest, ExpungesWaitUntilTheyMayBeTold) {
 }
 
 TEST(SelectedTest, QresyncSaysVanished) {
-  Selected view("INBOX", false, Uids(5));
+  Selected view(false, Uids(5));
   view.Expunged(NumberSet::Of({{2, 3}, {5, 5}, {9, 9}}));
   EXPECT_EQ(Tell(view, true, {true, true}), "* VANISHED 2:3,5\r\n");
 }
 
 TEST(SelectedTest, OwnChangesAreNotRepeated) {
-  Selected view("INBOX", false, Uids(3));
+  Selected view(false, Uids(3));
   mail::StoreFlagsResponse stored;
   stored.mutable_rows()->add_uid(1);
   stored.mutable_rows()->add_modseq(11);
@@ -154,7 +154,7 @@ TEST(SelectedTest, OwnChangesAreNotRepeated) {
 }
 
 TEST(SelectedTest, AnOwnChangeAloneMovesTheViewOn) {
-  Selected view("INBOX", false, Uids(3));
+  Selected view(false, Uids(3));
   mail::StoreFlagsResponse stored;
   stored.mutable_rows()->add_uid(1);
   stored.mutable_rows()->add_modseq(11);
@@ -169,7 +169,7 @@ TEST(SelectedTest, AnOwnChangeAloneMovesTheViewOn) {
 
 // Somebody else gave messages 1 and 2 the flag that our STORE would have given to 1.
 TEST(SelectedTest, AStoreThatChangedNothingIsNoOwnChange) {
-  Selected view("INBOX", false, Uids(3));
+  Selected view(false, Uids(3));
   mail::GetChangesResponse theirs;
   theirs.mutable_state()->set_highest_modseq(11);
   for (const uint32_t uid : {1u, 2u}) {
@@ -190,7 +190,7 @@ TEST(SelectedTest, AStoreThatChangedNothingIsNoOwnChange) {
 }
 
 TEST(SelectedTest, OwnExpungesMoveTheViewOnWhenNobodyElseWasThere) {
-  Selected view("INBOX", false, Uids(3));
+  Selected view(false, Uids(3));
   mail::FolderState state;
   state.set_highest_modseq(11);
   view.OwnExpunge(NumberSet(), state);  // nothing went, so 11 is somebody else's
@@ -205,7 +205,7 @@ TEST(SelectedTest, OwnExpungesMoveTheViewOnWhenNobodyElseWasThere) {
 
 // A row of ours with a keyword whose name was not told yet must come again.
 TEST(SelectedTest, AForeignKeywordInAnOwnRowIsNotLost) {
-  Selected view("INBOX", false, Uids(1));
+  Selected view(false, Uids(1));
   mail::GetChangesResponse changes;
   changes.mutable_state()->set_highest_modseq(12);
   changes.mutable_state()->add_keywords("$New");
@@ -223,7 +223,7 @@ TEST(SelectedTest, KeywordsAreBitsOfTheFolder) {
   mail::ListUidsResponse uids = Uids(1);
   for (int i = 0; i < 10; ++i) uids.mutable_state()->add_keywords(absl::StrCat("k", i));
   uids.mutable_state()->set_keyword_limit(10);
-  Selected view("INBOX", false, uids);
+  Selected view(false, uids);
   std::string out;
   view.AppendFlags(out, 1, 1, absl::string_view("\x02\x02", 2));
   EXPECT_EQ(out, "FLAGS (\\Seen k1 k9)");
@@ -297,7 +297,7 @@ TEST(ListTest, Table) {
 
 class FetchRenderTest : public testing::Test {
  protected:
-  FetchRenderTest() : view_("INBOX", false, Uids(5)) {
+  FetchRenderTest() : view_(false, Uids(5)) {
     args_.sections.resize(1);
     args_.sections[0].label = "BODY[]";
   }
