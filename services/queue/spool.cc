@@ -590,6 +590,7 @@ Task<absl::StatusOr<std::unique_ptr<Spool>>> Spool::Open(store::Store& store, Sp
     store::CommitRequest commit{.partition = partition};
     commit.preconditions.push_back({HeadKey(), read.values[0]});
     commit.mutations.push_back({HeadKey(), EncodeValue(head)});
+    commit.use_reserve = true;  // what waits is delivered while the disk is full
     const absl::Status status = co_await store.Commit(std::move(commit));
     if (status.ok()) co_return std::make_unique<SpoolImpl>(store, std::move(options), std::move(head));
     // Conflict or unknown: look again. Raising the epoch twice does no harm.

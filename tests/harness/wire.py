@@ -144,7 +144,8 @@ def read_folder(port, user, password, folder="INBOX"):
     c = imap(port, user, password)
     try:
         kind, data = c.select(folder, readonly=True)
-        assert kind == "OK", data
+        if kind != "OK":
+            raise imaplib.IMAP4.error(data[0].decode())
         if int(data[0]) == 0:
             return []
         kind, data = c.fetch("1:*", "(BODY.PEEK[])")
