@@ -6,6 +6,7 @@
 #include "services/common/log/log.h"
 #include "services/common/status/status.h"
 #include "services/queue/dispatcher_impl.h"
+#include "services/queue/key_schema.h"
 
 namespace posthouse::queue {
 namespace {
@@ -33,7 +34,9 @@ std::unique_ptr<Dispatcher> Dispatcher::Create(Parts parts, DispatcherOptions op
       impl_->Accept(std::move(record), std::move(memory));
     }
     Task<absl::Status> Retry(std::string id) override { return impl_->Retry(std::move(id)); }
-    Task<absl::StatusOr<uint32_t>> RetryDestination(std::string d) override { return impl_->RetryDestination(std::move(d)); }
+    Task<absl::StatusOr<uint32_t>> RetryDestination(std::string d) override {
+      return impl_->RetryDestination(std::move(d));
+    }
     Task<absl::Status> Delete(std::string id, bool bounce) override { return impl_->Delete(std::move(id), bounce); }
     void Poke() override { impl_->Poke(); }
     void UpdateMetrics() override { impl_->UpdateMetrics(); }
@@ -121,7 +124,12 @@ void DispatcherImpl::OfferDue(absl::Time now) {
     std::vector<DueEntry> due = window_.PopDue(now, kDueAtOnce);
     if (due.empty()) return;
     for (DueEntry& entry : due) {
-      if (claims_.contains(entry.queue_id)) continue;
+      if (const auto it = claims_.find(entry.queue_id); it != claims_.end()) {
+        // Somebody works on it; its other destinations do not wait for him.
+        Claim& claim = it->second;
+        if (claim.live != nullptr && !claim.cancelled) OfferLive(claim.live, claim, now);
+        continue;
+      }
       // A warning or the expiry is not held up by a destination that is backed off.
       const bool look = entry.destination.empty() || entry.wake <= now;
       const std::string site = look ? kPrepareSite : SiteOf(entry.destination);
@@ -167,8 +175,7 @@ void DispatcherImpl::Accept(std::shared_ptr<Record> record, std::shared_ptr<cons
     const absl::Time now = Now();
     Claim& claim = claims_[live->queue_id];
     claim.live = live;
-    claim.holders = 1;  // ourselves, until the jobs are there
-    OfferLive(live, claim, now);
+    claim.holders = 1;  // ourselves, until the jobs are there: leaving lines them up
     Leave(live->queue_id, kNoDestination, now);
     jobs = TakeStartable(now);
   }
@@ -201,8 +208,11 @@ void DispatcherImpl::Leave(const std::string& queue_id, const std::string& desti
   Claim& claim = it->second;
   claim.active.erase(destination);
   // What became due while its destination was busy with this very item.
-  if (claim.holders == 1 && claim.live != nullptr && !claim.cancelled && !draining_) OfferLive(claim.live, claim, now);
-  if (--claim.holders > 0) return;
+  if (claim.live != nullptr && !claim.cancelled && !draining_) OfferLive(claim.live, claim, now);
+  if (--claim.holders > 0) {
+    if (claim.live != nullptr && !claim.cancelled) RemindOf(claim, now);
+    return;
+  }
   const Live live = std::move(claim.live);
   const bool cancelled = claim.cancelled;
   claims_.erase(it);
@@ -216,6 +226,21 @@ void DispatcherImpl::Leave(const std::string& queue_id, const std::string& desti
   }
   window_.Add({live->stored_due, queue_id, DestinationOf(live->record->item), Wake(live->record->item)});
   if (live->stored_due < next_wake_) wakeup_.Signal();
+}
+
+void DispatcherImpl::RemindOf(const Claim& claim, absl::Time now) {
+  absl::MutexLock lock(&claim.live->mutex);
+  absl::Time next = absl::InfiniteFuture();
+  std::string destination;
+  for (const v1::ItemRecipient& recipient : claim.live->record->item.recipients()) {
+    const absl::Time due = FromProto(recipient.next_attempt());
+    if (!IsWaiting(recipient) || due <= now || due >= next || claim.active.contains(DestinationOf(recipient))) continue;
+    next = due;
+    destination = DestinationOf(recipient);
+  }
+  if (next == absl::InfiniteFuture()) return;
+  window_.Add({DueTime(next), claim.live->queue_id, destination, Wake(claim.live->record->item)});
+  if (next < next_wake_) wakeup_.Signal();
 }
 
 DispatcherImpl::Startable DispatcherImpl::TakeStartable(absl::Time now) {

@@ -36,14 +36,20 @@ Task<absl::Status> DispatcherImpl::ClaimForOperator(std::string queue_id, bool c
   co_return BeingDelivered();
 }
 
-// The item, under a claim. Null: it waits in a line already.
+// The item, under a claim; jobs that wait in line share it. Null: they have not loaded
+// it yet, and make it due when they do.
 Task<absl::StatusOr<DispatcherImpl::Live>> DispatcherImpl::LoadForOperator(std::string queue_id) {
   PH_CO_RETURN_IF_ERROR(co_await ClaimForOperator(queue_id, /*cancel=*/false));
+  Live shared;
   bool waits = false;
   {
     absl::MutexLock lock(&mutex_);
-    waits = claims_.at(queue_id).holders > 1;
+    Claim& claim = claims_.at(queue_id);
+    shared = claim.live;
+    waits = claim.holders > 1;
+    claim.retry = waits && shared == nullptr;
   }
+  if (shared != nullptr) co_return shared;
   if (waits) {
     EndOperator(queue_id);
     co_return Live();
@@ -78,7 +84,13 @@ void DispatcherImpl::EndOperator(const std::string& queue_id) {
 
 Task<absl::Status> DispatcherImpl::Retry(std::string queue_id) {
   PH_CO_ASSIGN_OR_RETURN(const Live live, co_await LoadForOperator(queue_id));
-  if (live == nullptr) co_return absl::OkStatus();  // it is due already
+  if (live == nullptr) co_return absl::OkStatus();
+  const absl::Status saved = co_await MakeDue(live);
+  EndOperator(queue_id);  // which lines it up
+  co_return saved;
+}
+
+Task<absl::Status> DispatcherImpl::MakeDue(Live live) {
   const absl::Time now = Now();
   std::set<std::string> destinations;
   {
@@ -96,9 +108,7 @@ Task<absl::Status> DispatcherImpl::Retry(std::string queue_id) {
     absl::MutexLock lock(&mutex_);
     for (const std::string& destination : destinations) sites_.Unblock(SiteOf(destination));
   }
-  const absl::Status saved = co_await Save(live);
-  EndOperator(queue_id);  // which lines it up
-  co_return saved;
+  co_return co_await Save(live);
 }
 
 Task<absl::StatusOr<uint32_t>> DispatcherImpl::RetryDestination(std::string domain) {

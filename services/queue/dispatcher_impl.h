@@ -47,11 +47,12 @@ class DispatcherImpl final : public Dispatcher, public std::enable_shared_from_t
 
   // Who works on an item, or waits to.
   struct Claim {
-    Live live;                      // null until a job has loaded it
-    int holders = 0;                // jobs waiting or running, and operators' calls
-    int running = 0;                // of them
-    bool cancelled = false;         // deleted: jobs that wait must not start
-    std::set<std::string> active;   // destinations with a job
+    Live live;                     // null until a job has loaded it
+    int holders = 0;               // jobs waiting or running, and operators' calls
+    int running = 0;               // of them
+    bool cancelled = false;        // deleted: jobs that wait must not start
+    bool retry = false;            // an operator wants all recipients tried: whoever loads it does that
+    std::set<std::string> active;  // destinations with a job
   };
 
   // ---- scheduling (dispatcher.cc)
@@ -67,6 +68,9 @@ class DispatcherImpl final : public Dispatcher, public std::enable_shared_from_t
   // A job leaves: the last one returns the item to the due index.
   void Leave(const std::string& queue_id, const std::string& destination, absl::Time now)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // An item that others go on with: when its next free destination is due. Best effort:
+  // what the window does not take waits until they are done.
+  void RemindOf(const Claim& claim, absl::Time now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   std::string SiteOf(const std::string& destination) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Learn(const std::string& domain, const std::string& site) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Stray(absl::Time now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
@@ -76,9 +80,11 @@ class DispatcherImpl final : public Dispatcher, public std::enable_shared_from_t
 
   // ---- working on one item (dispatcher_work.cc)
   static Task<void> RunJob(std::shared_ptr<DispatcherImpl> self, Sites::Started started);
-  // False: deleted meanwhile.
-  bool Begin(const Job& job, Live* live);
-  Task<Live> Load(Job job);
+  // False: deleted meanwhile. `retry`: see Claim.
+  bool Begin(const Job& job, Live* live, bool* retry);
+  Task<Live> Load(Job job, bool retry);
+  // Makes all waiting recipients due and their destinations open.
+  Task<absl::Status> MakeDue(Live live);
   void Refile(const Job& job, const Record* record);
   // Expiry, warnings, and recipients whose destination is not known.
   Task<void> Prepare(Live live);

@@ -116,7 +116,8 @@ class FakeDelivery final : public Delivery {
 class FakeRouting final : public Routing {
  public:
   using Response = routing::v1::ResolveRecipientResponse;
-  Task<absl::StatusOr<std::shared_ptr<const routing::v1::ResolveDestinationResponse>>> Destination(std::string) override {
+  Task<absl::StatusOr<std::shared_ptr<const routing::v1::ResolveDestinationResponse>>> Destination(
+      std::string) override {
     co_return absl::UnimplementedError("not asked by the dispatcher");
   }
   Task<absl::StatusOr<Response>> Recipient(std::string address) override { co_return Answer(address); }
@@ -560,6 +561,37 @@ TEST_F(DispatcherTest, RetryNow) {
   ASSERT_TRUE(SyncWait(dispatcher_->Retry(id)).ok());
   UntilEmpty();
   EXPECT_EQ(SyncWait(dispatcher_->Retry(id)).code(), absl::StatusCode::kNotFound);
+}
+
+// The same when its time comes by itself.
+TEST_F(DispatcherTest, ARetryDoesNotWaitForAnotherDestinationsLine) {
+  Stop();
+  options_.sites.max_remote = 0;
+  Start();
+  dispatcher_->Start();
+  local_->Script("user@local.example", {Temporary(), Temporary()});
+  const std::string id = Put({"user@local.example", "waits@remote.example"});
+  for (uint32_t n = 1; n <= 2; ++n) {
+    Until([&] { return SavedAttempts(id) == n; }, "an attempt on file");
+    Advance(absl::Minutes(4));
+  }
+  Until([&] { return spool_->ledger().delivered == 1; }, "the third");
+  EXPECT_EQ(local_->attempts().size(), 3u);
+}
+
+// One of its recipients waits in a line: that does not keep the others from their retry.
+TEST_F(DispatcherTest, RetryNowReachesTheRecipientsBesideOneInALine) {
+  Stop();
+  options_.sites.max_remote = 0;
+  Start();
+  dispatcher_->Start();
+  local_->Script("user@local.example", {Temporary()});
+  const std::string id = Put({"user@local.example", "waits@remote.example"});
+  Until([&] { return SavedAttempts(id) == 1; }, "the first attempt on file");
+  ASSERT_TRUE(SyncWait(dispatcher_->Retry(id)).ok());
+  Until([&] { return spool_->ledger().delivered == 1; }, "the second");
+  EXPECT_EQ(local_->attempts().size(), 2u);
+  EXPECT_EQ(spool_->ledger().queued(), 1u);
 }
 
 TEST_F(DispatcherTest, RetryOfADestinationOpensItAgain) {

@@ -25,10 +25,14 @@ std::string TraceId(const std::string& traceparent) {
 
 absl::string_view KindName(Outcome::Kind kind) {
   switch (kind) {
-    case Outcome::Kind::kDelivered: return "delivered";
-    case Outcome::Kind::kRelayed: return "relayed";
-    case Outcome::Kind::kTemporary: return "temporary";
-    case Outcome::Kind::kPermanent: return "permanent";
+    case Outcome::Kind::kDelivered:
+      return "delivered";
+    case Outcome::Kind::kRelayed:
+      return "relayed";
+    case Outcome::Kind::kTemporary:
+      return "temporary";
+    case Outcome::Kind::kPermanent:
+      return "permanent";
   }
   return "temporary";
 }
@@ -61,11 +65,13 @@ Task<void> DispatcherImpl::RunJob(std::shared_ptr<DispatcherImpl> self, Sites::S
   const Job job = started.job;
   Live live;
   bool slot_free = false;
-  const bool begun = self->Begin(job, &live);
+  bool retry = false;
+  const bool begun = self->Begin(job, &live, &retry);
   if (begun) {
     const bool fresh = live != nullptr && !job.destination.empty();
-    if (live == nullptr) live = co_await self->Load(job);
+    if (live == nullptr) live = co_await self->Load(job, retry);
     if (live != nullptr) {
+      if (retry) (co_await self->MakeDue(live)).IgnoreError();  // logged; it was due as it was
       if (!fresh) co_await self->Prepare(live);
       if (!job.destination.empty()) slot_free = co_await self->Attempt(live, started);
     }
@@ -77,7 +83,6 @@ Task<void> DispatcherImpl::RunJob(std::shared_ptr<DispatcherImpl> self, Sites::S
     if (!slot_free) self->sites_.Done(started.site);
     Claim& claim = self->claims_.at(job.queue_id);
     if (begun) --claim.running;
-    if (live != nullptr && !self->draining_) self->OfferLive(live, claim, now);
     self->Leave(job.queue_id, job.destination, now);
     next = self->TakeStartable(now);
   }
@@ -86,17 +91,18 @@ Task<void> DispatcherImpl::RunJob(std::shared_ptr<DispatcherImpl> self, Sites::S
   --self->tasks_;  // the last thing: Drain() may be waiting for it
 }
 
-bool DispatcherImpl::Begin(const Job& job, Live* live) {
+bool DispatcherImpl::Begin(const Job& job, Live* live, bool* retry) {
   absl::MutexLock lock(&mutex_);
   Claim& claim = claims_.at(job.queue_id);
   if (claim.cancelled) return false;
   ++claim.running;
   *live = claim.live;
+  *retry = std::exchange(claim.retry, false);
   return true;
 }
 
 // Null: there is nothing to do now.
-Task<DispatcherImpl::Live> DispatcherImpl::Load(Job job) {
+Task<DispatcherImpl::Live> DispatcherImpl::Load(Job job, bool retry) {
   absl::StatusOr<std::optional<Record>> loaded = co_await parts_.spool.Load(job.queue_id);
   if (!loaded.ok()) {
     LOG_EVENT(kError, "item_unreadable").QueueId(job.queue_id).Err(loaded.status());
@@ -112,7 +118,7 @@ Task<DispatcherImpl::Live> DispatcherImpl::Load(Job job) {
   absl::MutexLock lock(&mutex_);
   absl::MutexLock live_lock(&live->mutex);
   if (live->stored_due != job.due) Refile(job, live->record.get());
-  if (live->stored_due > Now()) {
+  if (live->stored_due > Now() && !retry) {
     // The entry was older than the row.
     window_.Add({live->stored_due, job.queue_id, DestinationOf(live->record->item), Wake(live->record->item)});
     co_return nullptr;
@@ -141,16 +147,16 @@ Task<void> DispatcherImpl::Prepare(Live live) {
   const absl::Time now = Now();
   {
     absl::MutexLock lock(&mutex_);
-    std::erase_if(destinations, [&](const std::string& d) ABSL_NO_THREAD_SAFETY_ANALYSIS {
-      return sites_.BlockedUntil(SiteOf(d)) <= now;
-    });
+    std::erase_if(destinations, [&](const std::string& d)
+                                    ABSL_NO_THREAD_SAFETY_ANALYSIS { return sites_.BlockedUntil(SiteOf(d)) <= now; });
   }
   int nobody = 0;
   bool save = false;
   {
     absl::MutexLock lock(&live->mutex);
-    nobody = ApplyTime(now, options_.settlement, [&](const std::string& d) { return destinations.contains(d); },
-                       &live->record->item, &live->unsaved);
+    nobody = ApplyTime(
+        now, options_.settlement, [&](const std::string& d) { return destinations.contains(d); }, &live->record->item,
+        &live->unsaved);
   }
   CountNobody(live, nobody);
   co_await Resolve(live);
@@ -372,8 +378,8 @@ Task<absl::Status> DispatcherImpl::WriteReport(Live live, v1::Item item, std::ve
   if (!content.ok()) LOG_EVENT(kError, "report_without_message").QueueId(live->queue_id).Err(content.status());
   const bool full = whole > 0 && content.ok();
   std::unique_ptr<BodyWriter> writer = parts_.spool.NewBody();
-  const dsn::Composed composed = dsn::Compose(
-      MakeReport(item, notices, content.ok() ? *std::move(content) : "", full, writer->queue_id(), now, options_.bounce));
+  const dsn::Composed composed = dsn::Compose(MakeReport(item, notices, content.ok() ? *std::move(content) : "", full,
+                                                         writer->queue_id(), now, options_.bounce));
   absl::StatusOr<Body> body = absl::UnknownError("not written");
   const absl::Status written = co_await writer->Append(composed.message);
   if (written.ok()) {
@@ -388,7 +394,10 @@ Task<absl::Status> DispatcherImpl::WriteReport(Live live, v1::Item item, std::ve
   }
   for (const Notice& notice : notices) parts_.metrics.ReportSent(notice.action);
   std::shared_ptr<Record> record = MakeReportRecord(item, composed, *body, now, options_.bounce);
-  LOG_EVENT(kInfo, "report").QueueId(body->queue_id).Trace(TraceId(item.envelope().traceparent())).Str("about", live->queue_id);
+  LOG_EVENT(kInfo, "report")
+      .QueueId(body->queue_id)
+      .Trace(TraceId(item.envelope().traceparent()))
+      .Str("about", live->queue_id);
   live->unsaved.reports.push_back({std::move(record), *std::move(body)});
   co_return absl::OkStatus();
 }
