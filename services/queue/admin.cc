@@ -27,7 +27,8 @@ absl::string_view DomainOf(absl::string_view address) {
 }
 
 bool IsListed(const v1::Item& item, const v1::ListItemsRequest& request) {
-  if (!request.sender().empty() && !absl::EqualsIgnoreCase(item.envelope().reverse_path(), request.sender())) return false;
+  if (!request.sender().empty() && !absl::EqualsIgnoreCase(item.envelope().reverse_path(), request.sender()))
+    return false;
   if (request.domain().empty()) return true;
   return std::any_of(item.recipients().begin(), item.recipients().end(), [&](const v1::ItemRecipient& r) {
     return !IsSettled(r) && absl::EqualsIgnoreCase(DomainOf(r.recipient().address()), request.domain());
@@ -56,7 +57,8 @@ bool Matches(const v1::Item& item, const v1::FindItemsRequest& request) {
 
 // The newest `limit` of them, newest first.
 void KeepNewest(size_t limit, std::vector<v1::Item>* items) {
-  std::sort(items->begin(), items->end(), [](const v1::Item& a, const v1::Item& b) { return a.queue_id() > b.queue_id(); });
+  std::sort(items->begin(), items->end(),
+            [](const v1::Item& a, const v1::Item& b) { return a.queue_id() > b.queue_id(); });
   if (items->size() > limit) items->erase(items->begin() + static_cast<ptrdiff_t>(limit), items->end());
 }
 
@@ -132,7 +134,8 @@ Task<absl::StatusOr<v1::FindItemsResponse>> Admin::FindItems(v1::FindItemsReques
     if (!item.ok() && !absl::IsNotFound(item.status())) co_return item.status();
     co_return response;
   }
-  if (request.by_case() == v1::FindItemsRequest::BY_NOT_SET) co_return absl::InvalidArgumentError("what to find is missing");
+  if (request.by_case() == v1::FindItemsRequest::BY_NOT_SET)
+    co_return absl::InvalidArgumentError("what to find is missing");
   const size_t limit = std::min(request.limit() == 0 ? 20 : request.limit(), kMaxFound);
   // Backwards in time by growing steps: what is asked for is mostly recent.
   std::vector<v1::Item> found;

@@ -3,9 +3,9 @@
 #include <algorithm>
 
 #include "absl/strings/str_cat.h"
-#include "services/common/store/rocks_store.h"
 #include "services/common/log/log.h"
 #include "services/common/status/status.h"
+#include "services/common/store/rocks_store.h"
 #include "services/queue/delivery/local.h"
 #include "services/queue/delivery/remote.h"
 #include "services/queue/delivery/routing_client.h"
@@ -31,7 +31,8 @@ App::App(runtime::Runtime& rt, Settings settings)
 
 absl::StatusOr<std::unique_ptr<App>> App::Create(runtime::Runtime& rt, rpc::Channels channels) {
   PH_ASSIGN_OR_RETURN(Settings settings, Settings::FromConfig(rt.config()));
-  if (channels.routing == nullptr) return absl::InvalidArgumentError("peers.routing is missing: the queue asks it where mail goes");
+  if (channels.routing == nullptr)
+    return absl::InvalidArgumentError("peers.routing is missing: the queue asks it where mail goes");
   if (channels.mailbox.empty()) return absl::InvalidArgumentError("peers.mailbox is missing: the queue delivers to it");
   std::unique_ptr<App> app(new App(rt, std::move(settings)));
   PH_RETURN_IF_ERROR(app->Start(std::move(channels)));
@@ -67,7 +68,8 @@ absl::Status App::Start(rpc::Channels channels) {
                                     .delay_warning_after = settings_.settlement.delay_warning_after,
                                     .accepting = [this]() -> absl::Status {
                                       if (draining_) return absl::UnavailableError("the queue is stopping");
-                                      if (!spool_->healthy().ok()) return absl::UnavailableError(spool_->healthy().message());
+                                      if (!spool_->healthy().ok())
+                                        return absl::UnavailableError(spool_->healthy().message());
                                       return absl::OkStatus();
                                     },
                                     .oldest = [this] { return maintenance_->oldest(); }});
@@ -82,10 +84,12 @@ absl::Status App::Start(rpc::Channels channels) {
   dispatcher_->Start();
   maintenance_->Start();
   // Last: whoever is let in finds everything running.
-  PH_ASSIGN_OR_RETURN(rpc_, rpc::RpcServer::Start(runtime::RpcOptions(runtime_.config(), "queue"), services_->services(),
-                                                  runtime_.registry()));
+  PH_ASSIGN_OR_RETURN(rpc_, rpc::RpcServer::Start(runtime::RpcOptions(runtime_.config(), "queue"),
+                                                  services_->services(), runtime_.registry()));
   const Ledger ledger = spool_->ledger();
-  LOG_EVENT(kInfo, "queue_open").Str("shard", settings_.shard).Int("items", static_cast<int64_t>(ledger.items))
+  LOG_EVENT(kInfo, "queue_open")
+      .Str("shard", settings_.shard)
+      .Int("items", static_cast<int64_t>(ledger.items))
       .Int("recipients", static_cast<int64_t>(ledger.queued()));
   return absl::OkStatus();
 }

@@ -10,7 +10,7 @@ TEST(BackoffTest, GrowsByTheFactorUpToTheMaximum) {
   const struct {
     int failures;
     absl::Duration middle;
-  } kCases[] = {{0, absl::Minutes(1)}, {1, absl::Minutes(1)},  {2, absl::Minutes(2)},   {3, absl::Minutes(4)},
+  } kCases[] = {{0, absl::Minutes(1)},  {1, absl::Minutes(1)},  {2, absl::Minutes(2)},      {3, absl::Minutes(4)},
                 {6, absl::Minutes(32)}, {7, absl::Minutes(60)}, {100000, absl::Minutes(60)}};
   for (const auto& c : kCases) EXPECT_EQ(BackoffDelay(policy, c.failures, 0.5), c.middle) << c.failures;
 }

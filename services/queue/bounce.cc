@@ -55,8 +55,8 @@ dsn::RecipientReport ReportOn(const v1::Item& item, const Notice& notice) {
 
 uint64_t ReturnBytes(const v1::Item& item, const std::vector<Notice>& notices, const BounceOptions& options) {
   // RFC 3461 §4.3: RET is for failures; of other reports the header is enough.
-  const bool failed = std::any_of(notices.begin(), notices.end(),
-                                  [](const Notice& n) { return n.action == dsn::Action::kFailed; });
+  const bool failed =
+      std::any_of(notices.begin(), notices.end(), [](const Notice& n) { return n.action == dsn::Action::kFailed; });
   const bool full = failed && item.envelope().ret() == v1::RET_FULL && item.size_bytes() <= options.max_return_bytes &&
                     item.envelope().body() != v1::BODY_TYPE_BINARYMIME;
   return full ? item.size_bytes() : 0;

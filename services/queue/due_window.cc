@@ -13,9 +13,7 @@ bool DueWindow::WantsPage(absl::Time now) const {
   return entries_.size() < capacity_ && (!at.has_value() || at->due <= now);
 }
 
-bool DueWindow::Seen(const DueEntry& entry) const {
-  return complete_ || DueKey(entry.due, entry.queue_id) <= cursor_;
-}
+bool DueWindow::Seen(const DueEntry& entry) const { return complete_ || DueKey(entry.due, entry.queue_id) <= cursor_; }
 
 bool DueWindow::Loaded(const std::string& after, DuePage page) {
   if (after != cursor_ || complete_) return false;

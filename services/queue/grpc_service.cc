@@ -21,10 +21,14 @@ using EnqueueCall = rpc::ReaderCall<v1::EnqueueRequest, v1::EnqueueResponse>;
 
 EnqueueResult ResultOf(const absl::Status& status) {
   switch (status.code()) {
-    case absl::StatusCode::kInvalidArgument: return EnqueueResult::kInvalid;
-    case absl::StatusCode::kResourceExhausted: return EnqueueResult::kFull;
-    case absl::StatusCode::kCancelled: return EnqueueResult::kAborted;
-    default: return EnqueueResult::kFailed;
+    case absl::StatusCode::kInvalidArgument:
+      return EnqueueResult::kInvalid;
+    case absl::StatusCode::kResourceExhausted:
+      return EnqueueResult::kFull;
+    case absl::StatusCode::kCancelled:
+      return EnqueueResult::kAborted;
+    default:
+      return EnqueueResult::kFailed;
   }
 }
 
@@ -154,16 +158,16 @@ class AdminRpc final : public v1::QueueAdminService::CallbackService {
       : admin_(parts.spool, *parts.dispatcher, parts.clock, parts.oldest), runner_(parts.loops, parts.registry) {}
 
 // One method: the arguments of every unary handler.
-#define PH_ADMIN_METHOD(Name)                                                                                        \
-  grpc::ServerUnaryReactor* Name(grpc::CallbackServerContext* context, const v1::Name##Request* request,             \
-                                 v1::Name##Response* response) override {                                            \
-    return rpc::Unary(runner_, context, request, response, [this](auto& call) { return Do##Name(call); });           \
-  }                                                                                                                  \
-  Task<absl::Status> Do##Name(rpc::UnaryCall<v1::Name##Request, v1::Name##Response>& call) {                         \
-    absl::StatusOr<v1::Name##Response> response = co_await admin_.Name(call.request());                              \
-    if (!response.ok()) co_return response.status();                                                                 \
-    call.response() = *std::move(response);                                                                          \
-    co_return absl::OkStatus();                                                                                      \
+#define PH_ADMIN_METHOD(Name)                                                                              \
+  grpc::ServerUnaryReactor* Name(grpc::CallbackServerContext* context, const v1::Name##Request* request,   \
+                                 v1::Name##Response* response) override {                                  \
+    return rpc::Unary(runner_, context, request, response, [this](auto& call) { return Do##Name(call); }); \
+  }                                                                                                        \
+  Task<absl::Status> Do##Name(rpc::UnaryCall<v1::Name##Request, v1::Name##Response>& call) {               \
+    absl::StatusOr<v1::Name##Response> response = co_await admin_.Name(call.request());                    \
+    if (!response.ok()) co_return response.status();                                                       \
+    call.response() = *std::move(response);                                                                \
+    co_return absl::OkStatus();                                                                            \
   }
   PH_ADMIN_METHOD(GetItem)
   PH_ADMIN_METHOD(ListItems)

@@ -56,15 +56,19 @@ absl::Status CheckRecipient(const v1::EnvelopeRecipient& recipient) {
 
 absl::Status CheckHeader(const v1::EnqueueRequest::Header& header) {
   const v1::Envelope& envelope = header.envelope();
-  if (header.idempotency_key().size() > 64) return absl::InvalidArgumentError("idempotency_key is longer than 64 bytes");
+  if (header.idempotency_key().size() > 64)
+    return absl::InvalidArgumentError("idempotency_key is longer than 64 bytes");
   if (envelope.recipients().empty()) return absl::InvalidArgumentError("no recipients");
   if (envelope.recipients_size() > kMaxRecipients) {
     return absl::InvalidArgumentError(absl::StrCat("more than ", kMaxRecipients, " recipients"));
   }
   const std::pair<absl::string_view, absl::string_view> kTexts[] = {
-      {"reverse_path", envelope.reverse_path()},     {"envid", envelope.envid()},
-      {"tenant", envelope.tenant()},                 {"authenticated_as", envelope.authenticated_as()},
-      {"client_address", envelope.client_address()}, {"client_name", envelope.client_name()},
+      {"reverse_path", envelope.reverse_path()},
+      {"envid", envelope.envid()},
+      {"tenant", envelope.tenant()},
+      {"authenticated_as", envelope.authenticated_as()},
+      {"client_address", envelope.client_address()},
+      {"client_name", envelope.client_name()},
       {"traceparent", envelope.traceparent()},
   };
   for (const auto& [field, text] : kTexts) {
@@ -120,8 +124,9 @@ std::string MessageIdOf(absl::string_view bytes) {
     }
     std::string id(absl::StripAsciiWhitespace(value));
     if (id.size() > kMaxMessageId) id.resize(kMaxMessageId);
-    id.erase(std::remove_if(id.begin(), id.end(), [](char c) { return absl::ascii_iscntrl(static_cast<unsigned char>(c)); }),
-             id.end());
+    id.erase(
+        std::remove_if(id.begin(), id.end(), [](char c) { return absl::ascii_iscntrl(static_cast<unsigned char>(c)); }),
+        id.end());
     // A `string` field of a proto: what is not ASCII in a Message-ID is not one anyway.
     for (char& c : id) c = (static_cast<unsigned char>(c) & 0x80) != 0 ? '?' : c;
     return id;

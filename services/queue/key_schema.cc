@@ -38,9 +38,7 @@ std::string RecipientsKey(absl::string_view queue_id, uint32_t chunk) {
   return key;
 }
 
-absl::Time DueTime(absl::Time time) {
-  return absl::FromUnixMicros(std::max<int64_t>(absl::ToUnixMicros(time), 0));
-}
+absl::Time DueTime(absl::Time time) { return absl::FromUnixMicros(std::max<int64_t>(absl::ToUnixMicros(time), 0)); }
 
 std::string DueKey(absl::Time due, absl::string_view queue_id) {
   std::string key = kDuePrefix;

@@ -29,9 +29,9 @@ TEST(KeySchemaTest, GoldenKeys) {
 }
 
 TEST(KeySchemaTest, DueKeysSortByTimeThenId) {
-  const absl::Time times[] = {absl::FromUnixMicros(0), absl::FromUnixMicros(255), absl::FromUnixMicros(256),
-                              absl::FromUnixMicros(65535), absl::FromUnixMicros(65536),
-                              absl::FromUnixMicros(INT64_MAX)};
+  const absl::Time times[] = {absl::FromUnixMicros(0),     absl::FromUnixMicros(255),
+                              absl::FromUnixMicros(256),   absl::FromUnixMicros(65535),
+                              absl::FromUnixMicros(65536), absl::FromUnixMicros(INT64_MAX)};
   for (size_t i = 1; i < std::size(times); ++i) {
     EXPECT_LT(DueKey(times[i - 1], "ZZZZZZZZZZZZZZZZZZZZZZZZZZ"), DueKey(times[i], kId)) << i;
   }

@@ -32,9 +32,9 @@ struct ReportItem {
 struct Unsaved {
   LedgerDelta ledger;
   std::set<int> changed;
-  std::vector<Notice> notices;       // to be written
-  std::vector<ReportItem> reports;   // to be committed
-  bool urgent = false;               // a remote host has taken something: commit now
+  std::vector<Notice> notices;      // to be written
+  std::vector<ReportItem> reports;  // to be committed
+  bool urgent = false;              // a remote host has taken something: commit now
   bool any() const { return !changed.empty() || !notices.empty() || !reports.empty(); }
 };
 
@@ -42,13 +42,13 @@ struct LiveItem {
   LiveItem(std::shared_ptr<Record> r, std::shared_ptr<const std::string> m)
       : stored_due(r->due()), record(std::move(r)), memory(std::move(m)), queue_id(record->queue_id()) {}
 
-  AsyncMutex save;        // one commit of this item at a time
-  absl::Mutex mutex;      // short; never across an await
+  AsyncMutex save;    // one commit of this item at a time
+  absl::Mutex mutex;  // short; never across an await
   // Of the row t/ in the store. Changed under `save`.
   absl::Time stored_due ABSL_GUARDED_BY(mutex);
   const std::shared_ptr<Record> record;  // its content is guarded by `mutex`
   Unsaved unsaved ABSL_GUARDED_BY(mutex);
-  bool settled ABSL_GUARDED_BY(mutex) = false;     // committed as done
+  bool settled ABSL_GUARDED_BY(mutex) = false;      // committed as done
   const std::shared_ptr<const std::string> memory;  // the message, when it is at hand
   const std::string queue_id;
 };

@@ -100,8 +100,8 @@ class MaintenanceTest : public ::testing::Test {
     std::map<char, int> counts;
     std::string after;
     while (true) {
-      absl::StatusOr<store::ReadResult> read = SyncWait(
-          store_.Read({.partition = QueuePartition("0"), .after = after, .limit = store::kMaxPageRows}));
+      absl::StatusOr<store::ReadResult> read =
+          SyncWait(store_.Read({.partition = QueuePartition("0"), .after = after, .limit = store::kMaxPageRows}));
       for (const store::Row& row : read->page) {
         after = row.key;
         if (row.key != HeadKey()) ++counts[row.key[0]];

@@ -10,8 +10,8 @@ constexpr const char* kStates[] = {"accepted", "delivered", "relayed", "failed",
 constexpr const char* kKinds[] = {"remote", "local"};
 
 // From acceptance to delivery: milliseconds when all is well, days when it is not.
-const std::vector<double> kDeliveryBuckets = {0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1,  0.2,   0.5,   1,
-                                              2,     5,     10,    30,   60,   300,  1800, 7200, 28800, 86400, 432000};
+const std::vector<double> kDeliveryBuckets = {0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1,  0.2,   0.5,   1,     2,
+                                              5,     10,    30,    60,   300,  1800, 7200, 28800, 86400, 432000};
 
 metrics::Counter& Connections(metrics::Registry& registry, const char* result) {
   return registry.AddCounter("posthouse_queue_connections_total", "Outgoing SMTP connections.", {{"result", result}});
@@ -27,10 +27,12 @@ Metrics::Metrics(metrics::Registry& r)
       window(r.AddGauge("posthouse_queue_window_entries", "Due rows held in memory.")),
       double_bounces(r.AddCounter("posthouse_queue_double_bounces_total",
                                   "Failures that were told to nobody: the message had no sender.")),
-      save_failures(r.AddCounter("posthouse_queue_save_failures_total", "Commits of outcomes that failed and are repeated.")),
+      save_failures(
+          r.AddCounter("posthouse_queue_save_failures_total", "Commits of outcomes that failed and are repeated.")),
       swept_blobs(r.AddCounter("posthouse_queue_swept_blobs_total", "Blobs removed that no item names.")),
       purged_done(r.AddCounter("posthouse_queue_purged_done_total", "Done marks removed after their retention.")),
-      repaired_rows(r.AddCounter("posthouse_queue_repaired_rows_total", "Rows found in a combination that should not be.")),
+      repaired_rows(
+          r.AddCounter("posthouse_queue_repaired_rows_total", "Rows found in a combination that should not be.")),
       connections_opened(Connections(r, "opened")),
       connections_reused(Connections(r, "reused")),
       connections_failed(Connections(r, "failed")),
@@ -40,7 +42,8 @@ Metrics::Metrics(metrics::Registry& r)
       enqueue_seconds_(r.AddHistogram("posthouse_queue_accept_seconds", "Commit of a message, from its last byte.")),
       items_(r.AddGauge("posthouse_queue_items", "Messages in the queue.")) {
   for (int i = 0; i < 6; ++i) {
-    enqueued_[i] = &r.AddCounter("posthouse_queue_enqueued_total", "Enqueue calls by result.", {{"result", kResults[i]}});
+    enqueued_[i] =
+        &r.AddCounter("posthouse_queue_enqueued_total", "Enqueue calls by result.", {{"result", kResults[i]}});
   }
   for (int local = 0; local < 2; ++local) {
     for (int i = 0; i < 4; ++i) {

@@ -67,12 +67,23 @@ LedgerDelta& LedgerDelta::operator+=(const LedgerDelta& other) {
 
 void LedgerDelta::CountSettled(v1::RecipientState state) {
   switch (state) {
-    case v1::RECIPIENT_STATE_DELIVERED: ++delivered; break;
-    case v1::RECIPIENT_STATE_RELAYED: ++relayed; break;
-    case v1::RECIPIENT_STATE_FAILED: ++failed; break;
-    case v1::RECIPIENT_STATE_EXPIRED: ++expired; break;
-    case v1::RECIPIENT_STATE_DELETED: ++deleted; break;
-    default: PH_CHECK(false);
+    case v1::RECIPIENT_STATE_DELIVERED:
+      ++delivered;
+      break;
+    case v1::RECIPIENT_STATE_RELAYED:
+      ++relayed;
+      break;
+    case v1::RECIPIENT_STATE_FAILED:
+      ++failed;
+      break;
+    case v1::RECIPIENT_STATE_EXPIRED:
+      ++expired;
+      break;
+    case v1::RECIPIENT_STATE_DELETED:
+      ++deleted;
+      break;
+    default:
+      PH_CHECK(false);
   }
 }
 
@@ -211,7 +222,8 @@ absl::StatusOr<Record> ToRecord(v1::StoredItem stored, const std::vector<std::op
   record.idempotency_key = std::move(*stored.mutable_idempotency_key());
   record.recipient_rows = stored.recipient_rows();
   for (const std::optional<std::string>& chunk : chunks) {
-    if (!chunk.has_value()) return absl::DataLossError(absl::StrCat("recipients of ", record.queue_id(), " are missing"));
+    if (!chunk.has_value())
+      return absl::DataLossError(absl::StrCat("recipients of ", record.queue_id(), " are missing"));
     v1::RecipientChunk row;
     PH_RETURN_IF_ERROR(DecodeValue(*chunk, &row));
     for (auto& recipient : *row.mutable_recipients()) *record.item.add_recipients() = std::move(recipient);

@@ -34,11 +34,13 @@ absl::Status Check(const Settings& s, double factor) {
   if (s.settlement.retry.min > s.settlement.retry.max) return Bad("retry_min", "is longer than queue.retry_max");
   if (!(factor >= 1 && factor <= 100)) return Bad("retry_factor", "must be 1 to 100");
   if (s.expire_after < absl::Seconds(1)) return Bad("expire_after", "must be at least 1s");
-  if (s.settlement.delay_warning_after < absl::ZeroDuration()) return Bad("delay_warning_after", "must not be negative");
+  if (s.settlement.delay_warning_after < absl::ZeroDuration())
+    return Bad("delay_warning_after", "must not be negative");
   if (s.remote.connect_timeout <= absl::ZeroDuration()) return Bad("connect_timeout", "must be positive");
   if (s.remote.reply_timeout <= absl::ZeroDuration()) return Bad("reply_timeout", "must be positive");
   if (s.sites.max_remote > 100000) return Bad("max_concurrent", "must be 1 to 100000");
-  if (s.sites.max_per_remote_site > s.sites.max_remote) return Bad("max_per_destination", "is more than queue.max_concurrent");
+  if (s.sites.max_per_remote_site > s.sites.max_remote)
+    return Bad("max_per_destination", "is more than queue.max_concurrent");
   return absl::OkStatus();
 }
 
@@ -49,7 +51,8 @@ absl::StatusOr<Settings> Settings::FromConfig(const config::v1::Config& config) 
   using runtime::DurationOr;
   Settings s;
   s.hostname = absl::AsciiStrToLower(config.hostname().empty() ? HostName() : config.hostname());
-  if (config.data_dir().empty()) return absl::InvalidArgumentError("data_dir is missing: the queue keeps its spool there");
+  if (config.data_dir().empty())
+    return absl::InvalidArgumentError("data_dir is missing: the queue keeps its spool there");
   s.store_dir = absl::StrCat(config.data_dir(), "/queue");
   s.block_cache_bytes = config.store().block_cache_bytes();
   s.write_buffer_bytes = config.store().write_buffer_bytes();
@@ -57,7 +60,8 @@ absl::StatusOr<Settings> Settings::FromConfig(const config::v1::Config& config) 
   s.read_threads = static_cast<int>(std::min<uint32_t>(config.store().read_threads(), 256));
   if (!q.shard().empty()) s.shard = q.shard();
   s.expire_after = DurationOr(q.has_expire_after(), q.expire_after(), s.expire_after);
-  s.done_retention = std::max(DurationOr(q.has_done_retention(), q.done_retention(), s.done_retention), kLeastRetention);
+  s.done_retention =
+      std::max(DurationOr(q.has_done_retention(), q.done_retention(), s.done_retention), kLeastRetention);
 
   BackoffPolicy& retry = s.settlement.retry;
   retry.min = DurationOr(q.has_retry_min(), q.retry_min(), retry.min);

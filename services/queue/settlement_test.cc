@@ -40,10 +40,14 @@ class SettlementTest : public ::testing::Test {
   }
   static Outcome Made(Outcome::Kind kind) {
     switch (kind) {
-      case Outcome::Kind::kDelivered: return MakeOutcome(kind, 250, "2.0.0", "stored");
-      case Outcome::Kind::kRelayed: return MakeOutcome(kind, 250, "2.0.0", "ok");
-      case Outcome::Kind::kTemporary: return MakeOutcome(kind, 451, "4.3.0", "later");
-      case Outcome::Kind::kPermanent: return MakeOutcome(kind, 550, "5.1.1", "no such user");
+      case Outcome::Kind::kDelivered:
+        return MakeOutcome(kind, 250, "2.0.0", "stored");
+      case Outcome::Kind::kRelayed:
+        return MakeOutcome(kind, 250, "2.0.0", "ok");
+      case Outcome::Kind::kTemporary:
+        return MakeOutcome(kind, 451, "4.3.0", "later");
+      case Outcome::Kind::kPermanent:
+        return MakeOutcome(kind, 550, "5.1.1", "no such user");
     }
     return {};
   }
@@ -146,8 +150,10 @@ TEST_F(SettlementTest, TimeAloneExpiresWhatWasTriedOrIsBlocked) {
   item_.mutable_recipients(tried)->set_attempts(3);
   const int fresh = Recipient("fresh@example.com");  // the queue was down: it gets its try
   const int blocked = Recipient("blocked@dead.example");
-  item_.mutable_recipients(blocked)->mutable_recipient()->mutable_resolved()->mutable_remote()->set_domain("dead.example");
-  ApplyTime(kStart + absl::Hours(121), policy_, [](const std::string& d) { return d == "dead.example"; }, &item_, &unsaved_);
+  item_.mutable_recipients(blocked)->mutable_recipient()->mutable_resolved()->mutable_remote()->set_domain(
+      "dead.example");
+  ApplyTime(
+      kStart + absl::Hours(121), policy_, [](const std::string& d) { return d == "dead.example"; }, &item_, &unsaved_);
   EXPECT_EQ(State(tried), v1::RECIPIENT_STATE_EXPIRED);
   EXPECT_EQ(State(fresh), v1::RECIPIENT_STATE_QUEUED);
   EXPECT_EQ(State(blocked), v1::RECIPIENT_STATE_EXPIRED);

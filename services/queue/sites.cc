@@ -142,7 +142,8 @@ bool Sites::TakeMissed(absl::Time now) {
   bool any = false;
   for (auto& [name, site] : sites_) {
     // A full line is worth a scan when it is short again.
-    if (!site->missed || site->blocked_until > now || site->waiting.size() > options_.max_waiting_per_site / 4) continue;
+    if (!site->missed || site->blocked_until > now || site->waiting.size() > options_.max_waiting_per_site / 4)
+      continue;
     SetMissed(*site, false);
     any = true;
   }

@@ -39,17 +39,17 @@ inline constexpr char kPrepareSite[] = "prepare";
 // One thing to do: an attempt for the recipients of one item at one destination.
 struct Job {
   std::string queue_id;
-  std::string destination;  // of its recipients; "" when they are to be resolved
+  std::string destination;                // of its recipients; "" when they are to be resolved
   absl::Time due = absl::InfinitePast();  // of its due row, as far as known
 };
 
 struct SitesOptions {
-  int max_remote = 500;            // running at one time, all remote sites together
-  int max_local = 256;             // local and prepare
+  int max_remote = 500;  // running at one time, all remote sites together
+  int max_local = 256;   // local and prepare
   int max_per_remote_site = 20;
   int first_per_remote_site = 4;
   size_t max_waiting_per_site = 5000;
-  size_t max_waiting = 50000;      // twice that in short lines
+  size_t max_waiting = 50000;  // twice that in short lines
   BackoffPolicy remote_block{.min = absl::Minutes(1), .max = absl::Minutes(15), .factor = 2, .jitter = 0.2};
   BackoffPolicy local_block{.min = absl::Seconds(1), .max = absl::Seconds(15), .factor = 2, .jitter = 0.2};
 };

@@ -58,7 +58,11 @@ class Writing : public std::enable_shared_from_this<Writing> {
 class BodyWriterImpl final : public BodyWriter {
  public:
   BodyWriterImpl(store::Store& store, absl::Time now, MemoryUse use, size_t budget, std::shared_ptr<Writing> writing)
-      : store_(store), use_(std::move(use)), budget_(budget), writing_(std::move(writing)), queue_id_(NewQueueId(now)) {}
+      : store_(store),
+        use_(std::move(use)),
+        budget_(budget),
+        writing_(std::move(writing)),
+        queue_id_(NewQueueId(now)) {}
   ~BodyWriterImpl() override { Uncount(); }
 
   uint64_t size() const override { return size_; }
@@ -125,7 +129,11 @@ class BodyWriterImpl final : public BodyWriter {
 class SpoolImpl final : public Spool {
  public:
   SpoolImpl(store::Store& store, SpoolOptions options, v1::Head head)
-      : store_(store), options_(std::move(options)), partition_(QueuePartition(options_.shard)), sequence_(head.sequence()), head_(std::move(head)) {
+      : store_(store),
+        options_(std::move(options)),
+        partition_(QueuePartition(options_.shard)),
+        sequence_(head.sequence()),
+        head_(std::move(head)) {
     timer_token_->spool = this;
   }
   ~SpoolImpl() override {
@@ -134,14 +142,13 @@ class SpoolImpl final : public Spool {
   }
 
   std::unique_ptr<BodyWriter> NewBody() override {
-    return std::make_unique<BodyWriterImpl>(store_, options_.clock(), memory_use_, options_.memory_body_budget, writing_);
+    return std::make_unique<BodyWriterImpl>(store_, options_.clock(), memory_use_, options_.memory_body_budget,
+                                            writing_);
   }
 
   Task<absl::StatusOr<PutResult>> Put(std::shared_ptr<Record> record, Body body, absl::Time wake) override;
   void Submit(Change change, absl::AnyInvocable<void(absl::Status)> done) override;
-  Task<absl::StatusOr<std::optional<Record>>> Load(std::string queue_id) override {
-    return LoadRow(ItemKey(queue_id));
-  }
+  Task<absl::StatusOr<std::optional<Record>>> Load(std::string queue_id) override { return LoadRow(ItemKey(queue_id)); }
   Task<absl::StatusOr<std::optional<Record>>> LoadDone(std::string queue_id) override {
     return LoadRow(DoneKey(queue_id));
   }
@@ -159,9 +166,7 @@ class SpoolImpl final : public Spool {
     absl::MutexLock lock(&mutex_);
     return broken_;
   }
-  bool IsBeingWritten(const std::string& queue_id) const override {
-    return writing_->Contains(queue_id);
-  }
+  bool IsBeingWritten(const std::string& queue_id) const override { return writing_->Contains(queue_id); }
   size_t body_memory() const override { return memory_use_->load(std::memory_order_relaxed); }
   store::Store& store() override { return store_; }
   const SpoolOptions& options() const override { return options_; }
@@ -308,8 +313,7 @@ Task<void> SpoolImpl::CommitBatch(Batch batch) {
       old_value = stored_head_;
     }
     const std::string next_value = EncodeValue(next);
-    const absl::Status status =
-        co_await store_.Commit(ToRequest(partition_, HeadKey(), old_value, next_value, batch));
+    const absl::Status status = co_await store_.Commit(ToRequest(partition_, HeadKey(), old_value, next_value, batch));
     if (status.ok()) {
       Committed(std::move(batch), std::move(next));
       co_return;
@@ -367,8 +371,8 @@ Task<absl::StatusOr<SpoolImpl::Conflict>> SpoolImpl::Examine(Batch& batch, const
   {
     absl::MutexLock lock(&mutex_);
     if (!readable.ok() || found.epoch() != head_.epoch()) {
-      broken_ = readable.ok() ? absl::FailedPreconditionError(absl::StrCat("fenced: shard ", options_.shard,
-                                                                           " was opened by another process"))
+      broken_ = readable.ok() ? absl::FailedPreconditionError(
+                                    absl::StrCat("fenced: shard ", options_.shard, " was opened by another process"))
                               : readable;
       LOG_EVENT(kError, "spool_fenced").Err(broken_);
       co_return Conflict::kFailed;
@@ -530,7 +534,8 @@ Task<absl::StatusOr<DuePage>> SpoolImpl::ReadDue(std::string after, size_t limit
       LOG_EVENT(kError, "bad_due_row").Str("key", row.key);
       continue;
     }
-    page.entries.push_back({parts->due, parts->queue_id, std::move(*value.mutable_destination()), FromProto(value.wake())});
+    page.entries.push_back(
+        {parts->due, parts->queue_id, std::move(*value.mutable_destination()), FromProto(value.wake())});
   }
   co_return page;
 }
@@ -571,9 +576,8 @@ Task<absl::StatusOr<ItemPage>> SpoolImpl::ReadItems(bool done, std::string after
 }  // namespace
 
 Task<absl::Status> Spool::Commit(Change change) {
-  co_return co_await AwaitCallback<absl::Status>([&](absl::AnyInvocable<void(absl::Status)> done) {
-    Submit(std::move(change), std::move(done));
-  });
+  co_return co_await AwaitCallback<absl::Status>(
+      [&](absl::AnyInvocable<void(absl::Status)> done) { Submit(std::move(change), std::move(done)); });
 }
 
 Task<absl::StatusOr<std::unique_ptr<Spool>>> Spool::Open(store::Store& store, SpoolOptions options) {
@@ -584,7 +588,8 @@ Task<absl::StatusOr<std::unique_ptr<Spool>>> Spool::Open(store::Store& store, Sp
     v1::Head head;
     if (read.values[0].has_value()) {
       const absl::Status readable = DecodeValue(*read.values[0], &head);
-      if (!readable.ok()) co_return absl::FailedPreconditionError(absl::StrCat("head of the spool: ", readable.message()));
+      if (!readable.ok())
+        co_return absl::FailedPreconditionError(absl::StrCat("head of the spool: ", readable.message()));
     }
     head.set_epoch(head.epoch() + 1);
     store::CommitRequest commit{.partition = partition};

@@ -82,8 +82,7 @@ class SpoolTest : public ::testing::Test {
   }
   std::string BodyOf(const std::string& id) {
     const Record record = Loaded(id);
-    absl::StatusOr<absl::Cord> body =
-        SyncWait(spool_->ReadBody(id, record.item.blob(), 0, record.item.size_bytes()));
+    absl::StatusOr<absl::Cord> body = SyncWait(spool_->ReadBody(id, record.item.blob(), 0, record.item.size_bytes()));
     return body.ok() ? std::string(*body) : body.status().ToString();
   }
   Change SettleAll(Record* record, v1::RecipientState state) {
@@ -151,7 +150,8 @@ TEST_F(SpoolTest, BodiesAroundTheRowLimit) {
 }
 
 TEST_F(SpoolTest, SmallBodiesStayInMemoryAndLargeOnesDoNot) {
-  for (const auto& [size, kept] : {std::pair<size_t, bool>{100, true}, {100000, true}, {kMaxMemoryBodyBytes + 1, false}}) {
+  for (const auto& [size, kept] :
+       {std::pair<size_t, bool>{100, true}, {100000, true}, {kMaxMemoryBodyBytes + 1, false}}) {
     std::unique_ptr<BodyWriter> writer = spool_->NewBody();
     ASSERT_TRUE(SyncWait(writer->Append(std::string(size, 'x'))).ok());
     const absl::StatusOr<Body> body = SyncWait(writer->Finish());
@@ -347,8 +347,7 @@ TEST_F(SpoolTest, AnUnknownCommitIsLookedUp) {
 // The store loses the answer to a commit that happened and then recovers from its
 // trouble: what it says meanwhile is no answer to the first question.
 TEST_F(SpoolTest, AnUnknownCommitIsNotTakenForAFailedOne) {
-  for (const absl::Status& meanwhile :
-       {absl::UnavailableError("recovering"), absl::ResourceExhaustedError("full")}) {
+  for (const absl::Status& meanwhile : {absl::UnavailableError("recovering"), absl::ResourceExhaustedError("full")}) {
     int calls = 0;
     disk_->SetCommitHook([&](const store::CommitRequest&, bool* apply_anyway) -> absl::Status {
       if (++calls > 2) return absl::OkStatus();

@@ -61,7 +61,8 @@ class RoutingRpc final : public v1::RoutingService::CallbackService {
     metrics_.Recipient(call.response().outcome());
     co_return absl::OkStatus();
   }
-  Task<absl::Status> DoDestination(rpc::UnaryCall<v1::ResolveDestinationRequest, v1::ResolveDestinationResponse>& call) {
+  Task<absl::Status> DoDestination(
+      rpc::UnaryCall<v1::ResolveDestinationRequest, v1::ResolveDestinationResponse>& call) {
     call.response() = co_await destinations_.Resolve(call.request().domain());
     metrics_.Destination(call.response().outcome());
     if (call.response().outcome() == v1::ResolveDestinationResponse::OUTCOME_TEMPORARY) {
@@ -88,11 +89,13 @@ struct App::Parts {
         metrics(rt.registry()),
         directory(channels.directory),
         resolver(std::move(cares)),
-        dns(*resolver, settings.dns_cache, Now, [this](dns::QueryResult r, absl::Duration took) { metrics.Dns(r, took); }),
+        dns(*resolver, settings.dns_cache, Now,
+            [this](dns::QueryResult r, absl::Duration took) { metrics.Dns(r, took); }),
         destinations(dns, {settings.hostname, settings.smtp_port, settings.ipv6, settings.transports}, SharedRandom()),
-        recipients([this](std::string address, std::string trace) { return LookUp(std::move(address), std::move(trace)); },
-                   settings.recipient_cache_entries, Now,
-                   [this](RecipientResolver::Source source) { metrics.RecipientSource(source); }),
+        recipients(
+            [this](std::string address, std::string trace) { return LookUp(std::move(address), std::move(trace)); },
+            settings.recipient_cache_entries, Now,
+            [this](RecipientResolver::Source source) { metrics.RecipientSource(source); }),
         runner(rt.loops(), rt.registry()),
         service(runner, recipients, destinations, metrics) {}
 
@@ -138,8 +141,7 @@ absl::StatusOr<std::unique_ptr<App>> App::Create(runtime::Runtime& rt, rpc::Chan
       parts->directory, rt.loops().Next(),
       directory::ChangeWatcher::Callbacks{
           [raw](uint64_t revision, const directory::v1::WatchResponse& r) { raw->recipients.OnChanged(revision, r); },
-          [raw] { raw->recipients.OnLost(); },
-          [raw](uint64_t) { raw->recipients.OnAlive(); }});
+          [raw] { raw->recipients.OnLost(); }, [raw](uint64_t) { raw->recipients.OnAlive(); }});
   const std::weak_ptr<Parts> weak = parts;
   rt.registry().OnCollect([weak] {
     const auto live = weak.lock();

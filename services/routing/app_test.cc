@@ -1,8 +1,8 @@
 // Routing over gRPC, with a real directory and a real DNS server.
 #include "services/routing/app.h"
 
-#include <gtest/gtest.h>
 #include <grpcpp/grpcpp.h>
+#include <gtest/gtest.h>
 
 #include <filesystem>
 
@@ -25,8 +25,8 @@ constexpr absl::Duration kDeadline = absl::Seconds(20);
 class RoutingAppTest : public ::testing::Test {
  protected:
   void SetUp() override {
-    const std::string dir = std::string(std::getenv("TEST_TMPDIR")) + "/" +
-                            ::testing::UnitTest::GetInstance()->current_test_info()->name();
+    const std::string dir =
+        std::string(std::getenv("TEST_TMPDIR")) + "/" + ::testing::UnitTest::GetInstance()->current_test_info()->name();
     config::v1::Config config;
     config.set_data_dir(dir);
     config.set_hostname("mail.example.org");
@@ -93,7 +93,8 @@ TEST_F(RoutingAppTest, RecipientsFollowTheDirectory) {
   EXPECT_EQ(ResolveRecipient("bob@example.org"), Recipient::OUTCOME_RELAY_DENIED);
   AddDomain("example.org");
   // The change travels by the stream, behind our back: until it arrives the old answer holds.
-  while (ResolveRecipient("bob@example.org") != Recipient::OUTCOME_NO_SUCH_MAILBOX) absl::SleepFor(absl::Milliseconds(1));
+  while (ResolveRecipient("bob@example.org") != Recipient::OUTCOME_NO_SUCH_MAILBOX)
+    absl::SleepFor(absl::Milliseconds(1));
   AddAccount("bob@example.org");
   while (ResolveRecipient("bob@example.org") != Recipient::OUTCOME_ACCEPT) absl::SleepFor(absl::Milliseconds(1));
   EXPECT_EQ(ResolveRecipient("bob@example.net", true), Recipient::OUTCOME_ACCEPT);

@@ -21,8 +21,10 @@ void Count(std::array<metrics::Counter*, N>& counters, size_t value) {
 }  // namespace
 
 Metrics::Metrics(metrics::Registry& r)
-    : dns_seconds_(r.AddHistogram("posthouse_routing_dns_query_seconds", "A DNS question that the cache did not answer")),
-      directory_stream_(r.AddGauge("posthouse_routing_directory_stream", "1 while the directory's change stream is up")),
+    : dns_seconds_(
+          r.AddHistogram("posthouse_routing_dns_query_seconds", "A DNS question that the cache did not answer")),
+      directory_stream_(
+          r.AddGauge("posthouse_routing_directory_stream", "1 while the directory's change stream is up")),
       recipient_cache_(r.AddGauge("posthouse_routing_recipient_cache_entries", "Answers of the directory remembered")),
       dns_cache_(r.AddGauge("posthouse_routing_dns_cache_entries", "DNS answers remembered")) {
   Fill<7>(r, recipients_, "posthouse_routing_recipients_total", "Recipients resolved by outcome", "outcome",

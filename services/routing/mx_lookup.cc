@@ -122,7 +122,8 @@ Task<Response> MxLookup::ByTransport(Transport transport) {
 Task<Response> MxLookup::ByMx(std::string domain) {
   const absl::StatusOr<dns::Answer> mx = co_await resolver_.Query(domain, dns::RecordType::kMx);
   // RFC 5321 §5.1: when the MX lookup fails temporarily, addresses are not a way round it.
-  if (!mx.ok()) co_return Outcome(Response::OUTCOME_TEMPORARY, absl::StrCat("MX of ", domain, ": ", mx.status().message()));
+  if (!mx.ok())
+    co_return Outcome(Response::OUTCOME_TEMPORARY, absl::StrCat("MX of ", domain, ": ", mx.status().message()));
   if (mx->outcome == dns::Answer::Outcome::kNoSuchName) {
     co_return Outcome(Response::OUTCOME_NO_SUCH_DOMAIN, absl::StrCat(domain, " does not exist"), mx->ttl);
   }
@@ -143,11 +144,13 @@ Task<Response> MxLookup::ByMx(std::string domain) {
   if (implicit) candidates.push_back(Candidate{domain, 0, options_.smtp_port, v1::TLS_POLICY_OPPORTUNISTIC});
   if (!Order(&candidates)) {
     // RFC 5321 §5.1: it must not be sent to ourselves, and nobody better is left.
-    co_return Outcome(Response::OUTCOME_LOOP, absl::StrCat("the best mail host of ", domain, " is this system"), mx->ttl);
+    co_return Outcome(Response::OUTCOME_LOOP, absl::StrCat("the best mail host of ", domain, " is this system"),
+                      mx->ttl);
   }
   Response response = co_await ToHosts(std::move(candidates), mx->ttl);
   if (response.outcome() == Response::OUTCOME_NO_SUCH_DOMAIN) {
-    response.set_detail(absl::StrCat(domain, implicit ? " has neither MX nor address" : " has no mail host with an address"));
+    response.set_detail(
+        absl::StrCat(domain, implicit ? " has neither MX nor address" : " has no mail host with an address"));
   }
   co_return response;
 }

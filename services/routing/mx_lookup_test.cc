@@ -20,12 +20,18 @@ class MxLookupTest : public ::testing::Test {
     MxLookup lookup(dns_, {"mail.us.example", port_, ipv6_, transports_}, [this](size_t n) { return random_ % n; });
     response_ = SyncWait(lookup.Resolve(domain));
     switch (response_.outcome()) {
-      case Response::OUTCOME_NO_SUCH_DOMAIN: return "no such domain";
-      case Response::OUTCOME_NULL_MX: return "null mx";
-      case Response::OUTCOME_LOOP: return "loop";
-      case Response::OUTCOME_TEMPORARY: return "temporary";
-      case Response::OUTCOME_HOSTS: break;
-      default: return "?";
+      case Response::OUTCOME_NO_SUCH_DOMAIN:
+        return "no such domain";
+      case Response::OUTCOME_NULL_MX:
+        return "null mx";
+      case Response::OUTCOME_LOOP:
+        return "loop";
+      case Response::OUTCOME_TEMPORARY:
+        return "temporary";
+      case Response::OUTCOME_HOSTS:
+        break;
+      default:
+        return "?";
     }
     return absl::StrJoin(response_.hosts(), " ", [](std::string* out, const v1::Host& host) {
       absl::StrAppend(out, host.name(), "=", absl::StrJoin(host.addresses(), ","));
@@ -46,7 +52,8 @@ TEST_F(MxLookupTest, HostsComeInOrderOfPreference) {
   dns_.A("a.example.org", {"192.0.2.1", "192.0.2.11"}, absl::Seconds(200));
   dns_.A("b.example.org", {"192.0.2.2"});
   dns_.A("c.example.org", {"192.0.2.3"});
-  EXPECT_EQ(Resolve("Example.ORG"), "a.example.org=192.0.2.1,192.0.2.11 b.example.org=192.0.2.2 c.example.org=192.0.2.3");
+  EXPECT_EQ(Resolve("Example.ORG"),
+            "a.example.org=192.0.2.1,192.0.2.11 b.example.org=192.0.2.2 c.example.org=192.0.2.3");
   EXPECT_EQ(response_.ttl().seconds(), 200);
   EXPECT_EQ(response_.hosts(1).preference(), 20u);
   EXPECT_EQ(response_.hosts(1).port(), 25u);
@@ -106,7 +113,8 @@ TEST_F(MxLookupTest, WeNeverSendToOurselves) {
   dns_.A("better.example", {"192.0.2.1"});
   dns_.A("equal.example", {"192.0.2.2"});
   dns_.A("worse.example", {"192.0.2.3"});
-  dns_.Mx("second.example", {{10, "better.example"}, {20, "mail.us.example"}, {20, "equal.example"}, {30, "worse.example"}});
+  dns_.Mx("second.example",
+          {{10, "better.example"}, {20, "mail.us.example"}, {20, "equal.example"}, {30, "worse.example"}});
   EXPECT_EQ(Resolve("second.example"), "better.example=192.0.2.1");
   dns_.Mx("first.example", {{10, "mail.us.example"}, {20, "worse.example"}});
   EXPECT_EQ(Resolve("first.example"), "loop");

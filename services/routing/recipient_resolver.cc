@@ -58,7 +58,9 @@ Response FromTargets(const LookupAddressResponse& found) {
 Response FromLookup(const LookupAddressResponse& found, const Address* address, bool may_relay) {
   Response response;
   switch (found.outcome()) {
-    case LookupAddressResponse::OUTCOME_FOUND: response = FromTargets(found); break;
+    case LookupAddressResponse::OUTCOME_FOUND:
+      response = FromTargets(found);
+      break;
     case LookupAddressResponse::OUTCOME_NO_SUCH_ADDRESS:
       response = Outcome(Response::OUTCOME_NO_SUCH_MAILBOX, "no such mailbox");
       break;
@@ -71,7 +73,9 @@ Response FromLookup(const LookupAddressResponse& found, const Address* address, 
     case LookupAddressResponse::OUTCOME_SUSPENDED:
       response = Outcome(Response::OUTCOME_SUSPENDED, "the mailbox takes no mail now");
       break;
-    default: response = Outcome(Response::OUTCOME_TEMPORARY, "the directory's answer is not understood"); break;
+    default:
+      response = Outcome(Response::OUTCOME_TEMPORARY, "the directory's answer is not understood");
+      break;
   }
   response.set_tenant(found.tenant());
   if (response.outcome() == Response::OUTCOME_ACCEPT) response.mutable_ttl()->set_seconds(kCallerTtlSeconds);
@@ -98,7 +102,8 @@ Task<Response> RecipientResolver::Resolve(v1::ResolveRecipientRequest request, s
     text = address->ToString();
     key = address->Folded().ToString();
   }
-  const absl::StatusOr<LookupAddressResponse> found = co_await Ask(std::move(key), std::move(text), std::move(trace_id));
+  const absl::StatusOr<LookupAddressResponse> found =
+      co_await Ask(std::move(key), std::move(text), std::move(trace_id));
   if (!found.ok()) {
     if (absl::IsInvalidArgument(found.status())) {
       co_return Outcome(Response::OUTCOME_BAD_ADDRESS, std::string(found.status().message()));

@@ -61,13 +61,20 @@ class RecipientResolverTest : public ::testing::Test {
     request.set_may_relay(may_relay);
     response_ = SyncWait(resolver_.Resolve(request));
     switch (response_.outcome()) {
-      case Response::OUTCOME_NO_SUCH_MAILBOX: return "no such mailbox";
-      case Response::OUTCOME_BAD_ADDRESS: return "bad address";
-      case Response::OUTCOME_RELAY_DENIED: return "relay denied";
-      case Response::OUTCOME_SUSPENDED: return "suspended";
-      case Response::OUTCOME_TEMPORARY: return "temporary";
-      case Response::OUTCOME_ACCEPT: break;
-      default: return "?";
+      case Response::OUTCOME_NO_SUCH_MAILBOX:
+        return "no such mailbox";
+      case Response::OUTCOME_BAD_ADDRESS:
+        return "bad address";
+      case Response::OUTCOME_RELAY_DENIED:
+        return "relay denied";
+      case Response::OUTCOME_SUSPENDED:
+        return "suspended";
+      case Response::OUTCOME_TEMPORARY:
+        return "temporary";
+      case Response::OUTCOME_ACCEPT:
+        break;
+      default:
+        return "?";
     }
     return absl::StrJoin(response_.recipients(), " ", [](std::string* out, const v1::Recipient& recipient) {
       absl::StrAppend(out, recipient.address(), ">",
@@ -103,7 +110,10 @@ TEST_F(RecipientResolverTest, EveryAddressHasOneAnswer) {
 TEST_F(RecipientResolverTest, ForeignDomainsAreForThoseWhoMayRelay) {
   EXPECT_EQ(Resolve("X@Example.NET"), "relay denied");
   EXPECT_EQ(Resolve("X@Example.NET", true), "X@example.net>example.net");
-  EXPECT_EQ(Resolve("y@b\xC3\xBC" "cher.example", true), "y@xn--bcher-kva.example>xn--bcher-kva.example");
+  EXPECT_EQ(Resolve("y@b\xC3\xBC"
+                    "cher.example",
+                    true),
+            "y@xn--bcher-kva.example>xn--bcher-kva.example");
   EXPECT_EQ(Resolve("x@[192.0.2.1]", true), "x@[192.0.2.1]>[192.0.2.1]");
   EXPECT_EQ(Resolve("x@[192.0.2.1]"), "relay denied");
   EXPECT_EQ(Resolve("example.net!x@example.org"), "no such mailbox");

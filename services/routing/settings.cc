@@ -45,7 +45,8 @@ absl::StatusOr<Transport> ReadTransport(const config::v1::Transport& in, uint16_
     out.domain = absl::StrCat(below ? "." : "", *name);
   }
   out.host = in.host();
-  if (absl::StartsWith(out.host, "[") && absl::EndsWith(out.host, "]")) out.host = out.host.substr(1, out.host.size() - 2);
+  if (absl::StartsWith(out.host, "[") && absl::EndsWith(out.host, "]"))
+    out.host = out.host.substr(1, out.host.size() - 2);
   if (!IsAddress(out.host)) {
     absl::StatusOr<std::string> name = NormalizeDomain(out.host);
     if (!name.ok()) return Refuse("transports.host", in.host(), "a host name or an address");

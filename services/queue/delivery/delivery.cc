@@ -32,7 +32,8 @@ DeliveryResult SameForAll(const Transaction& transaction, const Outcome& outcome
 }
 
 Outcome OutcomeForUnreadable(const absl::Status& status) {
-  Outcome outcome = MakeOutcome(Outcome::Kind::kTemporary, 451, "4.3.0", "the message cannot be read from the queue now");
+  Outcome outcome =
+      MakeOutcome(Outcome::Kind::kTemporary, 451, "4.3.0", "the message cannot be read from the queue now");
   if (absl::IsNotFound(status)) {
     outcome = MakeOutcome(Outcome::Kind::kPermanent, 554, "5.3.0", "the message was lost in the queue");
   }

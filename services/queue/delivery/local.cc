@@ -48,7 +48,8 @@ class LocalDelivery final : public Delivery {
   Task<DeliveryResult> Deliver(const Transaction& transaction) override {
     mv1::MailboxService::Stub* stub = StubFor(transaction.destination.substr(sizeof("local/") - 1));
     if (stub == nullptr) {
-      const Outcome unknown = MakeOutcome(Outcome::Kind::kTemporary, 451, "4.3.5", "the account's home is not configured here");
+      const Outcome unknown =
+          MakeOutcome(Outcome::Kind::kTemporary, 451, "4.3.5", "the account's home is not configured here");
       co_return SameForAll(transaction, unknown, Reach::kUnreachable);
     }
     rpc::CallOptions options;

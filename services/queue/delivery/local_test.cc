@@ -60,8 +60,8 @@ TEST(LocalDeliveryTest, RedirectsAreFollowUps) {
 
 TEST(LocalDeliveryTest, AFailedCallBouncesNobody) {
   for (int code = 1; code <= 16; ++code) {
-    const DeliveryResult result =
-        ResultForFailedCall(Message({"a@x.example", "b@x.example"}), absl::Status(static_cast<absl::StatusCode>(code), "x"));
+    const DeliveryResult result = ResultForFailedCall(Message({"a@x.example", "b@x.example"}),
+                                                      absl::Status(static_cast<absl::StatusCode>(code), "x"));
     ASSERT_EQ(result.outcomes.size(), 2u);
     EXPECT_EQ(result.outcomes[1].kind, Kind::kTemporary) << code;
     EXPECT_NE(result.reach, Reach::kSuccess) << code;

@@ -70,7 +70,9 @@ bool IsAddress(absl::string_view host) {
          inet_pton(AF_INET6, text.c_str(), bytes) == 1;
 }
 
-bool Closing(const smtp::Outcome& outcome) { return outcome.kind == SmtpKind::kConnection || outcome.reply.code == 421; }
+bool Closing(const smtp::Outcome& outcome) {
+  return outcome.kind == SmtpKind::kConnection || outcome.reply.code == 421;
+}
 
 smtp::BodyKind BodyOf(v1::BodyType body) {
   if (body == v1::BODY_TYPE_8BITMIME) return smtp::BodyKind::kEightBitMime;
@@ -140,9 +142,14 @@ smtp::ClientMessage MessageFor(const Transaction& transaction, const std::vector
 class RemoteDeliveryImpl final : public RemoteDelivery {
  public:
   RemoteDeliveryImpl(net::EventLoops& loops, Routing& routing, RemoteOptions options,
-                     std::shared_ptr<net::TlsClientContext> plain_tls, std::shared_ptr<net::TlsClientContext> strict_tls)
-      : loops_(loops), routing_(routing), options_(std::move(options)), plain_tls_(std::move(plain_tls)),
-        strict_tls_(std::move(strict_tls)), pool_(options_.pool) {}
+                     std::shared_ptr<net::TlsClientContext> plain_tls,
+                     std::shared_ptr<net::TlsClientContext> strict_tls)
+      : loops_(loops),
+        routing_(routing),
+        options_(std::move(options)),
+        plain_tls_(std::move(plain_tls)),
+        strict_tls_(std::move(strict_tls)),
+        pool_(options_.pool) {}
 
   Task<DeliveryResult> Deliver(const Transaction& transaction) override;
   void Abort() override;
@@ -185,10 +192,10 @@ class RemoteDeliveryImpl final : public RemoteDelivery {
     std::vector<std::optional<Outcome>> outcomes;  // final
     std::vector<std::optional<Outcome>> deferred;
     std::optional<Outcome> failure;
-    std::string spoke_to;      // the host that held a whole conversation last; "" none
+    std::string spoke_to;  // the host that held a whole conversation last; "" none
     int conversations = 0;
-    bool clean = false;        // one of them without "421 go away"
-    absl::Status unreadable;   // our own message
+    bool clean = false;       // one of them without "421 go away"
+    absl::Status unreadable;  // our own message
   };
 
   Task<void> TryPlace(State& state, Place place);
@@ -287,14 +294,15 @@ Task<bool> RemoteDeliveryImpl::Converse(State& state, smtp::Client& client, cons
   Enter(client.connection());
   std::vector<size_t> open = state.Open();
   while (!open.empty() && client.usable()) {
-    std::vector<size_t> group(open.begin(), open.begin() + static_cast<ptrdiff_t>(std::min(open.size(), kRecipientsPerTransaction)));
+    std::vector<size_t> group(open.begin(),
+                              open.begin() + static_cast<ptrdiff_t>(std::min(open.size(), kRecipientsPerTransaction)));
     open.erase(open.begin(), open.begin() + static_cast<ptrdiff_t>(group.size()));
     smtp::ClientMessage message = MessageFor(state.transaction, group, state.smtputf8, &state.unreadable);
     const smtp::SendResult sent = co_await client.Send(std::move(message));
     // A kept session that ends at its first command was dead; a new one speaks again.
     const bool dead = kept && !used && std::all_of(sent.recipients.begin(), sent.recipients.end(), [](const auto& r) {
-      return Closing(r) && r.step == smtp::ClientStep::kMail;
-    });
+                        return Closing(r) && r.step == smtp::ClientStep::kMail;
+                      });
     if (dead) break;
     used = true;
     for (size_t n = 0; n < group.size(); ++n) {
@@ -354,9 +362,10 @@ Task<smtp::OpenResult> RemoteDeliveryImpl::OpenOnce(const Place& place, bool all
   net::EventLoop& loop = loops_.Next();
   if (Executor::Current() != &loop) co_await SwitchTo(loop);
   // A source address is of one family.
-  const bool same_family = absl::StrContains(options_.source_address, ':') == absl::StrContains(place.endpoint.address, ':');
-  absl::StatusOr<std::unique_ptr<net::Connection>> connection = co_await net::Connect(
-      loop, place.endpoint, same_family ? options_.source_address : "", options_.connect_timeout);
+  const bool same_family =
+      absl::StrContains(options_.source_address, ':') == absl::StrContains(place.endpoint.address, ':');
+  absl::StatusOr<std::unique_ptr<net::Connection>> connection =
+      co_await net::Connect(loop, place.endpoint, same_family ? options_.source_address : "", options_.connect_timeout);
   if (!connection.ok()) {
     smtp::OpenResult failed;
     failed.outcome.error = connection.status();

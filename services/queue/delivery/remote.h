@@ -30,7 +30,7 @@ struct RemoteOptions {
   std::string source_address;
   std::string tls_ca_file;
   PoolOptions pool;
-  int max_addresses = 6;  // tried in one attempt
+  int max_addresses = 6;                       // tried in one attempt
   absl::Duration dead_for = absl::Minutes(1);  // an address that did not answer goes last
 };
 

@@ -300,8 +300,8 @@ TEST_F(RemoteTest, WhoIsDeferredGoesToTheNextHost) {
   Host* second = Add(Yes());
   EXPECT_EQ(Texts(Deliver(Message({"a@example.com", "late@example.com", "no@example.com"}))),
             (Strings{"relayed 250 2.0.0", "relayed 250 2.0.0", "permanent 550 5.1.1"}));
-  EXPECT_EQ(second->lines(), (Strings{"EHLO client.example", "MAIL FROM:<s@client.example>",
-                                      "RCPT TO:<late@example.com>", "DATA"}));
+  EXPECT_EQ(second->lines(),
+            (Strings{"EHLO client.example", "MAIL FROM:<s@client.example>", "RCPT TO:<late@example.com>", "DATA"}));
 }
 
 // A backup that knows less than the host that put the message off bounces nothing.
@@ -389,10 +389,10 @@ TEST_F(RemoteTest, SmtpUtf8IsAskedForWhenItIsNeeded) {
 
 TEST_F(RemoteTest, AMessageThatIsLostFailsAndOneThatCannotBeReadNowDoesNot) {
   Add(Yes());
-  for (const auto& [status, text] : std::vector<std::pair<absl::Status, std::string>>{
-           {absl::NotFoundError("no blob"), "permanent 554 5.3.0"},
-           {absl::UnavailableError("store"), "temporary 451 4.3.0"},
-           {absl::DataLossError("bad block"), "temporary 451 4.3.0"}}) {
+  for (const auto& [status, text] :
+       std::vector<std::pair<absl::Status, std::string>>{{absl::NotFoundError("no blob"), "permanent 554 5.3.0"},
+                                                         {absl::UnavailableError("store"), "temporary 451 4.3.0"},
+                                                         {absl::DataLossError("bad block"), "temporary 451 4.3.0"}}) {
     Transaction t = Message({"a@example.com"});
     t.memory = nullptr;
     t.read = [error = status](uint64_t, uint64_t) -> Task<absl::StatusOr<absl::Cord>> { co_return error; };

@@ -25,7 +25,8 @@ class RoutingClient final : public Routing {
   RoutingClient(std::shared_ptr<grpc::Channel> channel, Clock clock)
       : stub_(rv1::RoutingService::NewStub(std::move(channel))), clock_(std::move(clock)) {}
 
-  Task<absl::StatusOr<std::shared_ptr<const rv1::ResolveDestinationResponse>>> Destination(std::string domain) override {
+  Task<absl::StatusOr<std::shared_ptr<const rv1::ResolveDestinationResponse>>> Destination(
+      std::string domain) override {
     if (auto cached = Cached(domain)) co_return cached;
     rv1::ResolveDestinationRequest request;
     request.set_domain(domain);

@@ -23,7 +23,11 @@ bool IsAscii(absl::string_view text) {
 size_t Utf8Length(absl::string_view text) {
   const auto at = [&](size_t i) { return static_cast<unsigned char>(text[i]); };
   const unsigned char lead = at(0);
-  const size_t length = lead < 0x80 ? 1 : lead >= 0xc2 && lead < 0xe0 ? 2 : (lead & 0xf0) == 0xe0 ? 3 : lead >= 0xf0 && lead < 0xf5 ? 4 : 0;
+  const size_t length = lead < 0x80                   ? 1
+                        : lead >= 0xc2 && lead < 0xe0 ? 2
+                        : (lead & 0xf0) == 0xe0       ? 3
+                        : lead >= 0xf0 && lead < 0xf5 ? 4
+                                                      : 0;
   if (length == 0 || text.size() < length) return 0;
   for (size_t i = 1; i < length; ++i) {
     if ((at(i) & 0xc0) != 0x80) return 0;
@@ -81,10 +85,14 @@ void Field(std::string* out, absl::string_view name, absl::string_view value) {
 
 absl::string_view ActionName(Action action) {
   switch (action) {
-    case Action::kFailed: return "failed";
-    case Action::kDelayed: return "delayed";
-    case Action::kDelivered: return "delivered";
-    case Action::kRelayed: return "relayed";
+    case Action::kFailed:
+      return "failed";
+    case Action::kDelayed:
+      return "delayed";
+    case Action::kDelivered:
+      return "delivered";
+    case Action::kRelayed:
+      return "relayed";
   }
   return "failed";
 }
@@ -126,8 +134,8 @@ std::string HumanText(const Report& report, bool utf8) {
         absl::StrAppend(&text, "\r\n    for <", Fold(Line(r.original_address, utf8), "    "), ">");
       }
       if (!r.diagnostic.empty()) {
-        const std::string said = absl::StrCat(r.remote_mta.empty() ? "" : absl::StrCat("The host ", r.remote_mta, " said: "),
-                                              r.diagnostic);
+        const std::string said =
+            absl::StrCat(r.remote_mta.empty() ? "" : absl::StrCat("The host ", r.remote_mta, " said: "), r.diagnostic);
         absl::StrAppend(&text, "\r\n    ", Fold(Line(said, utf8), "    "));
       } else if (!r.reason.empty()) {
         absl::StrAppend(&text, "\r\n    ", Fold(Line(r.reason, utf8), "    "));
@@ -140,10 +148,10 @@ std::string HumanText(const Report& report, bool utf8) {
   };
   section(Action::kFailed, "Your message could not be delivered to these recipients, and will not be tried again:");
   section(Action::kDelayed,
-          "Your message has not been delivered to these recipients yet.\r\nYou need not do anything: it is still being tried.");
+          "Your message has not been delivered to these recipients yet.\r\nYou need not do anything: it is still being "
+          "tried.");
   section(Action::kDelivered, "Your message was delivered to these recipients:");
-  section(Action::kRelayed,
-          "Your message was handed on for these recipients, to hosts that report no success:");
+  section(Action::kRelayed, "Your message was handed on for these recipients, to hosts that report no success:");
   absl::StrAppend(&text, "\r\nIts queue id here was ", report.original_queue_id, ".\r\n",
                   report.full ? "It is attached." : "Its header is attached.", "\r\n");
   return text;
@@ -284,7 +292,8 @@ Composed Compose(const Report& report) {
   Field(&out, "Auto-Submitted", "auto-replied");  // RFC 3834 §5
   Field(&out, "MIME-Version", "1.0");
   // RFC 6522 §3
-  absl::StrAppend(&out, "Content-Type: multipart/report; report-type=delivery-status;\r\n boundary=\"", boundary, "\"\r\n");
+  absl::StrAppend(&out, "Content-Type: multipart/report; report-type=delivery-status;\r\n boundary=\"", boundary,
+                  "\"\r\n");
   if (composed.eight_bit) absl::StrAppend(&out, "Content-Transfer-Encoding: 8bit\r\n");
   absl::StrAppend(&out, "\r\nThis is a report in MIME format.\r\n");
 
@@ -297,8 +306,7 @@ Composed Compose(const Report& report) {
   part("text/plain; charset=utf-8", IsAscii(text) ? "7bit" : "8bit", "Notification", text);
   part(utf8 ? "message/global-delivery-status" : "message/delivery-status", IsAscii(status) ? "7bit" : "8bit",
        "Delivery report", status);
-  part(returned.type, returned.encoding, report.full ? "Undelivered message" : "Header of the message",
-       returned.bytes);
+  part(returned.type, returned.encoding, report.full ? "Undelivered message" : "Header of the message", returned.bytes);
   absl::StrAppend(&out, "\r\n--", boundary, "--\r\n");
   return composed;
 }

@@ -24,22 +24,22 @@ enum class Action { kFailed, kDelayed, kDelivered, kRelayed };
 struct RecipientReport {
   Action action = Action::kFailed;
   std::string final_address;
-  std::string original_address;  // as given in RCPT TO; "" = the same
-  std::string orcpt;             // "rfc822;user@example.org", decoded; "" = none given
-  std::string status;            // "5.1.1"
-  std::string remote_mta;        // host that said `diagnostic`; "" = none
-  std::string diagnostic;        // its reply, "550 5.1.1 no such user"; may have LFs
-  std::string reason;            // our words when there was no reply
+  std::string original_address;                    // as given in RCPT TO; "" = the same
+  std::string orcpt;                               // "rfc822;user@example.org", decoded; "" = none given
+  std::string status;                              // "5.1.1"
+  std::string remote_mta;                          // host that said `diagnostic`; "" = none
+  std::string diagnostic;                          // its reply, "550 5.1.1 no such user"; may have LFs
+  std::string reason;                              // our words when there was no reply
   absl::Time last_attempt = absl::InfinitePast();  // then left out
   absl::Time retry_until = absl::InfinitePast();   // of a delay
 };
 
 struct Report {
-  std::string hostname;     // of this system
-  std::string queue_id;     // of the report: Message-ID and boundary come from it
+  std::string hostname;  // of this system
+  std::string queue_id;  // of the report: Message-ID and boundary come from it
   std::string original_queue_id;
-  std::string to;           // reverse-path of the message
-  std::string envid;        // RFC 3461 §4.4, decoded; "" = none given
+  std::string to;     // reverse-path of the message
+  std::string envid;  // RFC 3461 §4.4, decoded; "" = none given
   absl::Time arrival;
   absl::Time now;
   std::vector<RecipientReport> recipients;  // at least one

@@ -24,7 +24,8 @@ bool IsAscii(absl::string_view text) {
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   using namespace posthouse::queue::dsn;  // NOLINT: a fuzz target's only scope
   if (size == 0) return 0;
-  std::vector<std::string> fields = absl::StrSplit(absl::string_view(reinterpret_cast<const char*>(data) + 1, size - 1), '\xf8');
+  std::vector<std::string> fields =
+      absl::StrSplit(absl::string_view(reinterpret_cast<const char*>(data) + 1, size - 1), '\xf8');
   fields.resize(9);
   Report report;
   report.hostname = "mx.example.org";

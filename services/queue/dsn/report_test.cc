@@ -178,7 +178,9 @@ TEST(ReportTest, FullMessagesAreReturnedByteForByte) {
 TEST(ReportTest, EightBitBodiesNeed8BitMime) {
   Report report = Base();
   report.full = true;
-  report.content = "Subject: hi\r\n\r\nb\xc3\xb6" "dy \xff\r\n";
+  report.content =
+      "Subject: hi\r\n\r\nb\xc3\xb6"
+      "dy \xff\r\n";
   const Composed composed = Compose(report);
   EXPECT_TRUE(composed.eight_bit);
   EXPECT_FALSE(composed.smtputf8);
@@ -191,7 +193,9 @@ TEST(ReportTest, EightBitBodiesNeed8BitMime) {
 TEST(ReportTest, EightBitHeadersAreQuoted) {
   Report report = Base();
   report.full = true;  // cannot be: message/rfc822 has an ASCII header
-  report.content = "Subject: gr\xc3\xbc\xc3\x9f" "e\r\n\r\nbody\r\n";
+  report.content =
+      "Subject: gr\xc3\xbc\xc3\x9f"
+      "e\r\n\r\nbody\r\n";
   const Composed composed = Compose(report);
   EXPECT_FALSE(composed.eight_bit);
   EXPECT_TRUE(IsAscii(composed.message));

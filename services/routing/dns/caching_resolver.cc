@@ -14,9 +14,7 @@ constexpr int kMaxCnames = 8;
 constexpr absl::Duration kRememberFailure = absl::Seconds(1);
 constexpr absl::Duration kRecheckStale = absl::Seconds(30);  // RFC 8767 §5: the failure recheck timer
 
-std::string KeyOf(const std::string& name, RecordType type) {
-  return absl::StrCat(static_cast<int>(type), "/", name);
-}
+std::string KeyOf(const std::string& name, RecordType type) { return absl::StrCat(static_cast<int>(type), "/", name); }
 
 std::string FailureKey(const std::string& key) { return absl::StrCat("!", key); }
 

@@ -155,7 +155,9 @@ TEST(CachingResolverFlightTest, AnOldAnswerIsNotWaitedOutFor) {
     answer.ttl = absl::Seconds(60);
     return answer;
   };
-  SpawnHere([](CachingResolver& r) -> Task<void> { (co_await r.Query("h.example", RecordType::kA)).IgnoreError(); }(resolver));
+  SpawnHere([](CachingResolver& r) -> Task<void> {
+    (co_await r.Query("h.example", RecordType::kA)).IgnoreError();
+  }(resolver));
   std::exchange(slow.done, nullptr)(with("192.0.2.1"));
   pass(absl::Minutes(2));
   for (int i = 0; i < 3; ++i) {

@@ -35,7 +35,8 @@ struct Pending {
 };
 
 absl::StatusOr<Answer> ToAnswer(int status, const unsigned char* bytes, int size, const Pending& pending) {
-  const absl::string_view message(reinterpret_cast<const char*>(bytes), bytes == nullptr ? 0 : static_cast<size_t>(size));
+  const absl::string_view message(reinterpret_cast<const char*>(bytes),
+                                  bytes == nullptr ? 0 : static_cast<size_t>(size));
   switch (status) {
     case ARES_SUCCESS:
     case ARES_ENODATA:
@@ -45,7 +46,8 @@ absl::StatusOr<Answer> ToAnswer(int status, const unsigned char* bytes, int size
       if (!answer.ok()) return absl::UnavailableError(answer.status().message());
       return answer;
     }
-    case ARES_ETIMEOUT: return absl::DeadlineExceededError("no DNS server answered in time");
+    case ARES_ETIMEOUT:
+      return absl::DeadlineExceededError("no DNS server answered in time");
     case ARES_EBADNAME: {
       // No such name can exist.
       Answer answer;
@@ -53,7 +55,8 @@ absl::StatusOr<Answer> ToAnswer(int status, const unsigned char* bytes, int size
       answer.ttl = absl::Minutes(5);
       return answer;
     }
-    default: return absl::UnavailableError(absl::StrCat("DNS: ", ares_strerror(status)));
+    default:
+      return absl::UnavailableError(absl::StrCat("DNS: ", ares_strerror(status)));
   }
 }
 
@@ -243,10 +246,9 @@ absl::StatusOr<std::unique_ptr<CaresResolver>> CaresResolver::Create(const Cares
 }
 
 Task<absl::StatusOr<Answer>> CaresResolver::Query(std::string name, RecordType type) {
-  co_return co_await AwaitCallback<absl::StatusOr<Answer>>(
-      [&](absl::AnyInvocable<void(absl::StatusOr<Answer>)> done) {
-        loop_->Submit(Pending{name, type, std::move(done)});
-      });
+  co_return co_await AwaitCallback<absl::StatusOr<Answer>>([&](absl::AnyInvocable<void(absl::StatusOr<Answer>)> done) {
+    loop_->Submit(Pending{name, type, std::move(done)});
+  });
 }
 
 }  // namespace posthouse::routing::dns

@@ -87,7 +87,8 @@ TEST_F(CaresResolverTest, ManyQueriesAtOnce) {
     const auto answers = co_await WhenAll(std::move(tasks));
     int good = 0;
     for (int i = 0; i < 200; ++i) {
-      if (answers[i].ok() && answers[i]->addresses.size() == 1 && answers[i]->addresses[0] == absl::StrCat("192.0.2.", i)) {
+      if (answers[i].ok() && answers[i]->addresses.size() == 1 &&
+          answers[i]->addresses[0] == absl::StrCat("192.0.2.", i)) {
         ++good;
       }
     }

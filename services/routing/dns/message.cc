@@ -148,7 +148,8 @@ bool AddRecord(absl::string_view message, const Record& record, Answer* answer) 
       answer->texts.push_back(std::move(joined));
       return true;
     }
-    default: return true;
+    default:
+      return true;
   }
 }
 
@@ -320,8 +321,8 @@ std::string TxtData(absl::string_view text) {
   return data;
 }
 
-std::string WriteAnswer(const Question& question, const AnswerHeader& header, const std::vector<ResourceRecord>& answers,
-                        const std::vector<ResourceRecord>& authority) {
+std::string WriteAnswer(const Question& question, const AnswerHeader& header,
+                        const std::vector<ResourceRecord>& answers, const std::vector<ResourceRecord>& authority) {
   std::string out;
   PutU16(&out, question.id);
   uint32_t flags = 0x8080 | static_cast<uint32_t>(header.rcode);  // QR, RA

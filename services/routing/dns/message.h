@@ -78,7 +78,7 @@ struct AnswerHeader {
   bool truncated = false;
   bool authenticated = false;
 };
-std::string WriteAnswer(const Question& question, const AnswerHeader& header, const std::vector<ResourceRecord>& answers,
-                        const std::vector<ResourceRecord>& authority);
+std::string WriteAnswer(const Question& question, const AnswerHeader& header,
+                        const std::vector<ResourceRecord>& answers, const std::vector<ResourceRecord>& authority);
 
 }  // namespace posthouse::routing::dns

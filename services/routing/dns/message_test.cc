@@ -33,9 +33,9 @@ TEST(DnsMessageTest, RecordsAreRead) {
   EXPECT_EQ(mx->outcome, Outcome::kRecords);
   EXPECT_EQ(mx->mx, (std::vector<MxRecord>{{20, "mx2.example.org"}, {10, "mx1.example.org"}}));
   EXPECT_EQ(mx->ttl, absl::Seconds(100));
-  const absl::StatusOr<Answer> a = ParseAnswer(
-      Message("h.example", RecordType::kA, {{"h.example", RecordType::kA, 60, AddressData("192.0.2.1")}}), "h.example",
-      RecordType::kA);
+  const absl::StatusOr<Answer> a =
+      ParseAnswer(Message("h.example", RecordType::kA, {{"h.example", RecordType::kA, 60, AddressData("192.0.2.1")}}),
+                  "h.example", RecordType::kA);
   ASSERT_TRUE(a.ok());
   EXPECT_EQ(absl::StrJoin(a->addresses, " "), "192.0.2.1");
   const absl::StatusOr<Answer> aaaa = ParseAnswer(
@@ -52,9 +52,9 @@ TEST(DnsMessageTest, RecordsAreRead) {
 
 // RFC 7505: the root is a host name of its own.
 TEST(DnsMessageTest, TheRootIsAnEmptyName) {
-  const auto answer = ParseAnswer(
-      Message("null.example", RecordType::kMx, {{"null.example", RecordType::kMx, 60, MxData(0, ".")}}),
-      "null.example", RecordType::kMx);
+  const auto answer =
+      ParseAnswer(Message("null.example", RecordType::kMx, {{"null.example", RecordType::kMx, 60, MxData(0, ".")}}),
+                  "null.example", RecordType::kMx);
   ASSERT_TRUE(answer.ok());
   EXPECT_EQ(answer->mx, (std::vector<MxRecord>{{0, ""}}));
 }
@@ -80,7 +80,8 @@ TEST(DnsMessageTest, CnamesInsideTheAnswerAreFollowed) {
 // RFC 2308 §5
 TEST(DnsMessageTest, NoIsKnownFromNotKnown) {
   const std::vector<ResourceRecord> soa = {{"example", RecordType::kSoa, 900, SoaData(120)}};
-  const auto nx = ParseAnswer(Message("no.example", RecordType::kA, {}, soa, {.rcode = 3}), "no.example", RecordType::kA);
+  const auto nx =
+      ParseAnswer(Message("no.example", RecordType::kA, {}, soa, {.rcode = 3}), "no.example", RecordType::kA);
   ASSERT_TRUE(nx.ok());
   EXPECT_EQ(nx->outcome, Outcome::kNoSuchName);
   EXPECT_EQ(nx->ttl, absl::Seconds(120));
@@ -139,7 +140,8 @@ TEST(DnsMessageTest, NonsenseIsRefused) {
 }
 
 TEST(DnsMessageTest, NamesInAnyCaseAndWithOddOctets) {
-  std::string message = Message("h.example", RecordType::kA, {{"h.example", RecordType::kA, 60, AddressData("192.0.2.1")}});
+  std::string message =
+      Message("h.example", RecordType::kA, {{"h.example", RecordType::kA, 60, AddressData("192.0.2.1")}});
   message[13] = 'H';  // servers may answer in the case that was asked (or not)
   EXPECT_TRUE(ParseAnswer(message, "h.example", RecordType::kA).ok());
   message[13] = '.';

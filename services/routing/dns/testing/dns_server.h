@@ -26,9 +26,9 @@ class DnsServer {
   void Remove(const std::string& name);
   // Answers every query for `name` with this rcode; 0: as usual.
   void Rcode(const std::string& name, int rcode);
-  void Drop(const std::string& name);           // never answers
+  void Drop(const std::string& name);                        // never answers
   void Garbage(const std::string& name, std::string bytes);  // answers the id and then this
-  void SetMaxUdpBytes(size_t bytes);            // longer answers are truncated
+  void SetMaxUdpBytes(size_t bytes);                         // longer answers are truncated
   int udp_queries() const;
   int tcp_queries() const;
 
