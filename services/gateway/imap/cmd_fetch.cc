@@ -79,9 +79,11 @@ HandlerResult CmdFetch(ImapSession& session, imap::Command command) {
   }
   const absl::StatusOr<imap::NumberSet> uids = session.Resolve(args.set, uid);
   if (!uids.ok()) co_return Bad(uids.status().message());
-  // Those that vanished are asked for by their UIDs, too.
-  const imap::NumberSet asked =
-      args.vanished && !args.set.saved_result ? args.set.Resolve(view.map().max_uid()) : *uids;
+  // Those that vanished are asked for by their UIDs, too; to them "*" is the largest UID
+  // ever given, for the last message may be among them.
+  const imap::NumberSet asked = args.vanished && !args.set.saved_result
+                                    ? uids->Union(args.set.Resolve(std::max(view.uid_next(), 1u) - 1))
+                                    : *uids;
   if (asked.empty()) co_return Ok("Nothing to fetch");
 
   mail::FetchRequest request;

@@ -659,6 +659,25 @@ TEST_F(SessionTest, QresyncTellsWhatChangedMeanwhile) {
     S: f OK *)"));
 }
 
+TEST_F(SessionTest, VanishedKnowsOfTheLastMessage) {
+  for (int i = 0; i < 3; ++i) fake_.Deliver("INBOX", kMessage);  // modseq 2 to 4
+  fake_.Remove("INBOX", 3);
+  auto client = LogIn();
+  client->Play("C: e ENABLE QRESYNC\nS: * ENABLED QRESYNC\nS: e OK *\nC: s SELECT INBOX");
+  while (client->Line().substr(0, 2) != "s ") {
+  }
+  client->Play(R"(
+    C: a UID FETCH 1:* (FLAGS) (CHANGEDSINCE 2 VANISHED)
+    S: * VANISHED (EARLIER) 3
+    S: * 2 FETCH (UID 2 FLAGS () MODSEQ (3))
+    S: a OK *
+    C: b UID FETCH 9:* (FLAGS) (CHANGEDSINCE 1 VANISHED)
+    S: * VANISHED (EARLIER) 3
+    S: * 2 FETCH (UID 2 FLAGS () MODSEQ (3))
+    S: b OK *
+  )");
+}
+
 TEST_F(SessionTest, QresyncSaysVanishedForExpunge) {
   for (int i = 0; i < 4; ++i) fake_.Deliver("INBOX", kMessage, i < 2 ? 8 : 0);
   auto client = LogIn();
