@@ -140,6 +140,10 @@ void App::Drain(absl::Duration grace) {
     draining_ = true;
   }
   SyncWait(DrainListeners(grace));
+  // Sessions that still wait for an answer start nothing more: who they would ask may
+  // be gone (gRPC 1.51 crashes on a call into an in-process server that was shut down).
+  enqueuer_->Stop();
+  backend_->Stop();
 }
 
 void App::Collect() {

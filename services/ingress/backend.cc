@@ -1,6 +1,7 @@
 #include "services/ingress/backend.h"
 
 #include <algorithm>
+#include <atomic>
 #include <utility>
 
 #include "absl/time/clock.h"
@@ -65,7 +66,7 @@ class GrpcBackend final : public Backend {
   Task<Resolution> Resolve(rpc::TraceContext trace, std::string address, bool may_relay) override {
     std::optional<Resolution> cached = cache_.Find(address, may_relay, absl::Now());
     if (cached.has_value()) co_return *std::move(cached);
-    if (routing_ == nullptr) co_return Resolution();
+    if (routing_ == nullptr || stopped_) co_return Resolution();
     route::ResolveRecipientRequest request;
     request.set_address(address);
     request.set_may_relay(may_relay);
@@ -94,6 +95,7 @@ class GrpcBackend final : public Backend {
 
   Task<absl::StatusOr<Login>> Authenticate(rpc::TraceContext trace, LoginRequest login) override {
     if (directory_ == nullptr) co_return absl::UnavailableError("no directory is configured");
+    if (stopped_) co_return absl::UnavailableError("shutting down");
     dir::AuthenticateRequest request;
     request.set_username(std::move(login.username));
     request.set_password(std::move(login.password));
@@ -119,7 +121,10 @@ class GrpcBackend final : public Backend {
     co_return result;
   }
 
+  void Stop() override { stopped_ = true; }
+
  private:
+  std::atomic<bool> stopped_{false};
   std::unique_ptr<route::RoutingService::Stub> routing_;
   std::unique_ptr<dir::DirectoryService::Stub> directory_;
   RecipientCache cache_;

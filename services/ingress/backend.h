@@ -30,6 +30,8 @@ class Backend {
   // Never an error: what cannot be asked is Outcome::kTemporary.
   virtual Task<Resolution> Resolve(rpc::TraceContext trace, std::string address, bool may_relay) = 0;
   virtual Task<absl::StatusOr<Login>> Authenticate(rpc::TraceContext trace, LoginRequest request) = 0;
+  // The other services may go from now on: nothing new is asked. Any thread.
+  virtual void Stop() = 0;
 };
 
 }  // namespace posthouse::ingress

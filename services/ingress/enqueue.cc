@@ -55,9 +55,9 @@ class Watchdog {
 class EnqueueCallImpl final : public EnqueueCall {
  public:
   // `stubs`: in the order to try; not empty.
-  EnqueueCallImpl(std::vector<Stub*> stubs, const EnqueueTimeouts& timeouts, rpc::TraceContext trace,
-                  v1::Envelope&& envelope)
-      : stubs_(std::move(stubs)), timeouts_(timeouts), trace_(std::move(trace)), key_(NewKey()) {
+  EnqueueCallImpl(std::vector<Stub*> stubs, const std::atomic<bool>& stopped, const EnqueueTimeouts& timeouts,
+                  rpc::TraceContext trace, v1::Envelope&& envelope)
+      : stubs_(std::move(stubs)), stopped_(stopped), timeouts_(timeouts), trace_(std::move(trace)), key_(NewKey()) {
     envelope_.Swap(&envelope);
   }
 
@@ -74,7 +74,7 @@ class EnqueueCallImpl final : public EnqueueCall {
   }
 
   Task<absl::StatusOr<std::string>> Commit() override {
-    while (failure_.ok()) {
+    while (failure_.ok() && MayStart()) {
       absl::StatusOr<v1::EnqueueResponse> response = absl::UnknownError("not asked");
       if (!writer_.has_value() && kept_.size() <= kPieceBytes) {
         response = co_await CommitWhole();
@@ -133,7 +133,7 @@ class EnqueueCallImpl final : public EnqueueCall {
 
   // Sends what is kept and not sent; begins the stream, again if it must.
   Task<void> Push() {
-    while (failure_.ok() && sent_ < kept_.size()) {
+    while (failure_.ok() && MayStart() && sent_ < kept_.size()) {
       v1::EnqueueRequest request;
       const size_t bytes = std::min(kPieceBytes, kept_.size() - sent_);
       if (!writer_.has_value()) {
@@ -163,6 +163,13 @@ class EnqueueCallImpl final : public EnqueueCall {
     }
   }
 
+  // False, with the failure noted: a stream would have to be started, and must not be.
+  bool MayStart() {
+    if (writer_.has_value() || !stopped_) return true;
+    failure_ = absl::UnavailableError("shutting down");
+    return false;
+  }
+
   // Another try, or the end.
   void Failed(const absl::Status& status) {
     sent_ = 0;
@@ -172,6 +179,7 @@ class EnqueueCallImpl final : public EnqueueCall {
   }
 
   const std::vector<Stub*> stubs_;
+  const std::atomic<bool>& stopped_;
   const EnqueueTimeouts timeouts_;
   const rpc::TraceContext trace_;
   const std::string key_;
@@ -203,11 +211,15 @@ class EnqueuerImpl final : public Enqueuer {
     const size_t first = next_.fetch_add(1, std::memory_order_relaxed);
     std::vector<Stub*> order;
     for (size_t i = 0; i < stubs_.size(); ++i) order.push_back(stubs_[(first + i) % stubs_.size()].get());
-    return std::make_unique<EnqueueCallImpl>(std::move(order), timeouts_, std::move(trace), std::move(envelope));
+    return std::make_unique<EnqueueCallImpl>(std::move(order), stopped_, timeouts_, std::move(trace),
+                                             std::move(envelope));
   }
+
+  void Stop() override { stopped_ = true; }
 
  private:
   const EnqueueTimeouts timeouts_;
+  std::atomic<bool> stopped_{false};
   std::vector<std::unique_ptr<Stub>> stubs_;
   std::atomic<size_t> next_{0};
 };

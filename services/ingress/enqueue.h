@@ -51,6 +51,8 @@ class Enqueuer {
   virtual ~Enqueuer() = default;  // outlives its calls
   // `envelope` is moved from. A new idempotency key is drawn.
   virtual std::unique_ptr<EnqueueCall> Begin(rpc::TraceContext trace, queue::v1::Envelope&& envelope) = 0;
+  // The queues may go from now on: no new streams, no second tries. Any thread.
+  virtual void Stop() = 0;
 };
 
 }  // namespace posthouse::ingress

@@ -635,9 +635,34 @@ TEST_F(SessionTest, ASessionInTheQueuesHandsMayOutliveTheApp) {
   app_->Drain(absl::ZeroDuration());
   app_.reset();
   peers_->HoldEnqueues(false);
-  peers_->WaitForStreams(1);
   EXPECT_EQ(client.Code(), "closed");
-  EXPECT_THAT(peers_->messages(), SizeIs(1));  // kept, though its client was not told
+  // Kept, though its client was not told.
+  const std::string accepted = "posthouse_ingress_messages_total{result=\"accepted\"} 1";
+  const absl::Time deadline = absl::Now() + absl::Seconds(30);
+  while (absl::Now() < deadline && !absl::StrContains(runtime_->registry().Serialize(), accepted)) {
+    absl::SleepFor(absl::Milliseconds(5));
+  }
+  EXPECT_THAT(runtime_->registry().Serialize(), HasSubstr(accepted));
+  EXPECT_THAT(peers_->messages(), SizeIs(1));
+}
+
+// Nor is anything begun for it that its app has stopped.
+TEST_F(SessionTest, NoSecondTryAfterTheDrain) {
+  SmtpTestClient& client = ReadyForData();
+  peers_->FailEnqueues({absl::UnavailableError("restarting")});
+  peers_->HoldEnqueues(true);
+  client.Send("Subject: x\r\n\r\nbody\r\n.\r\n");
+  peers_->WaitForBegun(1);
+  app_->Drain(absl::ZeroDuration());
+  app_.reset();
+  peers_->HoldEnqueues(false);
+  const std::string deferred = "posthouse_ingress_messages_total{result=\"deferred\"} 1";
+  const absl::Time deadline = absl::Now() + absl::Seconds(30);
+  while (absl::Now() < deadline && !absl::StrContains(runtime_->registry().Serialize(), deferred)) {
+    absl::SleepFor(absl::Milliseconds(5));
+  }
+  EXPECT_THAT(runtime_->registry().Serialize(), HasSubstr(deferred));
+  EXPECT_THAT(peers_->streams(), SizeIs(1));
 }
 
 TEST_F(SessionTest, ConnectionsOverTheLimitAreTold) {
