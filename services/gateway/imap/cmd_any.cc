@@ -31,7 +31,8 @@ HandlerResult CmdId(ImapSession& session, imap::Command command) {
     }
     event.Trace(session.trace().trace_id);
   }
-  session.out() += "* ID (\"name\" \"Posthouse\" \"vendor\" \"Posthouse\" \"version\" \"1\")\r\n";
+  // Real fields, as some clients want, but no version: strangers may ask (RFC 2971 §5).
+  session.out() += "* ID (\"name\" \"Posthouse\" \"vendor\" \"Posthouse\")\r\n";
   co_return Ok("Pleased to meet you");
 }
 
