@@ -242,8 +242,8 @@ void ShowGenerated(Context& context, const Secret& secret) {
   }
 }
 
-// The domain of a new account, when it is not there yet.
-absl::Status EnsureDomain(Context& context, const std::string& address) {
+// Adds the domain of a new account, when it is not there yet; `*added` says whether.
+absl::Status EnsureDomain(Context& context, const std::string& address, std::string* added) {
   PH_ASSIGN_OR_RETURN(const Address parsed, ParseAddress(address));
   v1::Domain domain;
   domain.set_domain(parsed.domain);
@@ -252,8 +252,23 @@ absl::Status EnsureDomain(Context& context, const std::string& address) {
   v1::CreateDomainResponse response;
   const absl::Status status = CreateDomain(context, domain, &response);
   if (absl::IsAlreadyExists(status)) return absl::OkStatus();
-  if (status.ok() && !context.json) context.out << "added domain " << response.domain().domain() << "\n";
-  return status;
+  if (!status.ok()) return status;
+  *added = response.domain().domain();
+  if (!context.json) context.out << "added domain " << *added << "\n";
+  return absl::OkStatus();
+}
+
+// RFC 5321 §4.5.1: every domain that takes mail takes it for postmaster. The first
+// account of a new domain gets it, until an administrator says otherwise.
+absl::Status AddPostmaster(Context& context, const std::string& domain, const std::string& account) {
+  v1::CreateAliasRequest request;
+  request.mutable_alias()->set_address(absl::StrCat("postmaster@", domain));
+  request.mutable_alias()->add_targets(account);
+  if (request.alias().address() == account) return absl::OkStatus();
+  v1::CreateAliasResponse response;
+  PH_RETURN_IF_ERROR(Admin(context, &AdminStub::CreateAlias, request, &response));
+  if (!context.json) context.out << "added alias " << response.alias().address() << " to " << account << "\n";
+  return absl::OkStatus();
 }
 
 absl::Status AccountAdd(Context& context) {
@@ -267,11 +282,13 @@ absl::Status AccountAdd(Context& context) {
   PH_ASSIGN_OR_RETURN(const Secret secret, ReadSecret(context.arguments, context.in, context.err));
   if (secret.kind == Secret::Kind::kPassword) request.set_password(secret.text);
   if (secret.kind == Secret::Kind::kHash) request.set_password_hash(secret.text);
-  if (context.arguments.Has("create-domain")) PH_RETURN_IF_ERROR(EnsureDomain(context, account.address()));
+  std::string domain;
+  if (context.arguments.Has("create-domain")) PH_RETURN_IF_ERROR(EnsureDomain(context, account.address(), &domain));
   v1::CreateAccountResponse response;
   PH_RETURN_IF_ERROR(Admin(context, &AdminStub::CreateAccount, request, &response));
   context.out << (context.json ? ToJson(response.account()) : "added account " + response.account().address()) << "\n";
   ShowGenerated(context, secret);
+  if (!domain.empty()) return AddPostmaster(context, domain, response.account().address());
   return absl::OkStatus();
 }
 
@@ -426,7 +443,7 @@ std::vector<Command> DirectoryCommands() {
       {"domain list", "", "List domains.", {kTenantFlag}, DomainList},
       {"domain delete", "DOMAIN", "Delete a domain without accounts and aliases.", {}, DomainDelete},
       {"account add", "ADDRESS", "Add an account; asks for its password.",
-       Join(Join({{"create-domain", "", "add its domain too, if it is new"},
+       Join(Join({{"create-domain", "", "add its domain too, if it is new, with postmaster as an alias"},
                   {"tenant", "NAME", "of a domain that is added"},
                   {"home", "SHARD", "mailbox shard"},
                   kNameFlag},
