@@ -127,7 +127,7 @@ class GrpcBackend final : public Backend {
   }
 
   Task<absl::StatusOr<dir::AuthenticateResponse>> Authenticate(rpc::TraceContext trace,
-                                                              dir::AuthenticateRequest request) override {
+                                                               dir::AuthenticateRequest request) override {
     if (directory_ == nullptr) co_return absl::UnavailableError("no directory");
     const auto start = [stub = directory_.get()](auto* context, auto* req, auto* resp, auto done) {
       stub->async()->Authenticate(context, req, resp, std::move(done));
@@ -136,30 +136,30 @@ class GrpcBackend final : public Backend {
   }
 
 #define PH_UNARY(Method, deadline)                                                                             \
-  Answer<mail::Method##Response> Method(Trace trace, mail::Method##Request request) override {                  \
-    MailStub* const stub = StubFor(request.account().home());                                                   \
-    if (stub == nullptr) co_return absl::UnavailableError("unknown mailbox shard");                             \
-    const auto start = [stub](auto* context, auto* req, auto* resp, auto done) {                                \
-      stub->async()->Method(context, req, resp, std::move(done));                                               \
-    };                                                                                                          \
-    co_return co_await rpc::Call<mail::Method##Response>(Options(deadline, trace), std::move(request), start);  \
+  Answer<mail::Method##Response> Method(Trace trace, mail::Method##Request request) override {                 \
+    MailStub* const stub = StubFor(request.account().home());                                                  \
+    if (stub == nullptr) co_return absl::UnavailableError("unknown mailbox shard");                            \
+    const auto start = [stub](auto* context, auto* req, auto* resp, auto done) {                               \
+      stub->async()->Method(context, req, resp, std::move(done));                                              \
+    };                                                                                                         \
+    co_return co_await rpc::Call<mail::Method##Response>(Options(deadline, trace), std::move(request), start); \
   }
 // As PH_UNARY, all parts of the answer; each has the deadline for itself.
-#define PH_LONG(Method, deadline)                                                                              \
-  Answer<mail::Method##Response> Method(Trace trace, mail::Method##Request request) override {                  \
-    MailStub* const stub = StubFor(request.account().home());                                                   \
-    if (stub == nullptr) co_return absl::UnavailableError("unknown mailbox shard");                             \
-    const auto start = [stub](auto* context, auto* req, auto* resp, auto done) {                                \
-      stub->async()->Method(context, req, resp, std::move(done));                                               \
-    };                                                                                                          \
-    mail::Method##Response whole;                                                                               \
-    for (bool more = true; more;) {                                                                             \
-      absl::StatusOr<mail::Method##Response> part =                                                             \
-          co_await rpc::Call<mail::Method##Response>(Options(deadline, trace), request, start);                 \
-      if (!part.ok()) co_return part.status();                                                                  \
-      more = Absorb(*std::move(part), request, whole);                                                          \
-    }                                                                                                           \
-    co_return whole;                                                                                            \
+#define PH_LONG(Method, deadline)                                                               \
+  Answer<mail::Method##Response> Method(Trace trace, mail::Method##Request request) override {  \
+    MailStub* const stub = StubFor(request.account().home());                                   \
+    if (stub == nullptr) co_return absl::UnavailableError("unknown mailbox shard");             \
+    const auto start = [stub](auto* context, auto* req, auto* resp, auto done) {                \
+      stub->async()->Method(context, req, resp, std::move(done));                               \
+    };                                                                                          \
+    mail::Method##Response whole;                                                               \
+    for (bool more = true; more;) {                                                             \
+      absl::StatusOr<mail::Method##Response> part =                                             \
+          co_await rpc::Call<mail::Method##Response>(Options(deadline, trace), request, start); \
+      if (!part.ok()) co_return part.status();                                                  \
+      more = Absorb(*std::move(part), request, whole);                                          \
+    }                                                                                           \
+    co_return whole;                                                                            \
   }
   PH_UNARY(ListFolders, kCall)
   PH_UNARY(CreateFolder, kCall)

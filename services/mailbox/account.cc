@@ -344,8 +344,7 @@ absl::Status Account::CheckSize(const Tree& tree) const {
 Task<absl::Status> Account::Commit(Edit edit) {
   const std::shared_ptr<const Tree> before = tree();
   // What makes the tree smaller is never refused.
-  if (edit.tree.nodes.size() + edit.tree.subscriptions.size() >=
-      before->nodes.size() + before->subscriptions.size()) {
+  if (edit.tree.nodes.size() + edit.tree.subscriptions.size() >= before->nodes.size() + before->subscriptions.size()) {
     PH_CO_RETURN_IF_ERROR(CheckSize(edit.tree));
   }
   if (!edit.made.empty()) PH_CO_RETURN_IF_ERROR(co_await MakeHeads(edit.made));

@@ -51,8 +51,8 @@ class Account {
   Task<absl::Status> Open();
 
   // ---- after Open()
-  std::vector<FolderInfo> List() const;             // by name
-  std::vector<std::string> SubscribedOnly() const;  // subscribed names without a folder
+  std::vector<FolderInfo> List() const;                                 // by name
+  std::vector<std::string> SubscribedOnly() const;                      // subscribed names without a folder
   absl::StatusOr<FolderInfo> FindByName(absl::string_view name) const;  // canonicalises
   absl::StatusOr<FolderInfo> FindById(absl::string_view folder_id) const;
   bool Has(absl::string_view folder_id) const;  // as FindById, and cheap

@@ -21,8 +21,8 @@ class AccountTest : public testing::Test {
   std::string Names() {
     std::vector<std::string> out;
     for (const FolderInfo& f : account_->List()) {
-      out.push_back(absl::StrCat(f.name, f.folder_id.empty() ? "!" : "", f.subscribed ? "+" : "",
-                                 f.has_children ? "/" : ""));
+      out.push_back(
+          absl::StrCat(f.name, f.folder_id.empty() ? "!" : "", f.subscribed ? "+" : "", f.has_children ? "/" : ""));
     }
     return absl::StrJoin(out, " ");
   }
@@ -213,7 +213,9 @@ TEST(UsageTest, ReservationsStopAtTheLimit) {
   auto first = usage.Reserve({40, 1}, quota);
   EXPECT_TRUE(first.ok());
   EXPECT_FALSE(usage.Reserve({20, 1}, quota).ok());
-  { const auto moved = std::move(first); }
+  {
+    const auto moved = std::move(first);
+  }
   EXPECT_TRUE(usage.Reserve({50, 1}, quota).ok());
   EXPECT_FALSE(usage.Reserve({51, 1}, quota).ok());
   EXPECT_FALSE(usage.Reserve({1, 1}, Quota{0, 1}).ok());
@@ -225,12 +227,26 @@ struct NameCase {
 };
 
 TEST(NamesTest, CanonicalNames) {
-  const NameCase cases[] = {
-      {"a", "a"},         {"a/", "a"},       {"INBOX", "INBOX"},  {"inbox", "INBOX"},   {"InBox/a", "INBOX/a"},
-      {"a/inbox", "a/inbox"}, {"Inboxes", "Inboxes"}, {"gr\xc3\xbc\xc3\x9f", "gr\xc3\xbc\xc3\x9f"},
-      {"", nullptr},      {"/", nullptr},    {"/a", nullptr},     {"a//b", nullptr},    {"a\r", nullptr},
-      {"\xff", nullptr},  {"\xc0\x80", nullptr}, {"\xed\xa0\x80", nullptr}, {"\xf4\x90\x80\x80", nullptr},
-      {"\xc2\x85", nullptr}, {"\xe2\x82", nullptr}, {"\xf0\x9f\x93\xac", "\xf0\x9f\x93\xac"}};
+  const NameCase cases[] = {{"a", "a"},
+                            {"a/", "a"},
+                            {"INBOX", "INBOX"},
+                            {"inbox", "INBOX"},
+                            {"InBox/a", "INBOX/a"},
+                            {"a/inbox", "a/inbox"},
+                            {"Inboxes", "Inboxes"},
+                            {"gr\xc3\xbc\xc3\x9f", "gr\xc3\xbc\xc3\x9f"},
+                            {"", nullptr},
+                            {"/", nullptr},
+                            {"/a", nullptr},
+                            {"a//b", nullptr},
+                            {"a\r", nullptr},
+                            {"\xff", nullptr},
+                            {"\xc0\x80", nullptr},
+                            {"\xed\xa0\x80", nullptr},
+                            {"\xf4\x90\x80\x80", nullptr},
+                            {"\xc2\x85", nullptr},
+                            {"\xe2\x82", nullptr},
+                            {"\xf0\x9f\x93\xac", "\xf0\x9f\x93\xac"}};
   for (const NameCase& c : cases) {
     const auto got = CanonicalName(c.in);
     EXPECT_EQ(got.ok(), c.out != nullptr) << c.in;

@@ -12,7 +12,7 @@
 namespace posthouse::mailbox {
 namespace {
 
-constexpr size_t kMaxValueBytes = 60 * 1024;   // of a row's 64 KiB
+constexpr size_t kMaxValueBytes = 60 * 1024;  // of a row's 64 KiB
 
 }  // namespace
 

@@ -61,8 +61,7 @@ Task<absl::StatusOr<Outcome>> DeliverTo(Context& context, Mailboxes& mailboxes, 
   const std::string done_key = DeliveryKey(target.delivery_id());
   const Quota quota = mailboxes.QuotaOf(target.account());
   if (quota.limited()) PH_CO_RETURN_IF_ERROR(co_await mailboxes.CountUsage(account));
-  const Usage::Reservation room =
-      account->usage()->Reserve({static_cast<int64_t>(message.size_bytes), 1}, quota);
+  const Usage::Reservation room = account->usage()->Reserve({static_cast<int64_t>(message.size_bytes), 1}, quota);
   if (!room.ok()) {
     // A repetition of what was stored when there was room is still stored.
     PH_CO_ASSIGN_OR_RETURN(const std::optional<uint32_t> before, co_await folder->FindDoneUid(done_key));

@@ -82,8 +82,8 @@ Task<absl::StatusOr<std::optional<CopyBatch>>> Folder::ReadCopyBatch(std::string
   co_return std::optional<CopyBatch>(std::move(found));
 }
 
-Task<absl::StatusOr<CopyBatch>> Folder::AddCopies(std::string operation_id, uint32_t batch,
-                                                  std::vector<CopyItem> items, bool last) {
+Task<absl::StatusOr<CopyBatch>> Folder::AddCopies(std::string operation_id, uint32_t batch, std::vector<CopyItem> items,
+                                                  bool last) {
   const AsyncMutex::Guard guard = co_await writer_.Lock();
   const uint64_t nonce = NewNonce();
   const std::string done_key = operation_id.empty() ? "" : CopyBatchKey(operation_id, batch);

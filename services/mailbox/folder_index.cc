@@ -20,8 +20,7 @@ FolderIndex::FolderIndex() : keyword_sets_(1), set_numbers_({{"", 0}}) {}
 
 uint32_t FolderIndex::Intern(absl::string_view bits) {
   if (bits.empty()) return 0;
-  const auto [it, added] =
-      set_numbers_.try_emplace(std::string(bits), static_cast<uint32_t>(keyword_sets_.size()));
+  const auto [it, added] = set_numbers_.try_emplace(std::string(bits), static_cast<uint32_t>(keyword_sets_.size()));
   if (added) keyword_sets_.push_back(it->first);
   return it->second;
 }

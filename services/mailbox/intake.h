@@ -56,8 +56,8 @@ class Intake {
   BlobPins::Hold hold_;
   std::unique_ptr<message::Parser> parser_;
   std::vector<std::unique_ptr<store::BlobWriter>> writers_;  // one a tenant, once streaming
-  std::string pending_;  // not yet written
-  std::string head_;     // the beginning, for Derive()
+  std::string pending_;                                      // not yet written
+  std::string head_;                                         // the beginning, for Derive()
   uint64_t size_bytes_ = 0;
   bool too_large_ = false;
   bool finished_ = false;

@@ -65,7 +65,9 @@ TEST(KeySchemaTest, KeysComeApartAgain) {
   EXPECT_EQ(FolderOfPartition(CachePartition("t", kId).id), "");
   EXPECT_EQ(FolderOfPartition("acct/x"), "");
   EXPECT_FALSE(UidOfKey("m/123").ok());
-  EXPECT_FALSE(OperationOfIntentKey("x/\x05" "ab").ok());
+  EXPECT_FALSE(OperationOfIntentKey("x/\x05"
+                                    "ab")
+                   .ok());
 }
 
 TEST(KeySchemaTest, OperationIdsAreNotPrefixesOfEachOther) {

@@ -49,8 +49,8 @@ std::shared_ptr<Folder> Mailboxes::Get(const Account& account, const std::string
     return it->second.folder;
   }
   Entry entry;
-  entry.folder = std::make_shared<Folder>(context_, FolderId{account.tenant(), account.account_id(), folder_id},
-                                          account.usage());
+  entry.folder =
+      std::make_shared<Folder>(context_, FolderId{account.tenant(), account.account_id(), folder_id}, account.usage());
   entry.age = by_age_.insert(by_age_.end(), key);
   return folders_.emplace(key, std::move(entry)).first->second.folder;
 }

@@ -90,9 +90,8 @@ class MessageReader {
                                 const std::function<void(SectionInfo)>& begin, const Emit& emit);
   Task<absl::Status> EmitRange(const StoredMessage& message, message::ByteRange range, const v1::Section& section,
                                const std::function<void(SectionInfo)>& begin, const Emit& emit);
-  Task<absl::Status> EmitFiltered(const StoredMessage& message, message::SectionRange where,
-                                  const v1::Section& section, const std::function<void(SectionInfo)>& begin,
-                                  const Emit& emit);
+  Task<absl::Status> EmitFiltered(const StoredMessage& message, message::SectionRange where, const v1::Section& section,
+                                  const std::function<void(SectionInfo)>& begin, const Emit& emit);
 
   Context& context_;
   const std::shared_ptr<Folder> folder_;

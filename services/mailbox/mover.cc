@@ -22,14 +22,15 @@ UidSet SourcesOf(const CopyBatch& batch) {
 Task<absl::StatusOr<CopyBatch>> MoveBatch(Context& context, std::shared_ptr<Folder> from, std::shared_ptr<Folder> to,
                                           MoveIntent intent) {
   CopyBatch done;
-  PH_CO_ASSIGN_OR_RETURN(std::optional<CopyBatch> before, co_await to->ReadCopyBatch(intent.operation_id, intent.batch));
+  PH_CO_ASSIGN_OR_RETURN(std::optional<CopyBatch> before,
+                         co_await to->ReadCopyBatch(intent.operation_id, intent.batch));
   if (before.has_value()) {
     done = *std::move(before);
   } else {
     BlobPins::Hold hold(context.pins);
     PH_CO_ASSIGN_OR_RETURN(std::vector<CopyItem> items, co_await from->ReadForCopy(intent.uids, 0, hold));
-    PH_CO_ASSIGN_OR_RETURN(done, co_await to->AddCopies(intent.operation_id, intent.batch, std::move(items),
-                                                        intent.last));
+    PH_CO_ASSIGN_OR_RETURN(done,
+                           co_await to->AddCopies(intent.operation_id, intent.batch, std::move(items), intent.last));
   }
   PH_CO_RETURN_IF_ERROR(co_await from->FinishIntent(intent.operation_id, SourcesOf(done)));
   co_return done;
@@ -96,8 +97,8 @@ Task<absl::StatusOr<CopyDone>> CopyMessages(Context& context, Mailboxes& mailbox
       PH_CO_ASSIGN_OR_RETURN(const std::vector<MessageMeta> next,
                              co_await from->Select(order.uids, after, Folder::kBatch + 1));
       const bool last = next.size() <= Folder::kBatch;
-      const std::vector<MessageMeta> chosen(next.begin(),
-                                            next.begin() + static_cast<ptrdiff_t>(std::min(next.size(), Folder::kBatch)));
+      const std::vector<MessageMeta> chosen(
+          next.begin(), next.begin() + static_cast<ptrdiff_t>(std::min(next.size(), Folder::kBatch)));
       if (chosen.empty()) break;
       UidSet uids;
       for (const MessageMeta& m : chosen) uids.Append(m.uid);

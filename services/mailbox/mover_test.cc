@@ -248,7 +248,10 @@ TEST_F(MoverTest, TheSweeperRemovesOnlyWhatNothingNames) {
 
 TEST(BlobPinsTest, WhatWasPinnedDuringTheSweepStays) {
   BlobPins pins;
-  { BlobPins::Hold before(pins); before.Pin("a"); }
+  {
+    BlobPins::Hold before(pins);
+    before.Pin("a");
+  }
   pins.BeginSweep();
   EXPECT_TRUE(pins.MayDelete("a"));
   {

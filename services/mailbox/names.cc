@@ -29,7 +29,8 @@ bool IsPrintableUtf8(absl::string_view text) {
       code = (code << 6) | (next & 0x3f);
     }
     const bool overlong = (length == 3 && code < 0x800) || (length == 4 && code < 0x10000);
-    if (overlong || code > 0x10ffff || (code >= 0xd800 && code <= 0xdfff) || (code >= 0x80 && code < 0xa0)) return false;
+    if (overlong || code > 0x10ffff || (code >= 0xd800 && code <= 0xdfff) || (code >= 0x80 && code < 0xa0))
+      return false;
     i += length;
   }
   return true;
@@ -54,17 +55,15 @@ absl::StatusOr<std::string> CanonicalName(absl::string_view name) {
   return out;
 }
 
-std::vector<std::string> SplitName(absl::string_view name) {
-  return absl::StrSplit(name, '/');
-}
+std::vector<std::string> SplitName(absl::string_view name) { return absl::StrSplit(name, '/'); }
 
 std::string JoinName(absl::string_view parent, absl::string_view level) {
   return parent.empty() ? std::string(level) : absl::StrCat(parent, "/", level);
 }
 
 bool IsSpecialUse(absl::string_view attribute) {
-  for (const char* known : {"", "\\All", "\\Archive", "\\Drafts", "\\Flagged", "\\Junk", "\\Sent", "\\Trash",
-                            "\\Important"}) {
+  for (const char* known :
+       {"", "\\All", "\\Archive", "\\Drafts", "\\Flagged", "\\Junk", "\\Sent", "\\Trash", "\\Important"}) {
     if (attribute == known) return true;
   }
   return false;

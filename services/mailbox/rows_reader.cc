@@ -10,8 +10,7 @@ constexpr uint64_t kDense = 4;
 
 }  // namespace
 
-Task<absl::StatusOr<std::vector<std::optional<std::string>>>> ReadRows(store::Store& store,
-                                                                       store::Partition partition,
+Task<absl::StatusOr<std::vector<std::optional<std::string>>>> ReadRows(store::Store& store, store::Partition partition,
                                                                        const char* prefix,
                                                                        std::string (*key_of)(uint32_t),
                                                                        const std::vector<uint32_t>& uids) {

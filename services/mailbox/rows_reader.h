@@ -15,8 +15,7 @@ namespace posthouse::mailbox {
 
 // Values of the rows `key_of(uid)`, pairwise with `uids` (ascending, at most
 // store::kMaxReadKeys); nullopt where there is none. `prefix` is that of the keys.
-Task<absl::StatusOr<std::vector<std::optional<std::string>>>> ReadRows(store::Store& store,
-                                                                       store::Partition partition,
+Task<absl::StatusOr<std::vector<std::optional<std::string>>>> ReadRows(store::Store& store, store::Partition partition,
                                                                        const char* prefix,
                                                                        std::string (*key_of)(uint32_t),
                                                                        const std::vector<uint32_t>& uids);

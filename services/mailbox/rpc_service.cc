@@ -45,10 +45,10 @@ class MailboxRpc final : public v1::MailboxService::CallbackService {
       : context_(context), mailboxes_(mailboxes), runner_(runner), pool_(pool) {}
 
 // One adapter a unary method: Foo() starts DoFoo().
-#define POSTHOUSE_MAILBOX_UNARY(Method)                                                                        \
-  grpc::ServerUnaryReactor* Method(grpc::CallbackServerContext* context, const v1::Method##Request* request,   \
-                                   v1::Method##Response* response) override {                                  \
-    return rpc::Unary(runner_, context, request, response, [this](auto& call) { return Do##Method(call); });   \
+#define POSTHOUSE_MAILBOX_UNARY(Method)                                                                      \
+  grpc::ServerUnaryReactor* Method(grpc::CallbackServerContext* context, const v1::Method##Request* request, \
+                                   v1::Method##Response* response) override {                                \
+    return rpc::Unary(runner_, context, request, response, [this](auto& call) { return Do##Method(call); }); \
   }
   POSTHOUSE_MAILBOX_UNARY(ListFolders)
   POSTHOUSE_MAILBOX_UNARY(CreateFolder)
@@ -176,7 +176,8 @@ class MailboxRpc final : public v1::MailboxService::CallbackService {
 
   Task<absl::Status> DoDeliver(rpc::ReaderCall<v1::DeliverRequest, v1::DeliverResponse>& call) {
     PH_CO_ASSIGN_OR_RETURN(std::optional<v1::DeliverRequest> first, co_await call.Read());
-    if (!first.has_value() || !first->has_header()) co_return absl::InvalidArgumentError("a delivery starts with header");
+    if (!first.has_value() || !first->has_header())
+      co_return absl::InvalidArgumentError("a delivery starts with header");
     v1::DeliverRequest::Header header = std::move(*first->mutable_header());
     if (header.targets().empty() || header.targets_size() > kMaxTargets) {
       co_return absl::InvalidArgumentError("a delivery needs 1 to 1000 targets");
@@ -234,9 +235,11 @@ class MailboxRpc final : public v1::MailboxService::CallbackService {
 
   Task<absl::Status> AppendOne(rpc::ReaderCall<v1::AppendRequest, v1::AppendResponse>& call) {
     PH_CO_ASSIGN_OR_RETURN(std::optional<v1::AppendRequest> first, co_await call.Read());
-    if (!first.has_value() || !first->has_header()) co_return absl::InvalidArgumentError("an append starts with header");
+    if (!first.has_value() || !first->has_header())
+      co_return absl::InvalidArgumentError("an append starts with header");
     v1::AppendRequest::Header header = std::move(*first->mutable_header());
-    if (header.operation_id().size() > kMaxOperationIdBytes) co_return absl::InvalidArgumentError("operation_id too long");
+    if (header.operation_id().size() > kMaxOperationIdBytes)
+      co_return absl::InvalidArgumentError("operation_id too long");
     NewMessage add;
     PH_CO_ASSIGN_OR_RETURN(add.keywords, Keywords(header.keywords()));
     // Before the body is read, so that a missing folder costs no transfer.
@@ -306,8 +309,7 @@ class MailboxRpc final : public v1::MailboxService::CallbackService {
   Task<absl::Status> DoSearch(Unary<v1::SearchRequest, v1::SearchResponse>& call) {
     // Decoding text costs CPU: not on an event loop.
     co_await SwitchTo(pool_);
-    PH_CO_ASSIGN_OR_RETURN(FolderPtr folder,
-                           co_await OpenFolder(call.request().account(), call.request().folder_id()));
+    PH_CO_ASSIGN_OR_RETURN(FolderPtr folder, co_await OpenFolder(call.request().account(), call.request().folder_id()));
     const std::function<bool()> cancelled = [&call] { return call.cancelled(); };
     co_return co_await SearchMessages(context_, std::move(folder), call.request(), cancelled, &call.response());
   }

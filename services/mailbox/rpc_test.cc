@@ -6,9 +6,9 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
-#include "gtest/gtest.h"
 #include "google/protobuf/text_format.h"
 #include "grpcpp/grpcpp.h"
+#include "gtest/gtest.h"
 #include "posthouse/config/v1/config.pb.h"
 #include "posthouse/mailbox/v1/mailbox.grpc.pb.h"
 #include "posthouse/mailbox/v1/store.pb.h"
@@ -533,8 +533,8 @@ struct SearchCase {
 };
 
 TEST_F(RpcTest, SearchKeys) {
-  const int64_t day = 20270;  // 2025-07-01
-  Append(kMessage, v1::FLAG_SEEN);  // 1
+  const int64_t day = 20270;                                     // 2025-07-01
+  Append(kMessage, v1::FLAG_SEEN);                               // 1
   Append("Subject: other\r\nX-Odd: no\r\n\r\nplain Hello\r\n");  // 2
   {
     v1::AppendRequest r = AppendHeader(FolderId("INBOX"), "From: ann@a.example\r\n\r\nlast one\r\n", true);  // 3

@@ -93,8 +93,8 @@ Task<absl::StatusOr<bool>> Decide(MessageReader& reader, const StoredMessage& m,
 Task<absl::Status> SearchMessages(Context& context, std::shared_ptr<Folder> folder, const v1::SearchRequest& request,
                                   const std::function<bool()>& cancelled, v1::SearchResponse* response) {
   PH_CO_ASSIGN_OR_RETURN(const FolderSnapshot state, co_await folder->Snapshot());
-  PH_CO_ASSIGN_OR_RETURN(const SearchProgram program, SearchProgram::Compile(request.key(), state.keywords,
-                                                                             absl::ToUnixSeconds(context.clock())));
+  PH_CO_ASSIGN_OR_RETURN(const SearchProgram program,
+                         SearchProgram::Compile(request.key(), state.keywords, absl::ToUnixSeconds(context.clock())));
   Wanted wanted;
   wanted.header = program.needs_header();
   wanted.structure = program.needs_whole_header() || !program.text_terms().empty();
@@ -128,7 +128,9 @@ Task<absl::Status> SearchMessages(Context& context, std::shared_ptr<Folder> fold
         const absl::StatusOr<bool> match = co_await Decide(reader, m, wanted, program);
         if (absl::IsDataLoss(match.status())) {
           // One damaged message must not hide all the others.
-          LOG_EVENT(kError, "search_skips_message").Str("folder_id", state.folder_id).Int("uid", m.meta.uid)
+          LOG_EVENT(kError, "search_skips_message")
+              .Str("folder_id", state.folder_id)
+              .Int("uid", m.meta.uid)
               .Err(match.status());
           continue;
         }

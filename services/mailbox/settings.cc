@@ -27,11 +27,8 @@ Settings SettingsFrom(const config::v1::Config& config) {
     out.default_folders.push_back({f.name(), f.special_use()});
   }
   if (in.default_folders().empty()) {
-    out.default_folders = {{"Drafts", "\\Drafts"},
-                           {"Sent", "\\Sent"},
-                           {"Junk", "\\Junk"},
-                           {"Trash", "\\Trash"},
-                           {"Archive", "\\Archive"}};
+    out.default_folders = {
+        {"Drafts", "\\Drafts"}, {"Sent", "\\Sent"}, {"Junk", "\\Junk"}, {"Trash", "\\Trash"}, {"Archive", "\\Archive"}};
   }
   return out;
 }
@@ -55,8 +52,8 @@ absl::Status Validate(const Settings& settings) {
     }
     if (*name == kInbox) return absl::InvalidArgumentError("mailbox.default_folders: INBOX is always there");
     if (!IsSpecialUse(f.special_use)) {
-      return absl::InvalidArgumentError(absl::StrCat("mailbox.default_folders: special_use \"", f.special_use,
-                                                     "\" is not one of RFC 6154"));
+      return absl::InvalidArgumentError(
+          absl::StrCat("mailbox.default_folders: special_use \"", f.special_use, "\" is not one of RFC 6154"));
     }
   }
   return absl::OkStatus();

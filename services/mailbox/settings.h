@@ -34,7 +34,7 @@ struct Settings {
   uint64_t folder_cache_bytes = 256 << 20;
   uint32_t max_folders_per_account = 10000;
   size_t max_folder_names_bytes = 1'500'000;  // of one account's folders and subscriptions
-  size_t max_open_accounts = 20000;  // beyond it those without an open folder are closed
+  size_t max_open_accounts = 20000;           // beyond it those without an open folder are closed
 };
 
 Settings SettingsFrom(const config::v1::Config& config);

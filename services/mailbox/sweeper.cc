@@ -53,9 +53,8 @@ Task<absl::StatusOr<std::vector<std::string>>> Sweeper::NextFolders(std::string 
   // A page may hold nothing but cache partitions.
   while (out.empty()) {
     PH_CO_RETURN_IF_ERROR(Stopped());
-    PH_CO_ASSIGN_OR_RETURN(
-        const std::vector<store::Partition> page,
-        co_await context_.store.List(tenant, kFolderPartitionPrefix, after, store::kMaxPageRows));
+    PH_CO_ASSIGN_OR_RETURN(const std::vector<store::Partition> page,
+                           co_await context_.store.List(tenant, kFolderPartitionPrefix, after, store::kMaxPageRows));
     if (page.empty()) break;
     for (const store::Partition& p : page) {
       after = p.id;

@@ -41,10 +41,10 @@ class IgnoreReads {
 
 }  // namespace
 
-#define PH_REAL(R, mangled, ...)              \
-  [&]() -> R {                                \
-    const IgnoreReads ignore;                 \
-    static std::atomic<void*> cache;          \
+#define PH_REAL(R, mangled, ...)                      \
+  [&]() -> R {                                        \
+    const IgnoreReads ignore;                         \
+    static std::atomic<void*> cache;                  \
     return CallReal<R>(mangled, &cache, __VA_ARGS__); \
   }()
 
@@ -79,15 +79,15 @@ void Mutex::Await(const Condition& cond) {
 }
 bool Mutex::AwaitWithTimeout(const Condition& cond, Duration timeout) {
   __tsan_release(this);
-  const bool held = PH_REAL(bool, "_ZN4absl7debian35Mutex16AwaitWithTimeoutERKNS0_9ConditionENS0_8DurationE", this,
-                            &cond, timeout);
+  const bool held =
+      PH_REAL(bool, "_ZN4absl7debian35Mutex16AwaitWithTimeoutERKNS0_9ConditionENS0_8DurationE", this, &cond, timeout);
   __tsan_acquire(this);
   return held;
 }
 bool Mutex::AwaitWithDeadline(const Condition& cond, Time deadline) {
   __tsan_release(this);
-  const bool held = PH_REAL(bool, "_ZN4absl7debian35Mutex17AwaitWithDeadlineERKNS0_9ConditionENS0_4TimeE", this,
-                            &cond, deadline);
+  const bool held =
+      PH_REAL(bool, "_ZN4absl7debian35Mutex17AwaitWithDeadlineERKNS0_9ConditionENS0_4TimeE", this, &cond, deadline);
   __tsan_acquire(this);
   return held;
 }
@@ -123,8 +123,8 @@ void Notification::WaitForNotification() const {
   __tsan_acquire(const_cast<Notification*>(this));
 }
 bool Notification::WaitForNotificationWithTimeout(Duration timeout) const {
-  const bool notified = PH_REAL(
-      bool, "_ZNK4absl7debian312Notification30WaitForNotificationWithTimeoutENS0_8DurationE", this, timeout);
+  const bool notified =
+      PH_REAL(bool, "_ZNK4absl7debian312Notification30WaitForNotificationWithTimeoutENS0_8DurationE", this, timeout);
   if (notified) __tsan_acquire(const_cast<Notification*>(this));
   return notified;
 }

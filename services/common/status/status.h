@@ -37,14 +37,14 @@ const absl::Status& AsStatus(const absl::StatusOr<T>& s) {
 #define PH_STATUS_CONCAT(a, b) PH_STATUS_CONCAT_(a, b)
 
 // Aborts when `condition` is false. For our invariants, never for peer input.
-#define PH_CHECK(condition)                                            \
-  do {                                                                 \
+#define PH_CHECK(condition)                                                     \
+  do {                                                                          \
     if (!(condition)) ::posthouse::CheckFailed(__FILE__, __LINE__, #condition); \
   } while (0)
 
-#define PH_RETURN_IF_ERROR_(ret, expr)                                    \
-  do {                                                                    \
-    auto ph_status_ = (expr);                                             \
+#define PH_RETURN_IF_ERROR_(ret, expr)                                     \
+  do {                                                                     \
+    auto ph_status_ = (expr);                                              \
     if (!ph_status_.ok()) ret ::posthouse::internal::AsStatus(ph_status_); \
   } while (0)
 

@@ -229,8 +229,8 @@ void Committer::WriteBatchOf(Ops ops) {
       recent_.Forget(batch_number_);
       published_.store(batch_number_, std::memory_order_release);
       health_->Fail(written);
-      return FailAll(std::move(ops), absl::DeadlineExceededError(absl::StrCat(
-                                         "the commit may or may not have happened: ", written.message())));
+      return FailAll(std::move(ops), absl::DeadlineExceededError(
+                                         absl::StrCat("the commit may or may not have happened: ", written.message())));
     }
     Step(CommitStep::kAfterWrite);
   }
@@ -351,11 +351,21 @@ void Committer::Complete(Ops& ops) {
     if (op->sync) {
       metrics_.commit_seconds.Observe(absl::Nanoseconds(now - op->submitted_nanos));
       switch (op->status.code()) {
-        case absl::StatusCode::kOk: metrics_.committed.Add(); break;
-        case absl::StatusCode::kAborted: metrics_.conflicts.Add(); break;
-        case absl::StatusCode::kDeadlineExceeded: metrics_.unknown.Add(); break;
-        case absl::StatusCode::kResourceExhausted: metrics_.refused_full.Add(); break;
-        default: metrics_.unavailable.Add(); break;
+        case absl::StatusCode::kOk:
+          metrics_.committed.Add();
+          break;
+        case absl::StatusCode::kAborted:
+          metrics_.conflicts.Add();
+          break;
+        case absl::StatusCode::kDeadlineExceeded:
+          metrics_.unknown.Add();
+          break;
+        case absl::StatusCode::kResourceExhausted:
+          metrics_.refused_full.Add();
+          break;
+        default:
+          metrics_.unavailable.Add();
+          break;
       }
     }
     *op->result = op->status;

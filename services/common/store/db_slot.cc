@@ -35,25 +35,24 @@ absl::Status CheckFormat(rocksdb::DB& db, const std::string& path) {
   int number = 0;
   if (!absl::SimpleAtoi(stored, &number)) return absl::DataLossError(absl::StrCat(path, ": bad format number"));
   if (number <= kFormatNumber) return absl::OkStatus();
-  return absl::FailedPreconditionError(
-      absl::StrCat(path, " was written in format ", number, "; this binary knows up to ", kFormatNumber,
-                   ". Run the release that wrote it, or a newer one."));
+  return absl::FailedPreconditionError(absl::StrCat(path, " was written in format ", number,
+                                                    "; this binary knows up to ", kFormatNumber,
+                                                    ". Run the release that wrote it, or a newer one."));
 }
 
 absl::Status ExplainOpenError(const rocksdb::Status& status, const std::string& path) {
   const std::string text = status.ToString();
   if (absl::StrContains(text, "lock ") || absl::StrContains(text, "LOCK")) {
-    return absl::FailedPreconditionError(
-        absl::StrCat(path, " is in use by another process. Stop that process, or give this one its own data_dir. (",
-                     text, ")"));
+    return absl::FailedPreconditionError(absl::StrCat(
+        path, " is in use by another process. Stop that process, or give this one its own data_dir. (", text, ")"));
   }
   if (absl::StrContains(text, "olumn families not opened")) {
     return absl::FailedPreconditionError(
         absl::StrCat(path, " was written by a newer release. Run that release, or a newer one. (", text, ")"));
   }
   if (status.IsCorruption()) {
-    return absl::DataLossError(absl::StrCat(
-        path, " is damaged; keep a copy of it before anything else, then restore a backup. (", text, ")"));
+    return absl::DataLossError(
+        absl::StrCat(path, " is damaged; keep a copy of it before anything else, then restore a backup. (", text, ")"));
   }
   return FromRocks(status, absl::StrCat("opening ", path));
 }
@@ -73,8 +72,7 @@ DbSlot::DbSlot(const RocksOptions& options, std::shared_ptr<WriteHealth> health)
       env_(options.env != nullptr ? options.env : rocksdb::Env::Default()),
       tuning_(MakeTuning(options, WriteHealth::MakeListener(std::move(health)))) {}
 
-absl::StatusOr<std::unique_ptr<DbSlot>> DbSlot::Open(const RocksOptions& options,
-                                                     std::shared_ptr<WriteHealth> health) {
+absl::StatusOr<std::unique_ptr<DbSlot>> DbSlot::Open(const RocksOptions& options, std::shared_ptr<WriteHealth> health) {
   std::error_code error;
   std::filesystem::create_directories(options.path, error);
   if (error) return absl::UnavailableError(absl::StrCat("creating ", options.path, ": ", error.message()));

@@ -35,8 +35,7 @@ class DbSlot {
   };
   using Ref = std::shared_ptr<const Handles>;
 
-  static absl::StatusOr<std::unique_ptr<DbSlot>> Open(const RocksOptions& options,
-                                                      std::shared_ptr<WriteHealth> health);
+  static absl::StatusOr<std::unique_ptr<DbSlot>> Open(const RocksOptions& options, std::shared_ptr<WriteHealth> health);
   // To be held for one call into RocksDB, not across a co_await. Null: being reopened.
   Ref Get() const;
   // Changes with every Reopen().

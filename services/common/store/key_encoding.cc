@@ -65,9 +65,7 @@ std::optional<Partition> PartitionOfRowKey(absl::string_view encoded) {
 }
 
 std::string BlobHeaderPrefix(absl::string_view tenant) { return Tagged(kHeaderTag, tenant, ""); }
-std::string BlobHeaderKey(absl::string_view tenant, absl::string_view name) {
-  return Tagged(kHeaderTag, tenant, name);
-}
+std::string BlobHeaderKey(absl::string_view tenant, absl::string_view name) { return Tagged(kHeaderTag, tenant, name); }
 std::string BlobBodyKey(absl::string_view tenant, absl::string_view name) { return Tagged(kBodyTag, tenant, name); }
 
 std::string BlobPieceKey(uint64_t stream, uint32_t index) {

@@ -17,7 +17,9 @@ std::string Hex(const std::string& bytes) { return absl::BytesToHexString(bytes)
 // These bytes are on people's disks: a change here is a new format number.
 TEST(KeyEncodingTest, GoldenBytes) {
   EXPECT_EQ(Hex(FormatKey()), "73736368656d61");
-  EXPECT_EQ(Hex(TenantPrefix("t1")), "7274" "3100");
+  EXPECT_EQ(Hex(TenantPrefix("t1")),
+            "7274"
+            "3100");
   EXPECT_EQ(Hex(PartitionPrefix({"t1", "q/0"})), "72743100712f3000");
   EXPECT_EQ(Hex(RowKey({"t1", "q/0"}, std::string("k\x00\xff", 3))), "72743100712f30006b00ff");
   EXPECT_EQ(Hex(RowKey({"", "sys"}, "a")), "72007379730061");
@@ -27,21 +29,18 @@ TEST(KeyEncodingTest, GoldenBytes) {
   EXPECT_EQ(Hex(BlobPieceKey(0x0102030405060708, 255)), "630102030405060708000000ff");
   EXPECT_EQ(Hex(BlobPieceKey(0x0102030405060708, 256)), "63010203040506070800000100");
   EXPECT_EQ(Hex(UnfinishedKey(~uint64_t{0})), "75ffffffffffffffff");
-  EXPECT_EQ(Hex(EncodeBlobHeader({256, 1})), "01" "0000000000000100" "0000000000000001");
+  EXPECT_EQ(Hex(EncodeBlobHeader({256, 1})),
+            "01"
+            "0000000000000100"
+            "0000000000000001");
 }
 
 TEST(KeyEncodingTest, ByteOrderIsTheOrderOfTheParts) {
   const std::vector<std::string> ascending = {
-      TenantPrefix(""),
-      RowKey({"", "z"}, "z"),
-      RowKey({"a", "p"}, std::string("\x00", 1)),
-      RowKey({"a", "p"}, "a"),
-      RowKey({"a", "p"}, "ab"),
-      RowKey({"a", "p"}, "\xff\xff"),
+      TenantPrefix(""),         RowKey({"", "z"}, "z"),   RowKey({"a", "p"}, std::string("\x00", 1)),
+      RowKey({"a", "p"}, "a"),  RowKey({"a", "p"}, "ab"), RowKey({"a", "p"}, "\xff\xff"),
       RowKey({"a", "p "}, "a"),  // the next partition, though ' ' sorts low
-      RowKey({"a", "pp"}, "a"),
-      RowKey({"ab", "a"}, "a"),
-      RowKey({"\xff", "a"}, "a"),
+      RowKey({"a", "pp"}, "a"), RowKey({"ab", "a"}, "a"), RowKey({"\xff", "a"}, "a"),
   };
   EXPECT_TRUE(std::is_sorted(ascending.begin(), ascending.end()));
   EXPECT_LT(BlobPieceKey(7, 255), BlobPieceKey(7, 256));

@@ -28,9 +28,7 @@ INSTANTIATE_TEST_SUITE_P(Memory, StoreConformanceTest, testing::Values(&MakeMemo
 
 TEST(MemoryStoreTest, ACommitHookDecidesTheAnswerAndTheTruth) {
   MemoryStore store;
-  const auto commit = [&](const std::string& key) {
-    return SyncWait(store.Commit({{"t", "p"}, {}, {{key, "v"}}}));
-  };
+  const auto commit = [&](const std::string& key) { return SyncWait(store.Commit({{"t", "p"}, {}, {{key, "v"}}})); };
   const auto has = [&](const std::string& key) {
     return SyncWait(store.Read({{"t", "p"}, {key}}))->values[0].has_value();
   };

@@ -47,8 +47,7 @@ class RocksBlobs final : public BlobStore {
   static absl::Status SweepUnfinished(rocksdb::DB& db, rocksdb::ColumnFamilyHandle* family);
 
   std::unique_ptr<BlobWriter> Create(const std::string& tenant, const std::string& name) override;
-  Task<absl::StatusOr<absl::Cord>> Get(std::string tenant, std::string name, uint64_t offset,
-                                       uint64_t length) override;
+  Task<absl::StatusOr<absl::Cord>> Get(std::string tenant, std::string name, uint64_t offset, uint64_t length) override;
   Task<absl::StatusOr<uint64_t>> Size(std::string tenant, std::string name) override;
   Task<absl::Status> Delete(std::string tenant, std::string name) override;
   Task<absl::StatusOr<std::vector<BlobInfo>>> List(std::string tenant, std::string after, size_t limit) override;

@@ -141,9 +141,12 @@ TEST(RocksCrashChild, DISABLED_WorksUntilKilled) {
   RocksOptions options = OptionsFor(parts[0], env.get());
   options.on_step = [&](CommitStep step) {
     switch (step) {
-      case CommitStep::kBeforeWrite: return die_at(0, point);
-      case CommitStep::kAfterWrite: return die_at(4, point);
-      case CommitStep::kBeforeCompletion: return die_at(5, point);
+      case CommitStep::kBeforeWrite:
+        return die_at(0, point);
+      case CommitStep::kAfterWrite:
+        return die_at(4, point);
+      case CommitStep::kBeforeCompletion:
+        return die_at(5, point);
     }
   };
   metrics::Registry registry;
@@ -356,7 +359,7 @@ TEST_F(RocksErrorTest, AFailedFlushHeals) {
   ASSERT_TRUE(Commit({}, {{"k", std::string(10'000, 'v')}}).ok());
   fs_->SetHook([](FaultFs::Op op, const std::string& file) {
     return absl::EndsWith(file, ".sst") && op == FaultFs::Op::kAppend ? rocksdb::IOStatus::IOError("injected")
-                                                                       : rocksdb::IOStatus::OK();
+                                                                      : rocksdb::IOStatus::OK();
   });
   EXPECT_FALSE(store_->Flush().ok());
   Heal();

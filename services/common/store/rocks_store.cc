@@ -268,8 +268,7 @@ Task<absl::StatusOr<std::unique_ptr<CommitOp>>> RocksStore::Impl::Prepare(Commit
 RocksStore::RocksStore(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 RocksStore::~RocksStore() = default;
 
-absl::StatusOr<std::unique_ptr<RocksStore>> RocksStore::Open(const RocksOptions& options,
-                                                             metrics::Registry& registry) {
+absl::StatusOr<std::unique_ptr<RocksStore>> RocksStore::Open(const RocksOptions& options, metrics::Registry& registry) {
   const StoreMetrics store_metrics(registry, options.name);
   auto health = std::make_shared<WriteHealth>(store_metrics.background_errors);
   PH_ASSIGN_OR_RETURN(std::unique_ptr<DbSlot> slot, DbSlot::Open(options, health));
@@ -324,8 +323,8 @@ Task<absl::Status> RocksStore::Drop(Partition partition) {
   co_return co_await impl_->committer.Run(std::move(op));
 }
 
-Task<absl::StatusOr<std::vector<Partition>>> RocksStore::List(std::string tenant, std::string prefix,
-                                                              std::string after, size_t limit) {
+Task<absl::StatusOr<std::vector<Partition>>> RocksStore::List(std::string tenant, std::string prefix, std::string after,
+                                                              size_t limit) {
   if (limit > kMaxPageRows) co_return absl::InvalidArgumentError("list of too many partitions");
   const std::string tenant_prefix = TenantPrefix(tenant);
   const std::string start = after < prefix || after.empty() ? absl::StrCat(tenant_prefix, prefix)

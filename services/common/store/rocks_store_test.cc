@@ -76,8 +76,7 @@ TEST_F(RocksStoreTest, ADirectoryHasOneOwner) {
   ASSERT_TRUE(Open().ok());
   const absl::StatusOr<std::unique_ptr<RocksStore>> second = RocksStore::Open(options_, registry_);
   EXPECT_TRUE(absl::IsFailedPrecondition(second.status())) << second.status();
-  EXPECT_NE(second.status().message().find("Stop that process, or give this one its own data_dir"),
-            std::string::npos);
+  EXPECT_NE(second.status().message().find("Stop that process, or give this one its own data_dir"), std::string::npos);
   store_.reset();
   EXPECT_TRUE(Open().ok());
 }
@@ -215,7 +214,8 @@ TEST_F(RocksStoreTest, GuardsSeeTheBatchInFlightAndTheOneBefore) {
     holding.WaitForNotification();
     tasks.clear();
     for (int i = 0; i < 3; ++i) {
-      CommitRequest rival{{"t", "p"}, {{"head", "1"}}, {{"head", absl::StrCat("rival ", i)}, {absl::StrCat("r", i), "v"}}};
+      CommitRequest rival{
+          {"t", "p"}, {{"head", "1"}}, {{"head", absl::StrCat("rival ", i)}, {absl::StrCat("r", i), "v"}}};
       tasks.push_back(Commits::One(&pool, store_.get(), std::move(rival)));
     }
     SpawnHere(Commits::All(std::move(tasks), &rivals, &rivals_done));

@@ -153,8 +153,8 @@ class Store {
   // Removes a partition with all its rows. Not atomic against concurrent commits.
   virtual Task<absl::Status> Drop(Partition partition) = 0;
   // Partitions of `tenant` whose id starts with `prefix` and is greater than `after`.
-  virtual Task<absl::StatusOr<std::vector<Partition>>> List(std::string tenant, std::string prefix,
-                                                            std::string after, size_t limit) = 0;
+  virtual Task<absl::StatusOr<std::vector<Partition>>> List(std::string tenant, std::string prefix, std::string after,
+                                                            size_t limit) = 0;
   virtual Task<absl::StatusOr<CapacityInfo>> Capacity() = 0;
   virtual EngineLimits Limits() const = 0;
   virtual BlobStore& blobs() = 0;

@@ -24,8 +24,7 @@ metrics::Gauge& Level(metrics::Registry& registry, const std::string& store, con
   return registry.AddGauge(std::string("posthouse_store_") + name, help, {{"store", store}});
 }
 
-metrics::Histogram& Times(metrics::Registry& registry, const std::string& store, const char* name,
-                          const char* help) {
+metrics::Histogram& Times(metrics::Registry& registry, const std::string& store, const char* name, const char* help) {
   return registry.AddHistogram(std::string("posthouse_store_") + name, help, {{"store", store}});
 }
 
@@ -35,8 +34,7 @@ const std::vector<double>& CountBuckets() {
 }
 
 const std::vector<double>& ByteBuckets() {
-  static const auto& buckets =
-      *new std::vector<double>{1024, 4096, 16384, 65536, 262144, 1048576, 4194304, 16777216};
+  static const auto& buckets = *new std::vector<double>{1024, 4096, 16384, 65536, 262144, 1048576, 4194304, 16777216};
   return buckets;
 }
 

@@ -21,9 +21,9 @@ struct StoreMetrics {
   metrics::Histogram& commit_seconds;  // from joining the queue to completion
   metrics::Histogram& batch_requests;  // commits and blob pieces that shared a write
   metrics::Histogram& batch_bytes;
-  metrics::Histogram& sync_seconds;    // append to the log and fsync of one batch
+  metrics::Histogram& sync_seconds;  // append to the log and fsync of one batch
   metrics::Gauge& waiting_bytes;
-  metrics::Counter& guard_rereads;     // preconditions that the committer had to read again
+  metrics::Counter& guard_rereads;  // preconditions that the committer had to read again
   // Reads by where they were served.
   metrics::Counter& reads_inline;
   metrics::Counter& reads_pool;

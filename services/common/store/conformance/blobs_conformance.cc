@@ -24,9 +24,9 @@ std::string Body(size_t size, int seed = 0) {
 }
 
 TEST_P(StoreConformanceTest, BlobsOfEverySizeComeBack) {
-  const size_t kSizes[] = {0,          1,         4096,      16383,          16384,         65536,
-                           65537,      262144,    262145,    kPiece - 1,     kPiece,        kPiece + 1,
-                           2 * kPiece, 2 * kPiece + 7, 5 * kPiece + 12345};
+  const size_t kSizes[] = {0,      1,          4096,       16383,          16384,
+                           65536,  65537,      262144,     262145,         kPiece - 1,
+                           kPiece, kPiece + 1, 2 * kPiece, 2 * kPiece + 7, 5 * kPiece + 12345};
   for (const size_t size : kSizes) {
     const std::string name = absl::StrCat("b", size);
     ASSERT_TRUE(PutBlob(name, Body(size)).ok()) << size;
@@ -47,11 +47,20 @@ TEST_P(StoreConformanceTest, RangesOfBlobs) {
     size_t size;
     uint64_t offset, length;
   } kCases[] = {
-      {100, 0, 0},        {100, 0, 100},         {100, 0, 101},           {100, 99, 1},
-      {100, 100, 1},      {100, 101, 5},         {100, ~uint64_t{0}, 1},  {0, 0, 10},
-      {3 * kPiece + 5, kPiece - 1, 2},           {3 * kPiece + 5, kPiece, kPiece},
-      {3 * kPiece + 5, kPiece - 1, 2 * kPiece},  {3 * kPiece + 5, 3 * kPiece, 100},
-      {3 * kPiece + 5, 3 * kPiece + 4, 1},       {3 * kPiece + 5, 3 * kPiece + 5, 1},
+      {100, 0, 0},
+      {100, 0, 100},
+      {100, 0, 101},
+      {100, 99, 1},
+      {100, 100, 1},
+      {100, 101, 5},
+      {100, ~uint64_t{0}, 1},
+      {0, 0, 10},
+      {3 * kPiece + 5, kPiece - 1, 2},
+      {3 * kPiece + 5, kPiece, kPiece},
+      {3 * kPiece + 5, kPiece - 1, 2 * kPiece},
+      {3 * kPiece + 5, 3 * kPiece, 100},
+      {3 * kPiece + 5, 3 * kPiece + 4, 1},
+      {3 * kPiece + 5, 3 * kPiece + 5, 1},
       {3 * kPiece + 5, 0, 16 * kPiece},
   };
   for (const auto& c : kCases) {

@@ -233,7 +233,8 @@ Task<void> StoreMessages(Store* store, int client, int rounds) {
     const absl::Status put = co_await store->blobs().Put("t", name, absl::Cord(absl::string_view(bytes)));
     EXPECT_TRUE(put.ok()) << put;
     const Partition partition{"t", absl::StrCat("mb/", client % 3)};
-    const absl::Status committed = co_await store->Commit({partition, {{name, std::nullopt}}, {{name, absl::StrCat(size)}}});
+    const absl::Status committed =
+        co_await store->Commit({partition, {{name, std::nullopt}}, {{name, absl::StrCat(size)}}});
     EXPECT_TRUE(committed.ok()) << committed;
     const absl::StatusOr<absl::Cord> body = co_await store->blobs().Get("t", name, size - 10, 100);
     EXPECT_TRUE(body.ok() && body->size() == 10);

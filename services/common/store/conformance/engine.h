@@ -52,8 +52,7 @@ class StoreConformanceTest : public testing::TestWithParam<EngineFactory> {
   absl::Status Commit(std::vector<Precondition> preconditions, std::vector<Mutation> mutations) {
     return CommitTo(partition_, std::move(preconditions), std::move(mutations));
   }
-  absl::Status CommitTo(Partition partition, std::vector<Precondition> preconditions,
-                        std::vector<Mutation> mutations) {
+  absl::Status CommitTo(Partition partition, std::vector<Precondition> preconditions, std::vector<Mutation> mutations) {
     return SyncWait(store().Commit({std::move(partition), std::move(preconditions), std::move(mutations)}));
   }
   absl::StatusOr<ReadResult> Read(ReadRequest request) { return SyncWait(store().Read(std::move(request))); }

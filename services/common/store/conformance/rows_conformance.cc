@@ -66,8 +66,8 @@ TEST_P(StoreConformanceTest, PartitionsAndTenantsAreSeparate) {
 TEST_P(StoreConformanceTest, PagesAreAscendingFromAfterAPointWithinAPrefix) {
   ASSERT_TRUE(CommitTo({"t", "o"}, {}, {Set("zz", "other")}).ok());
   ASSERT_TRUE(CommitTo({"t", "q"}, {}, {Set("a", "other")}).ok());
-  ASSERT_TRUE(Commit({}, {Set("a", "1"), Set("b", "2"), Set("b1", "3"), Set("b2", "4"), Set("c", "5"),
-                          Set("\xff", "6"), Set("\xff\xff", "7")})
+  ASSERT_TRUE(Commit({}, {Set("a", "1"), Set("b", "2"), Set("b1", "3"), Set("b2", "4"), Set("c", "5"), Set("\xff", "6"),
+                          Set("\xff\xff", "7")})
                   .ok());
   const struct {
     std::string prefix, after;
@@ -274,7 +274,8 @@ TEST_P(StoreConformanceTest, AFullDiskRefusesRowsAndTakesRemovals) {
 TEST_P(StoreConformanceTest, CommittedRowsOutliveACrash) {
   for (int round = 0; round < 3; ++round) {
     for (int i = 0; i < 20; ++i) {
-      ASSERT_TRUE(Commit({}, {Set(absl::StrCat("k", round, "/", i), absl::StrCat(i)), Set("last", absl::StrCat(i))}).ok());
+      ASSERT_TRUE(
+          Commit({}, {Set(absl::StrCat("k", round, "/", i), absl::StrCat(i)), Set("last", absl::StrCat(i))}).ok());
     }
     ASSERT_TRUE(Commit({Is("last", "19")}, {Remove(absl::StrCat("k", round, "/0"))}).ok());
     engine_->CrashAndReopen();
