@@ -360,6 +360,8 @@ Task<absl::Status> Account::Commit(Edit edit) {
       {AccountKey(), edit.tree.row.empty() ? std::nullopt : std::optional<std::string>(edit.tree.row)}};
   request.mutations = std::move(edit.mutations);
   request.mutations.push_back({AccountKey(), encoded});
+  // Deleting a folder makes room, so it goes on while the disk is full.
+  request.use_reserve = edit.tree.nodes.size() <= before->nodes.size();
   const absl::Status status = co_await context_.store.Commit(std::move(request));
   if (status.ok()) {
     edit.tree.row = encoded;

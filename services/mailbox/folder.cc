@@ -372,7 +372,8 @@ Task<absl::Status> Folder::Commit(Change change, absl::FunctionRef<void(FolderIn
     absl::MutexLock lock(&mutex_);
     requests[0].preconditions.push_back({HeadKey(), head_row_});
     // Flags and expunges work on a full disk, else nobody could make room.
-    requests[0].use_reserve = change.head.exists <= head_.exists && change.head.intents <= head_.intents;
+    requests[0].use_reserve =
+        change.use_reserve || (change.head.exists <= head_.exists && change.head.intents <= head_.intents);
   }
   requests[0].mutations = std::move(change.mutations);
   SplitCommits(cache_partition_, std::move(change.cache), requests);

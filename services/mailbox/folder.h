@@ -180,9 +180,10 @@ class Folder : public std::enable_shared_from_this<Folder> {
   // folder lets anybody expunge them.
   Task<absl::StatusOr<std::vector<CopyItem>>> ReadForCopy(UidSet uids, uint32_t after, BlobPins::Hold& hold);
   // Adds the items in one commit with a CopyBatchRow; a batch that was done before is
-  // answered from its row. `operation_id` may be empty: then no row is kept.
+  // answered from its row. `operation_id` may be empty: then no row is kept. The
+  // second half of a `move` goes on while the disk is full.
   Task<absl::StatusOr<CopyBatch>> AddCopies(std::string operation_id, uint32_t batch, std::vector<CopyItem> items,
-                                            bool last);
+                                            bool last, bool move);
   Task<absl::StatusOr<std::optional<CopyBatch>>> ReadCopyBatch(std::string operation_id, uint32_t batch);
   Task<absl::Status> WriteIntent(MoveIntent intent);
   // Expunges `moved` and removes the intent, in one commit.
@@ -212,6 +213,7 @@ class Folder : public std::enable_shared_from_this<Folder> {
     UidSet expunged;
     std::vector<store::Mutation> cache;  // rows of the cache partition
     uint64_t nonce = 0;
+    bool use_reserve = false;  // goes on while the disk is full
   };
 
   // All of these need writer_ held.

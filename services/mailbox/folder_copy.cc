@@ -83,13 +83,14 @@ Task<absl::StatusOr<std::optional<CopyBatch>>> Folder::ReadCopyBatch(std::string
 }
 
 Task<absl::StatusOr<CopyBatch>> Folder::AddCopies(std::string operation_id, uint32_t batch, std::vector<CopyItem> items,
-                                                  bool last) {
+                                                  bool last, bool move) {
   const AsyncMutex::Guard guard = co_await writer_.Lock();
   const uint64_t nonce = NewNonce();
   const std::string done_key = operation_id.empty() ? "" : CopyBatchKey(operation_id, batch);
   for (int attempt = 0; attempt < kAttempts; ++attempt) {
     PH_CO_RETURN_IF_ERROR(co_await LoadHead());
     Change commit = Begin(nonce);
+    commit.use_reserve = move;  // most clients delete by moving to Trash: that must go on when the disk is full
     const int64_t now = absl::ToUnixSeconds(context_.clock());
     CopyBatch result;
     result.last = last;
@@ -149,6 +150,7 @@ Task<absl::Status> Folder::WriteIntent(MoveIntent intent) {
   for (int attempt = 0; attempt < kAttempts; ++attempt) {
     PH_CO_RETURN_IF_ERROR(co_await LoadHead());
     Change commit = Begin(nonce);
+    commit.use_reserve = true;
     v1::MoveIntentRow row;
     row.set_to_folder_id(intent.to_folder_id);
     intent.uids.ToFlat(row.mutable_uids());

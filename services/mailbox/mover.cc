@@ -30,7 +30,8 @@ Task<absl::StatusOr<CopyBatch>> MoveBatch(Context& context, std::shared_ptr<Fold
     BlobPins::Hold hold(context.pins);
     PH_CO_ASSIGN_OR_RETURN(std::vector<CopyItem> items, co_await from->ReadForCopy(intent.uids, 0, hold));
     PH_CO_ASSIGN_OR_RETURN(done,
-                           co_await to->AddCopies(intent.operation_id, intent.batch, std::move(items), intent.last));
+                           co_await to->AddCopies(intent.operation_id, intent.batch, std::move(items), intent.last,
+                                                  /*move=*/true));
   }
   PH_CO_RETURN_IF_ERROR(co_await from->FinishIntent(intent.operation_id, SourcesOf(done)));
   co_return done;
@@ -120,7 +121,8 @@ Task<absl::StatusOr<CopyDone>> CopyMessages(Context& context, Mailboxes& mailbox
         }
         BlobPins::Hold hold(context.pins);
         PH_CO_ASSIGN_OR_RETURN(std::vector<CopyItem> items, co_await from->ReadForCopy(uids, 0, hold));
-        PH_CO_ASSIGN_OR_RETURN(batch, co_await to->AddCopies(order.operation_id, number, std::move(items), last));
+        PH_CO_ASSIGN_OR_RETURN(
+            batch, co_await to->AddCopies(order.operation_id, number, std::move(items), last, /*move=*/false));
         if (room.has_value()) room->Give(AmountOf(chosen));
       }
       if (batch.covered_to == 0) batch.covered_to = uids.Max();

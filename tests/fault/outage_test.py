@@ -11,6 +11,8 @@ import unittest
 from posthouse import Posthouse, to_yaml
 from wire import Wire, imap, read_folder, wait_count, wait_for
 
+imaplib.Commands.setdefault("MOVE", ("SELECTED",))
+
 USER, OTHER, PASSWORD = "user@example.org", "other@example.org", "correct horse"
 LATER = {"queue": {"retry_min": "1s", "retry_max": "2s"}}
 
@@ -180,14 +182,20 @@ class FullDisk(unittest.TestCase):
             for i in range(3):
                 self.assertTrue(self.send(mail, "before %d" % i).startswith(b"250"))
             wait_count(mail.ports["imap"], USER, PASSWORD, 3)
+            c = imap(mail.ports["imap"], USER, PASSWORD)
+            self.assertEqual(c.create("Old")[0], "OK")
+            c.logout()
             self.restart(mail, "1000000GiB")  # more than any disk has: as if it were full
             self.assertRegex(self.send(mail, "refused"), rb"^452 4\.3\.1 ")
             c = imap(mail.ports["imap"], USER, PASSWORD)
             kind, data = c.append("INBOX", None, None, b"Subject: refused\r\n\r\nx\r\n")
             self.assertEqual((kind, b"[OVERQUOTA]" in data[0]), ("NO", True), data)
             c.select("INBOX")
-            self.assertEqual(c.store("1:2", "+FLAGS", "\\Deleted")[0], "OK", "else nothing can be deleted")
+            self.assertEqual(c.copy("3", "Trash")[0], "NO", "a copy takes room")
+            self.assertEqual(c._simple_command("MOVE", "3", "Trash")[0], "OK", "how most clients delete")
+            self.assertEqual(c.store("1", "+FLAGS", "\\Deleted")[0], "OK", "else nothing can be deleted")
             self.assertEqual(c.expunge()[0], "OK")
+            self.assertEqual(c.delete("Old")[0], "OK")
             self.assertEqual(len(read_folder(mail.ports["imap"], USER, PASSWORD)), 1)
             c.logout()
             self.assertEqual(mail.metrics("standalone")["posthouse_queue_items"], 0)

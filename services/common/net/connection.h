@@ -73,6 +73,11 @@ class Connection {
   // Returns bytes to the front of the read buffer (what a data decoder did not use).
   virtual void Unread(std::string bytes) = 0;
 
+  // Acknowledges what has arrived now instead of after the kernel's 40 ms: for a wait
+  // in the middle of what a client sends in two pieces, the second of which its own
+  // kernel holds back until then (Nagle, RFC 896).
+  virtual void AcknowledgeNow() = 0;
+
   // Sends all of `bytes`. They are copied or owned; the await may be long (back-pressure).
   virtual Task<absl::Status> Write(std::string bytes, absl::Duration timeout) = 0;
 

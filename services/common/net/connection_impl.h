@@ -66,6 +66,7 @@ class ConnectionImpl final : public Connection {
     return (allow_bare_lf ? in_.find('\n', pos_) : in_.find("\r\n", pos_)) != std::string::npos;
   }
   void Unread(std::string bytes) override;
+  void AcknowledgeNow() override;
   Task<absl::Status> Write(std::string bytes, absl::Duration timeout) override;
   Task<absl::Status> StartTlsServer(std::shared_ptr<TlsServerContext> context, absl::Duration timeout) override;
   Task<absl::Status> StartTlsClient(std::shared_ptr<TlsClientContext> context, std::string server_name,

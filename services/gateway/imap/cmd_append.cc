@@ -90,6 +90,8 @@ class Message {
     while (true) {
       switch (session_.reader().Next()) {
         case imap::CommandReader::Event::kNeedInput:
+          // Clients write the literal and then the end of the line.
+          session_.connection().AcknowledgeNow();
           PH_CO_RETURN_IF_ERROR(co_await session_.ReadInput());
           break;
         case imap::CommandReader::Event::kCommand:
