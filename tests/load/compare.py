@@ -3,7 +3,7 @@
 
   tests/load/compare.py [--rounds 3] [--quick] [--only REGEX]
 
-Needs: bazel build //services/... //tools/..., and the packages postfix dovecot-imapd dovecot-pop3d dovecot-lmtpd.
+Needs: tools/install-deps --load; bazel build //services/standalone:posthouse-standalone //tools/posthousectl.
 Everything is on loopback with data below a temporary directory; fsync is on for both. Prints each workload's
 JSON line (mailbench.py) and, at the end, a table of ratios: more than 1 means Posthouse is better.
 """
