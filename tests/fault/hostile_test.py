@@ -50,6 +50,10 @@ def try_send(s, data):
         pass
 
 
+# A sanitizer's shadow and quarantine are not the server's memory.
+SANITIZED = bool(os.environ.get("POSTHOUSE_SANITIZED"))
+
+
 def rss():
     return mail.rss_kib("standalone")
 
@@ -105,6 +109,10 @@ class Hostile(System):
         grown = rss() - self.before
         print("%s: RSS %d KiB, grown by %d KiB" % (self._testMethodName, rss(), grown), flush=True)
 
+    def grown_less_than(self, mib):
+        if not SANITIZED:
+            self.assertLess(rss() - self.before, mib * 1024)
+
     def test_ten_megabyte_lines(self):
         for port in ("smtp", "submission", "imap", "pop3"):
             s = dial(port)
@@ -113,7 +121,7 @@ class Hostile(System):
             self.assertTrue(reply == b"" or reply.split()[0] in (b"500", b"552", b"421", b"*", b"-ERR") or b" BAD" in reply,
                             (port, reply[:200]))
             s.close()
-        self.assertLess(rss() - self.before, 64 * 1024)
+        self.grown_less_than(64)
 
     def test_a_line_without_end_is_cut_off(self):
         for port in ("smtp", "imap", "pop3"):
@@ -121,7 +129,7 @@ class Hostile(System):
             for _ in range(100):
                 try_send(s, b"y" * (1 << 20))
             s.close()
-        self.assertLess(rss() - self.before, 64 * 1024)
+        self.grown_less_than(64)
 
     def test_ten_megabyte_data_line_is_answered(self):
         s = dial("smtp")
@@ -169,7 +177,7 @@ class Hostile(System):
         reply = read_until(s, b"b OK")
         self.assertTrue(b"a BAD" in reply or b"a NO" in reply or b"BYE" in reply or reply == b"", reply[:200])
         s.close()
-        self.assertLess(rss() - self.before, 64 * 1024)
+        self.grown_less_than(64)
 
     def test_deep_mime(self):
         depth = 3000
@@ -185,7 +193,7 @@ class Hostile(System):
             self.assertEqual(kind, "OK")
             self.assertIsNotNone(data[0])
             c.logout()
-        self.assertLess(rss() - self.before, 128 * 1024)
+        self.grown_less_than(128)
 
     def test_nuls(self):
         s = dial("smtp")
@@ -212,7 +220,7 @@ class Hostile(System):
             s = dial(port, greet=False)
             try_send(s, noise + b"\r\n")
             s.close()
-        self.assertLess(rss() - self.before, 64 * 1024)
+        self.grown_less_than(64)
 
     def test_huge_headers(self):
         deliver(b"To: " + b",\r\n ".join(b"user%d@example.net" % i for i in range(100000)) + b"\r\n\r\nx\r\n", "many addresses")
@@ -226,7 +234,7 @@ class Hostile(System):
             self.assertEqual(kind, "OK")
             self.assertIn(subject.encode(), b"".join(d[1] for d in data if isinstance(d, tuple)))
             c.logout()
-        self.assertLess(rss() - self.before, 192 * 1024)
+        self.grown_less_than(192)
 
     def test_deep_commands(self):
         deliver(b"\r\nx\r\n", "to be fetched")
@@ -253,7 +261,7 @@ class Hostile(System):
                 c = inbox()
                 s = c.socket()
         s.close()
-        self.assertLess(rss() - self.before, 64 * 1024)
+        self.grown_less_than(64)
 
 
 class Idle(System):
@@ -267,7 +275,8 @@ class Idle(System):
         print("%d idle %s connections in %.1f s: %.1f KiB each; RSS %d KiB" % (count, what, time.time() - began, per, rss()), flush=True)
         deliver(b"\r\nx\r\n", "among the idle: " + what)
         wait_for("among the idle: " + what)
-        self.assertLess(per, most_kib, "KiB of server memory for an idle connection")
+        if not SANITIZED:
+            self.assertLess(per, most_kib, "KiB of server memory for an idle connection")
         return held
 
     def test_idle_connections(self):
