@@ -47,7 +47,7 @@ def sources():
     for root in ROOTS:
         for folder, _, names in os.walk(root):
             for name in names:
-                if name.endswith(ENDINGS) and name != os.path.basename(__file__):
+                if name.endswith(ENDINGS) and name != "rfc_index.py":
                     yield os.path.join(folder, name)
 
 
