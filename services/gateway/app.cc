@@ -8,6 +8,7 @@
 #include "services/common/async/task.h"
 #include "services/common/log/log.h"
 #include "services/common/net/connection.h"
+#include "services/common/net/drain.h"
 #include "services/common/runtime/mail_tls.h"
 #include "services/common/status/status.h"
 #include "services/gateway/backend.h"
@@ -113,18 +114,6 @@ absl::Status Listen(runtime::Runtime& rt, const Port& port, bool tls, std::share
   return absl::OkStatus();
 }
 
-// All at once: each waits for its own sessions, and none shortens the others' grace.
-Task<void> DrainAll(net::EventLoop& loop, std::vector<net::Listener*> listeners, absl::Duration grace) {
-  co_await SwitchTo(loop);
-  const auto drain = [](net::Listener* listener, absl::Duration within) -> Task<bool> {
-    co_await listener->Drain(within);
-    co_return true;
-  };
-  std::vector<Task<bool>> drains;
-  for (net::Listener* listener : listeners) drains.push_back(drain(listener, grace));
-  co_await WhenAll(std::move(drains));
-}
-
 uint16_t PortOf(const std::unique_ptr<net::Listener>& listener) { return listener == nullptr ? 0 : listener->port(); }
 
 }  // namespace
@@ -182,7 +171,7 @@ absl::Status App::Reload(const config::v1::Config&) {
 
 void App::Drain(absl::Duration grace) {
   if (parts_->imap.draining.exchange(true)) return;
-  SyncWait(DrainAll(parts_->loop, parts_->listeners(), grace));
+  net::DrainAll(parts_->loop, parts_->listeners(), grace);
   parts_->watch.Stop();
 }
 

@@ -4,8 +4,8 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
-#include "services/common/async/task.h"
 #include "services/common/log/log.h"
+#include "services/common/net/drain.h"
 #include "services/common/runtime/mail_tls.h"
 #include "services/common/status/status.h"
 
@@ -120,26 +120,17 @@ bool App::Reloadable(absl::string_view key) const {
          !absl::StartsWith(key, "ingress.submission.") && !absl::StartsWith(key, "ingress.submissions.");
 }
 
-Task<void> App::DrainListeners(absl::Duration grace) {
-  co_await SwitchTo(runtime_.loops().at(0));
-  std::vector<Task<bool>> drains;
-  const auto drain = [](net::Listener& listener, absl::Duration within) -> Task<bool> {
-    co_await listener.Drain(within);
-    co_return true;
-  };
-  for (auto& listener : listeners_) {
-    if (listener != nullptr) drains.push_back(drain(*listener, grace));
-  }
-  co_await WhenAll(std::move(drains));
-}
-
 void App::Drain(absl::Duration grace) {
   {
     absl::MutexLock lock(&mutex_);
     if (draining_) return;
     draining_ = true;
   }
-  SyncWait(DrainListeners(grace));
+  std::vector<net::Listener*> open;
+  for (const auto& listener : listeners_) {
+    if (listener != nullptr) open.push_back(listener.get());
+  }
+  net::DrainAll(runtime_.loops().at(0), open, grace);
   // Sessions that still wait for an answer start nothing more: who they would ask may
   // be gone (gRPC 1.51 crashes on a call into an in-process server that was shut down).
   enqueuer_->Stop();

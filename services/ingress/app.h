@@ -60,7 +60,6 @@ class App final : public runtime::App {
     App* app ABSL_GUARDED_BY(mutex);
     explicit Handle(App* a) : app(a) {}
   };
-  Task<void> DrainListeners(absl::Duration grace);
 
   runtime::Runtime& runtime_;
   const std::shared_ptr<Metrics> metrics_;
