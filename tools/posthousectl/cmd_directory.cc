@@ -109,22 +109,21 @@ absl::Status TenantAdd(Context& context) {
   PH_RETURN_IF_ERROR(SetLimits(context.arguments, request.mutable_tenant()->mutable_limits()));
   v1::CreateTenantResponse response;
   PH_RETURN_IF_ERROR(Admin(context, &AdminStub::CreateTenant, request, &response));
-  context.out << (context.json ? ToJson(response.tenant()) : "added tenant " + response.tenant().tenant()) << "\n";
+  context.Report(response.tenant(), "added tenant " + response.tenant().tenant());
   return absl::OkStatus();
 }
 
 absl::Status TenantList(Context& context) {
   PH_RETURN_IF_ERROR(context.arguments.ExpectOperands(0, 0));
-  std::vector<std::vector<std::string>> rows;
-  PH_RETURN_IF_ERROR(
-      AdminList(context, &AdminStub::ListTenants, v1::ListTenantsRequest(), [&](const v1::ListTenantsResponse& page) {
-        for (const v1::Tenant& t : page.tenants()) {
-          if (context.json) context.out << ToJson(t) << "\n";
-          rows.push_back(
-              {t.tenant(), StatusName(t.status()), LimitOf(t.limits().storage_bytes()), Printable(t.display_name())});
-        }
-      }));
-  if (!context.json) context.out << Table({"TENANT", "STATUS", "QUOTA", "NAME"}, rows);
+  Listing listing(context.json, context.out, {"TENANT", "STATUS", "QUOTA", "NAME"});
+  const auto add = [&](const v1::ListTenantsResponse& page) {
+    for (const v1::Tenant& t : page.tenants()) {
+      listing.Add(
+          t, {t.tenant(), StatusName(t.status()), LimitOf(t.limits().storage_bytes()), Printable(t.display_name())});
+    }
+  };
+  PH_RETURN_IF_ERROR(AdminList(context, &AdminStub::ListTenants, v1::ListTenantsRequest(), add));
+  listing.Finish();
   return absl::OkStatus();
 }
 
@@ -165,7 +164,7 @@ absl::Status DomainAdd(Context& context) {
   PH_RETURN_IF_ERROR(FillDomain(context.arguments, &domain));
   v1::CreateDomainResponse response;
   PH_RETURN_IF_ERROR(CreateDomain(context, domain, &response));
-  context.out << (context.json ? ToJson(response.domain()) : "added domain " + response.domain().domain()) << "\n";
+  context.Report(response.domain(), "added domain " + response.domain().domain());
   return absl::OkStatus();
 }
 
@@ -185,7 +184,7 @@ absl::Status DomainSet(Context& context) {
   PH_RETURN_IF_ERROR(FillDomain(context.arguments, request.mutable_domain()));
   v1::UpdateDomainResponse response;
   PH_RETURN_IF_ERROR(Admin(context, &AdminStub::UpdateDomain, request, &response));
-  context.out << (context.json ? ToJson(response.domain()) : "changed domain " + response.domain().domain()) << "\n";
+  context.Report(response.domain(), "changed domain " + response.domain().domain());
   return absl::OkStatus();
 }
 
@@ -209,15 +208,14 @@ absl::Status DomainList(Context& context) {
   PH_RETURN_IF_ERROR(context.arguments.ExpectOperands(0, 0));
   v1::ListDomainsRequest request;
   request.set_tenant(context.arguments.GetOr("tenant", ""));
-  std::vector<std::vector<std::string>> rows;
+  Listing listing(context.json, context.out, {"DOMAIN", "TENANT", "STATUS", "ALIAS OF", "CATCH-ALL"});
   PH_RETURN_IF_ERROR(AdminList(context, &AdminStub::ListDomains, request, [&](const v1::ListDomainsResponse& page) {
     for (const v1::Domain& d : page.domains()) {
-      if (context.json) context.out << ToJson(d) << "\n";
-      rows.push_back({d.domain(), d.tenant(), StatusName(d.status()), d.alias_of().empty() ? "-" : d.alias_of(),
+      listing.Add(d, {d.domain(), d.tenant(), StatusName(d.status()), d.alias_of().empty() ? "-" : d.alias_of(),
                       d.catch_all().empty() ? "-" : Printable(d.catch_all())});
     }
   }));
-  if (!context.json) context.out << Table({"DOMAIN", "TENANT", "STATUS", "ALIAS OF", "CATCH-ALL"}, rows);
+  listing.Finish();
   return absl::OkStatus();
 }
 
@@ -227,7 +225,7 @@ absl::Status DomainDelete(Context& context) {
   request.set_domain(context.arguments.operands()[0]);
   v1::DeleteDomainResponse response;
   PH_RETURN_IF_ERROR(Admin(context, &AdminStub::DeleteDomain, request, &response));
-  if (!context.json) context.out << "deleted domain " << request.domain() << "\n";
+  context.Report("deleted domain " + request.domain());
   return absl::OkStatus();
 }
 
@@ -254,7 +252,7 @@ absl::Status EnsureDomain(Context& context, const std::string& address, std::str
   if (absl::IsAlreadyExists(status)) return absl::OkStatus();
   if (!status.ok()) return status;
   *added = response.domain().domain();
-  if (!context.json) context.out << "added domain " << *added << "\n";
+  context.Report("added domain " + *added);
   return absl::OkStatus();
 }
 
@@ -267,7 +265,7 @@ absl::Status AddPostmaster(Context& context, const std::string& domain, const st
   if (request.alias().address() == account) return absl::OkStatus();
   v1::CreateAliasResponse response;
   PH_RETURN_IF_ERROR(Admin(context, &AdminStub::CreateAlias, request, &response));
-  if (!context.json) context.out << "added alias " << response.alias().address() << " to " << account << "\n";
+  context.Report(absl::StrCat("added alias ", response.alias().address(), " to ", account));
   return absl::OkStatus();
 }
 
@@ -286,7 +284,7 @@ absl::Status AccountAdd(Context& context) {
   if (context.arguments.Has("create-domain")) PH_RETURN_IF_ERROR(EnsureDomain(context, account.address(), &domain));
   v1::CreateAccountResponse response;
   PH_RETURN_IF_ERROR(Admin(context, &AdminStub::CreateAccount, request, &response));
-  context.out << (context.json ? ToJson(response.account()) : "added account " + response.account().address()) << "\n";
+  context.Report(response.account(), "added account " + response.account().address());
   ShowGenerated(context, secret);
   if (!domain.empty()) return AddPostmaster(context, domain, response.account().address());
   return absl::OkStatus();
@@ -314,7 +312,7 @@ absl::Status AccountShow(Context& context) {
               << "\nstatus       " << StatusName(a.status()) << "\nhome         " << (a.home().empty() ? "-" : a.home())
               << "\npassword     " << (a.has_password() ? "set" : "none: nobody can log in") << "\nquota        "
               << LimitOf(response.effective_limits().storage_bytes()) << "\ncreated      "
-              << ShowTime(absl::FromUnixSeconds(a.created().seconds())) << "\n";
+              << ShowTime(TimeOf(a.created())) << "\n";
   return absl::OkStatus();
 }
 
@@ -331,8 +329,7 @@ absl::Status AccountSet(Context& context) {
   PH_RETURN_IF_ERROR(SetLimits(context.arguments, account.mutable_limits()));
   v1::UpdateAccountResponse response;
   PH_RETURN_IF_ERROR(Admin(context, &AdminStub::UpdateAccount, request, &response));
-  context.out << (context.json ? ToJson(response.account()) : "changed account " + response.account().address())
-              << "\n";
+  context.Report(response.account(), "changed account " + response.account().address());
   return absl::OkStatus();
 }
 
@@ -341,15 +338,14 @@ absl::Status AccountList(Context& context) {
   v1::ListAccountsRequest request;
   request.set_domain(context.arguments.GetOr("domain", ""));
   request.set_tenant(context.arguments.GetOr("tenant", ""));
-  std::vector<std::vector<std::string>> rows;
+  Listing listing(context.json, context.out, {"ACCOUNT", "TENANT", "STATUS", "PASSWORD", "QUOTA", "NAME"});
   PH_RETURN_IF_ERROR(AdminList(context, &AdminStub::ListAccounts, request, [&](const v1::ListAccountsResponse& page) {
     for (const v1::Account& a : page.accounts()) {
-      if (context.json) context.out << ToJson(a) << "\n";
-      rows.push_back({a.address(), a.tenant(), StatusName(a.status()), a.has_password() ? "set" : "none",
+      listing.Add(a, {a.address(), a.tenant(), StatusName(a.status()), a.has_password() ? "set" : "none",
                       LimitOf(a.limits().storage_bytes()), Printable(a.display_name())});
     }
   }));
-  if (!context.json) context.out << Table({"ACCOUNT", "TENANT", "STATUS", "PASSWORD", "QUOTA", "NAME"}, rows);
+  listing.Finish();
   return absl::OkStatus();
 }
 
@@ -359,7 +355,7 @@ absl::Status AccountDelete(Context& context) {
   request.set_address(context.arguments.operands()[0]);
   v1::DeleteAccountResponse response;
   PH_RETURN_IF_ERROR(Admin(context, &AdminStub::DeleteAccount, request, &response));
-  if (!context.json) context.out << "deleted account " << request.address() << "\n";
+  context.Report("deleted account " + request.address());
   return absl::OkStatus();
 }
 
@@ -374,12 +370,8 @@ absl::Status AliasAdd(Context& context) {
   request.mutable_alias()->set_display_name(context.arguments.GetOr("display-name", ""));
   v1::CreateAliasResponse response;
   PH_RETURN_IF_ERROR(Admin(context, &AdminStub::CreateAlias, request, &response));
-  if (context.json) {
-    context.out << ToJson(response.alias()) << "\n";
-  } else {
-    context.out << "added alias " << response.alias().address() << " to "
-                << absl::StrJoin(response.alias().targets(), ", ") << "\n";
-  }
+  context.Report(response.alias(), absl::StrCat("added alias ", response.alias().address(), " to ",
+                                                absl::StrJoin(response.alias().targets(), ", ")));
   return absl::OkStatus();
 }
 
@@ -388,14 +380,13 @@ absl::Status AliasList(Context& context) {
   v1::ListAliasesRequest request;
   request.set_domain(context.arguments.GetOr("domain", ""));
   request.set_tenant(context.arguments.GetOr("tenant", ""));
-  std::vector<std::vector<std::string>> rows;
+  Listing listing(context.json, context.out, {"ALIAS", "TENANT", "STATUS", "TARGETS"});
   PH_RETURN_IF_ERROR(AdminList(context, &AdminStub::ListAliases, request, [&](const v1::ListAliasesResponse& page) {
     for (const v1::Alias& a : page.aliases()) {
-      if (context.json) context.out << ToJson(a) << "\n";
-      rows.push_back({a.address(), a.tenant(), StatusName(a.status()), absl::StrJoin(a.targets(), ", ")});
+      listing.Add(a, {a.address(), a.tenant(), StatusName(a.status()), absl::StrJoin(a.targets(), ", ")});
     }
   }));
-  if (!context.json) context.out << Table({"ALIAS", "TENANT", "STATUS", "TARGETS"}, rows);
+  listing.Finish();
   return absl::OkStatus();
 }
 
@@ -405,7 +396,7 @@ absl::Status AliasDelete(Context& context) {
   request.set_address(context.arguments.operands()[0]);
   v1::DeleteAliasResponse response;
   PH_RETURN_IF_ERROR(Admin(context, &AdminStub::DeleteAlias, request, &response));
-  if (!context.json) context.out << "deleted alias " << request.address() << "\n";
+  context.Report("deleted alias " + request.address());
   return absl::OkStatus();
 }
 
@@ -420,9 +411,7 @@ absl::Status PasswordSet(Context& context) {
   if (secret.kind == Secret::Kind::kHash) request.set_password_hash(secret.text);
   v1::SetPasswordResponse response;
   PH_RETURN_IF_ERROR(Admin(context, &AdminStub::SetPassword, request, &response));
-  if (!context.json) {
-    context.out << (secret.kind == Secret::Kind::kNone ? "password removed\n" : "password changed\n");
-  }
+  context.Report(secret.kind == Secret::Kind::kNone ? "password removed" : "password changed");
   ShowGenerated(context, secret);
   return absl::OkStatus();
 }

@@ -27,16 +27,11 @@ absl::Status Ask(Context& context, const std::string& shard,
   return context.Call(shard, &v1::QueueAdminService::NewStub, method, request, response);
 }
 
-absl::Status NeedShards(const Context& context) {
-  if (!context.targets.queue.empty()) return absl::OkStatus();
-  return absl::InvalidArgumentError("where is the queue? Give --server or --queue");
-}
-
 // The one shard that knows `queue_id` answers; the others say NOT_FOUND.
 template <typename Request, typename Response>
 absl::Status AskOwner(Context& context, grpc::Status (Stub::*method)(grpc::ClientContext*, const Request&, Response*),
                       const Request& request, Response* response) {
-  PH_RETURN_IF_ERROR(NeedShards(context));
+  PH_RETURN_IF_ERROR(context.NeedQueue());
   absl::Status last;
   for (const std::string& shard : context.targets.queue) {
     absl::Status status = Ask(context, shard, method, request, response);
@@ -49,39 +44,33 @@ absl::Status AskOwner(Context& context, grpc::Status (Stub::*method)(grpc::Clien
 
 absl::Status List(Context& context) {
   PH_RETURN_IF_ERROR(context.arguments.ExpectOperands(0, 0));
-  PH_RETURN_IF_ERROR(NeedShards(context));
+  PH_RETURN_IF_ERROR(context.NeedQueue());
   PH_ASSIGN_OR_RETURN(const uint32_t limit, context.arguments.GetCount("limit", 100));
-  std::vector<std::vector<std::string>> rows;
-  uint32_t shown = 0;
+  Listing listing(context.json, context.out, ItemHead());
   bool more = false;
   for (const std::string& shard : context.targets.queue) {
     v1::ListItemsRequest request;
     request.set_domain(context.arguments.GetOr("domain", ""));
     request.set_sender(context.arguments.GetOr("sender", ""));
     while (true) {
-      if (shown == limit) {
+      if (listing.size() == limit) {
         more = true;
         break;
       }
-      request.mutable_page()->set_page_size(std::min<uint32_t>(limit - shown, 1000));
+      request.mutable_page()->set_page_size(std::min<uint32_t>(limit - static_cast<uint32_t>(listing.size()), 1000));
       v1::ListItemsResponse response;
       PH_RETURN_IF_ERROR(Ask(context, shard, &Stub::ListItems, request, &response));
-      for (const v1::Item& item : response.items()) {
-        if (context.json) context.out << ToJson(item) << "\n";
-        rows.push_back(ItemRow(item, absl::Now()));
-        ++shown;
-      }
+      for (const v1::Item& item : response.items()) listing.Add(item, ItemRow(item, absl::Now()));
       if (response.page().next_page_token().empty()) break;
       request.mutable_page()->set_page_token(response.page().next_page_token());
     }
   }
-  if (context.json) return absl::OkStatus();
-  if (rows.empty()) {
-    context.out << "nothing waits\n";
+  if (listing.size() == 0) {
+    context.Report("nothing waits");
     return absl::OkStatus();
   }
-  context.out << Table(ItemHead(), rows);
-  if (more) context.out << "and more: --limit shows them\n";
+  listing.Finish();
+  if (more) context.Report("and more: --limit shows them");
   return absl::OkStatus();
 }
 
@@ -117,7 +106,7 @@ absl::Status Retry(Context& context) {
   PH_RETURN_IF_ERROR(context.arguments.ExpectOperands(0, 1));
   const bool one = !context.arguments.operands().empty();
   if (one == context.arguments.Has("domain")) return absl::InvalidArgumentError("give a queue id or --domain DOMAIN");
-  PH_RETURN_IF_ERROR(NeedShards(context));
+  PH_RETURN_IF_ERROR(context.NeedQueue());
   v1::RetryItemsRequest request;
   uint32_t items = 0;
   if (one) {
@@ -148,31 +137,28 @@ absl::Status Delete(Context& context) {
   request.set_bounce(context.arguments.Has("bounce"));
   v1::DeleteItemResponse response;
   PH_RETURN_IF_ERROR(AskOwner(context, &Stub::DeleteItem, request, &response));
-  if (!context.json) context.out << (request.bounce() ? "deleted, the sender is told\n" : "deleted\n");
+  context.Report(request.bounce() ? "deleted, the sender is told" : "deleted");
   return absl::OkStatus();
 }
 
 absl::Status Stats(Context& context) {
   PH_RETURN_IF_ERROR(context.arguments.ExpectOperands(0, 0));
-  PH_RETURN_IF_ERROR(NeedShards(context));
-  std::vector<std::vector<std::string>> rows;
+  PH_RETURN_IF_ERROR(context.NeedQueue());
+  Listing listing(context.json, context.out,
+                  {"SHARD", "MESSAGES", "RECIPIENTS", "ACCEPTED", "DELIVERED", "RELAYED", "FAILED", "EXPIRED",
+                   "DELETED", "OLDEST"});
   for (const std::string& shard : context.targets.queue) {
     v1::GetStatsResponse s;
     PH_RETURN_IF_ERROR(Ask(context, shard, &Stub::GetStats, v1::GetStatsRequest(), &s));
-    if (context.json) context.out << ToJson(s) << "\n";
-    const absl::Duration oldest = absl::Seconds(s.oldest().seconds()) + absl::Nanoseconds(s.oldest().nanos());
     std::vector<std::string> row = {shard};
     for (const uint64_t n :
          {s.items(), s.queued(), s.accepted(), s.delivered(), s.relayed(), s.failed(), s.expired(), s.deleted()}) {
       row.push_back(absl::StrCat(n));
     }
-    row.push_back(s.items() == 0 ? "-" : FormatAge(oldest));
-    rows.push_back(std::move(row));
+    row.push_back(s.items() == 0 ? "-" : FormatAge(DurationOf(s.oldest())));
+    listing.Add(s, std::move(row));
   }
-  if (context.json) return absl::OkStatus();
-  context.out << Table(
-      {"SHARD", "MESSAGES", "RECIPIENTS", "ACCEPTED", "DELIVERED", "RELAYED", "FAILED", "EXPIRED", "DELETED", "OLDEST"},
-      rows);
+  listing.Finish();
   return absl::OkStatus();
 }
 

@@ -25,7 +25,7 @@ namespace v1 = queue::v1;
 absl::Status Trace(Context& context) {
   PH_RETURN_IF_ERROR(context.arguments.ExpectOperands(1, 1));
   PH_ASSIGN_OR_RETURN(const uint32_t limit, context.arguments.GetCount("limit", 20));
-  if (context.targets.queue.empty()) return absl::InvalidArgumentError("where is the queue? Give --server or --queue");
+  PH_RETURN_IF_ERROR(context.NeedQueue());
   const std::string& what = context.arguments.operands()[0];
   std::map<std::string, v1::Item, std::greater<>> found;  // newest first
   for (v1::FindItemsRequest& request : QueriesFor(what)) {

@@ -1,8 +1,11 @@
 #include "tools/posthousectl/context.h"
 
+#include <ostream>
+
 #include "absl/strings/str_cat.h"
 #include "services/common/rpc/channel.h"
 #include "services/common/status/status.h"
+#include "tools/posthousectl/output.h"
 
 namespace posthouse::ctl {
 
@@ -58,6 +61,19 @@ absl::StatusOr<std::shared_ptr<grpc::Channel>> Context::ChannelTo(const std::str
     PH_ASSIGN_OR_RETURN(channel, rpc::Dial(target, targets.tls));
   }
   return channel;
+}
+
+absl::Status Context::NeedQueue() const {
+  if (!targets.queue.empty()) return absl::OkStatus();
+  return absl::InvalidArgumentError("where is the queue? Give --server or --queue");
+}
+
+void Context::Report(const google::protobuf::Message& message, const std::string& text) const {
+  out << (json ? ToJson(message) : text) << "\n";
+}
+
+void Context::Report(const std::string& text) const {
+  if (!json) out << text << "\n";
 }
 
 absl::Status Context::Explain(const std::string& target, absl::Status status) const {

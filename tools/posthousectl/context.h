@@ -18,6 +18,10 @@
 #include "services/common/rpc/server.h"
 #include "tools/posthousectl/arguments.h"
 
+namespace google::protobuf {
+class Message;
+}
+
 namespace posthouse::ctl {
 
 // Where the services are. In `standalone` all of them are one target.
@@ -61,6 +65,13 @@ class Context {
     rpc::Prepare(context, options);
     return Explain(target, rpc::FromGrpc(((*stub).*method)(&context, request, response)));
   }
+
+  // kInvalidArgument when no flag says where the queue is.
+  absl::Status NeedQueue() const;
+  // What a command did: `message` as JSON, or `text` for people.
+  void Report(const google::protobuf::Message& message, const std::string& text) const;
+  // For answers that are empty: nothing in JSON.
+  void Report(const std::string& text) const;
 
   const Arguments& arguments;
   const Targets& targets;

@@ -14,10 +14,6 @@ namespace {
 
 namespace v1 = queue::v1;
 
-absl::Time TimeOf(const google::protobuf::Timestamp& stamp) {
-  return absl::FromUnixSeconds(stamp.seconds()) + absl::Nanoseconds(stamp.nanos());
-}
-
 std::string StateName(v1::RecipientState state) {
   return absl::AsciiStrToLower(absl::StripPrefix(v1::RecipientState_Name(state), "RECIPIENT_STATE_"));
 }
@@ -44,8 +40,8 @@ std::string DescribeAttempt(const v1::Attempt& attempt) {
   } else {
     absl::StrAppend(&out, Printable(attempt.error()));
   }
-  const absl::Duration took = absl::Seconds(attempt.took().seconds()) + absl::Nanoseconds(attempt.took().nanos());
-  absl::StrAppend(&out, " (", FormatAge(took), attempt.tls().empty() ? "" : ", ", Printable(attempt.tls()), ")");
+  absl::StrAppend(&out, " (", FormatAge(DurationOf(attempt.took())), attempt.tls().empty() ? "" : ", ",
+                  Printable(attempt.tls()), ")");
   return out;
 }
 

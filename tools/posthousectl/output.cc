@@ -7,6 +7,8 @@
 
 #include <algorithm>
 #include <limits>
+#include <ostream>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
@@ -66,8 +68,7 @@ void AppendValue(const Message& message, const FieldDescriptor* field, int index
 void AppendMessage(const Message& message, std::string* out) {
   const google::protobuf::Descriptor* type = message.GetDescriptor();
   if (type == google::protobuf::Timestamp::descriptor()) {
-    const auto& stamp = static_cast<const google::protobuf::Timestamp&>(message);
-    const absl::Time time = absl::FromUnixSeconds(stamp.seconds()) + absl::Nanoseconds(stamp.nanos());
+    const absl::Time time = TimeOf(static_cast<const google::protobuf::Timestamp&>(message));
     AppendText(absl::FormatTime("%Y-%m-%d%ET%H:%M:%E3SZ", time, absl::UTCTimeZone()), out);
     return;
   }
@@ -153,6 +154,14 @@ std::string Printable(absl::string_view text) {
   return out;
 }
 
+absl::Time TimeOf(const google::protobuf::Timestamp& stamp) {
+  return absl::FromUnixSeconds(stamp.seconds()) + absl::Nanoseconds(stamp.nanos());
+}
+
+absl::Duration DurationOf(const google::protobuf::Duration& span) {
+  return absl::Seconds(span.seconds()) + absl::Nanoseconds(span.nanos());
+}
+
 std::string ShowTime(absl::Time time) {
   if (time == absl::UnixEpoch()) return "-";
   return absl::FormatTime("%Y-%m-%d %H:%M:%E3S %Ez", time, absl::LocalTimeZone());
@@ -176,6 +185,18 @@ std::string FormatAge(absl::Duration age) {
   if (age < absl::Hours(2)) return absl::StrFormat("%d min", absl::ToInt64Minutes(age));
   if (age < absl::Hours(48)) return absl::StrFormat("%d h", absl::ToInt64Hours(age));
   return absl::StrFormat("%d d", absl::ToInt64Hours(age) / 24);
+}
+
+Listing::Listing(bool json, std::ostream& out, std::vector<std::string> head)
+    : json_(json), out_(out), head_(std::move(head)) {}
+
+void Listing::Add(const Message& message, std::vector<std::string> row) {
+  if (json_) out_ << ToJson(message) << "\n";
+  rows_.push_back(std::move(row));
+}
+
+void Listing::Finish() const {
+  if (!json_) out_ << Table(head_, rows_);
 }
 
 }  // namespace posthouse::ctl

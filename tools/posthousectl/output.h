@@ -1,6 +1,7 @@
 // What posthousectl prints: tables for people, JSON for scripts. No I/O.
 #pragma once
 
+#include <iosfwd>
 #include <string>
 #include <vector>
 
@@ -8,8 +9,10 @@
 #include "absl/time/time.h"
 
 namespace google::protobuf {
+class Duration;
 class Message;
-}
+class Timestamp;
+}  // namespace google::protobuf
 
 namespace posthouse::ctl {
 
@@ -26,8 +29,26 @@ std::string ToJson(const google::protobuf::Message& message);
 // Text from a peer on a terminal: control characters and broken UTF-8 as "?".
 std::string Printable(absl::string_view text);
 
+absl::Time TimeOf(const google::protobuf::Timestamp& stamp);
+absl::Duration DurationOf(const google::protobuf::Duration& span);
+
 std::string ShowTime(absl::Time time);      // local zone, milliseconds; "-" for the epoch (not set)
 std::string FormatBytes(uint64_t bytes);    // "712 B", "4.1 KiB"
 std::string FormatAge(absl::Duration age);  // "12 ms", "4.2 s", "5 min", "3 h", "2 d"
+
+// A list as it is printed: JSON, an object a line as they come, or one table at the end.
+class Listing {
+ public:
+  Listing(bool json, std::ostream& out, std::vector<std::string> head);
+  void Add(const google::protobuf::Message& message, std::vector<std::string> row);
+  size_t size() const { return rows_.size(); }
+  void Finish() const;
+
+ private:
+  const bool json_;
+  std::ostream& out_;
+  const std::vector<std::string> head_;
+  std::vector<std::vector<std::string>> rows_;
+};
 
 }  // namespace posthouse::ctl
