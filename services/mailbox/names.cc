@@ -5,33 +5,18 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
+#include "services/common/text/utf8.h"
 
 namespace posthouse::mailbox {
 namespace {
 
-// RFC 3629 §4: no overlong forms, no surrogates, nothing above U+10FFFF; and no
-// control characters, which no client can show.
+// Without control characters, which no client can show.
 bool IsPrintableUtf8(absl::string_view text) {
-  size_t i = 0;
-  while (i < text.size()) {
-    const auto byte = static_cast<unsigned char>(text[i]);
-    if (byte < 0x80) {
-      if (byte < 0x20 || byte == 0x7f) return false;
-      ++i;
-      continue;
-    }
-    const size_t length = byte >= 0xf0 ? 4 : byte >= 0xe0 ? 3 : 2;
-    if (byte < 0xc2 || byte > 0xf4 || i + length > text.size()) return false;
-    uint32_t code = byte & (0xff >> (length + 1));
-    for (size_t k = 1; k < length; ++k) {
-      const auto next = static_cast<unsigned char>(text[i + k]);
-      if ((next & 0xc0) != 0x80) return false;
-      code = (code << 6) | (next & 0x3f);
-    }
-    const bool overlong = (length == 3 && code < 0x800) || (length == 4 && code < 0x10000);
-    if (overlong || code > 0x10ffff || (code >= 0xd800 && code <= 0xdfff) || (code >= 0x80 && code < 0xa0))
-      return false;
-    i += length;
+  while (!text.empty()) {
+    uint32_t code = 0;
+    const int length = Utf8Sequence(text, &code);
+    if (length <= 0 || code < 0x20 || (code >= 0x7f && code < 0xa0)) return false;
+    text.remove_prefix(static_cast<size_t>(length));
   }
   return true;
 }

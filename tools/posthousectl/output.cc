@@ -10,9 +10,11 @@
 #include <ostream>
 #include <utility>
 
+#include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "services/common/log/json.h"
+#include "services/common/text/utf8.h"
 
 namespace posthouse::ctl {
 namespace {
@@ -135,21 +137,19 @@ std::string ToJson(const Message& message) {
 
 std::string Printable(absl::string_view text) {
   std::string out;
-  // The JSON writer knows what is text; its escapes are what a terminal must not get.
-  std::string quoted;
-  AppendText(text, &quoted);
-  for (size_t i = 1; i + 1 < quoted.size(); ++i) {
-    if (quoted[i] != '\\') {
-      out.push_back(quoted[i]);
-      continue;
-    }
-    ++i;
-    if (quoted[i] == '"' || quoted[i] == '\\') {
-      out.push_back(quoted[i]);
+  while (!text.empty()) {
+    const size_t length = Utf8Length(text);
+    const char c = text[0];
+    if (length == 0) {
+      out.append("\xEF\xBF\xBD");  // U+FFFD
+    } else if (length > 1) {
+      out.append(text.data(), length);
+    } else if (c == '\n' || c == '\r' || c == '\t') {
+      out.push_back(' ');
     } else {
-      out.push_back(quoted[i] == 'u' ? '?' : ' ');
-      if (quoted[i] == 'u') i += 4;
+      out.push_back(absl::ascii_iscntrl(static_cast<unsigned char>(c)) ? '?' : c);
     }
+    text.remove_prefix(length == 0 ? 1 : length);
   }
   return out;
 }

@@ -6,6 +6,7 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "services/common/text/utf8.h"
 
 namespace posthouse::imap {
 namespace {
@@ -25,27 +26,11 @@ int Base64Value(char c) {
 
 // Reads one code point; -1: not UTF-8 (overlong forms and surrogates included).
 int32_t NextCodePoint(absl::string_view text, size_t* at) {
-  const auto byte = [&](size_t i) { return static_cast<unsigned char>(text[i]); };
-  const unsigned char lead = byte(*at);
-  if (lead < 0x80) {
-    ++*at;
-    return lead;
-  }
-  const int length = lead >= 0xf0 && lead < 0xf5   ? 4
-                     : lead >= 0xe0 && lead < 0xf0 ? 3
-                     : lead >= 0xc2 && lead < 0xe0 ? 2
-                                                   : 0;
-  if (length == 0 || *at + static_cast<size_t>(length) > text.size()) return -1;
-  int32_t code = lead & (0xff >> (length + 1));
-  for (int i = 1; i < length; ++i) {
-    const unsigned char next = byte(*at + static_cast<size_t>(i));
-    if ((next & 0xc0) != 0x80) return -1;
-    code = code << 6 | (next & 0x3f);
-  }
-  static constexpr int32_t kSmallest[] = {0, 0, 0x80, 0x800, 0x10000};
-  if (code < kSmallest[length] || code > 0x10ffff || (code >= 0xd800 && code < 0xe000)) return -1;
+  uint32_t code = 0;
+  const int length = Utf8Sequence(text.substr(*at), &code);
+  if (length <= 0) return -1;
   *at += static_cast<size_t>(length);
-  return code;
+  return static_cast<int32_t>(code);
 }
 
 void AppendUtf8(std::string& out, uint32_t code) {
@@ -113,12 +98,7 @@ std::string DecodeLoosely(absl::string_view wire, bool utf8) {
 
 }  // namespace
 
-bool IsUtf8(absl::string_view text) {
-  for (size_t at = 0; at < text.size();) {
-    if (NextCodePoint(text, &at) < 0) return false;
-  }
-  return true;
-}
+bool IsUtf8(absl::string_view text) { return posthouse::IsUtf8(text); }
 
 std::string EncodeModifiedUtf7(absl::string_view utf8) {
   std::string out;

@@ -7,6 +7,7 @@
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
+#include "services/common/text/utf8.h"
 
 namespace posthouse::message {
 namespace {
@@ -23,42 +24,6 @@ uint32_t FromWindows1252(uint8_t byte) {
   if (byte < 0x80 || byte > 0x9F) return byte;
   const uint16_t c = kWindows1252[byte - 0x80];
   return c == 0 ? kReplacement : c;
-}
-
-// Length of the UTF-8 sequence at `pos`: > 0 valid (RFC 3629 §4), 0 invalid,
-// -1 valid so far but cut off.
-int Utf8Sequence(absl::string_view s, size_t pos, uint32_t* code_point) {
-  const uint8_t b0 = static_cast<uint8_t>(s[pos]);
-  if (b0 < 0x80) {
-    *code_point = b0;
-    return 1;
-  }
-  int length = 0;
-  uint8_t low = 0x80, high = 0xBF;  // of the second byte
-  if (b0 >= 0xC2 && b0 <= 0xDF) {
-    length = 2;
-  } else if (b0 >= 0xE0 && b0 <= 0xEF) {
-    length = 3;
-    if (b0 == 0xE0) low = 0xA0;
-    if (b0 == 0xED) high = 0x9F;
-  } else if (b0 >= 0xF0 && b0 <= 0xF4) {
-    length = 4;
-    if (b0 == 0xF0) low = 0x90;
-    if (b0 == 0xF4) high = 0x8F;
-  } else {
-    return 0;
-  }
-  uint32_t c = b0 & (0xFF >> (length + 1));
-  for (int i = 1; i < length; ++i) {
-    if (pos + static_cast<size_t>(i) >= s.size()) return -1;
-    const uint8_t b = static_cast<uint8_t>(s[pos + static_cast<size_t>(i)]);
-    if (b < low || b > high) return 0;
-    low = 0x80;
-    high = 0xBF;
-    c = (c << 6) | (b & 0x3F);
-  }
-  *code_point = c;
-  return length;
 }
 
 enum class Kind { kUtf8, kWindows1252, kGuess, kIconv };
@@ -134,7 +99,7 @@ void CharsetDecoder::State::Utf8(absl::string_view bytes, std::string* out) {
     pos = run;
     if (pos == bytes.size()) return;
     uint32_t c = 0;
-    const int length = Utf8Sequence(bytes, pos, &c);
+    const int length = Utf8Sequence(bytes.substr(pos), &c);
     if (length > 0) {
       out->append(bytes.data() + pos, static_cast<size_t>(length));
       pos += static_cast<size_t>(length);
@@ -229,16 +194,7 @@ std::string GuessUtf8(absl::string_view bytes) {
   return ToUtf8("windows-1252", bytes);
 }
 
-bool IsValidUtf8(absl::string_view bytes) {
-  size_t pos = 0;
-  uint32_t c = 0;
-  while (pos < bytes.size()) {
-    const int length = Utf8Sequence(bytes, pos, &c);
-    if (length <= 0) return false;
-    pos += static_cast<size_t>(length);
-  }
-  return true;
-}
+bool IsValidUtf8(absl::string_view bytes) { return posthouse::IsUtf8(bytes); }
 
 void AppendUtf8(uint32_t c, std::string* out) {
   if (c > 0x10FFFF || (c >= 0xD800 && c <= 0xDFFF)) c = kReplacement;
@@ -261,7 +217,7 @@ void AppendUtf8(uint32_t c, std::string* out) {
 
 uint32_t NextCodePoint(absl::string_view bytes, size_t* pos) {
   uint32_t c = 0;
-  const int length = Utf8Sequence(bytes, *pos, &c);
+  const int length = Utf8Sequence(bytes.substr(*pos), &c);
   if (length > 0) {
     *pos += static_cast<size_t>(length);
     return c;

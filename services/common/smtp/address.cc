@@ -9,6 +9,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
+#include "services/common/text/utf8.h"
 
 namespace posthouse::smtp {
 namespace {
@@ -133,28 +134,6 @@ absl::Status CheckCharacters(absl::string_view text, bool utf8) {
   return absl::OkStatus();
 }
 
-// Length of a well-formed UTF-8 sequence at the front, 0 when there is none.
-size_t Utf8Length(absl::string_view text) {
-  const auto byte = [&](size_t i) { return static_cast<unsigned char>(text[i]); };
-  const auto tail = [&](size_t i, unsigned low = 0x80, unsigned high = 0xbf) {
-    return i < text.size() && byte(i) >= low && byte(i) <= high;
-  };
-  const unsigned char lead = byte(0);
-  if (lead < 0x80) return 1;
-  if (lead >= 0xc2 && lead <= 0xdf) return tail(1) ? 2 : 0;
-  if ((lead & 0xf0) == 0xe0) {
-    const unsigned low = lead == 0xe0 ? 0xa0 : 0x80;
-    const unsigned high = lead == 0xed ? 0x9f : 0xbf;
-    return tail(1, low, high) && tail(2) ? 3 : 0;
-  }
-  if (lead >= 0xf0 && lead <= 0xf4) {
-    const unsigned low = lead == 0xf0 ? 0x90 : 0x80;
-    const unsigned high = lead == 0xf4 ? 0x8f : 0xbf;
-    return tail(1, low, high) && tail(2) && tail(3) ? 4 : 0;
-  }
-  return 0;
-}
-
 }  // namespace
 
 std::string Mailbox::ToString() const {
@@ -252,14 +231,7 @@ bool IsAscii(absl::string_view text) {
   return true;
 }
 
-bool IsUtf8(absl::string_view text) {
-  while (!text.empty()) {
-    const size_t n = Utf8Length(text);
-    if (n == 0) return false;
-    text.remove_prefix(n);
-  }
-  return true;
-}
+bool IsUtf8(absl::string_view text) { return posthouse::IsUtf8(text); }
 
 std::string ToUtf8(absl::string_view text) {
   if (IsAscii(text)) return std::string(text);
