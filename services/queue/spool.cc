@@ -5,11 +5,11 @@
 #include <utility>
 
 #include "absl/base/thread_annotations.h"
-#include "absl/container/flat_hash_set.h"
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/mutex.h"
 #include "services/common/log/log.h"
 #include "services/common/status/status.h"
+#include "services/queue/body_writer.h"
 #include "services/queue/key_schema.h"
 #include "services/queue/queue_id.h"
 #include "services/queue/record.h"
@@ -20,111 +20,6 @@ namespace {
 
 constexpr absl::Duration kUnknownRetry = absl::Milliseconds(50);
 constexpr absl::Duration kUnknownRetryMax = absl::Seconds(5);
-
-// Counts bodies held in memory, wherever they are held.
-using MemoryUse = std::shared_ptr<std::atomic<size_t>>;
-
-std::shared_ptr<const std::string> Share(std::string bytes, const MemoryUse& use) {
-  const size_t size = bytes.size();
-  use->fetch_add(size, std::memory_order_relaxed);
-  return std::shared_ptr<const std::string>(new std::string(std::move(bytes)), [use, size](const std::string* p) {
-    use->fetch_sub(size, std::memory_order_relaxed);
-    delete p;
-  });
-}
-
-// Names of blobs that this process is writing and no item names yet.
-class Writing : public std::enable_shared_from_this<Writing> {
- public:
-  // Until the last copy of the mark is gone, the name counts as being written.
-  std::shared_ptr<void> Mark(const std::string& id) {
-    absl::MutexLock lock(&mutex_);
-    ids_.insert(id);
-    return std::shared_ptr<void>(nullptr, [self = shared_from_this(), id](void*) {
-      absl::MutexLock unmark(&self->mutex_);
-      self->ids_.erase(id);
-    });
-  }
-  bool Contains(const std::string& id) const {
-    absl::MutexLock lock(&mutex_);
-    return ids_.contains(id);
-  }
-
- private:
-  mutable absl::Mutex mutex_;
-  absl::flat_hash_set<std::string> ids_ ABSL_GUARDED_BY(mutex_);
-};
-
-class BodyWriterImpl final : public BodyWriter {
- public:
-  BodyWriterImpl(store::Store& store, absl::Time now, MemoryUse use, size_t budget, std::shared_ptr<Writing> writing)
-      : store_(store),
-        use_(std::move(use)),
-        budget_(budget),
-        writing_(std::move(writing)),
-        queue_id_(NewQueueId(now)) {}
-  ~BodyWriterImpl() override { Uncount(); }
-
-  uint64_t size() const override { return size_; }
-  const std::string& queue_id() const override { return queue_id_; }
-
-  Task<absl::Status> Append(std::string piece) override {
-    size_ += piece.size();
-    if (blob_ == nullptr && kept_.size() + piece.size() <= kMaxRowBodyBytes) {
-      Keep(std::move(piece));
-      co_return absl::OkStatus();
-    }
-    if (blob_ == nullptr) {
-      mark_ = writing_->Mark(queue_id_);
-      blob_ = store_.blobs().Create(kStoreTenant, queue_id_);
-      if (!kept_.empty()) PH_CO_RETURN_IF_ERROR(co_await blob_->Append(absl::Cord(kept_)));
-    }
-    absl::Cord bytes(piece);
-    if (keep_ && (size_ > kMaxMemoryBodyBytes || use_->load(std::memory_order_relaxed) + piece.size() > budget_)) {
-      keep_ = false;
-      std::string().swap(kept_);
-      Uncount();
-    }
-    if (keep_) Keep(std::move(piece));
-    co_return co_await blob_->Append(std::move(bytes));
-  }
-
-  Task<absl::StatusOr<Body>> Finish() override {
-    if (blob_ != nullptr) PH_CO_RETURN_IF_ERROR(co_await blob_->Finish());
-    Body body;
-    body.queue_id = queue_id_;
-    body.size_bytes = size_;
-    body.blob = blob_ != nullptr;
-    if (keep_) body.memory = Share(std::move(kept_), use_);
-    Uncount();
-    body.being_written = mark_;
-    co_return body;
-  }
-
- private:
-  void Keep(std::string piece) {
-    use_->fetch_add(piece.size(), std::memory_order_relaxed);
-    counted_ += piece.size();
-    if (kept_.empty()) {
-      kept_ = std::move(piece);
-    } else {
-      kept_.append(piece);
-    }
-  }
-  void Uncount() { use_->fetch_sub(std::exchange(counted_, 0), std::memory_order_relaxed); }
-
-  store::Store& store_;
-  const MemoryUse use_;
-  const size_t budget_;
-  const std::shared_ptr<Writing> writing_;
-  const std::string queue_id_;
-  std::unique_ptr<store::BlobWriter> blob_;
-  std::string kept_;
-  uint64_t size_ = 0;
-  size_t counted_ = 0;  // of kept_, in use_
-  bool keep_ = true;
-  std::shared_ptr<void> mark_;
-};
 
 class SpoolImpl final : public Spool {
  public:
@@ -142,8 +37,7 @@ class SpoolImpl final : public Spool {
   }
 
   std::unique_ptr<BodyWriter> NewBody() override {
-    return std::make_unique<BodyWriterImpl>(store_, options_.clock(), memory_use_, options_.memory_body_budget,
-                                            writing_);
+    return NewBodyWriter(store_, options_.clock(), memory_use_, options_.memory_body_budget, writing_);
   }
 
   Task<absl::StatusOr<PutResult>> Put(std::shared_ptr<Record> record, Body body, absl::Time wake) override;
