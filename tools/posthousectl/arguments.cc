@@ -4,40 +4,61 @@
 #include <utility>
 
 #include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
 #include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
+#include "services/common/status/status.h"
 
 namespace posthouse::ctl {
 
+absl::Status Arguments::TakeFlag(const std::vector<std::string>& words, const std::vector<Flag>& flags, size_t* i) {
+  const absl::string_view word = absl::StripPrefix(words[(*i)++], "--");
+  const std::pair<std::string, std::string> parts = absl::StrSplit(word, absl::MaxSplits('=', 1));
+  const bool has_value = word.find('=') != absl::string_view::npos;
+  const auto flag = std::find_if(flags.begin(), flags.end(), [&](const Flag& f) { return f.name == parts.first; });
+  if (flag == flags.end()) return absl::InvalidArgumentError(absl::StrCat("unknown flag --", parts.first));
+  if (flag->argument.empty()) {
+    if (has_value) return absl::InvalidArgumentError(absl::StrCat("--", flag->name, " takes no value"));
+    flags_.emplace_back(flag->name, "");
+  } else if (has_value) {
+    flags_.emplace_back(flag->name, parts.second);
+  } else if (*i < words.size()) {
+    flags_.emplace_back(flag->name, words[(*i)++]);
+  } else {
+    return absl::InvalidArgumentError(absl::StrCat("--", flag->name, " wants ", flag->argument));
+  }
+  return absl::OkStatus();
+}
+
 absl::StatusOr<Arguments> Arguments::Parse(const std::vector<std::string>& words, const std::vector<Flag>& flags) {
   Arguments parsed;
-  for (size_t i = 0; i < words.size(); ++i) {
-    absl::string_view word = words[i];
-    if (word == "--") {
+  for (size_t i = 0; i < words.size();) {
+    if (words[i] == "--") {
       parsed.operands_.insert(parsed.operands_.end(), words.begin() + static_cast<std::ptrdiff_t>(i) + 1, words.end());
       break;
     }
-    if (!absl::ConsumePrefix(&word, "--")) {
-      parsed.operands_.push_back(words[i]);
-      continue;
-    }
-    const std::pair<std::string, std::string> parts = absl::StrSplit(word, absl::MaxSplits('=', 1));
-    const bool has_value = word.find('=') != absl::string_view::npos;
-    const auto flag = std::find_if(flags.begin(), flags.end(), [&](const Flag& f) { return f.name == parts.first; });
-    if (flag == flags.end()) return absl::InvalidArgumentError(absl::StrCat("unknown flag --", parts.first));
-    if (flag->argument.empty()) {
-      if (has_value) return absl::InvalidArgumentError(absl::StrCat("--", flag->name, " takes no value"));
-      parsed.flags_.emplace_back(flag->name, "");
-    } else if (has_value) {
-      parsed.flags_.emplace_back(flag->name, parts.second);
-    } else if (i + 1 < words.size()) {
-      parsed.flags_.emplace_back(flag->name, words[++i]);
+    if (absl::StartsWith(words[i], "--")) {
+      PH_RETURN_IF_ERROR(parsed.TakeFlag(words, flags, &i));
     } else {
-      return absl::InvalidArgumentError(absl::StrCat("--", flag->name, " wants ", flag->argument));
+      parsed.operands_.push_back(words[i++]);
     }
+  }
+  return parsed;
+}
+
+absl::StatusOr<Arguments> Arguments::ParseLeading(const std::vector<std::string>& words, const std::vector<Flag>& flags,
+                                                  size_t* used) {
+  Arguments parsed;
+  *used = 0;
+  while (*used < words.size() && absl::StartsWith(words[*used], "--")) {
+    if (words[*used] == "--") {
+      ++*used;
+      break;
+    }
+    PH_RETURN_IF_ERROR(parsed.TakeFlag(words, flags, used));
   }
   return parsed;
 }

@@ -29,6 +29,10 @@ class Arguments {
   // without its value, or a switch with one.
   static absl::StatusOr<Arguments> Parse(const std::vector<std::string>& words, const std::vector<Flag>& flags);
 
+  // The flags that stand before the first operand. `*used` is how many words they are.
+  static absl::StatusOr<Arguments> ParseLeading(const std::vector<std::string>& words, const std::vector<Flag>& flags,
+                                                size_t* used);
+
   // The last value given, or nullopt. A given switch has the value "".
   std::optional<std::string> Get(absl::string_view flag) const;
   std::string GetOr(absl::string_view flag, absl::string_view fallback) const;
@@ -46,6 +50,9 @@ class Arguments {
                            const std::function<std::optional<std::string>(const std::string&)>& getenv);
 
  private:
+  // Takes the flag at words[*i] with its value, and moves *i behind them.
+  absl::Status TakeFlag(const std::vector<std::string>& words, const std::vector<Flag>& flags, size_t* i);
+
   std::vector<std::pair<std::string, std::string>> flags_;
   std::vector<std::string> operands_;
 };

@@ -4,7 +4,6 @@
 #include <ostream>
 
 #include "absl/status/status.h"
-#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "services/common/status/status.h"
 #include "tools/posthousectl/arguments.h"
@@ -16,20 +15,6 @@ namespace posthouse::ctl {
 namespace {
 
 constexpr int kDone = 0, kFailed = 1, kUsage = 2, kNoAnswer = 3;
-
-// The words that are no global flags, which may stand before the command.
-std::vector<std::string> AfterGlobals(const std::vector<std::string>& words) {
-  size_t i = 0;
-  while (i < words.size() && absl::StartsWith(words[i], "--")) {
-    const std::string name =
-        words[i].substr(2, words[i].find('=') == std::string::npos ? std::string::npos : words[i].find('=') - 2);
-    const bool has_value = words[i].find('=') != std::string::npos;
-    const auto& flags = GlobalFlags();
-    const auto flag = std::find_if(flags.begin(), flags.end(), [&](const Flag& f) { return f.name == name; });
-    i += flag != flags.end() && !flag->argument.empty() && !has_value ? 2 : 1;
-  }
-  return {words.begin() + static_cast<std::ptrdiff_t>(std::min(i, words.size())), words.end()};
-}
 
 // What the environment may add. A place on the command line is meant alone: one from the
 // environment beside it would contradict it.
@@ -61,9 +46,15 @@ int Complain(std::ostream& err, const absl::Status& status, const Command& comma
 int Run(const std::vector<std::string>& words,
         const std::function<std::optional<std::string>(const std::string&)>& getenv, std::istream& in,
         std::ostream& out, std::ostream& err) {
-  const std::vector<std::string> rest = AfterGlobals(words);
+  size_t globals = 0;
+  const absl::StatusOr<Arguments> leading = Arguments::ParseLeading(words, GlobalFlags(), &globals);
+  if (!leading.ok()) {
+    err << "posthousectl: " << Printable(leading.status().message()) << "; --help lists the global flags\n";
+    return kUsage;
+  }
+  const std::vector<std::string> rest(words.begin() + static_cast<std::ptrdiff_t>(globals), words.end());
   if (rest.empty() || rest[0] == "help") {
-    const bool asked = !rest.empty() || std::count(words.begin(), words.end(), "--help") > 0;
+    const bool asked = !rest.empty() || leading->Has("help");
     (asked ? out : err) << Help();
     return asked ? kDone : kUsage;
   }
@@ -75,7 +66,7 @@ int Run(const std::vector<std::string>& words,
     return kUsage;
   }
   // Global flags before the command, everything after it in any order.
-  std::vector<std::string> all(words.begin(), words.end() - static_cast<std::ptrdiff_t>(rest.size()));
+  std::vector<std::string> all(words.begin(), words.begin() + static_cast<std::ptrdiff_t>(globals));
   all.insert(all.end(), rest.begin() + static_cast<std::ptrdiff_t>(used), rest.end());
   // --domain and --queue mean the command's where it has a flag of that name.
   std::vector<Flag> flags = command->flags;
