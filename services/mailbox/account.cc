@@ -15,6 +15,7 @@ namespace posthouse::mailbox {
 namespace {
 
 constexpr int kAttempts = 8;
+
 v1::FolderRow ToRow(const auto& node) {
   v1::FolderRow row;
   row.set_name(node.name);

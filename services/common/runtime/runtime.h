@@ -2,11 +2,12 @@
 // config, signals, event loops, the blocking pool, metrics and HTTP, drain.
 //
 //   int main(int argc, char** argv) {
-//     return runtime::Main(argc, argv, "queue", [](runtime::Runtime& rt) ->
-//     absl::StatusOr<std::unique_ptr<runtime::App>> {
+//     using Made = absl::StatusOr<std::unique_ptr<runtime::App>>;
+//     const auto make = [](runtime::Runtime& rt) -> Made {
 //       PH_ASSIGN_OR_RETURN(rpc::Channels channels, rpc::DialPeers(rt.config()));
 //       return queue::App::Create(rt, std::move(channels));
-//     });
+//     };
+//     return runtime::Main(argc, argv, "queue", make, queue::App::CheckConfig);
 //   }
 //
 // Flags: --config FILE, --check-config (load, validate, print "ok" or the line at
