@@ -9,7 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "services/common/async/sync.h"
-#include "services/common/store/memory_store.h"
+#include "services/common/store/testing/memory_store.h"
 #include "services/directory/authenticator.h"
 #include "services/directory/key_schema.h"
 #include "services/directory/lookup.h"

@@ -8,7 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "posthouse/config/v1/config.pb.h"
 #include "services/common/status/status.h"
-#include "services/common/store/rocks_store.h"
+#include "services/common/store/rocks/rocks_store.h"
 #include "services/directory/admin.h"
 #include "services/directory/authenticator.h"
 #include "services/directory/grpc_service.h"

@@ -17,7 +17,7 @@
 #include "absl/container/flat_hash_set.h"
 #include "absl/strings/string_view.h"
 #include "posthouse/directory/v1/directory.pb.h"
-#include "services/common/address/address.h"
+#include "services/mail_formats/address/address.h"
 
 namespace posthouse::directory {
 

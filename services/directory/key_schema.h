@@ -34,7 +34,7 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/string_view.h"
-#include "services/common/address/address.h"
+#include "services/mail_formats/address/address.h"
 #include "services/common/store/store.h"
 
 namespace google::protobuf {

@@ -7,7 +7,7 @@
 #include "absl/time/clock.h"
 #include "posthouse/directory/v1/directory.grpc.pb.h"
 #include "posthouse/routing/v1/routing.grpc.pb.h"
-#include "services/common/address/address.h"
+#include "services/mail_formats/address/address.h"
 #include "services/common/log/log.h"
 #include "services/common/rpc/client.h"
 #include "services/ingress/recipient_cache.h"

@@ -8,7 +8,7 @@
 #include <string>
 #include <vector>
 
-#include "services/common/smtp/command.h"
+#include "services/mail_formats/smtp/command.h"
 
 namespace posthouse::routing::v1 {
 class ResolveRecipientResponse;

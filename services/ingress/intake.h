@@ -16,8 +16,8 @@
 
 #include "absl/strings/string_view.h"
 #include "services/common/async/task.h"
-#include "services/common/smtp/data_decoder.h"
-#include "services/common/smtp/reply.h"
+#include "services/mail_formats/smtp/data_decoder.h"
+#include "services/mail_formats/smtp/reply.h"
 #include "services/ingress/enqueue.h"
 #include "services/ingress/header_editor.h"
 

@@ -6,7 +6,7 @@
 #include "absl/status/status.h"
 
 #include "services/common/metrics/metrics.h"
-#include "services/common/smtp/command.h"
+#include "services/mail_formats/smtp/command.h"
 
 namespace posthouse::ingress {
 

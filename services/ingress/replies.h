@@ -7,8 +7,8 @@
 #include <string>
 
 #include "absl/status/status.h"
-#include "services/common/smtp/data_decoder.h"
-#include "services/common/smtp/reply.h"
+#include "services/mail_formats/smtp/data_decoder.h"
+#include "services/mail_formats/smtp/reply.h"
 #include "services/ingress/envelope.h"
 
 namespace posthouse::ingress {

@@ -8,7 +8,7 @@
 #include "absl/time/clock.h"
 #include "services/common/log/log.h"
 #include "services/common/rpc/trace.h"
-#include "services/common/smtp/received.h"
+#include "services/mail_formats/smtp/received.h"
 #include "services/ingress/envelope_proto.h"
 #include "services/ingress/intake.h"
 #include "services/ingress/replies.h"

@@ -4,7 +4,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "posthouse/config/v1/config.pb.h"
-#include "services/common/smtp/address.h"
+#include "services/mail_formats/smtp/address.h"
 #include "services/common/status/status.h"
 
 namespace posthouse::ingress {

@@ -10,7 +10,7 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "services/common/net/connection.h"
-#include "services/common/smtp/data_decoder.h"
+#include "services/mail_formats/smtp/data_decoder.h"
 
 namespace posthouse::config::v1 {
 class Config;

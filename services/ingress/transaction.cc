@@ -6,7 +6,7 @@
 #include "absl/strings/escaping.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
-#include "services/common/address/address.h"
+#include "services/mail_formats/address/address.h"
 #include "services/ingress/replies.h"
 
 namespace posthouse::ingress {

@@ -23,8 +23,8 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/string_view.h"
-#include "services/common/smtp/command.h"
-#include "services/common/smtp/reply.h"
+#include "services/mail_formats/smtp/command.h"
+#include "services/mail_formats/smtp/reply.h"
 #include "services/ingress/envelope.h"
 
 namespace posthouse::ingress {

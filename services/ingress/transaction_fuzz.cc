@@ -5,7 +5,7 @@
 #include <memory>
 #include <string>
 
-#include "services/common/smtp/reply.h"
+#include "services/mail_formats/smtp/reply.h"
 #include "services/common/status/status.h"
 #include "services/ingress/transaction.h"
 

@@ -11,12 +11,12 @@
 #include "services/common/log/log.h"
 #include "services/common/rpc/streaming.h"
 #include "services/common/status/status.h"
-#include "services/common/store/rocks_store.h"
-#include "services/mailbox/mailboxes.h"
-#include "services/mailbox/records.h"
+#include "services/common/store/rocks/rocks_store.h"
+#include "services/mailbox/folder/mailboxes.h"
+#include "services/mailbox/rows/records.h"
 #include "services/mailbox/rpc_service.h"
 #include "services/mailbox/settings.h"
-#include "services/mailbox/sweeper.h"
+#include "services/mailbox/folder/sweeper.h"
 
 namespace posthouse::mailbox {
 namespace {

@@ -16,11 +16,11 @@
 #include "posthouse/mailbox/v1/mailbox.pb.h"
 #include "services/common/log/log.h"
 #include "services/common/status/status.h"
-#include "services/common/store/rocks_store.h"
-#include "services/mailbox/fetch.h"
-#include "services/mailbox/intake.h"
-#include "services/mailbox/search.h"
-#include "services/mailbox/world.h"
+#include "services/common/store/rocks/rocks_store.h"
+#include "services/mailbox/message/fetch.h"
+#include "services/mailbox/message/intake.h"
+#include "services/mailbox/search/search.h"
+#include "services/mailbox/testing/world.h"
 
 namespace posthouse::mailbox {
 namespace {

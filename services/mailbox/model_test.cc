@@ -19,14 +19,14 @@
 #include "posthouse/mailbox/v1/mailbox.pb.h"
 #include "posthouse/mailbox/v1/store.pb.h"
 #include "services/common/log/log.h"
-#include "services/common/store/memory_store.h"
-#include "services/common/store/rocks_store.h"
-#include "services/mailbox/delivery.h"
-#include "services/mailbox/intake.h"
-#include "services/mailbox/mover.h"
-#include "services/mailbox/sweeper.h"
-#include "services/mailbox/tree_ops.h"
-#include "services/mailbox/world.h"
+#include "services/common/store/testing/memory_store.h"
+#include "services/common/store/rocks/rocks_store.h"
+#include "services/mailbox/message/delivery.h"
+#include "services/mailbox/message/intake.h"
+#include "services/mailbox/folder/mover.h"
+#include "services/mailbox/folder/sweeper.h"
+#include "services/mailbox/folder/tree_ops.h"
+#include "services/mailbox/testing/world.h"
 
 namespace posthouse::mailbox {
 namespace {

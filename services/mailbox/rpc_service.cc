@@ -6,13 +6,13 @@
 #include "services/common/log/log.h"
 #include "services/common/rpc/streaming.h"
 #include "services/common/status/status.h"
-#include "services/mailbox/convert.h"
-#include "services/mailbox/delivery.h"
-#include "services/mailbox/fetch.h"
-#include "services/mailbox/intake.h"
-#include "services/mailbox/mover.h"
-#include "services/mailbox/search.h"
-#include "services/mailbox/tree_ops.h"
+#include "services/mailbox/message/convert.h"
+#include "services/mailbox/message/delivery.h"
+#include "services/mailbox/message/fetch.h"
+#include "services/mailbox/message/intake.h"
+#include "services/mailbox/folder/mover.h"
+#include "services/mailbox/search/search.h"
+#include "services/mailbox/folder/tree_ops.h"
 
 namespace posthouse::mailbox {
 namespace {

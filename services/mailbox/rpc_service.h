@@ -3,8 +3,8 @@
 
 #include <memory>
 
-#include "services/mailbox/context.h"
-#include "services/mailbox/mailboxes.h"
+#include "services/mailbox/folder/context.h"
+#include "services/mailbox/folder/mailboxes.h"
 
 namespace grpc {
 class Service;

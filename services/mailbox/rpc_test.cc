@@ -12,11 +12,11 @@
 #include "posthouse/config/v1/config.pb.h"
 #include "posthouse/mailbox/v1/mailbox.grpc.pb.h"
 #include "posthouse/mailbox/v1/store.pb.h"
-#include "services/common/store/memory_store.h"
+#include "services/common/store/testing/memory_store.h"
 #include "services/mailbox/app.h"
-#include "services/mailbox/head.h"
-#include "services/mailbox/key_schema.h"
-#include "services/mailbox/records.h"
+#include "services/mailbox/rows/head.h"
+#include "services/mailbox/rows/key_schema.h"
+#include "services/mailbox/rows/records.h"
 
 namespace posthouse::mailbox {
 namespace {

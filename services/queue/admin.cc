@@ -8,8 +8,8 @@
 #include "absl/strings/str_cat.h"
 #include "services/common/status/status.h"
 #include "services/queue/dsn/report.h"
-#include "services/queue/queue_id.h"
-#include "services/queue/record.h"
+#include "services/queue/spool/queue_id.h"
+#include "services/queue/spool/record.h"
 
 namespace posthouse::queue {
 namespace {

@@ -7,8 +7,8 @@
 #include "absl/status/statusor.h"
 #include "posthouse/queue/v1/queue.pb.h"
 #include "services/common/async/task.h"
-#include "services/queue/dispatcher.h"
-#include "services/queue/spool.h"
+#include "services/queue/schedule/dispatcher.h"
+#include "services/queue/spool/spool.h"
 
 namespace posthouse::queue {
 

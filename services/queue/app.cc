@@ -5,7 +5,7 @@
 #include "absl/strings/str_cat.h"
 #include "services/common/log/log.h"
 #include "services/common/status/status.h"
-#include "services/common/store/rocks_store.h"
+#include "services/common/store/rocks/rocks_store.h"
 #include "services/queue/delivery/local.h"
 #include "services/queue/delivery/remote.h"
 #include "services/queue/delivery/routing_client.h"

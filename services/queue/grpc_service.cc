@@ -9,7 +9,7 @@
 #include "services/common/status/status.h"
 #include "services/queue/admin.h"
 #include "services/queue/intake.h"
-#include "services/queue/record.h"
+#include "services/queue/spool/record.h"
 
 namespace posthouse::queue {
 namespace {

@@ -8,9 +8,9 @@
 
 #include "absl/status/status.h"
 #include "absl/time/time.h"
-#include "services/queue/dispatcher.h"
+#include "services/queue/schedule/dispatcher.h"
 #include "services/queue/metrics.h"
-#include "services/queue/spool.h"
+#include "services/queue/spool/spool.h"
 
 namespace grpc {
 class Service;

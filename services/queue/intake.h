@@ -7,7 +7,7 @@
 #include "absl/status/status.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
-#include "services/queue/record.h"
+#include "services/queue/spool/record.h"
 
 namespace posthouse::queue {
 

@@ -5,7 +5,7 @@
 #include "services/common/metrics/metrics.h"
 #include "services/queue/delivery/delivery.h"
 #include "services/queue/dsn/report.h"
-#include "services/queue/spool.h"
+#include "services/queue/spool/spool.h"
 
 namespace posthouse::queue {
 

@@ -7,7 +7,7 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "services/queue/delivery/remote.h"
-#include "services/queue/dispatcher.h"
+#include "services/queue/schedule/dispatcher.h"
 
 namespace posthouse::config::v1 {
 class Config;

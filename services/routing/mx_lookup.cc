@@ -9,7 +9,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
-#include "services/common/address/address.h"
+#include "services/mail_formats/address/address.h"
 #include "services/common/status/status.h"
 
 namespace posthouse::routing {

@@ -6,7 +6,7 @@
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
-#include "services/common/address/address.h"
+#include "services/mail_formats/address/address.h"
 
 namespace posthouse::routing {
 namespace {

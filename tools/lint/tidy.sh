@@ -9,19 +9,19 @@ cd "$(dirname "$(readlink -f "$0")")/../.." || exit 1
 command -v clang-tidy-19 >/dev/null || { echo "tidy: clang-tidy-19 is missing; tools/install-deps --test installs it"; exit 1; }
 
 unit1=(
-  services/common/address/address.cc
+  services/mail_formats/address/address.cc
   services/common/config/values.cc
-  services/common/imap/{command_reader,mailbox_name,number_set,parse_command,parse_fetch,parse_list,parse_search,response}.cc
+  services/mail_formats/imap/{command_reader,mailbox_name,number_set,parse_command,parse_fetch,parse_list,parse_search,response}.cc
   services/common/log/json.cc
-  services/common/message/{address,charset,date,imap_render,parser,part_table,search,summary}.cc
+  services/mail_formats/message/{address,charset,date,imap_render,parser,part_table,search,summary}.cc
   services/common/net/{address,proxy_protocol}.cc
   services/common/rpc/trace.cc
-  services/common/smtp/{address,command,data_decoder,data_encoder,received,reply,xtext}.cc
+  services/mail_formats/smtp/{address,command,data_decoder,data_encoder,received,reply,xtext}.cc
   services/gateway/pop3/machine.cc
   services/ingress/{header_editor,replies,transaction}.cc
 )
-unit2=(services/common/imap/scanner.cc services/common/message/fields.cc)
-unit3=(services/common/message/transfer.cc)
+unit2=(services/mail_formats/imap/scanner.cc services/mail_formats/message/fields.cc)
+unit3=(services/mail_formats/message/transfer.cc)
 
 dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT

@@ -9,7 +9,7 @@
 #include "absl/strings/str_join.h"
 #include "absl/strings/strip.h"
 #include "posthouse/directory/v1/directory.grpc.pb.h"
-#include "services/common/address/address.h"
+#include "services/mail_formats/address/address.h"
 #include "services/common/status/status.h"
 #include "tools/posthousectl/command.h"
 #include "tools/posthousectl/context.h"

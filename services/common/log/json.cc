@@ -1,7 +1,7 @@
 #include "services/common/log/json.h"
 
 #include "absl/strings/str_format.h"
-#include "services/common/text/utf8.h"
+#include "services/common/utf8/utf8.h"
 
 namespace posthouse::log {
 void AppendJsonString(absl::string_view value, size_t max_bytes, std::string* out) {

@@ -15,7 +15,7 @@
 #include "posthouse/config/v1/config.pb.h"
 #include "services/common/config/config.h"
 #include "services/common/log/log.h"
-#include "services/common/metrics/http_server.h"
+#include "services/common/http/http_server.h"
 #include "services/common/rpc/listen.h"
 #include "services/common/status/status.h"
 

@@ -1,7 +1,7 @@
 // CAPABILITY, NOOP, CHECK, LOGOUT, ID, ENABLE, NAMESPACE.
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
-#include "services/common/imap/response.h"
+#include "services/mail_formats/imap/response.h"
 #include "services/common/log/log.h"
 #include "services/gateway/imap/commands.h"
 #include "services/gateway/imap/session.h"

@@ -3,7 +3,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "posthouse/mailbox/v1/mailbox.pb.h"
-#include "services/common/imap/mailbox_name.h"
+#include "services/mail_formats/imap/mailbox_name.h"
 #include "services/common/status/status.h"
 #include "services/gateway/imap/commands.h"
 #include "services/gateway/imap/session.h"

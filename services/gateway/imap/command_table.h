@@ -15,7 +15,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "services/common/async/task.h"
-#include "services/common/imap/command.h"
+#include "services/mail_formats/imap/command.h"
 #include "services/gateway/imap/reply.h"
 
 namespace posthouse::gateway {

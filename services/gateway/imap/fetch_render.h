@@ -11,7 +11,7 @@
 #include <string>
 
 #include "absl/status/statusor.h"
-#include "services/common/imap/command.h"
+#include "services/mail_formats/imap/command.h"
 #include "services/gateway/imap/selected.h"
 
 namespace posthouse::mailbox::v1 {

@@ -7,8 +7,8 @@
 
 #include "absl/strings/str_cat.h"
 #include "posthouse/mailbox/v1/mailbox.pb.h"
-#include "services/common/imap/mailbox_name.h"
-#include "services/common/imap/response.h"
+#include "services/mail_formats/imap/mailbox_name.h"
+#include "services/mail_formats/imap/response.h"
 
 namespace posthouse::gateway {
 namespace {

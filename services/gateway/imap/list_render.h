@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "services/common/imap/command.h"
+#include "services/mail_formats/imap/command.h"
 
 namespace posthouse::mailbox::v1 {
 class Folder;

@@ -1,7 +1,7 @@
 #include "services/gateway/imap/reply.h"
 
 #include "absl/strings/str_cat.h"
-#include "services/common/imap/response.h"
+#include "services/mail_formats/imap/response.h"
 
 namespace posthouse::gateway {
 

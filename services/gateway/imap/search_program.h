@@ -8,7 +8,7 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/string_view.h"
-#include "services/common/imap/command.h"
+#include "services/mail_formats/imap/command.h"
 #include "services/gateway/imap/selected.h"
 
 namespace posthouse::mailbox::v1 {

@@ -5,7 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "posthouse/mailbox/v1/mailbox.pb.h"
-#include "services/common/imap/response.h"
+#include "services/mail_formats/imap/response.h"
 
 namespace posthouse::gateway {
 

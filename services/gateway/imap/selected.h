@@ -15,8 +15,8 @@
 #include "absl/container/flat_hash_map.h"
 #include "absl/container/flat_hash_set.h"
 #include "absl/strings/string_view.h"
-#include "services/common/imap/number_set.h"
-#include "services/common/imap/scanner.h"
+#include "services/mail_formats/imap/number_set.h"
+#include "services/mail_formats/imap/scanner.h"
 #include "services/gateway/imap/sequence_map.h"
 
 namespace posthouse::common::v1 {

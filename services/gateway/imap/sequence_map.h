@@ -7,7 +7,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "services/common/imap/number_set.h"
+#include "services/mail_formats/imap/number_set.h"
 
 namespace posthouse::gateway {
 

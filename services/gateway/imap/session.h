@@ -1,6 +1,6 @@
 // ImapSession: one IMAP connection, from greeting to BYE.
 //
-// The coroutine moves bytes: the reader makes commands of them (common/imap), the
+// The coroutine moves bytes: the reader makes commands of them (mail_formats/imap), the
 // table says what may run (command_table.h), handlers (cmd_*.cc) ask the mailbox
 // service and write responses to out(). Commands run one after the other, so tagged
 // replies come in the order of the commands.
@@ -20,7 +20,7 @@
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "services/common/async/task.h"
-#include "services/common/imap/command_reader.h"
+#include "services/mail_formats/imap/command_reader.h"
 #include "services/common/net/connection.h"
 #include "services/common/rpc/trace.h"
 #include "services/gateway/backend.h"

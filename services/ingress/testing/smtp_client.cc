@@ -8,7 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "services/common/async/task.h"
-#include "services/common/smtp/reply.h"
+#include "services/mail_formats/smtp/reply.h"
 #include "services/common/status/status.h"
 
 namespace posthouse::ingress {

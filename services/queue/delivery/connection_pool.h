@@ -11,7 +11,7 @@
 
 #include "absl/time/time.h"
 #include "services/common/async/task.h"
-#include "services/common/smtp/client.h"
+#include "services/mail_formats/smtp/client.h"
 
 namespace posthouse::queue {
 

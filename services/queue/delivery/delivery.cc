@@ -1,7 +1,7 @@
 #include "services/queue/delivery/delivery.h"
 
 #include "absl/strings/str_cat.h"
-#include "services/common/smtp/address.h"
+#include "services/mail_formats/smtp/address.h"
 
 namespace posthouse::queue {
 

@@ -13,7 +13,7 @@
 #include "absl/time/time.h"
 #include "posthouse/queue/v1/queue.pb.h"
 #include "services/common/async/task.h"
-#include "services/queue/reach.h"
+#include "services/queue/schedule/reach.h"
 
 namespace posthouse::queue {
 

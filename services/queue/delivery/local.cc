@@ -12,7 +12,7 @@
 #include "posthouse/mailbox/v1/mailbox.grpc.pb.h"
 #include "services/common/rpc/client_streams.h"
 #include "services/common/status/status.h"
-#include "services/queue/record.h"
+#include "services/queue/spool/record.h"
 
 namespace posthouse::queue {
 namespace {

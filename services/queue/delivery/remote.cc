@@ -18,8 +18,8 @@
 #include "posthouse/routing/v1/routing.pb.h"
 #include "services/common/net/connection.h"
 #include "services/common/net/tls.h"
-#include "services/common/smtp/address.h"
-#include "services/common/smtp/client.h"
+#include "services/mail_formats/smtp/address.h"
+#include "services/mail_formats/smtp/client.h"
 #include "services/common/status/status.h"
 
 namespace posthouse::queue {

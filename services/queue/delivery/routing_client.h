@@ -7,7 +7,7 @@
 
 #include "absl/status/statusor.h"
 #include "services/common/async/task.h"
-#include "services/queue/spool.h"
+#include "services/queue/spool/spool.h"
 
 namespace grpc {
 class Channel;

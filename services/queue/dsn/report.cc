@@ -7,7 +7,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
-#include "services/common/text/utf8.h"
+#include "services/common/utf8/utf8.h"
 
 namespace posthouse::queue::dsn {
 namespace {

@@ -1,0 +1,393 @@
+#include "services/common/store/rocks/committer.h"
+
+#include <rocksdb/db.h>
+#include <rocksdb/perf_context.h>
+#include <rocksdb/perf_level.h>
+#include <rocksdb/write_batch.h>
+
+#include <chrono>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/cord.h"
+#include "absl/strings/str_cat.h"
+#include "services/common/async/sync.h"
+#include "services/common/log/log.h"
+#include "services/common/status/status.h"
+#include "services/common/store/rocks/rocks_status.h"
+
+namespace posthouse::store {
+namespace {
+
+constexpr int64_t kReopenIntervalNanos = 200'000'000;
+
+int64_t SteadyNanos() {
+  return std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::steady_clock::now().time_since_epoch())
+      .count();
+}
+
+size_t BytesOf(const CommitOp& op) {
+  size_t bytes = 64 + op.drop_begin.size() + op.drop_end.size();
+  for (const EncodedRow& row : op.rows) bytes += row.key.size() + (row.value ? row.value->size() : 0);
+  for (const GuardedRow& row : op.guards) bytes += row.key.size() + (row.expected ? row.expected->size() : 0);
+  for (const BlobRow& row : op.blob_rows) bytes += row.key.size() + (row.value ? row.value->size() : 0);
+  return bytes;
+}
+
+// Without flattening: a body's pieces go straight into the batch.
+void PutCord(rocksdb::WriteBatch& batch, rocksdb::ColumnFamilyHandle* family, const std::string& key,
+             const absl::Cord& value) {
+  std::vector<rocksdb::Slice> parts;
+  for (const absl::string_view chunk : value.Chunks()) parts.emplace_back(chunk.data(), chunk.size());
+  const rocksdb::Slice key_part(key);
+  batch.Put(family, rocksdb::SliceParts(&key_part, 1),
+            rocksdb::SliceParts(parts.data(), static_cast<int>(parts.size())));
+}
+
+void AddTo(rocksdb::WriteBatch& batch, rocksdb::ColumnFamilyHandle* blobs, const CommitOp& op) {
+  if (!op.drop_end.empty()) batch.DeleteRange(op.drop_begin, op.drop_end);
+  for (const EncodedRow& row : op.rows) {
+    if (row.value.has_value()) {
+      batch.Put(row.key, *row.value);
+    } else {
+      batch.Delete(row.key);
+    }
+  }
+  for (const BlobRow& row : op.blob_rows) {
+    if (row.value.has_value()) {
+      PutCord(batch, blobs, row.key, *row.value);
+    } else {
+      batch.Delete(blobs, row.key);
+    }
+  }
+}
+
+}  // namespace
+
+// ---- the callers' side
+
+// Submits and suspends; does not suspend when refused.
+class Committer::Awaiter {
+ public:
+  Awaiter(Committer& committer, std::unique_ptr<CommitOp>* ops, size_t count)
+      : committer_(committer), ops_(ops), count_(count) {}
+  bool await_ready() const noexcept { return false; }
+  bool await_suspend(std::coroutine_handle<> handle) {
+    wait_.executor = Executor::Current() == nullptr ? &committer_.fallback_ : Executor::Current();
+    wait_.handle = handle;
+    absl::Status queued = committer_.Submit(ops_, count_, &wait_);
+    // Once queued, the coroutine may have gone on already: `this` is not ours.
+    if (queued.ok()) return true;
+    refused_ = std::move(queued);
+    return false;
+  }
+  absl::Status await_resume() { return std::move(refused_); }
+
+ private:
+  Committer& committer_;
+  std::unique_ptr<CommitOp>* const ops_;
+  const size_t count_;
+  CommitWait wait_;
+  absl::Status refused_;
+};
+
+Committer::Committer(DbSlot& slot, Executor& fallback, StoreMetrics& metrics, std::shared_ptr<WriteHealth> health,
+                     CommitterOptions options)
+    : slot_(slot),
+      fallback_(fallback),
+      metrics_(metrics),
+      health_(std::move(health)),
+      options_(std::move(options)),
+      recent_(options_.recent_bytes),
+      batch_(std::make_unique<rocksdb::WriteBatch>()),
+      thread_([this] { Loop(); }) {}
+
+Committer::~Committer() { Stop(); }
+
+void Committer::Stop() {
+  {
+    absl::MutexLock lock(&mutex_);
+    stopping_ = true;
+    wake_.Signal();
+  }
+  if (thread_.joinable()) thread_.join();
+}
+
+Task<absl::Status> Committer::Run(std::unique_ptr<CommitOp> op) {
+  absl::Status result;
+  op->result = &result;
+  PH_CO_RETURN_IF_ERROR(co_await Awaiter(*this, &op, 1));
+  co_return result;
+}
+
+Task<std::vector<absl::Status>> Committer::RunAll(std::vector<std::unique_ptr<CommitOp>> ops) {
+  std::vector<absl::Status> results(ops.size());
+  Ops present;
+  for (size_t i = 0; i < ops.size(); ++i) {
+    if (ops[i] == nullptr) continue;
+    ops[i]->result = &results[i];
+    present.push_back(std::move(ops[i]));
+  }
+  if (!present.empty()) {
+    std::vector<absl::Status*> slots;
+    for (const auto& op : present) slots.push_back(op->result);
+    const absl::Status queued = co_await Awaiter(*this, present.data(), present.size());
+    if (!queued.ok()) {
+      for (absl::Status* slot : slots) *slot = queued;
+    }
+  }
+  co_return results;
+}
+
+absl::Status Committer::Submit(std::unique_ptr<CommitOp>* ops, size_t count, CommitWait* wait) {
+  wait->left = count;
+  const int64_t now = SteadyNanos();
+  size_t bytes = 0;
+  for (size_t i = 0; i < count; ++i) {
+    ops[i]->wait = wait;
+    ops[i]->bytes = BytesOf(*ops[i]);
+    bytes += ops[i]->bytes;
+  }
+  absl::MutexLock lock(&mutex_);
+  if (stopping_) return absl::UnavailableError("store is closing");
+  if (queued_bytes_ + bytes > options_.max_waiting_bytes && queued_bytes_ > 0) {
+    metrics_.refused_busy.Add(static_cast<double>(count));
+    return absl::UnavailableError("store is busy: too many commits wait for the disk");
+  }
+  for (size_t i = 0; i < count; ++i) Enqueue(std::move(ops[i]), now);
+  waited_for_ += count;
+  if (sleeping_) wake_.Signal();
+  return absl::OkStatus();
+}
+
+bool Committer::RunLazily(std::unique_ptr<CommitOp> op) {
+  op->bytes = BytesOf(*op);
+  const size_t lazy = lazy_bytes_.fetch_add(op->bytes, std::memory_order_relaxed) + op->bytes;
+  absl::MutexLock lock(&mutex_);
+  if (stopping_) return false;
+  Enqueue(std::move(op), SteadyNanos());
+  if (sleeping_ && lazy > options_.max_lazy_bytes) wake_.Signal();
+  return true;
+}
+
+void Committer::Enqueue(std::unique_ptr<CommitOp> op, int64_t now) {
+  op->submitted_nanos = now;
+  queued_bytes_ += op->bytes;
+  queue_.push_back(std::move(op));
+}
+
+// ---- the committer's thread
+
+void Committer::Loop() {
+  rocksdb::SetPerfLevel(rocksdb::PerfLevel::kEnableTimeExceptForMutex);
+  Ops ops;
+  while (TakeBatch(&ops)) {
+    WriteBatchOf(std::exchange(ops, {}));
+    open_.reset();
+  }
+}
+
+// False: stopping, and nothing is left to write.
+bool Committer::TakeBatch(Ops* ops) {
+  absl::MutexLock lock(&mutex_);
+  while (waited_for_ == 0 && !stopping_ && (lazy_blocked_ || lazy_bytes() <= options_.max_lazy_bytes)) {
+    sleeping_ = true;
+    wake_.Wait(&mutex_);
+    sleeping_ = false;
+  }
+  size_t bytes = 0;
+  while (!queue_.empty()) {
+    const CommitOp& next = *queue_.front();
+    const bool drops = !next.drop_end.empty();
+    if (!ops->empty() && (drops || bytes + next.bytes > options_.max_batch_bytes)) break;
+    bytes += next.bytes;
+    if (next.wait != nullptr) --waited_for_;
+    ops->push_back(std::move(queue_.front()));
+    queue_.pop_front();
+    lazy_blocked_ = false;
+    if (drops) break;  // a batch of its own: guards know rows, not ranges
+  }
+  queued_bytes_ -= bytes;
+  metrics_.waiting_bytes.Set(static_cast<double>(queued_bytes_));
+  return !ops->empty();
+}
+
+void Committer::WriteBatchOf(Ops ops) {
+  if (const absl::Status writable = EnsureWritable(); !writable.ok()) return FailAll(std::move(ops), writable);
+  ++batch_number_;
+  bool sync = false;
+  bool drops = false;
+  Assemble(ops, &sync);
+  for (const auto& op : ops) drops = drops || !op->drop_end.empty();
+  if (batch_->Count() > 0) {
+    Step(CommitStep::kBeforeWrite);
+    const absl::Status written = Write(sync);
+    if (!written.ok()) {
+      recent_.Forget(batch_number_);
+      published_.store(batch_number_, std::memory_order_release);
+      health_->Fail(written);
+      return FailAll(std::move(ops), absl::DeadlineExceededError(
+                                         absl::StrCat("the commit may or may not have happened: ", written.message())));
+    }
+    Step(CommitStep::kAfterWrite);
+  }
+  if (drops) recent_.Forget(batch_number_);
+  published_.store(batch_number_, std::memory_order_release);
+  Complete(ops);
+  std::erase_if(ops, [](const auto& op) { return op->rows.empty() || !op->status.ok(); });
+  recent_.Keep(batch_number_, std::move(ops));
+}
+
+absl::Status Committer::EnsureWritable() {
+  const absl::Status health = health_->Get();
+  if (!health.ok()) {
+    const int64_t now = SteadyNanos();
+    if (lost_ || now < next_reopen_nanos_) return health;
+    const absl::Status reopened = slot_.Reopen();
+    next_reopen_nanos_ = SteadyNanos() + kReopenIntervalNanos;
+    if (!reopened.ok()) {
+      LOG_EVENT(kWarning, "store_reopen_failed").Err(reopened);
+      return health;
+    }
+    // An open commit may have come true: what was read before is not trusted.
+    recent_.Forget(++batch_number_);
+    published_.store(batch_number_, std::memory_order_release);
+    const DbSlot::Ref again = slot_.Get();
+    if (again != nullptr && again->db->GetLatestSequenceNumber() < written_sequence_) {
+      lost_ = true;
+      health_->Replace(absl::UnavailableError("the disk lost unsynced writes: restart this process"));
+      return health_->Get();
+    }
+    health_->Recovered();
+  }
+  open_ = slot_.Get();
+  return open_ != nullptr ? absl::OkStatus() : absl::UnavailableError("store is closed");
+}
+
+absl::Status Committer::CheckGuards(const CommitOp& op) {
+  for (const GuardedRow& guard : op.guards) {
+    const std::optional<std::string>* value = recent_.Find(guard.key);
+    std::optional<std::string> reread;
+    if (value == nullptr && recent_.Covers(op.seen_batch)) {
+      value = &guard.seen;
+    } else if (value == nullptr) {
+      // Megabytes were written since the caller read it: rare, and still in a memtable.
+      metrics_.guard_rereads.Add();
+      std::string bytes;
+      const rocksdb::Status read = open_->db->Get(rocksdb::ReadOptions(), guard.key, &bytes);
+      if (read.ok()) {
+        reread = std::move(bytes);
+      } else if (!read.IsNotFound()) {
+        return FromRocks(read, "reading a guarded row");
+      }
+      value = &reread;
+    }
+    if (*value != guard.expected) return absl::AbortedError("a precondition does not hold");
+  }
+  return absl::OkStatus();
+}
+
+void Committer::Assemble(Ops& ops, bool* sync) {
+  batch_->Clear();
+  for (const auto& op : ops) {
+    op->status = CheckGuards(*op);
+    if (!op->status.ok()) continue;
+    AddTo(*batch_, open_->blobs, *op);
+    for (const EncodedRow& row : op->rows) recent_.Note(row);
+    *sync = *sync || op->sync;
+  }
+}
+
+absl::Status Committer::Write(bool sync) {
+  rocksdb::WriteOptions options;
+  options.sync = sync;
+  metrics_.batch_bytes.Observe(static_cast<double>(batch_->GetDataSize()));
+  rocksdb::get_perf_context()->write_wal_time = 0;
+  const rocksdb::Status written = open_->db->Write(options, batch_.get());
+  if (sync) {
+    metrics_.sync_seconds.Observe(absl::Nanoseconds(rocksdb::get_perf_context()->write_wal_time));
+  }
+  if (written.ok()) written_sequence_ = open_->db->GetLatestSequenceNumber();
+  return FromRocks(written, "writing a batch");
+}
+
+void Committer::FailAll(Ops ops, const absl::Status& error) {
+  Ops lazy;
+  for (auto& op : ops) {
+    if (op->wait == nullptr) lazy.push_back(std::move(op));
+  }
+  std::erase(ops, nullptr);
+  for (const auto& op : ops) op->status = error;
+  Requeue(std::move(lazy));
+  Complete(ops);
+}
+
+// Lazy requests were answered already: they stay first in line. When stopping
+// they are lost, as they may be (no commit after them was acknowledged).
+void Committer::Requeue(Ops lazy) {
+  absl::MutexLock lock(&mutex_);
+  if (stopping_) return;
+  lazy_blocked_ = true;  // until somebody waits: not tried again and again on a broken disk
+  for (auto it = lazy.rbegin(); it != lazy.rend(); ++it) {
+    queued_bytes_ += (*it)->bytes;
+    queue_.push_front(std::move(*it));
+  }
+}
+
+void Committer::Complete(Ops& ops) {
+  Step(CommitStep::kBeforeCompletion);
+  const int64_t now = SteadyNanos();
+  size_t requests = 0;
+  for (const auto& op : ops) {
+    if (op->status.ok() && op->on_written) op->on_written();
+    if (op->wait == nullptr) {
+      lazy_bytes_.fetch_sub(op->bytes, std::memory_order_relaxed);
+      continue;
+    }
+    ++requests;
+    if (op->sync) {
+      metrics_.commit_seconds.Observe(absl::Nanoseconds(now - op->submitted_nanos));
+      switch (op->status.code()) {
+        case absl::StatusCode::kOk:
+          metrics_.committed.Add();
+          break;
+        case absl::StatusCode::kAborted:
+          metrics_.conflicts.Add();
+          break;
+        case absl::StatusCode::kDeadlineExceeded:
+          metrics_.unknown.Add();
+          break;
+        case absl::StatusCode::kResourceExhausted:
+          metrics_.refused_full.Add();
+          break;
+        default:
+          metrics_.unavailable.Add();
+          break;
+      }
+    }
+    *op->result = op->status;
+    CommitWait* const wait = op->wait;
+    if (--wait->left > 0) continue;
+    auto group = ready_.begin();
+    while (group != ready_.end() && group->first != wait->executor) ++group;
+    if (group == ready_.end()) group = ready_.insert(ready_.end(), {wait->executor, {}});
+    group->second.push_back(wait->handle);
+  }
+  metrics_.batch_requests.Observe(static_cast<double>(requests));
+  for (auto& [executor, handles] : ready_) {
+    if (handles.size() == 1 || dynamic_cast<ThreadPool*>(executor) != nullptr) {
+      // A pool's threads may block: each coroutine gets its own turn.
+      for (const std::coroutine_handle<> handle : handles) executor->Post([handle] { handle.resume(); });
+    } else {
+      executor->Post([resume = std::move(handles)] {
+        for (const std::coroutine_handle<> handle : resume) handle.resume();
+      });
+    }
+  }
+  ready_.clear();
+}
+
+}  // namespace posthouse::store

@@ -1,0 +1,152 @@
+// Committer: group commit over one RocksDB.
+//
+//   callers            queue               committer thread
+//   Run(op) ──────▶ [c][b][c][c] ─── all that wait ──▶ check guards in order,
+//   Run(op) ──────▶                                    one WriteBatch,
+//   RunLazily(op) ▶                                    one Write(sync) ──▶ complete
+//
+// One thread takes everything that waits, checks each request's guards against
+// the rows as the requests before it leave them, writes all that pass as one
+// WriteBatch with one fsync, and completes them, with one Post per executor. While
+// it syncs the next batch gathers: throughput rises with load.
+// docs/adr/0010-group-committer.md says why.
+//
+// Guards. The caller reads guarded rows before it submits (so that a cache miss
+// never stalls this thread) and notes published() before that read. The committer
+// trusts the value only when RecentRows says that nothing has touched the row
+// since; else it uses the remembered value, or, rarely, reads again.
+//
+// Durability. A batch with a request of `sync` is synced; the log is sequential,
+// so everything written before it is durable too. Unsynced batches (blob pieces)
+// come back to life or not after a power loss, always as a prefix of the order
+// they were submitted in.
+//
+// Errors. A failed write leaves its requests' fate open: kDeadlineExceeded. Nothing
+// else is written (kUnavailable, or kResourceExhausted when the disk was full)
+// until the database could be opened again, which settles from the log what
+// happened; that is tried with the commits that come, a few times a second. When the
+// log then lacks something unsynced that a caller knows as written (a disk that dropped
+// it with the failed sync), no commit is accepted any more: one could name a blob that
+// is gone. A restart makes every caller begin anew.
+#pragma once
+
+#include <atomic>
+#include <coroutine>
+#include <cstddef>
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <memory>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/status/status.h"
+#include "absl/synchronization/mutex.h"
+#include "services/common/async/executor.h"
+#include "services/common/async/task.h"
+#include "services/common/store/rocks/commit_op.h"
+#include "services/common/store/rocks/db_slot.h"
+#include "services/common/store/rocks/recent_rows.h"
+#include "services/common/store/rocks/store_metrics.h"
+#include "services/common/store/rocks/write_health.h"
+
+namespace rocksdb {
+class WriteBatch;
+}
+
+namespace posthouse::store {
+
+// Points at which tests kill the process.
+enum class CommitStep { kBeforeWrite, kAfterWrite, kBeforeCompletion };
+
+struct CommitterOptions {
+  size_t max_batch_bytes = 4 * 1024 * 1024;
+  size_t max_waiting_bytes = 64 * 1024 * 1024;  // over it requests are refused: kUnavailable
+  size_t max_lazy_bytes = 8 * 1024 * 1024;      // lazy requests are written, unsynced, from here on
+  size_t recent_bytes = 4 * 1024 * 1024;
+  std::function<void(CommitStep)> on_step;
+};
+
+// Requests that complete together, in the frame of the coroutine that waits.
+struct CommitWait {
+  Executor* executor = nullptr;
+  std::coroutine_handle<> handle;
+  size_t left = 0;
+};
+
+class Committer {
+ public:
+  // `fallback` resumes coroutines that have no executor. All outlive the committer.
+  Committer(DbSlot& slot, Executor& fallback, StoreMetrics& metrics, std::shared_ptr<WriteHealth> health,
+            CommitterOptions options);
+  ~Committer();  // Stop()
+  // Writes and completes what was submitted before, refuses the rest; joins.
+  void Stop();
+
+  // The newest batch whose rows can be read.
+  uint64_t published() const { return published_.load(std::memory_order_acquire); }
+
+  Task<absl::Status> Run(std::unique_ptr<CommitOp> op);
+  // All join the queue at once. Null ops are skipped; results are in order, OK for null.
+  Task<std::vector<absl::Status>> RunAll(std::vector<std::unique_ptr<CommitOp>> ops);
+  // Written with the next batch that somebody waits for, or when many bytes are
+  // lazy; retried until written. False: stopping, and `op` is gone.
+  bool RunLazily(std::unique_ptr<CommitOp> op);
+  size_t lazy_bytes() const { return lazy_bytes_.load(std::memory_order_relaxed); }
+
+ private:
+  class Awaiter;
+  using Ops = std::vector<std::unique_ptr<CommitOp>>;
+
+  // OK: all were queued with `wait`; else none was.
+  absl::Status Submit(std::unique_ptr<CommitOp>* ops, size_t count, CommitWait* wait);
+  void Enqueue(std::unique_ptr<CommitOp> op, int64_t now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+
+  void Loop();
+  bool TakeBatch(Ops* ops);
+  void WriteBatchOf(Ops ops);
+  absl::Status EnsureWritable();
+  absl::Status CheckGuards(const CommitOp& op);
+  void Assemble(Ops& ops, bool* sync);
+  absl::Status Write(bool sync);
+  void FailAll(Ops ops, const absl::Status& error);
+  void Requeue(Ops lazy);
+  void Complete(Ops& ops);
+  void Step(CommitStep step) {
+    if (options_.on_step) options_.on_step(step);
+  }
+
+  DbSlot& slot_;
+  Executor& fallback_;
+  StoreMetrics& metrics_;
+  const std::shared_ptr<WriteHealth> health_;
+  const CommitterOptions options_;
+
+  std::atomic<uint64_t> published_{0};
+  std::atomic<size_t> lazy_bytes_{0};
+
+  absl::Mutex mutex_;
+  absl::CondVar wake_;
+  std::deque<std::unique_ptr<CommitOp>> queue_ ABSL_GUARDED_BY(mutex_);
+  size_t waited_for_ ABSL_GUARDED_BY(mutex_) = 0;  // queued ops that are not lazy
+  size_t queued_bytes_ ABSL_GUARDED_BY(mutex_) = 0;
+  bool lazy_blocked_ ABSL_GUARDED_BY(mutex_) = false;
+  bool sleeping_ ABSL_GUARDED_BY(mutex_) = false;
+  bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
+
+  // The committer thread's own.
+  RecentRows recent_;
+  const std::unique_ptr<rocksdb::WriteBatch> batch_;
+  DbSlot::Ref open_;  // while a batch is worked on
+  uint64_t batch_number_ = 0;
+  int64_t next_reopen_nanos_ = 0;
+  uint64_t written_sequence_ = 0;  // of the last write that succeeded
+  bool lost_ = false;              // some of it was not there any more
+  std::vector<std::pair<Executor*, std::vector<std::coroutine_handle<>>>> ready_;
+
+  std::thread thread_;
+};
+
+}  // namespace posthouse::store

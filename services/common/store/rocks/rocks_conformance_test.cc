@@ -1,0 +1,75 @@
+// The conformance suite on RocksStore, where a crash is a power loss: FaultFs drops
+// what was not synced. Once with default buffers, once with buffers so small that
+// flushes, log switches and compactions happen all the time.
+#include <gtest/gtest.h>
+#include <rocksdb/env.h>
+
+#include <atomic>
+#include <cstdlib>
+#include <filesystem>
+#include <memory>
+#include <string>
+
+#include "absl/strings/str_cat.h"
+#include "services/common/metrics/metrics.h"
+#include "services/common/status/status.h"
+#include "services/common/store/conformance/engine.h"
+#include "services/common/store/testing/fault_fs.h"
+#include "services/common/store/rocks/rocks_store.h"
+
+namespace posthouse::store {
+namespace {
+
+class RocksEngine final : public Engine {
+ public:
+  explicit RocksEngine(uint64_t write_buffer_bytes) {
+    static std::atomic<int> number{0};
+    options_.path = absl::StrCat(std::getenv("TEST_TMPDIR"), "/store", number.fetch_add(1));
+    options_.name = "test";
+    options_.write_buffer_bytes = write_buffer_bytes;
+    options_.block_cache_bytes = write_buffer_bytes;
+    options_.min_free_bytes = 100;
+    options_.space_check_interval = absl::ZeroDuration();
+    options_.measure_space = [this](const std::string&) -> absl::StatusOr<CapacityInfo> {
+      return CapacityInfo{1000, full_ ? uint64_t{10} : uint64_t{1000}, false};
+    };
+    options_.env = env_.get();
+    Open();
+  }
+  ~RocksEngine() override {
+    store_.reset();
+    std::filesystem::remove_all(options_.path);
+  }
+
+  Store& store() override { return *store_; }
+  void CrashAndReopen() override {
+    fs_->CutPower();
+    store_.reset();
+    fs_->PowerLoss();
+    Open();
+  }
+  void SetFull(bool full) override { full_ = full; }
+
+ private:
+  void Open() {
+    absl::StatusOr<std::unique_ptr<RocksStore>> store = RocksStore::Open(options_, registry_);
+    if (!store.ok()) CheckFailed(__FILE__, __LINE__, store.status().ToString());
+    store_ = *std::move(store);
+  }
+
+  const std::shared_ptr<FaultFs> fs_ = std::make_shared<FaultFs>();
+  const std::unique_ptr<rocksdb::Env> env_ = rocksdb::NewCompositeEnv(fs_);
+  metrics::Registry registry_;
+  std::atomic<bool> full_{false};
+  RocksOptions options_;
+  std::unique_ptr<RocksStore> store_;
+};
+
+std::unique_ptr<Engine> MakeEngine() { return std::make_unique<RocksEngine>(uint64_t{8} << 20); }
+std::unique_ptr<Engine> MakeTinyEngine() { return std::make_unique<RocksEngine>(uint64_t{64} << 10); }
+
+INSTANTIATE_TEST_SUITE_P(Rocks, StoreConformanceTest, testing::Values(&MakeEngine));
+INSTANTIATE_TEST_SUITE_P(TinyBuffers, StoreConformanceTest, testing::Values(&MakeTinyEngine));
+
+}  // namespace
+}  // namespace posthouse::store

@@ -1,0 +1,363 @@
+#include "services/common/store/rocks/rocks_store.h"
+
+#include <rocksdb/cache.h>
+#include <rocksdb/db.h>
+#include <rocksdb/statistics.h>
+
+#include <algorithm>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/strings/str_cat.h"
+#include "absl/synchronization/mutex.h"
+#include "services/common/async/sync.h"
+#include "services/common/log/log.h"
+#include "services/common/status/status.h"
+#include "services/common/store/rocks/committer.h"
+#include "services/common/store/rocks/db_slot.h"
+#include "services/common/store/rocks/key_encoding.h"
+#include "services/common/store/rocks/rocks_blobs.h"
+#include "services/common/store/rocks/rocks_status.h"
+#include "services/common/store/rocks/store_metrics.h"
+#include "services/common/store/rocks/tiered_reader.h"
+#include "services/common/store/rocks/write_health.h"
+
+namespace posthouse::store {
+namespace {
+
+// Reads up to this size are tried on the caller's thread; longer ones would keep
+// an event loop from its other work even when all is in memory.
+constexpr size_t kInlineKeys = 128;
+constexpr size_t kInlinePage = 256;
+
+absl::string_view View(const rocksdb::Slice& slice) { return {slice.data(), slice.size()}; }
+
+absl::Status FullError() { return absl::ResourceExhaustedError("store is full: only deletes are accepted"); }
+
+bool AddsRows(const CommitRequest& request) {
+  return std::any_of(request.mutations.begin(), request.mutations.end(),
+                     [](const Mutation& mutation) { return mutation.value.has_value(); });
+}
+
+std::unique_ptr<CommitOp> Encode(CommitRequest request) {
+  auto op = std::make_unique<CommitOp>();
+  const std::string prefix = PartitionPrefix(request.partition);
+  op->guards.reserve(request.preconditions.size());
+  for (Precondition& guard : request.preconditions) {
+    op->guards.push_back({absl::StrCat(prefix, guard.key), std::move(guard.value), std::nullopt});
+  }
+  op->rows.reserve(request.mutations.size());
+  for (Mutation& row : request.mutations) {
+    op->rows.push_back({absl::StrCat(prefix, row.key), std::move(row.value)});
+  }
+  return op;
+}
+
+// A ReadRequest with its keys encoded once, run against one RocksDB snapshot.
+class EncodedRead {
+ public:
+  explicit EncodedRead(const ReadRequest& request)
+      : limit_(request.limit), partition_(PartitionPrefix(request.partition)) {
+    for (const std::string& key : request.keys) keys_.push_back(absl::StrCat(partition_, key));
+    if (limit_ == 0) return;
+    const bool from_prefix = request.after < request.prefix || request.after.empty();
+    start_ = from_prefix ? absl::StrCat(partition_, request.prefix)
+                         : absl::StrCat(partition_, request.after, absl::string_view("\0", 1));
+    end_ = PrefixEnd(absl::StrCat(partition_, request.prefix));
+  }
+
+  bool small() const { return keys_.size() <= kInlineKeys && limit_ <= kInlinePage; }
+  ReadResult Take() { return std::move(result_); }
+
+  rocksdb::Status Run(rocksdb::DB& db, rocksdb::ReadOptions options) {
+    result_ = {};
+    // One key, one MultiGet and one iterator each see one instant by themselves.
+    const rocksdb::Snapshot* snapshot = nullptr;
+    if (limit_ > 0 && !keys_.empty()) options.snapshot = snapshot = db.GetSnapshot();
+    rocksdb::Status status = ReadKeys(db, options);
+    if (status.ok() && limit_ > 0) status = ReadPage(db, options);
+    if (snapshot != nullptr) db.ReleaseSnapshot(snapshot);
+    return status;
+  }
+
+ private:
+  rocksdb::Status ReadKeys(rocksdb::DB& db, const rocksdb::ReadOptions& options) {
+    const size_t count = keys_.size();
+    result_.values.resize(count);
+    if (count == 0) return rocksdb::Status::OK();
+    std::vector<rocksdb::PinnableSlice> values(count);
+    std::vector<rocksdb::Status> statuses(count);
+    if (count == 1) {
+      statuses[0] = db.Get(options, db.DefaultColumnFamily(), keys_[0], &values[0]);
+    } else {
+      const std::vector<rocksdb::Slice> slices(keys_.begin(), keys_.end());
+      db.MultiGet(options, db.DefaultColumnFamily(), count, slices.data(), values.data(), statuses.data());
+    }
+    for (size_t i = 0; i < count; ++i) {
+      if (statuses[i].IsNotFound()) continue;
+      if (!statuses[i].ok()) return statuses[i];
+      result_.values[i].emplace(values[i].data(), values[i].size());
+    }
+    return rocksdb::Status::OK();
+  }
+
+  rocksdb::Status ReadPage(rocksdb::DB& db, rocksdb::ReadOptions options) {
+    const rocksdb::Slice upper(end_);
+    options.iterate_upper_bound = &upper;
+    const std::unique_ptr<rocksdb::Iterator> it(db.NewIterator(options));
+    for (it->Seek(start_); it->Valid(); it->Next()) {
+      if (result_.page.size() == limit_) {
+        result_.more = true;
+        break;
+      }
+      const absl::string_view key = View(it->key()).substr(partition_.size());
+      result_.page.push_back({std::string(key), it->value().ToString()});
+    }
+    return it->status();
+  }
+
+  const size_t limit_;
+  const std::string partition_;
+  std::vector<std::string> keys_;
+  std::string start_;
+  std::string end_;
+  ReadResult result_;
+};
+
+CommitterOptions SettingsOf(const RocksOptions& options) {
+  CommitterOptions settings;
+  settings.max_batch_bytes = options.max_batch_bytes;
+  settings.max_waiting_bytes = options.max_waiting_bytes;
+  settings.on_step = options.on_step;
+  return settings;
+}
+
+}  // namespace
+
+// Members in the order of their need: each uses only those above it.
+struct RocksStore::Impl {
+  Impl(const RocksOptions& options, metrics::Registry& registry, const StoreMetrics& store_metrics,
+       std::shared_ptr<WriteHealth> write_health, std::unique_ptr<DbSlot> opened);
+  ~Impl();
+
+  void Export();
+  Task<absl::StatusOr<std::unique_ptr<CommitOp>>> Prepare(CommitRequest request);
+
+  // What a scrape may use after the store is gone: nothing.
+  struct Exporter {
+    absl::Mutex mutex;
+    Impl* impl ABSL_GUARDED_BY(mutex) = nullptr;
+  };
+
+  StoreMetrics metrics;
+  const std::shared_ptr<WriteHealth> health;
+  SpaceWatch space;
+  const std::unique_ptr<DbSlot> slot;
+  ThreadPool pool;
+  TieredReader reader;
+  Committer committer;
+  RocksBlobs blobs;
+  const std::shared_ptr<Exporter> exporter = std::make_shared<Exporter>();
+};
+
+RocksStore::Impl::Impl(const RocksOptions& options, metrics::Registry& registry, const StoreMetrics& store_metrics,
+                       std::shared_ptr<WriteHealth> write_health, std::unique_ptr<DbSlot> opened)
+    : metrics(store_metrics),
+      health(std::move(write_health)),
+      space(options.path, options.min_free_bytes, options.space_check_interval, options.measure_space),
+      slot(std::move(opened)),
+      pool(options.read_threads),
+      reader(*slot, pool, metrics),
+      committer(*slot, pool, metrics, health, SettingsOf(options)),
+      blobs(*slot, reader, committer, space) {
+  {
+    absl::MutexLock lock(&exporter->mutex);
+    exporter->impl = this;
+  }
+  registry.OnCollect([shared = exporter] {
+    absl::MutexLock lock(&shared->mutex);
+    if (shared->impl != nullptr) shared->impl->Export();
+  });
+}
+
+RocksStore::Impl::~Impl() {
+  {
+    absl::MutexLock lock(&exporter->mutex);
+    exporter->impl = nullptr;
+  }
+  committer.Stop();
+  pool.Stop();
+}
+
+void RocksStore::Impl::Export() {
+  if (const absl::StatusOr<CapacityInfo> capacity = space.Capacity(); capacity.ok()) {
+    metrics.full.Set(capacity->full ? 1 : 0);
+    metrics.free_bytes.Set(static_cast<double>(capacity->free_bytes));
+  }
+  metrics.healthy.Set(health->Get().ok() ? 1 : 0);
+  const DbSlot::Ref open = slot->Get();
+  if (open == nullptr) return;
+  const auto number = [&open](const std::string& name, rocksdb::ColumnFamilyHandle* family = nullptr) {
+    uint64_t value = 0;
+    if (family != nullptr) {
+      open->db->GetIntProperty(family, name, &value);
+    } else {
+      open->db->GetAggregatedIntProperty(name, &value);
+    }
+    return static_cast<double>(value);
+  };
+  const auto ticks = [this](rocksdb::Tickers ticker) {
+    return static_cast<double>(slot->statistics().getTickerCount(ticker));
+  };
+  using Properties = rocksdb::DB::Properties;
+  metrics.stopped.Set(number(Properties::kIsWriteStopped, open->rows));
+  metrics.delayed_bytes_per_second.Set(number(Properties::kActualDelayedWriteRate, open->rows));
+  metrics.compaction_debt_bytes.Set(number(Properties::kEstimatePendingCompactionBytes));
+  metrics.memtable_bytes.Set(number(Properties::kCurSizeAllMemTables));
+  metrics.table_bytes.Set(number(Properties::kTotalSstFilesSize));
+  metrics.blob_file_bytes.Set(number(Properties::kTotalBlobFileSize, open->blobs));
+  metrics.blob_garbage_bytes.Set(number(Properties::kLiveBlobFileGarbageSize, open->blobs));
+  metrics.estimated_rows.Set(number(Properties::kEstimateNumKeys, open->rows));
+  metrics.stall_seconds.Set(ticks(rocksdb::STALL_MICROS) / 1e6);
+  metrics.cache_hits.Set(ticks(rocksdb::BLOCK_CACHE_HIT));
+  metrics.cache_misses.Set(ticks(rocksdb::BLOCK_CACHE_MISS));
+  metrics.cache_bytes.Set(static_cast<double>(slot->cache().GetUsage()));
+  metrics.log_syncs.Set(ticks(rocksdb::WAL_FILE_SYNCED));
+  metrics.written_bytes.Set(ticks(rocksdb::WAL_FILE_BYTES) + ticks(rocksdb::FLUSH_WRITE_BYTES) +
+                            ticks(rocksdb::COMPACT_WRITE_BYTES) + ticks(rocksdb::BLOB_DB_BLOB_FILE_BYTES_WRITTEN));
+}
+
+// Everything about a commit that needs no order among commits: checks, encoding,
+// and reading the guarded rows.
+Task<absl::StatusOr<std::unique_ptr<CommitOp>>> RocksStore::Impl::Prepare(CommitRequest request) {
+  PH_CO_RETURN_IF_ERROR(Validate(request));
+  if (!request.use_reserve && AddsRows(request) && space.Full()) {
+    metrics.refused_full.Add();
+    co_return FullError();
+  }
+  std::unique_ptr<CommitOp> op = Encode(std::move(request));
+  if (op->guards.empty()) co_return op;
+  const auto read_guards = [this, &op](const DbSlot::Handles& open, const rocksdb::ReadOptions& read_options) {
+    op->seen_batch = committer.published();  // before the reads: they see this batch or a later one
+    for (GuardedRow& guard : op->guards) {
+      rocksdb::PinnableSlice value;
+      const rocksdb::Status status = open.db->Get(read_options, open.rows, guard.key, &value);
+      guard.seen.reset();
+      if (status.ok()) {
+        guard.seen.emplace(value.data(), value.size());
+      } else if (!status.IsNotFound()) {
+        return status;
+      }
+    }
+    return rocksdb::Status::OK();
+  };
+  PH_CO_RETURN_IF_ERROR(co_await reader.Run(read_guards));
+  for (const GuardedRow& guard : op->guards) {
+    // It did not hold at an instant of this call: an answer as good as a later one.
+    if (guard.seen == guard.expected) continue;
+    metrics.conflicts.Add();
+    co_return absl::AbortedError("a precondition does not hold");
+  }
+  co_return op;
+}
+
+RocksStore::RocksStore(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+RocksStore::~RocksStore() = default;
+
+absl::StatusOr<std::unique_ptr<RocksStore>> RocksStore::Open(const RocksOptions& options, metrics::Registry& registry) {
+  const StoreMetrics store_metrics(registry, options.name);
+  auto health = std::make_shared<WriteHealth>(store_metrics.background_errors);
+  PH_ASSIGN_OR_RETURN(std::unique_ptr<DbSlot> slot, DbSlot::Open(options, health));
+  auto impl = std::make_unique<Impl>(options, registry, store_metrics, std::move(health), std::move(slot));
+  LOG_EVENT(kInfo, "store_opened").Str("store", options.name).Str("path", options.path);
+  return std::unique_ptr<RocksStore>(new RocksStore(std::move(impl)));
+}
+
+Task<absl::StatusOr<ReadResult>> RocksStore::Read(ReadRequest request) {
+  PH_CO_RETURN_IF_ERROR(Validate(request));
+  EncodedRead encoded(request);
+  const auto read = [&encoded](const DbSlot::Handles& open, const rocksdb::ReadOptions& options) {
+    return encoded.Run(*open.db, options);
+  };
+  if (encoded.small()) {
+    PH_CO_RETURN_IF_ERROR(co_await impl_->reader.Run(read));
+  } else {
+    PH_CO_RETURN_IF_ERROR(co_await impl_->reader.RunOnPool(read));
+  }
+  co_return encoded.Take();
+}
+
+Task<absl::Status> RocksStore::Commit(CommitRequest request) {
+  absl::StatusOr<std::unique_ptr<CommitOp>> op = co_await impl_->Prepare(std::move(request));
+  if (!op.ok()) co_return op.status();
+  co_return co_await impl_->committer.Run(*std::move(op));
+}
+
+Task<std::vector<absl::Status>> RocksStore::CommitAll(std::vector<CommitRequest> requests) {
+  std::vector<std::unique_ptr<CommitOp>> ops(requests.size());
+  std::vector<absl::Status> refused(requests.size());
+  for (size_t i = 0; i < requests.size(); ++i) {
+    absl::StatusOr<std::unique_ptr<CommitOp>> op = co_await impl_->Prepare(std::move(requests[i]));
+    if (op.ok()) {
+      ops[i] = *std::move(op);
+    } else {
+      refused[i] = op.status();
+    }
+  }
+  std::vector<absl::Status> results = co_await impl_->committer.RunAll(std::move(ops));
+  for (size_t i = 0; i < results.size(); ++i) {
+    if (!refused[i].ok()) results[i] = refused[i];
+  }
+  co_return results;
+}
+
+Task<absl::Status> RocksStore::Drop(Partition partition) {
+  PH_CO_RETURN_IF_ERROR(Validate(partition));
+  auto op = std::make_unique<CommitOp>();
+  op->drop_begin = PartitionPrefix(partition);
+  op->drop_end = PrefixEnd(op->drop_begin);
+  co_return co_await impl_->committer.Run(std::move(op));
+}
+
+Task<absl::StatusOr<std::vector<Partition>>> RocksStore::List(std::string tenant, std::string prefix, std::string after,
+                                                              size_t limit) {
+  if (limit > kMaxPageRows) co_return absl::InvalidArgumentError("list of too many partitions");
+  const std::string tenant_prefix = TenantPrefix(tenant);
+  const std::string start = after < prefix || after.empty() ? absl::StrCat(tenant_prefix, prefix)
+                                                            : PrefixEnd(PartitionPrefix({tenant, after}));
+  const std::string end = PrefixEnd(absl::StrCat(tenant_prefix, prefix));
+  std::vector<Partition> found;
+  const auto read = [&](const DbSlot::Handles& open, rocksdb::ReadOptions options) {
+    found.clear();
+    const rocksdb::Slice upper(end);
+    options.iterate_upper_bound = &upper;
+    const std::unique_ptr<rocksdb::Iterator> it(open.db->NewIterator(options));
+    // One seek a partition: its rows are skipped.
+    for (it->Seek(start); it->Valid() && found.size() < limit; it->Seek(PrefixEnd(PartitionPrefix(found.back())))) {
+      std::optional<Partition> partition = PartitionOfRowKey(View(it->key()));
+      if (!partition.has_value()) return rocksdb::Status::Corruption("malformed row key");
+      found.push_back(*std::move(partition));
+    }
+    return it->status();
+  };
+  PH_CO_RETURN_IF_ERROR(co_await impl_->reader.RunOnPool(read));
+  co_return found;
+}
+
+Task<absl::StatusOr<CapacityInfo>> RocksStore::Capacity() { co_return impl_->space.Capacity(); }
+
+BlobStore& RocksStore::blobs() { return impl_->blobs; }
+
+absl::Status RocksStore::Health() { return impl_->health->Get(); }
+
+absl::Status RocksStore::Flush() {
+  const DbSlot::Ref open = impl_->slot->Get();
+  if (open == nullptr) return absl::UnavailableError("recovering from an I/O error");
+  return FromRocks(open->db->Flush(rocksdb::FlushOptions(), {open->rows, open->blobs}), "flush");
+}
+
+}  // namespace posthouse::store

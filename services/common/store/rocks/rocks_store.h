@@ -1,0 +1,86 @@
+// RocksStore: the Store interface on an embedded RocksDB, one directory a store.
+//
+// One process owns the directory. Commits go through one group committer
+// (committer.h): everything that waits shares one fsync. Reads are served from
+// memory on the caller's thread and otherwise by a pool of `read_threads`. Blobs
+// live in a column family with blob files (rocks_blobs.h). The bytes on disk are
+// described in key_encoding.h.
+//
+// After power loss, kill -9 or an I/O error, everything that was acknowledged is
+// there and nothing is half there. A full disk and most I/O errors need no
+// restart: the engine resumes with the first commit after the cause is gone.
+//
+// Threads: any. The destructor needs every call to have returned.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "services/common/async/task.h"
+#include "services/common/metrics/metrics.h"
+#include "services/common/store/rocks/space_watch.h"
+#include "services/common/store/store.h"
+
+namespace rocksdb {
+class Env;
+}
+
+namespace posthouse::store {
+
+enum class CommitStep;
+
+struct RocksOptions {
+  std::string path;  // the store's own directory; created if absent
+  std::string name;  // label of its metrics: "queue", "mailbox", "directory"
+  uint64_t block_cache_bytes = uint64_t{64} << 20;
+  // One memtable of one column family; all together take at most four times this.
+  uint64_t write_buffer_bytes = uint64_t{32} << 20;
+  uint64_t min_free_bytes = uint64_t{256} << 20;  // under it: deletes only
+  int read_threads = 4;
+  int background_threads = 2;  // flushes and compactions
+  size_t max_batch_bytes = size_t{4} << 20;
+  size_t max_waiting_bytes = size_t{64} << 20;  // of commits in the queue; over it kUnavailable
+  absl::Duration space_check_interval = absl::Milliseconds(500);
+  // For tests.
+  rocksdb::Env* env = nullptr;
+  MeasureSpace measure_space;
+  std::function<void(CommitStep)> on_step;
+};
+
+class RocksStore final : public Store {
+ public:
+  // kFailedPrecondition: another process has the directory open, or the files are
+  // of a newer format than this binary knows. kDataLoss: the files are damaged.
+  // In each case the message says what to do, and nothing was changed.
+  static absl::StatusOr<std::unique_ptr<RocksStore>> Open(const RocksOptions& options, metrics::Registry& registry);
+  ~RocksStore() override;
+
+  Task<absl::StatusOr<ReadResult>> Read(ReadRequest request) override;
+  Task<absl::Status> Commit(CommitRequest request) override;
+  Task<std::vector<absl::Status>> CommitAll(std::vector<CommitRequest> requests) override;
+  Task<absl::Status> Drop(Partition partition) override;
+  Task<absl::StatusOr<std::vector<Partition>>> List(std::string tenant, std::string prefix, std::string after,
+                                                    size_t limit) override;
+  Task<absl::StatusOr<CapacityInfo>> Capacity() override;
+  EngineLimits Limits() const override { return {}; }
+  BlobStore& blobs() override;
+
+  // OK, or why commits fail now: for an App's Ready().
+  absl::Status Health();
+  // Writes all rows and blobs to table and blob files; for tests and before a backup.
+  absl::Status Flush();
+
+ private:
+  struct Impl;
+  explicit RocksStore(std::unique_ptr<Impl> impl);
+  const std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace posthouse::store

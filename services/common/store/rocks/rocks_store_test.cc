@@ -1,0 +1,338 @@
+// What is RocksStore's own: opening, ownership, format, where reads are served,
+// metrics, the committer's limits.
+#include "services/common/store/rocks/rocks_store.h"
+
+#include <gtest/gtest.h>
+#include <rocksdb/db.h>
+
+#include <atomic>
+#include <cstdlib>
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "absl/synchronization/notification.h"
+#include "services/common/async/sync.h"
+#include "services/common/async/task.h"
+#include "services/common/log/log.h"
+#include "services/common/metrics/metrics.h"
+#include "services/common/status/status.h"
+#include "services/common/store/rocks/committer.h"
+
+namespace posthouse::store {
+namespace {
+
+class RocksStoreTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    log::SetLevel(log::Level::kError);
+    static int number = 0;
+    options_.path = absl::StrCat(std::getenv("TEST_TMPDIR"), "/rocks", number++, "/deep/er");
+    options_.name = "test";
+    options_.min_free_bytes = 0;
+  }
+  void TearDown() override {
+    store_.reset();
+    std::filesystem::remove_all(options_.path);
+  }
+  absl::Status Open() {
+    store_.reset();
+    PH_ASSIGN_OR_RETURN(store_, RocksStore::Open(options_, registry_));
+    return absl::OkStatus();
+  }
+  absl::Status Set(const std::string& key, const std::string& value) {
+    return SyncWait(store_->Commit({{"t", "p"}, {}, {{key, value}}}));
+  }
+  // The value of the sample that starts with `name` in a scrape.
+  double Metric(const std::string& name) {
+    const std::string text = registry_.Serialize();
+    const size_t at = text.find("\n" + name + " ");
+    return at == std::string::npos ? -1 : std::atof(text.c_str() + at + name.size() + 2);
+  }
+  // Changes the database behind the store's back.
+  void WithRawDb(const std::vector<std::string>& families, const std::function<void(rocksdb::DB&)>& work) {
+    store_.reset();
+    rocksdb::DBOptions options;
+    options.create_missing_column_families = true;
+    std::vector<rocksdb::ColumnFamilyDescriptor> descriptors;
+    for (const std::string& name : families) descriptors.emplace_back(name, rocksdb::ColumnFamilyOptions());
+    std::vector<rocksdb::ColumnFamilyHandle*> handles;
+    rocksdb::DB* raw = nullptr;
+    ASSERT_TRUE(rocksdb::DB::Open(options, options_.path, descriptors, &handles, &raw).ok());
+    const std::unique_ptr<rocksdb::DB> db(raw);
+    work(*db);
+    for (rocksdb::ColumnFamilyHandle* handle : handles) db->DestroyColumnFamilyHandle(handle);
+  }
+
+  metrics::Registry registry_;
+  RocksOptions options_;
+  std::unique_ptr<RocksStore> store_;
+};
+
+TEST_F(RocksStoreTest, ADirectoryHasOneOwner) {
+  ASSERT_TRUE(Open().ok());
+  const absl::StatusOr<std::unique_ptr<RocksStore>> second = RocksStore::Open(options_, registry_);
+  EXPECT_TRUE(absl::IsFailedPrecondition(second.status())) << second.status();
+  EXPECT_NE(second.status().message().find("Stop that process, or give this one its own data_dir"), std::string::npos);
+  store_.reset();
+  EXPECT_TRUE(Open().ok());
+}
+
+TEST_F(RocksStoreTest, ANewerFormatIsRefusedAndUntouched) {
+  ASSERT_TRUE(Open().ok());
+  ASSERT_TRUE(Set("k", "v").ok());
+  WithRawDb({"default", "blobs"}, [](rocksdb::DB& db) { ASSERT_TRUE(db.Put({}, "sschema", "2").ok()); });
+  EXPECT_TRUE(absl::IsFailedPrecondition(Open())) << Open();
+  WithRawDb({"default", "blobs"}, [](rocksdb::DB& db) { ASSERT_TRUE(db.Put({}, "sschema", "what").ok()); });
+  EXPECT_TRUE(absl::IsDataLoss(Open())) << Open();
+  WithRawDb({"default", "blobs"}, [](rocksdb::DB& db) { ASSERT_TRUE(db.Put({}, "sschema", "1").ok()); });
+  EXPECT_TRUE(Open().ok());
+  WithRawDb({"default", "blobs", "added later"}, [](rocksdb::DB&) {});
+  EXPECT_TRUE(absl::IsFailedPrecondition(Open())) << Open();
+}
+
+TEST_F(RocksStoreTest, APathThatCannotBeIsRefused) {
+  options_.path = "/proc/nowhere";
+  EXPECT_FALSE(Open().ok());
+}
+
+// Rows and blobs that are not in memory are read by the pool, guards too.
+TEST_F(RocksStoreTest, MissesAreReadByThePool) {
+  options_.block_cache_bytes = 0;
+  ASSERT_TRUE(Open().ok());
+  const std::string body(100'000, 'b');
+  for (int i = 0; i < 200; ++i) ASSERT_TRUE(Set(absl::StrCat("k", i), std::string(1000, 'v')).ok());
+  ASSERT_TRUE(SyncWait(store_->blobs().Put("t", "b", absl::Cord(absl::string_view(body)))).ok());
+  EXPECT_EQ(SyncWait(store_->Read({{"t", "p"}, {"k7"}}))->values[0], std::string(1000, 'v'));
+  EXPECT_EQ(Metric("posthouse_store_reads_total{served=\"pool\",store=\"test\"}"), 0);
+  ASSERT_TRUE(Set("last", "v").ok());
+  ASSERT_TRUE(store_->Flush().ok());
+  EXPECT_EQ(SyncWait(store_->Read({{"t", "p"}, {"k7"}}))->values[0], std::string(1000, 'v'));
+  EXPECT_EQ(SyncWait(store_->Read({{"t", "p"}, {"k7", "k8"}, "k", "k3", 5}))->page.size(), 5u);
+  EXPECT_EQ(*SyncWait(store_->blobs().Get("t", "b", 99'990, 100)), std::string(10, 'b'));
+  EXPECT_TRUE(SyncWait(store_->Commit({{"t", "p"}, {{"k9", std::string(1000, 'v')}}, {{"k9", "w"}}})).ok());
+  EXPECT_GE(Metric("posthouse_store_reads_total{served=\"pool\",store=\"test\"}"), 4);
+}
+
+TEST_F(RocksStoreTest, MetricsCountWhatHappened) {
+  ASSERT_TRUE(Open().ok());
+  for (int i = 0; i < 3; ++i) ASSERT_TRUE(Set(absl::StrCat("k", i), "v").ok());
+  EXPECT_TRUE(absl::IsAborted(SyncWait(store_->Commit({{"t", "p"}, {{"k0", "x"}}, {{"k0", "y"}}}))));
+  EXPECT_EQ(Metric("posthouse_store_commits_total{result=\"ok\",store=\"test\"}"), 3);
+  EXPECT_EQ(Metric("posthouse_store_commits_total{result=\"conflict\",store=\"test\"}"), 1);
+  EXPECT_EQ(Metric("posthouse_store_commits_total{result=\"full\",store=\"test\"}"), 0);
+  EXPECT_EQ(Metric("posthouse_store_commit_seconds_count{store=\"test\"}"), 3);
+  EXPECT_EQ(Metric("posthouse_store_sync_seconds_count{store=\"test\"}"), 3);
+  EXPECT_GT(Metric("posthouse_store_sync_seconds_sum{store=\"test\"}"), 0);
+  EXPECT_EQ(Metric("posthouse_store_healthy{store=\"test\"}"), 1);
+  EXPECT_EQ(Metric("posthouse_store_full{store=\"test\"}"), 0);
+  EXPECT_GT(Metric("posthouse_store_free_bytes{store=\"test\"}"), 0);
+  EXPECT_GT(Metric("posthouse_store_log_syncs_total{store=\"test\"}"), 2);
+  EXPECT_EQ(Metric("posthouse_store_compaction_debt_bytes{store=\"test\"}"), 0);
+  store_.reset();  // a scrape after the store is gone reads its last values
+  EXPECT_EQ(Metric("posthouse_store_commits_total{result=\"ok\",store=\"test\"}"), 3);
+}
+
+// What waits while a batch is written goes into the next one, together.
+TEST_F(RocksStoreTest, EverythingThatWaitsSharesOneWrite) {
+  absl::Notification first_is_writing, go_on;
+  std::atomic<bool> hold{false};
+  options_.on_step = [&](CommitStep step) {
+    if (step == CommitStep::kBeforeWrite && hold.exchange(false)) {
+      first_is_writing.Notify();
+      go_on.WaitForNotification();
+    }
+  };
+  ASSERT_TRUE(Open().ok());
+  hold = true;
+  ThreadPool pool(1);
+  struct Commits {
+    static Task<absl::Status> One(Executor* executor, Store* store, int i) {
+      co_await SwitchTo(*executor);
+      co_return co_await store->Commit({{"t", absl::StrCat("p", i % 3)}, {}, {{absl::StrCat("k", i), "v"}}});
+    }
+    static Task<void> All(std::vector<Task<absl::Status>> tasks, std::atomic<int>* ok, absl::Notification* done) {
+      for (const absl::Status& status : co_await WhenAll(std::move(tasks))) ok->fetch_add(status.ok() ? 1 : 0);
+      done->Notify();
+    }
+  };
+  std::atomic<int> ok{0};
+  absl::Notification first_done, rest_done;
+  std::vector<Task<absl::Status>> first, rest;
+  first.push_back(Commits::One(&pool, store_.get(), 0));
+  SpawnHere(Commits::All(std::move(first), &ok, &first_done));
+  first_is_writing.WaitForNotification();
+  for (int i = 1; i <= 50; ++i) rest.push_back(Commits::One(&pool, store_.get(), i));
+  SpawnHere(Commits::All(std::move(rest), &ok, &rest_done));
+  SyncWait(RunOn(pool, [] { return true; }));  // the pool has one thread: all 50 are in the queue
+  go_on.Notify();
+  first_done.WaitForNotification();
+  rest_done.WaitForNotification();
+  EXPECT_EQ(ok.load(), 51);
+  EXPECT_EQ(Metric("posthouse_store_batch_requests_count{store=\"test\"}"), 2);
+  EXPECT_EQ(Metric("posthouse_store_batch_requests_sum{store=\"test\"}"), 51);
+}
+
+// Two guarded by the same row, read before either was written: one wins, though
+// both pre-reads saw the guard hold.
+TEST_F(RocksStoreTest, GuardsSeeTheBatchInFlightAndTheOneBefore) {
+  for (const bool same_batch : {true, false}) {
+    options_.path += same_batch ? "a" : "b";
+    absl::Notification holding, go_on;
+    std::atomic<int> hold{0};
+    options_.on_step = [&](CommitStep step) {
+      if (step == CommitStep::kBeforeWrite && hold.exchange(0) == 1) {
+        holding.Notify();
+        go_on.WaitForNotification();
+      }
+    };
+    ASSERT_TRUE(Open().ok());
+    ASSERT_TRUE(Set("head", "1").ok());
+    hold = 1;
+    ThreadPool pool(1);
+    struct Commits {
+      static Task<absl::Status> One(Executor* executor, Store* store, CommitRequest request) {
+        co_await SwitchTo(*executor);
+        co_return co_await store->Commit(std::move(request));
+      }
+      static Task<void> All(std::vector<Task<absl::Status>> tasks, std::vector<absl::Status>* results,
+                            absl::Notification* done) {
+        *results = co_await WhenAll(std::move(tasks));
+        done->Notify();
+      }
+    };
+    std::vector<absl::Status> blocker, rivals;
+    absl::Notification blocker_done, rivals_done;
+    // The blocker is being written, and not readable, while the rivals read "head".
+    CommitRequest first{{"t", "p"}, {}, {{same_batch ? "unrelated" : "head", "2"}}};
+    std::vector<Task<absl::Status>> tasks;
+    tasks.push_back(Commits::One(&pool, store_.get(), std::move(first)));
+    SpawnHere(Commits::All(std::move(tasks), &blocker, &blocker_done));
+    holding.WaitForNotification();
+    tasks.clear();
+    for (int i = 0; i < 3; ++i) {
+      CommitRequest rival{
+          {"t", "p"}, {{"head", "1"}}, {{"head", absl::StrCat("rival ", i)}, {absl::StrCat("r", i), "v"}}};
+      tasks.push_back(Commits::One(&pool, store_.get(), std::move(rival)));
+    }
+    SpawnHere(Commits::All(std::move(tasks), &rivals, &rivals_done));
+    SyncWait(RunOn(pool, [] { return true; }));
+    go_on.Notify();
+    blocker_done.WaitForNotification();
+    rivals_done.WaitForNotification();
+    int winners = 0;
+    for (const absl::Status& rival : rivals) {
+      EXPECT_TRUE(rival.ok() || absl::IsAborted(rival)) << rival;
+      winners += rival.ok() ? 1 : 0;
+    }
+    EXPECT_EQ(winners, same_batch ? 1 : 0);
+    const ReadResult rows = *SyncWait(store_->Read({{"t", "p"}, {"head"}, "r", "", 10}));
+    EXPECT_EQ(rows.page.size(), static_cast<size_t>(winners));
+    EXPECT_EQ(rows.values[0], same_batch ? "rival 0" : "2");
+  }
+}
+
+TEST_F(RocksStoreTest, TooMuchWaitingIsRefused) {
+  absl::Notification holding, go_on;
+  std::atomic<bool> hold{false};
+  options_.max_waiting_bytes = 100'000;
+  options_.on_step = [&](CommitStep step) {
+    if (step == CommitStep::kBeforeWrite && hold.exchange(false)) {
+      holding.Notify();
+      go_on.WaitForNotification();
+    }
+  };
+  ASSERT_TRUE(Open().ok());
+  hold = true;
+  ThreadPool pool(1);
+  struct Commits {
+    static Task<void> One(Executor* executor, Store* store, int i, std::atomic<int>* ok, std::atomic<int>* refused,
+                          std::atomic<int>* left, absl::Notification* done) {
+      co_await SwitchTo(*executor);
+      CommitRequest request{{"t", "p"}, {}, {{absl::StrCat("k", i), std::string(30'000, 'v')}}};
+      const absl::Status status = co_await store->Commit(std::move(request));
+      EXPECT_TRUE(status.ok() || absl::IsUnavailable(status)) << status;
+      (status.ok() ? ok : refused)->fetch_add(1);
+      if (left->fetch_sub(1) == 1) done->Notify();
+    }
+  };
+  std::atomic<int> ok{0}, refused{0}, left{10};
+  absl::Notification done;
+  Spawn(pool, Commits::One(&pool, store_.get(), 0, &ok, &refused, &left, &done));
+  holding.WaitForNotification();
+  for (int i = 1; i < 10; ++i) Spawn(pool, Commits::One(&pool, store_.get(), i, &ok, &refused, &left, &done));
+  SyncWait(RunOn(pool, [] { return true; }));
+  SyncWait(RunOn(pool, [] { return true; }));
+  go_on.Notify();
+  done.WaitForNotification();
+  EXPECT_EQ(ok.load(), 1 + 3);
+  EXPECT_EQ(refused.load(), 6);
+  EXPECT_EQ(Metric("posthouse_store_commits_total{result=\"busy\",store=\"test\"}"), 6);
+}
+
+// Megabytes after a guard was read, the committer no longer remembers what was
+// written in between and reads the row again.
+TEST_F(RocksStoreTest, AForgottenGuardIsReadAgain) {
+  absl::Notification holding, go_on;
+  std::atomic<int> steps{-1};
+  options_.max_batch_bytes = 100'000;
+  options_.on_step = [&](CommitStep step) {
+    if (step == CommitStep::kBeforeWrite && steps.fetch_add(1) == 0) {
+      holding.Notify();
+      go_on.WaitForNotification();
+    }
+  };
+  ASSERT_TRUE(Open().ok());
+  ASSERT_TRUE(Set("head", "1").ok());
+  steps = 0;
+  ThreadPool pool(1);
+  struct Commits {
+    static Task<absl::Status> One(Executor* executor, Store* store, CommitRequest request) {
+      co_await SwitchTo(*executor);
+      co_return co_await store->Commit(std::move(request));
+    }
+    static Task<void> All(std::vector<Task<absl::Status>> tasks, std::vector<absl::Status>* results,
+                          absl::Notification* done) {
+      *results = co_await WhenAll(std::move(tasks));
+      done->Notify();
+    }
+  };
+  const auto filler = [](int i) {
+    CommitRequest request{{"t", "filler"}, {}, {}};
+    for (int j = 0; j < 15; ++j) request.mutations.push_back({absl::StrCat(i, "/", j), std::string(60'000, 'f')});
+    return request;
+  };
+  std::vector<absl::Status> results;
+  absl::Notification done;
+  std::vector<Task<absl::Status>> tasks;
+  tasks.push_back(Commits::One(&pool, store_.get(), filler(0)));
+  // In the queue in this order: 9 MB, then a change of the head, 9 MB, then the guarded ones.
+  for (int i = 1; i < 10; ++i) tasks.push_back(Commits::One(&pool, store_.get(), filler(i)));
+  tasks.push_back(Commits::One(&pool, store_.get(), {{"t", "p"}, {}, {{"head", "2"}}}));
+  for (int i = 10; i < 20; ++i) tasks.push_back(Commits::One(&pool, store_.get(), filler(i)));
+  tasks.push_back(Commits::One(&pool, store_.get(), {{"t", "p"}, {{"head", "1"}}, {{"late", "v"}}}));
+  tasks.push_back(Commits::One(&pool, store_.get(), {{"t", "p"}, {{"other", std::nullopt}}, {{"other", "v"}}}));
+  SpawnHere(Commits::All(std::move(tasks), &results, &done));
+  holding.WaitForNotification();
+  SyncWait(RunOn(pool, [] { return true; }));
+  go_on.Notify();
+  done.WaitForNotification();
+  ASSERT_EQ(results.size(), 23u);
+  EXPECT_TRUE(absl::IsAborted(results[21])) << results[21];
+  EXPECT_TRUE(results[22].ok()) << results[22];
+  EXPECT_GE(Metric("posthouse_store_guard_rereads_total{store=\"test\"}"), 2);
+}
+
+// Blobs that nobody committed after are flushed by a clean close.
+TEST_F(RocksStoreTest, ACleanCloseKeepsBlobs) {
+  ASSERT_TRUE(Open().ok());
+  ASSERT_TRUE(SyncWait(store_->blobs().Put("t", "b", absl::Cord("body"))).ok());
+  ASSERT_TRUE(Open().ok());
+  EXPECT_EQ(*SyncWait(store_->blobs().Get("t", "b", 0, 10)), "body");
+}
+
+}  // namespace
+}  // namespace posthouse::store

@@ -1,0 +1,115 @@
+#include "services/common/store/rocks/rocks_tuning.h"
+
+#include <rocksdb/convenience.h>
+#include <rocksdb/env.h>
+#include <rocksdb/filter_policy.h>
+#include <rocksdb/statistics.h>
+#include <rocksdb/table.h>
+#include <rocksdb/utilities/table_properties_collectors.h>
+
+#include <algorithm>
+#include <memory>
+#include <utility>
+#include <vector>
+
+namespace posthouse::store {
+namespace {
+
+rocksdb::CompressionType Best(std::vector<rocksdb::CompressionType> wanted) {
+  const std::vector<rocksdb::CompressionType> have = rocksdb::GetSupportedCompressions();
+  for (const rocksdb::CompressionType type : wanted) {
+    if (std::find(have.begin(), have.end(), type) != have.end()) return type;
+  }
+  return rocksdb::kNoCompression;
+}
+
+rocksdb::DBOptions MakeDbOptions(const RocksOptions& options, std::shared_ptr<rocksdb::EventListener> listener) {
+  rocksdb::DBOptions db;
+  if (options.env != nullptr) db.env = options.env;
+  db.create_if_missing = true;
+  db.create_missing_column_families = true;
+  db.listeners.push_back(std::move(listener));
+  db.statistics = rocksdb::CreateDBStatistics();
+  db.statistics->set_stats_level(rocksdb::StatsLevel::kExceptHistogramOrTimers);  // timers cost CPU per call
+
+  // Recovery. The log's tail may be torn: blob pieces are written unsynced, and a
+  // batch may have been in flight. kAbsoluteConsistency would refuse to open after
+  // every such power loss. kPointInTimeRecovery stops at the first damaged record;
+  // whatever was synced is before it. Damage inside a log that was complete when
+  // RocksDB moved on from it is not a torn tail: the manifest records the size of
+  // each synced log, and recovery refuses when one is missing or shorter.
+  db.wal_recovery_mode = rocksdb::WALRecoveryMode::kPointInTimeRecovery;
+  db.track_and_verify_wals_in_manifest = true;
+  db.paranoid_checks = true;
+  // After an error the committer opens the database again (DbSlot). RocksDB 7.8 does
+  // not come back by itself from a failed log write with two column families.
+  db.max_bgerror_resume_count = 0;
+
+  // One thread writes: RocksDB's machinery for many writers is only cost.
+  db.allow_concurrent_memtable_write = false;
+  db.enable_pipelined_write = false;
+  db.enable_write_thread_adaptive_yield = false;
+
+  db.max_background_jobs = options.background_threads;
+  db.db_write_buffer_size = 4 * options.write_buffer_bytes;
+  db.max_total_wal_size = 8 * options.write_buffer_bytes;
+  db.bytes_per_sync = 1 << 20;  // smooths background writes, so that the log's fsync need not wait behind them
+  db.max_open_files = 1024;
+  db.skip_stats_update_on_db_open = true;
+  db.skip_checking_sst_file_sizes_on_db_open = false;
+  db.avoid_unnecessary_blocking_io = true;  // deleting files is background work too
+  db.keep_log_file_num = 4;
+  db.max_log_file_size = 16 << 20;
+  db.stats_dump_period_sec = 0;
+  return db;
+}
+
+rocksdb::ColumnFamilyOptions MakeFamilyOptions(const RocksOptions& options,
+                                               const std::shared_ptr<rocksdb::Cache>& cache) {
+  rocksdb::ColumnFamilyOptions family;
+  family.write_buffer_size = options.write_buffer_bytes;
+  family.max_write_buffer_number = 4;
+  family.level_compaction_dynamic_level_bytes = true;
+  family.compression = Best({rocksdb::kLZ4Compression, rocksdb::kSnappyCompression});
+  family.bottommost_compression = Best({rocksdb::kZSTD, rocksdb::kLZ4Compression});
+  // Queues delete what they insert: files that are mostly tombstones compact early,
+  // so that a scan for what is due does not walk over the dead.
+  family.table_properties_collector_factories.push_back(
+      rocksdb::NewCompactOnDeletionCollectorFactory(/*sliding_window_size=*/4096, /*deletion_trigger=*/2048));
+
+  rocksdb::BlockBasedTableOptions table;
+  table.block_cache = cache;
+  table.block_size = 8 * 1024;
+  table.filter_policy.reset(rocksdb::NewBloomFilterPolicy(10));  // "absent" guards are common: no disk read
+  table.whole_key_filtering = true;
+  table.format_version = 5;
+  // Indexes and filters count against the cache's budget, and go last.
+  table.cache_index_and_filter_blocks = true;
+  table.cache_index_and_filter_blocks_with_high_priority = true;
+  table.pin_l0_filter_and_index_blocks_in_cache = true;
+  family.table_factory.reset(rocksdb::NewBlockBasedTableFactory(table));
+  return family;
+}
+
+}  // namespace
+
+Tuning MakeTuning(const RocksOptions& options, std::shared_ptr<rocksdb::EventListener> listener) {
+  Tuning tuning;
+  tuning.cache = rocksdb::NewLRUCache(options.block_cache_bytes, /*num_shard_bits=*/4,
+                                      /*strict_capacity_limit=*/false, /*high_pri_pool_ratio=*/0.5);
+  tuning.db = MakeDbOptions(options, std::move(listener));
+  tuning.rows = MakeFamilyOptions(options, tuning.cache);
+  tuning.blobs = MakeFamilyOptions(options, tuning.cache);
+  // Bodies above 16 KiB are referenced from tables, not rewritten by compaction.
+  tuning.blobs.enable_blob_files = true;
+  tuning.blobs.min_blob_size = 16 * 1024;
+  tuning.blobs.blob_compression_type = Best({rocksdb::kZSTD, rocksdb::kLZ4Compression});
+  tuning.blobs.blob_file_size = uint64_t{64} << 20;
+  tuning.blobs.enable_blob_garbage_collection = true;
+  tuning.blobs.blob_garbage_collection_age_cutoff = 0.25;
+  tuning.blobs.blob_garbage_collection_force_threshold = 0.5;
+  tuning.blobs.blob_cache = tuning.cache;
+  return tuning;
+}
+
+}  // namespace posthouse::store

@@ -1,0 +1,84 @@
+#include "services/common/store/rocks/store_metrics.h"
+
+#include <string>
+#include <vector>
+
+namespace posthouse::store {
+namespace {
+
+metrics::Labels With(const std::string& store, const char* name, const char* value) {
+  return {{"store", store}, {name, value}};
+}
+
+metrics::Counter& Commits(metrics::Registry& registry, const std::string& store, const char* result) {
+  return registry.AddCounter("posthouse_store_commits_total", "Commits by result.", With(store, "result", result));
+}
+
+metrics::Counter& Reads(metrics::Registry& registry, const std::string& store, const char* served) {
+  return registry.AddCounter("posthouse_store_reads_total",
+                             "Reads served from memory on the caller's thread, or by the read pool.",
+                             With(store, "served", served));
+}
+
+metrics::Gauge& Level(metrics::Registry& registry, const std::string& store, const char* name, const char* help) {
+  return registry.AddGauge(std::string("posthouse_store_") + name, help, {{"store", store}});
+}
+
+metrics::Histogram& Times(metrics::Registry& registry, const std::string& store, const char* name, const char* help) {
+  return registry.AddHistogram(std::string("posthouse_store_") + name, help, {{"store", store}});
+}
+
+const std::vector<double>& CountBuckets() {
+  static const auto& buckets = *new std::vector<double>{1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024};
+  return buckets;
+}
+
+const std::vector<double>& ByteBuckets() {
+  static const auto& buckets = *new std::vector<double>{1024, 4096, 16384, 65536, 262144, 1048576, 4194304, 16777216};
+  return buckets;
+}
+
+}  // namespace
+
+StoreMetrics::StoreMetrics(metrics::Registry& registry, const std::string& store)
+    : committed(Commits(registry, store, "ok")),
+      conflicts(Commits(registry, store, "conflict")),
+      refused_full(Commits(registry, store, "full")),
+      refused_busy(Commits(registry, store, "busy")),
+      unknown(Commits(registry, store, "unknown")),
+      unavailable(Commits(registry, store, "unavailable")),
+      commit_seconds(Times(registry, store, "commit_seconds", "From a commit's joining the queue to its completion.")),
+      batch_requests(registry.AddHistogram("posthouse_store_batch_requests", "Requests that shared one write.",
+                                           {{"store", store}}, CountBuckets())),
+      batch_bytes(registry.AddHistogram("posthouse_store_batch_bytes", "Bytes of one write.", {{"store", store}},
+                                        ByteBuckets())),
+      sync_seconds(Times(registry, store, "sync_seconds", "Appending one batch to the log and syncing it.")),
+      waiting_bytes(Level(registry, store, "waiting_bytes", "Bytes of commits in the committer's queue.")),
+      guard_rereads(registry.AddCounter("posthouse_store_guard_rereads_total",
+                                        "Preconditions that the committer had to read again itself.",
+                                        {{"store", store}})),
+      reads_inline(Reads(registry, store, "inline")),
+      reads_pool(Reads(registry, store, "pool")),
+      background_errors(registry.AddCounter("posthouse_store_background_errors_total",
+                                            "Write errors that stopped the engine until it recovered.",
+                                            {{"store", store}})),
+      full(Level(registry, store, "full", "1 while commits that add are refused for lack of space.")),
+      free_bytes(Level(registry, store, "free_bytes", "Free bytes of the store's file system.")),
+      healthy(Level(registry, store, "healthy", "0 while the engine is stopped by a write error.")),
+      stopped(Level(registry, store, "write_stopped", "1 while RocksDB stops writes to catch up.")),
+      delayed_bytes_per_second(
+          Level(registry, store, "delayed_write_bytes_per_second", "Rate RocksDB slows writes to; 0: not slowed.")),
+      compaction_debt_bytes(Level(registry, store, "compaction_debt_bytes", "Bytes compaction has yet to rewrite.")),
+      memtable_bytes(Level(registry, store, "memtable_bytes", "Bytes of rows not yet in table files.")),
+      table_bytes(Level(registry, store, "table_bytes", "Bytes of table files in use.")),
+      blob_file_bytes(Level(registry, store, "blob_file_bytes", "Bytes of blob files.")),
+      blob_garbage_bytes(Level(registry, store, "blob_garbage_bytes", "Bytes of blob files no blob uses.")),
+      estimated_rows(Level(registry, store, "rows", "Rows, as RocksDB estimates.")),
+      stall_seconds(Level(registry, store, "stall_seconds_total", "Time writes were slowed or stopped by RocksDB.")),
+      cache_hits(Level(registry, store, "cache_hits_total", "Block cache hits.")),
+      cache_misses(Level(registry, store, "cache_misses_total", "Block cache misses.")),
+      cache_bytes(Level(registry, store, "cache_bytes", "Bytes in the block cache.")),
+      log_syncs(Level(registry, store, "log_syncs_total", "Syncs of the write-ahead log.")),
+      written_bytes(Level(registry, store, "written_bytes_total", "Bytes written to log, tables and blob files.")) {}
+
+}  // namespace posthouse::store

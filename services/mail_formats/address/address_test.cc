@@ -1,0 +1,104 @@
+#include "services/mail_formats/address/address.h"
+
+#include <gtest/gtest.h>
+
+#include <string>
+
+namespace posthouse {
+namespace {
+
+struct Good {
+  std::string text, normal, folded;
+};
+
+// RFC 5321 §4.1.2, RFC 6531 §3.3
+TEST(AddressTest, OneMailboxHasOneNormalForm) {
+  for (const Good& c : std::initializer_list<Good>{
+           {"Bob@Example.ORG", "Bob@example.org", "bob@example.org"},
+           {"\"Bob\"@example.org", "Bob@example.org", "bob@example.org"},
+           {"\"b.o.b\"@example.org.", "b.o.b@example.org", "b.o.b@example.org"},
+           {"\"a b\"@example.org", "\"a b\"@example.org", "\"a b\"@example.org"},
+           {"\"a\\\"\\\\b\"@example.org", "\"a\\\"\\\\b\"@example.org", "\"a\\\"\\\\b\"@example.org"},
+           {"\"a@b\"@example.org", "\"a@b\"@example.org", "\"a@b\"@example.org"},
+           {"\"a..b\"@example.org", "\"a..b\"@example.org", "\"a..b\"@example.org"},
+           {"x+y=z/!#$%&'*-?^_`{|}~@example.org", "x+y=z/!#$%&'*-?^_`{|}~@example.org",
+            "x+y=z/!#$%&'*-?^_`{|}~@example.org"},
+           {"j\xC3\xB6rg@b\xC3\xBC"
+            "cher.example",
+            "j\xC3\xB6rg@xn--bcher-kva.example", "j\xC3\xB6rg@xn--bcher-kva.example"},
+           {"a@B\xC3\x9C"
+            "CHER.example",
+            "a@xn--bcher-kva.example", "a@xn--bcher-kva.example"},
+           {"a@fa\xC3\x9F.example", "a@xn--fa-hia.example", "a@xn--fa-hia.example"},
+           {"root@[192.0.2.1]", "root@[192.0.2.1]", "root@[192.0.2.1]"},
+           {"Root@[IPV6:2001:DB8:0::1]", "Root@[IPv6:2001:db8::1]", "root@[IPv6:2001:db8::1]"},
+           {"a@_dmarc.example", "a@_dmarc.example", "a@_dmarc.example"},
+           {"a@localhost", "a@localhost", "a@localhost"},
+       }) {
+    const absl::StatusOr<Address> address = ParseAddress(c.text);
+    ASSERT_TRUE(address.ok()) << c.text << ": " << address.status();
+    EXPECT_EQ(address->ToString(), c.normal);
+    EXPECT_EQ(address->Folded().ToString(), c.folded);
+    // The normal form is a fixed point.
+    EXPECT_EQ(*ParseAddress(c.normal), *address) << c.text;
+  }
+}
+
+TEST(AddressTest, WhatIsNoAddressIsRefused) {
+  const std::string nul("a\0b@example.org", 15);
+  for (const std::string& text :
+       std::initializer_list<std::string>{"",
+                                          "@",
+                                          "bob",
+                                          "bob@",
+                                          "@example.org",
+                                          ".bob@example.org",
+                                          "bob.@example.org",
+                                          "b..b@example.org",
+                                          "b b@example.org",
+                                          "bob@example..org",
+                                          "bob@-example.org",
+                                          "bob@example-.org",
+                                          "bob@exa mple.org",
+                                          "bob@.example.org",
+                                          "\"bob@example.org",
+                                          "\"bob\"example.org",
+                                          "\"\"@example.org",
+                                          "<bob@example.org>",
+                                          "@a.example:bob@example.org",
+                                          "bob@[300.0.0.1]",
+                                          "bob@[IPv6:zz]",
+                                          "bob@[192.0.2.1",
+                                          "\"a\nb\"@example.org",
+                                          "b\xFF@example.org",
+                                          "\xC0\xAF@example.org",
+                                          "\xED\xA0\x80@example.org",
+                                          "\"a\\",
+                                          nul,
+                                          "a@b@example.org",
+                                          std::string(65, 'a') + "@example.org",
+                                          "a@" + std::string(64, 'a') + ".org",
+                                          "a@" + std::string(4, 'a') + std::string(256, '.')}) {
+    EXPECT_EQ(ParseAddress(text).status().code(), absl::StatusCode::kInvalidArgument) << text;
+  }
+  EXPECT_TRUE(ParseAddress(std::string(64, 'a') + "@example.org").ok());  // RFC 5321 §4.5.3.1.1
+}
+
+// RFC 5233 §4
+TEST(AddressTest, SubaddressesSplitAtTheFirstSeparator) {
+  std::string base, detail;
+  ASSERT_TRUE(SplitSubaddress("bob+lists+kernel", "+", &base, &detail));
+  EXPECT_EQ(base, "bob");
+  EXPECT_EQ(detail, "lists+kernel");
+  ASSERT_TRUE(SplitSubaddress("bob-x+y", "+-", &base, &detail));
+  EXPECT_EQ(base, "bob");
+  EXPECT_EQ(detail, "x+y");
+  ASSERT_TRUE(SplitSubaddress("bob+", "+", &base, &detail));
+  EXPECT_EQ(detail, "");
+  EXPECT_FALSE(SplitSubaddress("+bob", "+", &base, &detail));
+  EXPECT_FALSE(SplitSubaddress("bob+x", "", &base, &detail));
+  EXPECT_FALSE(SplitSubaddress("bob", "+", &base, &detail));
+}
+
+}  // namespace
+}  // namespace posthouse

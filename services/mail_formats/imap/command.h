@@ -1,0 +1,232 @@
+// Commands of IMAP as data: what RFC 9051 §9 (and RFC 3501, and the extensions
+// named below) lets a client say, parsed into structs. No I/O, no decisions: the
+// gateway decides what it supports.
+//
+// Mailbox names are as on the wire (mailbox_name.h decodes them).
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <utility>
+#include <variant>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "services/mail_formats/imap/number_set.h"
+#include "services/mail_formats/imap/scanner.h"
+
+namespace posthouse::imap {
+
+struct AuthenticateArgs {
+  std::string mechanism;                        // upper case
+  std::optional<std::string> initial_response;  // base64; "=" is the empty one (RFC 4959)
+};
+struct LoginArgs {
+  std::string username;
+  std::string password;
+};
+// RFC 2971. Values that are NIL are left out.
+struct IdArgs {
+  std::vector<std::pair<std::string, std::string>> fields;
+};
+struct EnableArgs {
+  std::vector<std::string> capabilities;  // upper case
+};
+
+// RFC 7162 §3.2.5: (QRESYNC (uidvalidity modseq [known-uids [(seqs uids)]]))
+struct QresyncArgs {
+  uint32_t uid_validity = 0;
+  uint64_t modseq = 0;
+  std::optional<SequenceSet> known_uids;
+  SequenceSet match_sequences;
+  SequenceSet match_uids;
+};
+struct SelectArgs {
+  std::string mailbox;
+  bool condstore = false;
+  std::optional<QresyncArgs> qresync;
+};
+
+struct MailboxArgs {  // DELETE, SUBSCRIBE, UNSUBSCRIBE
+  std::string mailbox;
+};
+struct CreateArgs {
+  std::string mailbox;
+  std::vector<std::string> special_use;  // "\Sent" (RFC 6154 §3)
+};
+struct RenameArgs {
+  std::string from;
+  std::string to;
+};
+
+// STATUS items.
+enum StatusItem : uint32_t {
+  kStatusMessages = 1,
+  kStatusRecent = 2,
+  kStatusUidNext = 4,
+  kStatusUidValidity = 8,
+  kStatusUnseen = 16,
+  kStatusDeleted = 32,
+  kStatusSize = 64,
+  kStatusHighestModseq = 128,
+  kStatusAppendLimit = 256,
+  kStatusMailboxId = 512,
+};
+struct StatusArgs {
+  std::string mailbox;
+  uint32_t items = 0;
+};
+
+// LIST with its extensions: RFC 5258, 5819 (STATUS), 6154 (SPECIAL-USE). Also LSUB.
+struct ListArgs {
+  std::string reference;
+  std::vector<std::string> patterns;
+  bool extended = false;  // any extended syntax: answers are extended too
+  bool select_subscribed = false;
+  bool select_remote = false;
+  bool select_recursive_match = false;
+  bool select_special_use = false;
+  bool return_subscribed = false;
+  bool return_children = false;
+  bool return_special_use = false;
+  uint32_t return_status = 0;
+};
+
+struct AppendArgs {
+  std::string mailbox;
+  FlagSet flags;
+  std::optional<DateTime> date;
+  uint64_t message_bytes = 0;  // of the literal that follows
+};
+
+struct UidSetArgs {  // UID EXPUNGE
+  SequenceSet set;
+};
+struct CopyArgs {  // COPY, MOVE
+  SequenceSet set;
+  std::string mailbox;
+};
+
+struct StoreArgs {
+  enum class Mode { kReplace, kAdd, kRemove };
+  SequenceSet set;
+  std::optional<uint64_t> unchanged_since;
+  Mode mode = Mode::kReplace;
+  bool silent = false;
+  FlagSet flags;
+};
+
+// One BODY[...] or RFC822... of a FETCH.
+struct FetchSection {
+  enum class Kind { kWhole, kHeader, kHeaderFields, kHeaderFieldsNot, kText, kMime };
+  std::vector<uint32_t> part;
+  Kind kind = Kind::kWhole;
+  std::vector<std::string> fields;
+  bool peek = false;
+  bool partial = false;
+  uint64_t offset = 0;
+  uint64_t length = 0;
+  // As the response names it: "BODY[1.MIME]<0>", "RFC822.HEADER".
+  std::string label;
+};
+struct FetchArgs {
+  SequenceSet set;
+  bool uid = false;
+  bool flags = false;
+  bool internal_date = false;
+  bool size = false;
+  bool envelope = false;
+  bool body = false;
+  bool body_structure = false;
+  bool modseq = false;
+  bool email_id = false;
+  bool thread_id = false;
+  bool save_date = false;
+  bool preview = false;
+  std::vector<FetchSection> sections;
+  std::optional<uint64_t> changed_since;  // RFC 7162 §3.1.4.1
+  bool vanished = false;                  // RFC 7162 §3.2.6
+};
+
+// SEARCH program.
+struct SearchKey {
+  enum class Kind {
+    kAll,
+    kAnd,
+    kOr,
+    kNot,
+    kSequence,
+    kUid,
+    kFlag,  // `number`: the SystemFlag
+    kRecent,
+    kKeyword,  // `text`
+    kHeader,   // `field` contains `text`
+    kBody,
+    kText,
+    kBefore,  // dates: `number` days since 1970
+    kOn,
+    kSince,
+    kSentBefore,
+    kSentOn,
+    kSentSince,
+    kSavedBefore,
+    kSavedOn,
+    kSavedSince,
+    kLarger,
+    kSmaller,
+    kModseq,  // `number`
+    kOlder,   // seconds (RFC 5032)
+    kYounger,
+    kEmailId,
+    kThreadId,
+  };
+  Kind kind = Kind::kAll;
+  std::vector<SearchKey> keys;
+  SequenceSet set;
+  std::string field;
+  std::string text;
+  int64_t number = 0;
+};
+struct SearchArgs {
+  // RETURN (...): RFC 4731; kept apart from SEARCH without it, which answers "* SEARCH".
+  bool extended = false;
+  bool return_min = false;
+  bool return_max = false;
+  bool return_all = false;
+  bool return_count = false;
+  bool return_save = false;
+  std::string charset;  // upper case; "" when not given
+  SearchKey key;        // kAnd of what was written
+  bool uses_modseq = false;
+};
+
+using Arguments =
+    std::variant<std::monostate, AuthenticateArgs, LoginArgs, IdArgs, EnableArgs, SelectArgs, MailboxArgs, CreateArgs,
+                 RenameArgs, StatusArgs, ListArgs, AppendArgs, UidSetArgs, CopyArgs, StoreArgs, FetchArgs, SearchArgs>;
+
+struct Command {
+  std::string tag;
+  std::string name;  // upper case; "UID FETCH" and the like are one name
+  Arguments args;    // monostate: none, or the command is not known
+};
+
+// The tag alone, for an error reply; "*" when there is none.
+std::string TagOf(absl::string_view text);
+
+// Tag and name; `rest` is left behind them. Errors are for a tagged BAD.
+absl::StatusOr<Command> ParseCommandName(absl::string_view text, size_t* arguments_start);
+
+// Parses a whole command. kInvalidArgument: the arguments are wrong (BAD);
+// kUnimplemented: no such command (BAD). Error messages may be shown to the client.
+absl::StatusOr<Command> ParseCommand(absl::string_view text);
+
+// For the parts that have their own file.
+FetchArgs ParseFetch(Scanner& scanner);
+SearchArgs ParseSearch(Scanner& scanner);
+ListArgs ParseList(Scanner& scanner);
+ListArgs ParseLsub(Scanner& scanner);
+uint32_t ParseStatusItems(Scanner& scanner);  // "(" items ")"
+
+}  // namespace posthouse::imap

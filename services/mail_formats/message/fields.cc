@@ -1,0 +1,486 @@
+#include "services/mail_formats/message/fields.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
+#include "absl/strings/strip.h"
+#include "services/mail_formats/message/charset.h"
+#include "services/mail_formats/message/transfer.h"
+
+namespace posthouse::message {
+namespace {
+
+constexpr size_t kMaxParams = 200;
+constexpr size_t kMaxCharsetName = 60;
+constexpr size_t kMaxSubject = 8 * 1024;  // for its base
+
+bool IsBlank(char c) { return c == ' ' || c == '\t'; }
+bool IsSpace(char c) { return IsBlank(c) || c == '\r' || c == '\n'; }
+
+int HexValue(char c) {
+  if (c >= '0' && c <= '9') return c - '0';
+  if (c >= 'A' && c <= 'F') return c - 'A' + 10;
+  if (c >= 'a' && c <= 'f') return c - 'a' + 10;
+  return -1;
+}
+
+// ---- RFC 2047
+
+// encoded-word = "=?" charset ["*" language] "?" encoding "?" encoded-text "?="
+struct EncodedWord {
+  absl::string_view charset;
+  std::string bytes;  // decoded, in that charset
+  size_t end = 0;     // after "?="
+};
+
+std::string DecodeQ(absl::string_view text) {
+  std::string out;
+  out.reserve(text.size());
+  for (size_t i = 0; i < text.size(); ++i) {
+    if (text[i] == '_') {
+      out.push_back(' ');
+    } else if (text[i] == '=' && i + 2 < text.size() && HexValue(text[i + 1]) >= 0 && HexValue(text[i + 2]) >= 0) {
+      out.push_back(static_cast<char>(HexValue(text[i + 1]) * 16 + HexValue(text[i + 2])));
+      i += 2;
+    } else {
+      out.push_back(text[i]);
+    }
+  }
+  return out;
+}
+
+class TextDecoder {
+ public:
+  explicit TextDecoder(absl::string_view text) : text_(text) {}
+
+  std::string Decode() {
+    size_t pos = 0;
+    while (pos < text_.size()) {
+      const size_t start = ends_ ? text_.find("=?", pos) : absl::string_view::npos;
+      std::optional<EncodedWord> word;
+      if (start != absl::string_view::npos) word = ReadWord(start);
+      if (!word) {
+        const size_t plain_end = start == absl::string_view::npos ? text_.size() : start + 2;
+        Plain(text_.substr(pos, plain_end - pos));
+        pos = plain_end;
+        continue;
+      }
+      const absl::string_view between = text_.substr(pos, start - pos);
+      // RFC 2047 §6.2: blanks between two encoded words are not shown.
+      if (!(after_word_ && absl::StripAsciiWhitespace(between).empty())) Plain(between);
+      Word(*word);
+      pos = word->end;
+    }
+    FlushWord();
+    return std::move(out_);
+  }
+
+ private:
+  std::optional<EncodedWord> ReadWord(size_t start) {
+    const size_t charset_end = text_.substr(start + 2, kMaxCharsetName).find('?');
+    if (charset_end == absl::string_view::npos || charset_end == 0) return std::nullopt;
+    absl::string_view charset = text_.substr(start + 2, charset_end);
+    const size_t encoding = start + 2 + charset_end + 1;
+    if (encoding + 1 >= text_.size() || text_[encoding + 1] != '?') return std::nullopt;
+    const char e = absl::ascii_tolower(static_cast<unsigned char>(text_[encoding]));
+    if (e != 'b' && e != 'q') return std::nullopt;  // before the search, or many such cost its square
+    const size_t begin = encoding + 2;
+    const size_t end = text_.find("?=", begin);
+    if (end == absl::string_view::npos) {
+      ends_ = false;  // nor will any later word end: one search is enough
+      return std::nullopt;
+    }
+    const absl::string_view body = text_.substr(begin, end - begin);
+    EncodedWord word;
+    word.charset = charset.substr(0, charset.find('*'));  // RFC 2231 §5: language
+    word.end = end + 2;
+    word.bytes = e == 'b' ? DecodeBase64(body) : DecodeQ(body);
+    return word;
+  }
+
+  // Characters split between adjacent words of one charset are joined.
+  void Word(const EncodedWord& word) {
+    if (!after_word_ || !absl::EqualsIgnoreCase(word.charset, charset_)) FlushWord();
+    charset_ = std::string(word.charset);
+    bytes_ += word.bytes;
+    after_word_ = true;
+  }
+  void FlushWord() {
+    if (!bytes_.empty()) out_ += ToUtf8(charset_, bytes_);
+    bytes_.clear();
+    after_word_ = false;
+  }
+  void Plain(absl::string_view text) {
+    if (text.empty()) return;
+    FlushWord();
+    out_ += GuessUtf8(text);
+  }
+
+  const absl::string_view text_;
+  bool ends_ = true;  // "?=" may still follow
+  bool after_word_ = false;
+  std::string charset_, bytes_, out_;
+};
+
+// ---- MIME values
+
+// Reads "type/subtype" and parameters; position and text of one field body.
+class ValueReader {
+ public:
+  explicit ValueReader(absl::string_view text) : text_(text) {}
+
+  // RFC 822 comments and blanks, nested comments bounded by the text.
+  void SkipCfws() {
+    while (pos_ < text_.size()) {
+      if (IsSpace(text_[pos_])) {
+        ++pos_;
+      } else if (text_[pos_] == '(') {
+        SkipComment();
+      } else {
+        return;
+      }
+    }
+  }
+  std::string Word(absl::string_view stop) {
+    const size_t start = pos_;
+    while (pos_ < text_.size() && !IsSpace(text_[pos_]) && !absl::StrContains(stop, text_.substr(pos_, 1))) ++pos_;
+    return std::string(text_.substr(start, pos_ - start));
+  }
+  bool Take(char c) {
+    if (pos_ >= text_.size() || text_[pos_] != c) return false;
+    ++pos_;
+    return true;
+  }
+  std::vector<Param> Params() {
+    std::vector<Param> params;
+    while (pos_ < text_.size() && params.size() < kMaxParams) {
+      SkipCfws();
+      if (Take(';') || Take(',')) continue;
+      Param param;
+      param.name = Word("=;(,\"");
+      SkipCfws();
+      if (!Take('=')) {
+        // No parameter: its text up to the next semicolon is passed over.
+        if (param.name.empty() && pos_ < text_.size() && text_[pos_] != ';') ++pos_;
+        continue;
+      }
+      SkipCfws();
+      param.value = Value();
+      if (!param.name.empty()) params.push_back(std::move(param));
+    }
+    return params;
+  }
+
+ private:
+  void SkipComment() {
+    int depth = 0;
+    for (; pos_ < text_.size(); ++pos_) {
+      const char c = text_[pos_];
+      if (c == '\\') {
+        ++pos_;
+      } else if (c == '(') {
+        ++depth;
+      } else if (c == ')' && --depth == 0) {
+        ++pos_;
+        return;
+      }
+    }
+    pos_ = std::min(pos_, text_.size());
+  }
+  std::string Value() {
+    std::string value;
+    if (Take('"')) {
+      while (pos_ < text_.size() && text_[pos_] != '"') {
+        if (text_[pos_] == '\\' && pos_ + 1 < text_.size()) ++pos_;
+        value.push_back(text_[pos_++]);
+      }
+      Take('"');
+      return value;
+    }
+    value = Word(";");
+    // `name=a report.pdf; x=y`: words belong to the value unless a parameter begins.
+    while (pos_ < text_.size() && text_[pos_] != ';') {
+      size_t next = pos_;
+      while (next < text_.size() && IsSpace(text_[next])) ++next;
+      if (next == text_.size() || text_[next] == ';' || text_[next] == '(') break;
+      size_t end = next;
+      while (end < text_.size() && !IsSpace(text_[end]) && text_[end] != ';' && text_[end] != '=') ++end;
+      if (end < text_.size() && text_[end] == '=') break;
+      value.push_back(' ');
+      value.append(text_.data() + next, end - next);
+      pos_ = end;
+    }
+    return value;
+  }
+
+  const absl::string_view text_;
+  size_t pos_ = 0;
+};
+
+std::string PercentDecode(absl::string_view text) {
+  std::string out;
+  for (size_t i = 0; i < text.size(); ++i) {
+    if (text[i] == '%' && i + 2 < text.size() && HexValue(text[i + 1]) >= 0 && HexValue(text[i + 2]) >= 0) {
+      out.push_back(static_cast<char>(HexValue(text[i + 1]) * 16 + HexValue(text[i + 2])));
+      i += 2;
+    } else {
+      out.push_back(text[i]);
+    }
+  }
+  return out;
+}
+
+struct Extended {
+  std::string charset;
+  std::string bytes;
+};
+
+// charset "'" language "'" text; takes the first two off `text`.
+std::string TakeCharset(absl::string_view* text) {
+  const size_t first = text->find('\'');
+  if (first == absl::string_view::npos) return "";
+  const size_t second = text->find('\'', first + 1);
+  if (second == absl::string_view::npos) return "";
+  std::string charset(text->substr(0, first));
+  text->remove_prefix(second + 1);
+  return charset;
+}
+
+// RFC 2231 §3, §4: name*=, name*0=, name*0*=, name*1=, ...
+std::optional<Extended> FindExtended(const std::vector<Param>& params, absl::string_view name) {
+  struct Piece {
+    int number;
+    size_t order;
+    bool encoded;
+    absl::string_view value;
+  };
+  std::vector<Piece> pieces;
+  for (const Param& param : params) {
+    absl::string_view rest = param.name;
+    if (rest.size() <= name.size() || !absl::StartsWithIgnoreCase(rest, name) || rest[name.size()] != '*') continue;
+    rest.remove_prefix(name.size() + 1);
+    if (rest.empty()) {
+      pieces.assign({Piece{0, 0, true, param.value}});
+      break;  // whole: pieces beside it do not count
+    }
+    const bool encoded = absl::ConsumeSuffix(&rest, "*");
+    int number = 0;
+    if (rest.size() > 4 || !absl::SimpleAtoi(rest, &number) || number < 0) continue;
+    pieces.push_back({number, pieces.size(), encoded, param.value});
+  }
+  std::sort(pieces.begin(), pieces.end(),
+            [](const Piece& a, const Piece& b) { return std::pair(a.number, a.order) < std::pair(b.number, b.order); });
+  Extended result;
+  int expected = 0;
+  for (const Piece& piece : pieces) {
+    if (piece.number == expected - 1) continue;  // a repeated piece
+    if (piece.number != expected) break;         // a gap ends it
+    absl::string_view value = piece.value;
+    if (piece.encoded && expected == 0) result.charset = TakeCharset(&value);
+    result.bytes += piece.encoded ? PercentDecode(value) : std::string(value);
+    ++expected;
+  }
+  if (expected == 0) return std::nullopt;
+  return result;
+}
+
+const Param* FindPlain(const std::vector<Param>& params, absl::string_view name) {
+  for (const Param& param : params) {
+    if (absl::EqualsIgnoreCase(param.name, name)) return &param;
+  }
+  return nullptr;
+}
+
+// ---- RFC 5256 §2.1
+
+// subj-blob = "[" *BLOBCHAR "]" *WSP; its length or 0.
+size_t SubjectBlob(absl::string_view s) {
+  if (s.empty() || s[0] != '[') return 0;
+  const size_t end = s.find_first_of("[]", 1);
+  if (end == absl::string_view::npos || s[end] != ']') return 0;
+  size_t length = end + 1;
+  while (length < s.size() && s[length] == ' ') ++length;
+  return length;
+}
+
+// subj-refwd = ("re" / ("fw" ["d"])) *WSP [subj-blob] ":"; its length or 0.
+size_t SubjectRefwd(absl::string_view s) {
+  size_t length = 0;
+  if (absl::StartsWithIgnoreCase(s, "fwd")) {
+    length = 3;
+  } else if (absl::StartsWithIgnoreCase(s, "re") || absl::StartsWithIgnoreCase(s, "fw")) {
+    length = 2;
+  } else {
+    return 0;
+  }
+  while (length < s.size() && s[length] == ' ') ++length;
+  length += SubjectBlob(s.substr(length));
+  return length < s.size() && s[length] == ':' ? length + 1 : 0;
+}
+
+// subj-leader = (*subj-blob subj-refwd) / WSP
+size_t SubjectLeader(absl::string_view s) {
+  if (!s.empty() && s[0] == ' ') return 1;
+  size_t blobs = 0;
+  for (size_t blob = 1; blob > 0; blobs += blob) blob = SubjectBlob(s.substr(blobs));
+  const size_t refwd = SubjectRefwd(s.substr(blobs));
+  return refwd == 0 ? 0 : blobs + refwd;
+}
+
+bool StripSubjectOnce(absl::string_view* s) {
+  if (const size_t leader = SubjectLeader(*s); leader > 0) {  // step 3
+    s->remove_prefix(leader);
+    return true;
+  }
+  // Step 4, unless nothing would be left. All at once: step 3 has seen that no "re:"
+  // follows them, and would look through them again after each.
+  bool stripped = false;
+  for (size_t blob = SubjectBlob(*s); blob > 0 && blob < s->size(); blob = SubjectBlob(*s)) {
+    s->remove_prefix(blob);
+    stripped = true;
+  }
+  return stripped;
+}
+
+}  // namespace
+
+std::string Unfold(absl::string_view raw) {
+  while (!raw.empty() && IsSpace(raw.front())) raw.remove_prefix(1);
+  while (!raw.empty() && IsSpace(raw.back())) raw.remove_suffix(1);
+  std::string out;
+  out.reserve(raw.size());
+  while (!raw.empty()) {
+    const size_t run = std::min(raw.find_first_of("\r\n"), raw.size());
+    out.append(raw.data(), run);
+    raw.remove_prefix(run);
+    if (raw.empty()) break;
+    while (!raw.empty() && (raw.front() == '\r' || raw.front() == '\n')) raw.remove_prefix(1);
+    if (!IsBlank(raw.front())) out.push_back(' ');  // no fold
+  }
+  return out;
+}
+
+std::string DecodeText(absl::string_view raw) {
+  const std::string text = Unfold(raw);
+  return TextDecoder(text).Decode();
+}
+
+std::optional<std::string> MimeValue::Get(absl::string_view name) const {
+  if (std::optional<Extended> extended = FindExtended(params, name)) {
+    return extended->charset.empty() ? DecodeText(extended->bytes) : ToUtf8(extended->charset, extended->bytes);
+  }
+  const Param* plain = FindPlain(params, name);
+  if (plain == nullptr) return std::nullopt;
+  return DecodeText(plain->value);
+}
+
+std::optional<std::string> MimeValue::GetRaw(absl::string_view name) const {
+  if (const Param* plain = FindPlain(params, name)) return plain->value;
+  if (std::optional<Extended> extended = FindExtended(params, name)) return std::move(extended->bytes);
+  return std::nullopt;
+}
+
+// content := "Content-Type" ":" type "/" subtype *(";" parameter)
+std::optional<MimeValue> ParseContentType(absl::string_view raw) {
+  const std::string text = Unfold(raw);
+  ValueReader reader(text);
+  MimeValue value;
+  reader.SkipCfws();
+  value.type = reader.Word("/;(,\"=");
+  reader.SkipCfws();
+  if (reader.Take('/')) {
+    reader.SkipCfws();
+    value.subtype = reader.Word(";(,\"=");
+  } else if (absl::EqualsIgnoreCase(value.type, "text")) {
+    value.subtype = "plain";  // RFC 1049 mailers: "Content-Type: text"
+  }
+  if (value.type.empty() || value.subtype.empty()) return std::nullopt;
+  value.params = reader.Params();
+  return value;
+}
+
+std::optional<MimeValue> ParseDisposition(absl::string_view raw) {
+  const std::string text = Unfold(raw);
+  ValueReader reader(text);
+  MimeValue value;
+  reader.SkipCfws();
+  value.type = reader.Word(";(,\"=");
+  if (value.type.empty()) return std::nullopt;
+  value.params = reader.Params();
+  return value;
+}
+
+std::vector<std::string> ParseMessageIds(absl::string_view raw, size_t max) {
+  std::vector<std::string> ids, words;
+  std::string current;
+  bool inside = false;
+  const auto end_word = [&] {
+    if (!inside && absl::StrContains(current, "@") && words.size() < max) words.push_back(current);
+    current.clear();
+  };
+  for (const char c : raw) {
+    if (c == '<') {
+      end_word();
+      current.clear();
+      inside = true;
+    } else if (c == '>') {
+      if (inside && !current.empty() && ids.size() < max) ids.push_back(current);
+      current.clear();
+      inside = false;
+    } else if (IsSpace(c) || (c == ',' && !inside)) {
+      if (!inside) end_word();
+    } else if (c != '\0') {
+      current.push_back(c);
+    }
+  }
+  if (inside && ids.empty() && absl::StrContains(current, "@")) return {current};  // "<id" cut off
+  end_word();
+  return ids.empty() ? words : ids;
+}
+
+std::vector<std::string> ParseWordList(absl::string_view raw) {
+  std::vector<std::string> words;
+  std::string current;
+  int depth = 0;
+  for (const char c : Unfold(raw)) {
+    if (c == '(') {
+      ++depth;
+    } else if (c == ')' && depth > 0) {
+      --depth;
+    } else if (depth > 0) {
+      continue;
+    } else if (c == ',') {
+      if (!current.empty() && words.size() < kMaxParams) words.push_back(std::exchange(current, {}));
+      current.clear();
+    } else if (!IsBlank(c)) {
+      current.push_back(c);
+    }
+  }
+  if (!current.empty()) words.push_back(current);
+  return words;
+}
+
+std::string BaseSubject(absl::string_view raw_subject) {
+  std::string text;
+  for (const char c : DecodeText(raw_subject.substr(0, kMaxSubject))) {  // step 1
+    const char b = IsSpace(c) ? ' ' : c;
+    if (b != ' ' || (!text.empty() && text.back() != ' ')) text.push_back(b);
+  }
+  absl::string_view s = text;
+  while (true) {
+    while (absl::ConsumeSuffix(&s, " ") ||
+           (absl::EndsWithIgnoreCase(s, "(fwd)") && (s.remove_suffix(5), true))) {  // step 2
+    }
+    while (StripSubjectOnce(&s)) {  // steps 3 to 5
+    }
+    if (!absl::StartsWithIgnoreCase(s, "[fwd:") || !absl::EndsWith(s, "]")) break;  // step 6
+    s.remove_prefix(5);
+    s.remove_suffix(1);
+  }
+  return std::string(s);
+}
+
+}  // namespace posthouse::message

@@ -1,0 +1,202 @@
+#include "services/mail_formats/message/fields.h"
+
+#include <gtest/gtest.h>
+
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "absl/time/clock.h"
+#include "absl/time/time.h"
+#include "services/mail_formats/message/charset.h"
+
+namespace posthouse::message {
+namespace {
+
+struct Case {
+  std::string in, out;
+};
+
+// RFC 5322 §2.2.3
+TEST(UnfoldTest, RemovesLineEndsOnly) {
+  const Case kCases[] = {
+      {" a\r\n b", "a b"},      {" a\n\tb", "a\tb"}, {"a\r\nb", "a b"}, {" a \r\n", "a"},
+      {"a\r\n \r\n b", "a  b"}, {"a\rb", "a b"},     {"", ""},          {" \t ", ""},
+  };
+  for (const Case& c : kCases) EXPECT_EQ(Unfold(c.in), c.out) << c.in;
+}
+
+// RFC 2047 §8 and what mail has.
+TEST(DecodeTextTest, EncodedWords) {
+  const Case kCases[] = {
+      {"=?ISO-8859-1?Q?a?=", "a"},
+      {"=?ISO-8859-1?Q?a?= b", "a b"},
+      {"=?ISO-8859-1?Q?a?= =?ISO-8859-1?Q?b?=", "ab"},
+      {"=?ISO-8859-1?Q?a?=  =?ISO-8859-1?Q?b?=", "ab"},
+      {"=?ISO-8859-1?Q?a?=\r\n   =?ISO-8859-1?Q?b?=", "ab"},
+      {"=?ISO-8859-1?Q?a_b?=", "a b"},
+      {"=?ISO-8859-1?Q?a?= =?ISO-8859-2?Q?_b?=", "a b"},
+      {"=?utf-8?b?w6Q=?=", "ä"},
+      {"=?UTF-8*de?Q?=C3=A4?=", "ä"},
+      {"=?utf-8?q?=C3?= =?utf-8?q?=A4?=", "ä"},  // split character
+      {"Re: =?utf-8?q?=C3=A4?=!", "Re: ä!"},
+      {"x=?utf-8?q?=C3=A4?=y", "xäy"},
+      {"=?utf-8?q?with blank?=", "with blank"},
+      {"=?utf-8?q?never ends", "=?utf-8?q?never ends"},
+      {"=?utf-8?x?abc?=", "=?utf-8?x?abc?="},
+      {"=??q?abc?=", "=??q?abc?="},
+      {"=?q", "=?q"},
+      {"raw \xe4", "raw ä"},
+      {"raw ä", "raw ä"},
+      {"=?koi8-r?B?8NLJ18XU?=", "Привет"},
+      {"=?utf-8?q?a=3D?=3D", "a=3D"},
+  };
+  for (const Case& c : kCases) EXPECT_EQ(DecodeText(c.in), c.out) << c.in;
+}
+
+TEST(DecodeTextTest, HostileTextIsLinear) {
+  std::string text;
+  for (int i = 0; i < 60000; ++i) text += "=?a?q?";
+  EXPECT_TRUE(IsValidUtf8(DecodeText(text)));
+}
+
+std::string Show(const std::optional<MimeValue>& v) {
+  if (!v) return "none";
+  std::string out = v->subtype.empty() ? v->type : absl::StrCat(v->type, "/", v->subtype);
+  for (const Param& p : v->params) absl::StrAppend(&out, "|", p.name, "=", p.value);
+  return out;
+}
+
+// RFC 2045 §5.1
+TEST(ContentTypeTest, Tolerant) {
+  const Case kCases[] = {
+      {" text/plain", "text/plain"},
+      {"text/plain; charset=us-ascii (Plain text)", "text/plain|charset=us-ascii"},
+      {"text/plain; charset=\"us-ascii\"", "text/plain|charset=us-ascii"},
+      {"Text/HTML;charset=utf-8;\r\n format=flowed", "Text/HTML|charset=utf-8|format=flowed"},
+      {"multipart/mixed; boundary=\"a b\\\"c\"", "multipart/mixed|boundary=a b\"c"},
+      {"multipart/mixed; boundary = \"x\"", "multipart/mixed|boundary=x"},
+      {"multipart/mixed boundary=x", "multipart/mixed|boundary=x"},
+      {"application/pdf; name=a report.pdf; x=y", "application/pdf|name=a report.pdf|x=y"},
+      {"application/pdf; name=a.pdf charset=x", "application/pdf|name=a.pdf|charset=x"},
+      {"text/plain; charset", "text/plain"},
+      {"text/plain; ; ;", "text/plain"},
+      {"text/plain; name=\"never ends", "text/plain|name=never ends"},
+      {"text/plain; =x; a=b", "text/plain|a=b"},
+      {"text / plain", "text/plain"},
+      {"text", "text/plain"},
+      {"text; charset=x", "text/plain|charset=x"},
+      {"(c) text/(d)plain", "text/plain"},
+      {"", "none"},
+      {"garbage", "none"},
+      {"/plain", "none"},
+      {"multipart/alternative;", "multipart/alternative"},
+      {"a/b; (never ends", "a/b"},
+  };
+  for (const Case& c : kCases) EXPECT_EQ(Show(ParseContentType(c.in)), c.out) << c.in;
+  EXPECT_EQ(Show(ParseDisposition("attachment; filename=\"x y\"")), "attachment|filename=x y");
+  EXPECT_EQ(Show(ParseDisposition("inline")), "inline");
+  EXPECT_EQ(Show(ParseDisposition(";filename=x")), "none");
+}
+
+// RFC 2231
+TEST(ContentTypeTest, ExtendedParameters) {
+  const Case kCases[] = {
+      {"a/b; name=plain", "plain"},
+      {"a/b; name*=utf-8'en'%C3%A4", "ä"},
+      {"a/b; name*=\"utf-8''%C3%A4\"", "ä"},
+      {"a/b; name*0=one; name*1=\"two\"", "onetwo"},
+      {"a/b; name*1=two; name*0=one", "onetwo"},
+      {"a/b; name*0*=utf-8''%C3; name*1*=%A4; name*2=x%20", "äx%20"},
+      {"a/b; name*0=one; name*2=three", "one"},
+      {"a/b; name*0=one; name*0=again; name*1=two", "onetwo"},
+      {"a/b; name=old; name*=iso-8859-1''%E4", "ä"},
+      {"a/b; name=\"=?utf-8?q?=C3=A4?=\"", "ä"},
+      {"a/b; name*=noquotes%20x", "noquotes x"},
+      {"a/b; name*1=two", "(absent)"},
+      {"a/b; named=x", "(absent)"},
+      {"a/b; name*99999=x", "(absent)"},
+  };
+  for (const Case& c : kCases) {
+    const auto value = ParseContentType(c.in);
+    ASSERT_TRUE(value) << c.in;
+    EXPECT_EQ(value->Get("NAME").value_or("(absent)"), c.out) << c.in;
+  }
+  EXPECT_EQ(ParseContentType("a/b; boundary*=us-ascii''x%2Fy")->GetRaw("boundary"), "x/y");
+}
+
+TEST(MessageIdsTest, FromReferences) {
+  const Case kCases[] = {
+      {"<a@b> <c@d>", "a@b,c@d"},
+      {"<a@b><c@d>", "a@b,c@d"},
+      {"Your message of today <a@b> (comment)", "a@b"},
+      {"<a@\r\n b>", "a@b"},
+      {"a@b", "a@b"},
+      {"a@b <c@d>", "c@d"},
+      {"<<a@b>>", "a@b"},
+      {"<a@b", "a@b"},
+      {"<>", ""},
+      {"", ""},
+      {"nothing", ""},
+  };
+  for (const Case& c : kCases) EXPECT_EQ(absl::StrJoin(ParseMessageIds(c.in), ","), c.out) << c.in;
+  EXPECT_EQ(ParseMessageIds("<a@b><c@d><e@f>", 2).size(), 2u);
+}
+
+TEST(WordListTest, Languages) {
+  EXPECT_EQ(absl::StrJoin(ParseWordList(" en, de (German) , mi"), "|"), "en|de|mi");
+  EXPECT_TRUE(ParseWordList(" , ").empty());
+}
+
+// RFC 5256 §2.1
+TEST(BaseSubjectTest, StripsWhatRepliesAdd) {
+  const Case kCases[] = {
+      {"hello", "hello"},
+      {"Re: hello", "hello"},
+      {"RE : Fwd: FW: hello", "hello"},
+      {"Re[2]: hello", "hello"},
+      {"[list] Re: hello", "hello"},
+      {"Re: [list] hello (fwd) ", "hello"},
+      {"[list] hello", "hello"},
+      {"[only blob]", "[only blob]"},
+      {"[fwd: Re: hello]", "hello"},
+      {"Re:", ""},
+      {"=?utf-8?q?Re:_=C3=A4?=", "ä"},
+      {"Regards", "Regards"},
+      {"hello  \t world", "hello world"},
+      {"[a [b] c", "[a [b] c"},
+      {"[a][b] [c] d", "d"},
+      {"[a][b]", "[b]"},
+      {"[a][b] re: [c] d", "d"},
+  };
+  for (const Case& c : kCases) EXPECT_EQ(BaseSubject(c.in), c.out) << c.in;
+}
+
+// Fields as long as the parser keeps them, made to be looked through again and again:
+// a stranger's message must not hold up the rest. Each took 10 s and more.
+TEST(CostTest, LongFieldsTakeNoLongTime) {
+  const auto repeated = [](const std::string& piece) {
+    std::string out;
+    while (out.size() < 256 * 1024) out += piece;
+    return out;
+  };
+  const auto decode = [](const std::string& field) { return DecodeText(field).size(); };
+  const auto base = [](const std::string& field) { return BaseSubject(field).size(); };
+  struct {
+    std::function<size_t(const std::string&)> read;
+    std::string field;
+  } const kCases[] = {
+      {decode, repeated("=?a?x? ") + "?="}, {decode, repeated("=?a?q? ")}, {base, repeated("[a]") + "x"},
+      {base, repeated("[a] re") + "x"},     {base, repeated("re[a]: ")},   {base, repeated("[fwd:") + repeated("]")},
+  };
+  for (const auto& c : kCases) {
+    const absl::Time start = absl::Now();
+    c.read(c.field);
+    EXPECT_LT(absl::Now() - start, absl::Seconds(3)) << c.field.substr(0, 20);
+  }
+}
+
+}  // namespace
+}  // namespace posthouse::message

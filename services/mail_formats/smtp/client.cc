@@ -1,0 +1,392 @@
+#include "services/mail_formats/smtp/client.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "services/mail_formats/smtp/client_commands.h"
+#include "services/mail_formats/smtp/data_encoder.h"
+#include "services/common/status/status.h"
+
+namespace posthouse::smtp {
+namespace {
+
+using Kind = Outcome::Kind;
+
+constexpr size_t kReadBytes = 16 * 1024;
+constexpr size_t kWriteBytes = 64 * 1024;
+// RCPTs in one write: their replies must fit the socket buffers, since nobody reads
+// them meanwhile (RFC 2920 §3.1).
+constexpr size_t kRcptsPerGroup = 100;
+
+class ClientImpl final : public Client {
+ public:
+  ClientImpl(std::unique_ptr<net::Connection> connection, ClientOptions options)
+      : options_(std::move(options)), connection_(std::move(connection)) {}
+
+  Task<Outcome> Start();
+  Task<SendResult> Send(ClientMessage message) override;
+  Task<Outcome> Reset() override;
+  Task<void> Quit() override;
+  bool usable() const override { return usable_; }
+  const Capabilities& capabilities() const override { return capabilities_; }
+  net::Connection& connection() override { return *connection_; }
+  uint32_t messages_sent() const override { return messages_; }
+
+ private:
+  // One transaction in progress.
+  struct Transaction {
+    ClientMessage message;
+    SendResult result;
+    std::vector<size_t> hopeful;  // recipients the server accepted so far
+    size_t asked = 0;             // recipients whose RCPT was answered
+    bool open = false;            // MAIL was accepted, nothing ended it yet
+  };
+
+  Task<absl::StatusOr<Reply>> ReadReply(absl::Duration timeout);
+  Task<absl::StatusOr<Reply>> Exchange(std::string line, absl::Duration timeout);
+  Task<Outcome> Hello(bool may_fall_back);
+  Task<std::optional<Outcome>> Encrypt();
+  Task<bool> Envelope(Transaction& t);
+  Task<bool> SendGroup(Transaction& t, bool with_mail, size_t end, bool with_data);
+  Task<bool> ReadData(Transaction& t);
+  Task<void> Body(Transaction& t);
+  Task<absl::Status> WriteBody(Transaction& t, DataEncoder& encoder, std::string& out);
+  Task<void> EndOfData(Transaction& t, std::string rest);
+  Task<void> EndUnwantedData();
+
+  // The outcome of everybody who may still hope, and of who was not yet asked.
+  static void SettleRest(Transaction& t, const Outcome& outcome) {
+    for (const size_t i : t.hopeful) t.result.recipients[i] = outcome;
+    for (; t.asked < t.message.recipients.size(); ++t.asked) {
+      if (t.result.recipients[t.asked].reply.code == 0) t.result.recipients[t.asked] = outcome;
+    }
+    t.hopeful.clear();
+  }
+  // Notes what a reply means for the connection, and what it means at all.
+  Outcome Read(ClientStep step, const Reply& reply, int expected) {
+    // RFC 5321 §4.2.2: 421 is the last reply of a connection. What is neither the
+    // wanted class nor a refusal shows that the two ends are out of step.
+    const bool understood = reply.code / 100 == expected || reply.code >= 400;
+    if (reply.code == 421 || !understood) usable_ = false;
+    return FromReply(step, reply, expected);
+  }
+  Outcome Broken(ClientStep step, const absl::Status& error) {
+    usable_ = false;
+    connection_->Close();
+    return FromError(step, error);
+  }
+
+  const ClientOptions options_;
+  const std::unique_ptr<net::Connection> connection_;
+  Capabilities capabilities_;
+  ReplyParser parser_;
+  std::string in_;  // received, not parsed
+  bool usable_ = true;
+  uint32_t messages_ = 0;
+};
+
+Task<absl::StatusOr<Reply>> ClientImpl::ReadReply(absl::Duration timeout) {
+  const absl::Time deadline = absl::Now() + timeout;  // for the whole reply: no slow drip
+  while (true) {
+    absl::string_view input = in_;
+    absl::StatusOr<std::optional<Reply>> reply = parser_.Feed(&input);
+    in_.erase(0, in_.size() - input.size());
+    if (!reply.ok()) co_return reply.status();
+    if (reply->has_value()) co_return **std::move(reply);
+    absl::StatusOr<std::string> bytes = co_await connection_->ReadSome(kReadBytes, deadline - absl::Now());
+    if (!bytes.ok()) co_return bytes.status();
+    in_ = *std::move(bytes);
+  }
+}
+
+Task<absl::StatusOr<Reply>> ClientImpl::Exchange(std::string line, absl::Duration timeout) {
+  const absl::Status written = co_await connection_->Write(std::move(line), timeout);
+  if (!written.ok()) {
+    // What a server said before it hung up is worth more than the broken pipe.
+    absl::StatusOr<Reply> last = co_await ReadReply(absl::Seconds(1));
+    if (!last.ok()) co_return written;
+    co_return last;
+  }
+  co_return co_await ReadReply(timeout);
+}
+
+// ---- opening
+
+Task<Outcome> ClientImpl::Start() {
+  const absl::StatusOr<Reply> greeting = co_await ReadReply(options_.timeouts.greeting);
+  if (!greeting.ok()) co_return Broken(ClientStep::kGreeting, greeting.status());
+  Outcome outcome = Read(ClientStep::kGreeting, *greeting, 2);
+  if (outcome.kind != Kind::kAccepted) co_return outcome;
+  outcome = co_await Hello(/*may_fall_back=*/true);
+  if (outcome.kind != Kind::kAccepted) co_return outcome;
+  std::optional<Outcome> refused = co_await Encrypt();
+  co_return refused.has_value() ? *std::move(refused) : outcome;
+}
+
+Task<Outcome> ClientImpl::Hello(bool may_fall_back) {
+  const char* const verb = options_.lmtp ? "LHLO " : "EHLO ";
+  absl::StatusOr<Reply> reply =
+      co_await Exchange(absl::StrCat(verb, options_.helo_name, "\r\n"), options_.timeouts.hello);
+  if (!reply.ok()) co_return Broken(ClientStep::kHello, reply.status());
+  if (reply->positive()) {
+    capabilities_ = ParseCapabilities(reply->lines);
+  } else if (reply->permanent() && may_fall_back && !options_.lmtp) {
+    // RFC 5321 §3.2: a server that does not know EHLO is greeted with HELO.
+    capabilities_ = Capabilities();
+    reply = co_await Exchange(absl::StrCat("HELO ", options_.helo_name, "\r\n"), options_.timeouts.hello);
+    if (!reply.ok()) co_return Broken(ClientStep::kHello, reply.status());
+  }
+  co_return Read(ClientStep::kHello, *reply, 2);
+}
+
+// STARTTLS as the options want it (RFC 3207). Nullopt: go on.
+Task<std::optional<Outcome>> ClientImpl::Encrypt() {
+  const bool required = options_.tls == ClientTls::kRequired;
+  if (options_.tls == ClientTls::kNever || (options_.tls_context == nullptr && !required)) co_return std::nullopt;
+  if (!capabilities_.starttls || options_.tls_context == nullptr) {
+    if (!required) co_return std::nullopt;
+    co_return Ours(ClientStep::kStartTls, Reply(451, "4.7.4", "TLS is required, and the host does not offer it"));
+  }
+  const absl::StatusOr<Reply> reply = co_await Exchange("STARTTLS\r\n", options_.timeouts.hello);
+  if (!reply.ok()) co_return Broken(ClientStep::kStartTls, reply.status());
+  const Outcome outcome = Read(ClientStep::kStartTls, *reply, 2);
+  if (outcome.kind != Kind::kAccepted) {
+    if (required || !usable_) co_return outcome;
+    co_return std::nullopt;
+  }
+  // Plaintext behind the 220 was put there by somebody in between (RFC 3207 §6).
+  if (!in_.empty() || connection_->Buffered() > 0) {
+    co_return Broken(ClientStep::kStartTls, absl::InvalidArgumentError("unencrypted bytes after the STARTTLS reply"));
+  }
+  const absl::Status handshake =
+      co_await connection_->StartTlsClient(options_.tls_context, options_.server_name, options_.timeouts.tls);
+  if (!handshake.ok()) co_return Broken(ClientStep::kTls, handshake);
+  // RFC 3207 §4.2: what was announced in the clear does not count.
+  capabilities_ = Capabilities();
+  Outcome hello = co_await Hello(/*may_fall_back=*/false);
+  if (hello.kind != Kind::kAccepted) co_return hello;
+  co_return std::nullopt;
+}
+
+// ---- a transaction
+
+Task<SendResult> ClientImpl::Send(ClientMessage message) {
+  Transaction t;
+  t.result.recipients.resize(message.recipients.size());
+  t.message = std::move(message);
+  const std::optional<Reply> cannot = CannotTake(t.message, capabilities_);
+  bool anybody = false;
+  for (size_t i = 0; i < t.message.recipients.size(); ++i) {
+    const std::optional<Reply> not_him = CannotTake(t.message.recipients[i], capabilities_);
+    if (not_him.has_value()) t.result.recipients[i] = Ours(ClientStep::kRcpt, *not_him);
+    anybody |= !not_him.has_value();
+  }
+  if (cannot.has_value()) {
+    SettleRest(t, Ours(ClientStep::kMail, *cannot));
+  } else if (!anybody) {
+    co_return std::move(t.result);
+  } else if (!usable_) {
+    SettleRest(t, FromError(ClientStep::kMail, absl::UnavailableError("the connection is not usable any more")));
+  } else if (co_await Envelope(t)) {
+    co_await Body(t);
+  }
+  // Nobody was accepted after MAIL was: the server still has the transaction open.
+  if (t.open && usable_) co_await Reset();
+  co_return std::move(t.result);
+}
+
+// MAIL, RCPTs and DATA. True: the server waits for the message.
+Task<bool> ClientImpl::Envelope(Transaction& t) {
+  const size_t count = t.message.recipients.size();
+  if (!capabilities_.pipelining) {
+    if (!co_await SendGroup(t, /*with_mail=*/true, 0, false)) co_return false;
+    while (t.asked < count) {
+      if (!co_await SendGroup(t, false, t.asked + 1, false)) co_return false;
+    }
+    if (t.hopeful.empty()) co_return false;
+    co_return co_await SendGroup(t, false, count, /*with_data=*/true);
+  }
+  bool first = true;
+  while (true) {
+    const size_t end = std::min(count, t.asked + kRcptsPerGroup);
+    const bool last = end == count;
+    if (!co_await SendGroup(t, first, end, last) || last) co_return last && !t.hopeful.empty() && usable_;
+    first = false;
+  }
+}
+
+// Writes [MAIL] RCPT... [DATA] at once and reads each answer. False: no message now.
+Task<bool> ClientImpl::SendGroup(Transaction& t, bool with_mail, size_t end, bool with_data) {
+  std::string out = with_mail ? MailCommand(t.message, capabilities_) : "";
+  std::vector<size_t> sent;
+  for (size_t i = t.asked; i < end; ++i) {
+    if (t.result.recipients[i].ours) continue;
+    out += RcptCommand(t.message.recipients[i], capabilities_);
+    sent.push_back(i);
+  }
+  if (with_data) out += "DATA\r\n";
+  const absl::Duration write_timeout = options_.timeouts.mail;
+  if (!out.empty()) {
+    // A failed write shows in the read that follows, with the server's last words.
+    (co_await connection_->Write(std::move(out), write_timeout)).IgnoreError();
+  }
+  bool mail_accepted = true;
+  Outcome mail;
+  if (with_mail) {
+    const absl::StatusOr<Reply> reply = co_await ReadReply(options_.timeouts.mail);
+    mail = reply.ok() ? Read(ClientStep::kMail, *reply, 2) : Broken(ClientStep::kMail, reply.status());
+    mail_accepted = t.open = mail.kind == Kind::kAccepted;
+    if (!usable_) {
+      t.open = false;
+      SettleRest(t, mail);
+      co_return false;
+    }
+  }
+  for (const size_t i : sent) {
+    const absl::StatusOr<Reply> reply = co_await ReadReply(options_.timeouts.rcpt);
+    Outcome& outcome = t.result.recipients[i];
+    outcome = reply.ok() ? Read(ClientStep::kRcpt, *reply, 2) : Broken(ClientStep::kRcpt, reply.status());
+    if (outcome.kind == Kind::kAccepted && mail_accepted) t.hopeful.push_back(i);
+    if (!usable_) {
+      const Outcome lost = outcome;
+      t.asked = i + 1;
+      t.open = false;
+      SettleRest(t, lost);
+      co_return false;
+    }
+  }
+  t.asked = end;
+  if (with_data && !co_await ReadData(t)) {
+    if (mail_accepted) co_return false;
+  }
+  if (!mail_accepted) {
+    // Whatever was said to the RCPTs behind it, MAIL's reply is the reason.
+    for (const size_t i : sent) t.result.recipients[i] = mail;
+    SettleRest(t, mail);
+    co_return false;
+  }
+  co_return true;
+}
+
+// The reply to DATA. True: 354, and there is somebody to send the message to.
+Task<bool> ClientImpl::ReadData(Transaction& t) {
+  const absl::StatusOr<Reply> reply = co_await ReadReply(options_.timeouts.data);
+  const Outcome outcome = reply.ok() ? Read(ClientStep::kData, *reply, 3) : Broken(ClientStep::kData, reply.status());
+  if (outcome.kind == Kind::kAccepted) {
+    if (!t.hopeful.empty()) co_return true;
+    // RFC 2920 §3.1: a 354 with no recipient left is answered with an empty message.
+    co_await EndUnwantedData();
+    t.open = false;
+    co_return false;
+  }
+  if (!usable_) t.open = false;
+  SettleRest(t, outcome);
+  co_return false;
+}
+
+Task<void> ClientImpl::EndUnwantedData() {
+  const absl::StatusOr<Reply> reply = co_await Exchange(".\r\n", options_.timeouts.end_of_data);
+  if (!reply.ok() || reply->code == 421) usable_ = false;
+}
+
+Task<void> ClientImpl::Body(Transaction& t) {
+  t.open = false;
+  DataEncoder encoder;
+  std::string out;
+  const absl::Status written = co_await WriteBody(t, encoder, out);
+  if (!usable_) co_return;  // settled already
+  if (!written.ok()) {
+    // It may have said why before it hung up (RFC 5321 §4.2.5 wants it to wait, few do).
+    const absl::StatusOr<Reply> reply = co_await ReadReply(absl::Seconds(1));
+    Outcome outcome = Broken(ClientStep::kBody, written);
+    if (reply.ok() && reply->code >= 400) outcome = FromReply(ClientStep::kBody, *reply, 2);
+    SettleRest(t, outcome);
+    co_return;
+  }
+  encoder.Finish(&out);
+  co_await EndOfData(t, std::move(out));
+}
+
+// Writes the message but for what is left in `out` for the last write.
+Task<absl::Status> ClientImpl::WriteBody(Transaction& t, DataEncoder& encoder, std::string& out) {
+  while (true) {
+    const absl::StatusOr<absl::Cord> piece = co_await t.message.next();
+    if (!piece.ok()) {
+      // Half a message must not look like a whole one: hang up inside the data.
+      SettleRest(t, Ours(ClientStep::kBody, Reply(451, "4.3.0", "the message could not be read")));
+      usable_ = false;
+      connection_->Close();
+      co_return piece.status();
+    }
+    if (piece->empty()) co_return absl::OkStatus();
+    // A cord is not kept across a wait by iterator: its chunks are encoded first.
+    for (absl::string_view chunk : piece->Chunks()) encoder.Encode(chunk, &out);
+    if (out.size() >= kWriteBytes) {
+      PH_CO_RETURN_IF_ERROR(co_await connection_->Write(std::exchange(out, std::string()), options_.timeouts.block));
+    }
+  }
+}
+
+// The final dot and its answer: one for all, or with LMTP one for each (RFC 2033 §4.2).
+Task<void> ClientImpl::EndOfData(Transaction& t, std::string rest) {
+  const absl::Status written = co_await connection_->Write(std::move(rest), options_.timeouts.block);
+  const absl::Duration timeout = written.ok() ? options_.timeouts.end_of_data : absl::Seconds(1);
+  const std::vector<size_t> waiting = std::exchange(t.hopeful, {});
+  ++messages_;
+  Outcome outcome;
+  for (size_t i = 0; i < waiting.size(); ++i) {
+    if (i == 0 || (options_.lmtp && usable_)) {
+      const absl::StatusOr<Reply> reply = co_await ReadReply(timeout);
+      if (reply.ok()) {
+        outcome = Read(ClientStep::kEndOfData, *reply, 2);
+      } else {
+        outcome = Broken(ClientStep::kEndOfData, written.ok() ? reply.status() : written);
+        outcome.maybe_accepted = true;
+      }
+    } else if (options_.lmtp) {
+      // The replies of the others never came.
+      outcome = FromError(ClientStep::kEndOfData, absl::UnavailableError("the connection was lost"));
+      outcome.maybe_accepted = true;
+    }
+    t.result.recipients[waiting[i]] = outcome;
+  }
+}
+
+// ---- between transactions
+
+Task<Outcome> ClientImpl::Reset() {
+  if (!usable_)
+    co_return FromError(ClientStep::kReset, absl::UnavailableError("the connection is not usable any more"));
+  const absl::StatusOr<Reply> reply = co_await Exchange("RSET\r\n", options_.timeouts.hello);
+  if (!reply.ok()) co_return Broken(ClientStep::kReset, reply.status());
+  Outcome outcome = Read(ClientStep::kReset, *reply, 2);
+  // RFC 5321 §4.1.1.5: only 250 is possible; anything else is a server to leave.
+  if (outcome.kind != Kind::kAccepted) usable_ = false;
+  co_return outcome;
+}
+
+Task<void> ClientImpl::Quit() {
+  usable_ = false;
+  // A courtesy: neither end depends on it.
+  (co_await Exchange("QUIT\r\n", options_.timeouts.quit)).status().IgnoreError();
+  connection_->Close();
+}
+
+}  // namespace
+
+Task<OpenResult> Client::Open(std::unique_ptr<net::Connection> connection, ClientOptions options) {
+  auto client = std::make_unique<ClientImpl>(std::move(connection), std::move(options));
+  OpenResult result;
+  result.outcome = co_await client->Start();
+  if (result.outcome.kind == Kind::kAccepted && client->usable()) {
+    result.client = std::move(client);
+  } else {
+    if (result.outcome.kind != Kind::kConnection) co_await client->Quit();
+    result.failed = std::move(client);
+  }
+  co_return result;
+}
+
+}  // namespace posthouse::smtp

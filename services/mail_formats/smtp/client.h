@@ -1,0 +1,166 @@
+// Client: one outbound SMTP (or LMTP) session over one connection, for the queue.
+//
+//   Connect ─▶ greeting ─▶ EHLO ─▶ [STARTTLS, TLS, EHLO] ─▶ ready
+//     ready ─▶ Send(message) ─▶ ready (or unusable) ─▶ ... ─▶ Quit()
+//
+//   absl::StatusOr<std::unique_ptr<net::Connection>> connection = co_await net::Connect(...);
+//   OpenResult opened = co_await Client::Open(*std::move(connection), options);
+//   if (opened.client == nullptr) -> opened.outcome says why
+//   SendResult sent = co_await opened.client->Send(std::move(message));
+//   for (i) sent.recipients[i] -> settle, retry or bounce
+//   if (opened.client->usable()) keep it for the next message, else co_await Quit()
+//
+// Nothing is thrown away: every end is an Outcome, data that says which step it was,
+// what the server said or how the connection failed, and whether the server may
+// have taken the message all the same. What is not definitely permanent is temporary.
+//
+// Threads: a client lives on its connection's EventLoop. One call at a time.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/cord.h"
+#include "absl/strings/string_view.h"
+#include "absl/time/time.h"
+#include "services/common/async/task.h"
+#include "services/common/net/connection.h"
+#include "services/common/net/tls.h"
+#include "services/mail_formats/smtp/capabilities.h"
+#include "services/mail_formats/smtp/reply.h"
+
+namespace posthouse::smtp {
+
+// RFC 5321 §4.5.3.2: how long to wait for each reply.
+struct ClientTimeouts {
+  absl::Duration greeting = absl::Minutes(5);
+  absl::Duration hello = absl::Minutes(5);  // EHLO, HELO, RSET, STARTTLS
+  absl::Duration tls = absl::Minutes(1);    // the handshake
+  absl::Duration mail = absl::Minutes(5);
+  absl::Duration rcpt = absl::Minutes(5);
+  absl::Duration data = absl::Minutes(2);   // the 354
+  absl::Duration block = absl::Minutes(3);  // each write of the body
+  absl::Duration end_of_data = absl::Minutes(10);
+  absl::Duration quit = absl::Seconds(10);  // courtesy only
+
+  // Each of them at most `limit` (a queue's reply_timeout).
+  ClientTimeouts CappedAt(absl::Duration limit) const;
+};
+
+enum class ClientTls {
+  kNever,          // even when offered
+  kOpportunistic,  // when offered; a handshake that fails is kTls: connect again with kNever
+  kRequired,       // refused without STARTTLS (RFC 7435, RFC 8461 need kHostname in the context too)
+};
+
+struct ClientOptions {
+  std::string helo_name;  // our name, argument of EHLO
+  ClientTls tls = ClientTls::kOpportunistic;
+  std::shared_ptr<net::TlsClientContext> tls_context;  // null: as kNever
+  std::string server_name;                             // for SNI and verification
+  bool lmtp = false;                                   // RFC 2033: LHLO, a reply per recipient after the data
+  ClientTimeouts timeouts;
+};
+
+// Where a session was when it ended (or went on).
+enum class ClientStep { kGreeting, kHello, kStartTls, kTls, kMail, kRcpt, kData, kBody, kEndOfData, kReset };
+absl::string_view ClientStepName(ClientStep step);
+
+struct Outcome {
+  enum class Kind {
+    kAccepted,    // the server took responsibility (for this recipient)
+    kTemporary,   // 4yz, or what is not understood
+    kPermanent,   // 5yz, or this server can never take this message
+    kConnection,  // the connection failed or the server broke the protocol: temporary, try another host
+  };
+  Kind kind = Kind::kConnection;
+  ClientStep step = ClientStep::kGreeting;
+  // What the server said. When `ours`, it said nothing: we found that it cannot take
+  // the message (5.3.4 too large, 5.6.7 no SMTPUTF8, ...). Code 0: no reply came.
+  Reply reply;
+  bool ours = false;
+  // Set with kConnection: what failed.
+  absl::Status error;
+  // The end of data was (perhaps partly) sent and no reply came: the server may
+  // have the message, and a retry may deliver it twice (RFC 5321 §4.5.3.2.6).
+  bool maybe_accepted = false;
+};
+
+// How a message is marked for DSNs (RFC 3461); passed on when the server has DSN.
+enum class DsnReturn { kUnset, kHeaders, kFull };
+enum class BodyKind { kSevenBit, kEightBitMime, kBinaryMime };
+
+struct ClientRecipient {
+  std::string address;  // Mailbox::ToString() form
+  std::string notify;   // "NEVER" or "SUCCESS,FAILURE,DELAY"; "" = not given
+  std::string orcpt;    // "rfc822;user@example.org", plain (encoded here); "" = not given
+};
+
+struct ClientMessage {
+  std::string reverse_path;  // "" is the null reverse-path
+  std::vector<ClientRecipient> recipients;
+  uint64_t size_bytes = 0;  // 0: not known
+  BodyKind body = BodyKind::kSevenBit;
+  bool smtputf8 = false;
+  DsnReturn ret = DsnReturn::kUnset;
+  std::string envid;  // plain (encoded here)
+  // The next piece of the message as stored (CRLF line ends, not dot-stuffed); an
+  // empty cord at its end. Asked only when the server wants the data, once per Send.
+  // An error closes the connection: the server must not take half a message for a whole.
+  std::function<Task<absl::StatusOr<absl::Cord>>()> next;
+};
+
+struct SendResult {
+  // One per recipient, in order.
+  std::vector<Outcome> recipients;
+  // Whether any recipient's outcome is a connection failure: put the host aside.
+  bool ConnectionFailed() const;
+};
+
+class Client;
+
+struct OpenResult {
+  std::unique_ptr<Client> client;  // null: it failed, see `outcome`
+  Outcome outcome;                 // kAccepted when open; step and reply of the last exchange
+  // When it failed: the closed connection, so that a thread that might still Close()
+  // it can be told first. Of no other use.
+  std::unique_ptr<Client> failed;
+};
+
+class Client {
+ public:
+  // Greets and, as the options say, encrypts. On failure the connection is closed
+  // (with QUIT when the server still listens).
+  static Task<OpenResult> Open(std::unique_ptr<net::Connection> connection, ClientOptions options);
+
+  virtual ~Client() = default;  // closes at once
+
+  // One mail transaction. With PIPELINING, MAIL, all RCPTs and DATA travel together
+  // (RFC 2920). Recipients that are refused do not stop the others. Temporary
+  // failure of MAIL or DATA is the outcome of every recipient still hoping.
+  // BODY=8BITMIME to a server without it is sent as it is (as everybody does);
+  // SMTPUTF8 (of a recipient: his alone), BINARYMIME and SIZE it cannot take are
+  // kPermanent, `ours`.
+  virtual Task<SendResult> Send(ClientMessage message) = 0;
+  // RSET: proves that an idle connection still lives before it is used again.
+  virtual Task<Outcome> Reset() = 0;
+  // QUIT, waits shortly for 221, closes.
+  virtual Task<void> Quit() = 0;
+
+  // False after a connection failure or a 421: destroy it.
+  virtual bool usable() const = 0;
+  virtual const Capabilities& capabilities() const = 0;
+  virtual net::Connection& connection() = 0;  // for tls_info() and peer()
+  virtual uint32_t messages_sent() const = 0;
+
+ protected:
+  Client() = default;
+};
+
+}  // namespace posthouse::smtp

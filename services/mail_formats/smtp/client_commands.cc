@@ -1,0 +1,170 @@
+#include "services/mail_formats/smtp/client_commands.h"
+
+#include <algorithm>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "services/mail_formats/smtp/address.h"
+#include "services/mail_formats/smtp/xtext.h"
+
+namespace posthouse::smtp {
+namespace {
+
+// Nothing of ours may start a second command.
+bool HasControl(absl::string_view text) {
+  return std::any_of(text.begin(), text.end(), [](char c) {
+    return static_cast<unsigned char>(c) < 0x20 || static_cast<unsigned char>(c) == 0x7f;
+  });
+}
+
+// Whoever its recipients are.
+bool NeedsUtf8(const ClientMessage& message) { return message.smtputf8 || !IsAscii(message.reverse_path); }
+
+bool AnyRecipientNeedsUtf8(const ClientMessage& message) {
+  return std::any_of(message.recipients.begin(), message.recipients.end(),
+                     [](const ClientRecipient& r) { return !IsAscii(r.address); });
+}
+
+// RFC 3461 §4.2: the type in plain, the address as xtext. A "utf-8" address
+// (RFC 6533 §3) keeps its own encoding. "": it cannot be written, and is left out
+// rather than the message refused for it.
+std::string EncodeOrcpt(absl::string_view orcpt, const Capabilities& capabilities) {
+  const size_t semicolon = orcpt.find(';');
+  if (semicolon == absl::string_view::npos) return "";
+  const absl::string_view type = orcpt.substr(0, semicolon);
+  const absl::string_view address = orcpt.substr(semicolon + 1);
+  if (HasControl(type) || absl::StrContains(type, " ") || !IsAscii(type)) return "";
+  if (!absl::EqualsIgnoreCase(type, "utf-8")) return absl::StrCat(type, ";", EncodeXtext(address));
+  const bool plain = !HasControl(address) && !absl::StrContains(address, " ");
+  return plain && (IsAscii(address) || capabilities.smtputf8) ? std::string(orcpt) : "";
+}
+
+}  // namespace
+
+std::string MailCommand(const ClientMessage& message, const Capabilities& capabilities) {
+  std::string out = absl::StrCat("MAIL FROM:<", message.reverse_path, ">");
+  if (capabilities.size.has_value() && message.size_bytes > 0) absl::StrAppend(&out, " SIZE=", message.size_bytes);
+  if (message.body == BodyKind::kEightBitMime && capabilities.eight_bit_mime) out += " BODY=8BITMIME";
+  if (capabilities.smtputf8 && (NeedsUtf8(message) || AnyRecipientNeedsUtf8(message))) out += " SMTPUTF8";
+  if (capabilities.dsn) {
+    if (message.ret != DsnReturn::kUnset) out += message.ret == DsnReturn::kFull ? " RET=FULL" : " RET=HDRS";
+    if (!message.envid.empty()) absl::StrAppend(&out, " ENVID=", EncodeXtext(message.envid));
+  }
+  return out + "\r\n";
+}
+
+std::string RcptCommand(const ClientRecipient& recipient, const Capabilities& capabilities) {
+  std::string out = absl::StrCat("RCPT TO:<", recipient.address, ">");
+  if (capabilities.dsn) {
+    if (!recipient.notify.empty()) absl::StrAppend(&out, " NOTIFY=", recipient.notify);
+    const std::string orcpt = EncodeOrcpt(recipient.orcpt, capabilities);
+    if (!orcpt.empty()) absl::StrAppend(&out, " ORCPT=", orcpt);
+  }
+  return out + "\r\n";
+}
+
+std::optional<Reply> CannotTake(const ClientMessage& message, const Capabilities& capabilities) {
+  if (HasControl(message.reverse_path)) {
+    return Reply(553, "5.1.7", "reverse-path cannot be written in SMTP");
+  }
+  // RFC 1870 §6.1: do not offer what is announced as too large; 0 is no limit.
+  if (capabilities.size.value_or(0) > 0 && message.size_bytes > *capabilities.size) {
+    return Reply(552, "5.3.4",
+                 absl::StrCat("message of ", message.size_bytes, " bytes is larger than the host takes (",
+                              *capabilities.size, ")"));
+  }
+  // RFC 6531 §3.4 and §3.6: only to hosts that announce it.
+  if (NeedsUtf8(message) && !capabilities.smtputf8) {
+    return Reply(550, "5.6.7", "message needs SMTPUTF8, which the host does not have");
+  }
+  // RFC 3030 §3: BINARYMIME needs BDAT, which is not spoken here.
+  if (message.body == BodyKind::kBinaryMime) return Reply(554, "5.6.1", "binary message cannot be relayed");
+  return std::nullopt;
+}
+
+std::optional<Reply> CannotTake(const ClientRecipient& recipient, const Capabilities& capabilities) {
+  if (recipient.address.empty() || HasControl(recipient.address) || HasControl(recipient.notify)) {
+    return Reply(553, "5.1.3", "address cannot be written in SMTP");
+  }
+  // RFC 6531 §3.2: his trouble alone, not that of those beside him.
+  if (!IsAscii(recipient.address) && !capabilities.smtputf8) {
+    return Reply(550, "5.6.7", "address needs SMTPUTF8, which the host does not have");
+  }
+  return std::nullopt;
+}
+
+Outcome FromReply(ClientStep step, const Reply& reply, int expected) {
+  Outcome outcome;
+  outcome.step = step;
+  outcome.reply = reply;
+  if (reply.code / 100 == expected) {
+    outcome.kind = Outcome::Kind::kAccepted;
+  } else if (reply.permanent()) {
+    // RFC 5321 §4.5.3.1.10: an old host's 552 for too many recipients means 452.
+    const bool too_many =
+        step == ClientStep::kRcpt && reply.code == 552 && (reply.enhanced.empty() || reply.enhanced == "5.5.3");
+    outcome.kind = too_many ? Outcome::Kind::kTemporary : Outcome::Kind::kPermanent;
+  } else {
+    outcome.kind = Outcome::Kind::kTemporary;
+  }
+  return outcome;
+}
+
+Outcome FromError(ClientStep step, const absl::Status& error) {
+  Outcome outcome;
+  outcome.kind = Outcome::Kind::kConnection;
+  outcome.step = step;
+  outcome.error = error;
+  return outcome;
+}
+
+Outcome Ours(ClientStep step, const Reply& reply) {
+  Outcome outcome = FromReply(step, reply, 2);
+  outcome.ours = true;
+  return outcome;
+}
+
+// ---- client.h
+
+ClientTimeouts ClientTimeouts::CappedAt(absl::Duration limit) const {
+  ClientTimeouts capped = *this;
+  for (absl::Duration* d : {&capped.greeting, &capped.hello, &capped.tls, &capped.mail, &capped.rcpt, &capped.data,
+                            &capped.block, &capped.end_of_data, &capped.quit}) {
+    *d = std::min(*d, limit);
+  }
+  return capped;
+}
+
+absl::string_view ClientStepName(ClientStep step) {
+  switch (step) {
+    case ClientStep::kGreeting:
+      return "greeting";
+    case ClientStep::kHello:
+      return "EHLO";
+    case ClientStep::kStartTls:
+      return "STARTTLS";
+    case ClientStep::kTls:
+      return "TLS handshake";
+    case ClientStep::kMail:
+      return "MAIL";
+    case ClientStep::kRcpt:
+      return "RCPT";
+    case ClientStep::kData:
+      return "DATA";
+    case ClientStep::kBody:
+      return "message data";
+    case ClientStep::kEndOfData:
+      return "end of data";
+    case ClientStep::kReset:
+      return "RSET";
+  }
+  return "unknown";
+}
+
+bool SendResult::ConnectionFailed() const {
+  return std::any_of(recipients.begin(), recipients.end(),
+                     [](const Outcome& o) { return o.kind == Outcome::Kind::kConnection; });
+}
+
+}  // namespace posthouse::smtp

@@ -1,0 +1,279 @@
+#include "services/mailbox/folder/account.h"
+
+#include "absl/strings/str_join.h"
+#include "gtest/gtest.h"
+#include "services/mailbox/folder/mover.h"
+#include "services/mailbox/rows/names.h"
+#include "services/mailbox/folder/tree_ops.h"
+#include "services/mailbox/testing/world.h"
+
+namespace posthouse::mailbox {
+namespace {
+
+class AccountTest : public testing::Test {
+ protected:
+  AccountTest() : account_(world_.OpenAccount()) {}
+  void Reopen() {
+    account_ = nullptr;
+    world_.Reopen();
+    account_ = world_.OpenAccount();
+  }
+  std::string Names() {
+    std::vector<std::string> out;
+    for (const FolderInfo& f : account_->List()) {
+      out.push_back(
+          absl::StrCat(f.name, f.folder_id.empty() ? "!" : "", f.subscribed ? "+" : "", f.has_children ? "/" : ""));
+    }
+    return absl::StrJoin(out, " ");
+  }
+  absl::StatusCode Create(const std::string& name) { return SyncWait(account_->Create(name, "")).status().code(); }
+  absl::StatusCode Delete(const std::string& name) {
+    return SyncWait(DeleteFolder(world_.mailboxes(), account_, name)).code();
+  }
+  absl::StatusCode Rename(const std::string& from, const std::string& to) {
+    return SyncWait(RenameFolder(world_.context(), world_.mailboxes(), account_, from, to)).status().code();
+  }
+  std::string IdOf(const std::string& name) {
+    const auto info = account_->FindByName(name);
+    return info.ok() ? info->folder_id : "none";
+  }
+
+  World world_;
+  std::shared_ptr<Account> account_;
+};
+
+constexpr auto kOk = absl::StatusCode::kOk;
+
+TEST_F(AccountTest, CreateMakesParents) {
+  EXPECT_EQ(Create("a/b/c"), kOk);
+  EXPECT_EQ(Names(), "INBOX+ Sent+ Trash+ a/ a/b/ a/b/c");
+  EXPECT_EQ(Create("a/b"), absl::StatusCode::kAlreadyExists);
+  EXPECT_EQ(Create("a/b/"), absl::StatusCode::kAlreadyExists);  // RFC 9051 §6.3.4
+  EXPECT_EQ(Create("inbox"), absl::StatusCode::kAlreadyExists);
+  EXPECT_EQ(Create("iNboX/sub"), kOk);
+  Reopen();
+  EXPECT_EQ(Names(), "INBOX+/ INBOX/sub Sent+ Trash+ a/ a/b/ a/b/c");
+}
+
+TEST_F(AccountTest, DeleteKeepsALevelThatHasChildren) {
+  Create("a/b");
+  world_.Add(*world_.OpenFolder("a"));
+  const std::string old_id = IdOf("a");
+  EXPECT_EQ(Delete("a"), kOk);
+  EXPECT_EQ(Names(), "INBOX+ Sent+ Trash+ a!/ a/b");
+  EXPECT_EQ(Delete("a"), absl::StatusCode::kFailedPrecondition);
+  // Again a folder: new, and empty.
+  EXPECT_EQ(Create("a"), kOk);
+  EXPECT_NE(IdOf("a"), old_id);
+  EXPECT_EQ(SyncWait(world_.OpenFolder("a")->Snapshot())->head.exists, 0u);
+  EXPECT_EQ(Delete("a/b"), kOk);
+  EXPECT_EQ(Delete("a"), kOk);
+  EXPECT_EQ(Delete("a"), absl::StatusCode::kNotFound);
+  EXPECT_EQ(Delete("INBOX"), absl::StatusCode::kFailedPrecondition);
+  Reopen();
+  EXPECT_EQ(Names(), "INBOX+ Sent+ Trash+");
+}
+
+TEST_F(AccountTest, ADeletedFolderLeavesNoRows) {
+  Create("a");
+  world_.Add(*world_.OpenFolder("a"));
+  const std::string id = IdOf("a");
+  EXPECT_EQ(Delete("a"), kOk);
+  EXPECT_TRUE(SyncWait(world_.store().List("t1", absl::StrCat("mb/", id), "", 10))->empty());
+  EXPECT_EQ(SyncWait(world_.mailboxes().OpenFolder(account_, id)).status().code(), absl::StatusCode::kNotFound);
+}
+
+// RFC 9051 §2.3.1.1: a name that comes back has another UIDVALIDITY.
+TEST_F(AccountTest, UidValidityOnlyGrows) {
+  uint32_t last = 0;
+  for (int i = 0; i < 5; ++i) {
+    EXPECT_EQ(Create("a"), kOk);
+    const uint32_t now = SyncWait(world_.OpenFolder("a")->Snapshot())->head.uid_validity;
+    EXPECT_GT(now, last);
+    last = now;
+    EXPECT_EQ(Delete("a"), kOk);
+    if (i == 2) Reopen();
+  }
+}
+
+TEST_F(AccountTest, RenameMovesChildrenAndKeepsIds) {
+  Create("a/b/c");
+  world_.Add(*world_.OpenFolder("a/b"));
+  const std::string id = IdOf("a/b");
+  EXPECT_EQ(Rename("a/b", "x/y"), kOk);
+  EXPECT_EQ(Names(), "INBOX+ Sent+ Trash+ a x/ x/y/ x/y/c");
+  EXPECT_EQ(IdOf("x/y"), id);  // RFC 8474 §4.1
+  EXPECT_EQ(SyncWait(world_.OpenFolder("x/y")->Snapshot())->head.exists, 1u);
+  EXPECT_EQ(Rename("a", "Sent"), absl::StatusCode::kAlreadyExists);
+  EXPECT_EQ(Rename("nope", "z"), absl::StatusCode::kNotFound);
+  EXPECT_EQ(Rename("x", "x/y/z"), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(Rename("x", "x/"), absl::StatusCode::kAlreadyExists);
+  Reopen();
+  EXPECT_EQ(Names(), "INBOX+ Sent+ Trash+ a x/ x/y/ x/y/c");
+}
+
+// RFC 9051 §6.3.6
+TEST_F(AccountTest, RenamingInboxMovesItsMessages) {
+  Create("INBOX/sub");
+  const auto inbox = world_.OpenFolder("INBOX");
+  world_.Add(*inbox, "one");
+  world_.Add(*inbox, "two", 1, {"kw"});
+  EXPECT_EQ(Rename("inbox", "Old/2024"), kOk);
+  EXPECT_EQ(Names(), "INBOX+/ INBOX/sub Old/ Old/2024 Sent+ Trash+");
+  EXPECT_EQ(SyncWait(inbox->Snapshot())->head.exists, 0u);
+  const FolderSnapshot moved = *SyncWait(world_.OpenFolder("Old/2024")->Snapshot());
+  EXPECT_EQ(moved.head.exists, 2u);
+  EXPECT_EQ(moved.head.unseen, 1u);
+  EXPECT_EQ(moved.keywords, std::vector<std::string>{"kw"});
+  EXPECT_EQ(world_.Add(*inbox), 3u);
+}
+
+// RFC 9051 §6.3.7
+TEST_F(AccountTest, SubscriptionsOutliveTheirFolder) {
+  Create("a");
+  EXPECT_TRUE(SyncWait(account_->Subscribe("a", true)).ok());
+  EXPECT_EQ(Names(), "INBOX+ Sent+ Trash+ a+");
+  EXPECT_EQ(Delete("a"), kOk);
+  EXPECT_EQ(account_->SubscribedOnly(), std::vector<std::string>{"a"});
+  EXPECT_TRUE(SyncWait(account_->Subscribe("later", true)).ok());
+  Reopen();
+  EXPECT_EQ(account_->SubscribedOnly(), (std::vector<std::string>{"a", "later"}));
+  Create("a");
+  EXPECT_EQ(Names(), "INBOX+ Sent+ Trash+ a+");
+  EXPECT_TRUE(SyncWait(account_->Subscribe("later", false)).ok());
+  EXPECT_TRUE(SyncWait(account_->Subscribe("a", false)).ok());
+  EXPECT_TRUE(account_->SubscribedOnly().empty());
+  EXPECT_EQ(Names(), "INBOX+ Sent+ Trash+ a");
+}
+
+TEST_F(AccountTest, AnotherWriterIsSeen) {
+  Mailboxes other(world_.context());
+  const auto same = *SyncWait(other.OpenAccount("t1", "acc1"));
+  EXPECT_TRUE(SyncWait(same->Create("theirs", "")).ok());
+  EXPECT_EQ(Create("ours"), kOk);
+  EXPECT_EQ(Names(), "INBOX+ Sent+ Trash+ ours theirs");
+  EXPECT_EQ(SyncWait(same->Create("ours", "")).status().code(), absl::StatusCode::kAlreadyExists);
+}
+
+TEST_F(AccountTest, AnUnknownCommitHappensOnce) {
+  for (const bool happens : {true, false}) {
+    int left = 1;
+    world_.disk().SetCommitHook([&](const store::CommitRequest& request, bool* apply_anyway) {
+      if (!request.partition.id.starts_with("acct/") || left-- <= 0) return absl::OkStatus();
+      *apply_anyway = happens;
+      return absl::DeadlineExceededError("timed out");
+    });
+    EXPECT_EQ(Create(absl::StrCat("f", happens)), kOk);
+    world_.disk().SetCommitHook(nullptr);
+  }
+  Reopen();
+  EXPECT_EQ(Names(), "INBOX+ Sent+ Trash+ f0 f1");
+}
+
+TEST_F(AccountTest, ACrashWhileTheAccountIsMadeIsRepaired) {
+  for (int step = 0; step < 12; ++step) {
+    int left = step;
+    world_.disk().SetCommitHook([&](const store::CommitRequest&, bool*) {
+      return left-- > 0 ? absl::OkStatus() : absl::UnavailableError("crashed");
+    });
+    const std::string id = absl::StrCat("new", step);
+    const bool ok = SyncWait(world_.mailboxes().OpenAccount("t1", id)).ok();
+    world_.disk().SetCommitHook(nullptr);
+    Reopen();
+    const auto account = world_.OpenAccount(id);
+    EXPECT_EQ(account->List().size(), 3u) << step;
+    EXPECT_EQ(SyncWait(world_.OpenFolder("INBOX", id)->Snapshot())->head.exists, 0u);
+    if (ok) break;
+  }
+}
+
+TEST_F(AccountTest, UsageCountsEveryFolder) {
+  Create("a");
+  world_.Add(*world_.OpenFolder("a"), "12345");
+  const auto inbox = world_.OpenFolder("INBOX");
+  world_.Add(*inbox, "123");
+  Reopen();
+  world_.Add(*world_.OpenFolder("INBOX"), "1");
+  EXPECT_TRUE(SyncWait(world_.mailboxes().CountUsage(account_)).ok());
+  EXPECT_EQ(account_->usage()->Total().bytes, 9);
+  EXPECT_EQ(account_->usage()->Total().messages, 3);
+  world_.Add(*world_.OpenFolder("INBOX"), "12");
+  EXPECT_EQ(account_->usage()->Total().bytes, 11);
+  SyncWait(world_.OpenFolder("INBOX")->Expunge(UidSet({{1, 2}}), true)).status().IgnoreError();
+  EXPECT_EQ(account_->usage()->Total().bytes, 7);
+  EXPECT_EQ(Delete("a"), kOk);
+  EXPECT_EQ(account_->usage()->Total().bytes, 2);
+  EXPECT_EQ(account_->usage()->Total().messages, 1);
+}
+
+TEST(UsageTest, ReservationsStopAtTheLimit) {
+  Usage usage;
+  usage.Count("f", {100, 1});
+  const Quota quota{150, 0};
+  auto first = usage.Reserve({40, 1}, quota);
+  EXPECT_TRUE(first.ok());
+  EXPECT_FALSE(usage.Reserve({20, 1}, quota).ok());
+  {
+    const auto moved = std::move(first);
+  }
+  EXPECT_TRUE(usage.Reserve({50, 1}, quota).ok());
+  EXPECT_FALSE(usage.Reserve({51, 1}, quota).ok());
+  EXPECT_FALSE(usage.Reserve({1, 1}, Quota{0, 1}).ok());
+}
+
+struct NameCase {
+  const char* in;
+  const char* out;  // null: refused
+};
+
+TEST(NamesTest, CanonicalNames) {
+  const NameCase cases[] = {{"a", "a"},
+                            {"a/", "a"},
+                            {"INBOX", "INBOX"},
+                            {"inbox", "INBOX"},
+                            {"InBox/a", "INBOX/a"},
+                            {"a/inbox", "a/inbox"},
+                            {"Inboxes", "Inboxes"},
+                            {"gr\xc3\xbc\xc3\x9f", "gr\xc3\xbc\xc3\x9f"},
+                            {"", nullptr},
+                            {"/", nullptr},
+                            {"/a", nullptr},
+                            {"a//b", nullptr},
+                            {"a\r", nullptr},
+                            {"\xff", nullptr},
+                            {"\xc0\x80", nullptr},
+                            {"\xed\xa0\x80", nullptr},
+                            {"\xf4\x90\x80\x80", nullptr},
+                            {"\xc2\x85", nullptr},
+                            {"\xe2\x82", nullptr},
+                            {"\xf0\x9f\x93\xac", "\xf0\x9f\x93\xac"}};
+  for (const NameCase& c : cases) {
+    const auto got = CanonicalName(c.in);
+    EXPECT_EQ(got.ok(), c.out != nullptr) << c.in;
+    if (got.ok() && c.out != nullptr) EXPECT_EQ(*got, c.out);
+  }
+  EXPECT_FALSE(CanonicalName(std::string(256, 'a')).ok());
+  EXPECT_TRUE(CanonicalName(std::string(255, 'a')).ok());
+  std::string deep = "a";
+  for (int i = 0; i < 31; ++i) deep += "/a";
+  EXPECT_TRUE(CanonicalName(deep).ok());
+  EXPECT_FALSE(CanonicalName(deep + "/a").ok());
+}
+
+// All names go into one answer (LIST), so their length has a bound; taking away is
+// never refused.
+TEST_F(AccountTest, NamesHaveABoundTogether) {
+  world_.settings().max_folder_names_bytes = 20'000;
+  Reopen();
+  const std::string deep = std::string(250, 'x') + "/" + std::string(250, 'y') + "/" + std::string(250, 'z');
+  absl::StatusCode code = kOk;
+  int made = 0;
+  while (made < 100 && (code = Create(absl::StrCat(deep, "/", made))) == kOk) ++made;
+  EXPECT_EQ(code, absl::StatusCode::kResourceExhausted);
+  EXPECT_GT(made, 15);
+  EXPECT_EQ(Delete(deep + "/0"), kOk);
+  EXPECT_EQ(Create(deep + "/0"), kOk);
+}
+
+}  // namespace
+}  // namespace posthouse::mailbox

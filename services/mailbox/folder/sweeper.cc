@@ -1,0 +1,256 @@
+#include "services/mailbox/folder/sweeper.h"
+
+#include <memory>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "posthouse/mailbox/v1/store.pb.h"
+#include "services/common/log/log.h"
+#include "services/common/status/status.h"
+#include "services/mailbox/rows/head.h"
+#include "services/mailbox/rows/key_schema.h"
+#include "services/mailbox/rows/records.h"
+
+namespace posthouse::mailbox {
+namespace {
+
+constexpr absl::Duration kPruneEvery = absl::Hours(24);
+
+// When the row was written; nullopt: not one of the two kinds.
+absl::StatusOr<int64_t> DoneAt(const store::Row& row) {
+  const bool operation = row.key.compare(0, 2, kOperationPrefix) == 0;
+  const size_t operation_length = row.key.size() > 2 ? static_cast<unsigned char>(row.key[2]) : 0;
+  if (operation && row.key.size() > 3 + operation_length) {
+    PH_ASSIGN_OR_RETURN(const v1::CopyBatchRow batch, DecodeRow<v1::CopyBatchRow>(row.value));
+    return batch.at();
+  }
+  PH_ASSIGN_OR_RETURN(const v1::DoneRow done, DecodeRow<v1::DoneRow>(row.value));
+  return done.at();
+}
+
+}  // namespace
+
+absl::Status Sweeper::Stopped() const {
+  return stopped_ ? absl::CancelledError("the sweeper was stopped") : absl::OkStatus();
+}
+
+Task<absl::StatusOr<std::vector<std::string>>> Sweeper::Tenants() {
+  std::vector<std::string> out;
+  store::ReadRequest request;
+  request.partition = SystemPartition();
+  request.prefix = kTenantPrefix;
+  request.limit = store::kMaxPageRows;
+  for (bool more = true; more;) {
+    PH_CO_ASSIGN_OR_RETURN(const store::ReadResult read, co_await context_.store.Read(request));
+    for (const store::Row& row : read.page) out.push_back(RestOfKey(request.after = row.key));
+    more = read.more;
+  }
+  co_return out;
+}
+
+Task<absl::StatusOr<std::vector<std::string>>> Sweeper::NextFolders(std::string tenant, std::string& after) {
+  std::vector<std::string> out;
+  // A page may hold nothing but cache partitions.
+  while (out.empty()) {
+    PH_CO_RETURN_IF_ERROR(Stopped());
+    PH_CO_ASSIGN_OR_RETURN(const std::vector<store::Partition> page,
+                           co_await context_.store.List(tenant, kFolderPartitionPrefix, after, store::kMaxPageRows));
+    if (page.empty()) break;
+    for (const store::Partition& p : page) {
+      after = p.id;
+      std::string folder_id = FolderOfPartition(p.id);
+      if (!folder_id.empty()) out.push_back(std::move(folder_id));
+    }
+  }
+  co_return out;
+}
+
+Task<absl::StatusOr<Sweeper::Result>> Sweeper::Sweep() {
+  metrics::Timer timer(context_.metrics.sweep_seconds);
+  Result result;
+  PH_CO_ASSIGN_OR_RETURN(const std::vector<std::string> tenants, co_await Tenants());
+  absl::Status failed;
+  for (const std::string& tenant : tenants) {
+    absl::Status swept = co_await SweepFolders(tenant, result);
+    if (swept.ok()) {
+      context_.pins.BeginSweep();
+      swept = co_await SweepBlobs(tenant, result);
+      context_.pins.EndSweep();
+    }
+    PH_CO_RETURN_IF_ERROR(Stopped());
+    // What cannot be read of one tenant keeps the others' garbage no longer.
+    if (!swept.ok()) failed = Annotate(swept, absl::StrCat("tenant ", tenant));
+  }
+  PH_CO_RETURN_IF_ERROR(failed);
+  if (context_.clock() - last_prune_ >= kPruneEvery) last_prune_ = context_.clock();
+  LOG_EVENT(kInfo, "swept")
+      .Int("blobs", static_cast<int64_t>(result.blobs))
+      .Int("bytes", static_cast<int64_t>(result.bytes))
+      .Int("folders", static_cast<int64_t>(result.folders))
+      .Int("done_rows", static_cast<int64_t>(result.done_rows));
+  co_return result;
+}
+
+// ---- bodies
+
+Task<absl::Status> Sweeper::SweepBlobs(std::string tenant, Result& result) {
+  std::string after;
+  while (true) {
+    PH_CO_ASSIGN_OR_RETURN(const std::vector<Candidate> candidates, co_await OldBlobs(tenant, after));
+    if (candidates.empty()) co_return absl::OkStatus();
+    absl::flat_hash_set<std::string> unseen;
+    for (const Candidate& c : candidates) unseen.insert(c.blob);
+    PH_CO_RETURN_IF_ERROR(co_await RemoveReferenced(tenant, unseen));
+    for (const Candidate& c : candidates) {
+      if (!unseen.contains(c.blob) || !context_.pins.MayDelete(c.blob)) continue;
+      PH_CO_RETURN_IF_ERROR(co_await context_.store.blobs().Delete(tenant, IdToHex(c.blob)));
+      ++result.blobs;
+      result.bytes += c.size_bytes;
+      context_.metrics.swept_blobs.Add();
+      context_.metrics.swept_bytes.Add(static_cast<double>(c.size_bytes));
+    }
+  }
+}
+
+Task<absl::StatusOr<std::vector<Sweeper::Candidate>>> Sweeper::OldBlobs(std::string tenant, std::string& after) {
+  const int64_t before = absl::ToUnixMillis(context_.clock() - context_.settings.sweep_grace);
+  std::vector<Candidate> out;
+  while (out.size() < kWindow) {
+    PH_CO_RETURN_IF_ERROR(Stopped());
+    PH_CO_ASSIGN_OR_RETURN(const std::vector<store::BlobInfo> page,
+                           co_await context_.store.blobs().List(tenant, after, store::kMaxPageRows));
+    if (page.empty()) break;
+    for (const store::BlobInfo& info : page) {
+      after = info.name;
+      if (!IsId(info.name)) continue;  // not ours
+      std::string blob = IdToBytes(info.name);
+      // Names grow with time: all that follow are younger.
+      if (BlobMillis(blob) >= before) co_return out;
+      out.push_back({std::move(blob), info.size_bytes});
+    }
+  }
+  co_return out;
+}
+
+Task<absl::Status> Sweeper::RemoveReferenced(std::string tenant, absl::flat_hash_set<std::string>& unseen) {
+  std::string after_folder;
+  while (!unseen.empty()) {
+    PH_CO_ASSIGN_OR_RETURN(const std::vector<std::string> folders, co_await NextFolders(tenant, after_folder));
+    if (folders.empty()) break;
+    for (const std::string& folder_id : folders) {
+      store::ReadRequest request;
+      request.partition = FolderPartition(tenant, folder_id);
+      request.prefix = kMessagePrefix;
+      request.limit = store::kMaxPageRows;
+      for (bool more = true; more;) {
+        PH_CO_RETURN_IF_ERROR(Stopped());
+        PH_CO_ASSIGN_OR_RETURN(const store::ReadResult read, co_await context_.store.Read(request));
+        for (const store::Row& row : read.page) {
+          PH_CO_ASSIGN_OR_RETURN(const v1::MessageRow message, DecodeRow<v1::MessageRow>(row.value));
+          unseen.erase(message.blob());
+          request.after = row.key;
+        }
+        more = read.more;
+      }
+    }
+  }
+  co_return absl::OkStatus();
+}
+
+// ---- folders
+
+Task<absl::Status> Sweeper::SweepFolders(std::string tenant, Result& result) {
+  std::string after;
+  while (true) {
+    PH_CO_ASSIGN_OR_RETURN(const std::vector<std::string> folders, co_await NextFolders(tenant, after));
+    if (folders.empty()) co_return absl::OkStatus();
+    for (const std::string& folder_id : folders) {
+      PH_CO_RETURN_IF_ERROR(co_await SweepFolder(tenant, folder_id, result));
+    }
+    mailboxes_.Trim();  // the accounts that were opened to look at their trees
+  }
+}
+
+Task<absl::Status> Sweeper::SweepFolder(std::string tenant, std::string folder_id, Result& result) {
+  PH_CO_RETURN_IF_ERROR(Stopped());
+  store::ReadRequest request;
+  request.partition = FolderPartition(tenant, folder_id);
+  request.keys = {HeadKey()};
+  PH_CO_ASSIGN_OR_RETURN(const store::ReadResult read, co_await context_.store.Read(std::move(request)));
+  bool orphan = !read.values[0].has_value();  // a drop that a crash cut short
+  if (!orphan) {
+    PH_CO_ASSIGN_OR_RETURN(const Head head, Head::Decode(*read.values[0]));
+    // A young one may be about to be named by its tree.
+    if (absl::FromUnixSeconds(head.created) < context_.clock() - context_.settings.sweep_grace) {
+      PH_CO_ASSIGN_OR_RETURN(const std::shared_ptr<Account> account,
+                             co_await mailboxes_.OpenAccount(tenant, head.account_id));
+      orphan = absl::IsNotFound(account->FindById(folder_id).status());
+    }
+  }
+  if (orphan) {
+    PH_CO_RETURN_IF_ERROR(co_await context_.store.Drop(FolderPartition(tenant, folder_id)));
+    PH_CO_RETURN_IF_ERROR(co_await context_.store.Drop(CachePartition(tenant, folder_id)));
+    ++result.folders;
+    context_.metrics.swept_folders.Add();
+    co_return absl::OkStatus();
+  }
+  if (context_.clock() - last_prune_ < kPruneEvery) co_return absl::OkStatus();
+  co_return co_await PruneDone(FolderPartition(tenant, folder_id), result);
+}
+
+Task<absl::Status> Sweeper::PruneDone(store::Partition partition, Result& result) {
+  const int64_t before = absl::ToUnixSeconds(context_.clock() - context_.settings.done_retention);
+  for (const char* prefix : {kDeliveryPrefix, kOperationPrefix}) {
+    store::ReadRequest request;
+    request.partition = partition;
+    request.prefix = prefix;
+    request.limit = store::kMaxPageRows;
+    for (bool more = true; more;) {
+      PH_CO_RETURN_IF_ERROR(Stopped());
+      PH_CO_ASSIGN_OR_RETURN(const store::ReadResult read, co_await context_.store.Read(request));
+      store::CommitRequest commit;
+      commit.partition = partition;
+      for (const store::Row& row : read.page) {
+        request.after = row.key;
+        PH_CO_ASSIGN_OR_RETURN(const int64_t at, DoneAt(row));
+        if (at < before && commit.mutations.size() < store::kMaxMutations) {
+          commit.mutations.push_back({row.key, std::nullopt});
+        }
+      }
+      result.done_rows += commit.mutations.size();
+      if (!commit.mutations.empty()) PH_CO_RETURN_IF_ERROR(co_await context_.store.Commit(std::move(commit)));
+      more = read.more;
+    }
+  }
+  co_return absl::OkStatus();
+}
+
+// ---- moves
+
+Task<absl::Status> Sweeper::RecoverAll() {
+  PH_CO_ASSIGN_OR_RETURN(const std::vector<std::string> tenants, co_await Tenants());
+  for (const std::string& tenant : tenants) {
+    std::string after;
+    while (true) {
+      PH_CO_ASSIGN_OR_RETURN(const std::vector<std::string> folders, co_await NextFolders(tenant, after));
+      if (folders.empty()) break;
+      for (const std::string& folder_id : folders) {
+        PH_CO_RETURN_IF_ERROR(Stopped());
+        store::ReadRequest request;
+        request.partition = FolderPartition(tenant, folder_id);
+        request.keys = {HeadKey()};
+        PH_CO_ASSIGN_OR_RETURN(const store::ReadResult read, co_await context_.store.Read(std::move(request)));
+        if (!read.values[0].has_value()) continue;
+        PH_CO_ASSIGN_OR_RETURN(const Head head, Head::Decode(*read.values[0]));
+        if (head.intents == 0) continue;
+        PH_CO_ASSIGN_OR_RETURN(const std::shared_ptr<Account> account,
+                               co_await mailboxes_.OpenAccount(tenant, head.account_id));
+        const absl::Status opened = (co_await mailboxes_.OpenFolder(account, folder_id)).status();
+        if (!absl::IsNotFound(opened)) PH_CO_RETURN_IF_ERROR(opened);
+      }
+    }
+  }
+  co_return absl::OkStatus();
+}
+
+}  // namespace posthouse::mailbox

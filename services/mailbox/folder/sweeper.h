@@ -1,0 +1,68 @@
+// Sweeper: finds what nothing names any more and removes it: bodies without a row,
+// partitions of folders that no tree names, old delivery and operation ids; and, at
+// start, finishes moves that were under way.
+//
+// Safe against everything that runs: a body younger than the grace period, or pinned
+// at any moment since the sweep began (blob_pins.h), stays; and so does everything
+// when one row could not be read. Memory: kWindow body names at a time.
+//
+// Threads: one sweep at a time.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "absl/container/flat_hash_set.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "services/common/async/task.h"
+#include "services/mailbox/folder/context.h"
+#include "services/mailbox/folder/mailboxes.h"
+
+namespace posthouse::mailbox {
+
+class Sweeper {
+ public:
+  static constexpr size_t kWindow = 500000;
+
+  Sweeper(Context& context, Mailboxes& mailboxes) : context_(context), mailboxes_(mailboxes) {}
+
+  struct Result {
+    uint64_t blobs = 0;
+    uint64_t bytes = 0;
+    uint64_t folders = 0;
+    uint64_t done_rows = 0;
+  };
+  // All tenants. kCancelled after Stop().
+  Task<absl::StatusOr<Result>> Sweep();
+  // Opens every folder that has an intent, which finishes its moves.
+  Task<absl::Status> RecoverAll();
+  // Any thread: the sweep that runs ends soon.
+  void Stop() { stopped_ = true; }
+
+ private:
+  struct Candidate {
+    std::string blob;
+    uint64_t size_bytes = 0;
+  };
+  Task<absl::StatusOr<std::vector<std::string>>> Tenants();
+  Task<absl::Status> SweepBlobs(std::string tenant, Result& result);
+  Task<absl::StatusOr<std::vector<Candidate>>> OldBlobs(std::string tenant, std::string& after);
+  Task<absl::Status> RemoveReferenced(std::string tenant, absl::flat_hash_set<std::string>& unseen);
+  Task<absl::Status> SweepFolders(std::string tenant, Result& result);
+  Task<absl::Status> SweepFolder(std::string tenant, std::string folder_id, Result& result);
+  Task<absl::Status> PruneDone(store::Partition partition, Result& result);
+  // Folder ids of a tenant after `after`; empty: no more.
+  Task<absl::StatusOr<std::vector<std::string>>> NextFolders(std::string tenant, std::string& after);
+  absl::Status Stopped() const;
+
+  Context& context_;
+  Mailboxes& mailboxes_;
+  std::atomic<bool> stopped_{false};
+  absl::Time last_prune_ = absl::InfinitePast();
+};
+
+}  // namespace posthouse::mailbox

@@ -1,0 +1,36 @@
+#include "services/mailbox/folder/tree_ops.h"
+
+#include "services/common/log/log.h"
+#include "services/common/status/status.h"
+#include "services/mailbox/folder/mover.h"
+#include "services/mailbox/rows/names.h"
+
+namespace posthouse::mailbox {
+
+Task<absl::Status> DeleteFolder(Mailboxes& mailboxes, std::shared_ptr<Account> account, std::string name) {
+  PH_CO_ASSIGN_OR_RETURN(const std::string mailbox_id, co_await account->Delete(std::move(name)));
+  if (mailbox_id.empty()) co_return absl::OkStatus();
+  // Nobody can reach the rows any more; what a failure leaves is the sweeper's.
+  log::LogIfError(co_await mailboxes.DestroyFolder(account, mailbox_id), "dropping a deleted folder");
+  co_return absl::OkStatus();
+}
+
+Task<absl::StatusOr<FolderInfo>> RenameFolder(Context& context, Mailboxes& mailboxes, std::shared_ptr<Account> account,
+                                              std::string from, std::string to) {
+  PH_CO_ASSIGN_OR_RETURN(from, CanonicalName(from));
+  if (from != kInbox) co_return co_await account->Rename(std::move(from), std::move(to));
+  PH_CO_ASSIGN_OR_RETURN(const FolderInfo target, co_await account->Create(to, ""));
+  PH_CO_ASSIGN_OR_RETURN(const std::shared_ptr<Folder> inbox,
+                         co_await mailboxes.OpenFolder(account, account->inbox_id()));
+  PH_CO_ASSIGN_OR_RETURN(const std::shared_ptr<Folder> folder,
+                         co_await mailboxes.OpenFolder(account, target.folder_id));
+  CopyOrder order;
+  order.uids = UidSet::All();
+  order.move = true;
+  const absl::StatusOr<CopyDone> moved =
+      co_await CopyMessages(context, mailboxes, account, inbox, folder, std::move(order));
+  if (!moved.ok()) co_return moved.status();
+  co_return target;
+}
+
+}  // namespace posthouse::mailbox

@@ -1,0 +1,37 @@
+// Between the mailbox's types and its protos.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "google/protobuf/repeated_ptr_field.h"
+#include "posthouse/common/v1/common.pb.h"
+#include "services/mailbox/folder/account.h"
+#include "services/mailbox/folder/folder.h"
+#include "services/mailbox/rows/records.h"
+
+namespace posthouse::mailbox::v1 {
+class Folder;
+class FolderState;
+class MessageRows;
+}  // namespace posthouse::mailbox::v1
+
+namespace posthouse::mailbox {
+
+// What one message holds at most, so that it stays below 1 MiB. A row is 18 bytes and
+// its keyword bits, a range up to 14.
+inline size_t MaxRows(uint32_t keywords_per_folder) { return 800'000 / (20 + keywords_per_folder / 8); }
+inline constexpr size_t kMaxRanges = 50'000;
+
+void ToProto(const FolderSnapshot& state, uint32_t keyword_limit, v1::FolderState* out);
+void ToProto(const FolderInfo& info, v1::Folder* out);  // without state
+// Ranges of `uids` above `after`, at most kMaxRanges; true: there are more.
+bool ToProto(const UidSet& uids, uint32_t after, google::protobuf::RepeatedPtrField<common::v1::UidRange>* out);
+// uid, modseq, flags and keywords.
+void ToProto(const std::vector<MessageMeta>& messages, const std::vector<std::string>& keyword_bits,
+             v1::MessageRows* out);
+// What of `asked` below `uid_next` is not in `present`.
+UidSet Missing(const UidSet& asked, const UidSet& present, uint32_t uid_next);
+
+}  // namespace posthouse::mailbox

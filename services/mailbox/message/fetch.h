@@ -1,0 +1,26 @@
+// Fetch: messages as columnar chunks, their sections as pieces.
+#pragma once
+
+#include <functional>
+#include <memory>
+
+#include "absl/status/status.h"
+#include "services/common/async/task.h"
+#include "services/mailbox/folder/context.h"
+#include "services/mailbox/folder/folder.h"
+
+namespace posthouse::mailbox::v1 {
+class FetchRequest;
+class FetchResponse;
+}  // namespace posthouse::mailbox::v1
+
+namespace posthouse::mailbox {
+
+using FetchSink = std::function<Task<absl::Status>(v1::FetchResponse chunk)>;
+
+// Sends what `request` asks for to `sink`, in UID order, in chunks of 64-256 KiB;
+// \Seen is set, durably, before the first one. An error of the sink ends it.
+Task<absl::Status> FetchMessages(Context& context, std::shared_ptr<Folder> folder, const v1::FetchRequest& request,
+                                 FetchSink sink);
+
+}  // namespace posthouse::mailbox

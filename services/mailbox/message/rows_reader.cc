@@ -1,0 +1,44 @@
+#include "services/mailbox/message/rows_reader.h"
+
+#include "services/common/status/status.h"
+
+namespace posthouse::mailbox {
+namespace {
+
+// A page row costs about a quarter of a point read.
+constexpr uint64_t kDense = 4;
+
+}  // namespace
+
+Task<absl::StatusOr<std::vector<std::optional<std::string>>>> ReadRows(store::Store& store, store::Partition partition,
+                                                                       const char* prefix,
+                                                                       std::string (*key_of)(uint32_t),
+                                                                       const std::vector<uint32_t>& uids) {
+  std::vector<std::optional<std::string>> out(uids.size());
+  if (uids.empty()) co_return out;
+  store::ReadRequest request;
+  request.partition = partition;
+  const uint64_t span = uint64_t{uids.back()} - uids.front() + 1;
+  if (uids.size() < 8 || span > kDense * uids.size()) {
+    for (const uint32_t uid : uids) request.keys.push_back(key_of(uid));
+    PH_CO_ASSIGN_OR_RETURN(store::ReadResult read, co_await store.Read(std::move(request)));
+    co_return std::move(read.values);
+  }
+  request.prefix = prefix;
+  request.after = key_of(uids.front() - 1);
+  size_t next = 0;
+  const std::string end = key_of(uids.back());
+  while (next < uids.size()) {
+    request.limit = std::min<uint64_t>(store::kMaxPageRows, span);
+    PH_CO_ASSIGN_OR_RETURN(store::ReadResult read, co_await store.Read(request));
+    for (store::Row& row : read.page) {
+      while (next < uids.size() && key_of(uids[next]) < row.key) ++next;
+      if (next < uids.size() && key_of(uids[next]) == row.key) out[next++] = std::move(row.value);
+    }
+    if (!read.more || read.page.back().key >= end) break;
+    request.after = read.page.back().key;
+  }
+  co_return out;
+}
+
+}  // namespace posthouse::mailbox

@@ -1,0 +1,53 @@
+#include "services/mailbox/rows/head.h"
+
+#include "posthouse/mailbox/v1/mailbox.pb.h"
+#include "posthouse/mailbox/v1/store.pb.h"
+#include "services/common/status/status.h"
+#include "services/mailbox/rows/records.h"
+
+namespace posthouse::mailbox {
+
+void Head::Count(uint32_t flags, uint64_t message_bytes, int sign) {
+  const auto add = [sign](uint64_t& counter, uint64_t n) { counter = sign > 0 ? counter + n : counter - n; };
+  add(exists, 1);
+  add(size_bytes, message_bytes);
+  if ((flags & v1::FLAG_SEEN) == 0) add(unseen, 1);
+  if ((flags & v1::FLAG_DELETED) != 0) add(deleted, 1);
+}
+
+std::string Head::Encode() const {
+  v1::FolderHead row;
+  row.set_account_id(account_id);
+  row.set_uid_validity(uid_validity);
+  row.set_uid_next(uid_next);
+  row.set_highest_modseq(highest_modseq);
+  row.set_log_floor(log_floor);
+  row.set_exists(exists);
+  row.set_unseen(unseen);
+  row.set_deleted(deleted);
+  row.set_size_bytes(size_bytes);
+  row.set_keywords(keywords);
+  row.set_intents(intents);
+  row.set_created(created);
+  return EncodeRow(row);
+}
+
+absl::StatusOr<Head> Head::Decode(absl::string_view bytes) {
+  PH_ASSIGN_OR_RETURN(const v1::FolderHead row, DecodeRow<v1::FolderHead>(bytes));
+  Head head;
+  head.account_id = row.account_id();
+  head.uid_validity = row.uid_validity();
+  head.uid_next = row.uid_next();
+  head.highest_modseq = row.highest_modseq();
+  head.log_floor = row.log_floor();
+  head.exists = row.exists();
+  head.unseen = row.unseen();
+  head.deleted = row.deleted();
+  head.size_bytes = row.size_bytes();
+  head.keywords = row.keywords();
+  head.intents = row.intents();
+  head.created = row.created();
+  return head;
+}
+
+}  // namespace posthouse::mailbox

@@ -1,0 +1,136 @@
+#include "services/mailbox/rows/key_schema.h"
+
+#include <openssl/rand.h>
+
+#include "absl/strings/escaping.h"
+#include "absl/strings/str_cat.h"
+#include "services/common/status/status.h"
+
+namespace posthouse::mailbox {
+namespace {
+
+template <typename Int>
+void AppendBigEndian(std::string& out, Int value) {
+  for (int shift = static_cast<int>(sizeof(Int)) * 8 - 8; shift >= 0; shift -= 8) {
+    out.push_back(static_cast<char>((value >> shift) & 0xff));
+  }
+}
+
+template <typename Int>
+Int ReadBigEndian(absl::string_view bytes) {
+  Int value = 0;
+  for (const char c : bytes) value = static_cast<Int>((value << 8) | static_cast<unsigned char>(c));
+  return value;
+}
+
+template <typename Int>
+std::string IntKey(absl::string_view prefix, Int value) {
+  std::string key(prefix);
+  AppendBigEndian(key, value);
+  return key;
+}
+
+template <typename Int>
+absl::StatusOr<Int> IntOfKey(absl::string_view key) {
+  if (key.size() != 2 + sizeof(Int)) return absl::DataLossError("key of another length");
+  return ReadBigEndian<Int>(key.substr(2));
+}
+
+std::string LengthPrefixed(absl::string_view prefix, absl::string_view operation_id) {
+  PH_CHECK(operation_id.size() <= kMaxOperationIdBytes);
+  std::string key(prefix);
+  key.push_back(static_cast<char>(operation_id.size()));
+  absl::StrAppend(&key, operation_id);
+  return key;
+}
+
+std::string RandomBytes(size_t n) {
+  std::string bytes(n, '\0');
+  PH_CHECK(RAND_bytes(reinterpret_cast<unsigned char*>(bytes.data()), static_cast<int>(n)) == 1);
+  return bytes;
+}
+
+}  // namespace
+
+store::Partition SystemPartition() { return {"", "mailbox"}; }
+store::Partition AccountPartition(const std::string& tenant, const std::string& account_id) {
+  return {tenant, absl::StrCat("acct/", account_id)};
+}
+store::Partition FolderPartition(const std::string& tenant, const std::string& folder_id) {
+  return {tenant, absl::StrCat(kFolderPartitionPrefix, folder_id)};
+}
+store::Partition CachePartition(const std::string& tenant, const std::string& folder_id) {
+  return {tenant, absl::StrCat(kFolderPartitionPrefix, folder_id, "/c")};
+}
+std::string FolderOfPartition(absl::string_view partition_id) {
+  const absl::string_view prefix = kFolderPartitionPrefix;
+  if (partition_id.substr(0, prefix.size()) != prefix) return "";
+  const absl::string_view id = partition_id.substr(prefix.size());
+  return IsId(id) ? std::string(id) : "";
+}
+
+std::string SystemKey() { return "V"; }
+std::string TenantKey(absl::string_view tenant) { return absl::StrCat(kTenantPrefix, tenant); }
+
+std::string AccountKey() { return "S"; }
+std::string FolderKey(absl::string_view node_id) { return absl::StrCat(kFolderPrefix, IdToBytes(node_id)); }
+std::string NameKey(absl::string_view parent_node_id, absl::string_view name) {
+  // The top has the id of zeros, which no node has.
+  return absl::StrCat("n/", parent_node_id.empty() ? std::string(16, '\0') : IdToBytes(parent_node_id), name);
+}
+std::string SubscriptionKey(absl::string_view full_name) { return absl::StrCat(kSubscriptionPrefix, full_name); }
+
+std::string HeadKey() { return "H"; }
+std::string MessageKey(uint32_t uid) { return IntKey(kMessagePrefix, uid); }
+std::string ChangeKey(uint64_t modseq) { return IntKey(kChangePrefix, modseq); }
+std::string DeliveryKey(absl::string_view delivery_id) { return absl::StrCat(kDeliveryPrefix, delivery_id); }
+std::string OperationKey(absl::string_view operation_id) { return LengthPrefixed(kOperationPrefix, operation_id); }
+std::string CopyBatchKey(absl::string_view operation_id, uint32_t batch) {
+  std::string key = LengthPrefixed(kOperationPrefix, operation_id);
+  AppendBigEndian(key, batch);
+  return key;
+}
+std::string KeywordKey(uint16_t number) { return IntKey(kKeywordPrefix, number); }
+std::string IntentKey(absl::string_view operation_id) { return LengthPrefixed(kIntentPrefix, operation_id); }
+
+std::string EnvelopeKey(uint32_t uid) { return IntKey(kEnvelopePrefix, uid); }
+std::string StructureKey(uint32_t uid) { return IntKey(kStructurePrefix, uid); }
+std::string HeaderKey(uint32_t uid) { return IntKey(kHeaderPrefix, uid); }
+
+absl::StatusOr<uint32_t> UidOfKey(absl::string_view key) { return IntOfKey<uint32_t>(key); }
+absl::StatusOr<uint64_t> ModseqOfKey(absl::string_view key) { return IntOfKey<uint64_t>(key); }
+absl::StatusOr<uint16_t> NumberOfKeywordKey(absl::string_view key) { return IntOfKey<uint16_t>(key); }
+absl::StatusOr<std::string> OperationOfIntentKey(absl::string_view key) {
+  if (key.size() < 3 || key.size() != 3u + static_cast<unsigned char>(key[2])) {
+    return absl::DataLossError("intent key of another length");
+  }
+  return std::string(key.substr(3));
+}
+absl::StatusOr<std::string> NodeOfFolderKey(absl::string_view key) {
+  if (key.size() != 18) return absl::DataLossError("folder key of another length");
+  return IdToHex(key.substr(2));
+}
+std::string RestOfKey(absl::string_view key) { return key.size() < 2 ? "" : std::string(key.substr(2)); }
+
+bool IsId(absl::string_view hex) {
+  if (hex.size() != 32) return false;
+  for (const char c : hex) {
+    if (!((c >= '0' && c <= '9') || (c >= 'a' && c <= 'f'))) return false;
+  }
+  return true;
+}
+std::string IdToBytes(absl::string_view hex) { return absl::HexStringToBytes(hex); }
+std::string IdToHex(absl::string_view bytes) { return absl::BytesToHexString(bytes); }
+std::string NewId() { return IdToHex(RandomBytes(16)); }
+uint64_t NewNonce() { return ReadBigEndian<uint64_t>(RandomBytes(8)); }
+std::string NewBlobId(int64_t now_millis) {
+  std::string id;
+  AppendBigEndian(id, static_cast<uint64_t>(now_millis));
+  id.erase(0, 2);
+  return id + RandomBytes(10);
+}
+int64_t BlobMillis(absl::string_view blob_id) {
+  return static_cast<int64_t>(ReadBigEndian<uint64_t>(blob_id.substr(0, 6)));
+}
+
+}  // namespace posthouse::mailbox

@@ -1,0 +1,152 @@
+#include "services/mailbox/rows/key_schema.h"
+
+#include <algorithm>
+#include <vector>
+
+#include "absl/strings/escaping.h"
+#include "gtest/gtest.h"
+#include "posthouse/mailbox/v1/store.pb.h"
+#include "services/mailbox/rows/head.h"
+#include "services/mailbox/rows/records.h"
+
+namespace posthouse::mailbox {
+namespace {
+
+const char kId[] = "00112233445566778899aabbccddeeff";
+
+std::string Hex(absl::string_view key) { return absl::BytesToHexString(key); }
+
+// What is on disks now: a change here is a migration.
+TEST(KeySchemaTest, KeysAreGolden) {
+  EXPECT_EQ(SystemPartition().id, "mailbox");
+  EXPECT_EQ(AccountPartition("t", "a1").id, "acct/a1");
+  EXPECT_EQ(FolderPartition("t", kId).id, std::string("mb/") + kId);
+  EXPECT_EQ(CachePartition("t", kId).id, std::string("mb/") + kId + "/c");
+  EXPECT_EQ(Hex(SystemKey()), "56");
+  EXPECT_EQ(Hex(TenantKey("t")), "742f74");
+  EXPECT_EQ(Hex(AccountKey()), "53");
+  EXPECT_EQ(Hex(FolderKey(kId)), "662f00112233445566778899aabbccddeeff");
+  EXPECT_EQ(Hex(NameKey("", "A")), "6e2f0000000000000000000000000000000041");
+  EXPECT_EQ(Hex(NameKey(kId, "A")), "6e2f00112233445566778899aabbccddeeff41");
+  EXPECT_EQ(Hex(SubscriptionKey("A/b")), "732f412f62");
+  EXPECT_EQ(Hex(HeadKey()), "48");
+  EXPECT_EQ(Hex(MessageKey(1)), "6d2f00000001");
+  EXPECT_EQ(Hex(MessageKey(UINT32_MAX)), "6d2fffffffff");
+  EXPECT_EQ(Hex(ChangeKey(258)), "712f0000000000000102");
+  EXPECT_EQ(Hex(DeliveryKey("q1/r/d")), "642f71312f722f64");
+  EXPECT_EQ(Hex(OperationKey("ab")), "612f026162");
+  EXPECT_EQ(Hex(CopyBatchKey("ab", 1)), "612f02616200000001");
+  EXPECT_EQ(Hex(KeywordKey(513)), "6b2f0201");
+  EXPECT_EQ(Hex(IntentKey("ab")), "782f026162");
+  EXPECT_EQ(Hex(EnvelopeKey(1)), "652f00000001");
+  EXPECT_EQ(Hex(StructureKey(1)), "732f00000001");
+  EXPECT_EQ(Hex(HeaderKey(1)), "682f00000001");
+}
+
+TEST(KeySchemaTest, ByteOrderIsNumericOrder) {
+  const uint32_t uids[] = {0, 1, 255, 256, 65535, 65536, UINT32_MAX - 1, UINT32_MAX};
+  for (size_t i = 1; i < std::size(uids); ++i) {
+    EXPECT_LT(MessageKey(uids[i - 1]), MessageKey(uids[i]));
+    EXPECT_LT(EnvelopeKey(uids[i - 1]), EnvelopeKey(uids[i]));
+  }
+  const uint64_t modseqs[] = {0, 255, 256, UINT32_MAX, uint64_t{1} << 32, UINT64_MAX - 1, UINT64_MAX};
+  for (size_t i = 1; i < std::size(modseqs); ++i) EXPECT_LT(ChangeKey(modseqs[i - 1]), ChangeKey(modseqs[i]));
+}
+
+TEST(KeySchemaTest, KeysComeApartAgain) {
+  EXPECT_EQ(*UidOfKey(MessageKey(256)), 256u);
+  EXPECT_EQ(*UidOfKey(MessageKey(UINT32_MAX)), UINT32_MAX);
+  EXPECT_EQ(*ModseqOfKey(ChangeKey(UINT64_MAX)), UINT64_MAX);
+  EXPECT_EQ(*NumberOfKeywordKey(KeywordKey(4095)), 4095);
+  EXPECT_EQ(*OperationOfIntentKey(IntentKey(std::string("\0\xff", 2))), std::string("\0\xff", 2));
+  EXPECT_EQ(*NodeOfFolderKey(FolderKey(kId)), kId);
+  EXPECT_EQ(RestOfKey(SubscriptionKey("A/b")), "A/b");
+  EXPECT_EQ(FolderOfPartition(FolderPartition("t", kId).id), kId);
+  EXPECT_EQ(FolderOfPartition(CachePartition("t", kId).id), "");
+  EXPECT_EQ(FolderOfPartition("acct/x"), "");
+  EXPECT_FALSE(UidOfKey("m/123").ok());
+  EXPECT_FALSE(OperationOfIntentKey("x/\x05"
+                                    "ab")
+                   .ok());
+}
+
+TEST(KeySchemaTest, OperationIdsAreNotPrefixesOfEachOther) {
+  // "a" with batch bytes must not meet another operation's key.
+  EXPECT_NE(CopyBatchKey("a", 0), OperationKey(std::string("a\0\0\0\0", 5)));
+}
+
+TEST(KeySchemaTest, BlobIdsCarryTheirAge) {
+  const std::string id = NewBlobId(1700000000123);
+  EXPECT_EQ(id.size(), 16u);
+  EXPECT_EQ(BlobMillis(id), 1700000000123);
+  EXPECT_LT(IdToHex(NewBlobId(1)), IdToHex(NewBlobId(256)));
+  EXPECT_TRUE(IsId(IdToHex(id)));
+  EXPECT_FALSE(IsId("xyz"));
+  EXPECT_FALSE(IsId("00112233445566778899AABBCCDDEEFF"));
+}
+
+TEST(RecordsTest, HeadRowIsGolden) {
+  Head head;
+  head.account_id = "a";
+  head.uid_validity = 300;
+  head.uid_next = 2;
+  head.highest_modseq = 5;
+  head.log_floor = 1;
+  head.exists = 1;
+  head.unseen = 1;
+  head.size_bytes = 10;
+  EXPECT_EQ(Hex(head.Encode()), "010a016110ac0218022005280130013801480a");
+}
+
+TEST(RecordsTest, ANewerTagIsDataLoss) {
+  std::string row = Head().Encode();
+  row[0] = 2;
+  EXPECT_EQ(Head::Decode(row).status().code(), absl::StatusCode::kDataLoss);
+  EXPECT_EQ(Head::Decode("").status().code(), absl::StatusCode::kDataLoss);
+}
+
+TEST(HeadTest, CountsFlags) {
+  Head head;
+  head.Count(0, 10, +1);
+  head.Count(1 | 8, 20, +1);
+  EXPECT_EQ(head.exists, 2u);
+  EXPECT_EQ(head.unseen, 1u);
+  EXPECT_EQ(head.deleted, 1u);
+  EXPECT_EQ(head.size_bytes, 30u);
+  head.Count(1 | 8, 20, -1);
+  EXPECT_EQ(head.deleted, 0u);
+  EXPECT_EQ(head.exists, 1u);
+}
+
+std::vector<uint32_t> Flat(const UidSet& set) {
+  std::vector<uint32_t> out;
+  for (const UidSet::Range& r : set.ranges()) out.insert(out.end(), {r.first, r.last});
+  return out;
+}
+
+TEST(UidSetTest, SortsJoinsAndRepairs) {
+  EXPECT_EQ(Flat(UidSet({{5, 7}, {1, 2}, {3, 3}, {10, 8}})), (std::vector<uint32_t>{1, 3, 5, 10}));
+  EXPECT_EQ(Flat(UidSet({{0, 0}, {0, 2}})), (std::vector<uint32_t>{1, 2}));
+  EXPECT_EQ(Flat(UidSet({{7, UINT32_MAX}, {1, 9}})), (std::vector<uint32_t>{1, UINT32_MAX}));
+  UidSet set;
+  for (const uint32_t uid : {1u, 2u, 4u, 255u, 256u}) set.Append(uid);
+  EXPECT_EQ(Flat(set), (std::vector<uint32_t>{1, 2, 4, 4, 255, 256}));
+  EXPECT_TRUE(set.Contains(2));
+  EXPECT_FALSE(set.Contains(3));
+  EXPECT_TRUE(set.Contains(256));
+  EXPECT_FALSE(set.Contains(257));
+  EXPECT_EQ(set.Count(), 5u);
+  EXPECT_EQ(set.Max(), 256u);
+}
+
+TEST(UidSetTest, OrderedPairsKeepTheirOrder) {
+  google::protobuf::RepeatedPtrField<common::v1::UidRange> out;
+  for (const uint32_t uid : {5u, 6u, 3u, 4u}) AppendInOrder(&out, uid);
+  ASSERT_EQ(out.size(), 2);
+  EXPECT_EQ(out[0].first(), 5u);
+  EXPECT_EQ(out[0].last(), 6u);
+  EXPECT_EQ(out[1].first(), 3u);
+}
+
+}  // namespace
+}  // namespace posthouse::mailbox

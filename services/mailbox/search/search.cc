@@ -1,0 +1,153 @@
+#include "services/mailbox/search/search.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "posthouse/mailbox/v1/mailbox.pb.h"
+#include "services/common/log/log.h"
+#include "services/mail_formats/message/part_table.h"
+#include "services/mail_formats/message/search.h"
+#include "services/common/status/status.h"
+#include "services/mailbox/message/convert.h"
+#include "services/mailbox/message/message_reader.h"
+#include "services/mailbox/search/search_program.h"
+
+namespace posthouse::mailbox {
+namespace {
+
+constexpr uint64_t kMaxHeaderBytes = 256 * 1024;
+
+SearchFacts FactsOf(const StoredMessage& m) {
+  SearchFacts facts;
+  facts.meta = &m.meta;
+  facts.keyword_bits = m.keyword_bits;
+  return facts;
+}
+
+void AddLoaded(const SearchProgram& program, const Wanted& wanted, const StoredMessage& m, absl::string_view header,
+               SearchFacts& facts) {
+  if (wanted.row) {
+    facts.have_row = true;
+    facts.blob = m.blob;
+    facts.thread_id = m.thread_id;
+    facts.save_date = m.save_date;
+  }
+  if (program.needs_header()) {
+    facts.have_header = true;
+    facts.header = header;
+    facts.sent_day = m.cached.sent_day;
+  }
+}
+
+// The message's own header, as far as anybody looks at it.
+Task<absl::StatusOr<std::string>> ReadHeader(MessageReader& reader, const StoredMessage& m,
+                                             const message::PartTable& table) {
+  const std::optional<message::SectionRange> where = table.Resolve({}, message::SectionKind::kHeader);
+  if (!where.has_value()) co_return std::string();
+  co_return co_await reader.Read(m, where->bytes.begin, std::min(where->bytes.size(), kMaxHeaderBytes));
+}
+
+Task<absl::StatusOr<std::vector<bool>>> MatchTexts(MessageReader& reader, const StoredMessage& m,
+                                                   const message::PartTable& table, const SearchProgram& program) {
+  message::MessageSearch search(table, program.text_terms());
+  for (const message::ByteRange& range : search.Ranges()) {
+    for (uint64_t at = range.begin; at < range.end && !search.Done();) {
+      PH_CO_ASSIGN_OR_RETURN(const std::string bytes,
+                             co_await reader.Read(m, at, std::min(MessageReader::kRangeBytes, range.end - at)));
+      if (bytes.empty()) co_return absl::DataLossError("the message's body is shorter than its row says");
+      search.Feed(at, bytes);
+      at += bytes.size();
+    }
+  }
+  search.Finish();
+  std::vector<bool> out;
+  for (size_t i = 0; i < program.text_terms().size(); ++i) out.push_back(search.Matched(i));
+  co_return out;
+}
+
+// Decides one message that its metadata leaves open.
+Task<absl::StatusOr<bool>> Decide(MessageReader& reader, const StoredMessage& m, const Wanted& wanted,
+                                  const SearchProgram& program) {
+  SearchFacts facts = FactsOf(m);
+  std::string header = m.cached.fields;
+  std::optional<message::PartTable> table;
+  if (!m.cached.part_table.empty()) {
+    PH_CO_ASSIGN_OR_RETURN(table, message::PartTable::Parse(m.cached.part_table));
+  }
+  const bool all_cached = m.cached.fields_complete && !program.needs_whole_header();
+  if (program.needs_header() && !all_cached && table.has_value()) {
+    PH_CO_ASSIGN_OR_RETURN(header, co_await ReadHeader(reader, m, *table));
+  }
+  AddLoaded(program, wanted, m, header, facts);
+  Verdict verdict = program.Evaluate(facts);
+  if (verdict == Verdict::kUnknown && table.has_value() && !program.text_terms().empty()) {
+    PH_CO_ASSIGN_OR_RETURN(const std::vector<bool> texts, co_await MatchTexts(reader, m, *table, program));
+    facts.texts = &texts;
+    verdict = program.Evaluate(facts);
+  }
+  co_return verdict == Verdict::kYes;
+}
+
+}  // namespace
+
+Task<absl::Status> SearchMessages(Context& context, std::shared_ptr<Folder> folder, const v1::SearchRequest& request,
+                                  const std::function<bool()>& cancelled, v1::SearchResponse* response) {
+  PH_CO_ASSIGN_OR_RETURN(const FolderSnapshot state, co_await folder->Snapshot());
+  PH_CO_ASSIGN_OR_RETURN(const SearchProgram program,
+                         SearchProgram::Compile(request.key(), state.keywords, absl::ToUnixSeconds(context.clock())));
+  Wanted wanted;
+  wanted.header = program.needs_header();
+  wanted.structure = program.needs_whole_header() || !program.text_terms().empty();
+  wanted.row = program.needs_row() || wanted.structure;
+  MessageReader reader(context, folder);
+  const UidSet all = UidSet::All();
+  UidSet found;
+  uint64_t highest_modseq = 0;
+  uint32_t after = request.after_uid();
+  while (true) {
+    if (cancelled()) co_return absl::CancelledError("nobody waits for the answer");
+    PH_CO_ASSIGN_OR_RETURN(const std::vector<StoredMessage> page, co_await reader.Next(all, after, Wanted()));
+    if (page.empty()) break;
+    if (found.ranges().size() >= kMaxRanges) {
+      // What was looked at without a hit may be looked at again.
+      response->set_more(true);
+      break;
+    }
+    after = page.back().meta.uid;
+    std::vector<std::pair<uint32_t, uint64_t>> hits;  // UID, modseq
+    UidSet open;
+    for (const StoredMessage& m : page) {
+      const Verdict verdict = program.Evaluate(FactsOf(m));
+      if (verdict == Verdict::kYes) hits.emplace_back(m.meta.uid, m.meta.modseq);
+      if (verdict == Verdict::kUnknown) open.Append(m.meta.uid);
+    }
+    if (!open.empty()) {
+      PH_CO_ASSIGN_OR_RETURN(const std::vector<StoredMessage> loaded, co_await reader.Next(open, 0, wanted));
+      for (const StoredMessage& m : loaded) {
+        if (m.gone || cancelled()) continue;
+        const absl::StatusOr<bool> match = co_await Decide(reader, m, wanted, program);
+        if (absl::IsDataLoss(match.status())) {
+          // One damaged message must not hide all the others.
+          LOG_EVENT(kError, "search_skips_message")
+              .Str("folder_id", state.folder_id)
+              .Int("uid", m.meta.uid)
+              .Err(match.status());
+          continue;
+        }
+        if (!match.ok()) co_return match.status();
+        if (*match) hits.emplace_back(m.meta.uid, m.meta.modseq);
+      }
+    }
+    std::sort(hits.begin(), hits.end());
+    for (const auto& [uid, modseq] : hits) {
+      found.Append(uid);
+      highest_modseq = std::max(highest_modseq, modseq);
+    }
+    if (after == UINT32_MAX) break;
+  }
+  found.ToProto(response->mutable_uids());
+  if (program.uses_modseq()) response->set_highest_modseq(highest_modseq);
+  co_return absl::OkStatus();
+}
+
+}  // namespace posthouse::mailbox

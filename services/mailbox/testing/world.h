@@ -1,0 +1,106 @@
+// World: a mailbox without gRPC over a store that survives "crashes", for tests.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "absl/time/time.h"
+#include "gtest/gtest.h"
+#include "services/common/metrics/metrics.h"
+#include "services/common/store/testing/memory_store.h"
+#include "services/mailbox/folder/context.h"
+#include "services/mailbox/folder/mailboxes.h"
+
+namespace posthouse::mailbox {
+
+class World {
+ public:
+  using OpenStore = std::function<std::unique_ptr<store::Store>()>;
+
+  World() : disk_(std::make_shared<store::MemoryDisk>()) {
+    open_store_ = [disk = disk_] { return std::make_unique<store::MemoryStore>(disk); };
+    Reopen();
+  }
+  explicit World(OpenStore open_store)
+      : disk_(std::make_shared<store::MemoryDisk>()), open_store_(std::move(open_store)) {
+    Reopen();
+  }
+
+  // What a new process finds: only the disk is left.
+  void Reopen() {
+    mailboxes_.reset();
+    context_.reset();
+    store_.reset();
+    store_ = open_store_();
+    context_ = std::make_unique<Context>(Context{*store_, metrics_, hints_, pins_, settings_});
+    context_->clock = [this] { return now_; };
+    mailboxes_ = std::make_unique<Mailboxes>(*context_);
+  }
+
+  Settings& settings() { return settings_; }
+  Context& context() { return *context_; }
+  Mailboxes& mailboxes() { return *mailboxes_; }
+  store::MemoryDisk& disk() { return *disk_; }
+  store::Store& store() { return *store_; }
+  Metrics& metrics() { return metrics_; }
+  BlobPins& pins() { return pins_; }
+  HintHub& hints() { return hints_; }
+  void Advance(absl::Duration d) { now_ += d; }
+  absl::Time now() const { return now_; }
+
+  std::shared_ptr<Account> OpenAccount(const std::string& id = "acc1", const std::string& tenant = "t1") {
+    auto account = SyncWait(mailboxes_->OpenAccount(tenant, id));
+    EXPECT_TRUE(account.ok()) << account.status();
+    return account.ok() ? *account : nullptr;
+  }
+  std::shared_ptr<Folder> OpenFolder(const std::string& name, const std::string& account_id = "acc1") {
+    const std::shared_ptr<Account> account = OpenAccount(account_id);
+    const absl::StatusOr<FolderInfo> info = account->FindByName(name);
+    EXPECT_TRUE(info.ok()) << name << ": " << info.status();
+    if (!info.ok()) return nullptr;
+    auto folder = SyncWait(mailboxes_->OpenFolder(account, info->folder_id));
+    EXPECT_TRUE(folder.ok()) << folder.status();
+    return folder.ok() ? *folder : nullptr;
+  }
+
+  // A message whose body is written.
+  NewMessage MakeMessage(const std::string& body, uint32_t flags = 0, std::vector<std::string> keywords = {}) {
+    NewMessage m;
+    m.flags = flags;
+    m.keywords = std::move(keywords);
+    m.internal_date = absl::ToUnixSeconds(now_);
+    m.size_bytes = body.size();
+    m.blob = NewBlobId(absl::ToUnixMillis(now_));
+    EXPECT_TRUE(SyncWait(store_->blobs().Put("t1", IdToHex(m.blob), absl::Cord(body))).ok());
+    return m;
+  }
+  uint32_t Add(Folder& folder, const std::string& body = "Subject: x\r\n\r\nbody\r\n", uint32_t flags = 0,
+               std::vector<std::string> keywords = {}) {
+    auto result = SyncWait(folder.Append(MakeMessage(body, flags, std::move(keywords))));
+    EXPECT_TRUE(result.ok()) << result.status();
+    return result.ok() ? result->uid : 0;
+  }
+
+ private:
+  absl::Time now_ = absl::FromUnixSeconds(1700000000);
+  Settings settings_ = [] {
+    Settings s;
+    s.default_folders = {{"Sent", "\\Sent"}, {"Trash", "\\Trash"}};
+    return s;
+  }();
+  metrics::Registry registry_;
+  Metrics metrics_{registry_};
+  HintHub hints_;
+  BlobPins pins_;
+  const std::shared_ptr<store::MemoryDisk> disk_;
+  OpenStore open_store_;
+  std::unique_ptr<store::Store> store_;
+  std::unique_ptr<Context> context_;
+  std::unique_ptr<Mailboxes> mailboxes_;
+};
+
+}  // namespace posthouse::mailbox

@@ -1,0 +1,630 @@
+// Dispatcher over a spool in memory, with deliveries and routing that do as told
+// and a clock that the test turns.
+#include "services/queue/schedule/dispatcher.h"
+
+#include <gtest/gtest.h>
+
+#include <deque>
+#include <map>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "posthouse/routing/v1/routing.pb.h"
+#include "services/common/net/event_loop.h"
+#include "services/common/status/status.h"
+#include "services/common/store/testing/memory_store.h"
+#include "services/queue/spool/key_schema.h"
+#include "services/queue/metrics.h"
+#include "services/queue/spool/record.h"
+
+namespace posthouse::queue {
+namespace {
+
+const absl::Time kStart = absl::FromUnixSeconds(1700000000);
+
+// Turned by the test, read by everybody.
+class FakeClock {
+ public:
+  absl::Time Now() const {
+    absl::MutexLock lock(&mutex_);
+    return now_;
+  }
+  void Advance(absl::Duration by) {
+    absl::MutexLock lock(&mutex_);
+    now_ += by;
+  }
+
+ private:
+  mutable absl::Mutex mutex_;
+  absl::Time now_ ABSL_GUARDED_BY(mutex_) = kStart;
+};
+
+// Does for each address what the test said, first to last; then delivers. Remembers.
+class FakeDelivery final : public Delivery {
+ public:
+  explicit FakeDelivery(Outcome::Kind success) : success_(success) {}
+
+  Task<DeliveryResult> Deliver(const Transaction& t) override {
+    std::string text;
+    const absl::StatusOr<absl::Cord> bytes =
+        t.memory != nullptr ? absl::Cord(*t.memory) : co_await t.read(0, t.size_bytes);
+    DeliveryResult result;
+    absl::MutexLock lock(&mutex_);
+    mutex_.Await(absl::Condition(this, &FakeDelivery::MayGo));
+    result.reach = Reach::kSuccess;
+    for (const Target& target : t.targets) {
+      const std::string& address = target.recipient.address();
+      attempts_.push_back(absl::StrCat(address, "#", target.index));
+      std::deque<Outcome>& script = script_[address];
+      Outcome outcome = MakeOutcome(success_, 250, "2.0.0", "ok");
+      if (!script.empty()) {
+        outcome = script.front();
+        script.pop_front();
+      }
+      if (aborted_) outcome = MakeOutcome(Outcome::Kind::kTemporary, 451, "4.4.2", "cut");
+      if (bytes.ok()) bodies_[address] = std::string(*bytes);
+      if (unreachable_.contains(t.destination)) {
+        result.reach = Reach::kUnreachable;
+        outcome = MakeOutcome(Outcome::Kind::kTemporary, 0, "4.4.1", "");
+        outcome.attempt.set_error("connection refused");
+      }
+      result.outcomes.push_back(outcome);
+    }
+    co_return result;
+  }
+  void Abort() override {
+    absl::MutexLock lock(&mutex_);
+    aborted_ = true;
+  }
+
+  void Script(const std::string& address, std::deque<Outcome> outcomes) {
+    absl::MutexLock lock(&mutex_);
+    script_[address] = std::move(outcomes);
+  }
+  void SetUnreachable(const std::string& destination, bool is) {
+    absl::MutexLock lock(&mutex_);
+    is ? (void)unreachable_.insert(destination) : (void)unreachable_.erase(destination);
+  }
+  void Hold(bool hold) {
+    absl::MutexLock lock(&mutex_);
+    held_ = hold;
+  }
+  std::vector<std::string> attempts() const {
+    absl::MutexLock lock(&mutex_);
+    return attempts_;
+  }
+  std::string body(const std::string& address) const {
+    absl::MutexLock lock(&mutex_);
+    const auto it = bodies_.find(address);
+    return it == bodies_.end() ? "" : it->second;
+  }
+
+ private:
+  bool MayGo() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return !held_ || aborted_; }
+  const Outcome::Kind success_;
+  mutable absl::Mutex mutex_;
+  bool held_ ABSL_GUARDED_BY(mutex_) = false;
+  bool aborted_ ABSL_GUARDED_BY(mutex_) = false;
+  std::vector<std::string> attempts_ ABSL_GUARDED_BY(mutex_);
+  std::map<std::string, std::deque<Outcome>> script_ ABSL_GUARDED_BY(mutex_);
+  std::map<std::string, std::string> bodies_ ABSL_GUARDED_BY(mutex_);
+  std::set<std::string> unreachable_ ABSL_GUARDED_BY(mutex_);
+};
+
+// "x@local.example" is an account, all else is remote; "alias@..." is two.
+class FakeRouting final : public Routing {
+ public:
+  using Response = routing::v1::ResolveRecipientResponse;
+  Task<absl::StatusOr<std::shared_ptr<const routing::v1::ResolveDestinationResponse>>> Destination(
+      std::string) override {
+    co_return absl::UnimplementedError("not asked by the dispatcher");
+  }
+  Task<absl::StatusOr<Response>> Recipient(std::string address) override { co_return Answer(address); }
+  static Response Answer(const std::string& address) {
+    Response response;
+    response.set_outcome(Response::OUTCOME_ACCEPT);
+    if (absl::StartsWith(address, "nobody@")) response.set_outcome(Response::OUTCOME_NO_SUCH_MAILBOX);
+    std::vector<std::string> finals = {address};
+    if (absl::StartsWith(address, "alias@")) finals = {"one@local.example", "two@remote.example"};
+    for (const std::string& final_address : finals) {
+      auto* recipient = response.add_recipients();
+      recipient->set_address(final_address);
+      const std::string domain = final_address.substr(final_address.find('@') + 1);
+      if (domain == "local.example") {
+        recipient->mutable_local()->mutable_account()->set_home("m1");
+      } else {
+        recipient->mutable_remote()->set_domain(domain);
+      }
+    }
+    return response;
+  }
+};
+
+class DispatcherTest : public ::testing::Test {
+ protected:
+  DispatcherTest() { Start(); }
+  ~DispatcherTest() override { Stop(); }
+
+  void Start() {
+    store_ = std::make_unique<store::MemoryStore>(disk_);
+    SpoolOptions options;
+    options.executor = &loops_.at(0);
+    options.lazy_delay = absl::Milliseconds(1);
+    options.memory_body_budget = body_budget_;
+    options.clock = [this] { return clock_.Now(); };
+    absl::StatusOr<std::unique_ptr<Spool>> spool = SyncWait(Spool::Open(*store_, options));
+    PH_CHECK(spool.ok());
+    spool_ = *std::move(spool);
+    local_ = std::make_unique<FakeDelivery>(Outcome::Kind::kDelivered);
+    remote_ = std::make_unique<FakeDelivery>(Outcome::Kind::kRelayed);
+    DispatcherOptions dispatch = options_;
+    dispatch.clock = options.clock;
+    dispatch.random = [] { return 0.5; };
+    dispatch.bounce.hostname = "mx.example.net";
+    dispatcher_ = Dispatcher::Create({loops_, *spool_, routing_, *local_, *remote_, metrics_}, dispatch);
+  }
+  void Stop() {
+    if (dispatcher_ == nullptr) return;
+    dispatcher_->Drain(absl::ZeroDuration());
+    dispatcher_ = nullptr;
+    SyncWait(spool_->Close());
+  }
+  // kill -9: what was not committed is gone.
+  void Crash() {
+    disk_->SetCommitHook([](const store::CommitRequest&, bool*) { return absl::UnavailableError("dead"); });
+    Stop();
+    disk_->SetCommitHook(nullptr);
+    Start();
+  }
+
+  // Puts a message as Enqueue does. Recipients are resolved unless they begin with "?".
+  std::string Put(std::vector<std::string> recipients, const std::string& body = "Subject: x\r\n\r\nhello\r\n",
+                  bool hand_over = true) {
+    auto record = std::make_shared<Record>();
+    record->item.mutable_envelope()->set_reverse_path(sender_);
+    for (std::string& address : recipients) {
+      auto* recipient = record->item.add_recipients();
+      recipient->set_state(v1::RECIPIENT_STATE_QUEUED);
+      const bool unresolved = address[0] == '?';
+      if (unresolved) address.erase(0, 1);
+      recipient->mutable_recipient()->set_address(address);
+      if (!unresolved) {
+        *recipient->mutable_recipient()->mutable_resolved() = FakeRouting::Answer(address).recipients(0);
+      }
+      ToProto(clock_.Now(), recipient->mutable_next_attempt());
+    }
+    ToProto(clock_.Now(), record->item.mutable_accepted());
+    ToProto(clock_.Now() + absl::Hours(120), record->item.mutable_expires());
+    RefreshNextAttempt(&record->item);
+    std::unique_ptr<BodyWriter> writer = spool_->NewBody();
+    PH_CHECK(SyncWait(writer->Append(body)).ok());
+    Body written = *SyncWait(writer->Finish());
+    const auto memory = written.memory;
+    const absl::Time wake = WakeTime(record->item, absl::Hours(4));
+    const PutResult put = *SyncWait(spool_->Put(record, std::move(written), wake));
+    if (hand_over) dispatcher_->Accept(record, memory);
+    return put.queue_id;
+  }
+
+  // Waits (in real time, within reason) for something that is bound to happen.
+  template <typename Condition>
+  void Until(Condition condition, const char* what) {
+    const absl::Time give_up = absl::Now() + absl::Seconds(60);
+    while (!condition()) {
+      ASSERT_LT(absl::Now(), give_up) << "waiting for " << what;
+      absl::SleepFor(absl::Milliseconds(1));
+    }
+  }
+  void UntilEmpty() {
+    Until([this] { return spool_->ledger().queued() == 0; }, "an empty queue");
+  }
+  void UntilAttempts(FakeDelivery& delivery, size_t n) {
+    Until([&] { return delivery.attempts().size() >= n; }, "attempts");
+  }
+  void Advance(absl::Duration by) {
+    clock_.Advance(by);
+    dispatcher_->Poke();
+  }
+  v1::Item ItemOf(const std::string& id) {
+    absl::StatusOr<std::optional<Record>> record = SyncWait(spool_->Load(id));
+    if (record.ok() && !record->has_value()) record = SyncWait(spool_->LoadDone(id));
+    EXPECT_TRUE(record.ok()) << record.status();
+    return record.ok() && record->has_value() ? (*record)->item : v1::Item();
+  }
+  // The attempts on file of the item's first recipient.
+  uint32_t SavedAttempts(const std::string& id) {
+    const v1::Item item = ItemOf(id);
+    return item.recipients().empty() ? 0 : item.recipients(0).attempts();
+  }
+
+  static Outcome Temporary() { return MakeOutcome(Outcome::Kind::kTemporary, 451, "4.3.0", "later"); }
+  static Outcome Permanent() { return MakeOutcome(Outcome::Kind::kPermanent, 550, "5.1.1", "no such user"); }
+
+  FakeClock clock_;
+  net::EventLoops loops_{2};
+  metrics::Registry registry_;
+  Metrics metrics_{registry_};
+  DispatcherOptions options_;
+  std::string sender_ = "sender@local.example";
+  size_t body_budget_ = 64 * 1024 * 1024;
+  std::shared_ptr<store::MemoryDisk> disk_ = std::make_shared<store::MemoryDisk>();
+  std::unique_ptr<store::MemoryStore> store_;
+  std::unique_ptr<Spool> spool_;
+  FakeRouting routing_;
+  std::unique_ptr<FakeDelivery> local_, remote_;
+  std::unique_ptr<Dispatcher> dispatcher_;
+};
+
+using Strings = std::vector<std::string>;
+
+TEST_F(DispatcherTest, AnAcceptedMessageIsDeliveredFromMemory) {
+  // The due index is not even read.
+  const std::string id = Put({"user@local.example"});
+  UntilEmpty();
+  EXPECT_EQ(local_->attempts(), Strings{"user@local.example#0"});
+  EXPECT_EQ(local_->body("user@local.example"), "Subject: x\r\n\r\nhello\r\n");
+  EXPECT_EQ(spool_->ledger().delivered, 1u);
+  EXPECT_EQ(ItemOf(id).recipients(0).state(), v1::RECIPIENT_STATE_DELIVERED);
+}
+
+TEST_F(DispatcherTest, EachDestinationIsItsOwnAttempt) {
+  Put({"a@local.example", "b@remote.example", "c@local.example", "d@remote.example", "e@other.example"});
+  UntilEmpty();
+  EXPECT_EQ(local_->attempts(), (Strings{"a@local.example#0", "c@local.example#2"}));
+  const Strings remote = remote_->attempts();
+  EXPECT_EQ(remote.size(), 3u);
+  EXPECT_EQ(spool_->ledger().relayed, 3u);
+}
+
+// A hundred thousand messages that wait for slow hosts are not all held.
+TEST_F(DispatcherTest, WaitingMessagesAreReadAgainWhenMemoryIsShort) {
+  Stop();
+  body_budget_ = 50000;
+  Start();
+  remote_->Hold(true);
+  for (int i = 0; i < 20; ++i) Put({absl::StrCat("user", i, "@remote.example")}, std::string(10000, 'x') + "\r\n");
+  EXPECT_LE(spool_->body_memory(), body_budget_ + 20000);
+  remote_->Hold(false);
+  UntilEmpty();
+  for (int i = 0; i < 20; ++i) EXPECT_EQ(remote_->body(absl::StrCat("user", i, "@remote.example")).size(), 10002u);
+}
+
+TEST_F(DispatcherTest, WhatIsDueAfterARestartIsFound) {
+  Put({"user@local.example"}, "Subject: x\r\n\r\nhello\r\n", /*hand_over=*/false);
+  Crash();
+  dispatcher_->Start();
+  UntilEmpty();
+  EXPECT_EQ(local_->body("user@local.example"), "Subject: x\r\n\r\nhello\r\n");  // from the store
+}
+
+TEST_F(DispatcherTest, ATemporaryFailureIsRetriedWhenItsTimeComes) {
+  dispatcher_->Start();
+  remote_->Script("user@remote.example", {Temporary(), Temporary()});
+  const std::string id = Put({"user@remote.example"});
+  Until([&] { return SavedAttempts(id) == 1; }, "the first attempt on file");
+  EXPECT_EQ(remote_->attempts().size(), 1u);
+  Advance(absl::Seconds(80));
+  Until([&] { return SavedAttempts(id) == 2; }, "the second");
+  Advance(absl::Seconds(160));
+  UntilEmpty();
+  EXPECT_EQ(remote_->attempts().size(), 3u);
+  EXPECT_EQ(ItemOf(id).history_size(), 3);
+}
+
+// What hosts say comes in any charset, and the row must be readable all the same.
+TEST_F(DispatcherTest, ARemoteReplyInLatin1IsKeptReadable) {
+  dispatcher_->Start();
+  remote_->Script("user@remote.example",
+                  {MakeOutcome(Outcome::Kind::kTemporary, 450, "4.2.0", "bo\xeete temporairement indisponible")});
+  const std::string id = Put({"user@remote.example"});
+  Until([&] { return SavedAttempts(id) == 1; }, "the first attempt on file");
+  EXPECT_EQ(ItemOf(id).recipients(0).last().reply().text(), "bo?te temporairement indisponible");
+  Advance(absl::Seconds(80));
+  UntilEmpty();
+}
+
+TEST_F(DispatcherTest, RetriesSurviveARestart) {
+  remote_->Script("user@remote.example", {Temporary()});
+  const std::string id = Put({"user@remote.example"});
+  Until([&] { return SavedAttempts(id) == 1; }, "the first attempt on file");
+  Crash();
+  dispatcher_->Start();
+  Advance(absl::Seconds(80));
+  UntilEmpty();
+  EXPECT_EQ(SavedAttempts(id), 2u);
+}
+
+// The report is there in the same commit in which the recipient has failed.
+TEST_F(DispatcherTest, AFailureIsReportedToTheSender) {
+  remote_->Script("user@remote.example", {Permanent()});
+  const std::string id = Put({"user@remote.example"});
+  UntilEmpty();
+  EXPECT_EQ(spool_->ledger().failed, 1u);
+  EXPECT_EQ(spool_->ledger().accepted, 2u);
+  EXPECT_EQ(local_->attempts(), Strings{"sender@local.example#0"});
+  const std::string report = local_->body("sender@local.example");
+  EXPECT_TRUE(absl::StrContains(report, "Final-Recipient: rfc822; user@remote.example"));
+  EXPECT_TRUE(absl::StrContains(report, "Status: 5.1.1"));
+  EXPECT_TRUE(absl::StrContains(report, "Subject: x"));
+  EXPECT_TRUE(absl::StrContains(report, id));
+}
+
+TEST_F(DispatcherTest, AFailedReportIsNotReported) {
+  sender_ = "sender@remote.example";
+  remote_->Script("user@remote.example", {Permanent()});
+  remote_->Script("sender@remote.example", {Permanent()});
+  Put({"user@remote.example"});
+  UntilEmpty();
+  EXPECT_EQ(spool_->ledger().failed, 2u);
+  EXPECT_EQ(spool_->ledger().accepted, 2u);
+  // Its sender is asked about on the way: the null sender has nobody to tell. The
+  // report itself says NOTIFY=NEVER, so nobody even counts it.
+  EXPECT_EQ(metrics_.double_bounces.Value(), 0);
+  sender_ = "";
+  remote_->Script("user@remote.example", {Permanent()});
+  Put({"user@remote.example"});
+  UntilEmpty();
+  EXPECT_EQ(spool_->ledger().accepted, 3u);
+  EXPECT_EQ(metrics_.double_bounces.Value(), 1);
+}
+
+TEST_F(DispatcherTest, DelayedAndThenExpired) {
+  dispatcher_->Start();
+  remote_->Script("user@remote.example", std::deque<Outcome>(500, Temporary()));
+  const std::string id = Put({"user@remote.example"});
+  for (uint32_t n = 1; ItemOf(id).recipients(0).state() == v1::RECIPIENT_STATE_QUEUED; ++n) {
+    Until([&] { return SavedAttempts(id) >= n || spool_->ledger().expired > 0; }, "an attempt on file");
+    Advance(absl::Hours(2));
+  }
+  UntilEmpty();
+  EXPECT_EQ(spool_->ledger().expired, 1u);
+  EXPECT_EQ(local_->attempts().size(), 2u);  // one warning, one failure
+  EXPECT_TRUE(absl::StrContains(local_->body("sender@local.example"), "Status: 4.4.7"));
+}
+
+TEST_F(DispatcherTest, RedirectsAndAliasesAreFollowed) {
+  Outcome redirect = MakeOutcome(Outcome::Kind::kDelivered, 250, "2.0.0", "stored");
+  redirect.redirects = {"alias@anywhere.example"};
+  local_->Script("user@local.example", {redirect});
+  const std::string id = Put({"user@local.example"});
+  UntilEmpty();
+  EXPECT_EQ(local_->attempts(), (Strings{"user@local.example#0", "one@local.example#1"}));
+  EXPECT_EQ(remote_->attempts(), Strings{"two@remote.example#2"});
+  EXPECT_EQ(spool_->ledger().accepted, 3u);
+  EXPECT_EQ(ItemOf(id).recipients_size(), 3);
+}
+
+TEST_F(DispatcherTest, WhoCannotBeResolvedFails) {
+  Put({"?nobody@local.example"});
+  UntilEmpty();
+  EXPECT_EQ(spool_->ledger().failed, 1u);
+  EXPECT_EQ(local_->attempts(), Strings{"sender@local.example#0"});
+}
+
+TEST_F(DispatcherTest, OneDeadDestinationDelaysNobodyElse) {
+  options_.sites.max_waiting_per_site = 20;
+  options_.window_entries = 30;
+  options_.page_rows = 10;
+  Crash();
+  dispatcher_->Start();
+  remote_->SetUnreachable("dead.example", true);
+  for (int i = 0; i < 200; ++i) Put({absl::StrCat("u", i, "@dead.example")});
+  Put({"user@remote.example"});
+  Until([&] { return spool_->ledger().relayed == 1; }, "the live one");
+  EXPECT_EQ(spool_->ledger().queued(), 200u);
+  // What comes later passes too, also by way of the due index.
+  remote_->Script("late@remote.example", {Temporary()});
+  const std::string late = Put({"late@remote.example"});
+  Until([&] { return SavedAttempts(late) == 1; }, "its failure on file");
+  Advance(absl::Minutes(2));
+  Until([&] { return spool_->ledger().relayed == 2; }, "the live one again");
+  // A backed off destination is probed, not flooded.
+  EXPECT_LT(remote_->attempts().size(), 30u);
+  // When it comes back, all is delivered.
+  remote_->SetUnreachable("dead.example", false);
+  for (int i = 0; i < 1000 && spool_->ledger().queued() > 0; ++i) {
+    Advance(absl::Minutes(20));
+    absl::SleepFor(absl::Milliseconds(5));
+  }
+  UntilEmpty();
+  EXPECT_EQ(spool_->ledger().relayed, 202u);
+}
+
+TEST_F(DispatcherTest, ABlockedDestinationDoesNotStopExpiry) {
+  dispatcher_->Start();
+  remote_->SetUnreachable("dead.example", true);
+  for (int i = 0; i < 30; ++i) Put({absl::StrCat("u", i, "@dead.example")});
+  UntilAttempts(*remote_, 1);
+  for (int i = 0; i < 1000 && spool_->ledger().expired < 30; ++i) {
+    Advance(absl::Hours(10));
+    absl::SleepFor(absl::Milliseconds(5));
+  }
+  UntilEmpty();
+  EXPECT_EQ(spool_->ledger().expired, 30u);
+}
+
+// ---- crashes: between any two steps, at most a repeated attempt, never a loss
+
+TEST_F(DispatcherTest, KilledAtEachCommit) {
+  for (int step = 0; step < 6; ++step) {
+    const uint64_t before = spool_->ledger().accepted;
+    const std::string user = absl::StrCat("user", step, "@remote.example");
+    remote_->Script(user, {Permanent()});
+    const std::string id = Put({user}, "Subject: x\r\n\r\nhello\r\n", /*hand_over=*/false);
+    int calls = 0;
+    disk_->SetCommitHook([&calls, step](const store::CommitRequest&, bool*) -> absl::Status {
+      return calls++ < step ? absl::OkStatus() : absl::UnavailableError("killed");
+    });
+    dispatcher_->Start();
+    Until([&] { return !remote_->attempts().empty(); }, "an attempt");
+    Stop();
+    disk_->SetCommitHook(nullptr);
+    Start();
+    remote_->Script(user, {Permanent()});
+    dispatcher_->Start();
+    UntilEmpty();
+    // Failed once, reported once.
+    EXPECT_EQ(spool_->ledger().accepted, before + 2) << step;
+    EXPECT_EQ(ItemOf(id).recipients(0).state(), v1::RECIPIENT_STATE_FAILED);
+    Crash();
+  }
+}
+
+TEST_F(DispatcherTest, AnOutcomeThatCannotBeSavedIsNotTriedAgain) {
+  // The remote host has the message: it must not get it twice because our disk is busy.
+  std::atomic<int> refused{0};
+  const std::string id = Put({"user@remote.example"}, "Subject: x\r\n\r\nhello\r\n", /*hand_over=*/false);
+  disk_->SetCommitHook([&refused](const store::CommitRequest&, bool*) -> absl::Status {
+    return refused++ < 2 ? absl::UnavailableError("busy") : absl::OkStatus();
+  });
+  dispatcher_->Start();
+  UntilEmpty();
+  EXPECT_EQ(remote_->attempts().size(), 1u);
+  EXPECT_EQ(ItemOf(id).recipients(0).state(), v1::RECIPIENT_STATE_RELAYED);
+  disk_->SetCommitHook(nullptr);
+}
+
+TEST_F(DispatcherTest, AStaleDueRowIsRemoved) {
+  Change change;
+  change.Set(DueKey(clock_.Now(), "01HF7YAT3VZZZZZZZZZZZZZZZZ"), EncodeValue(v1::DueRow()));
+  ASSERT_TRUE(SyncWait(spool_->Commit(std::move(change))).ok());
+  dispatcher_->Start();
+  Until([&] { return SyncWait(spool_->ReadDue("", 10))->entries.empty(); }, "the row's removal");
+}
+
+TEST_F(DispatcherTest, ADueRowAtTheWrongTimeIsRefiled) {
+  remote_->Script("user@remote.example", {Temporary()});
+  const std::string id = Put({"user@remote.example"});
+  Until([&] { return SavedAttempts(id) == 1; }, "the first attempt on file");
+  const absl::Time due = FromProto(ItemOf(id).next_attempt());
+  Stop();
+  Start();
+  Change change;
+  change.Remove(DueKey(due, id));
+  change.Set(DueKey(kStart, id), EncodeValue(v1::DueRow()));
+  ASSERT_TRUE(SyncWait(spool_->Commit(std::move(change))).ok());
+  dispatcher_->Start();
+  Until(
+      [&] {
+        const DuePage page = *SyncWait(spool_->ReadDue("", 10));
+        return page.entries.size() == 1 && page.entries[0].due == due;
+      },
+      "the row at its place");
+  EXPECT_TRUE(remote_->attempts().empty());
+}
+
+TEST_F(DispatcherTest, ALostBodyFailsWithAReport) {
+  const std::string id = Put({"user@remote.example"}, "Subject: x\r\n\r\nhello\r\n", /*hand_over=*/false);
+  Change change;
+  change.Remove(BodyKey(id));
+  ASSERT_TRUE(SyncWait(spool_->Commit(std::move(change))).ok());
+  remote_->Script("user@remote.example", {OutcomeForUnreadable(absl::NotFoundError("no body"))});
+  dispatcher_->Start();
+  UntilEmpty();
+  EXPECT_TRUE(absl::StrContains(local_->body("sender@local.example"), "Status: 5.3.0"));
+}
+
+// ---- draining
+
+TEST_F(DispatcherTest, DrainWaitsForWhatRuns) {
+  remote_->Hold(true);
+  std::thread put([this] { Put({"user@remote.example"}); });
+  put.join();
+  std::thread drain([this] { dispatcher_->Drain(absl::Seconds(60)); });
+  remote_->Hold(false);
+  drain.join();
+  EXPECT_EQ(spool_->ledger().relayed + spool_->ledger().queued(), 1u);
+  const std::string later = Put({"later@remote.example"});
+  EXPECT_EQ(ItemOf(later).recipients(0).state(), v1::RECIPIENT_STATE_QUEUED);
+}
+
+TEST_F(DispatcherTest, DrainCutsWhatHangsAndLeavesItDue) {
+  remote_->Hold(true);
+  const std::string id = Put({"user@remote.example"}, "Subject: x\r\n\r\nhello\r\n", /*hand_over=*/false);
+  dispatcher_->Start();
+  dispatcher_->Drain(absl::Milliseconds(50));
+  EXPECT_EQ(SavedAttempts(id), 0u);
+  Stop();
+  Start();
+  dispatcher_->Start();
+  UntilEmpty();
+}
+
+// ---- operators
+
+TEST_F(DispatcherTest, RetryNow) {
+  dispatcher_->Start();
+  remote_->Script("user@remote.example", {Temporary()});
+  const std::string id = Put({"user@remote.example"});
+  Until([&] { return SavedAttempts(id) == 1; }, "the first attempt on file");
+  ASSERT_TRUE(SyncWait(dispatcher_->Retry(id)).ok());
+  UntilEmpty();
+  EXPECT_EQ(SyncWait(dispatcher_->Retry(id)).code(), absl::StatusCode::kNotFound);
+}
+
+// The same when its time comes by itself.
+TEST_F(DispatcherTest, ARetryDoesNotWaitForAnotherDestinationsLine) {
+  Stop();
+  options_.sites.max_remote = 0;
+  Start();
+  dispatcher_->Start();
+  local_->Script("user@local.example", {Temporary(), Temporary()});
+  const std::string id = Put({"user@local.example", "waits@remote.example"});
+  for (uint32_t n = 1; n <= 2; ++n) {
+    Until([&] { return SavedAttempts(id) == n; }, "an attempt on file");
+    Advance(absl::Minutes(4));
+  }
+  Until([&] { return spool_->ledger().delivered == 1; }, "the third");
+  EXPECT_EQ(local_->attempts().size(), 3u);
+}
+
+// One of its recipients waits in a line: that does not keep the others from their retry.
+TEST_F(DispatcherTest, RetryNowReachesTheRecipientsBesideOneInALine) {
+  Stop();
+  options_.sites.max_remote = 0;
+  Start();
+  dispatcher_->Start();
+  local_->Script("user@local.example", {Temporary()});
+  const std::string id = Put({"user@local.example", "waits@remote.example"});
+  Until([&] { return SavedAttempts(id) == 1; }, "the first attempt on file");
+  ASSERT_TRUE(SyncWait(dispatcher_->Retry(id)).ok());
+  Until([&] { return spool_->ledger().delivered == 1; }, "the second");
+  EXPECT_EQ(local_->attempts().size(), 2u);
+  EXPECT_EQ(spool_->ledger().queued(), 1u);
+}
+
+TEST_F(DispatcherTest, RetryOfADestinationOpensItAgain) {
+  dispatcher_->Start();
+  remote_->SetUnreachable("dead.example", true);
+  for (int i = 0; i < 10; ++i) Put({absl::StrCat("u", i, "@dead.example")});
+  Put({"x@dead.example", "y@local.example"});
+  UntilAttempts(*remote_, 1);
+  remote_->SetUnreachable("dead.example", false);
+  const absl::StatusOr<uint32_t> count = SyncWait(dispatcher_->RetryDestination("dead.example"));
+  ASSERT_TRUE(count.ok()) << count.status();
+  EXPECT_LE(*count, 11u);  // some may have gone before they were asked
+  UntilEmpty();
+  EXPECT_EQ(spool_->ledger().relayed, 11u);
+}
+
+TEST_F(DispatcherTest, DeleteWithAndWithoutABounce) {
+  dispatcher_->Start();
+  remote_->Script("user@remote.example", {Temporary(), Temporary()});
+  const auto removed = [this](const std::string& id, bool bounce) { return SyncWait(dispatcher_->Delete(id, bounce)); };
+  const std::string quiet = Put({"user@remote.example"});
+  Until([&] { return SavedAttempts(quiet) == 1; }, "the first attempt on file");
+  EXPECT_TRUE(removed(quiet, false).ok());
+  EXPECT_EQ(spool_->ledger().deleted, 1u);
+  EXPECT_EQ(ItemOf(quiet).recipients(0).state(), v1::RECIPIENT_STATE_DELETED);
+  const std::string told = Put({"user@remote.example"});
+  Until([&] { return SavedAttempts(told) == 1; }, "the first attempt on file");
+  EXPECT_TRUE(removed(told, true).ok());
+  UntilEmpty();
+  EXPECT_EQ(spool_->ledger().deleted, 2u);
+  EXPECT_EQ(local_->attempts(), Strings{"sender@local.example#0"});
+  EXPECT_EQ(removed(told, true).code(), absl::StatusCode::kNotFound);
+}
+
+}  // namespace
+}  // namespace posthouse::queue

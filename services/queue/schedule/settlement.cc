@@ -1,0 +1,186 @@
+#include "services/queue/schedule/settlement.h"
+
+#include <algorithm>
+
+#include "absl/strings/match.h"
+
+namespace posthouse::queue {
+namespace {
+
+constexpr int kHistory = 20;
+// All recipients of an item may change in one commit (store.h: 4 MiB). Beside an
+// envelope of at most 2 MiB (intake.cc) there is room for this many long answers.
+constexpr int kManyRecipients = 500;
+
+// What is left of an attempt when there are many.
+void Shorten(v1::Attempt* attempt) {
+  attempt->clear_tls();
+  attempt->set_host(CutText(attempt->host(), 48));
+  attempt->set_error(CutText(attempt->error(), 80));
+  if (attempt->has_reply()) attempt->mutable_reply()->set_text(CutText(attempt->reply().text(), 80));
+}
+
+class Settler {
+ public:
+  Settler(absl::Time now, const SettlementPolicy& policy, v1::Item* item, Unsaved* unsaved)
+      : now_(now), policy_(policy), item_(*item), unsaved_(*unsaved) {}
+
+  void Settle(int index, v1::RecipientState state) {
+    item_.mutable_recipients(index)->set_state(state);
+    unsaved_.ledger.CountSettled(state);
+    unsaved_.changed.insert(index);
+  }
+
+  // Tells the sender, if he wants to know and there is one.
+  void Tell(int index, v1::Notify what, dsn::Action action) {
+    if (!Wants(item_.recipients(index).recipient(), what)) return;
+    if (item_.envelope().reverse_path().empty()) {
+      if (what == v1::NOTIFY_FAILURE) ++nobody_;
+      return;
+    }
+    unsaved_.notices.push_back({index, action});
+  }
+
+  void Expire(int index) {
+    Settle(index, v1::RECIPIENT_STATE_EXPIRED);
+    Tell(index, v1::NOTIFY_FAILURE, dsn::Action::kFailed);
+  }
+
+  void WarnIfLate(int index) {
+    v1::ItemRecipient* recipient = item_.mutable_recipients(index);
+    if (policy_.delay_warning_after <= absl::ZeroDuration() || recipient->delay_warned() ||
+        now_ < FromProto(item_.accepted()) + policy_.delay_warning_after) {
+      return;
+    }
+    recipient->set_delay_warned(true);
+    unsaved_.changed.insert(index);
+    Tell(index, v1::NOTIFY_DELAY, dsn::Action::kDelayed);
+  }
+
+  void Note(int index, const Outcome& outcome, const AttemptTime& time) {
+    v1::ItemRecipient* recipient = item_.mutable_recipients(index);
+    v1::Attempt* last = recipient->mutable_last();
+    *last = outcome.attempt;
+    ToProto(time.started, last->mutable_at());
+    ToProto(time.now - time.started, last->mutable_took());
+    if (item_.recipients_size() > kManyRecipients) Shorten(last);
+    recipient->set_attempts(recipient->attempts() + 1);
+    item_.set_attempts(item_.attempts() + 1);
+    unsaved_.changed.insert(index);
+    // A message that goes through at once needs no history besides `last`.
+    if (outcome.kind != Outcome::Kind::kTemporary && recipient->attempts() == 1) return;
+    *item_.add_history() = *last;
+    if (item_.history_size() > kHistory) item_.mutable_history()->DeleteSubrange(0, item_.history_size() - kHistory);
+  }
+
+  void Retry(int index, const AttemptTime& time) {
+    if (now_ >= FromProto(item_.expires())) {
+      Expire(index);
+      return;
+    }
+    v1::ItemRecipient* recipient = item_.mutable_recipients(index);
+    const bool local = recipient->recipient().resolved().has_local();
+    absl::Duration delay = BackoffDelay(policy_.retry, static_cast<int>(recipient->attempts()), time.random);
+    // A mailbox that is down comes back in seconds, and then says so to everybody.
+    if (local && time.unreachable) delay = absl::Seconds(time.random);
+    absl::Time next = now_ + delay;
+    if (time.blocked_until > next) next = time.blocked_until + absl::Seconds(time.random);
+    // The last try is when the time is up (RFC 5321 §4.5.4.1).
+    ToProto(std::min(next, FromProto(item_.expires())), recipient->mutable_next_attempt());
+    WarnIfLate(index);
+  }
+
+  int nobody() const { return nobody_; }
+
+ private:
+  const absl::Time now_;
+  const SettlementPolicy& policy_;
+  v1::Item& item_;
+  Unsaved& unsaved_;
+  int nobody_ = 0;
+};
+
+}  // namespace
+
+int ApplyOutcomes(const std::vector<Target>& targets, const std::vector<Outcome>& outcomes, const AttemptTime& time,
+                  const SettlementPolicy& policy, v1::Item* item, Unsaved* unsaved) {
+  Settler settler(time.now, policy, item, unsaved);
+  for (size_t i = 0; i < targets.size() && i < outcomes.size(); ++i) {
+    const int index = targets[i].index;
+    const Outcome& outcome = outcomes[i];
+    if (!IsWaiting(item->recipients(index))) continue;
+    settler.Note(index, outcome, time);
+    switch (outcome.kind) {
+      case Outcome::Kind::kDelivered:
+        // What the recipient's rules ask for becomes durable with the delivery.
+        for (const std::string& address : outcome.redirects) AddRecipient(address, time.now, policy, item, unsaved);
+        settler.Settle(index, v1::RECIPIENT_STATE_DELIVERED);
+        settler.Tell(index, v1::NOTIFY_SUCCESS, dsn::Action::kDelivered);
+        break;
+      case Outcome::Kind::kRelayed:
+        settler.Settle(index, v1::RECIPIENT_STATE_RELAYED);
+        unsaved->urgent = true;
+        // RFC 3461 §5.2.2: a host without DSN will not tell, so we say "relayed".
+        if (!outcome.dsn_handed_on) settler.Tell(index, v1::NOTIFY_SUCCESS, dsn::Action::kRelayed);
+        break;
+      case Outcome::Kind::kPermanent:
+        settler.Settle(index, v1::RECIPIENT_STATE_FAILED);
+        settler.Tell(index, v1::NOTIFY_FAILURE, dsn::Action::kFailed);
+        break;
+      case Outcome::Kind::kTemporary:
+        settler.Retry(index, time);
+        break;
+    }
+  }
+  RefreshNextAttempt(item);
+  return settler.nobody();
+}
+
+int ApplyTime(absl::Time now, const SettlementPolicy& policy, const std::function<bool(const std::string&)>& blocked,
+              v1::Item* item, Unsaved* unsaved) {
+  Settler settler(now, policy, item, unsaved);
+  const bool expired = now >= FromProto(item->expires());
+  for (int i = 0; i < item->recipients_size(); ++i) {
+    const v1::ItemRecipient& recipient = item->recipients(i);
+    if (!IsWaiting(recipient)) continue;
+    if (expired && (recipient.attempts() > 0 || blocked(DestinationOf(recipient)))) {
+      settler.Expire(i);
+    } else if (!expired) {
+      settler.WarnIfLate(i);
+    }
+  }
+  RefreshNextAttempt(item);
+  return settler.nobody();
+}
+
+int ApplyDeletion(absl::Time now, bool bounce, v1::Item* item, Unsaved* unsaved) {
+  Settler settler(now, SettlementPolicy(), item, unsaved);
+  for (int i = 0; i < item->recipients_size(); ++i) {
+    if (IsSettled(item->recipients(i))) continue;
+    v1::Attempt* last = item->mutable_recipients(i)->mutable_last();
+    ToProto(now, last->mutable_at());
+    last->set_error("deleted by an operator");
+    settler.Settle(i, v1::RECIPIENT_STATE_DELETED);
+    if (bounce) settler.Tell(i, v1::NOTIFY_FAILURE, dsn::Action::kFailed);
+  }
+  return settler.nobody();
+}
+
+bool AddRecipient(const std::string& address, absl::Time now, const SettlementPolicy& policy, v1::Item* item,
+                  Unsaved* unsaved) {
+  if (address.empty() || static_cast<size_t>(item->recipients_size()) >= policy.max_recipients) return false;
+  for (const v1::ItemRecipient& known : item->recipients()) {
+    // Also what ends a circle of redirects: nobody gets a message twice by rules.
+    if (absl::EqualsIgnoreCase(known.recipient().address(), address)) return false;
+  }
+  v1::ItemRecipient* added = item->add_recipients();
+  added->mutable_recipient()->set_address(address);
+  added->mutable_recipient()->set_original(address);
+  added->set_state(v1::RECIPIENT_STATE_QUEUED);
+  ToProto(now, added->mutable_next_attempt());
+  unsaved->changed.insert(item->recipients_size() - 1);
+  unsaved->ledger.accepted += 1;
+  return true;
+}
+
+}  // namespace posthouse::queue

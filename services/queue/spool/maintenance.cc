@@ -1,0 +1,269 @@
+#include "services/queue/spool/maintenance.h"
+
+#include <algorithm>
+#include <utility>
+#include <vector>
+
+#include "absl/container/flat_hash_set.h"
+#include "absl/strings/str_cat.h"
+#include "services/common/log/log.h"
+#include "services/common/status/status.h"
+#include "services/queue/spool/key_schema.h"
+#include "services/queue/metrics.h"
+#include "services/queue/spool/queue_id.h"
+#include "services/queue/spool/record.h"
+
+namespace posthouse::queue {
+namespace {
+
+constexpr size_t kPage = 256;
+constexpr size_t kBodyPage = 64;  // rows of up to 16 KiB
+constexpr size_t kChangeRows = 500;
+
+// Collects mutations and submits them in bounded changes.
+class Repairs {
+ public:
+  explicit Repairs(Spool& spool) : spool_(spool) { change_.lazy = true; }
+  void Remove(std::string key) { change_.Remove(std::move(key)); }
+  void Set(std::string key, std::string value) { change_.Set(std::move(key), std::move(value)); }
+  void Count() { ++count_; }
+  Task<absl::Status> FlushIfLarge() {
+    if (change_.mutations.size() < kChangeRows) co_return absl::OkStatus();
+    co_return co_await Flush();
+  }
+  Task<absl::Status> Flush() {
+    if (change_.mutations.empty()) co_return absl::OkStatus();
+    Change change = std::exchange(change_, Change());
+    change_.lazy = true;
+    co_return co_await spool_.Commit(std::move(change));
+  }
+  uint64_t count() const { return count_; }
+
+ private:
+  Spool& spool_;
+  Change change_;
+  uint64_t count_ = 0;
+};
+
+Task<absl::StatusOr<store::ReadResult>> ReadPage(Spool& spool, std::string prefix, std::string after, size_t limit) {
+  store::ReadRequest request{.partition = QueuePartition(spool.options().shard),
+                             .prefix = std::move(prefix),
+                             .after = std::move(after),
+                             .limit = limit};
+  co_return co_await spool.store().Read(std::move(request));
+}
+
+// For each key, whether the row exists.
+Task<absl::StatusOr<std::vector<bool>>> Exist(Spool& spool, std::vector<std::string> keys) {
+  std::vector<bool> exist;
+  for (size_t at = 0; at < keys.size(); at += store::kMaxReadKeys) {
+    store::ReadRequest request{.partition = QueuePartition(spool.options().shard)};
+    request.keys.assign(keys.begin() + static_cast<ptrdiff_t>(at),
+                        keys.begin() + static_cast<ptrdiff_t>(std::min(keys.size(), at + store::kMaxReadKeys)));
+    PH_CO_ASSIGN_OR_RETURN(store::ReadResult read, co_await spool.store().Read(std::move(request)));
+    for (const auto& value : read.values) exist.push_back(value.has_value());
+  }
+  co_return exist;
+}
+
+// i rows: D wins over them; each has its t.
+Task<absl::Status> AuditItems(Spool& spool, absl::Duration delay_warning_after, Repairs& repairs) {
+  std::string after;
+  while (true) {
+    PH_CO_ASSIGN_OR_RETURN(const ItemPage page, co_await spool.ReadItems(/*done=*/false, after, kPage));
+    const std::vector<Record>& records = page.items;
+    std::vector<std::string> keys;
+    for (const Record& record : records) {
+      keys.push_back(DoneKey(record.queue_id()));
+      keys.push_back(DueKey(record.due(), record.queue_id()));
+    }
+    PH_CO_ASSIGN_OR_RETURN(const std::vector<bool> exist, co_await Exist(spool, std::move(keys)));
+    for (size_t i = 0; i < records.size(); ++i) {
+      const Record& record = records[i];
+      const std::string& id = record.queue_id();
+      if (!exist[2 * i] && exist[2 * i + 1]) continue;
+      // It may have moved between the two reads: only what stays wrong is wrong.
+      PH_CO_ASSIGN_OR_RETURN(const std::optional<Record> again, co_await spool.Load(id));
+      if (!again.has_value()) continue;
+      std::vector<std::string> both = {DoneKey(id), DueKey(again->due(), id)};
+      PH_CO_ASSIGN_OR_RETURN(const std::vector<bool> now, co_await Exist(spool, std::move(both)));
+      if (!now[0] && now[1]) continue;
+      LOG_EVENT(kError, now[0] ? "item_beside_done_mark" : "due_row_lost").QueueId(id);
+      repairs.Count();
+      if (now[0]) {
+        repairs.Remove(ItemKey(id));
+        repairs.Remove(DueKey(again->due(), id));
+        repairs.Remove(BodyKey(id));
+      } else {
+        repairs.Set(DueKey(again->due(), id), DueValueOf(*again, WakeTime(again->item, delay_warning_after)));
+      }
+    }
+    PH_CO_RETURN_IF_ERROR(co_await repairs.FlushIfLarge());
+    if (!page.more) co_return absl::OkStatus();
+    after = page.last_id;
+  }
+}
+
+// Rows that are nothing without an item (or, when `or_done`, a done mark).
+Task<absl::Status> AuditOrphans(Spool& spool, std::string prefix, bool or_done, size_t page_rows, Repairs& repairs) {
+  std::string after;
+  while (true) {
+    PH_CO_ASSIGN_OR_RETURN(store::ReadResult page, co_await ReadPage(spool, prefix, after, page_rows));
+    std::vector<std::string> rows, keys;
+    for (const store::Row& row : page.page) {
+      after = row.key;
+      std::optional<std::string> id = QueueIdOfKey(row.key);
+      if (prefix == kIdempotencyPrefix) {
+        v1::IdempotencyRow value;
+        id = DecodeValue(row.value, &value).ok() ? std::optional(value.queue_id()) : std::nullopt;
+      }
+      if (!id.has_value()) continue;
+      rows.push_back(row.key);
+      keys.push_back(ItemKey(*id));
+      keys.push_back(DoneKey(*id));
+    }
+    PH_CO_ASSIGN_OR_RETURN(const std::vector<bool> exist, co_await Exist(spool, std::move(keys)));
+    for (size_t i = 0; i < rows.size(); ++i) {
+      if (exist[2 * i] || (or_done && exist[2 * i + 1])) continue;
+      repairs.Count();
+      repairs.Remove(rows[i]);
+    }
+    PH_CO_RETURN_IF_ERROR(co_await repairs.FlushIfLarge());
+    if (!page.more) co_return absl::OkStatus();
+  }
+}
+
+}  // namespace
+
+Task<absl::StatusOr<uint64_t>> PurgeDone(Spool& spool, absl::Duration retention) {
+  const absl::Time now = spool.options().clock();
+  Repairs repairs(spool);
+  std::string after;
+  while (true) {
+    PH_CO_ASSIGN_OR_RETURN(const ItemPage page, co_await spool.ReadItems(/*done=*/true, after, kPage));
+    for (const Record& record : page.items) {
+      const std::string& id = record.queue_id();
+      // Ids are in order of acceptance: nothing from here on is old enough.
+      if (TimeOfQueueId(id) + retention > now) {
+        PH_CO_RETURN_IF_ERROR(co_await repairs.Flush());
+        co_return repairs.count();
+      }
+      if (FromProto(record.item.settled()) + retention > now) continue;
+      repairs.Count();
+      repairs.Remove(DoneKey(id));
+      for (uint32_t n = 0; n < record.recipient_rows; ++n) repairs.Remove(RecipientsKey(id, n));
+      if (!record.idempotency_key.empty()) repairs.Remove(IdempotencyRowKey(record.idempotency_key));
+      PH_CO_RETURN_IF_ERROR(co_await repairs.FlushIfLarge());
+    }
+    if (!page.more) break;
+    after = page.last_id;
+  }
+  PH_CO_RETURN_IF_ERROR(co_await repairs.Flush());
+  co_return repairs.count();
+}
+
+Task<absl::StatusOr<uint64_t>> SweepBlobs(Spool& spool) {
+  uint64_t swept = 0;
+  std::string after;
+  while (true) {
+    PH_CO_ASSIGN_OR_RETURN(std::vector<store::BlobInfo> blobs,
+                           co_await spool.store().blobs().List(kStoreTenant, after, kPage));
+    std::vector<std::string> names, keys;
+    for (store::BlobInfo& blob : blobs) {
+      after = blob.name;
+      // First this, then whether an item names it: what is written now and committed
+      // before the read below is seen by one or the other.
+      if (!IsQueueId(blob.name) || spool.IsBeingWritten(blob.name)) continue;
+      keys.push_back(ItemKey(blob.name));
+      names.push_back(std::move(blob.name));
+    }
+    PH_CO_ASSIGN_OR_RETURN(const std::vector<bool> owned, co_await Exist(spool, std::move(keys)));
+    for (size_t i = 0; i < names.size(); ++i) {
+      if (owned[i]) continue;
+      PH_CO_RETURN_IF_ERROR(co_await spool.store().blobs().Delete(kStoreTenant, names[i]));
+      ++swept;
+    }
+    if (blobs.size() < kPage) co_return swept;
+  }
+}
+
+Task<absl::StatusOr<uint64_t>> Audit(Spool& spool, absl::Duration delay_warning_after) {
+  Repairs repairs(spool);
+  PH_CO_RETURN_IF_ERROR(co_await AuditItems(spool, delay_warning_after, repairs));
+  PH_CO_RETURN_IF_ERROR(co_await AuditOrphans(spool, kBodyPrefix, /*or_done=*/false, kBodyPage, repairs));
+  PH_CO_RETURN_IF_ERROR(co_await AuditOrphans(spool, kRecipientsPrefix, /*or_done=*/true, kPage, repairs));
+  PH_CO_RETURN_IF_ERROR(co_await AuditOrphans(spool, kIdempotencyPrefix, /*or_done=*/true, kPage, repairs));
+  PH_CO_RETURN_IF_ERROR(co_await repairs.Flush());
+  co_return repairs.count();
+}
+
+// ---- the loop
+
+Maintenance::Maintenance(Spool& spool, Metrics& metrics, Executor& executor, MaintenanceOptions options)
+    : spool_(spool), metrics_(metrics), executor_(executor), options_(options) {}
+
+void Maintenance::Start() {
+  {
+    absl::MutexLock lock(&mutex_);
+    running_ = true;
+  }
+  Spawn(executor_, Run());
+}
+
+void Maintenance::Stop() {
+  absl::MutexLock lock(&mutex_);
+  stopping_ = true;
+  wakeup_.Signal();
+  const auto ended = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return !running_; };
+  mutex_.Await(absl::Condition(&ended));
+}
+
+absl::Duration Maintenance::oldest() const {
+  absl::MutexLock lock(&mutex_);
+  if (oldest_id_.empty()) return absl::ZeroDuration();
+  return std::max(spool_.options().clock() - TimeOfQueueId(oldest_id_), absl::ZeroDuration());
+}
+
+Task<void> Maintenance::LookForOldest() {
+  store::ReadRequest request{.partition = QueuePartition(spool_.options().shard), .prefix = kItemPrefix, .limit = 1};
+  const absl::StatusOr<store::ReadResult> read = co_await spool_.store().Read(std::move(request));
+  if (!read.ok()) co_return;
+  absl::MutexLock lock(&mutex_);
+  oldest_id_ = read->page.empty() ? "" : QueueIdOfKey(read->page[0].key).value_or("");
+}
+
+Task<void> Maintenance::Run() {
+  absl::Time next_audit = absl::Now() + options_.first_audit;
+  absl::Time next_purge = absl::Now();
+  while (true) {
+    co_await LookForOldest();
+    if (absl::Now() >= next_purge) {
+      next_purge = absl::Now() + options_.purge_interval;
+      const absl::StatusOr<uint64_t> purged = co_await PurgeDone(spool_, options_.done_retention);
+      log::LogIfError(purged.status(), "purging done marks");
+      if (purged.ok()) metrics_.purged_done.Add(static_cast<double>(*purged));
+    }
+    if (absl::Now() >= next_audit) {
+      next_audit = absl::Now() + options_.audit_interval;
+      const absl::StatusOr<uint64_t> swept = co_await SweepBlobs(spool_);
+      log::LogIfError(swept.status(), "sweeping blobs");
+      if (swept.ok()) metrics_.swept_blobs.Add(static_cast<double>(*swept));
+      const absl::StatusOr<uint64_t> repaired = co_await Audit(spool_, options_.delay_warning_after);
+      log::LogIfError(repaired.status(), "auditing rows");
+      if (repaired.ok()) metrics_.repaired_rows.Add(static_cast<double>(*repaired));
+    }
+    {
+      absl::MutexLock lock(&mutex_);
+      if (stopping_) break;
+    }
+    co_await wakeup_.WaitFor(options_.oldest_interval);
+    {
+      absl::MutexLock lock(&mutex_);
+      if (stopping_) break;
+    }
+  }
+  absl::MutexLock lock(&mutex_);
+  running_ = false;
+}
+
+}  // namespace posthouse::queue

@@ -1,0 +1,62 @@
+// Maintenance: what nobody waits for. Removes done marks after their retention and
+// blobs that no item names, checks that rows fit together (the table in
+// key_schema.h), and knows the age of the oldest message.
+//
+// Every step reads a bounded page and submits bounded changes, so it may run beside
+// the traffic and be killed anywhere. Threads: any.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/status/statusor.h"
+#include "absl/synchronization/mutex.h"
+#include "absl/time/time.h"
+#include "services/common/async/sync.h"
+#include "services/common/async/task.h"
+#include "services/queue/spool/spool.h"
+
+namespace posthouse::queue {
+
+class Metrics;
+
+// Each returns how many it removed or repaired.
+Task<absl::StatusOr<uint64_t>> PurgeDone(Spool& spool, absl::Duration retention);
+Task<absl::StatusOr<uint64_t>> SweepBlobs(Spool& spool);
+Task<absl::StatusOr<uint64_t>> Audit(Spool& spool, absl::Duration delay_warning_after);
+
+struct MaintenanceOptions {
+  absl::Duration done_retention = absl::Hours(72);
+  absl::Duration delay_warning_after = absl::Hours(4);
+  absl::Duration first_audit = absl::Seconds(10);  // after the start: what a crash has left
+  absl::Duration audit_interval = absl::Hours(1);
+  absl::Duration purge_interval = absl::Minutes(5);
+  absl::Duration oldest_interval = absl::Seconds(5);
+};
+
+class Maintenance {
+ public:
+  // All of them outlive it; the loop runs on `executor`.
+  Maintenance(Spool& spool, Metrics& metrics, Executor& executor, MaintenanceOptions options);
+  void Start();
+  void Stop();  // blocks until the step that runs is done; not on a loop
+  // Zero when the queue is empty.
+  absl::Duration oldest() const;
+
+ private:
+  Task<void> Run();
+  Task<void> LookForOldest();
+
+  Spool& spool_;
+  Metrics& metrics_;
+  Executor& executor_;
+  const MaintenanceOptions options_;
+  Wakeup wakeup_;
+  mutable absl::Mutex mutex_;
+  bool running_ ABSL_GUARDED_BY(mutex_) = false;
+  bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
+  std::string oldest_id_ ABSL_GUARDED_BY(mutex_);
+};
+
+}  // namespace posthouse::queue

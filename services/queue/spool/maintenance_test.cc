@@ -1,0 +1,324 @@
+// Maintenance and what operators ask, over a spool in memory.
+#include "services/queue/spool/maintenance.h"
+
+#include <gtest/gtest.h>
+
+#include "absl/strings/str_cat.h"
+#include "services/common/async/sync.h"
+#include "services/common/status/status.h"
+#include "services/common/store/testing/memory_store.h"
+#include "services/queue/admin.h"
+#include "services/queue/spool/key_schema.h"
+#include "services/queue/spool/queue_id.h"
+#include "services/queue/spool/record.h"
+
+namespace posthouse::queue {
+namespace {
+
+using Strings = std::vector<std::string>;
+
+const absl::Time kStart = absl::FromUnixSeconds(1700000000);
+constexpr absl::Duration kWarning = absl::Hours(4);
+
+// Remembers what it was asked.
+class FakeDispatcher final : public Dispatcher {
+ public:
+  void Start() override {}
+  void Accept(std::shared_ptr<Record>, std::shared_ptr<const std::string>) override {}
+  Task<absl::Status> Retry(std::string id) override {
+    asked.push_back("retry " + id);
+    co_return absl::OkStatus();
+  }
+  Task<absl::StatusOr<uint32_t>> RetryDestination(std::string domain) override {
+    asked.push_back("retry at " + domain);
+    co_return 3u;
+  }
+  Task<absl::Status> Delete(std::string id, bool bounce) override {
+    asked.push_back(absl::StrCat("delete ", id, bounce ? " and tell" : ""));
+    co_return absl::OkStatus();
+  }
+  void Poke() override {}
+  void UpdateMetrics() override {}
+  void Drain(absl::Duration) override {}
+  Strings asked;
+};
+
+class MaintenanceTest : public ::testing::Test {
+ protected:
+  MaintenanceTest() {
+    SpoolOptions options;
+    options.executor = &pool_;
+    options.lazy_delay = absl::Milliseconds(1);
+    options.clock = [this] { return now_; };
+    absl::StatusOr<std::unique_ptr<Spool>> spool = SyncWait(Spool::Open(store_, options));
+    PH_CHECK(spool.ok());
+    spool_ = *std::move(spool);
+  }
+  ~MaintenanceTest() override { SyncWait(spool_->Close()); }
+
+  std::string Put(const std::string& body, int recipients = 1, const std::string& sender = "s@example.org") {
+    now_ += absl::Milliseconds(1);
+    auto record = std::make_shared<Record>();
+    record->idempotency_key = absl::StrCat("key", ++puts_);
+    record->item.mutable_envelope()->set_reverse_path(sender);
+    record->item.set_message_id(absl::StrCat("<", puts_, "@example.org>"));
+    for (int i = 0; i < recipients; ++i) {
+      auto* recipient = record->item.add_recipients();
+      recipient->set_state(v1::RECIPIENT_STATE_QUEUED);
+      recipient->mutable_recipient()->set_address(absl::StrCat("r", i, "@Example.com"));
+      recipient->mutable_recipient()->mutable_resolved()->mutable_remote()->set_domain("example.com");
+      ToProto(now_, recipient->mutable_next_attempt());
+    }
+    ToProto(now_, record->item.mutable_accepted());
+    ToProto(now_ + absl::Hours(120), record->item.mutable_expires());
+    RefreshNextAttempt(&record->item);
+    std::unique_ptr<BodyWriter> writer = spool_->NewBody();
+    PH_CHECK(SyncWait(writer->Append(body)).ok());
+    Body written = *SyncWait(writer->Finish());
+    return SyncWait(spool_->Put(record, std::move(written), now_ + kWarning))->queue_id;
+  }
+  void Settle(const std::string& id) {
+    Record record = **SyncWait(spool_->Load(id));
+    const absl::Time old_due = record.due();
+    Change change;
+    std::vector<int> all;
+    for (int i = 0; i < record.item.recipients_size(); ++i) {
+      record.item.mutable_recipients(i)->set_state(v1::RECIPIENT_STATE_DELIVERED);
+      change.ledger.CountSettled(v1::RECIPIENT_STATE_DELIVERED);
+      all.push_back(i);
+    }
+    AddSettle(&record, old_due, now_, all, &change);
+    ASSERT_TRUE(SyncWait(spool_->Commit(std::move(change))).ok());
+  }
+  void Edit(std::vector<store::Mutation> mutations) {
+    Change change;
+    change.mutations = std::move(mutations);
+    ASSERT_TRUE(SyncWait(spool_->Commit(std::move(change))).ok());
+  }
+  // All keys but the head's, by prefix and how many.
+  std::string Rows() {
+    std::map<char, int> counts;
+    std::string after;
+    while (true) {
+      absl::StatusOr<store::ReadResult> read =
+          SyncWait(store_.Read({.partition = QueuePartition("0"), .after = after, .limit = store::kMaxPageRows}));
+      for (const store::Row& row : read->page) {
+        after = row.key;
+        if (row.key != HeadKey()) ++counts[row.key[0]];
+      }
+      if (!read->more) break;
+    }
+    std::string text;
+    for (const auto& [prefix, n] : counts) absl::StrAppend(&text, text.empty() ? "" : " ", std::string(1, prefix), n);
+    return text;
+  }
+  uint64_t Audited() {
+    absl::StatusOr<uint64_t> repaired = SyncWait(Audit(*spool_, kWarning));
+    EXPECT_TRUE(repaired.ok()) << repaired.status();
+    return repaired.value_or(0);
+  }
+
+  absl::Time now_ = kStart;
+  int puts_ = 0;
+  ThreadPool pool_{1};
+  store::MemoryStore store_;
+  std::unique_ptr<Spool> spool_;
+};
+
+TEST_F(MaintenanceTest, DoneMarksGoAfterTheirRetention) {
+  Settle(Put("x", 20));  // with recipients in rows of their own
+  const std::string waiting = Put("y");
+  const std::string late = Put("z");
+  EXPECT_EQ(*SyncWait(PurgeDone(*spool_, absl::Hours(72))), 0u);
+  now_ += absl::Hours(71);
+  Settle(late);  // old, and settled just now: remembered for longer
+  EXPECT_EQ(*SyncWait(PurgeDone(*spool_, absl::Hours(72))), 0u);
+  now_ += absl::Hours(2);
+  EXPECT_EQ(*SyncWait(PurgeDone(*spool_, absl::Hours(72))), 1u);
+  EXPECT_EQ(Rows(), "D1 b1 i1 k2 t1");
+  now_ += absl::Hours(72);
+  EXPECT_EQ(*SyncWait(PurgeDone(*spool_, absl::Hours(72))), 1u);
+  EXPECT_EQ(Rows(), "b1 i1 k1 t1");
+  EXPECT_TRUE(SyncWait(spool_->Load(waiting))->has_value());
+}
+
+TEST_F(MaintenanceTest, BlobsThatNobodyNamesAreSwept) {
+  const std::string kept = Put(std::string(50000, 'x'));
+  ASSERT_TRUE(SyncWait(store_.blobs().Put(kStoreTenant, NewQueueId(now_), absl::Cord("left by a crash"))).ok());
+  std::unique_ptr<BodyWriter> writing = spool_->NewBody();
+  ASSERT_TRUE(SyncWait(writing->Append(std::string(50000, 'w'))).ok());
+  Body body = *SyncWait(writing->Finish());  // finished, and its item comes in a moment
+  EXPECT_EQ(*SyncWait(SweepBlobs(*spool_)), 1u);
+  EXPECT_EQ(SyncWait(store_.blobs().List(kStoreTenant, "", 10))->size(), 2u);
+  body = Body();
+  writing = nullptr;
+  EXPECT_EQ(*SyncWait(SweepBlobs(*spool_)), 1u);
+  const absl::StatusOr<absl::Cord> bytes = SyncWait(spool_->ReadBody(kept, kept, 0, 50000));
+  ASSERT_TRUE(bytes.ok());
+  EXPECT_EQ(bytes->size(), 50000u);
+}
+
+// The table of key_schema.h, row by row.
+TEST_F(MaintenanceTest, TheAuditMendsWhatShouldNotBe) {
+  const std::string good = Put("good", 20);
+  const std::string no_due = Put("no due row");
+  const std::string both = Put("item beside a done mark");
+  const std::string done = Put("done");
+  Settle(done);
+  EXPECT_EQ(Audited(), 0u);
+  const std::string rows = Rows();
+  const Record lost = **SyncWait(spool_->Load(no_due));
+  const Record twice = **SyncWait(spool_->Load(both));
+  v1::StoredItem mark;
+  *mark.mutable_item() = twice.item;
+  v1::IdempotencyRow nobody;
+  const std::string gone = NewQueueId(now_);
+  nobody.set_queue_id(gone);
+  Edit({{DueKey(lost.due(), no_due), std::nullopt},
+        {DoneKey(both), EncodeValue(mark)},
+        {BodyKey(gone), EncodeBody("orphan")},
+        {RecipientsKey(gone, 0), EncodeValue(v1::RecipientChunk())},
+        {IdempotencyRowKey("orphan"), EncodeValue(nobody)}});
+  EXPECT_EQ(Audited(), 5u);
+  EXPECT_EQ(Rows(), "D2 b2 i2 k4 r3 t2");
+  EXPECT_EQ(Audited(), 0u);
+  absl::StatusOr<DuePage> due = SyncWait(spool_->ReadDue("", 10));
+  ASSERT_EQ(due->entries.size(), 2u);
+  EXPECT_EQ(due->entries[1].queue_id, no_due);
+  EXPECT_EQ(due->entries[1].destination, "example.com");
+  EXPECT_TRUE(SyncWait(spool_->Load(good))->has_value());
+}
+
+TEST_F(MaintenanceTest, TheAuditGoesThroughAllPages) {
+  std::string last;
+  for (int i = 0; i < 600; ++i) last = Put("x");
+  const Record lost = **SyncWait(spool_->Load(last));
+  // A bad row among the first does not end it.
+  const absl::StatusOr<ItemPage> page = SyncWait(spool_->ReadItems(false, "", 1));
+  Edit({{DueKey(lost.due(), last), std::nullopt}, {ItemKey(page->last_id), "\x01\xff"}});
+  EXPECT_EQ(Audited(), 1u);
+}
+
+// ---- operators
+
+class AdminTest : public MaintenanceTest {
+ protected:
+  template <typename Response>
+  static Strings Ids(const Response& response) {
+    Strings ids;
+    for (const v1::Item& item : response.items()) ids.push_back(item.queue_id());
+    return ids;
+  }
+  FakeDispatcher dispatcher_;
+  Admin admin_{*spool_, dispatcher_, [this] { return now_; }, [] { return absl::Minutes(5); }};
+};
+
+TEST_F(AdminTest, AnItemIsShownWhileItWaitsAndWhenItIsDone) {
+  const std::string id = Put("Subject: x\r\nTo: y\r\n\r\nsecret\r\n");
+  v1::GetItemRequest request;
+  request.set_queue_id(id);
+  absl::StatusOr<v1::GetItemResponse> shown = SyncWait(admin_.GetItem(request));
+  ASSERT_TRUE(shown.ok());
+  EXPECT_EQ(shown->header(), "Subject: x\r\nTo: y\r\n\r\n");  // never the body
+  EXPECT_FALSE(shown->done());
+  Settle(id);
+  shown = SyncWait(admin_.GetItem(request));
+  ASSERT_TRUE(shown.ok());
+  EXPECT_TRUE(shown->done());
+  EXPECT_EQ(shown->item().recipients(0).state(), v1::RECIPIENT_STATE_DELIVERED);
+  request.set_queue_id(NewQueueId(now_));
+  EXPECT_EQ(SyncWait(admin_.GetItem(request)).status().code(), absl::StatusCode::kNotFound);
+  request.set_queue_id("../x");
+  EXPECT_EQ(SyncWait(admin_.GetItem(request)).status().code(), absl::StatusCode::kInvalidArgument);
+}
+
+TEST_F(AdminTest, ListsComeInPages) {
+  Strings ids;
+  for (int i = 0; i < 5; ++i) ids.push_back(Put("x", 1, i == 2 ? "other@example.org" : "s@example.org"));
+  v1::ListItemsRequest request;
+  request.mutable_page()->set_page_size(2);
+  Strings found;
+  while (true) {
+    absl::StatusOr<v1::ListItemsResponse> page = SyncWait(admin_.ListItems(request));
+    ASSERT_TRUE(page.ok());
+    for (const std::string& id : Ids(*page)) found.push_back(id);
+    if (page->page().next_page_token().empty()) break;
+    request.mutable_page()->set_page_token(page->page().next_page_token());
+  }
+  EXPECT_EQ(found, ids);
+  request = v1::ListItemsRequest();
+  request.set_sender("OTHER@example.org");
+  EXPECT_EQ(Ids(*SyncWait(admin_.ListItems(request))), Strings{ids[2]});
+  request = v1::ListItemsRequest();
+  request.set_domain("EXAMPLE.com");
+  EXPECT_EQ(Ids(*SyncWait(admin_.ListItems(request))), ids);
+  request.set_domain("elsewhere.example");
+  EXPECT_EQ(Ids(*SyncWait(admin_.ListItems(request))), Strings{});
+}
+
+// However large the items: one message of gRPC.
+TEST_F(AdminTest, AnAnswerHasABoundedSize) {
+  for (int i = 0; i < 40; ++i) Put("x", 2000);
+  v1::ListItemsRequest request;
+  request.mutable_page()->set_page_size(1000);
+  const absl::StatusOr<v1::ListItemsResponse> page = SyncWait(admin_.ListItems(request));
+  ASSERT_TRUE(page.ok());
+  EXPECT_LT(page->ByteSizeLong(), 2u << 20);
+  EXPECT_FALSE(page->page().next_page_token().empty());
+  v1::FindItemsRequest find;
+  find.set_address("s@example.org");
+  find.set_limit(1000);
+  EXPECT_LT(SyncWait(admin_.FindItems(find))->ByteSizeLong(), 2u << 20);
+}
+
+TEST_F(AdminTest, MessagesAreFoundNewestFirst) {
+  const std::string old = Put("x");
+  Settle(old);
+  now_ += absl::Hours(30);
+  const std::string recent = Put("y");
+  const auto find = [this](auto set) {
+    v1::FindItemsRequest request;
+    set(request);
+    return Ids(*SyncWait(admin_.FindItems(request)));
+  };
+  EXPECT_EQ(find([](auto& r) { r.set_address("r0@example.com"); }), (Strings{recent, old}));
+  EXPECT_EQ(find([](auto& r) { r.set_address("S@Example.ORG"), r.set_limit(1); }), Strings{recent});
+  EXPECT_EQ(find([](auto& r) { r.set_message_id("1@example.org"); }), Strings{old});
+  EXPECT_EQ(find([](auto& r) { r.set_message_id("<2@example.org>"); }), Strings{recent});
+  EXPECT_EQ(find([&](auto& r) { r.set_queue_id(old); }), Strings{old});
+  EXPECT_EQ(find([](auto& r) { r.set_message_id(""); }), Strings{});
+  EXPECT_EQ(SyncWait(admin_.FindItems({})).status().code(), absl::StatusCode::kInvalidArgument);
+}
+
+TEST_F(AdminTest, OrdersGoToTheDispatcher) {
+  const std::string id = NewQueueId(now_);
+  v1::RetryItemsRequest retry;
+  EXPECT_FALSE(SyncWait(admin_.RetryItems(retry)).ok());
+  retry.set_domain("Example.COM");
+  EXPECT_EQ(SyncWait(admin_.RetryItems(retry))->items(), 3u);
+  retry.set_queue_id(id);
+  EXPECT_FALSE(SyncWait(admin_.RetryItems(retry)).ok());  // one or the other
+  retry.clear_domain();
+  EXPECT_EQ(SyncWait(admin_.RetryItems(retry))->items(), 1u);
+  v1::DeleteItemRequest remove;
+  remove.set_queue_id(id);
+  remove.set_bounce(true);
+  EXPECT_TRUE(SyncWait(admin_.DeleteItem(remove)).ok());
+  EXPECT_EQ(dispatcher_.asked,
+            (Strings{"retry at example.com", "retry " + id, absl::StrCat("delete ", id, " and tell")}));
+}
+
+TEST_F(AdminTest, StatsAreTheLedger) {
+  Put("x", 3);
+  Settle(Put("y", 2));
+  const absl::StatusOr<v1::GetStatsResponse> stats = SyncWait(admin_.GetStats({}));
+  ASSERT_TRUE(stats.ok());
+  EXPECT_EQ(stats->accepted(), 5u);
+  EXPECT_EQ(stats->delivered(), 2u);
+  EXPECT_EQ(stats->queued(), 3u);
+  EXPECT_EQ(stats->items(), 1u);
+  EXPECT_EQ(FromProto(stats->oldest()), absl::Minutes(5));
+}
+
+}  // namespace
+}  // namespace posthouse::queue
