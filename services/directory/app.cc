@@ -44,8 +44,7 @@ absl::Status MakeDirectory(const std::string& path) {
 
 }  // namespace
 
-// In the order of their making; shared with the metrics' collector, which may
-// look while the service goes down.
+// In the order of construction.
 struct App::Parts {
   Parts(runtime::Runtime& rt, Settings s)
       : settings(std::move(s)),
@@ -61,51 +60,38 @@ struct App::Parts {
   LoginCache cache;
   std::unique_ptr<Authenticator> authenticator;
   std::unique_ptr<Admin> admin;
-  std::unique_ptr<GrpcService> service;
-  std::unique_ptr<rpc::RpcServer> server;
 };
 
-App::App(std::shared_ptr<Parts> parts) : parts_(std::move(parts)) {}
+App::App(runtime::Runtime& rt, std::unique_ptr<Parts> parts)
+    : ServiceApp(rt, "directory", CheckConfig), parts_(std::move(parts)) {}
 
-App::~App() { parts_->server.reset(); }
+App::~App() { Stop(); }
 
 absl::StatusOr<std::unique_ptr<App>> App::Create(runtime::Runtime& rt, rpc::Channels) {
   PH_ASSIGN_OR_RETURN(Settings settings, ReadSettings(rt.config()));
   PH_RETURN_IF_ERROR(MakeDirectory(rt.config().data_dir()));
   const HashCost cost{settings.argon2_memory_kib, settings.argon2_passes};
-  const auto parts = std::make_shared<Parts>(rt, std::move(settings));
+  auto parts = std::make_unique<Parts>(rt, std::move(settings));
   PH_ASSIGN_OR_RETURN(parts->store, store::RocksStore::Open(StoreOptions(rt.config(), parts->settings), rt.registry()));
   PH_ASSIGN_OR_RETURN(parts->records, SyncWait(Records::Open(*parts->store)));
   PH_ASSIGN_OR_RETURN(parts->authenticator,
                       Authenticator::Create(*parts->records, parts->gate, parts->cache, parts->metrics, cost));
   parts->admin = std::make_unique<Admin>(*parts->records, parts->gate, parts->cache, parts->metrics, cost);
-  parts->service = GrpcService::Create(rt.loops(), rt.registry(), *parts->records, *parts->admin, *parts->authenticator,
-                                       parts->metrics, parts->settings.hostname);
-  const std::weak_ptr<Parts> weak = parts;
-  rt.registry().OnCollect([weak] {
-    if (const auto live = weak.lock()) live->metrics.Update(*live->records, live->gate, live->cache);
-  });
-  PH_ASSIGN_OR_RETURN(parts->server, rpc::RpcServer::Start(runtime::RpcOptions(rt.config(), "directory"),
-                                                           parts->service->services(), rt.registry()));
-  parts->server->SetServing(true);
-  return std::unique_ptr<App>(new App(parts));
+  std::unique_ptr<App> app(new App(rt, std::move(parts)));
+  Parts& p = *app->parts_;
+  app->OnCollect([&p] { p.metrics.Update(*p.records, p.gate, p.cache); });
+  PH_RETURN_IF_ERROR(app->Serve(
+      NewGrpcServices(app->runner(), *p.records, *p.admin, *p.authenticator, p.metrics, p.settings.hostname)));
+  return app;
 }
 
 absl::Status App::CheckConfig(const config::v1::Config& config) { return ReadSettings(config).status(); }
 
-absl::Status App::Ready() {
+absl::Status App::Health() {
   if (parts_->records->fenced()) {
     return absl::FailedPreconditionError("another directory writer has taken over the store; restart this one");
   }
   return parts_->store->Health();
-}
-
-// Nothing of the directory's changes without a restart; a bad config is refused all the same.
-absl::Status App::Reload(const config::v1::Config& config) { return CheckConfig(config); }
-
-void App::Drain(absl::Duration grace) {
-  parts_->service->BeginDrain();
-  parts_->server->Shutdown(grace);
 }
 
 std::vector<std::pair<std::string, std::string>> App::Status() {
@@ -122,9 +108,5 @@ std::vector<std::pair<std::string, std::string>> App::Status() {
   rows.emplace_back("password checks waiting", absl::StrCat(parts_->gate.waiting()));
   return rows;
 }
-
-rpc::RpcServer& App::rpc() { return *parts_->server; }
-
-std::vector<grpc::Service*> App::services() { return parts_->service->services(); }
 
 }  // namespace posthouse::directory

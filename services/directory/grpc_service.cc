@@ -5,8 +5,7 @@
 #include "absl/time/clock.h"
 #include "posthouse/directory/v1/directory.grpc.pb.h"
 #include "services/common/log/log.h"
-#include "services/common/net/event_loop.h"
-#include "services/common/rpc/streaming.h"
+#include "services/common/rpc/server_calls.h"
 #include "services/common/status/status.h"
 #include "services/directory/admin.h"
 #include "services/directory/authenticator.h"
@@ -160,8 +159,6 @@ class DirectoryRpc final : public v1::DirectoryService::CallbackService {
     call.OnCancel([weak] {
       if (const auto alive = weak.lock()) alive->Stop();
     });
-    // Sleeping needs an executor, and a handler starts on a gRPC thread.
-    co_await SwitchTo(runner_.NextExecutor());
     v1::WatchResponse first;
     first.set_revision(watcher->position());
     PH_CO_RETURN_IF_ERROR(co_await call.Write(std::move(first)));
@@ -249,29 +246,16 @@ class DirectoryAdminRpc final : public v1::DirectoryAdminService::CallbackServic
 
 #undef POSTHOUSE_ADMIN_METHOD
 
-class GrpcServiceImpl final : public GrpcService {
- public:
-  GrpcServiceImpl(net::EventLoops& loops, metrics::Registry& registry, Records& records, Admin& admin,
-                  Authenticator& authenticator, Metrics& metrics, std::string hostname)
-      : runner_(loops, registry),
-        directory_(runner_, records, admin, authenticator, metrics, std::move(hostname)),
-        admin_(runner_, admin) {}
-  std::vector<grpc::Service*> services() override { return {&directory_, &admin_}; }
-  void BeginDrain() override { runner_.BeginDrain(); }
-
- private:
-  rpc::ServerRunner runner_;
-  DirectoryRpc directory_;
-  DirectoryAdminRpc admin_;
-};
-
 }  // namespace
 
-std::unique_ptr<GrpcService> GrpcService::Create(net::EventLoops& loops, metrics::Registry& registry, Records& records,
-                                                 Admin& admin, Authenticator& authenticator, Metrics& metrics,
-                                                 std::string hostname) {
-  return std::make_unique<GrpcServiceImpl>(loops, registry, records, admin, authenticator, metrics,
-                                           std::move(hostname));
+std::vector<std::shared_ptr<grpc::Service>> NewGrpcServices(rpc::ServerRunner& runner, Records& records, Admin& admin,
+                                                            Authenticator& authenticator, Metrics& metrics,
+                                                            std::string hostname) {
+  std::vector<std::shared_ptr<grpc::Service>> services;
+  services.push_back(
+      std::make_shared<DirectoryRpc>(runner, records, admin, authenticator, metrics, std::move(hostname)));
+  services.push_back(std::make_shared<DirectoryAdminRpc>(runner, admin));
+  return services;
 }
 
 }  // namespace posthouse::directory
