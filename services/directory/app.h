@@ -1,4 +1,4 @@
-// App: the directory service: the store, the records over it and the gRPC services.
+// App: the directory service: the store, the repository over it and the gRPC services.
 // Threads: as runtime::App says.
 #pragma once
 
@@ -15,7 +15,7 @@ namespace posthouse::directory {
 
 class App final : public runtime::ServiceApp {
  public:
-  // Opens the store, loads the records and serves. Uses no channel.
+  // Opens the store, loads what it has and serves. Uses no channel.
   static absl::StatusOr<std::unique_ptr<App>> Create(runtime::Runtime& rt, rpc::Channels channels);
   static absl::Status CheckConfig(const config::v1::Config& config);
   ~App() override;

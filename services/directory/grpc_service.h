@@ -1,5 +1,5 @@
 // The directory's gRPC services, DirectoryService and DirectoryAdminService, over
-// Admin, Authenticator and Records: requests to calls, answers to responses.
+// Admin, Authenticator and Repository: requests to calls, answers to responses.
 #pragma once
 
 #include <memory>
@@ -17,12 +17,12 @@ namespace posthouse::directory {
 
 class Admin;
 class Authenticator;
-class Records;
+class Repository;
 struct Metrics;
 
 // All arguments outlive the services.
-std::vector<std::shared_ptr<grpc::Service>> NewGrpcServices(rpc::ServerRunner& runner, Records& records, Admin& admin,
-                                                            Authenticator& authenticator, Metrics& metrics,
-                                                            std::string hostname);
+std::vector<std::shared_ptr<grpc::Service>> NewGrpcServices(rpc::ServerRunner& runner, Repository& repository,
+                                                            Admin& admin, Authenticator& authenticator,
+                                                            Metrics& metrics, std::string hostname);
 
 }  // namespace posthouse::directory
