@@ -1,4 +1,5 @@
-// The directory service: owns the store, the records over it and the RPC server.
+// App: the directory service: the store, the repository over it and the gRPC services.
+// Threads: as runtime::App says.
 #pragma once
 
 #include <memory>
@@ -8,33 +9,24 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "services/common/rpc/channels.h"
-#include "services/common/rpc/server.h"
-#include "services/common/runtime/runtime.h"
+#include "services/common/runtime/service_app.h"
 
 namespace posthouse::directory {
 
-class App final : public runtime::App {
+class App final : public runtime::ServiceApp {
  public:
-  // Opens the store, loads the records and serves. `channels`: none are needed.
+  // Opens the store, loads what it has and serves. Uses no channel.
   static absl::StatusOr<std::unique_ptr<App>> Create(runtime::Runtime& rt, rpc::Channels channels);
   static absl::Status CheckConfig(const config::v1::Config& config);
   ~App() override;
 
-  absl::string_view name() const override { return "directory"; }
-  absl::Status Ready() override;
-  absl::Status Reload(const config::v1::Config& config) override;
-  void Drain(absl::Duration grace) override;
   std::vector<std::pair<std::string, std::string>> Status() override;
-
-  rpc::RpcServer& rpc();
-  // What rpc() serves, to be served by another server of the process as well.
-  std::vector<grpc::Service*> services();
 
  private:
   struct Parts;
-  explicit App(std::shared_ptr<Parts> parts);
-  const std::shared_ptr<Parts> parts_;
+  App(runtime::Runtime& rt, std::unique_ptr<Parts> parts);
+  absl::Status Health() override;
+  const std::unique_ptr<Parts> parts_;
 };
 
 }  // namespace posthouse::directory

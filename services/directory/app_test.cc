@@ -12,7 +12,7 @@
 #include "posthouse/directory/v1/directory.grpc.pb.h"
 #include "services/common/log/log.h"
 #include "services/common/rpc/client.h"
-#include "services/directory/client.h"
+#include "services/common/rpc/directory_changes.h"
 
 namespace posthouse::directory {
 namespace {
@@ -44,11 +44,11 @@ class DirectoryAppTest : public ::testing::Test {
     app_ = *std::move(app);
     channel_ = app_->rpc().InProcessChannel();
     admin_ = v1::DirectoryAdminService::NewStub(channel_);
-    client_ = std::make_unique<Client>(channel_);
+    directory_ = v1::DirectoryService::NewStub(channel_);
   }
   void Stop() {
     if (app_ == nullptr) return;
-    client_.reset();
+    directory_.reset();
     admin_.reset();
     app_->Drain(absl::Seconds(5));
     app_.reset();
@@ -79,7 +79,18 @@ class DirectoryAppTest : public ::testing::Test {
     request.set_username(user);
     request.set_password(password);
     request.set_protocol("imap");
-    return SyncWait(client_->Authenticate(request, kDeadline));
+    const auto start = [this](auto* context, auto* req, auto* resp, auto done) {
+      directory_->async()->Authenticate(context, req, resp, std::move(done));
+    };
+    return SyncWait(rpc::Call<v1::AuthenticateResponse>(rpc::OptionsFor(kDeadline, ""), request, start));
+  }
+  absl::StatusOr<v1::LookupAddressResponse> LookUp(const std::string& address) {
+    v1::LookupAddressRequest request;
+    request.set_address(address);
+    const auto start = [this](auto* context, auto* req, auto* resp, auto done) {
+      directory_->async()->LookupAddress(context, req, resp, std::move(done));
+    };
+    return SyncWait(rpc::Call<v1::LookupAddressResponse>(rpc::OptionsFor(kDeadline, ""), request, start));
   }
 
   std::string dir_;
@@ -87,7 +98,7 @@ class DirectoryAppTest : public ::testing::Test {
   std::unique_ptr<App> app_;
   std::shared_ptr<grpc::Channel> channel_;
   std::unique_ptr<v1::DirectoryAdminService::Stub> admin_;
-  std::unique_ptr<Client> client_;
+  std::unique_ptr<v1::DirectoryService::Stub> directory_;
 };
 
 TEST_F(DirectoryAppTest, AnAccountIsFoundLogsInAndSurvivesARestart) {
@@ -105,17 +116,15 @@ TEST_F(DirectoryAppTest, AnAccountIsFoundLogsInAndSurvivesARestart) {
     account_id = login->account().account_id();
     EXPECT_EQ(Login("bob@example.org", "wrong").status().code(), Code::kUnauthenticated);
     EXPECT_EQ(Login("eve@example.org", "secret").status().code(), Code::kUnauthenticated);
-    const auto found = SyncWait(client_->LookupAddress("BOB+tag@example.org", kDeadline));
+    const auto found = LookUp("BOB+tag@example.org");
     ASSERT_TRUE(found.ok()) << found.status();
     EXPECT_EQ(found->outcome(), v1::LookupAddressResponse::OUTCOME_FOUND);
     ASSERT_EQ(found->targets_size(), 1);
     EXPECT_EQ(found->targets(0).account().account_id(), account_id);
     EXPECT_EQ(found->targets(0).detail(), "tag");
-    EXPECT_EQ(SyncWait(client_->LookupAddress("x@example.net", kDeadline))->outcome(),
-              v1::LookupAddressResponse::OUTCOME_NOT_LOCAL);
-    EXPECT_EQ(SyncWait(client_->LookupAddress("x@example.org", kDeadline))->outcome(),
-              v1::LookupAddressResponse::OUTCOME_NO_SUCH_ADDRESS);
-    EXPECT_EQ(SyncWait(client_->LookupAddress("nonsense", kDeadline)).status().code(), Code::kInvalidArgument);
+    EXPECT_EQ(LookUp("x@example.net")->outcome(), v1::LookupAddressResponse::OUTCOME_NOT_LOCAL);
+    EXPECT_EQ(LookUp("x@example.org")->outcome(), v1::LookupAddressResponse::OUTCOME_NO_SUCH_ADDRESS);
+    EXPECT_EQ(LookUp("nonsense").status().code(), Code::kInvalidArgument);
     Stop();
     Start();
   }
@@ -128,7 +137,7 @@ struct Seen {
   int lost ABSL_GUARDED_BY(mutex) = 0;
   bool alive ABSL_GUARDED_BY(mutex) = false;
 
-  ChangeWatcher::Callbacks Callbacks() {
+  rpc::ChangeWatcher::Callbacks Callbacks() {
     return {[this](uint64_t, const v1::WatchResponse& response) {
               absl::MutexLock lock(&mutex);
               for (const v1::Change& change : response.changes()) names.push_back(change.name());
@@ -156,7 +165,7 @@ struct Seen {
 TEST_F(DirectoryAppTest, WatchersAreToldOfEveryChange) {
   ASSERT_EQ(AddDomain("before.example"), Code::kOk);
   Seen seen;
-  ChangeWatcher watcher(*client_, runtime_->loops().Next(), seen.Callbacks());
+  rpc::ChangeWatcher watcher(channel_, runtime_->loops().Next(), seen.Callbacks());
   seen.AwaitAlive();
   ASSERT_EQ(AddDomain("example.org"), Code::kOk);
   for (int i = 0; i < 20; ++i) ASSERT_EQ(AddAccount("u" + std::to_string(i) + "@example.org", "x"), Code::kOk);
@@ -172,11 +181,14 @@ TEST_F(DirectoryAppTest, WatchersAreToldOfEveryChange) {
 }
 
 TEST_F(DirectoryAppTest, ADrainEndsChangeStreams) {
-  Seen seen;
-  ChangeWatcher watcher(*client_, runtime_->loops().Next(), seen.Callbacks());
-  seen.AwaitAlive();
-  app_->Drain(absl::InfiniteDuration());  // would hang if the stream stayed
-  watcher.Stop();
+  grpc::ClientContext context;
+  rpc::Prepare(context, {kDeadline, {}});
+  const auto stream = directory_->Watch(&context, v1::WatchRequest());
+  v1::WatchResponse response;
+  ASSERT_TRUE(stream->Read(&response));
+  app_->Drain(absl::ZeroDuration());
+  while (stream->Read(&response)) continue;  // to its end, at the latest the call's deadline
+  EXPECT_EQ(stream->Finish().error_message(), "this directory is stopping");
 }
 
 TEST_F(DirectoryAppTest, TwoProcessesCannotShareAStore) {
@@ -191,7 +203,7 @@ TEST_F(DirectoryAppTest, MetricsSayWhatHappened) {
   ASSERT_EQ(AddDomain("example.org"), Code::kOk);
   ASSERT_EQ(AddAccount("bob@example.org", "secret"), Code::kOk);
   ASSERT_FALSE(Login("bob@example.org", "wrong").ok());
-  ASSERT_TRUE(SyncWait(client_->LookupAddress("x@example.org", kDeadline)).ok());
+  ASSERT_TRUE(LookUp("x@example.org").ok());
   const std::string text = runtime_->registry().Serialize();
   for (const std::string line :
        {"posthouse_directory_accounts 1", "posthouse_directory_domains 1", "posthouse_directory_changes_total 2",

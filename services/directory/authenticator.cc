@@ -9,7 +9,7 @@
 #include "services/directory/key_schema.h"
 #include "services/directory/lookup.h"
 #include "services/directory/metrics.h"
-#include "services/directory/records.h"
+#include "services/directory/repository.h"
 
 namespace posthouse::directory {
 namespace {
@@ -30,14 +30,14 @@ absl::Status MayLogIn(const AccountInfo& account) {
   }
 }
 
-struct Verdict {
+struct Judgement {
   bool proven = false;
   std::string new_hash;  // set when the old one is to be replaced
 };
 
 // Runs on the pool. Every path makes or checks exactly one Argon2id of full cost.
-Verdict Judge(const std::string& hash, const std::string& dummy, const std::string& password, const HashCost& cost) {
-  Verdict verdict;
+Judgement Judge(const std::string& hash, const std::string& dummy, const std::string& password, const HashCost& cost) {
+  Judgement verdict;
   if (hash.empty()) {
     VerifyHash(dummy, password);
     return verdict;
@@ -55,11 +55,11 @@ Verdict Judge(const std::string& hash, const std::string& dummy, const std::stri
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<Authenticator>> Authenticator::Create(Records& records, HashGate& gate,
-                                                                     LoginCache& cache, Metrics& metrics,
-                                                                     HashCost cost) {
+absl::StatusOr<std::unique_ptr<Authenticator>> Authenticator::Create(Repository& repository,
+                                                                     PasswordHashLimiter& limiter, LoginCache& cache,
+                                                                     Metrics& metrics, HashCost cost) {
   PH_ASSIGN_OR_RETURN(std::string dummy, MakeHash("nobody has this password", cost));
-  return std::unique_ptr<Authenticator>(new Authenticator(records, gate, cache, metrics, cost, std::move(dummy)));
+  return std::unique_ptr<Authenticator>(new Authenticator(repository, limiter, cache, metrics, cost, std::move(dummy)));
 }
 
 Task<absl::StatusOr<AccountInfo>> Authenticator::Check(std::string username, std::string password, absl::Time now) {
@@ -86,24 +86,24 @@ Task<absl::StatusOr<AccountInfo>> Authenticator::Check(std::string username, std
 
 Task<absl::StatusOr<AccountInfo>> Authenticator::CheckUncounted(std::string username, std::string password,
                                                                 absl::Time now) {
-  // Says nothing about who exists: no account can have such a password.
+  // No account can have such a password, so the answer does not reveal who exists.
   if (!CheckPassword(password).ok()) co_return Wrong();
   const std::optional<AccountInfo> account =
-      records_.Read([&username](const Index& index) { return FindLogin(index, username); });
+      repository_.Read([&username](const Index& index) { return FindLogin(index, username); });
   const uint64_t generation = cache_.generation();
   if (account && cache_.Contains(account->account_id, password, now)) {
     metrics_.logins_cached.Add();
     PH_CO_RETURN_IF_ERROR(MayLogIn(*account));
     co_return *account;
   }
-  // Unknown names read a row too, one that is never there.
+  // For an unknown name, too, one row is read: one that never exists.
   AccountInfo nobody;
   nobody.tenant = "default";
   nobody.account_id = "nobody";
   PH_CO_ASSIGN_OR_RETURN(const std::string hash, co_await ReadHash(account ? *account : nobody));
   const absl::Time start = absl::Now();
-  PH_CO_ASSIGN_OR_RETURN(const Verdict verdict,
-                         co_await gate_.Run([&] { return Judge(hash, dummy_hash_, password, cost_); }));
+  PH_CO_ASSIGN_OR_RETURN(const Judgement verdict,
+                         co_await limiter_.Run([&] { return Judge(hash, dummy_hash_, password, cost_); }));
   metrics_.hash_seconds.Observe(absl::Now() - start);
   if (!account || !verdict.proven) co_return Wrong();
   if (!verdict.new_hash.empty()) {
@@ -120,9 +120,9 @@ Task<absl::StatusOr<std::string>> Authenticator::ReadHash(const AccountInfo& acc
   store::ReadRequest request;
   request.partition = TenantPartition(account.tenant);
   request.keys.push_back(CredentialKey(account.account_id));
-  const absl::StatusOr<store::ReadResult> result = co_await records_.store().Read(std::move(request));
+  const absl::StatusOr<store::ReadResult> result = co_await repository_.store().Read(std::move(request));
   if (!result.ok()) {
-    // Over capacity is the gate's answer; a store that cannot read is away.
+    // kResourceExhausted would mean that too many checks wait; a store that cannot read is unavailable.
     co_return IsTemporary(result.status()) ? absl::UnavailableError(result.status().message()) : result.status();
   }
   if (!result->values[0]) co_return std::string();
@@ -131,16 +131,12 @@ Task<absl::StatusOr<std::string>> Authenticator::ReadHash(const AccountInfo& acc
   co_return credential.password_hash();
 }
 
-// Tells no watcher: the password is the same.
+// Stores the password in its new form, unless it was changed meanwhile.
 Task<absl::Status> Authenticator::Rehash(AccountInfo account, std::string old_hash, std::string new_hash) {
-  PH_CO_ASSIGN_OR_RETURN(Transaction transaction, co_await records_.Begin());
+  PH_CO_ASSIGN_OR_RETURN(Repository::Turn turn, co_await repository_.Begin());
   PH_CO_ASSIGN_OR_RETURN(const std::string present, co_await ReadHash(account));
-  if (present != old_hash) co_return absl::OkStatus();  // changed while we hashed
-  v1::CredentialRecord credential;
-  credential.set_password_hash(std::move(new_hash));
-  credential.mutable_changed()->set_seconds(absl::ToUnixSeconds(absl::Now()));
-  transaction.Put(CredentialKey(account.account_id), credential);
-  co_return co_await transaction.Commit(TenantPartition(account.tenant));
+  if (present != old_hash) co_return absl::OkStatus();
+  co_return co_await turn.Commit(DecideRehash(account, turn.stamp(), new_hash));
 }
 
 }  // namespace posthouse::directory

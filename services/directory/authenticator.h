@@ -1,10 +1,11 @@
 // Authenticator: does this password prove this login?
 //
-// A wrong password, an unknown name, an account without a password and a password
-// in a cheap old form all cost one Argon2 check, so the time tells nobody which.
-// A right password in an old form is stored anew as Argon2id before the answer.
+// All failure paths (a wrong password, an unknown name, an account without a password,
+// a hash in a cheap old form) run one Argon2 check, so response time does not reveal
+// whether an account exists. A right password in an old form is stored again as Argon2id
+// before the answer.
 //
-// Threads: any; the hashing runs behind the HashGate.
+// Threads: any; hashing runs behind the PasswordHashLimiter.
 #pragma once
 
 #include <string>
@@ -12,21 +13,21 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "services/common/async/task.h"
-#include "services/directory/hash_gate.h"
 #include "services/directory/index.h"
 #include "services/directory/login_cache.h"
 #include "services/directory/password_hash.h"
+#include "services/directory/password_hash_limiter.h"
 
 namespace posthouse::directory {
 
-class Records;
+class Repository;
 struct Metrics;
 
 class Authenticator {
  public:
   // All outlive this.
-  static absl::StatusOr<std::unique_ptr<Authenticator>> Create(Records& records, HashGate& gate, LoginCache& cache,
-                                                               Metrics& metrics, HashCost cost);
+  static absl::StatusOr<std::unique_ptr<Authenticator>> Create(Repository& repository, PasswordHashLimiter& limiter,
+                                                               LoginCache& cache, Metrics& metrics, HashCost cost);
 
   // kUnauthenticated: wrong, whatever the reason. kPermissionDenied: right, but
   // suspended. kUnavailable: right, but being moved, or the store is away.
@@ -36,14 +37,20 @@ class Authenticator {
   const HashCost& cost() const { return cost_; }
 
  private:
-  Authenticator(Records& records, HashGate& gate, LoginCache& cache, Metrics& metrics, HashCost cost, std::string dummy)
-      : records_(records), gate_(gate), cache_(cache), metrics_(metrics), cost_(cost), dummy_hash_(std::move(dummy)) {}
+  Authenticator(Repository& repository, PasswordHashLimiter& limiter, LoginCache& cache, Metrics& metrics,
+                HashCost cost, std::string dummy)
+      : repository_(repository),
+        limiter_(limiter),
+        cache_(cache),
+        metrics_(metrics),
+        cost_(cost),
+        dummy_hash_(std::move(dummy)) {}
   Task<absl::StatusOr<AccountInfo>> CheckUncounted(std::string username, std::string password, absl::Time now);
   Task<absl::StatusOr<std::string>> ReadHash(const AccountInfo& account);
   Task<absl::Status> Rehash(AccountInfo account, std::string old_hash, std::string new_hash);
 
-  Records& records_;
-  HashGate& gate_;
+  Repository& repository_;
+  PasswordHashLimiter& limiter_;
   LoginCache& cache_;
   Metrics& metrics_;
   const HashCost cost_;

@@ -55,7 +55,8 @@ absl::StatusOr<std::unique_ptr<ChangeFeed::Subscription>> ChangeFeed::Subscribe(
 
 absl::StatusOr<std::vector<v1::ChangeRecord>> ChangeFeed::After(uint64_t revision, size_t limit) const {
   absl::MutexLock lock(&mutex_);
-  if (revision < floor_) return absl::OutOfRangeError("this watcher is too slow: changes it has not seen are gone");
+  if (revision < floor_)
+    return absl::OutOfRangeError("the next change is no longer in the log: drop caches and watch with only_new");
   auto it = std::upper_bound(records_.begin(), records_.end(), revision,
                              [](uint64_t r, const v1::ChangeRecord& record) { return r < record.revision(); });
   std::vector<v1::ChangeRecord> found;

@@ -1,7 +1,7 @@
 // ChangeFeed: the newest changes in memory, for watchers that resume.
 //
-// Bounded: the newest kFeedRecords records; a watcher that fell further behind is
-// told kOutOfRange and starts anew. Threads: any.
+// Keeps the newest kFeedRecords records. A watcher that is further behind gets
+// kOutOfRange and must start again. Threads: any.
 #pragma once
 
 #include <cstdint>
@@ -24,10 +24,10 @@ inline constexpr size_t kFeedRecords = 10000;
 
 class ChangeFeed {
  public:
-  // Changes up to `floor` are not known; `records` ascend and are above it;
-  // `revision` is the newest ever given out.
+  // `records` ascend and are above `floor`; changes up to `floor` are not known. `revision`
+  // is the newest that was ever used.
   void Restore(uint64_t floor, uint64_t revision, std::vector<v1::ChangeRecord> records);
-  // The newest change; wakes every watcher. Records without changes only move the revision.
+  // Adds the newest change and wakes all watchers. A record without changes only moves the revision.
   void Publish(v1::ChangeRecord record);
   uint64_t revision() const;
 
@@ -35,8 +35,8 @@ class ChangeFeed {
   class Subscription {
    public:
     ~Subscription();
-    // Records after the last ones returned, at most `limit`; empty after `wait`
-    // without any, or after Stop(). kOutOfRange: fell off the end.
+    // The records after those returned before, at most `limit`. Empty when none came within
+    // `wait`, or after Stop(). kOutOfRange: the next record is no longer kept.
     Task<absl::StatusOr<std::vector<v1::ChangeRecord>>> Next(size_t limit, absl::Duration wait);
     uint64_t position() const { return after_; }
     void Stop();
@@ -48,7 +48,8 @@ class ChangeFeed {
     uint64_t after_;
     Wakeup wakeup_;
   };
-  // `after` above the newest revision is kOutOfRange too: another store's revision.
+  // kOutOfRange: changes after `after` are not known, or `after` is above the newest
+  // revision, so it is another store's.
   absl::StatusOr<std::unique_ptr<Subscription>> Subscribe(uint64_t after, bool only_new);
   size_t watchers() const;
 

@@ -5,14 +5,13 @@
 #include "absl/time/clock.h"
 #include "posthouse/directory/v1/directory.grpc.pb.h"
 #include "services/common/log/log.h"
-#include "services/common/net/event_loop.h"
-#include "services/common/rpc/streaming.h"
+#include "services/common/rpc/server_calls.h"
 #include "services/common/status/status.h"
 #include "services/directory/admin.h"
 #include "services/directory/authenticator.h"
 #include "services/directory/lookup.h"
 #include "services/directory/metrics.h"
-#include "services/directory/records.h"
+#include "services/directory/repository.h"
 
 namespace posthouse::directory {
 namespace {
@@ -47,10 +46,10 @@ v1::LookupAddressResponse::Outcome ToProto(LookupAnswer::Outcome outcome) {
 
 class DirectoryRpc final : public v1::DirectoryService::CallbackService {
  public:
-  DirectoryRpc(rpc::ServerRunner& runner, Records& records, Admin& admin, Authenticator& authenticator,
+  DirectoryRpc(rpc::ServerRunner& runner, Repository& repository, Admin& admin, Authenticator& authenticator,
                Metrics& metrics, std::string hostname)
       : runner_(runner),
-        records_(records),
+        repository_(repository),
         admin_(admin),
         authenticator_(authenticator),
         metrics_(metrics),
@@ -77,9 +76,9 @@ class DirectoryRpc final : public v1::DirectoryService::CallbackService {
  private:
   Task<absl::Status> DoLookup(rpc::UnaryCall<v1::LookupAddressRequest, v1::LookupAddressResponse>& call) {
     // The revision first: a change that comes in between makes the answer look older, never newer.
-    const uint64_t revision = records_.feed().revision();
+    const uint64_t revision = repository_.feed().revision();
     const absl::StatusOr<LookupAnswer> answer =
-        records_.Read([&](const Index& index) { return Lookup(index, call.request().address(), hostname_); });
+        repository_.Read([&](const Index& index) { return Lookup(index, call.request().address(), hostname_); });
     if (!answer.ok()) {
       metrics_.lookups_failed.Add();
       co_return answer.status();
@@ -139,7 +138,7 @@ class DirectoryRpc final : public v1::DirectoryService::CallbackService {
     FillAccountRef(*account, response.mutable_account());
     response.set_address(account->address.ToString());
     account->limits.To(response.mutable_limits());
-    for (std::string& address : records_.Read([&](const Index& index) { return MaySendAs(index, *account); })) {
+    for (std::string& address : repository_.Read([&](const Index& index) { return MaySendAs(index, *account); })) {
       response.add_may_send_as(std::move(address));
     }
     co_return absl::OkStatus();
@@ -152,7 +151,7 @@ class DirectoryRpc final : public v1::DirectoryService::CallbackService {
 
   Task<absl::Status> DoWatch(rpc::WriterCall<v1::WatchRequest, v1::WatchResponse>& call) {
     absl::StatusOr<std::unique_ptr<ChangeFeed::Subscription>> subscribed =
-        records_.feed().Subscribe(call.request().after_revision(), call.request().only_new());
+        repository_.feed().Subscribe(call.request().after_revision(), call.request().only_new());
     if (!subscribed.ok()) co_return subscribed.status();
     // Kept by the callback too, which may come after this task is done.
     const std::shared_ptr<ChangeFeed::Subscription> watcher = *std::move(subscribed);
@@ -160,8 +159,6 @@ class DirectoryRpc final : public v1::DirectoryService::CallbackService {
     call.OnCancel([weak] {
       if (const auto alive = weak.lock()) alive->Stop();
     });
-    // Sleeping needs an executor, and a handler starts on a gRPC thread.
-    co_await SwitchTo(runner_.NextExecutor());
     v1::WatchResponse first;
     first.set_revision(watcher->position());
     PH_CO_RETURN_IF_ERROR(co_await call.Write(std::move(first)));
@@ -179,7 +176,7 @@ class DirectoryRpc final : public v1::DirectoryService::CallbackService {
   }
 
   rpc::ServerRunner& runner_;
-  Records& records_;
+  Repository& repository_;
   Admin& admin_;
   Authenticator& authenticator_;
   Metrics& metrics_;
@@ -249,29 +246,16 @@ class DirectoryAdminRpc final : public v1::DirectoryAdminService::CallbackServic
 
 #undef POSTHOUSE_ADMIN_METHOD
 
-class GrpcServiceImpl final : public GrpcService {
- public:
-  GrpcServiceImpl(net::EventLoops& loops, metrics::Registry& registry, Records& records, Admin& admin,
-                  Authenticator& authenticator, Metrics& metrics, std::string hostname)
-      : runner_(loops, registry),
-        directory_(runner_, records, admin, authenticator, metrics, std::move(hostname)),
-        admin_(runner_, admin) {}
-  std::vector<grpc::Service*> services() override { return {&directory_, &admin_}; }
-  void BeginDrain() override { runner_.BeginDrain(); }
-
- private:
-  rpc::ServerRunner runner_;
-  DirectoryRpc directory_;
-  DirectoryAdminRpc admin_;
-};
-
 }  // namespace
 
-std::unique_ptr<GrpcService> GrpcService::Create(net::EventLoops& loops, metrics::Registry& registry, Records& records,
-                                                 Admin& admin, Authenticator& authenticator, Metrics& metrics,
-                                                 std::string hostname) {
-  return std::make_unique<GrpcServiceImpl>(loops, registry, records, admin, authenticator, metrics,
-                                           std::move(hostname));
+std::vector<std::shared_ptr<grpc::Service>> NewGrpcServices(rpc::ServerRunner& runner, Repository& repository,
+                                                            Admin& admin, Authenticator& authenticator,
+                                                            Metrics& metrics, std::string hostname) {
+  std::vector<std::shared_ptr<grpc::Service>> services;
+  services.push_back(
+      std::make_shared<DirectoryRpc>(runner, repository, admin, authenticator, metrics, std::move(hostname)));
+  services.push_back(std::make_shared<DirectoryAdminRpc>(runner, admin));
+  return services;
 }
 
 }  // namespace posthouse::directory

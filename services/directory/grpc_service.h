@@ -1,39 +1,28 @@
-// The directory's two gRPC services over Admin, Authenticator and Records. Maps
-// requests to calls and answers to responses; decides nothing.
+// The directory's gRPC services, DirectoryService and DirectoryAdminService, over
+// Admin, Authenticator and Repository: requests to calls, answers to responses.
 #pragma once
 
 #include <memory>
 #include <string>
 #include <vector>
 
-#include "services/common/metrics/metrics.h"
-
 namespace grpc {
 class Service;
 }
-namespace posthouse::net {
-class EventLoops;
+namespace posthouse::rpc {
+class ServerRunner;
 }
 
 namespace posthouse::directory {
 
 class Admin;
 class Authenticator;
-class Records;
+class Repository;
 struct Metrics;
 
-class GrpcService {
- public:
-  virtual ~GrpcService() = default;
-  // DirectoryService and DirectoryAdminService.
-  virtual std::vector<grpc::Service*> services() = 0;
-  // Ends change streams, so that a drain does not wait for them.
-  virtual void BeginDrain() = 0;
-
-  // All outlive the service.
-  static std::unique_ptr<GrpcService> Create(net::EventLoops& loops, metrics::Registry& registry, Records& records,
-                                             Admin& admin, Authenticator& authenticator, Metrics& metrics,
-                                             std::string hostname);
-};
+// All arguments outlive the services.
+std::vector<std::shared_ptr<grpc::Service>> NewGrpcServices(rpc::ServerRunner& runner, Repository& repository,
+                                                            Admin& admin, Authenticator& authenticator,
+                                                            Metrics& metrics, std::string hostname);
 
 }  // namespace posthouse::directory

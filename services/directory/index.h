@@ -4,7 +4,7 @@
 // Compact where there are many: an account costs about 100 bytes (its full record
 // stays in the store), so that 1,000,000 need about 100 MB.
 //
-// Threads: none of its own; Records guards it.
+// Threads: none of its own; Repository guards it.
 #pragma once
 
 #include <array>

@@ -18,11 +18,11 @@
 //   p/<account id>        CredentialRecord; no row: no password
 //   c/<revision:be64>     ChangeRecord
 //
-//   written    by Transaction::Commit only: H, the log row and the rows of one
-//              change together; H is compared and set, which fences a writer
-//              whose place was taken
+//   written    by Repository only: H, the log row and the rows of one change
+//              together. H is compared and set (store::GuardedPartition), which
+//              fences a writer whose place was taken
 //   removed    with the account, alias or domain; log rows when kLogRows newer exist
-//   read       all but p/ once at start (Records::Open); p/ at each login that the
+//   read       all but p/ once at the start (Repository::Open); p/ at each login that the
 //              cache does not answer; lists page over a/, l/, t/, d/
 //   invariant  revisions ascend over all partitions and are never used twice
 //
@@ -34,8 +34,8 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/string_view.h"
-#include "services/mail_formats/address/address.h"
 #include "services/common/store/store.h"
+#include "services/mail_formats/address/address.h"
 
 namespace google::protobuf {
 class MessageLite;

@@ -1,9 +1,8 @@
-// LoginCache: passwords proven a short while ago, so that a client that opens ten
-// connections costs one Argon2.
+// LoginCache: passwords that were proven a short while ago. A client that opens ten
+// connections costs one Argon2 check.
 //
-// Holds no password and no hash of one that could be attacked from a memory dump
-// of something else: HMAC-SHA256 of account and password under a key that is made
-// at start and never leaves the process. Bounded. Threads: any.
+// Holds no password, but HMAC-SHA256 of account and password under a key that is made at
+// the start and never leaves the process. Bounded. Threads: any.
 #pragma once
 
 #include <array>
@@ -21,16 +20,16 @@ namespace posthouse::directory {
 
 class LoginCache {
  public:
-  // `ttl` zero: nothing is remembered.
+  // With a `ttl` of zero the cache stays empty.
   LoginCache(absl::Duration ttl, size_t max_entries);
 
-  // Was this password proven for the account within the TTL before `now`?
+  // Whether this password was proven for the account within the TTL before `now`.
   bool Contains(absl::string_view account_id, absl::string_view password, absl::Time now) const;
-  // Taken before the credential is read, and given to Insert: a password that was
-  // changed meanwhile is not remembered.
+  // Call before reading the credential, and give the result to Insert(): a password that
+  // was changed in between is not kept.
   uint64_t generation() const;
   void Insert(absl::string_view account_id, absl::string_view password, uint64_t generation, absl::Time now);
-  // The account's password or right to log in changed.
+  // Call when the account's password or its right to log in has changed.
   void Forget(absl::string_view account_id);
   size_t size() const;
 

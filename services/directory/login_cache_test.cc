@@ -8,7 +8,7 @@
 
 #include "absl/synchronization/notification.h"
 #include "services/common/async/sync.h"
-#include "services/directory/hash_gate.h"
+#include "services/directory/password_hash_limiter.h"
 
 namespace posthouse::directory {
 namespace {
@@ -50,10 +50,10 @@ TEST(LoginCacheTest, ZeroSwitchesItOff) {
   EXPECT_EQ(cache.size(), 0u);
 }
 
-TEST(HashGateTest, SoManyRunSoManyWaitTheRestIsRefused) {
+TEST(PasswordHashLimiterTest, SoManyRunSoManyWaitTheRestIsRefused) {
   ThreadPool callers(1);
   ThreadPool pool(4);
-  HashGate gate(pool, 2, 3);
+  PasswordHashLimiter gate(pool, 2, 3);
   absl::Notification go;
   std::atomic<int> running{0}, most{0}, ok{0}, refused{0};
   absl::Notification five;

@@ -1,18 +1,7 @@
 // posthouse-directory: the directory as a process of its own.
-#include "services/common/rpc/channels.h"
-#include "services/common/runtime/runtime.h"
+#include "services/common/runtime/service_app.h"
 #include "services/directory/app.h"
 
 int main(int argc, char** argv) {
-  using namespace posthouse;
-  return runtime::Main(
-      argc, argv, "directory",
-      [](runtime::Runtime& rt) -> absl::StatusOr<std::unique_ptr<runtime::App>> {
-        absl::StatusOr<rpc::Channels> channels = rpc::DialPeers(rt.config());
-        if (!channels.ok()) return channels.status();
-        absl::StatusOr<std::unique_ptr<directory::App>> app = directory::App::Create(rt, *std::move(channels));
-        if (!app.ok()) return app.status();
-        return std::unique_ptr<runtime::App>(*std::move(app));
-      },
-      directory::App::CheckConfig);
+  return posthouse::runtime::ServiceMain<posthouse::directory::App>(argc, argv, "directory");
 }

@@ -1,8 +1,8 @@
 #include "services/directory/metrics.h"
 
-#include "services/directory/hash_gate.h"
+#include "services/directory/hash_limiter.h"
 #include "services/directory/login_cache.h"
-#include "services/directory/records.h"
+#include "services/directory/repository.h"
 
 namespace posthouse::directory {
 namespace {
@@ -43,18 +43,18 @@ Metrics::Metrics(metrics::Registry& r)
       login_cache_entries(r.AddGauge("posthouse_directory_login_cache_entries", "Passwords remembered as proven")),
       fenced(r.AddGauge("posthouse_directory_fenced", "1 when another writer has taken over the store")) {}
 
-void Metrics::Update(const Records& records, const HashGate& gate, const LoginCache& cache) {
-  records.Read([this](const Index& index) {
+void Metrics::Update(const Repository& repository, const PasswordHashLimiter& limiter, const LoginCache& cache) {
+  repository.Read([this](const Index& index) {
     accounts.Set(static_cast<double>(index.accounts()));
     aliases.Set(static_cast<double>(index.aliases()));
     domains.Set(static_cast<double>(index.domains()));
     return 0;
   });
-  revision.Set(static_cast<double>(records.feed().revision()));
-  watchers.Set(static_cast<double>(records.feed().watchers()));
-  hash_waiting.Set(static_cast<double>(gate.waiting()));
+  revision.Set(static_cast<double>(repository.feed().revision()));
+  watchers.Set(static_cast<double>(repository.feed().watchers()));
+  hash_waiting.Set(static_cast<double>(limiter.waiting()));
   login_cache_entries.Set(static_cast<double>(cache.size()));
-  fenced.Set(records.fenced() ? 1 : 0);
+  fenced.Set(repository.fenced() ? 1 : 0);
 }
 
 }  // namespace posthouse::directory

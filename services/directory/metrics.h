@@ -5,14 +5,14 @@
 
 namespace posthouse::directory {
 
-class Records;
-class HashGate;
+class Repository;
+class PasswordHashLimiter;
 class LoginCache;
 
 struct Metrics {
   explicit Metrics(metrics::Registry& registry);
   // Sets the gauges from live state; called before each scrape.
-  void Update(const Records& records, const HashGate& gate, const LoginCache& cache);
+  void Update(const Repository& repository, const PasswordHashLimiter& limiter, const LoginCache& cache);
 
   metrics::Counter& lookups_found;
   metrics::Counter& lookups_unknown;

@@ -118,7 +118,8 @@ uint16_t PortOf(const std::unique_ptr<net::Listener>& listener) { return listene
 
 }  // namespace
 
-App::App(std::shared_ptr<Parts> parts) : parts_(std::move(parts)) {}
+App::App(runtime::Runtime& rt, std::shared_ptr<Parts> parts)
+    : ServiceApp(rt, "gateway", CheckConfig), parts_(std::move(parts)) {}
 
 absl::StatusOr<std::unique_ptr<App>> App::Create(runtime::Runtime& rt, rpc::Channels channels) {
   if (channels.directory == nullptr) return absl::FailedPreconditionError("peers.directory is missing");
@@ -129,7 +130,7 @@ absl::StatusOr<std::unique_ptr<App>> App::Create(runtime::Runtime& rt, rpc::Chan
     LOG_EVENT(kWarning, "no_certificate").Str("effect", "nobody can log in: no TLS, and allow_plaintext_auth is false");
   }
   auto parts = std::make_shared<Parts>(rt, settings, channels, tls);
-  auto app = std::unique_ptr<App>(new App(parts));
+  auto app = std::unique_ptr<App>(new App(rt, parts));
   // A listener belongs to the parts, so its callback must not own them.
   const std::weak_ptr<Parts> weak = parts;
   const auto imap = [weak](std::unique_ptr<net::Connection> connection) {
@@ -142,9 +143,7 @@ absl::StatusOr<std::unique_ptr<App>> App::Create(runtime::Runtime& rt, rpc::Chan
   PH_RETURN_IF_ERROR(Listen(rt, settings.imaps, true, tls, imap, &parts->imaps_listener));
   PH_RETURN_IF_ERROR(Listen(rt, settings.pop3, false, tls, pop3, &parts->pop3_listener));
   PH_RETURN_IF_ERROR(Listen(rt, settings.pop3s, true, tls, pop3, &parts->pop3s_listener));
-  rt.registry().OnCollect([weak] {
-    if (const std::shared_ptr<Parts> alive = weak.lock()) alive->Collect();
-  });
+  app->OnCollect([&parts = *parts] { parts.Collect(); });
   LOG_EVENT(kInfo, "gateway_started")
       .Int("imap_port", app->imap_port())
       .Int("imaps_port", app->imaps_port())
@@ -155,10 +154,9 @@ absl::StatusOr<std::unique_ptr<App>> App::Create(runtime::Runtime& rt, rpc::Chan
 
 absl::Status App::CheckConfig(const config::v1::Config& config) { return ReadSettings(config).status(); }
 
-App::~App() { Drain(absl::ZeroDuration()); }
+App::~App() { Stop(); }
 
-absl::Status App::Ready() {
-  if (parts_->imap.draining.load()) return absl::UnavailableError("draining");
+absl::Status App::Health() {
   return parts_->listeners().empty() ? absl::FailedPreconditionError("no port is open") : absl::OkStatus();
 }
 
@@ -169,9 +167,10 @@ absl::Status App::Reload(const config::v1::Config&) {
   return absl::OkStatus();
 }
 
-void App::Drain(absl::Duration grace) {
-  if (parts_->imap.draining.exchange(true)) return;
-  net::DrainAll(parts_->loop, parts_->listeners(), grace);
+void App::BeginDrain() { parts_->imap.draining = true; }
+
+void App::FinishDrain(absl::Time deadline) {
+  net::DrainAll(parts_->loop, parts_->listeners(), runtime::TimeLeft(deadline));
   parts_->watch.Stop();
 }
 

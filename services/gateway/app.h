@@ -5,12 +5,11 @@
 #include <memory>
 
 #include "absl/status/statusor.h"
-#include "services/common/rpc/channels.h"
-#include "services/common/runtime/runtime.h"
+#include "services/common/runtime/service_app.h"
 
 namespace posthouse::gateway {
 
-class App final : public runtime::App {
+class App final : public runtime::ServiceApp {
  public:
   // kInvalidArgument: a configuration value; kFailedPrecondition: a port is taken, or
   // no channel to the directory or to a mailbox shard is given.
@@ -18,10 +17,7 @@ class App final : public runtime::App {
   static absl::Status CheckConfig(const config::v1::Config& config);
   ~App() override;
 
-  absl::string_view name() const override { return "gateway"; }
-  absl::Status Ready() override;
   absl::Status Reload(const config::v1::Config& config) override;
-  void Drain(absl::Duration grace) override;
   std::vector<std::pair<std::string, std::string>> Status() override;
 
   // 0: not listening (switched off, or no certificate for the TLS ports).
@@ -32,7 +28,10 @@ class App final : public runtime::App {
 
  private:
   struct Parts;
-  explicit App(std::shared_ptr<Parts> parts);
+  App(runtime::Runtime& rt, std::shared_ptr<Parts> parts);
+  absl::Status Health() override;
+  void BeginDrain() override;
+  void FinishDrain(absl::Time deadline) override;
   // Sessions hold it too: one that ends late finds everything it needs.
   const std::shared_ptr<Parts> parts_;
 };

@@ -1,7 +1,6 @@
 #include "services/gateway/backend.h"
 
 #include <algorithm>
-#include <map>
 #include <utility>
 
 #include "posthouse/directory/v1/directory.grpc.pb.h"
@@ -123,7 +122,6 @@ class GrpcBackend final : public Backend {
  public:
   explicit GrpcBackend(const rpc::Channels& channels) : channels_(channels) {
     if (channels.directory != nullptr) directory_ = dir::DirectoryService::NewStub(channels.directory);
-    for (const auto& [home, channel] : channels.mailbox) mailbox_[home] = mail::MailboxService::NewStub(channel);
   }
 
   Task<absl::StatusOr<dir::AuthenticateResponse>> Authenticate(rpc::TraceContext trace,
@@ -137,7 +135,7 @@ class GrpcBackend final : public Backend {
 
 #define PH_UNARY(Method, deadline)                                                                             \
   Answer<mail::Method##Response> Method(Trace trace, mail::Method##Request request) override {                 \
-    MailStub* const stub = StubFor(request.account().home());                                                  \
+    const std::shared_ptr<MailStub> stub = StubFor(request.account());                                         \
     if (stub == nullptr) co_return absl::UnavailableError("unknown mailbox shard");                            \
     const auto start = [stub](auto* context, auto* req, auto* resp, auto done) {                               \
       stub->async()->Method(context, req, resp, std::move(done));                                              \
@@ -147,7 +145,7 @@ class GrpcBackend final : public Backend {
 // As PH_UNARY, all parts of the answer; each has the deadline for itself.
 #define PH_LONG(Method, deadline)                                                               \
   Answer<mail::Method##Response> Method(Trace trace, mail::Method##Request request) override {  \
-    MailStub* const stub = StubFor(request.account().home());                                   \
+    const std::shared_ptr<MailStub> stub = StubFor(request.account());                          \
     if (stub == nullptr) co_return absl::UnavailableError("unknown mailbox shard");             \
     const auto start = [stub](auto* context, auto* req, auto* resp, auto done) {                \
       stub->async()->Method(context, req, resp, std::move(done));                               \
@@ -178,7 +176,7 @@ class GrpcBackend final : public Backend {
 #undef PH_LONG
 
   std::unique_ptr<FetchStream> Fetch(Trace trace, mail::FetchRequest request) override {
-    MailStub* const stub = StubFor(request.account().home());
+    const std::shared_ptr<MailStub> stub = StubFor(request.account());
     if (stub == nullptr) return nullptr;
     const auto start = [stub](auto* context, const auto* req, auto* reactor) {
       stub->async()->Fetch(context, req, reactor);
@@ -187,7 +185,7 @@ class GrpcBackend final : public Backend {
   }
 
   std::unique_ptr<AppendStream> Append(Trace trace, const AccountRef& account) override {
-    MailStub* const stub = StubFor(account.home());
+    const std::shared_ptr<MailStub> stub = StubFor(account);
     if (stub == nullptr) return nullptr;
     const auto start = [stub](auto* context, auto* response, auto* reactor) {
       stub->async()->Append(context, response, reactor);
@@ -196,27 +194,27 @@ class GrpcBackend final : public Backend {
   }
 
   std::unique_ptr<WatchStream> Watch(const std::string& home) override {
-    MailStub* const stub = StubFor(home);
-    if (stub == nullptr) return nullptr;
+    // With several members any of them sends hints, of its own commits; polls find the others'.
+    const std::shared_ptr<rpc::Members> members = channels_.MailboxOf(home);
+    if (members == nullptr) return nullptr;
+    const auto stub = members->For("")->Stub<mail::MailboxService>();
     const auto start = [stub](auto* context, const auto* req, auto* reactor) {
       stub->async()->Watch(context, req, reactor);
     };
     return std::make_unique<Watching>(Watching::Reader(Options(kWatch, Trace()), mail::WatchRequest(), start));
   }
 
-  std::string ShardOf(const std::string& home) const override { return mailbox_.size() <= 1 ? "" : home; }
+  std::string ShardOf(const std::string& home) const override { return channels_.mailbox.size() <= 1 ? "" : home; }
 
  private:
-  // As rpc::MailboxFor: the shard of this name, or the only one.
-  MailStub* StubFor(const std::string& home) const {
-    if (mailbox_.size() == 1) return mailbox_.begin()->second.get();
-    const auto it = mailbox_.find(home);
-    return it == mailbox_.end() ? nullptr : it->second.get();
+  // The process that serves `account`; null: its home is not configured.
+  std::shared_ptr<MailStub> StubFor(const AccountRef& account) const {
+    const std::shared_ptr<rpc::Members> members = channels_.MailboxOf(account.home());
+    return members == nullptr ? nullptr : members->For(account.account_id())->Stub<mail::MailboxService>();
   }
 
   const rpc::Channels channels_;
   std::unique_ptr<dir::DirectoryService::Stub> directory_;
-  std::map<std::string, std::unique_ptr<MailStub>> mailbox_;
 };
 
 }  // namespace

@@ -94,7 +94,7 @@ class BackendTest : public testing::Test {
     builder.RegisterService(&service_);
     server_ = builder.BuildAndStart();
     rpc::Channels channels;
-    channels.mailbox[""] = server_->InProcessChannel({});
+    channels.mailbox[""] = std::make_shared<rpc::Members>(server_->InProcessChannel({}));
     backend_ = Backend::Create(channels);
   }
   ~BackendTest() override {

@@ -25,20 +25,14 @@ void Follow(metrics::Counter& counter, uint64_t total) {
 
 App::App(runtime::Runtime& rt, const rpc::Channels& channels, Settings settings,
          std::shared_ptr<net::TlsServerContext> tls)
-    : runtime_(rt),
+    : ServiceApp(rt, "ingress", CheckConfig),
       metrics_(std::make_shared<Metrics>(rt.registry())),
       backend_(Backend::Create(channels, kCachedRecipients)),
       enqueuer_(Enqueuer::Create(channels.queue)),
       tls_(std::move(tls)),
       settings_(std::make_shared<const Settings>(std::move(settings))) {}
 
-App::~App() {
-  {
-    absl::MutexLock lock(&handle_->mutex);
-    handle_->app = nullptr;
-  }
-  Drain(absl::ZeroDuration());
-}
+App::~App() { Stop(); }
 
 absl::StatusOr<std::unique_ptr<App>> App::Create(runtime::Runtime& rt, rpc::Channels channels) {
   PH_ASSIGN_OR_RETURN(Settings settings, Settings::FromConfig(rt.config()));
@@ -48,10 +42,7 @@ absl::StatusOr<std::unique_ptr<App>> App::Create(runtime::Runtime& rt, rpc::Chan
   PH_RETURN_IF_ERROR(app->Listen(Port::kMx, s->smtp));
   PH_RETURN_IF_ERROR(app->Listen(Port::kSubmission, s->submission));
   PH_RETURN_IF_ERROR(app->Listen(Port::kSubmissions, s->submissions));
-  rt.registry().OnCollect([handle = app->handle_] {
-    absl::MutexLock lock(&handle->mutex);
-    if (handle->app != nullptr) handle->app->Collect();
-  });
+  app->OnCollect([raw = app.get()] { raw->Collect(); });
   return app;
 }
 
@@ -78,7 +69,7 @@ absl::Status App::Listen(Port port, const Settings::Listener& listener) {
   const auto serve = [this, context, port](std::unique_ptr<net::Connection> connection) {
     return ServeSmtp(context, port, settings(), tls_, std::move(connection));
   };
-  absl::StatusOr<std::unique_ptr<net::Listener>> started = net::Listener::Start(runtime_.loops(), options, serve);
+  absl::StatusOr<std::unique_ptr<net::Listener>> started = net::Listener::Start(runtime().loops(), options, serve);
   if (!started.ok()) return Annotate(started.status(), PortName(port));
   listeners_[static_cast<size_t>(port)] = *std::move(started);
   LOG_EVENT(kInfo, "listening")
@@ -98,11 +89,6 @@ std::shared_ptr<const Settings> App::settings() const {
   return settings_;
 }
 
-absl::Status App::Ready() {
-  absl::MutexLock lock(&mutex_);
-  return draining_ ? absl::UnavailableError("draining") : absl::OkStatus();
-}
-
 // Limits and policies for sessions that begin from now on; addresses and ports need
 // a restart.
 absl::Status App::Reload(const config::v1::Config& config) {
@@ -120,17 +106,12 @@ bool App::Reloadable(absl::string_view key) const {
          !absl::StartsWith(key, "ingress.submission.") && !absl::StartsWith(key, "ingress.submissions.");
 }
 
-void App::Drain(absl::Duration grace) {
-  {
-    absl::MutexLock lock(&mutex_);
-    if (draining_) return;
-    draining_ = true;
-  }
+void App::FinishDrain(absl::Time deadline) {
   std::vector<net::Listener*> open;
   for (const auto& listener : listeners_) {
     if (listener != nullptr) open.push_back(listener.get());
   }
-  net::DrainAll(runtime_.loops().at(0), open, grace);
+  net::DrainAll(runtime().loops().at(0), open, runtime::TimeLeft(deadline));
   // Sessions that still wait for an answer start nothing more: who they would ask may
   // be gone (gRPC 1.51 crashes on a call into an in-process server that was shut down).
   enqueuer_->Stop();

@@ -17,8 +17,7 @@
 #include "absl/status/statusor.h"
 #include "absl/synchronization/mutex.h"
 #include "services/common/net/connection.h"
-#include "services/common/rpc/channels.h"
-#include "services/common/runtime/runtime.h"
+#include "services/common/runtime/service_app.h"
 #include "services/ingress/backend.h"
 #include "services/ingress/enqueue.h"
 #include "services/ingress/metrics.h"
@@ -27,17 +26,14 @@
 
 namespace posthouse::ingress {
 
-class App final : public runtime::App {
+class App final : public runtime::ServiceApp {
  public:
   static absl::StatusOr<std::unique_ptr<App>> Create(runtime::Runtime& rt, rpc::Channels channels);
   static absl::Status CheckConfig(const config::v1::Config& config);
   ~App() override;
 
-  absl::string_view name() const override { return "ingress"; }
-  absl::Status Ready() override;
   absl::Status Reload(const config::v1::Config& config) override;
   bool Reloadable(absl::string_view key) const override;
-  void Drain(absl::Duration grace) override;
   std::vector<std::pair<std::string, std::string>> Status() override;
 
   // 0 when the port is not open.
@@ -52,27 +48,17 @@ class App final : public runtime::App {
   absl::Status Listen(Port port, const Settings::Listener& listener);
   uint16_t PortOf(Port port) const;
   std::shared_ptr<const Settings> settings() const;
+  void FinishDrain(absl::Time deadline) override;
   void Collect();
 
-  // What a scrape holds on to: it may come after the app has gone.
-  struct Handle {
-    absl::Mutex mutex;
-    App* app ABSL_GUARDED_BY(mutex);
-    explicit Handle(App* a) : app(a) {}
-  };
-
-  runtime::Runtime& runtime_;
   const std::shared_ptr<Metrics> metrics_;
   const std::shared_ptr<Backend> backend_;
   const std::shared_ptr<Enqueuer> enqueuer_;
   const std::shared_ptr<net::TlsServerContext> tls_;  // null: no certificates
   std::unique_ptr<net::Listener> listeners_[kPorts];
 
-  const std::shared_ptr<Handle> handle_ = std::make_shared<Handle>(this);
-
   mutable absl::Mutex mutex_;
   std::shared_ptr<const Settings> settings_ ABSL_GUARDED_BY(mutex_);
-  bool draining_ ABSL_GUARDED_BY(mutex_) = false;
 };
 
 }  // namespace posthouse::ingress

@@ -1,16 +1,7 @@
 // posthouse-ingress: SMTP in.
-#include "services/common/rpc/channels.h"
-#include "services/common/runtime/runtime.h"
-#include "services/common/status/status.h"
+#include "services/common/runtime/service_app.h"
 #include "services/ingress/app.h"
 
 int main(int argc, char** argv) {
-  using posthouse::runtime::Runtime;
-  return posthouse::runtime::Main(
-      argc, argv, "ingress",
-      [](Runtime& rt) -> absl::StatusOr<std::unique_ptr<posthouse::runtime::App>> {
-        PH_ASSIGN_OR_RETURN(posthouse::rpc::Channels channels, posthouse::rpc::DialPeers(rt.config()));
-        return posthouse::ingress::App::Create(rt, std::move(channels));
-      },
-      posthouse::ingress::App::CheckConfig);
+  return posthouse::runtime::ServiceMain<posthouse::ingress::App>(argc, argv, "ingress");
 }

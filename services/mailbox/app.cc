@@ -6,17 +6,15 @@
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/notification.h"
 #include "posthouse/config/v1/config.pb.h"
-#include "posthouse/mailbox/v1/mailbox.grpc.pb.h"
 #include "posthouse/mailbox/v1/store.pb.h"
 #include "services/common/log/log.h"
-#include "services/common/rpc/streaming.h"
 #include "services/common/status/status.h"
 #include "services/common/store/rocks/rocks_store.h"
 #include "services/mailbox/folder/mailboxes.h"
-#include "services/mailbox/rows/records.h"
-#include "services/mailbox/rpc_service.h"
-#include "services/mailbox/settings.h"
 #include "services/mailbox/folder/sweeper.h"
+#include "services/mailbox/grpc_service.h"
+#include "services/mailbox/rows/records.h"
+#include "services/mailbox/settings.h"
 
 namespace posthouse::mailbox {
 namespace {
@@ -55,19 +53,15 @@ Task<absl::Status> CheckSchema(store::Store& store) {
 
 }  // namespace
 
-// In the order of their making; shared with the metrics' collector, which may look
-// while the service goes down.
+// In the order of construction.
 struct App::Parts {
   Parts(runtime::Runtime& rt, std::unique_ptr<store::Store> s)
-      : runtime(rt),
-        store(std::move(s)),
+      : store(std::move(s)),
         metrics(rt.registry()),
         context{*store, metrics, hints, pins, SettingsFrom(rt.config())},
         mailboxes(context),
-        sweeper(context, mailboxes),
-        runner(rt.loops(), rt.registry()) {}
+        sweeper(context, mailboxes) {}
 
-  runtime::Runtime& runtime;
   std::unique_ptr<store::Store> store;
   store::RocksStore* rocks = nullptr;  // when it is one
   Metrics metrics;
@@ -76,13 +70,11 @@ struct App::Parts {
   Context context;
   Mailboxes mailboxes;
   Sweeper sweeper;
-  rpc::ServerRunner runner;
-  std::unique_ptr<grpc::Service> service;
-  std::unique_ptr<rpc::RpcServer> server;
 
   // The background task; it works on the blocking pool.
   Wakeup wake;
   std::atomic<bool> stopping{false};
+  bool background_runs = false;
   absl::Notification background_done;
 
   // Touches nothing of `parts` after background_done, which Stop() waits for.
@@ -101,17 +93,14 @@ struct App::Parts {
     if (stopping.exchange(true)) return;
     sweeper.Stop();
     wake.Signal();
-    background_done.WaitForNotification();
+    if (background_runs) background_done.WaitForNotification();
   }
 };
 
-App::App(std::shared_ptr<Parts> parts) : parts_(std::move(parts)) {}
+App::App(runtime::Runtime& rt, std::unique_ptr<Parts> parts)
+    : ServiceApp(rt, "mailbox", CheckConfig), parts_(std::move(parts)) {}
 
-App::~App() {
-  parts_->hints.Close();
-  parts_->Stop();
-  parts_->server.reset();
-}
+App::~App() { Stop(); }
 
 absl::StatusOr<std::unique_ptr<App>> App::Create(runtime::Runtime& rt, rpc::Channels) {
   const store::RocksOptions options = StoreOptions(rt.config());
@@ -123,46 +112,37 @@ absl::StatusOr<std::unique_ptr<App>> App::Create(runtime::Runtime& rt, rpc::Chan
   }
   PH_ASSIGN_OR_RETURN(std::unique_ptr<store::RocksStore> rocks, store::RocksStore::Open(options, rt.registry()));
   store::RocksStore* const borrowed = rocks.get();
-  const auto parts = std::make_shared<Parts>(rt, std::move(rocks));
+  auto parts = std::make_unique<Parts>(rt, std::move(rocks));
   parts->rocks = borrowed;
-  return Start(rt, parts);
+  return Start(rt, std::move(parts));
 }
 
 absl::StatusOr<std::unique_ptr<App>> App::CreateOn(runtime::Runtime& rt, std::unique_ptr<store::Store> store) {
-  return Start(rt, std::make_shared<Parts>(rt, std::move(store)));
+  return Start(rt, std::make_unique<Parts>(rt, std::move(store)));
 }
 
-absl::StatusOr<std::unique_ptr<App>> App::Start(runtime::Runtime& rt, std::shared_ptr<Parts> parts) {
+absl::StatusOr<std::unique_ptr<App>> App::Start(runtime::Runtime& rt, std::unique_ptr<Parts> parts) {
   PH_RETURN_IF_ERROR(Validate(parts->context.settings));
   PH_RETURN_IF_ERROR(SyncWait(CheckSchema(*parts->store)));
-  parts->service = NewMailboxService(parts->context, parts->mailboxes, parts->runner, rt.blocking_pool());
-  const std::weak_ptr<Parts> weak = parts;
-  rt.registry().OnCollect([weak] {
-    const auto live = weak.lock();
-    if (live == nullptr) return;
-    live->mailboxes.UpdateMetrics();
-    live->metrics.watchers.Set(static_cast<double>(live->hints.subscribers()));
+  std::unique_ptr<App> app(new App(rt, std::move(parts)));
+  Parts& p = *app->parts_;
+  app->OnCollect([&p] {
+    p.mailboxes.UpdateMetrics();
+    p.metrics.watchers.Set(static_cast<double>(p.hints.subscribers()));
   });
-  PH_ASSIGN_OR_RETURN(parts->server, rpc::RpcServer::Start(runtime::RpcOptions(rt.config(), "mailbox"),
-                                                           {parts->service.get()}, rt.registry()));
-  Spawn(rt.blocking_pool(), Parts::Background(*parts));
-  parts->server->SetServing(true);
-  return std::unique_ptr<App>(new App(parts));
+  p.background_runs = true;
+  Spawn(rt.blocking_pool(), Parts::Background(p));
+  PH_RETURN_IF_ERROR(app->Serve(NewGrpcServices(app->runner(), p.context, p.mailboxes, rt.blocking_pool())));
+  return app;
 }
 
-absl::Status App::Ready() { return parts_->rocks == nullptr ? absl::OkStatus() : parts_->rocks->Health(); }
+absl::Status App::Health() { return parts_->rocks == nullptr ? absl::OkStatus() : parts_->rocks->Health(); }
 
-// Nothing of the mailbox's changes without a restart; a bad config is refused all the same.
 absl::Status App::CheckConfig(const config::v1::Config& config) { return Validate(SettingsFrom(config)); }
 
-absl::Status App::Reload(const config::v1::Config& config) { return CheckConfig(config); }
+void App::BeginDrain() { parts_->hints.Close(); }
 
-void App::Drain(absl::Duration grace) {
-  parts_->hints.Close();
-  parts_->runner.BeginDrain();
-  parts_->server->Shutdown(grace);
-  parts_->Stop();
-}
+void App::FinishDrain(absl::Time /*deadline*/) { parts_->Stop(); }
 
 std::vector<std::pair<std::string, std::string>> App::Status() {
   parts_->mailboxes.UpdateMetrics();
@@ -173,9 +153,5 @@ std::vector<std::pair<std::string, std::string>> App::Status() {
           {"deliveries stored", absl::StrCat(parts_->metrics.Deliveries(DeliveryResult::kStored).Value())},
           {"appends stored", absl::StrCat(parts_->metrics.appends.Value())}};
 }
-
-rpc::RpcServer& App::rpc() { return *parts_->server; }
-
-std::vector<grpc::Service*> App::services() { return {parts_->service.get()}; }
 
 }  // namespace posthouse::mailbox

@@ -1,5 +1,5 @@
-// The mailbox service: owns the store, the open folders, the RPC server and the
-// background work (finishing moves at start, sweeping).
+// App: the mailbox service. Owns the store, the open folders, the gRPC service and the
+// background work (finishing moves at the start, sweeping). Threads: as runtime::App says.
 #pragma once
 
 #include <memory>
@@ -9,9 +9,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "services/common/rpc/channels.h"
-#include "services/common/rpc/server.h"
-#include "services/common/runtime/runtime.h"
+#include "services/common/runtime/service_app.h"
 
 namespace posthouse::store {
 class Store;
@@ -19,30 +17,25 @@ class Store;
 
 namespace posthouse::mailbox {
 
-class App final : public runtime::App {
+class App final : public runtime::ServiceApp {
  public:
-  // Opens the store below data_dir and serves. `channels`: none are needed.
+  // Opens the store below data_dir and serves. Uses no channel.
   static absl::StatusOr<std::unique_ptr<App>> Create(runtime::Runtime& rt, rpc::Channels channels);
   static absl::Status CheckConfig(const config::v1::Config& config);
   // The same over a store of the caller's (tests).
   static absl::StatusOr<std::unique_ptr<App>> CreateOn(runtime::Runtime& rt, std::unique_ptr<store::Store> store);
   ~App() override;
 
-  absl::string_view name() const override { return "mailbox"; }
-  absl::Status Ready() override;
-  absl::Status Reload(const config::v1::Config& config) override;
-  void Drain(absl::Duration grace) override;
   std::vector<std::pair<std::string, std::string>> Status() override;
-
-  rpc::RpcServer& rpc();
-  // What rpc() serves, to be served by another server of the process as well.
-  std::vector<grpc::Service*> services();
 
  private:
   struct Parts;
-  explicit App(std::shared_ptr<Parts> parts);
-  static absl::StatusOr<std::unique_ptr<App>> Start(runtime::Runtime& rt, std::shared_ptr<Parts> parts);
-  const std::shared_ptr<Parts> parts_;
+  App(runtime::Runtime& rt, std::unique_ptr<Parts> parts);
+  static absl::StatusOr<std::unique_ptr<App>> Start(runtime::Runtime& rt, std::unique_ptr<Parts> parts);
+  absl::Status Health() override;
+  void BeginDrain() override;
+  void FinishDrain(absl::Time deadline) override;
+  const std::unique_ptr<Parts> parts_;
 };
 
 }  // namespace posthouse::mailbox

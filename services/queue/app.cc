@@ -1,7 +1,5 @@
 #include "services/queue/app.h"
 
-#include <algorithm>
-
 #include "absl/strings/str_cat.h"
 #include "services/common/log/log.h"
 #include "services/common/status/status.h"
@@ -9,6 +7,7 @@
 #include "services/queue/delivery/local.h"
 #include "services/queue/delivery/remote.h"
 #include "services/queue/delivery/routing_client.h"
+#include "services/queue/grpc_service.h"
 
 namespace posthouse::queue {
 namespace {
@@ -27,65 +26,55 @@ store::RocksOptions StoreOptions(const Settings& settings) {
 }  // namespace
 
 App::App(runtime::Runtime& rt, Settings settings)
-    : runtime_(rt), settings_(std::move(settings)), metrics_(rt.registry()) {}
+    : ServiceApp(rt, "queue", CheckConfig), settings_(std::move(settings)), metrics_(rt.registry()) {}
+
+App::~App() { Stop(); }
 
 absl::StatusOr<std::unique_ptr<App>> App::Create(runtime::Runtime& rt, rpc::Channels channels) {
   PH_ASSIGN_OR_RETURN(Settings settings, Settings::FromConfig(rt.config()));
-  if (channels.routing == nullptr)
-    return absl::InvalidArgumentError("peers.routing is missing: the queue asks it where mail goes");
-  if (channels.mailbox.empty()) return absl::InvalidArgumentError("peers.mailbox is missing: the queue delivers to it");
+  if (channels.routing == nullptr) return absl::InvalidArgumentError("peers.routing: required by the queue");
+  if (channels.mailbox.empty()) return absl::InvalidArgumentError("peers.mailbox: required by the queue");
   std::unique_ptr<App> app(new App(rt, std::move(settings)));
   PH_RETURN_IF_ERROR(app->Start(std::move(channels)));
   return app;
 }
 
 absl::Status App::Start(rpc::Channels channels) {
-  PH_ASSIGN_OR_RETURN(store_, store::RocksStore::Open(StoreOptions(settings_), runtime_.registry()));
+  PH_ASSIGN_OR_RETURN(store_, store::RocksStore::Open(StoreOptions(settings_), runtime().registry()));
   SpoolOptions spool_options;
   spool_options.shard = settings_.shard;
-  spool_options.executor = &runtime_.loops().Next();
+  spool_options.executor = &runtime().loops().Next();
   PH_ASSIGN_OR_RETURN(spool_, SyncWait(Spool::Open(*store_, spool_options)));
   const Clock clock = spool_->options().clock;
   routing_ = NewRouting(channels.routing, clock);
   local_ = NewLocalDelivery(std::move(channels));
-  PH_ASSIGN_OR_RETURN(remote_, RemoteDelivery::Create(runtime_.loops(), *routing_, settings_.remote));
+  PH_ASSIGN_OR_RETURN(remote_, RemoteDelivery::Create(runtime().loops(), *routing_, settings_.remote));
   DispatcherOptions dispatch;
   dispatch.sites = settings_.sites;
   dispatch.settlement = settings_.settlement;
   dispatch.bounce = settings_.bounce;
-  dispatcher_ = Dispatcher::Create({runtime_.loops(), *spool_, *routing_, *local_, *remote_, metrics_}, dispatch);
+  dispatcher_ = Dispatcher::Create({runtime().loops(), *spool_, *routing_, *local_, *remote_, metrics_}, dispatch);
   maintenance_ = std::make_unique<Maintenance>(
-      *spool_, metrics_, runtime_.loops().Next(),
+      *spool_, metrics_, runtime().loops().Next(),
       MaintenanceOptions{.done_retention = settings_.done_retention,
                          .delay_warning_after = settings_.settlement.delay_warning_after});
-  services_ = GrpcServices::Create({.loops = runtime_.loops(),
-                                    .registry = runtime_.registry(),
-                                    .spool = *spool_,
-                                    .dispatcher = dispatcher_,
-                                    .metrics = metrics_,
-                                    .clock = clock,
-                                    .expire_after = settings_.expire_after,
-                                    .delay_warning_after = settings_.settlement.delay_warning_after,
-                                    .accepting = [this]() -> absl::Status {
-                                      if (draining_) return absl::UnavailableError("the queue is stopping");
-                                      if (!spool_->healthy().ok())
-                                        return absl::UnavailableError(spool_->healthy().message());
-                                      return absl::OkStatus();
-                                    },
-                                    .oldest = [this] { return maintenance_->oldest(); }});
-  {
-    absl::MutexLock lock(&handle_->mutex);
-    handle_->app = this;
-  }
-  runtime_.registry().OnCollect([handle = handle_] {
-    absl::MutexLock lock(&handle->mutex);
-    if (handle->app != nullptr) handle->app->Collect();
-  });
+  OnCollect([this] { Collect(); });
   dispatcher_->Start();
   maintenance_->Start();
-  // Last: whoever is let in finds everything running.
-  PH_ASSIGN_OR_RETURN(rpc_, rpc::RpcServer::Start(runtime::RpcOptions(runtime_.config(), "queue"),
-                                                  services_->services(), runtime_.registry()));
+  const ServiceParts parts{.loops = runtime().loops(),
+                           .spool = *spool_,
+                           .dispatcher = dispatcher_,
+                           .metrics = metrics_,
+                           .clock = clock,
+                           .expire_after = settings_.expire_after,
+                           .delay_warning_after = settings_.settlement.delay_warning_after,
+                           .accepting = [this]() -> absl::Status {
+                             if (draining()) return absl::UnavailableError("the queue is stopping");
+                             if (!spool_->healthy().ok()) return absl::UnavailableError(spool_->healthy().message());
+                             return absl::OkStatus();
+                           },
+                           .oldest = [this] { return maintenance_->oldest(); }};
+  PH_RETURN_IF_ERROR(Serve(NewGrpcServices(runner(), parts)));
   const Ledger ledger = spool_->ledger();
   LOG_EVENT(kInfo, "queue_open")
       .Str("shard", settings_.shard)
@@ -94,34 +83,15 @@ absl::Status App::Start(rpc::Channels channels) {
   return absl::OkStatus();
 }
 
-App::~App() {
-  Drain(absl::ZeroDuration());
-  rpc_ = nullptr;  // before the services it serves
-}
-
-absl::Status App::Ready() {
-  if (draining_) return absl::UnavailableError("draining");
+absl::Status App::Health() {
   PH_RETURN_IF_ERROR(spool_->healthy());
   return store_->Health();
 }
 
 absl::Status App::CheckConfig(const config::v1::Config& config) { return Settings::FromConfig(config).status(); }
 
-// Nothing of the queue changes while it runs; a config that would not start it is refused.
-absl::Status App::Reload(const config::v1::Config& config) { return CheckConfig(config); }
-
-void App::Drain(absl::Duration grace) {
-  if (drained_) return;
-  drained_ = true;
-  draining_ = true;
-  {
-    absl::MutexLock lock(&handle_->mutex);
-    handle_->app = nullptr;
-  }
-  const absl::Time deadline = absl::Now() + grace;
-  const auto left = [&] { return std::max(deadline - absl::Now(), absl::ZeroDuration()); };
-  if (rpc_ != nullptr) rpc_->Shutdown(left() / 2);
-  if (dispatcher_ != nullptr) dispatcher_->Drain(left());
+void App::FinishDrain(absl::Time deadline) {
+  if (dispatcher_ != nullptr) dispatcher_->Drain(runtime::TimeLeft(deadline));
   if (remote_ != nullptr) remote_->Abort();  // idle connections
   if (maintenance_ != nullptr) maintenance_->Stop();
   if (spool_ != nullptr) SyncWait(spool_->Close());

@@ -63,7 +63,7 @@ class Incoming {
 
 class QueueRpc final : public v1::QueueService::CallbackService {
  public:
-  explicit QueueRpc(const ServiceParts& parts) : parts_(parts), runner_(parts.loops, parts.registry) {}
+  QueueRpc(rpc::ServerRunner& runner, const ServiceParts& parts) : parts_(parts), runner_(runner) {}
 
   grpc::ServerReadReactor<v1::EnqueueRequest>* Enqueue(grpc::CallbackServerContext* context,
                                                        v1::EnqueueResponse* response) override {
@@ -149,13 +149,13 @@ class QueueRpc final : public v1::QueueService::CallbackService {
   }
 
   const ServiceParts parts_;
-  rpc::ServerRunner runner_;
+  rpc::ServerRunner& runner_;
 };
 
 class AdminRpc final : public v1::QueueAdminService::CallbackService {
  public:
-  explicit AdminRpc(const ServiceParts& parts)
-      : admin_(parts.spool, *parts.dispatcher, parts.clock, parts.oldest), runner_(parts.loops, parts.registry) {}
+  AdminRpc(rpc::ServerRunner& runner, const ServiceParts& parts)
+      : admin_(parts.spool, *parts.dispatcher, parts.clock, parts.oldest), runner_(runner) {}
 
 // One method: the arguments of every unary handler.
 #define PH_ADMIN_METHOD(Name)                                                                              \
@@ -179,23 +179,16 @@ class AdminRpc final : public v1::QueueAdminService::CallbackService {
 
  private:
   Admin admin_;
-  rpc::ServerRunner runner_;
-};
-
-class GrpcServicesImpl final : public GrpcServices {
- public:
-  explicit GrpcServicesImpl(const ServiceParts& parts) : queue_(parts), admin_(parts) {}
-  std::vector<grpc::Service*> services() override { return {&queue_, &admin_}; }
-
- private:
-  QueueRpc queue_;
-  AdminRpc admin_;
+  rpc::ServerRunner& runner_;
 };
 
 }  // namespace
 
-std::unique_ptr<GrpcServices> GrpcServices::Create(ServiceParts parts) {
-  return std::make_unique<GrpcServicesImpl>(parts);
+std::vector<std::shared_ptr<grpc::Service>> NewGrpcServices(rpc::ServerRunner& runner, const ServiceParts& parts) {
+  std::vector<std::shared_ptr<grpc::Service>> services;
+  services.push_back(std::make_shared<QueueRpc>(runner, parts));
+  services.push_back(std::make_shared<AdminRpc>(runner, parts));
+  return services;
 }
 
 }  // namespace posthouse::queue

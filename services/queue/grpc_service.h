@@ -8,8 +8,8 @@
 
 #include "absl/status/status.h"
 #include "absl/time/time.h"
-#include "services/queue/schedule/dispatcher.h"
 #include "services/queue/metrics.h"
+#include "services/queue/schedule/dispatcher.h"
 #include "services/queue/spool/spool.h"
 
 namespace grpc {
@@ -18,12 +18,14 @@ class Service;
 namespace posthouse::net {
 class EventLoops;
 }
+namespace posthouse::rpc {
+class ServerRunner;
+}
 
 namespace posthouse::queue {
 
 struct ServiceParts {
   net::EventLoops& loops;
-  metrics::Registry& registry;
   Spool& spool;
   std::shared_ptr<Dispatcher> dispatcher;
   Metrics& metrics;
@@ -35,11 +37,7 @@ struct ServiceParts {
   std::function<absl::Duration()> oldest;
 };
 
-class GrpcServices {
- public:
-  static std::unique_ptr<GrpcServices> Create(ServiceParts parts);
-  virtual ~GrpcServices() = default;
-  virtual std::vector<grpc::Service*> services() = 0;
-};
+// What `parts` refers to outlives the services.
+std::vector<std::shared_ptr<grpc::Service>> NewGrpcServices(rpc::ServerRunner& runner, const ServiceParts& parts);
 
 }  // namespace posthouse::queue

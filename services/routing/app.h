@@ -1,4 +1,5 @@
-// The routing service: caches, the DNS client and the RPC server. Keeps nothing.
+// App: the routing service: caches, the DNS client and the gRPC service. Keeps nothing
+// on disk. Threads: as runtime::App says.
 #pragma once
 
 #include <memory>
@@ -8,37 +9,24 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "services/common/rpc/channels.h"
-#include "services/common/rpc/server.h"
-#include "services/common/runtime/runtime.h"
-
-namespace grpc {
-class Service;
-}
+#include "services/common/runtime/service_app.h"
 
 namespace posthouse::routing {
 
-class App final : public runtime::App {
+class App final : public runtime::ServiceApp {
  public:
-  // `channels.directory` is needed. The directory itself need not be up yet.
+  // Needs `channels.directory`; the directory itself need not be up yet.
   static absl::StatusOr<std::unique_ptr<App>> Create(runtime::Runtime& rt, rpc::Channels channels);
   static absl::Status CheckConfig(const config::v1::Config& config);
   ~App() override;
 
-  absl::string_view name() const override { return "routing"; }
-  absl::Status Ready() override;
-  absl::Status Reload(const config::v1::Config& config) override;
-  void Drain(absl::Duration grace) override;
   std::vector<std::pair<std::string, std::string>> Status() override;
-
-  rpc::RpcServer& rpc();
-  // What rpc() serves, to be served by another server of the process as well.
-  std::vector<grpc::Service*> services();
 
  private:
   struct Parts;
-  explicit App(std::shared_ptr<Parts> parts);
-  const std::shared_ptr<Parts> parts_;
+  explicit App(runtime::Runtime& rt);
+  void FinishDrain(absl::Time deadline) override;
+  std::unique_ptr<Parts> parts_;
 };
 
 }  // namespace posthouse::routing

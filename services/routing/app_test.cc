@@ -10,9 +10,10 @@
 #include "absl/time/clock.h"
 #include "posthouse/config/v1/config.pb.h"
 #include "posthouse/directory/v1/directory.grpc.pb.h"
+#include "posthouse/routing/v1/routing.grpc.pb.h"
 #include "services/common/rpc/channel.h"
+#include "services/common/rpc/client.h"
 #include "services/directory/app.h"
-#include "services/routing/client.h"
 #include "services/routing/dns/testing/dns_server.h"
 
 namespace posthouse::routing {
@@ -49,10 +50,10 @@ class RoutingAppTest : public ::testing::Test {
     auto app = App::Create(*runtime_, channels);
     ASSERT_TRUE(app.ok()) << app.status();
     app_ = *std::move(app);
-    client_ = std::make_unique<Client>(app_->rpc().InProcessChannel());
+    routing_ = v1::RoutingService::NewStub(app_->rpc().InProcessChannel());
   }
   void TearDown() override {
-    client_.reset();
+    routing_.reset();
     admin_.reset();
     app_->Drain(absl::Seconds(5));
     app_.reset();
@@ -75,10 +76,23 @@ class RoutingAppTest : public ::testing::Test {
     ASSERT_TRUE(admin_->CreateAccount(&context, request, &response).ok());
   }
   Recipient::Outcome ResolveRecipient(const std::string& address, bool may_relay = false) {
-    return SyncWait(client_->ResolveRecipient(address, may_relay, kDeadline))->outcome();
+    v1::ResolveRecipientRequest request;
+    request.set_address(address);
+    request.set_may_relay(may_relay);
+    Recipient response;
+    grpc::ClientContext context;
+    rpc::Prepare(context, {kDeadline, {}});
+    EXPECT_TRUE(routing_->ResolveRecipient(&context, request, &response).ok());
+    return response.outcome();
   }
   Destination ResolveDestination(const std::string& domain) {
-    return *SyncWait(client_->ResolveDestination(domain, kDeadline));
+    v1::ResolveDestinationRequest request;
+    request.set_domain(domain);
+    Destination response;
+    grpc::ClientContext context;
+    rpc::Prepare(context, {kDeadline, {}});
+    EXPECT_TRUE(routing_->ResolveDestination(&context, request, &response).ok());
+    return response;
   }
 
   dns::DnsServer dns_;
@@ -86,7 +100,7 @@ class RoutingAppTest : public ::testing::Test {
   std::unique_ptr<directory::App> directory_;
   std::unique_ptr<directory::v1::DirectoryAdminService::Stub> admin_;
   std::unique_ptr<App> app_;
-  std::unique_ptr<Client> client_;
+  std::unique_ptr<v1::RoutingService::Stub> routing_;
 };
 
 TEST_F(RoutingAppTest, RecipientsFollowTheDirectory) {

@@ -1,10 +1,11 @@
 // App: all six services in one process, joined by in-process gRPC channels.
 //
-// The same Apps as in separate processes, each with its own in-process RPC server;
+// The same Apps as in separate processes, each with its own in-process gRPC server;
 // one more server on TCP (rpc.port, 7400) serves all their APIs for posthousectl.
-// Starts downwards (directory, mailbox, routing, queue, then ingress and gateway)
-// and drains upwards, so that nobody loses a service that he still needs: ingress and
-// gateway side by side within three quarters of the grace, the rest keeps the others.
+// Starts upwards (directory, mailbox, routing, queue, then ingress and gateway) and
+// drains downwards, so that no service loses another that it still needs. Ingress and
+// gateway drain side by side within three quarters of the grace; the rest is for the
+// services below them.
 #pragma once
 
 #include <cstdint>
@@ -15,8 +16,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "services/common/rpc/server.h"
-#include "services/common/runtime/runtime.h"
+#include "services/common/runtime/service_app.h"
 
 namespace posthouse::ingress {
 class App;
@@ -27,20 +27,17 @@ class App;
 
 namespace posthouse::standalone {
 
-class App final : public runtime::App {
+class App final : public runtime::ServiceApp {
  public:
   static absl::StatusOr<std::unique_ptr<App>> Create(runtime::Runtime& rt);
   static absl::Status CheckConfig(const config::v1::Config& config);
   ~App() override;
 
-  absl::string_view name() const override { return "standalone"; }
-  absl::Status Ready() override;
+  // To every part. A part that refuses keeps what it had; the others go on. Returns the first error.
   absl::Status Reload(const config::v1::Config& config) override;
   bool Reloadable(absl::string_view key) const override;
-  void Drain(absl::Duration grace) override;
   std::vector<std::pair<std::string, std::string>> Status() override;
 
-  rpc::RpcServer& rpc() { return *admin_; }
   ingress::App& ingress() { return *ingress_; }
   gateway::App& gateway() { return *gateway_; }
 
@@ -48,13 +45,14 @@ class App final : public runtime::App {
   class Part;  // the Runtime that a service sees
   explicit App(runtime::Runtime& rt);
   absl::Status Start();
+  absl::Status Health() override;
+  absl::Duration RpcGrace(absl::Duration left) const override;
+  void FinishDrain(absl::Time deadline) override;
 
   const std::unique_ptr<Part> part_;
-  std::vector<std::unique_ptr<runtime::App>> apps_;  // in order of start
-  std::vector<grpc::Service*> services_;
+  std::vector<std::unique_ptr<runtime::ServiceApp>> apps_;  // in order of start
   ingress::App* ingress_ = nullptr;
   gateway::App* gateway_ = nullptr;
-  std::unique_ptr<rpc::RpcServer> admin_;
 };
 
 }  // namespace posthouse::standalone

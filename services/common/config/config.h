@@ -1,10 +1,10 @@
 // Config: the YAML file of a process as a posthouse.config.v1.Config message.
 //
-// The proto is the reference manual (protos/posthouse/config/v1/config.proto); the
-// loader walks it by reflection, so a new field needs no code here. Strict: an
-// unknown or repeated key, a wrong type or a value out of range is refused with
-// file, line, key, value and what is allowed. Durations are written "30s",
-// "1h30m", "2d"; sizes (fields that end in _bytes) also "50MiB". Threads: stateless.
+// The proto is the reference manual (protos/posthouse/config/v1/config.proto). The loader
+// walks it by reflection, so a new field needs no code here. An unknown or repeated key, a
+// wrong type or a value out of range is an error that names file, line, key, value and
+// what is allowed. Durations are written "30s", "1h30m", "2d"; sizes (fields that end in
+// _bytes) also "50MiB". Threads: stateless.
 #pragma once
 
 #include <string>
@@ -23,15 +23,15 @@ class Config;
 // kInvalidArgument: "mail.yaml:12:3: ingress.smtp.prot: unknown key (did you mean \"port\"?)".
 // kNotFound: no such file.
 absl::StatusOr<v1::Config> LoadFile(const std::string& path);
-// `name` stands for the file in messages.
+// The same for a text; messages use `name` as the file's name.
 absl::StatusOr<v1::Config> Parse(absl::string_view yaml, absl::string_view name);
 
-// What one key alone cannot tell: keys that need or contradict each other, for the
-// process `service` ("standalone", "queue", ...). The message names the key and what to do.
+// Checks keys that need or contradict each other, for the process `service` ("standalone",
+// "queue", ...). The message names the key and what to do.
 absl::Status Validate(const v1::Config& config, absl::string_view service);
 
-// YAML of the keys that are set, for /config. There are no secrets in a
-// configuration (they are in files it names), except that URLs lose their userinfo.
+// YAML of the keys that are set, for /config. Secrets are in files that the configuration
+// names, not in it; the userinfo of URLs is left out.
 std::string Redacted(const v1::Config& config);
 
 // Keys whose values differ, in the order of the proto: "log_level",

@@ -1,28 +1,22 @@
 #include "services/common/http/http_server.h"
 
 #include <utility>
+#include <vector>
 
-#include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_replace.h"
 #include "absl/strings/str_split.h"
 #include "services/common/async/task.h"
 #include "services/common/net/connection.h"
 #include "services/common/net/event_loop.h"
 #include "services/common/status/status.h"
 
-namespace posthouse::metrics {
+namespace posthouse::http {
 namespace {
 
 constexpr size_t kMaxLine = 8192;
 constexpr int kMaxFields = 100;
-
-struct Response {
-  int code = 200;
-  std::string type = "text/plain; charset=utf-8";
-  std::string body;
-};
+constexpr int kMaxConnections = 64;
 
 const char* Reason(int code) {
   switch (code) {
@@ -43,59 +37,6 @@ const char* Reason(int code) {
   }
 }
 
-std::string Escape(absl::string_view text) {
-  return absl::StrReplaceAll(text, {{"&", "&amp;"}, {"<", "&lt;"}, {">", "&gt;"}, {"\"", "&quot;"}});
-}
-
-Response FromStatus(const absl::Status& status) {
-  Response response;
-  response.code = status.ok() ? 200 : 503;
-  response.body = status.ok() ? "ok\n" : absl::StrCat(status.message(), "\n");
-  return response;
-}
-
-class Pages {
- public:
-  Pages(HttpOptions options, Registry& registry) : options_(std::move(options)), registry_(registry) {}
-
-  Response Get(absl::string_view path) const {
-    if (path == "/metrics") return {200, "text/plain; version=0.0.4; charset=utf-8", registry_.Serialize()};
-    if (path == "/livez") return FromStatus(options_.live());
-    if (path == "/readyz") return FromStatus(options_.ready());
-    if (path == "/config") return {200, "text/plain; charset=utf-8", options_.redacted_config()};
-    if (path == "/") return {200, "text/html; charset=utf-8", StatusPage()};
-    return {404, "text/plain; charset=utf-8", "there is /metrics, /livez, /readyz, /config and /\n"};
-  }
-
-  const HttpOptions& options() const { return options_; }
-
- private:
-  std::string StatusPage() const {
-    const absl::Status ready = options_.ready();
-    std::string page = absl::StrCat(
-        "<!DOCTYPE html><html lang=\"en\"><head><meta charset=\"utf-8\"><title>Posthouse ", Escape(options_.service),
-        "</title><meta name=\"viewport\" content=\"width=device-width\"><style>"
-        "body{font:16px/1.5 system-ui,sans-serif;max-width:44rem;margin:2rem auto;padding:0 1rem;color:#1c2733}"
-        "table{border-collapse:collapse;width:100%}td{padding:.35rem .5rem;border-bottom:1px solid "
-        "#dde3ea;vertical-align:top}"
-        "td:first-child{color:#5a6b7d;width:40%}.ok{color:#12703a}.bad{color:#b3261e}</style></"
-        "head><body><h1>Posthouse ",
-        Escape(options_.service), "</h1><p class=\"",
-        ready.ok() ? "ok\">ready" : "bad\">not ready: ", ready.ok() ? "" : Escape(ready.message()), "</p><table>");
-    for (const auto& [name, value] : options_.status()) {
-      absl::StrAppend(&page, "<tr><td>", Escape(name), "</td><td>", Escape(value), "</td></tr>");
-    }
-    absl::StrAppend(
-        &page,
-        "</table><p><a href=\"/metrics\">metrics</a> &middot; <a href=\"/config\">configuration</a> &middot; "
-        "<a href=\"/readyz\">readyz</a> &middot; <a href=\"/livez\">livez</a></p></body></html>\n");
-    return page;
-  }
-
-  const HttpOptions options_;
-  Registry& registry_;
-};
-
 std::string Render(const Response& response, bool head) {
   return absl::StrCat("HTTP/1.1 ", response.code, " ", Reason(response.code), "\r\nContent-Type: ", response.type,
                       "\r\nContent-Length: ", response.body.size(),
@@ -103,8 +44,9 @@ std::string Render(const Response& response, bool head) {
                       head ? "" : response.body);
 }
 
-// RFC 9112 §3: "GET /path HTTP/1.1", then fields that we have no use for, then an empty
-// line. The request line; an error when all of it is too large or too late.
+// Reads a request: the request line ("GET /path HTTP/1.1", RFC 9112 §3), fields, which are
+// ignored, and an empty line. Returns the request line. kResourceExhausted: the request is
+// too large; kDeadlineExceeded: it did not arrive before `deadline`.
 Task<absl::StatusOr<std::string>> ReadRequest(net::Connection& connection, absl::Time deadline) {
   std::string request;
   for (int i = 0; i <= kMaxFields; ++i) {
@@ -117,32 +59,45 @@ Task<absl::StatusOr<std::string>> ReadRequest(net::Connection& connection, absl:
   co_return absl::ResourceExhaustedError("too many fields");
 }
 
-Response Answer(const Pages& pages, const absl::StatusOr<std::string>& request, bool* head) {
-  const std::string type = "text/plain; charset=utf-8";
-  if (absl::IsResourceExhausted(request.status())) return {431, type, "too large a request\n"};
-  if (absl::IsDeadlineExceeded(request.status())) return {408, type, "the request came too slowly\n"};
-  const std::vector<std::string> words = absl::StrSplit(*request, ' ');
-  *head = words[0] == "HEAD";
-  if (words.size() != 3 || !absl::StartsWith(words[2], "HTTP/1.")) return {400, type, "not an HTTP request\n"};
-  if (!*head && words[0] != "GET") return {405, type, "GET and HEAD only\n"};
-  const absl::string_view path = words[1];
-  return pages.Get(path.substr(0, path.find('?')));
+Response Error(int code, std::string text) {
+  Response response;
+  response.code = code;
+  response.body = std::move(text);
+  return response;
 }
 
-// Serves one request. Probes share the connections with everybody, so none is held for
-// longer than the two time-outs, however slowly it is used.
-Task<void> Serve(std::shared_ptr<const Pages> pages, std::unique_ptr<net::Connection> connection) {
-  const absl::StatusOr<std::string> request =
-      co_await ReadRequest(*connection, absl::Now() + pages->options().request_timeout);
-  const bool told =
+// `head` is set for a HEAD request: the body is left out.
+Response Answer(const Handler& handler, const absl::StatusOr<std::string>& request, bool* head) {
+  if (absl::IsResourceExhausted(request.status())) return Error(431, "the request is too large\n");
+  if (absl::IsDeadlineExceeded(request.status())) return Error(408, "the request took too long\n");
+  const std::vector<std::string> words = absl::StrSplit(*request, ' ');
+  *head = words[0] == "HEAD";
+  if (words.size() != 3 || !absl::StartsWith(words[2], "HTTP/1.")) return Error(400, "not an HTTP/1 request\n");
+  if (!*head && words[0] != "GET") return Error(405, "only GET and HEAD are supported\n");
+  const absl::string_view path = words[1];
+  return handler(path.substr(0, path.find('?')));
+}
+
+struct Shared {
+  const ServerOptions options;
+  const Handler handler;
+};
+
+// Serves one request. All clients share kMaxConnections connections, so each connection
+// is closed after the two time-outs at the latest, however slowly its client reads or writes.
+Task<void> Serve(std::shared_ptr<const Shared> shared, std::unique_ptr<net::Connection> connection) {
+  const ServerOptions& options = shared->options;
+  const absl::StatusOr<std::string> request = co_await ReadRequest(*connection, absl::Now() + options.request_timeout);
+  const bool answerable =
       request.ok() || absl::IsResourceExhausted(request.status()) || absl::IsDeadlineExceeded(request.status());
-  if (!told) co_return;
+  if (!answerable) co_return;
   bool head = false;
-  std::string response = Render(Answer(*pages, request, &head), head);
-  // A deadline for the whole: Write()'s own begins anew with each byte that is taken.
+  std::string response = Render(Answer(shared->handler, request, &head), head);
+  // A deadline for the whole response: Write()'s time-out starts again with each byte that the client takes.
   net::Connection* const raw = connection.get();
-  const uint64_t timer = connection->loop().PostAfter(pages->options().response_timeout, [raw] { raw->Close(); });
-  (co_await connection->Write(std::move(response), pages->options().response_timeout)).IgnoreError();  // it went away
+  const uint64_t timer = connection->loop().PostAfter(options.response_timeout, [raw] { raw->Close(); });
+  // An error means that the client has gone: nothing is left to do for it.
+  (co_await connection->Write(std::move(response), options.response_timeout)).IgnoreError();
   connection->loop().CancelTimer(timer);
 }
 
@@ -158,19 +113,19 @@ class HttpServerImpl final : public HttpServer {
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<HttpServer>> HttpServer::Start(net::EventLoops& loops, HttpOptions options,
-                                                              Registry& registry) {
+absl::StatusOr<std::unique_ptr<HttpServer>> HttpServer::Start(net::EventLoops& loops, const ServerOptions& options,
+                                                              Handler handler) {
   net::ListenerOptions listen;
   listen.address = options.address;
   listen.port = options.port;
-  listen.max_connections = 64;
-  auto pages = std::make_shared<const Pages>(std::move(options), registry);
+  listen.max_connections = kMaxConnections;
+  const auto shared = std::make_shared<const Shared>(Shared{options, std::move(handler)});
   PH_ASSIGN_OR_RETURN(
       std::unique_ptr<net::Listener> listener,
-      net::Listener::Start(loops, std::move(listen), [pages](std::unique_ptr<net::Connection> connection) {
-        return Serve(pages, std::move(connection));
+      net::Listener::Start(loops, std::move(listen), [shared](std::unique_ptr<net::Connection> connection) {
+        return Serve(shared, std::move(connection));
       }));
   return std::make_unique<HttpServerImpl>(std::move(listener));
 }
 
-}  // namespace posthouse::metrics
+}  // namespace posthouse::http

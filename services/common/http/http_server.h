@@ -1,45 +1,46 @@
-// The HTTP listener of a process, for people and probes: /metrics, /livez (event
-// loops turn), /readyz (can serve its own work), /config (redacted) and a status
-// page at /. GET and HEAD only, small bounded requests, one response a connection.
+// A small HTTP server for people and probes: GET and HEAD only, small bounded
+// requests, one response a connection. What it serves is its handler's matter
+// (status_page.h).
 #pragma once
 
 #include <cstdint>
 #include <functional>
 #include <memory>
 #include <string>
-#include <utility>
-#include <vector>
 
-#include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
 #include "absl/time/time.h"
-#include "services/common/metrics/metrics.h"
 
 namespace posthouse::net {
 class EventLoops;
 }
 
-namespace posthouse::metrics {
+namespace posthouse::http {
 
-struct HttpOptions {
+struct Response {
+  int code = 200;  // 200, 400, 404, 405, 408, 431 or 503
+  std::string type = "text/plain; charset=utf-8";
+  std::string body;
+};
+
+// Answers a GET of `path` (without its query). Called on an event loop: must not block.
+using Handler = std::function<Response(absl::string_view path)>;
+
+struct ServerOptions {
   std::string address = "127.0.0.1";
-  uint16_t port = 0;
-  std::string service;                 // "queue"
-  std::function<absl::Status()> live;  // OK: 200, else 503 with the message
-  std::function<absl::Status()> ready;
-  std::function<std::string()> redacted_config;  // YAML
-  // Rows of the status page: name and present value.
-  std::function<std::vector<std::pair<std::string, std::string>>()> status;
-  absl::Duration request_timeout = absl::Seconds(5);    // for the whole of it
-  absl::Duration response_timeout = absl::Seconds(30);  // for the client to take it
+  uint16_t port = 0;                                    // 0: any
+  absl::Duration request_timeout = absl::Seconds(5);    // to receive the whole request
+  absl::Duration response_timeout = absl::Seconds(30);  // to send the whole response
 };
 
 class HttpServer {
  public:
-  static absl::StatusOr<std::unique_ptr<HttpServer>> Start(net::EventLoops& loops, HttpOptions options,
-                                                           Registry& registry);
-  virtual ~HttpServer() = default;
+  // kFailedPrecondition: the port is taken. `loops` and what `handler` uses outlive the server.
+  static absl::StatusOr<std::unique_ptr<HttpServer>> Start(net::EventLoops& loops, const ServerOptions& options,
+                                                           Handler handler);
+  virtual ~HttpServer() = default;  // cuts the connections that are open
   virtual uint16_t port() const = 0;
 };
 
-}  // namespace posthouse::metrics
+}  // namespace posthouse::http

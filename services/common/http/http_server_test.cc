@@ -1,3 +1,4 @@
+// The HTTP server with the pages of a process.
 #include "services/common/http/http_server.h"
 
 #include <string>
@@ -7,25 +8,27 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "services/common/async/task.h"
+#include "services/common/http/status_page.h"
 #include "services/common/net/connection.h"
 #include "services/common/net/event_loop.h"
 
-namespace posthouse::metrics {
+namespace posthouse::http {
 namespace {
 
 class HttpServerTest : public testing::Test {
  public:
   HttpServerTest() {
     registry_.AddCounter("posthouse_test_things_total", "Things.").Add(3);
-    HttpOptions options;
-    options.service = "test<>";
-    options.live = [] { return absl::OkStatus(); };
-    options.ready = [this] { return ready_; };
-    options.redacted_config = [this] { return large_ ? std::string(kLarge, 'x') : "hostname: x\n"; };
+    PageSources sources;
+    sources.service = "test<>";
+    sources.live = [] { return absl::OkStatus(); };
+    sources.ready = [this] { return ready_; };
+    sources.redacted_config = [this] { return large_ ? std::string(kLarge, 'x') : "hostname: x\n"; };
+    sources.status = [] { return std::vector<std::pair<std::string, std::string>>{{"queued", "<7>"}}; };
+    ServerOptions options;
     options.request_timeout = absl::Milliseconds(500);
     options.response_timeout = absl::Milliseconds(200);
-    options.status = [] { return std::vector<std::pair<std::string, std::string>>{{"queued", "<7>"}}; };
-    server_ = *HttpServer::Start(loops_, options, registry_);
+    server_ = *HttpServer::Start(loops_, options, Pages(sources, registry_));
   }
 
   std::string Say(const std::string& request) { return SyncWait(DoSay(this, request)); }
@@ -43,7 +46,7 @@ class HttpServerTest : public testing::Test {
   std::string Get(const std::string& path) { return Say(absl::StrCat("GET ", path, " HTTP/1.1\r\nHost: x\r\n\r\n")); }
 
   net::EventLoops loops_{1};
-  Registry registry_;
+  metrics::Registry registry_;
   static constexpr size_t kLarge = 64 << 20;  // more than sockets buffer
   absl::Status ready_;
   bool large_ = false;
@@ -58,6 +61,7 @@ TEST_F(HttpServerTest, ServesItsPages) {
   const std::string page = Get("/");
   EXPECT_TRUE(absl::StrContains(page, "&lt;7&gt;"));
   EXPECT_FALSE(absl::StrContains(page, "<7>"));
+  EXPECT_TRUE(absl::StrContains(page, "<h1>Posthouse test&lt;&gt;</h1>\n<p class=\"ok\">ready</p>")) << page;
   EXPECT_TRUE(absl::StartsWith(Get("/etc/passwd"), "HTTP/1.1 404"));
 }
 
@@ -66,6 +70,7 @@ TEST_F(HttpServerTest, NotReadyIs503WithTheReason) {
   const std::string reply = Get("/readyz");
   EXPECT_TRUE(absl::StartsWith(reply, "HTTP/1.1 503"));
   EXPECT_TRUE(absl::StrContains(reply, "the store is full"));
+  EXPECT_TRUE(absl::StrContains(Get("/"), "<p class=\"bad\">not ready: the store is full</p>"));
   EXPECT_TRUE(absl::StartsWith(Get("/livez"), "HTTP/1.1 200"));
 }
 
@@ -123,4 +128,4 @@ TEST_F(HttpServerTest, ClientsThatTakeNothingAreCutOff) {
 }
 
 }  // namespace
-}  // namespace posthouse::metrics
+}  // namespace posthouse::http

@@ -18,40 +18,15 @@
 #include "services/common/status/status.h"
 
 namespace posthouse::metrics {
-namespace {
 
-class PrometheusCounter final : public Counter {
- public:
-  explicit PrometheusCounter(prometheus::Counter& counter) : counter_(counter) {}
-  void Add(double n) override { counter_.Increment(n); }
-  double Value() const override { return counter_.Value(); }
+void Counter::Add(double n) { metric_.Increment(n); }
+double Counter::Value() const { return metric_.Value(); }
 
- private:
-  prometheus::Counter& counter_;
-};
+void Gauge::Set(double value) { metric_.Set(value); }
+void Gauge::Add(double n) { metric_.Increment(n); }
+double Gauge::Value() const { return metric_.Value(); }
 
-class PrometheusGauge final : public Gauge {
- public:
-  explicit PrometheusGauge(prometheus::Gauge& gauge) : gauge_(gauge) {}
-  void Set(double value) override { gauge_.Set(value); }
-  void Add(double n) override { gauge_.Increment(n); }
-  double Value() const override { return gauge_.Value(); }
-
- private:
-  prometheus::Gauge& gauge_;
-};
-
-class PrometheusHistogram final : public Histogram {
- public:
-  explicit PrometheusHistogram(prometheus::Histogram& histogram) : histogram_(histogram) {}
-  using Histogram::Observe;
-  void Observe(double value) override { histogram_.Observe(value); }
-
- private:
-  prometheus::Histogram& histogram_;
-};
-
-}  // namespace
+void Histogram::Observe(double value) { metric_.Observe(value); }
 
 const std::vector<double>& LatencyBuckets() {
   static const auto& buckets = *new std::vector<double>{
@@ -59,24 +34,44 @@ const std::vector<double>& LatencyBuckets() {
   return buckets;
 }
 
+struct CollectHandle::Updates {
+  absl::Mutex mutex;
+  uint64_t next_id ABSL_GUARDED_BY(mutex) = 0;
+  std::map<uint64_t, std::function<void()>> by_id ABSL_GUARDED_BY(mutex);  // in the order of registration
+};
+
+CollectHandle& CollectHandle::operator=(CollectHandle&& other) noexcept {
+  if (this != &other) {
+    Unregister();
+    updates_ = std::move(other.updates_);
+    id_ = other.id_;
+  }
+  return *this;
+}
+
+void CollectHandle::Unregister() {
+  const std::shared_ptr<Updates> updates = std::move(updates_);
+  if (updates == nullptr) return;
+  absl::MutexLock lock(&updates->mutex);  // a scrape holds it while it calls the updates
+  updates->by_id.erase(id_);
+}
+
 struct Registry::Impl {
   prometheus::Registry prometheus;
-  mutable absl::Mutex mutex;
+  const std::shared_ptr<CollectHandle::Updates> updates = std::make_shared<CollectHandle::Updates>();
+  absl::Mutex mutex;
   // Handles by the metric behind them: the same name and labels give the same handle.
-  std::unordered_map<const void*, std::unique_ptr<Counter>> counters ABSL_GUARDED_BY(mutex);
-  std::unordered_map<const void*, std::unique_ptr<Gauge>> gauges ABSL_GUARDED_BY(mutex);
-  std::unordered_map<const void*, std::unique_ptr<Histogram>> histograms ABSL_GUARDED_BY(mutex);
-  mutable absl::Mutex collect_mutex;
-  std::vector<std::function<void()>> updates ABSL_GUARDED_BY(collect_mutex);
+  std::unordered_map<const void*, Counter> counters ABSL_GUARDED_BY(mutex);
+  std::unordered_map<const void*, Gauge> gauges ABSL_GUARDED_BY(mutex);
+  std::unordered_map<const void*, Histogram> histograms ABSL_GUARDED_BY(mutex);
 
-  // prometheus-cpp throws on a malformed name or a name used with two types: ours to fix, at start.
-  template <typename Handle, typename Wrapper, typename Handles, typename Make>
-  Handle& Add(const std::string& name, Handles& handles, Make make) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex) {
+  // prometheus-cpp throws on a malformed name or a name used with two types: a defect, found at the start.
+  template <typename Handle, typename Make>
+  Handle& Add(const std::string& name, std::unordered_map<const void*, Handle>& handles, Make make)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex) {
     try {
       auto& metric = make();
-      auto& slot = handles[&metric];
-      if (slot == nullptr) slot = std::make_unique<Wrapper>(metric);
-      return *slot;
+      return handles.try_emplace(&metric, metric).first->second;
     } catch (const std::exception& e) {
       CheckFailed(__FILE__, __LINE__, absl::StrCat("metric ", name, ": ", e.what()));
     }
@@ -88,14 +83,14 @@ Registry::~Registry() = default;
 
 Counter& Registry::AddCounter(const std::string& name, const std::string& help, const Labels& labels) {
   absl::MutexLock lock(&impl_->mutex);
-  return impl_->Add<Counter, PrometheusCounter>(name, impl_->counters, [&]() -> prometheus::Counter& {
+  return impl_->Add(name, impl_->counters, [&]() -> prometheus::Counter& {
     return prometheus::BuildCounter().Name(name).Help(help).Register(impl_->prometheus).Add(labels);
   });
 }
 
 Gauge& Registry::AddGauge(const std::string& name, const std::string& help, const Labels& labels) {
   absl::MutexLock lock(&impl_->mutex);
-  return impl_->Add<Gauge, PrometheusGauge>(name, impl_->gauges, [&]() -> prometheus::Gauge& {
+  return impl_->Add(name, impl_->gauges, [&]() -> prometheus::Gauge& {
     return prometheus::BuildGauge().Name(name).Help(help).Register(impl_->prometheus).Add(labels);
   });
 }
@@ -103,20 +98,22 @@ Gauge& Registry::AddGauge(const std::string& name, const std::string& help, cons
 Histogram& Registry::AddHistogram(const std::string& name, const std::string& help, const Labels& labels,
                                   const std::vector<double>& buckets) {
   absl::MutexLock lock(&impl_->mutex);
-  return impl_->Add<Histogram, PrometheusHistogram>(name, impl_->histograms, [&]() -> prometheus::Histogram& {
+  return impl_->Add(name, impl_->histograms, [&]() -> prometheus::Histogram& {
     return prometheus::BuildHistogram().Name(name).Help(help).Register(impl_->prometheus).Add(labels, buckets);
   });
 }
 
-void Registry::OnCollect(std::function<void()> update) {
-  absl::MutexLock lock(&impl_->collect_mutex);
-  impl_->updates.push_back(std::move(update));
+CollectHandle Registry::OnCollect(std::function<void()> update) {
+  absl::MutexLock lock(&impl_->updates->mutex);
+  const uint64_t id = impl_->updates->next_id++;
+  impl_->updates->by_id.emplace(id, std::move(update));
+  return CollectHandle(impl_->updates, id);
 }
 
 std::string Registry::Serialize() const {
   {
-    absl::MutexLock lock(&impl_->collect_mutex);
-    for (const auto& update : impl_->updates) update();
+    absl::MutexLock lock(&impl_->updates->mutex);
+    for (const auto& [id, update] : impl_->updates->by_id) update();
   }
   return prometheus::TextSerializer().Serialize(impl_->prometheus.Collect());
 }

@@ -12,38 +12,75 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/time/time.h"
+
+namespace prometheus {
+class Counter;
+class Gauge;
+class Histogram;
+}  // namespace prometheus
 
 namespace posthouse::metrics {
 
 using Labels = std::map<std::string, std::string>;
 
+// A number that only grows.
 class Counter {
  public:
-  virtual ~Counter() = default;
-  virtual void Add(double n = 1) = 0;
-  virtual double Value() const = 0;
+  explicit Counter(prometheus::Counter& metric) : metric_(metric) {}
+  void Add(double n = 1);
+  double Value() const;
+
+ private:
+  prometheus::Counter& metric_;
 };
 
+// A number that goes up and down.
 class Gauge {
  public:
-  virtual ~Gauge() = default;
-  virtual void Set(double value) = 0;
-  virtual void Add(double n) = 0;
-  virtual double Value() const = 0;
+  explicit Gauge(prometheus::Gauge& metric) : metric_(metric) {}
+  void Set(double value);
+  void Add(double n);
+  double Value() const;
+
+ private:
+  prometheus::Gauge& metric_;
 };
 
+// How often values fell into each bucket.
 class Histogram {
  public:
-  virtual ~Histogram() = default;
-  virtual void Observe(double value) = 0;
+  explicit Histogram(prometheus::Histogram& metric) : metric_(metric) {}
+  void Observe(double value);
   void Observe(absl::Duration d) { Observe(absl::ToDoubleSeconds(d)); }
+
+ private:
+  prometheus::Histogram& metric_;
 };
 
-// Seconds from 100 us to 60 s; right for most waits.
+// Bounds in seconds, from 100 us to 60 s: right for most waits.
 const std::vector<double>& LatencyBuckets();
+
+// Keeps an OnCollect() update registered for as long as it lives. May outlive the Registry.
+class [[nodiscard]] CollectHandle {
+ public:
+  CollectHandle() = default;
+  CollectHandle(CollectHandle&& other) noexcept = default;
+  CollectHandle& operator=(CollectHandle&& other) noexcept;
+  ~CollectHandle() { Unregister(); }
+  // Waits for a scrape that runs; afterwards the update is never called again. Not from an update.
+  void Unregister();
+
+ private:
+  friend class Registry;
+  struct Updates;
+  CollectHandle(std::shared_ptr<Updates> updates, uint64_t id) : updates_(std::move(updates)), id_(id) {}
+  std::shared_ptr<Updates> updates_;  // null: nothing is registered
+  uint64_t id_ = 0;
+};
 
 class Registry {
  public:
@@ -53,9 +90,9 @@ class Registry {
   Gauge& AddGauge(const std::string& name, const std::string& help, const Labels& labels = {});
   Histogram& AddHistogram(const std::string& name, const std::string& help, const Labels& labels = {},
                           const std::vector<double>& buckets = LatencyBuckets());
-  // Called before each scrape, to set gauges from live state. Must not block, nor
-  // add an OnCollect(). What it captures must outlive the last scrape.
-  void OnCollect(std::function<void()> update);
+  // Calls `update` before each scrape, to set gauges from live state, until the handle goes.
+  // `update` must not block, and neither register nor unregister an update.
+  CollectHandle OnCollect(std::function<void()> update);
   // Prometheus text exposition format.
   std::string Serialize() const;
 

@@ -1,7 +1,11 @@
 #include "services/common/metrics/metrics.h"
 
+#include <atomic>
 #include <string>
+#include <thread>
+#include <utility>
 
+#include "absl/synchronization/notification.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 
@@ -35,12 +39,57 @@ TEST(MetricsTest, GaugesAreSetAtEachScrape) {
   Registry registry;
   Gauge& gauge = registry.AddGauge("posthouse_test_depth_messages", "Depth.");
   int depth = 4;
-  registry.OnCollect([&] { gauge.Set(depth); });
+  const CollectHandle handle = registry.OnCollect([&] { gauge.Set(depth); });
   EXPECT_THAT(registry.Serialize(), HasSubstr("posthouse_test_depth_messages 4\n"));
   depth = 5;
   EXPECT_THAT(registry.Serialize(), HasSubstr("posthouse_test_depth_messages 5\n"));
   gauge.Add(-1);
   EXPECT_EQ(gauge.Value(), 4);
+}
+
+TEST(MetricsTest, AnUpdateIsCalledUntilItsHandleGoes) {
+  Registry registry;
+  int calls = 0;
+  CollectHandle handle = registry.OnCollect([&] { ++calls; });
+  registry.Serialize();
+  CollectHandle moved = std::move(handle);
+  registry.Serialize();
+  EXPECT_EQ(calls, 2);
+  moved = registry.OnCollect([&] { calls += 100; });  // the first goes
+  registry.Serialize();
+  EXPECT_EQ(calls, 102);
+  moved.Unregister();
+  moved.Unregister();
+  registry.Serialize();
+  EXPECT_EQ(calls, 102);
+}
+
+TEST(MetricsTest, UnregisteringWaitsForTheScrapeThatRuns) {
+  Registry registry;
+  absl::Notification entered;
+  absl::Notification leave;
+  std::atomic<bool> left{false};
+  CollectHandle handle = registry.OnCollect([&] {
+    entered.Notify();
+    leave.WaitForNotification();
+    left = true;
+  });
+  std::thread scrape([&] { registry.Serialize(); });
+  entered.WaitForNotification();
+  std::thread release([&] { leave.Notify(); });
+  handle.Unregister();
+  EXPECT_TRUE(left);
+  scrape.join();
+  release.join();
+}
+
+TEST(MetricsTest, AHandleMayOutliveItsRegistry) {
+  CollectHandle handle;
+  {
+    Registry registry;
+    handle = registry.OnCollect([] {});
+  }
+  handle.Unregister();
 }
 
 TEST(MetricsTest, HistogramsHaveBucketsSumAndCount) {

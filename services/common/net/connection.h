@@ -1,9 +1,9 @@
-// Connection: one TCP or TLS byte stream with deadlines on every wait, bounded
-// line and block readers and an upgrade to TLS. And how to make one.
+// Connection: one TCP or TLS byte stream with a deadline on every wait, bounded line
+// and block readers, and an upgrade to TLS. Connect() and Listener make connections.
 //
-// Threads: a connection lives on one EventLoop; every method is called on that
-// loop, except InterruptRead() and Close(), which any thread may call.
-// One read and one write may be in progress at a time, also together.
+// Threads: a connection lives on one EventLoop. Every method is called on that loop,
+// except InterruptRead() and Close(), which any thread may call.
+// One read and one write may be in progress, also at the same time.
 //
 // Errors: kDeadlineExceeded (time-out), kUnavailable (peer closed, reset, or
 // Close() was called), kResourceExhausted (line too long; see ReadLine),
@@ -53,50 +53,50 @@ class Connection {
   virtual ~Connection() = default;  // closes
   Connection(const Connection&) = delete;
 
-  // One line up to and including LF, returned without its CRLF (or bare LF when
-  // `allow_bare_lf`). Without it a bare LF does not end a line and stays inside.
-  // A line over `max_bytes`: the rest of it is read and dropped in bounded memory,
-  // then kResourceExhausted; the connection stays usable.
+  // Reads one line and returns it without its CRLF. With `allow_bare_lf` a bare LF ends
+  // a line, too; without, a bare LF stays inside the line.
+  // kResourceExhausted: the line is longer than `max_bytes`. Its rest has been read and
+  // dropped in bounded memory; the connection stays usable.
   virtual Task<absl::StatusOr<std::string>> ReadLine(size_t max_bytes, absl::Duration timeout,
                                                      bool allow_bare_lf = false) = 0;
-  // Whatever is there, at least one byte, at most `max_bytes`, moved out of the buffer.
+  // Returns what has arrived: at least one byte, at most `max_bytes`. Waits for the first.
   virtual Task<absl::StatusOr<std::string>> ReadSome(size_t max_bytes, absl::Duration timeout) = 0;
-  // Exactly `bytes` (small, bounded by the caller).
+  // Returns exactly `bytes` bytes. The caller bounds `bytes`: they are buffered.
   virtual Task<absl::StatusOr<std::string>> ReadExactly(size_t bytes, absl::Duration timeout) = 0;
-  // Waits until input is buffered or can be read; consumes nothing. Releases the
-  // read buffer meanwhile: what idle sessions wait in.
+  // Waits until input is buffered or can be read; consumes nothing. Frees the read
+  // buffer meanwhile, so an idle session should wait here.
   virtual Task<absl::Status> WaitReadable(absl::Duration timeout) = 0;
-  // Bytes already received and not yet read: whether the client has pipelined.
+  // The number of bytes received and not yet read. Not 0: the client has pipelined.
   virtual size_t Buffered() const = 0;
-  // Whether a whole line is among them: ReadLine() with the same argument will not wait.
+  // Whether these bytes have a whole line: ReadLine() with the same argument will not wait.
   virtual bool LineBuffered(bool allow_bare_lf = false) const = 0;
-  // Returns bytes to the front of the read buffer (what a data decoder did not use).
+  // Puts `bytes` back to the front of the read buffer (what a data decoder did not use).
   virtual void Unread(std::string bytes) = 0;
 
-  // Acknowledges what has arrived now instead of after the kernel's 40 ms: for a wait
-  // in the middle of what a client sends in two pieces, the second of which its own
-  // kernel holds back until then (Nagle, RFC 896).
+  // Acknowledges received bytes now instead of after the kernel's 40 ms. Call it before
+  // waiting for the second part of something that a client sends in two parts: the
+  // client's kernel holds the second part back until then (Nagle, RFC 896).
   virtual void AcknowledgeNow() = 0;
 
-  // Sends all of `bytes`. They are copied or owned; the await may be long (back-pressure).
+  // Sends all of `bytes`. Waits while the peer does not read (back-pressure).
   virtual Task<absl::Status> Write(std::string bytes, absl::Duration timeout) = 0;
 
-  // Handshakes as server (STARTTLS or implicit). Bytes received in the clear and
-  // not read are thrown away first (RFC 3207 §4.2). kInvalidArgument when it fails.
+  // Makes the TLS handshake as server (STARTTLS or implicit TLS). First drops bytes that
+  // were received in the clear and not read (RFC 3207 §4.2). kInvalidArgument: it failed.
   virtual Task<absl::Status> StartTlsServer(std::shared_ptr<TlsServerContext> context, absl::Duration timeout) = 0;
   virtual Task<absl::Status> StartTlsClient(std::shared_ptr<TlsClientContext> context, std::string server_name,
                                             absl::Duration timeout) = 0;
   virtual bool tls() const = 0;
   virtual const TlsInfo& tls_info() const = 0;
 
-  // The other end as it is known (after a PROXY header: the real client).
+  // The other end; after a PROXY header, the client that it names.
   virtual const Endpoint& peer() const = 0;
   virtual const Endpoint& local() const = 0;
 
-  // Ends a read in progress, or the next one if none is, with kCancelled; nothing
-  // that arrived is lost. Any thread. How IDLE is woken and sessions are drained.
+  // Ends the read in progress, or else the next one, with kCancelled. Received bytes
+  // stay. Any thread. Wakes IDLE, and starts the drain of a session.
   virtual void InterruptRead() = 0;
-  // Sends TLS close_notify if it can without waiting, and closes. Any thread.
+  // Sends a TLS close_notify when that needs no wait, and closes. Any thread.
   virtual void Close() = 0;
   virtual EventLoop& loop() = 0;
 
@@ -104,7 +104,7 @@ class Connection {
   Connection() = default;
 };
 
-// Connects `address` (literal, from our resolver) from `source` (empty: any).
+// Connects to `to`, whose address is a literal, from `source_address` (empty: any).
 Task<absl::StatusOr<std::unique_ptr<Connection>>> Connect(EventLoop& loop, Endpoint to, std::string source_address,
                                                           absl::Duration timeout);
 
@@ -112,40 +112,40 @@ struct ListenerOptions {
   std::string address = "127.0.0.1";
   uint16_t port = 0;  // 0: any free one; see Listener::port()
   int backlog = 1024;
-  size_t max_connections = 10000;  // over it: accepted, told `overload_line`, closed
-  // 0: no limit. An IPv6 client counts with its /64, since that is what one customer gets.
+  size_t max_connections = 10000;  // more are accepted, sent `overload_line` and closed
+  // 0: no limit. IPv6 clients of one /64 count together: one customer has a whole /64.
   size_t max_connections_per_address = 0;
   std::string overload_line;  // e.g. "421 4.3.2 too many connections\r\n"
-  // Peers in these networks must send a PROXY v1 or v2 header first; from others
-  // it is not looked for, so nobody else can lie about his address.
+  // Peers in these networks must send a PROXY v1 or v2 header first. From other peers a
+  // header is not read, so that they cannot claim another address.
   std::vector<Cidr> proxy_from;
   absl::Duration proxy_timeout = absl::Seconds(5);
   std::shared_ptr<TlsServerContext> implicit_tls;  // null: plaintext first
   absl::Duration handshake_timeout = absl::Seconds(30);
 };
 
-// What a listener did; read by its owner's metrics.
+// Counters of a listener, for its owner's metrics.
 struct ListenerStats {
   uint64_t accepted = 0, refused_total = 0, refused_per_address = 0, bad_proxy = 0, failed_handshakes = 0;
   size_t open = 0;
 };
 
-// Accepts on one socket per event loop (SO_REUSEPORT), so that a connection is
-// served by the loop that took it. `serve` is called on that loop and owns the
-// connection until its task ends.
+// Accepts on one socket for each event loop (SO_REUSEPORT): the loop that accepts a
+// connection serves it. `serve` is called on that loop and owns the connection until
+// its task ends.
 class Listener {
  public:
   using Serve = std::function<Task<void>(std::unique_ptr<Connection>)>;
   static absl::StatusOr<std::unique_ptr<Listener>> Start(EventLoops& loops, ListenerOptions options, Serve serve);
-  virtual ~Listener() = default;  // Close()s, then waits for nothing
+  virtual ~Listener() = default;  // Close()s; does not wait
   virtual uint16_t port() const = 0;
   virtual ListenerStats stats() const = 0;
-  // Stops accepting; open connections go on.
+  // Stops accepting; open connections continue.
   virtual void Close() = 0;
-  // Close(), then InterruptRead() on each open connection (sessions see kCancelled,
-  // say goodbye and end), waits up to `grace` for them, then closes what is left.
+  // Close(), then InterruptRead() on each open connection: a session gets kCancelled,
+  // writes its last reply and ends. Waits up to `grace`, then closes the rest.
   virtual Task<void> Drain(absl::Duration grace) = 0;
-  // Kilobytes of user-space buffers are freed while idle; number of open connections.
+  // The number of open connections.
   virtual size_t open() const = 0;
 };
 

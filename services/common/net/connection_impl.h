@@ -1,8 +1,8 @@
-// Connection over an Asio socket: for common/net only.
+// Connection over an Asio socket, for common/net only.
 //
-// System calls are made directly on the non-blocking socket (recv, send, SSL_read,
-// SSL_write) and Asio only waits for readiness: input lands in the loop's scratch
-// buffer, so an idle connection owns no buffer at all.
+// Reads and writes are system calls on the non-blocking socket (recv, send, SSL_read,
+// SSL_write); Asio only waits for readiness. Input arrives in the loop's scratch buffer,
+// so an idle connection owns no buffer.
 #pragma once
 
 #include <chrono>
@@ -19,19 +19,19 @@
 
 namespace posthouse::net {
 
-// What other threads and late callbacks may hold on to: the socket and who waits
-// on it. Everything in it belongs to the loop's thread.
+// The socket and its waiters. Shared with other threads and with callbacks that run
+// after the connection has gone; used on the loop's thread only.
 struct ConnectionCore : std::enable_shared_from_this<ConnectionCore> {
   using Clock = std::chrono::steady_clock;
 
-  // One direction. `armed`: Asio has a wait pending; a wait that timed out stays
-  // armed and serves the next one, so that cancelling never touches the other side.
+  // One direction. `armed`: Asio has a wait pending. A wait that timed out stays armed
+  // and serves the next wait: cancelling it would cancel the other direction's, too.
   struct Side {
     std::coroutine_handle<> waiting;
     absl::Status result;
     bool armed = false;
     Clock::time_point deadline;
-    uint64_t timer = 0;  // 0: none; it may be set for an earlier deadline than the present
+    uint64_t timer = 0;  // 0: none; may be set for an earlier deadline than `deadline`
     Clock::time_point timer_due;
   };
 
@@ -80,14 +80,14 @@ class ConnectionImpl final : public Connection {
   EventLoop& loop() override { return core_->loop; }
 
   const std::shared_ptr<ConnectionCore>& core() const { return core_; }
-  // Takes the PROXY header that comes first, and not a byte more from the socket: what
-  // follows may be a TLS handshake, which OpenSSL reads there itself. peer() and
-  // local() are then what it said. kInvalidArgument: there is none.
+  // Reads the PROXY header that comes first, and no byte more: a TLS handshake may follow,
+  // which OpenSSL reads from the socket itself. Afterwards peer() and local() are those of
+  // the header. kInvalidArgument: no header.
   Task<absl::Status> TakeProxyHeader(absl::Duration timeout);
 
  private:
   using Deadline = ConnectionCore::Clock::time_point;
-  // How an attempt on the non-blocking socket ended; negative values of `n` in bytes.
+  // How an attempt on the non-blocking socket ended.
   struct Attempt {
     enum Kind { kBytes, kWaitRead, kWaitWrite, kFailed } kind;
     size_t bytes = 0;

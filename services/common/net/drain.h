@@ -1,4 +1,4 @@
-// The end of a service's listeners.
+// DrainAll: the end of a service's listeners.
 #pragma once
 
 #include <vector>
@@ -8,9 +8,8 @@
 
 namespace posthouse::net {
 
-// Drains all of them side by side, so that a slow session of one takes nothing from the
-// grace of the others. Blocks for at most about `grace`; not on an event loop. `loop` is
-// where the drains run.
+// Drains all listeners side by side on `loop`: each has the whole `grace`. Blocks for at
+// most about `grace`, so do not call it on an event loop.
 void DrainAll(EventLoop& loop, const std::vector<Listener*>& listeners, absl::Duration grace);
 
 }  // namespace posthouse::net

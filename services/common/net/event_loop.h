@@ -1,5 +1,5 @@
-// Event loops: one thread and one Asio io_context each; the executors that
-// sessions and RPC handlers run on. Asio stays inside common/net.
+// Event loops: one thread and one Asio io_context each. Sessions and gRPC handlers run
+// on them. Asio stays inside common/net.
 //
 // Threads: methods may be called from any thread unless they say otherwise.
 #pragma once
@@ -22,10 +22,10 @@ class EventLoop final : public Executor {
   void Post(absl::AnyInvocable<void()> work) override;
   uint64_t PostAfter(absl::Duration delay, absl::AnyInvocable<void()> work) override;
   bool CancelTimer(uint64_t id) override;
-  // Ends the thread after the work that runs now; joins. Idempotent.
+  // Ends the thread after the work that runs now, and joins it. Idempotent.
   void Stop();
-  // How long work posted now has been waiting at worst: grows when our code blocks
-  // this loop. Prods the loop, so ask regularly (/livez does).
+  // How long the oldest waiting work has waited: grows while code blocks this loop.
+  // Each call posts work to measure with, so call it regularly (/livez does).
   absl::Duration Stalled();
 
   struct Impl;  // Asio, for common/net only
@@ -35,7 +35,7 @@ class EventLoop final : public Executor {
   const std::unique_ptr<Impl> impl_;
 };
 
-// The process's loops. Next() hands them out in turn.
+// The process's loops. Next() returns them in turn.
 class EventLoops {
  public:
   explicit EventLoops(int threads);

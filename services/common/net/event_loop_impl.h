@@ -1,4 +1,4 @@
-// What is behind an EventLoop: for common/net only.
+// The implementation of EventLoop, for common/net only.
 #pragma once
 
 #include <atomic>
@@ -27,8 +27,8 @@ struct EventLoop::Impl {
 
   Impl() : guard(asio::make_work_guard(io)), timer(io) {}
 
-  // One Asio timer serves all: most deadlines are cancelled before they are due,
-  // and then cost two map operations and no system call.
+  // One Asio timer serves all deadlines. Most of them are cancelled before they are due;
+  // these cost two map operations and no system call.
   void Arm();
   void OnTimer();
 

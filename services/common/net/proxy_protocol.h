@@ -1,5 +1,5 @@
-// The PROXY protocol, versions 1 and 2: what a load balancer says about the real
-// client before the connection's own bytes.
+// The PROXY protocol, versions 1 and 2: a load balancer's header, before the bytes of the
+// connection, names the client.
 // https://www.haproxy.org/download/2.8/doc/proxy-protocol.txt §2
 #pragma once
 
@@ -12,17 +12,17 @@
 
 namespace posthouse::net {
 
-// Longest header taken: 107 bytes for v1; v2 up to 16 + 520 (TLVs are skipped).
+// The longest header that is accepted: 107 bytes in v1, 16 + 520 in v2 (TLVs are skipped).
 inline constexpr size_t kMaxProxyHeader = 536;
 
 struct ProxyHeader {
-  size_t header_bytes = 0;         // to consume
-  std::optional<Endpoint> source;  // nullopt: LOCAL or UNKNOWN, keep the real peer
+  size_t header_bytes = 0;         // the length of the header in `input`
+  std::optional<Endpoint> source;  // nullopt: LOCAL or UNKNOWN, the socket's peer is the client
   std::optional<Endpoint> destination;
 };
 
-// Parses the start of `input`. kUnavailable: more bytes are needed (there are
-// fewer than kMaxProxyHeader); kInvalidArgument: not a PROXY header.
+// Parses the start of `input`. kUnavailable: the header is not complete, and `input` has
+// fewer than kMaxProxyHeader bytes; kInvalidArgument: not a PROXY header.
 absl::StatusOr<ProxyHeader> ParseProxyHeader(absl::string_view input);
 
 }  // namespace posthouse::net

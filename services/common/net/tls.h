@@ -20,24 +20,23 @@ struct CertificateFiles {
   std::string private_key;        // PEM
 };
 
-// What a finished handshake agreed; for logs, Received: lines and policy.
+// The result of a handshake, for logs, Received: fields and policy.
 struct TlsInfo {
   std::string version;  // "TLSv1.3"
   std::string cipher;   // "TLS_AES_256_GCM_SHA384"
   int cipher_bits = 0;
   std::string sni;
   std::string peer_subject;  // verified client certificate, else empty
-  bool verified = false;     // the peer's chain and name were checked and hold
+  bool verified = false;     // the peer's certificate chain and name are right
 };
 
-// Changed files are found without being told: a handshake or NotAfter() looks at them,
-// at most every `look_every`. What cannot be loaded (or has expired) is logged and
-// counted, and the old certificates stay in use. Threads: any.
+// Finds changed files by itself: a handshake or NotAfter() looks at them, at most every
+// `look_every`. When a file cannot be loaded or its certificate has expired, that is logged
+// and counted, and the old certificates stay in use. Threads: any.
 class TlsServerContext {
  public:
-  // The first certificate is the default; others are chosen by SNI against their
-  // subjectAltNames. Error names the file and what is wrong with it; a certificate that
-  // has expired is refused.
+  // The first certificate is the default; the others are chosen when SNI is one of their
+  // subjectAltNames. An error names the file and its fault; an expired certificate is an error.
   static absl::StatusOr<std::shared_ptr<TlsServerContext>> Create(std::vector<CertificateFiles> certificates,
                                                                   absl::Duration look_every = absl::Seconds(5));
   virtual ~TlsServerContext() = default;
@@ -45,15 +44,15 @@ class TlsServerContext {
   virtual absl::Status Reload() = 0;
   // Reload() if any file changed since it was loaded. Returns whether it did.
   virtual absl::StatusOr<bool> ReloadIfChanged() = 0;
-  // Of the certificates in use, the first to expire.
+  // When the first of the certificates in use expires.
   virtual absl::Time NotAfter() = 0;
-  // Changed files that could not be loaded, since the start.
+  // How often changed files could not be loaded, since the start.
   virtual uint64_t ReloadFailures() const = 0;
 };
 
 enum class VerifyPeer {
-  kNone,      // opportunistic (RFC 7435): encrypts, proves nothing
-  kHostname,  // chain to the trust anchors, name as in RFC 6125
+  kNone,      // opportunistic (RFC 7435): encrypted, any certificate
+  kHostname,  // the chain ends at a trust anchor and the name matches (RFC 6125)
 };
 
 class TlsClientContext {
@@ -63,8 +62,8 @@ class TlsClientContext {
   virtual ~TlsClientContext() = default;
 };
 
-// Writes a self-signed P-256 certificate for `names` (first is CN, all are SANs)
-// valid `days` days, and its key with mode 0600. Used by `standalone` on first start.
+// Writes a self-signed P-256 certificate for `names` (the first is the CN, all are SANs),
+// valid for `days` days, and its key with mode 0600. `standalone` uses it on its first start.
 absl::Status WriteSelfSigned(const CertificateFiles& files, const std::vector<std::string>& names, int days);
 
 }  // namespace posthouse::net

@@ -1,4 +1,4 @@
-// OpenSSL behind tls.h: for common/net only.
+// The OpenSSL objects of tls.h, for common/net only.
 #pragma once
 
 #include <openssl/ssl.h>
@@ -16,18 +16,18 @@ struct SslDeleter {
 };
 using SslPtr = std::unique_ptr<SSL, SslDeleter>;
 
-// A new SSL for one connection, and what must live as long as it.
+// A new SSL object for one connection, and the context that must outlive it.
 struct NewSsl {
   SslPtr ssl;
   std::shared_ptr<const void> keep;
 };
 
 NewSsl MakeServerSsl(TlsServerContext& context);
-// Sets SNI and, when the context verifies, the name to hold the certificate against.
+// Sets SNI and, when the context verifies, the name that the certificate must have.
 NewSsl MakeClientSsl(TlsClientContext& context, const std::string& server_name);
 bool VerifiesPeer(TlsClientContext& context);
 
-// OpenSSL's error queue as one line; empties it.
+// Returns OpenSSL's error queue as one line, and empties it.
 std::string TakeSslErrors();
 
 }  // namespace posthouse::net

@@ -1,5 +1,5 @@
-// Arrival: a yes or no that one thread brings and one coroutine waits for.
-// Reusable: Reset() before the next one is asked for.
+// Arrival: a bool that one thread sets and one coroutine waits for. Reusable: Reset()
+// comes before the operation that sets the next value.
 #pragma once
 
 #include <optional>
@@ -13,7 +13,7 @@ namespace posthouse::rpc::internal {
 
 class Arrival {
  public:
-  // May free the object that holds this one: the waiter goes on at once.
+  // Resumes the waiter at once, which may free this object.
   void Set(bool ok) {
     absl::AnyInvocable<void(bool)> waiter;
     {
@@ -24,7 +24,7 @@ class Arrival {
     }
     if (waiter) waiter(ok);
   }
-  // Calls `done` when the value is there; at once if it is.
+  // Calls `done` with the value: at once when it is set, else in Set().
   void Wait(absl::AnyInvocable<void(bool)> done) {
     bool ok;
     {

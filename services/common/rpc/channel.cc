@@ -8,20 +8,16 @@
 
 namespace posthouse::rpc {
 
-absl::StatusOr<std::shared_ptr<grpc::Channel>> Dial(const std::string& target, const TlsFiles& tls) {
-  RouteGrpcLog();
-  const std::string host = HostOfTarget(target);
-  if (host.empty()) {
-    return absl::InvalidArgumentError("a gRPC target is host:port or dns:///host:port, not \"" + target + "\"");
-  }
-  PH_ASSIGN_OR_RETURN(const std::shared_ptr<grpc::ChannelCredentials> credentials, ChannelCredentialsFor(tls, host));
+namespace {
+
+grpc::ChannelArguments Arguments() {
   grpc::ChannelArguments arguments;
-  // Only the queue retries (docs/architecture.md, "Contracts between services").
+  // Only the queue retries (docs/architecture.md, "Who owes the message").
   arguments.SetInt(GRPC_ARG_ENABLE_RETRIES, 0);
   arguments.SetInt(GRPC_ARG_SERVICE_CONFIG_DISABLE_RESOLUTION, 1);
   arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
   arguments.SetInt(GRPC_ARG_ENABLE_CHANNELZ, 0);
-  // A peer that vanished is noticed in 20 seconds, also without calls (change feeds).
+  // A peer that vanished is noticed within 20 seconds, even when no call runs (change streams wait long).
   arguments.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, 10000);
   arguments.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, 10000);
   arguments.SetInt(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);
@@ -29,9 +25,34 @@ absl::StatusOr<std::shared_ptr<grpc::Channel>> Dial(const std::string& target, c
   arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 100);
   arguments.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, 1000);
   arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 2000);
-  // A name may stand for several pods: use them all.
+  return arguments;
+}
+
+absl::StatusOr<std::shared_ptr<grpc::ChannelCredentials>> Credentials(const std::string& host, const TlsFiles& tls) {
+  RouteGrpcLog();
+  return ChannelCredentialsFor(tls, host);
+}
+
+}  // namespace
+
+absl::StatusOr<std::shared_ptr<grpc::Channel>> Dial(const std::string& target, const TlsFiles& tls) {
+  const std::string host = HostOfTarget(target);
+  if (host.empty()) {
+    return absl::InvalidArgumentError("a gRPC target is host:port or dns:///host:port, not \"" + target + "\"");
+  }
+  PH_ASSIGN_OR_RETURN(const std::shared_ptr<grpc::ChannelCredentials> credentials, Credentials(host, tls));
+  grpc::ChannelArguments arguments = Arguments();
+  // A name may stand for several processes: use them all.
   if (absl::StartsWith(target, "dns:")) arguments.SetLoadBalancingPolicyName("round_robin");
   return grpc::CreateCustomChannel(target, credentials, arguments);
+}
+
+absl::StatusOr<std::shared_ptr<grpc::Channel>> DialAddress(const std::string& address, const std::string& host,
+                                                           const TlsFiles& tls) {
+  PH_ASSIGN_OR_RETURN(const std::shared_ptr<grpc::ChannelCredentials> credentials, Credentials(host, tls));
+  grpc::ChannelArguments arguments = Arguments();
+  if (!tls.ca.empty()) arguments.SetSslTargetNameOverride(host);
+  return grpc::CreateCustomChannel(address, credentials, arguments);
 }
 
 }  // namespace posthouse::rpc

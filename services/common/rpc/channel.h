@@ -14,4 +14,9 @@ namespace posthouse::rpc {
 // with keepalive and reconnect back-off of at most a few seconds.
 absl::StatusOr<std::shared_ptr<grpc::Channel>> Dial(const std::string& target, const TlsFiles& tls);
 
+// The same for `address` ("10.0.0.7:7403"), one of those that `host` resolved to: the
+// peer's certificate is checked for the name `host`.
+absl::StatusOr<std::shared_ptr<grpc::Channel>> DialAddress(const std::string& address, const std::string& host,
+                                                           const TlsFiles& tls);
+
 }  // namespace posthouse::rpc

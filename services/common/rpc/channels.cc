@@ -1,10 +1,31 @@
 #include "services/common/rpc/channels.h"
 
+#include "absl/strings/match.h"
 #include "posthouse/config/v1/config.pb.h"
 #include "services/common/rpc/channel.h"
+#include "services/common/rpc/credentials.h"
 #include "services/common/status/status.h"
 
 namespace posthouse::rpc {
+namespace {
+
+// One member for a numeric or loopback address, else one for each address of the name.
+absl::StatusOr<std::shared_ptr<Members>> DialMembers(const std::string& target, const TlsFiles& tls) {
+  PH_ASSIGN_OR_RETURN(std::shared_ptr<grpc::Channel> whole, Dial(target, tls));
+  const std::string host = HostOfTarget(target);
+  const size_t colon = target.rfind(':');
+  const bool fixed =
+      IsLoopback(host) || absl::StrContains(host, ':') || host.find_first_not_of("0123456789.") == std::string::npos;
+  // "dns://server/host:port" names a DNS server, which only gRPC's resolver can ask.
+  const bool own_server = absl::StrContains(target, "://") && !absl::StrContains(target, ":///");
+  if (fixed || own_server || colon == std::string::npos) return std::make_shared<Members>(std::move(whole));
+  const std::string port = target.substr(colon + 1);
+  return std::make_shared<Members>(
+      std::move(whole), [host, port] { return ResolveHost(host, port); },
+      [host, tls](const std::string& address) { return DialAddress(address, host, tls); });
+}
+
+}  // namespace
 
 absl::StatusOr<Channels> DialPeers(const config::v1::Config& config) {
   const TlsFiles tls{config.rpc().certificate_file(), config.rpc().private_key_file(), config.rpc().ca_file()};
@@ -24,18 +45,19 @@ absl::StatusOr<Channels> DialPeers(const config::v1::Config& config) {
     if (channel != nullptr) channels.queue.push_back(std::move(channel));
   }
   for (const config::v1::Shard& shard : peers.mailbox()) {
-    PH_ASSIGN_OR_RETURN(auto channel, dial("peers.mailbox", shard.target()));
-    if (channel != nullptr) channels.mailbox[shard.name()] = std::move(channel);
+    if (shard.target().empty()) continue;
+    absl::StatusOr<std::shared_ptr<Members>> members = DialMembers(shard.target(), tls);
+    if (!members.ok()) return Annotate(members.status(), "peers.mailbox");
+    channels.mailbox[shard.name()] = *std::move(members);
   }
   return channels;
 }
 
-std::shared_ptr<grpc::Channel> MailboxFor(const Channels& channels, const std::string& home) {
-  const auto it = channels.mailbox.find(home);
-  if (it != channels.mailbox.end()) return it->second;
-  // An account written before there were shards has no home: with one shard that is no question.
-  if (home.empty() && channels.mailbox.size() == 1) return channels.mailbox.begin()->second;
-  return nullptr;
+std::shared_ptr<Members> Channels::MailboxOf(const std::string& home) const {
+  const auto it = mailbox.find(home);
+  if (it != mailbox.end()) return it->second;
+  const bool only = mailbox.size() == 1 && (home.empty() || mailbox.begin()->first.empty());
+  return only ? mailbox.begin()->second : nullptr;
 }
 
 }  // namespace posthouse::rpc

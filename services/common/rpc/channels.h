@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "services/common/rpc/members.h"
 
 namespace grpc {
 class Channel;
@@ -22,13 +23,15 @@ struct Channels {
   std::shared_ptr<grpc::Channel> directory;
   std::shared_ptr<grpc::Channel> routing;
   std::vector<std::shared_ptr<grpc::Channel>> queue;
-  std::map<std::string, std::shared_ptr<grpc::Channel>> mailbox;  // by home; "" is the default
+  // By home, the name of a mailbox store.
+  std::map<std::string, std::shared_ptr<Members>> mailbox;
+
+  // The members of the store `home`; null: no such store is configured. With one store,
+  // accounts without a home live there; when it has no name, all accounts do.
+  std::shared_ptr<Members> MailboxOf(const std::string& home) const;
 };
 
 // Dials what `config.peers` names; absent peers stay null.
 absl::StatusOr<Channels> DialPeers(const config::v1::Config& config);
-
-// The channel of an account's home; the only one when there is one; null: unknown.
-std::shared_ptr<grpc::Channel> MailboxFor(const Channels& channels, const std::string& home);
 
 }  // namespace posthouse::rpc

@@ -4,6 +4,16 @@
 
 namespace posthouse::rpc {
 
+CallOptions OptionsFor(absl::Duration deadline, const std::string& trace_id) {
+  CallOptions options;
+  options.deadline = deadline;
+  if (!trace_id.empty()) {
+    options.trace = TraceContext::New();
+    options.trace.trace_id = trace_id;
+  }
+  return options;
+}
+
 // The numbers of absl::StatusCode and grpc::StatusCode are the same by design.
 absl::Status FromGrpc(const grpc::Status& status) {
   if (status.ok()) return absl::OkStatus();

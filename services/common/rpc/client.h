@@ -7,8 +7,7 @@
 //         stub->async()->GetItem(context, req, resp, std::move(done));
 //       });
 //
-// This header pulls in gRPC: include it from .cc files only. Each service area has
-// a thin client (services/<area>/client.h, no gRPC in it) that others use.
+// This header pulls in gRPC: include it from .cc files only.
 #pragma once
 
 #include <grpcpp/grpcpp.h>
@@ -26,10 +25,13 @@
 namespace posthouse::rpc {
 
 struct CallOptions {
-  // From now. Infinite is for streams that never end (a change feed) only.
+  // From now. Infinite only for streams that never end (a change stream).
   absl::Duration deadline = absl::Seconds(5);
   TraceContext trace;  // empty trace_id: none is sent
 };
+
+// `trace_id`: 32 hex digits, or "" for none.
+CallOptions OptionsFor(absl::Duration deadline, const std::string& trace_id);
 
 absl::Status FromGrpc(const grpc::Status& status);
 grpc::Status ToGrpc(const absl::Status& status);

@@ -11,7 +11,7 @@ class Config;
 
 namespace posthouse::rpc {
 
-// `default_port` when the config names none; no TCP when it says `in_process_only`.
+// Port: rpc.port, else `default_port`; no TCP with rpc.in_process_only.
 ServerOptions ListenOptions(const config::v1::Config& config, const std::string& service, int default_port);
 
 }  // namespace posthouse::rpc

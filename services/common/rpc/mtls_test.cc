@@ -169,6 +169,15 @@ TEST_F(MtlsTest, AServerWithAnotherNameIsRefused) {
   EXPECT_EQ(Ask(Issue("ingress")).status().code(), absl::StatusCode::kUnavailable);
 }
 
+// An address that a name resolved to: the certificate must be the name's.
+TEST_F(MtlsTest, AnAddressIsCheckedForTheNameItCameFrom) {
+  ASSERT_TRUE(Start(Files(ca_.Issue("queue", "queue", {"queue.example"}), ca_.ca_file())).ok());
+  const std::string address = absl::StrCat("127.0.0.1:", server_->port());
+  EXPECT_EQ(*Ask(*DialAddress(address, "queue.example", Issue("ingress"))), "ingress");
+  EXPECT_EQ(Ask(*DialAddress(address, "other.example", Issue("ingress"))).status().code(),
+            absl::StatusCode::kUnavailable);
+}
+
 TEST_F(MtlsTest, PlaintextIsRefusedByATlsServer) {
   ASSERT_TRUE(Start(Issue("queue")).ok());
   EXPECT_EQ(Ask(TlsFiles()).status().code(), absl::StatusCode::kUnavailable);
@@ -271,6 +280,15 @@ TEST(CredentialsTest, HostsOfTargets) {
   }
 }
 
+TEST(ChannelsTest, AStoreWithoutANameServesEveryHome) {
+  config::v1::Config config;
+  config.mutable_peers()->add_mailbox()->set_target("127.0.0.1:7403");
+  const auto channels = DialPeers(config);
+  ASSERT_TRUE(channels.ok()) << channels.status();
+  EXPECT_NE(channels->MailboxOf("a"), nullptr);
+  EXPECT_EQ(channels->MailboxOf(""), channels->MailboxOf("a"));
+}
+
 TEST(ChannelsTest, PeersAreDialledAndHomesFound) {
   config::v1::Config config;
   config.mutable_peers()->set_directory("127.0.0.1:7405");
@@ -284,15 +302,15 @@ TEST(ChannelsTest, PeersAreDialledAndHomesFound) {
   EXPECT_NE(channels->directory, nullptr);
   EXPECT_EQ(channels->routing, nullptr);
   EXPECT_EQ(channels->queue.size(), 2u);
-  EXPECT_NE(MailboxFor(*channels, "a"), nullptr);
-  EXPECT_EQ(MailboxFor(*channels, ""), MailboxFor(*channels, "a"));  // the only one
-  EXPECT_EQ(MailboxFor(*channels, "b"), nullptr);
+  EXPECT_NE(channels->MailboxOf("a"), nullptr);
+  EXPECT_EQ(channels->MailboxOf(""), channels->MailboxOf("a"));  // the only one
+  EXPECT_EQ(channels->MailboxOf("b"), nullptr);
   shard = config.mutable_peers()->add_mailbox();
   shard->set_name("b");
   shard->set_target("127.0.0.1:7413");
   channels = DialPeers(config);
   ASSERT_TRUE(channels.ok());
-  EXPECT_EQ(MailboxFor(*channels, ""), nullptr);  // which one?
+  EXPECT_EQ(channels->MailboxOf(""), nullptr);  // which one?
   config.mutable_peers()->set_routing("192.0.2.1:7401");
   channels = DialPeers(config);
   EXPECT_THAT(std::string(channels.status().message()), HasSubstr("peers.routing: plaintext"));

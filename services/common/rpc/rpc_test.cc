@@ -421,9 +421,9 @@ TEST_P(RpcTest, AReaderThatIsDroppedCancelsTheCall) {
   handlers_.watch = [&](WatchCall& call) { return WatchForever(call, &started, &ended); };
   {
     auto reader = Watch(0);
-    started.WaitForNotification();
+    ASSERT_TRUE(started.WaitForNotificationWithTimeout(absl::Seconds(30)));
   }
-  ended.WaitForNotification();
+  EXPECT_TRUE(ended.WaitForNotificationWithTimeout(absl::Seconds(30)));
 }
 
 TEST_P(RpcTest, DrainEndsChangeFeedsAndShutdownWaitsForTheRest) {
@@ -446,7 +446,7 @@ TEST_P(RpcTest, DrainEndsChangeFeedsAndShutdownWaitsForTheRest) {
   started.WaitForNotification();
   running.WaitForNotification();
   std::thread stopper([&] {
-    runner_.Drain(absl::Minutes(1));
+    runner_.BeginDrain();
     server_->Shutdown(absl::Minutes(1));
   });
   watcher.join();

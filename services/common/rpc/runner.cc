@@ -1,4 +1,4 @@
-// ServerRunner and what the adapters of server_calls.h share.
+// ServerRunner, and what the reactors share.
 #include <algorithm>
 #include <array>
 #include <atomic>
@@ -24,11 +24,11 @@ constexpr std::array<const char*, kCodes> kCodeNames = {
     "Aborted",  "OutOfRange",     "Unimplemented",    "Internal",          "Unavailable",
     "DataLoss", "Unauthenticated"};
 
-// What is current while a handler's first steps run on a gRPC thread: it sends
-// everything to the loop, and is no loop, so that nobody takes the thread for it.
-class HandOver final : public Executor {
+// The executor of a handler's first steps, which run on a gRPC thread: redirects all work
+// to the event loop. It is not the loop itself, so `Current() == &loop` stays false there.
+class RedirectingExecutor final : public Executor {
  public:
-  explicit HandOver(Executor& to) : to_(to) {}
+  explicit RedirectingExecutor(Executor& to) : to_(to) {}
   void Post(absl::AnyInvocable<void()> work) override { to_.Post(std::move(work)); }
   uint64_t PostAfter(absl::Duration delay, absl::AnyInvocable<void()> work) override {
     return to_.PostAfter(delay, std::move(work));
@@ -46,22 +46,15 @@ struct MethodMetrics {
 
 }  // namespace
 
-// How many handlers run.
-struct InFlight {
-  absl::Mutex mutex;
-  int handlers ABSL_GUARDED_BY(mutex) = 0;
-};
-
 struct ServerRunner::Impl {
   Impl(net::EventLoops& l, metrics::Registry& r) : loops(l), registry(r) {
-    for (size_t i = 0; i < loops.size(); ++i) hand_overs.push_back(std::make_unique<HandOver>(loops.at(i)));
+    for (size_t i = 0; i < loops.size(); ++i) executors.push_back(std::make_unique<RedirectingExecutor>(loops.at(i)));
   }
 
   net::EventLoops& loops;
   metrics::Registry& registry;
-  std::vector<std::unique_ptr<HandOver>> hand_overs;
+  std::vector<std::unique_ptr<RedirectingExecutor>> executors;
   std::atomic<size_t> next{0};
-  const std::shared_ptr<InFlight> in_flight = std::make_shared<InFlight>();
 
   absl::Mutex mutex;
   absl::flat_hash_map<std::string, std::unique_ptr<MethodMetrics>> methods ABSL_GUARDED_BY(mutex);
@@ -75,10 +68,11 @@ struct ServerRunner::Impl {
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex) {
     if (m.handled[code] == nullptr) {
       const size_t slash = std::min(method.find('/'), method.size());
-      m.handled[code] = &registry.AddCounter("grpc_server_handled_total", "Calls this server finished, by status code.",
-                                             {{"grpc_service", method.substr(0, slash)},
-                                              {"grpc_method", method.substr(std::min(slash + 1, method.size()))},
-                                              {"grpc_code", kCodeNames[code]}});
+      m.handled[code] =
+          &registry.AddCounter("grpc_server_handled_total", "Calls that this server finished, by status code.",
+                               {{"grpc_service", method.substr(0, slash)},
+                                {"grpc_method", method.substr(std::min(slash + 1, method.size()))},
+                                {"grpc_code", kCodeNames[code]}});
     }
     return *m.handled[code];
   }
@@ -88,11 +82,9 @@ ServerRunner::ServerRunner(net::EventLoops& loops, metrics::Registry& registry)
     : impl_(std::make_unique<Impl>(loops, registry)) {}
 ServerRunner::~ServerRunner() = default;
 
-Executor& ServerRunner::NextExecutor() { return impl_->loops.Next(); }
-
 void ServerRunner::Launch(Task<void> task) {
-  const size_t i = impl_->next.fetch_add(1, std::memory_order_relaxed) % impl_->hand_overs.size();
-  const Executor::Scope scope(impl_->hand_overs[i].get());
+  const size_t i = impl_->next.fetch_add(1, std::memory_order_relaxed) % impl_->executors.size();
+  const Executor::Scope scope(impl_->executors[i].get());
   SpawnHere(std::move(task));
 }
 
@@ -129,24 +121,6 @@ void ServerRunner::BeginDrain() {
   for (const auto& weak : calls) {
     if (const auto call = weak.lock()) call->OnDrain();
   }
-}
-
-void ServerRunner::Drain(absl::Duration grace) {
-  BeginDrain();
-  InFlight& in_flight = *impl_->in_flight;
-  absl::MutexLock lock(&in_flight.mutex);
-  in_flight.mutex.AwaitWithTimeout(
-      absl::Condition(+[](InFlight* f) ABSL_NO_THREAD_SAFETY_ANALYSIS { return f->handlers == 0; }, &in_flight), grace);
-}
-
-ServerRunner::Running::Running(ServerRunner& runner) : in_flight_(runner.impl_->in_flight) {
-  absl::MutexLock lock(&in_flight_->mutex);
-  ++in_flight_->handlers;
-}
-
-ServerRunner::Running::~Running() {
-  absl::MutexLock lock(&in_flight_->mutex);
-  --in_flight_->handlers;
 }
 
 void ServerRunner::Register(const std::shared_ptr<Drainable>& call) {

@@ -33,8 +33,8 @@ std::string HostPort(const std::string& host, int port) {
 
 class GrpcServer final : public RpcServer {
  public:
-  GrpcServer(std::unique_ptr<grpc::Server> server, int port, std::string name)
-      : server_(std::move(server)), port_(port), name_(std::move(name)) {
+  GrpcServer(std::unique_ptr<grpc::Server> server, int port, std::string name, metrics::CollectHandle collect)
+      : server_(std::move(server)), port_(port), name_(std::move(name)), collect_(std::move(collect)) {
     SetServing(true);
   }
   ~GrpcServer() override { Stop(absl::ZeroDuration()); }
@@ -74,6 +74,7 @@ class GrpcServer final : public RpcServer {
   const std::unique_ptr<grpc::Server> server_;
   const int port_;
   const std::string name_;
+  const metrics::CollectHandle collect_;
   std::atomic<bool> in_process_{false};
   bool stopped_ = false;  // Shutdown() and the destructor: one thread
 };
@@ -92,11 +93,12 @@ absl::StatusOr<std::unique_ptr<RpcServer>> RpcServer::Start(const ServerOptions&
                         ServerCredentialsFor(options.tls, options.address, options.allowed_peers));
     builder.AddListeningPort(HostPort(options.address, options.port), credentials, &port);
   }
+  metrics::CollectHandle collect;
   if (options.port >= 0 && !options.tls.certificate_chain.empty()) {
     metrics::Gauge& not_after =
         registry.AddGauge("posthouse_rpc_certificate_not_after_seconds",
                           "When the certificate for other services expires, Unix time; 0: it cannot be read.");
-    registry.OnCollect([&not_after, path = options.tls.certificate_chain] {
+    collect = registry.OnCollect([&not_after, path = options.tls.certificate_chain] {
       const absl::Time when = CertificateNotAfter(path);
       not_after.Set(when == absl::InfinitePast() ? 0 : static_cast<double>(absl::ToUnixSeconds(when)));
     });
@@ -117,7 +119,7 @@ absl::StatusOr<std::unique_ptr<RpcServer>> RpcServer::Start(const ServerOptions&
     return absl::UnavailableError(
         absl::StrCat("cannot listen on ", HostPort(options.address, options.port), ": is another process using it?"));
   }
-  return std::make_unique<GrpcServer>(std::move(server), port, options.service_name);
+  return std::make_unique<GrpcServer>(std::move(server), port, options.service_name, std::move(collect));
 }
 
 }  // namespace posthouse::rpc

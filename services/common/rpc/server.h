@@ -12,11 +12,10 @@
 //     Task<absl::Status> DoGetItem(rpc::UnaryCall<v1::GetItemRequest, v1::GetItemResponse>& call);
 //   };
 //
-// Streaming (see streaming.h): rpc::ClientStreaming / ServerStreaming / Bidi give
-// the task a call object with `co_await call.Read()` and `co_await call.Write()`.
+// Streaming (streaming.h): rpc::ClientStreaming and ServerStreaming give the task a
+// call object with `co_await call.Read()` and `co_await call.Write()`.
 //
-// Threads: handlers run on the event loop that ServerRunner picks; gRPC's own
-// threads only hand over.
+// Threads: a handler starts on a gRPC thread and continues on an event loop (streaming.h).
 #pragma once
 
 #include <cstdint>
@@ -42,8 +41,8 @@ class EventLoops;
 
 namespace posthouse::rpc {
 
-// Certificates of a process for service-to-service traffic; reloaded when the
-// files change. Empty: plaintext, which is allowed on loopback and in-process only.
+// Certificates of a process for service-to-service traffic, reloaded when the files
+// change. Empty: plaintext, which is allowed on loopback and in-process only.
 struct TlsFiles {
   std::string certificate_chain;
   std::string private_key;
@@ -54,14 +53,15 @@ struct ServerOptions {
   std::string address = "127.0.0.1";
   int port = 0;  // 0: any; -1: no TCP, in-process only
   TlsFiles tls;
-  // mTLS: common names or DNS SANs of the peers let in. Empty: any that the CA signed.
+  // mTLS: the peers that may call, by common name or DNS SAN. Empty: all that the CA signed.
   std::vector<std::string> allowed_peers;
   std::string service_name;  // for metrics and health: "queue"
 };
 
 class RpcServer {
  public:
-  // `services` and `loops` outlive the server.
+  // `services` and `registry` outlive the server. kInvalidArgument: plaintext beyond loopback,
+  // or contradictory options; kFailedPrecondition: a TLS file; kUnavailable: the port is taken.
   static absl::StatusOr<std::unique_ptr<RpcServer>> Start(const ServerOptions& options,
                                                           const std::vector<grpc::Service*>& services,
                                                           metrics::Registry& registry);
@@ -71,11 +71,11 @@ class RpcServer {
   virtual std::shared_ptr<grpc::Channel> InProcessChannel() = 0;
   // gRPC health (and so Kubernetes probes): SERVING or NOT_SERVING.
   virtual void SetServing(bool serving) = 0;
-  // NOT_SERVING, refuse new calls, wait up to `grace` for those in flight, cancel
-  // the rest; returns when the last handler has ended, so the loops must still turn.
-  // Call ServerRunner::Drain() first: it tells change feeds to end.
-  // When InProcessChannel() was used, the server goes on serving until it is
-  // destroyed: by then its in-process callers must be gone.
+  // Reports NOT_SERVING, refuses new calls, waits up to `grace` for the calls in flight and
+  // cancels the rest. Returns when the last handler has ended, so the loops must still turn.
+  // Call ServerRunner::BeginDrain() first: it ends the change streams.
+  // When InProcessChannel() was used, the server serves until it is destroyed: by then
+  // its in-process callers must be gone.
   virtual void Shutdown(absl::Duration grace) = 0;
 };
 

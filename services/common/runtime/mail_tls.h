@@ -12,10 +12,10 @@ class Config;
 
 namespace posthouse::runtime {
 
-// Null when no certificate is configured and `tls.self_signed` is not true: then
-// STARTTLS is not offered and the TLS ports stay closed. With `self_signed` the
-// files <data_dir>/tls/self-signed.{crt,key} are made when they are missing or of no
-// more use. The context finds changed files itself; SIGHUP makes it look at once.
+// Null when no certificate is configured and `tls.self_signed` is not true: then STARTTLS
+// is not offered and the TLS ports stay closed. With `self_signed`, writes the files
+// <data_dir>/tls/self-signed.{crt,key} when they are missing, damaged or expired. The
+// context finds changed files by itself; SIGHUP makes it look at once.
 absl::StatusOr<std::shared_ptr<net::TlsServerContext>> LoadMailTls(const config::v1::Config& config);
 
 }  // namespace posthouse::runtime

@@ -14,8 +14,9 @@
 #include "absl/time/clock.h"
 #include "posthouse/config/v1/config.pb.h"
 #include "services/common/config/config.h"
-#include "services/common/log/log.h"
 #include "services/common/http/http_server.h"
+#include "services/common/http/status_page.h"
+#include "services/common/log/log.h"
 #include "services/common/rpc/listen.h"
 #include "services/common/status/status.h"
 
@@ -157,24 +158,25 @@ class ShownConfig {
   std::string text_ ABSL_GUARDED_BY(mutex_);
 };
 
-absl::StatusOr<std::unique_ptr<metrics::HttpServer>> StartHttp(Runtime& runtime, App& app, const std::string& service,
-                                                               const ShownConfig& shown, absl::Time started) {
-  metrics::HttpOptions options;
-  options.service = service;
-  if (!runtime.config().http().address().empty()) options.address = runtime.config().http().address();
-  options.port = HttpPort(runtime.config(), service);
-  options.live = [&runtime] {
+absl::StatusOr<std::unique_ptr<http::HttpServer>> StartHttp(Runtime& runtime, App& app, const std::string& service,
+                                                            const ShownConfig& shown, absl::Time started) {
+  http::PageSources sources;
+  sources.service = service;
+  sources.live = [&runtime] {
     return runtime.loops().Alive(kStuck) ? absl::OkStatus() : absl::UnavailableError("an event loop is stuck");
   };
-  options.ready = [&app] { return app.Ready(); };
-  options.redacted_config = [&shown] { return shown.Get(); };
-  options.status = [&app, started] {
+  sources.ready = [&app] { return app.Ready(); };
+  sources.redacted_config = [&shown] { return shown.Get(); };
+  sources.status = [&app, started] {
     std::vector<std::pair<std::string, std::string>> rows = app.Status();
     rows.insert(rows.begin(), {"up for", absl::FormatDuration(absl::Trunc(absl::Now() - started, absl::Seconds(1)))});
     rows.insert(rows.begin(), {"version", kVersion});
     return rows;
   };
-  return metrics::HttpServer::Start(runtime.loops(), std::move(options), runtime.registry());
+  http::ServerOptions options;
+  if (!runtime.config().http().address().empty()) options.address = runtime.config().http().address();
+  options.port = HttpPort(runtime.config(), service);
+  return http::HttpServer::Start(runtime.loops(), options, http::Pages(std::move(sources), runtime.registry()));
 }
 
 // `started_with`: the config of the start, which keys without a reload still have.
@@ -196,13 +198,13 @@ void Reload(App& app, const config::v1::Config& started_with, const Flags& flags
   log::Event(waiting.empty() ? log::Level::kInfo : log::Level::kWarning, "reloaded").Str("needs_restart", waiting);
 }
 
-void AddProcessMetrics(metrics::Registry& registry, absl::Time started) {
+[[nodiscard]] metrics::CollectHandle AddProcessMetrics(metrics::Registry& registry, absl::Time started) {
   registry.AddGauge("posthouse_process_start_time_seconds", "When this process started, in seconds since 1970.")
       .Set(absl::ToDoubleSeconds(started - absl::UnixEpoch()));
   registry.AddGauge("posthouse_build_info", "1; the label tells the version.", {{"version", kVersion}}).Set(1);
   metrics::Gauge& resident =
       registry.AddGauge("posthouse_process_resident_memory_bytes", "Resident memory of this process.");
-  registry.OnCollect([&resident] {
+  return registry.OnCollect([&resident] {
     long pages = 0;  // NOLINT(google-runtime-int): %ld
     if (FILE* const file = std::fopen("/proc/self/statm", "r")) {
       if (std::fscanf(file, "%*s %ld", &pages) != 1) pages = 0;
@@ -247,7 +249,7 @@ void StopAtSecondSignal(const sigset_t& signals) {
 int Run(Runtime& runtime, const Flags& flags, const Process& process, const sigset_t& signals) {
   const std::string& service = process.service;
   const absl::Time started = absl::Now();
-  AddProcessMetrics(runtime.registry(), started);
+  const metrics::CollectHandle collect = AddProcessMetrics(runtime.registry(), started);
   metrics::Counter& reload_failures =
       runtime.registry().AddCounter("posthouse_config_reload_failures_total", "Reloads that were refused.");
   absl::StatusOr<std::unique_ptr<App>> app = process.make(runtime);

@@ -142,7 +142,7 @@ FakeRpc::~FakeRpc() {
 rpc::Channels FakeRpc::channels() {
   rpc::Channels channels;
   channels.directory = impl_->server->InProcessChannel();
-  channels.mailbox[""] = channels.directory;
+  channels.mailbox[""] = std::make_shared<rpc::Members>(channels.directory);
   return channels;
 }
 

@@ -4,7 +4,6 @@
 #include <utility>
 
 #include "absl/base/thread_annotations.h"
-#include "absl/container/flat_hash_map.h"
 #include "absl/container/flat_hash_set.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
@@ -46,12 +45,16 @@ class LocalDelivery final : public Delivery {
   LocalDelivery(rpc::Channels channels, LocalOptions options) : channels_(std::move(channels)), options_(options) {}
 
   Task<DeliveryResult> Deliver(const Transaction& transaction) override {
-    mv1::MailboxService::Stub* stub = StubFor(transaction.destination.substr(sizeof("local/") - 1));
-    if (stub == nullptr) {
+    const std::shared_ptr<rpc::Members> members =
+        channels_.MailboxOf(transaction.destination.substr(sizeof("local/") - 1));
+    if (members == nullptr) {
       const Outcome unknown =
           MakeOutcome(Outcome::Kind::kTemporary, 451, "4.3.5", "the account's home is not configured here");
       co_return SameForAll(transaction, unknown, Reach::kUnreachable);
     }
+    // Any member of the store may take all targets; the first one's own saves it a cold start.
+    const auto& first = transaction.targets.front().recipient.resolved().local().account();
+    const auto stub = members->For(first.account_id())->Stub<mv1::MailboxService>();
     rpc::CallOptions options;
     options.deadline = options_.deadline + absl::Microseconds(transaction.size_bytes);
     if (const auto trace = rpc::TraceContext::Parse(transaction.traceparent)) options.trace = trace->Child();
@@ -141,27 +144,11 @@ class LocalDelivery final : public Delivery {
     co_return absl::OkStatus();
   }
 
-  // Null: no such home.
-  mv1::MailboxService::Stub* StubFor(const std::string& home) {
-    absl::MutexLock lock(&mutex_);
-    std::unique_ptr<mv1::MailboxService::Stub>& stub = stubs_[home];
-    if (stub == nullptr) {
-      const std::shared_ptr<grpc::Channel> channel = rpc::MailboxFor(channels_, home);
-      if (channel == nullptr) {
-        stubs_.erase(home);
-        return nullptr;
-      }
-      stub = mv1::MailboxService::NewStub(channel);
-    }
-    return stub.get();
-  }
-
   const rpc::Channels channels_;
   const LocalOptions options_;
   absl::Mutex mutex_;
   bool aborted_ ABSL_GUARDED_BY(mutex_) = false;
   absl::flat_hash_set<Writer*> busy_ ABSL_GUARDED_BY(mutex_);
-  absl::flat_hash_map<std::string, std::unique_ptr<mv1::MailboxService::Stub>> stubs_ ABSL_GUARDED_BY(mutex_);
 };
 
 }  // namespace

@@ -147,12 +147,6 @@ struct RocksStore::Impl {
   void Export();
   Task<absl::StatusOr<std::unique_ptr<CommitOp>>> Prepare(CommitRequest request);
 
-  // What a scrape may use after the store is gone: nothing.
-  struct Exporter {
-    absl::Mutex mutex;
-    Impl* impl ABSL_GUARDED_BY(mutex) = nullptr;
-  };
-
   StoreMetrics metrics;
   const std::shared_ptr<WriteHealth> health;
   SpaceWatch space;
@@ -161,7 +155,7 @@ struct RocksStore::Impl {
   TieredReader reader;
   Committer committer;
   RocksBlobs blobs;
-  const std::shared_ptr<Exporter> exporter = std::make_shared<Exporter>();
+  posthouse::metrics::CollectHandle collect;  // last: a scrape uses everything above
 };
 
 RocksStore::Impl::Impl(const RocksOptions& options, metrics::Registry& registry, const StoreMetrics& store_metrics,
@@ -174,21 +168,11 @@ RocksStore::Impl::Impl(const RocksOptions& options, metrics::Registry& registry,
       reader(*slot, pool, metrics),
       committer(*slot, pool, metrics, health, SettingsOf(options)),
       blobs(*slot, reader, committer, space) {
-  {
-    absl::MutexLock lock(&exporter->mutex);
-    exporter->impl = this;
-  }
-  registry.OnCollect([shared = exporter] {
-    absl::MutexLock lock(&shared->mutex);
-    if (shared->impl != nullptr) shared->impl->Export();
-  });
+  collect = registry.OnCollect([this] { Export(); });
 }
 
 RocksStore::Impl::~Impl() {
-  {
-    absl::MutexLock lock(&exporter->mutex);
-    exporter->impl = nullptr;
-  }
+  collect.Unregister();
   committer.Stop();
   pool.Stop();
 }

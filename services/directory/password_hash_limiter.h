@@ -1,5 +1,5 @@
-// HashGate: password work on the blocking pool, bounded twice: so many at a time
-// (the pool has other customers), and so many waiting.
+// PasswordHashLimiter: runs password work on the blocking pool. At most `concurrent` run
+// at a time, since the pool has other work, and at most `max_waiting` wait.
 //
 // Threads: any; a task resumes on its own executor.
 #pragma once
@@ -19,17 +19,18 @@
 
 namespace posthouse::directory {
 
-class HashGate {
+class PasswordHashLimiter {
  public:
-  // `pool` outlives the gate; so does the gate its Run()s.
-  HashGate(Executor& pool, size_t concurrent, size_t max_waiting)
+  // `pool` outlives the limiter, which outlives its Run()s.
+  PasswordHashLimiter(Executor& pool, size_t concurrent, size_t max_waiting)
       : pool_(pool), concurrent_(concurrent), max_waiting_(max_waiting) {}
 
-  // kResourceExhausted at once when too many wait; else what `work` returns.
+  // Returns what `work` returns; kResourceExhausted at once when too many wait.
   // `work` may capture by reference: it is done before this returns.
   template <typename Work, typename R = std::invoke_result_t<Work&>>
   Task<absl::StatusOr<R>> Run(Work work) {
-    if (!co_await Enter()) co_return absl::ResourceExhaustedError("too many password checks are waiting; try again");
+    if (!co_await Enter())
+      co_return absl::ResourceExhaustedError("too many password checks are waiting, try again later");
     R result = co_await RunOn(pool_, [&work] { return work(); });
     Leave();
     co_return std::move(result);

@@ -1,8 +1,8 @@
-#include "services/directory/hash_gate.h"
+#include "services/directory/password_hash_limiter.h"
 
 namespace posthouse::directory {
 
-Task<bool> HashGate::Enter() {
+Task<bool> PasswordHashLimiter::Enter() {
   co_return co_await AwaitCallback<bool>([this](absl::AnyInvocable<void(bool)> done) {
     bool enter = false;
     {
@@ -19,7 +19,7 @@ Task<bool> HashGate::Enter() {
   });
 }
 
-void HashGate::Leave() {
+void PasswordHashLimiter::Leave() {
   absl::AnyInvocable<void(bool)> next;
   {
     absl::MutexLock lock(&mutex_);
@@ -33,7 +33,7 @@ void HashGate::Leave() {
   next(true);  // takes over our place
 }
 
-size_t HashGate::waiting() const {
+size_t PasswordHashLimiter::waiting() const {
   absl::MutexLock lock(&mutex_);
   return waiting_.size();
 }

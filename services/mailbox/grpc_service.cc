@@ -1,4 +1,4 @@
-#include "services/mailbox/rpc_service.h"
+#include "services/mailbox/grpc_service.h"
 
 #include <utility>
 
@@ -6,13 +6,13 @@
 #include "services/common/log/log.h"
 #include "services/common/rpc/streaming.h"
 #include "services/common/status/status.h"
+#include "services/mailbox/folder/mover.h"
+#include "services/mailbox/folder/tree_ops.h"
 #include "services/mailbox/message/convert.h"
 #include "services/mailbox/message/delivery.h"
 #include "services/mailbox/message/fetch.h"
 #include "services/mailbox/message/intake.h"
-#include "services/mailbox/folder/mover.h"
 #include "services/mailbox/search/search.h"
-#include "services/mailbox/folder/tree_ops.h"
 
 namespace posthouse::mailbox {
 namespace {
@@ -449,9 +449,11 @@ class MailboxRpc final : public v1::MailboxService::CallbackService {
 
 }  // namespace
 
-std::unique_ptr<grpc::Service> NewMailboxService(Context& context, Mailboxes& mailboxes, rpc::ServerRunner& runner,
-                                                 Executor& pool) {
-  return std::make_unique<MailboxRpc>(context, mailboxes, runner, pool);
+std::vector<std::shared_ptr<grpc::Service>> NewGrpcServices(rpc::ServerRunner& runner, Context& context,
+                                                            Mailboxes& mailboxes, Executor& pool) {
+  std::vector<std::shared_ptr<grpc::Service>> services;
+  services.push_back(std::make_shared<MailboxRpc>(context, mailboxes, runner, pool));
+  return services;
 }
 
 }  // namespace posthouse::mailbox

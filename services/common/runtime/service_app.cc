@@ -1,0 +1,62 @@
+#include "services/common/runtime/service_app.h"
+
+#include <grpcpp/grpcpp.h>
+
+#include <algorithm>
+
+#include "absl/time/clock.h"
+#include "services/common/rpc/server_calls.h"
+
+namespace posthouse::runtime {
+
+ServiceApp::ServiceApp(Runtime& rt, std::string name, CheckConfig check)
+    : runtime_(rt),
+      name_(std::move(name)),
+      check_(std::move(check)),
+      runner_(std::make_unique<rpc::ServerRunner>(rt.loops(), rt.registry())) {}
+
+ServiceApp::~ServiceApp() { PH_CHECK(stopped_); }
+
+absl::Status ServiceApp::Ready() { return draining_ ? absl::UnavailableError("draining") : Health(); }
+
+absl::Status ServiceApp::Reload(const config::v1::Config& config) { return check_(config); }
+
+absl::Status ServiceApp::Serve(GrpcServices services) {
+  owned_ = std::move(services);
+  std::vector<grpc::Service*> served;
+  for (const auto& service : owned_) served.push_back(service.get());
+  return Serve(std::move(served));
+}
+
+absl::Status ServiceApp::Serve(std::vector<grpc::Service*> services) {
+  services_ = std::move(services);
+  PH_ASSIGN_OR_RETURN(server_,
+                      rpc::RpcServer::Start(RpcOptions(runtime_.config(), name_), services_, runtime_.registry()));
+  return absl::OkStatus();
+}
+
+void ServiceApp::OnCollect(std::function<void()> update) {
+  collect_ = runtime_.registry().OnCollect(std::move(update));
+}
+
+void ServiceApp::Drain(absl::Duration grace) {
+  if (draining_.exchange(true)) return;
+  const absl::Time deadline = absl::Now() + grace;
+  BeginDrain();
+  runner_->BeginDrain();
+  if (server_ != nullptr) server_->Shutdown(RpcGrace(TimeLeft(deadline)));
+  FinishDrain(deadline);
+}
+
+void ServiceApp::Stop() {
+  Drain(absl::ZeroDuration());
+  collect_.Unregister();
+  server_ = nullptr;
+  services_.clear();
+  owned_.clear();
+  stopped_ = true;
+}
+
+absl::Duration TimeLeft(absl::Time deadline) { return std::max(deadline - absl::Now(), absl::ZeroDuration()); }
+
+}  // namespace posthouse::runtime

@@ -1,0 +1,296 @@
+#include "services/directory/admin.h"
+
+#include <openssl/rand.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/escaping.h"
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "services/common/status/status.h"
+#include "services/directory/key_schema.h"
+#include "services/directory/lookup.h"
+#include "services/directory/metrics.h"
+
+namespace posthouse::directory {
+namespace {
+
+constexpr size_t kDefaultPage = 100;
+constexpr size_t kMaxPage = 1000;
+
+// 32 hex digits from the system's randomness.
+std::string NewAccountId() {
+  unsigned char bytes[16];
+  PH_CHECK(RAND_bytes(bytes, sizeof(bytes)) == 1);
+  return absl::BytesToHexString(absl::string_view(reinterpret_cast<const char*>(bytes), sizeof(bytes)));
+}
+
+}  // namespace
+
+Task<absl::StatusOr<std::string>> Admin::HashOf(bool has_password, std::string password, bool has_hash,
+                                                std::string hash) {
+  if (has_hash) {
+    PH_CO_RETURN_IF_ERROR(CheckHash(hash));
+    co_return hash;
+  }
+  if (!has_password) co_return std::string();
+  PH_CO_RETURN_IF_ERROR(CheckPassword(password));
+  PH_CO_ASSIGN_OR_RETURN(absl::StatusOr<std::string> made,
+                         co_await limiter_.Run([&] { return MakeHash(password, cost_); }));
+  co_return made;
+}
+
+Task<absl::StatusOr<Admin::Page>> Admin::ReadPage(store::Partition partition, std::string prefix,
+                                                  common::v1::PageRequest request) {
+  store::ReadRequest read;
+  read.partition = std::move(partition);
+  read.prefix = prefix;
+  read.limit = request.page_size() == 0 ? kDefaultPage : std::min<size_t>(request.page_size(), kMaxPage);
+  if (!request.page_token().empty()) {
+    std::string key;
+    if (!absl::WebSafeBase64Unescape(request.page_token(), &key) || !absl::StartsWith(key, prefix)) {
+      co_return absl::InvalidArgumentError("page_token: not a token of this list");
+    }
+    read.after = std::move(key);
+  }
+  PH_CO_ASSIGN_OR_RETURN(store::ReadResult result, co_await repository_.store().Read(std::move(read)));
+  Page page;
+  if (result.more && !result.page.empty()) page.next_token = absl::WebSafeBase64Escape(result.page.back().key);
+  page.rows = std::move(result.page);
+  co_return page;
+}
+
+// The tenant and the key prefix of a list: of the request's domain, else of its tenant.
+absl::StatusOr<Admin::Scope> Admin::ScopeOf(const std::string& tenant, const std::string& domain,
+                                            const std::string& whole,
+                                            std::string (*domain_prefix)(absl::string_view)) const {
+  if (domain.empty()) return Scope{tenant.empty() ? "default" : tenant, whole};
+  PH_ASSIGN_OR_RETURN(const std::string name, NormalizeDomain(domain));
+  const std::string owner = repository_.Read([&name](const Index& index) {
+    const v1::Domain* found = index.FindDomain(name);
+    return found == nullptr ? std::string() : found->tenant();
+  });
+  if (owner.empty() || (!tenant.empty() && tenant != owner)) return NoSuchDomain(name);
+  return Scope{owner, domain_prefix(name)};
+}
+
+Task<absl::StatusOr<v1::Account>> Admin::ReadAccount(Address address, std::string tenant) {
+  store::ReadRequest read;
+  read.partition = TenantPartition(tenant);
+  read.keys.push_back(AccountKey(address));
+  PH_CO_ASSIGN_OR_RETURN(const store::ReadResult result, co_await repository_.store().Read(std::move(read)));
+  if (!result.values[0]) co_return NoSuchAccount(address.ToString());
+  v1::Account account;
+  PH_CO_RETURN_IF_ERROR(Decode(*result.values[0], &account));
+  co_return account;
+}
+
+Task<absl::Status> Admin::Commit(Repository::Turn& turn, absl::StatusOr<RecordEdit> edit) {
+  if (!edit.ok()) co_return edit.status();
+  const absl::Status status = co_await turn.Commit(*std::move(edit));
+  if (status.ok()) metrics_.changes.Add();
+  co_return status;
+}
+
+Task<absl::StatusOr<v1::CreateTenantResponse>> Admin::CreateTenant(v1::CreateTenantRequest request) {
+  PH_CO_ASSIGN_OR_RETURN(Repository::Turn turn, co_await repository_.Begin());
+  v1::CreateTenantResponse response;
+  v1::Tenant* const tenant = response.mutable_tenant();
+  *tenant = std::move(*request.mutable_tenant());
+  PH_CO_RETURN_IF_ERROR(co_await Commit(turn, DecideCreateTenant(turn.index(), turn.stamp(), tenant)));
+  co_return response;
+}
+
+Task<absl::StatusOr<v1::UpdateTenantResponse>> Admin::UpdateTenant(v1::UpdateTenantRequest request) {
+  PH_CO_ASSIGN_OR_RETURN(Repository::Turn turn, co_await repository_.Begin());
+  v1::UpdateTenantResponse response;
+  v1::Tenant* const tenant = response.mutable_tenant();
+  *tenant = std::move(*request.mutable_tenant());
+  PH_CO_RETURN_IF_ERROR(co_await Commit(turn, DecideUpdateTenant(turn.index(), turn.stamp(), tenant)));
+  co_return response;
+}
+
+Task<absl::StatusOr<v1::ListTenantsResponse>> Admin::ListTenants(v1::ListTenantsRequest request) {
+  PH_CO_ASSIGN_OR_RETURN(Page page, co_await ReadPage(SystemPartition(), kTenantPrefix, request.page()));
+  v1::ListTenantsResponse response;
+  for (const store::Row& row : page.rows) PH_CO_RETURN_IF_ERROR(Decode(row.value, response.add_tenants()));
+  response.mutable_page()->set_next_page_token(page.next_token);
+  co_return response;
+}
+
+Task<absl::StatusOr<v1::CreateDomainResponse>> Admin::CreateDomain(v1::CreateDomainRequest request) {
+  PH_CO_ASSIGN_OR_RETURN(Repository::Turn turn, co_await repository_.Begin());
+  v1::CreateDomainResponse response;
+  v1::Domain* const domain = response.mutable_domain();
+  *domain = std::move(*request.mutable_domain());
+  PH_CO_RETURN_IF_ERROR(co_await Commit(turn, DecideCreateDomain(turn.index(), turn.stamp(), domain)));
+  co_return response;
+}
+
+Task<absl::StatusOr<v1::UpdateDomainResponse>> Admin::UpdateDomain(v1::UpdateDomainRequest request) {
+  PH_CO_ASSIGN_OR_RETURN(Repository::Turn turn, co_await repository_.Begin());
+  v1::UpdateDomainResponse response;
+  v1::Domain* const domain = response.mutable_domain();
+  *domain = std::move(*request.mutable_domain());
+  PH_CO_RETURN_IF_ERROR(co_await Commit(turn, DecideUpdateDomain(turn.index(), turn.stamp(), domain)));
+  co_return response;
+}
+
+Task<absl::StatusOr<v1::GetDomainResponse>> Admin::GetDomain(v1::GetDomainRequest request) {
+  PH_CO_ASSIGN_OR_RETURN(const std::string name, NormalizeDomain(request.domain()));
+  v1::GetDomainResponse response;
+  const bool found = repository_.Read([&](const Index& index) {
+    const v1::Domain* domain = index.FindDomain(name);
+    if (domain == nullptr) return false;
+    *response.mutable_domain() = *domain;
+    response.set_accounts(index.accounts_in(name));
+    response.set_aliases(index.aliases_in(name));
+    return true;
+  });
+  if (!found) co_return NoSuchDomain(name);
+  co_return response;
+}
+
+Task<absl::StatusOr<v1::ListDomainsResponse>> Admin::ListDomains(v1::ListDomainsRequest request) {
+  PH_CO_ASSIGN_OR_RETURN(Page page, co_await ReadPage(SystemPartition(), kDomainPrefix, request.page()));
+  v1::ListDomainsResponse response;
+  for (const store::Row& row : page.rows) {
+    v1::Domain domain;
+    PH_CO_RETURN_IF_ERROR(Decode(row.value, &domain));
+    // A page of one tenant's domains may have fewer than page_size, or none, and a token.
+    if (request.tenant().empty() || request.tenant() == domain.tenant()) *response.add_domains() = std::move(domain);
+  }
+  response.mutable_page()->set_next_page_token(page.next_token);
+  co_return response;
+}
+
+Task<absl::StatusOr<v1::DeleteDomainResponse>> Admin::DeleteDomain(v1::DeleteDomainRequest request) {
+  PH_CO_ASSIGN_OR_RETURN(const std::string name, NormalizeDomain(request.domain()));
+  PH_CO_ASSIGN_OR_RETURN(Repository::Turn turn, co_await repository_.Begin());
+  PH_CO_RETURN_IF_ERROR(co_await Commit(turn, DecideDeleteDomain(turn.index(), name)));
+  co_return v1::DeleteDomainResponse();
+}
+
+Task<absl::StatusOr<v1::CreateAccountResponse>> Admin::CreateAccount(v1::CreateAccountRequest request) {
+  PH_CO_RETURN_IF_ERROR(CheckAccount(request.account()));
+  // Before the writer's turn: hashing is slow and needs nothing that the turn guards.
+  PH_CO_ASSIGN_OR_RETURN(const std::string hash, co_await HashOf(request.has_password(), request.password(),
+                                                                 request.has_password_hash(), request.password_hash()));
+  PH_CO_ASSIGN_OR_RETURN(Repository::Turn turn, co_await repository_.Begin());
+  v1::CreateAccountResponse response;
+  v1::Account* const account = response.mutable_account();
+  *account = std::move(*request.mutable_account());
+  PH_CO_RETURN_IF_ERROR(
+      co_await Commit(turn, DecideCreateAccount(turn.index(), turn.stamp(), NewAccountId(), hash, account)));
+  co_return response;
+}
+
+Task<absl::StatusOr<v1::UpdateAccountResponse>> Admin::UpdateAccount(v1::UpdateAccountRequest request) {
+  PH_CO_RETURN_IF_ERROR(CheckAccount(request.account()));
+  PH_CO_ASSIGN_OR_RETURN(Repository::Turn turn, co_await repository_.Begin());
+  v1::UpdateAccountResponse response;
+  v1::Account* const account = response.mutable_account();
+  *account = std::move(*request.mutable_account());
+  const std::optional<AccountInfo> info = turn.index().FindAccountById(account->account_id());
+  if (!info) co_return NoSuchAccount(absl::StrCat("with id \"", account->account_id(), "\""));
+  PH_CO_ASSIGN_OR_RETURN(const v1::Account stored, co_await ReadAccount(info->address, info->tenant));
+  PH_CO_RETURN_IF_ERROR(co_await Commit(turn, DecideUpdateAccount(stored, turn.stamp(), account)));
+  cache_.Forget(account->account_id());
+  co_return response;
+}
+
+Task<absl::StatusOr<v1::GetAccountResponse>> Admin::GetAccount(v1::GetAccountRequest request) {
+  const std::optional<AccountInfo> info = repository_.Read([&](const Index& index) {
+    return request.has_account_id() ? index.FindAccountById(request.account_id()) : FindLogin(index, request.address());
+  });
+  if (!info) co_return NoSuchAccount(request.has_account_id() ? request.account_id() : request.address());
+  v1::GetAccountResponse response;
+  PH_CO_ASSIGN_OR_RETURN(*response.mutable_account(), co_await ReadAccount(info->address, info->tenant));
+  info->limits.To(response.mutable_effective_limits());
+  co_return response;
+}
+
+Task<absl::StatusOr<v1::ListAccountsResponse>> Admin::ListAccounts(v1::ListAccountsRequest request) {
+  PH_CO_ASSIGN_OR_RETURN(Scope scope,
+                         ScopeOf(request.tenant(), request.domain(), kAccountPrefix, AccountsOfDomainPrefix));
+  PH_CO_ASSIGN_OR_RETURN(Page page,
+                         co_await ReadPage(TenantPartition(scope.tenant), std::move(scope.prefix), request.page()));
+  v1::ListAccountsResponse response;
+  for (const store::Row& row : page.rows) PH_CO_RETURN_IF_ERROR(Decode(row.value, response.add_accounts()));
+  response.mutable_page()->set_next_page_token(page.next_token);
+  co_return response;
+}
+
+Task<absl::StatusOr<v1::DeleteAccountResponse>> Admin::DeleteAccount(v1::DeleteAccountRequest request) {
+  PH_CO_ASSIGN_OR_RETURN(const Address parsed, ParseAddress(request.address()));
+  const Address address = parsed.Folded();
+  PH_CO_ASSIGN_OR_RETURN(Repository::Turn turn, co_await repository_.Begin());
+  const std::optional<AccountInfo> info = turn.index().FindAccount(address);
+  PH_CO_RETURN_IF_ERROR(co_await Commit(turn, DecideDeleteAccount(turn.index(), address)));
+  cache_.Forget(info->account_id);
+  co_return v1::DeleteAccountResponse();
+}
+
+Task<absl::StatusOr<v1::SetPasswordResponse>> Admin::SetPassword(v1::SetPasswordRequest request) {
+  PH_CO_ASSIGN_OR_RETURN(const Address parsed, ParseAddress(request.address()));
+  const Address address = parsed.Folded();
+  PH_CO_ASSIGN_OR_RETURN(const std::string hash, co_await HashOf(request.has_password(), request.password(),
+                                                                 request.has_password_hash(), request.password_hash()));
+  if (hash.empty()) co_return absl::InvalidArgumentError("secret: password or password_hash is required");
+  PH_CO_ASSIGN_OR_RETURN(Repository::Turn turn, co_await repository_.Begin());
+  const std::optional<AccountInfo> info = turn.index().FindAccount(address);
+  if (!info) co_return NoSuchAccount(address.ToString());
+  PH_CO_ASSIGN_OR_RETURN(v1::Account stored, co_await ReadAccount(address, info->tenant));
+  const absl::Status status = co_await Commit(turn, DecideSetPassword(std::move(stored), turn.stamp(), hash));
+  // Also when it is not known whether it happened: the old password may be gone.
+  cache_.Forget(info->account_id);
+  PH_CO_RETURN_IF_ERROR(status);
+  co_return v1::SetPasswordResponse();
+}
+
+Task<absl::StatusOr<v1::CreateAliasResponse>> Admin::CreateAlias(v1::CreateAliasRequest request) {
+  PH_CO_ASSIGN_OR_RETURN(Repository::Turn turn, co_await repository_.Begin());
+  v1::CreateAliasResponse response;
+  v1::Alias* const alias = response.mutable_alias();
+  *alias = std::move(*request.mutable_alias());
+  PH_CO_RETURN_IF_ERROR(co_await Commit(turn, DecideCreateAlias(turn.index(), turn.stamp(), alias)));
+  co_return response;
+}
+
+Task<absl::StatusOr<v1::UpdateAliasResponse>> Admin::UpdateAlias(v1::UpdateAliasRequest request) {
+  PH_CO_ASSIGN_OR_RETURN(Repository::Turn turn, co_await repository_.Begin());
+  v1::UpdateAliasResponse response;
+  v1::Alias* const alias = response.mutable_alias();
+  *alias = std::move(*request.mutable_alias());
+  PH_CO_RETURN_IF_ERROR(NormalizeAlias(turn.index(), alias));
+  PH_CO_ASSIGN_OR_RETURN(const Address address, ParseAddress(alias->address()));
+  store::ReadRequest read;
+  read.partition = TenantPartition(alias->tenant());
+  read.keys.push_back(AliasKey(address));
+  PH_CO_ASSIGN_OR_RETURN(const store::ReadResult result, co_await repository_.store().Read(std::move(read)));
+  if (!result.values[0]) co_return NoSuchAlias(alias->address());
+  v1::Alias stored;
+  PH_CO_RETURN_IF_ERROR(Decode(*result.values[0], &stored));
+  PH_CO_RETURN_IF_ERROR(co_await Commit(turn, DecideUpdateAlias(stored, turn.stamp(), alias)));
+  co_return response;
+}
+
+Task<absl::StatusOr<v1::ListAliasesResponse>> Admin::ListAliases(v1::ListAliasesRequest request) {
+  PH_CO_ASSIGN_OR_RETURN(Scope scope, ScopeOf(request.tenant(), request.domain(), kAliasPrefix, AliasesOfDomainPrefix));
+  PH_CO_ASSIGN_OR_RETURN(Page page,
+                         co_await ReadPage(TenantPartition(scope.tenant), std::move(scope.prefix), request.page()));
+  v1::ListAliasesResponse response;
+  for (const store::Row& row : page.rows) PH_CO_RETURN_IF_ERROR(Decode(row.value, response.add_aliases()));
+  response.mutable_page()->set_next_page_token(page.next_token);
+  co_return response;
+}
+
+Task<absl::StatusOr<v1::DeleteAliasResponse>> Admin::DeleteAlias(v1::DeleteAliasRequest request) {
+  PH_CO_ASSIGN_OR_RETURN(const Address parsed, ParseAddress(request.address()));
+  PH_CO_ASSIGN_OR_RETURN(Repository::Turn turn, co_await repository_.Begin());
+  PH_CO_RETURN_IF_ERROR(co_await Commit(turn, DecideDeleteAlias(turn.index(), parsed.Folded())));
+  co_return v1::DeleteAliasResponse();
+}
+
+}  // namespace posthouse::directory

@@ -1,0 +1,395 @@
+#include "services/directory/record_edit.h"
+
+#include <utility>
+
+#include "absl/container/flat_hash_set.h"
+#include "absl/strings/ascii.h"
+#include "absl/strings/str_cat.h"
+#include "posthouse/directory/v1/store.pb.h"
+#include "services/common/status/status.h"
+#include "services/directory/key_schema.h"
+#include "services/directory/lookup.h"
+
+namespace posthouse::directory {
+namespace {
+
+constexpr size_t kMaxDisplayName = 200;
+constexpr size_t kMaxHome = 64;
+constexpr char kDefaultTenant[] = "default";
+// Keeps an alias's row far below the store's 64 KiB.
+constexpr int kMaxAliasTargets = 500;
+constexpr size_t kMaxAliasBytes = 48 * 1024;
+
+absl::Status CheckTenantName(const std::string& name) {
+  bool good = !name.empty() && name.size() <= 63;
+  for (const char c : name) good &= absl::ascii_islower(c) || absl::ascii_isdigit(c) || c == '-';
+  if (good) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat("tenant \"", name, "\": 1 to 63 of a-z, 0-9 and -"));
+}
+
+// RFC 5233 §4 leaves the separator to the site.
+absl::Status CheckSeparators(const std::string& separators) {
+  for (const char c : separators) {
+    if (absl::string_view("+-_.=#").find(c) == absl::string_view::npos) {
+      return absl::InvalidArgumentError("subaddress_separators: any of + - _ . = #");
+    }
+  }
+  if (separators.size() > 6) return absl::InvalidArgumentError("subaddress_separators: at most 6");
+  return absl::OkStatus();
+}
+
+absl::Status CheckStatus(v1::Status status) {
+  if (v1::Status_IsValid(status)) return absl::OkStatus();
+  return absl::InvalidArgumentError("status: active, suspended, frozen or deleted");
+}
+
+absl::Status CheckDisplayName(absl::string_view name) {
+  for (const char c : name) {
+    if (absl::ascii_iscntrl(static_cast<unsigned char>(c))) {
+      return absl::InvalidArgumentError("display_name: no control characters");
+    }
+  }
+  if (name.size() <= kMaxDisplayName) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat("display_name: at most ", kMaxDisplayName, " octets"));
+}
+
+absl::Status CheckRevision(uint64_t given, uint64_t stored) {
+  if (given == 0 || given == stored) return absl::OkStatus();
+  return absl::AbortedError(
+      absl::StrCat("revision: ", given, " is not the newest, which is ", stored, "; read the record again"));
+}
+
+// A new address: its domain exists, is no other name of another domain, and belongs to
+// `tenant` ("": any).
+absl::StatusOr<Address> CheckNewAddress(const Index& index, const std::string& text, const std::string& tenant) {
+  absl::StatusOr<Address> parsed = ParseAddress(text);
+  if (!parsed.ok()) return Annotate(parsed.status(), absl::StrCat("address \"", text, "\""));
+  const v1::Domain* domain = index.FindDomain(parsed->domain);
+  if (domain == nullptr) return NoSuchDomain(parsed->domain);
+  if (!domain->alias_of().empty()) {
+    return absl::FailedPreconditionError(
+        absl::StrCat(domain->domain(), " is another name of ", domain->alias_of(), ": create the address there"));
+  }
+  if (!tenant.empty() && tenant != domain->tenant()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("domain ", domain->domain(), " belongs to tenant ", domain->tenant(), ", not ", tenant));
+  }
+  return parsed->Folded();
+}
+
+absl::Status CheckDomain(const Index& index, const v1::Domain& domain) {
+  PH_RETURN_IF_ERROR(CheckStatus(domain.status()));
+  PH_RETURN_IF_ERROR(CheckSeparators(domain.subaddress_separators()));
+  if (!domain.catch_all().empty()) {
+    PH_RETURN_IF_ERROR(Annotate(ParseAddress(domain.catch_all()).status(), "catch_all"));
+  }
+  if (domain.alias_of().empty()) return absl::OkStatus();
+  const v1::Domain* other = index.FindDomain(domain.alias_of());
+  if (other == nullptr) return Annotate(NoSuchDomain(domain.alias_of()), "alias_of");
+  if (other->domain() == domain.domain()) {
+    return absl::InvalidArgumentError("alias_of: a domain cannot be another name of itself");
+  }
+  if (other->tenant() != domain.tenant()) {
+    return absl::InvalidArgumentError(absl::StrCat("alias_of: ", other->domain(), " belongs to another tenant"));
+  }
+  if (!other->alias_of().empty()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("alias_of: ", other->domain(), " is itself another name of ", other->alias_of()));
+  }
+  if (!index.OtherNamesOf(domain.domain()).empty()) {
+    return absl::FailedPreconditionError(absl::StrCat("alias_of: ", domain.domain(), " has other names of its own"));
+  }
+  if (index.accounts_in(domain.domain()) + index.aliases_in(domain.domain()) > 0) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("alias_of: ", domain.domain(), " has addresses of its own; move or delete them first"));
+  }
+  return absl::OkStatus();
+}
+
+// Normalises the names in `domain`.
+absl::Status NormalizeNames(v1::Domain* domain) {
+  absl::StatusOr<std::string> name = NormalizeDomain(domain->domain());
+  if (!name.ok()) return Annotate(name.status(), absl::StrCat("domain \"", domain->domain(), "\""));
+  domain->set_domain(*std::move(name));
+  if (domain->alias_of().empty()) return absl::OkStatus();
+  absl::StatusOr<std::string> other = NormalizeDomain(domain->alias_of());
+  if (!other.ok()) return Annotate(other.status(), "alias_of");
+  domain->set_alias_of(*std::move(other));
+  return absl::OkStatus();
+}
+
+// The fields that every stored record has: of a new record ...
+template <typename Record>
+void Stamp(Record* record, const EditStamp& stamp) {
+  if (record->status() == v1::STATUS_UNSPECIFIED) record->set_status(v1::STATUS_ACTIVE);
+  record->mutable_created()->set_seconds(absl::ToUnixSeconds(stamp.now));
+  record->set_revision(stamp.revision);
+}
+// ... and of one that takes the place of `stored`.
+template <typename Record>
+void Stamp(Record* record, const EditStamp& stamp, const Record& stored) {
+  if (record->status() == v1::STATUS_UNSPECIFIED) record->set_status(stored.status());
+  *record->mutable_created() = stored.created();
+  record->set_revision(stamp.revision);
+}
+
+RecordEdit Store(const v1::Tenant& tenant) {
+  RecordEdit edit{.partition = SystemPartition()};
+  edit.Put(TenantKey(tenant.tenant()), tenant);
+  edit.Note(v1::Change::KIND_TENANT, tenant.tenant());
+  edit.Follow([tenant](Index& index) { index.PutTenant(tenant); });
+  return edit;
+}
+
+RecordEdit Store(const v1::Domain& domain) {
+  RecordEdit edit{.partition = SystemPartition()};
+  edit.Put(DomainKey(domain.domain()), domain);
+  edit.Note(v1::Change::KIND_DOMAIN, domain.domain());
+  edit.Follow([domain](Index& index) { index.PutDomain(domain); });
+  return edit;
+}
+
+RecordEdit Store(const Address& address, const v1::Account& account) {
+  RecordEdit edit{.partition = TenantPartition(account.tenant())};
+  edit.Put(AccountKey(address), account);
+  edit.Note(v1::Change::KIND_ACCOUNT, account.address(), account.account_id());
+  edit.Follow([account](Index& index) { index.PutAccount(account); });
+  return edit;
+}
+
+RecordEdit Store(const Address& address, const v1::Alias& alias) {
+  RecordEdit edit{.partition = TenantPartition(alias.tenant())};
+  edit.Put(AliasKey(address), alias);
+  edit.Note(v1::Change::KIND_ALIAS, alias.address());
+  edit.Follow([alias](Index& index) { index.PutAlias(alias); });
+  return edit;
+}
+
+v1::CredentialRecord Credential(const std::string& hash, absl::Time now) {
+  v1::CredentialRecord credential;
+  credential.set_password_hash(hash);
+  credential.mutable_changed()->set_seconds(absl::ToUnixSeconds(now));
+  return credential;
+}
+
+}  // namespace
+
+void RecordEdit::Put(std::string key, const google::protobuf::MessageLite& record) {
+  mutations.push_back({std::move(key), Encode(record)});
+}
+
+void RecordEdit::Erase(std::string key) { mutations.push_back({std::move(key), std::nullopt}); }
+
+void RecordEdit::Note(v1::Change::Kind kind, std::string name, std::string account_id) {
+  v1::Change change;
+  change.set_kind(kind);
+  change.set_name(std::move(name));
+  change.set_account_id(std::move(account_id));
+  changes.push_back(std::move(change));
+}
+
+absl::Status NoSuchAccount(absl::string_view name) {
+  return absl::NotFoundError(absl::StrCat("there is no account ", name));
+}
+absl::Status NoSuchAlias(absl::string_view name) {
+  return absl::NotFoundError(absl::StrCat("there is no alias ", name));
+}
+absl::Status NoSuchDomain(absl::string_view name) {
+  return absl::NotFoundError(absl::StrCat("there is no domain ", name));
+}
+
+absl::StatusOr<RecordEdit> DecideCreateTenant(const Index& index, const EditStamp& stamp, v1::Tenant* tenant) {
+  PH_RETURN_IF_ERROR(CheckTenantName(tenant->tenant()));
+  PH_RETURN_IF_ERROR(CheckDisplayName(tenant->display_name()));
+  PH_RETURN_IF_ERROR(CheckStatus(tenant->status()));
+  if (index.FindTenant(tenant->tenant()) != nullptr) {
+    return absl::AlreadyExistsError(absl::StrCat("tenant ", tenant->tenant(), " exists"));
+  }
+  Stamp(tenant, stamp);
+  return Store(*tenant);
+}
+
+absl::StatusOr<RecordEdit> DecideUpdateTenant(const Index& index, const EditStamp& stamp, v1::Tenant* tenant) {
+  PH_RETURN_IF_ERROR(CheckDisplayName(tenant->display_name()));
+  PH_RETURN_IF_ERROR(CheckStatus(tenant->status()));
+  const v1::Tenant* stored = index.FindTenant(tenant->tenant());
+  if (stored == nullptr) return absl::NotFoundError(absl::StrCat("there is no tenant ", tenant->tenant()));
+  PH_RETURN_IF_ERROR(CheckRevision(tenant->revision(), stored->revision()));
+  Stamp(tenant, stamp, *stored);
+  return Store(*tenant);
+}
+
+absl::StatusOr<RecordEdit> DecideCreateDomain(const Index& index, const EditStamp& stamp, v1::Domain* domain) {
+  PH_RETURN_IF_ERROR(NormalizeNames(domain));
+  if (domain->tenant().empty()) domain->set_tenant(kDefaultTenant);
+  if (const v1::Domain* stored = index.FindDomain(domain->domain())) {
+    return absl::AlreadyExistsError(
+        absl::StrCat("domain ", domain->domain(), " exists (tenant ", stored->tenant(), ")"));
+  }
+  if (index.FindTenant(domain->tenant()) == nullptr) {
+    return absl::NotFoundError(absl::StrCat("there is no tenant ", domain->tenant()));
+  }
+  PH_RETURN_IF_ERROR(CheckDomain(index, *domain));
+  Stamp(domain, stamp);
+  return Store(*domain);
+}
+
+absl::StatusOr<RecordEdit> DecideUpdateDomain(const Index& index, const EditStamp& stamp, v1::Domain* domain) {
+  PH_RETURN_IF_ERROR(NormalizeNames(domain));
+  const v1::Domain* stored = index.FindDomain(domain->domain());
+  if (stored == nullptr) return NoSuchDomain(domain->domain());
+  PH_RETURN_IF_ERROR(CheckRevision(domain->revision(), stored->revision()));
+  if (!domain->tenant().empty() && domain->tenant() != stored->tenant()) {
+    return absl::InvalidArgumentError("tenant: a domain cannot move to another tenant");
+  }
+  domain->set_tenant(stored->tenant());
+  PH_RETURN_IF_ERROR(CheckDomain(index, *domain));
+  Stamp(domain, stamp, *stored);
+  return Store(*domain);
+}
+
+absl::StatusOr<RecordEdit> DecideDeleteDomain(const Index& index, absl::string_view domain) {
+  if (index.FindDomain(domain) == nullptr) return NoSuchDomain(domain);
+  const size_t accounts = index.accounts_in(domain), aliases = index.aliases_in(domain);
+  if (accounts + aliases > 0) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("domain ", domain, " still has ", accounts, " accounts and ", aliases, " aliases"));
+  }
+  const std::vector<std::string> others = index.OtherNamesOf(domain);
+  if (!others.empty()) {
+    return absl::FailedPreconditionError(absl::StrCat("domain ", others[0], " is another name of ", domain));
+  }
+  RecordEdit edit{.partition = SystemPartition()};
+  edit.Erase(DomainKey(domain));
+  edit.Note(v1::Change::KIND_DOMAIN, std::string(domain));
+  edit.Follow([name = std::string(domain)](Index& i) { i.EraseDomain(name); });
+  return edit;
+}
+
+absl::Status CheckAccount(const v1::Account& account) {
+  PH_RETURN_IF_ERROR(CheckDisplayName(account.display_name()));
+  PH_RETURN_IF_ERROR(CheckStatus(account.status()));
+  if (account.home().size() <= kMaxHome) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat("home: at most ", kMaxHome, " octets"));
+}
+
+absl::StatusOr<RecordEdit> DecideCreateAccount(const Index& index, const EditStamp& stamp, std::string account_id,
+                                               const std::string& hash, v1::Account* account) {
+  PH_ASSIGN_OR_RETURN(const Address address, CheckNewAddress(index, account->address(), account->tenant()));
+  if (index.HasAccount(address)) {
+    return absl::AlreadyExistsError(absl::StrCat("account ", address.ToString(), " exists"));
+  }
+  if (index.FindAlias(address)) {
+    return absl::AlreadyExistsError(absl::StrCat(address.ToString(), " is an alias; delete it first"));
+  }
+  account->set_account_id(std::move(account_id));
+  account->set_address(address.ToString());
+  account->set_tenant(index.FindDomain(address.domain)->tenant());
+  account->set_has_password(!hash.empty());
+  Stamp(account, stamp);
+  RecordEdit edit = Store(address, *account);
+  if (!hash.empty()) edit.Put(CredentialKey(account->account_id()), Credential(hash, stamp.now));
+  return edit;
+}
+
+absl::StatusOr<RecordEdit> DecideUpdateAccount(const v1::Account& stored, const EditStamp& stamp,
+                                               v1::Account* account) {
+  PH_RETURN_IF_ERROR(CheckRevision(account->revision(), stored.revision()));
+  if (!account->address().empty() && account->address() != stored.address()) {
+    return absl::InvalidArgumentError("address: it cannot change here");
+  }
+  account->set_address(stored.address());
+  account->set_tenant(stored.tenant());
+  account->set_has_password(stored.has_password());
+  Stamp(account, stamp, stored);
+  PH_ASSIGN_OR_RETURN(const Address address, ParseAddress(stored.address()));
+  return Store(address, *account);
+}
+
+absl::StatusOr<RecordEdit> DecideDeleteAccount(const Index& index, const Address& address) {
+  const std::optional<AccountInfo> info = index.FindAccount(address);
+  if (!info) return NoSuchAccount(address.ToString());
+  RecordEdit edit{.partition = TenantPartition(info->tenant)};
+  edit.Erase(AccountKey(address));
+  edit.Erase(CredentialKey(info->account_id));
+  edit.Note(v1::Change::KIND_ACCOUNT, address.ToString(), info->account_id);
+  edit.Follow([address](Index& i) { i.EraseAccount(address); });
+  return edit;
+}
+
+absl::StatusOr<RecordEdit> DecideSetPassword(v1::Account stored, const EditStamp& stamp, const std::string& hash) {
+  PH_ASSIGN_OR_RETURN(const Address address, ParseAddress(stored.address()));
+  RecordEdit edit{.partition = TenantPartition(stored.tenant())};
+  if (!stored.has_password()) {
+    stored.set_has_password(true);
+    stored.set_revision(stamp.revision);
+    edit.Put(AccountKey(address), stored);
+  }
+  edit.Put(CredentialKey(stored.account_id()), Credential(hash, stamp.now));
+  edit.Note(v1::Change::KIND_CREDENTIAL, stored.address(), stored.account_id());
+  return edit;
+}
+
+RecordEdit DecideRehash(const AccountInfo& account, const EditStamp& stamp, const std::string& hash) {
+  RecordEdit edit{.partition = TenantPartition(account.tenant)};
+  edit.Put(CredentialKey(account.account_id), Credential(hash, stamp.now));
+  return edit;
+}
+
+absl::Status NormalizeAlias(const Index& index, v1::Alias* alias) {
+  PH_RETURN_IF_ERROR(CheckStatus(alias->status()));
+  PH_RETURN_IF_ERROR(CheckDisplayName(alias->display_name()));
+  PH_ASSIGN_OR_RETURN(const Address address, CheckNewAddress(index, alias->address(), alias->tenant()));
+  alias->set_address(address.ToString());
+  alias->set_tenant(index.FindDomain(address.domain)->tenant());
+  if (alias->targets().empty()) return absl::InvalidArgumentError("targets: at least one address");
+  if (alias->targets_size() > kMaxAliasTargets) {
+    return absl::InvalidArgumentError(absl::StrCat("targets: at most ", kMaxAliasTargets, "; nest aliases for more"));
+  }
+  std::vector<std::string> targets;
+  absl::flat_hash_set<std::string> seen;
+  size_t bytes = 0;
+  for (const std::string& text : alias->targets()) {
+    const absl::StatusOr<Address> target = ParseAddress(text);
+    if (!target.ok()) return Annotate(target.status(), absl::StrCat("targets: \"", text, "\""));
+    const bool local = index.FindDomain(target->domain) != nullptr;
+    std::string normal = local ? target->Folded().ToString() : target->ToString();
+    bytes += normal.size() + 4;
+    if (seen.insert(normal).second) targets.push_back(std::move(normal));
+  }
+  if (bytes > kMaxAliasBytes) {
+    return absl::InvalidArgumentError("targets: together at most 48 KiB; nest aliases for more");
+  }
+  const std::string loop = FindLoop(index, alias->address(), targets);
+  if (!loop.empty()) return absl::InvalidArgumentError(absl::StrCat("targets: mail would go round: ", loop));
+  alias->clear_targets();
+  for (std::string& target : targets) alias->add_targets(std::move(target));
+  return absl::OkStatus();
+}
+
+absl::StatusOr<RecordEdit> DecideCreateAlias(const Index& index, const EditStamp& stamp, v1::Alias* alias) {
+  PH_RETURN_IF_ERROR(NormalizeAlias(index, alias));
+  PH_ASSIGN_OR_RETURN(const Address address, ParseAddress(alias->address()));
+  if (index.HasAccount(address)) return absl::AlreadyExistsError(absl::StrCat(alias->address(), " is an account"));
+  if (index.FindAlias(address)) return absl::AlreadyExistsError(absl::StrCat("alias ", alias->address(), " exists"));
+  Stamp(alias, stamp);
+  return Store(address, *alias);
+}
+
+absl::StatusOr<RecordEdit> DecideUpdateAlias(const v1::Alias& stored, const EditStamp& stamp, v1::Alias* alias) {
+  PH_RETURN_IF_ERROR(CheckRevision(alias->revision(), stored.revision()));
+  Stamp(alias, stamp, stored);
+  PH_ASSIGN_OR_RETURN(const Address address, ParseAddress(alias->address()));
+  return Store(address, *alias);
+}
+
+absl::StatusOr<RecordEdit> DecideDeleteAlias(const Index& index, const Address& address) {
+  if (!index.FindAlias(address)) return NoSuchAlias(address.ToString());
+  RecordEdit edit{.partition = TenantPartition(index.FindDomain(address.domain)->tenant())};
+  edit.Erase(AliasKey(address));
+  edit.Note(v1::Change::KIND_ALIAS, address.ToString());
+  edit.Follow([address](Index& i) { i.EraseAlias(address); });
+  return edit;
+}
+
+}  // namespace posthouse::directory

@@ -1,0 +1,81 @@
+// RecordEdit: one change of the directory, decided and not yet stored; and the
+// functions that decide.
+//
+// A decider is pure. It looks at the index (what exists), at the request and at the
+// rows given to it, and returns the rows to write and the names to report, or an error
+// that names the field and what is allowed: kInvalidArgument (wrong and will stay
+// wrong), kNotFound, kAlreadyExists, kFailedPrecondition (other records are in the
+// way), kAborted (the caller edited an older revision of the record).
+//
+// A decider that takes a record by pointer completes it to what is stored.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "absl/time/time.h"
+#include "posthouse/directory/v1/directory.pb.h"
+#include "services/common/store/store.h"
+#include "services/directory/index.h"
+
+namespace google::protobuf {
+class MessageLite;
+}
+
+namespace posthouse::directory {
+
+struct RecordEdit {
+  store::Partition partition;  // one commit is in one partition
+  std::vector<store::Mutation> mutations;
+  std::vector<v1::Change> changes;                  // for watchers
+  std::vector<std::function<void(Index&)>> follow;  // brings the index up to date, once stored
+
+  void Put(std::string key, const google::protobuf::MessageLite& record);
+  void Erase(std::string key);
+  void Note(v1::Change::Kind kind, std::string name, std::string account_id = "");
+  void Follow(std::function<void(Index&)> step) { follow.push_back(std::move(step)); }
+};
+
+// The revision that the edit will have, and the time now.
+struct EditStamp {
+  uint64_t revision = 0;
+  absl::Time now;
+};
+
+// ---- tenants and domains
+absl::StatusOr<RecordEdit> DecideCreateTenant(const Index& index, const EditStamp& stamp, v1::Tenant* tenant);
+absl::StatusOr<RecordEdit> DecideUpdateTenant(const Index& index, const EditStamp& stamp, v1::Tenant* tenant);
+absl::StatusOr<RecordEdit> DecideCreateDomain(const Index& index, const EditStamp& stamp, v1::Domain* domain);
+absl::StatusOr<RecordEdit> DecideUpdateDomain(const Index& index, const EditStamp& stamp, v1::Domain* domain);
+absl::StatusOr<RecordEdit> DecideDeleteDomain(const Index& index, absl::string_view domain);
+
+// ---- accounts. `hash`: a stored form of the password, "" for none. `stored`: the account's row.
+// The checks that need no index: made before the password is hashed.
+absl::Status CheckAccount(const v1::Account& account);
+absl::StatusOr<RecordEdit> DecideCreateAccount(const Index& index, const EditStamp& stamp, std::string account_id,
+                                               const std::string& hash, v1::Account* account);
+absl::StatusOr<RecordEdit> DecideUpdateAccount(const v1::Account& stored, const EditStamp& stamp, v1::Account* account);
+absl::StatusOr<RecordEdit> DecideDeleteAccount(const Index& index, const Address& address);
+absl::StatusOr<RecordEdit> DecideSetPassword(v1::Account stored, const EditStamp& stamp, const std::string& hash);
+// The same password in another form: watchers learn nothing.
+RecordEdit DecideRehash(const AccountInfo& account, const EditStamp& stamp, const std::string& hash);
+
+// ---- aliases
+absl::StatusOr<RecordEdit> DecideCreateAlias(const Index& index, const EditStamp& stamp, v1::Alias* alias);
+// After NormalizeAlias(); `stored`: the alias's row.
+absl::StatusOr<RecordEdit> DecideUpdateAlias(const v1::Alias& stored, const EditStamp& stamp, v1::Alias* alias);
+absl::StatusOr<RecordEdit> DecideDeleteAlias(const Index& index, const Address& address);
+// Checks `alias` and normalises its address and targets; sets its tenant.
+absl::Status NormalizeAlias(const Index& index, v1::Alias* alias);
+
+// ---- errors that others give as well
+absl::Status NoSuchAccount(absl::string_view name);
+absl::Status NoSuchAlias(absl::string_view name);
+absl::Status NoSuchDomain(absl::string_view name);
+
+}  // namespace posthouse::directory
