@@ -147,17 +147,17 @@ TEST_F(MembersTest, TheTargetAsAWholeIsUsedUntilItsNameIsResolved) {
 
 // What two processes of any version must agree on.
 TEST_F(MembersTest, ThePlaceOfAnAccountIsFixed) {
-  addresses_ = {"10.0.0.1:7403", "10.0.0.2:7403", "10.0.0.3:7403"};
+  addresses_ = {"127.0.0.1:7403", "127.0.0.2:7403", "127.0.0.3:7403"};
   Members members(Nowhere(), Resolver(), Dialler(), ByHand());
   members.Refresh();
-  EXPECT_EQ(members.For("a")->address(), "10.0.0.1:7403");
-  EXPECT_EQ(members.For("b")->address(), "10.0.0.1:7403");
-  EXPECT_EQ(members.For("c")->address(), "10.0.0.1:7403");
-  EXPECT_EQ(members.For("")->address(), "10.0.0.1:7403");
+  EXPECT_EQ(members.For("a")->address(), "127.0.0.1:7403");
+  EXPECT_EQ(members.For("b")->address(), "127.0.0.2:7403");
+  EXPECT_EQ(members.For("c")->address(), "127.0.0.1:7403");
+  EXPECT_EQ(members.For("")->address(), "127.0.0.1:7403");
 }
 
 TEST_F(MembersTest, AccountsSpreadAndOnlyThoseOfAMemberThatGoesMove) {
-  addresses_ = {"10.0.0.3:7403", "10.0.0.1:7403", "10.0.0.2:7403"};
+  addresses_ = {"127.0.0.3:7403", "127.0.0.1:7403", "127.0.0.2:7403"};
   Members members(Nowhere(), Resolver(), Dialler(), ByHand());
   members.Refresh();
   const auto before = Placement(members);
@@ -165,12 +165,12 @@ TEST_F(MembersTest, AccountsSpreadAndOnlyThoseOfAMemberThatGoesMove) {
   for (const auto& [account, address] : before) ++counts[address];
   ASSERT_EQ(counts.size(), 3u);
   for (const auto& [address, count] : counts) EXPECT_GT(count, 60) << address;
-  addresses_ = {"10.0.0.1:7403", "10.0.0.2:7403", "10.0.0.1:7403"};  // order and repetition do not matter
+  addresses_ = {"127.0.0.1:7403", "127.0.0.2:7403", "127.0.0.1:7403"};  // order and repetition do not matter
   members.Refresh();
   for (const auto& [account, address] : Placement(members)) {
-    if (before.at(account) != "10.0.0.3:7403") EXPECT_EQ(address, before.at(account));
+    if (before.at(account) != "127.0.0.3:7403") EXPECT_EQ(address, before.at(account));
   }
-  addresses_.push_back("10.0.0.3:7403");
+  addresses_.push_back("127.0.0.3:7403");
   members.Refresh();
   EXPECT_EQ(Placement(members), before);
 }
