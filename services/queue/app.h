@@ -16,16 +16,12 @@
 #include "services/common/rpc/channels.h"
 #include "services/common/rpc/server.h"
 #include "services/common/runtime/runtime.h"
-#include "services/queue/schedule/dispatcher.h"
 #include "services/queue/grpc_service.h"
-#include "services/queue/spool/maintenance.h"
 #include "services/queue/metrics.h"
+#include "services/queue/schedule/dispatcher.h"
 #include "services/queue/settings.h"
+#include "services/queue/spool/maintenance.h"
 #include "services/queue/spool/spool.h"
-
-namespace posthouse::store {
-class RocksStore;
-}
 
 namespace posthouse::queue {
 
@@ -62,7 +58,7 @@ class App final : public runtime::App {
   const Settings settings_;
   Metrics metrics_;
   const std::shared_ptr<Handle> handle_ = std::make_shared<Handle>();
-  std::unique_ptr<store::RocksStore> store_;
+  std::unique_ptr<store::Store> store_;
   std::unique_ptr<Spool> spool_;
   std::unique_ptr<Routing> routing_;
   std::unique_ptr<Delivery> local_;

@@ -41,7 +41,7 @@ rocksdb::DBOptions MakeDbOptions(const RocksOptions& options, std::shared_ptr<ro
   db.wal_recovery_mode = rocksdb::WALRecoveryMode::kPointInTimeRecovery;
   db.track_and_verify_wals_in_manifest = true;
   db.paranoid_checks = true;
-  // After an error the committer opens the database again (DbSlot). RocksDB 7.8 does
+  // After an error the committer opens the database again (ReopenableDb). RocksDB 7.8 does
   // not come back by itself from a failed log write with two column families.
   db.max_bgerror_resume_count = 0;
 

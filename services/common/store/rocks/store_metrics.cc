@@ -47,6 +47,8 @@ StoreMetrics::StoreMetrics(metrics::Registry& registry, const std::string& store
       refused_busy(Commits(registry, store, "busy")),
       unknown(Commits(registry, store, "unknown")),
       unavailable(Commits(registry, store, "unavailable")),
+      deadlines(registry.AddCounter("posthouse_store_deadlines_total",
+                                    "Reads and commits that did not end before their deadline.", {{"store", store}})),
       commit_seconds(Times(registry, store, "commit_seconds", "From a commit's joining the queue to its completion.")),
       batch_requests(registry.AddHistogram("posthouse_store_batch_requests", "Requests that shared one write.",
                                            {{"store", store}}, CountBuckets())),

@@ -9,7 +9,8 @@
 #include "absl/strings/cord.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
-#include "services/common/async/sync.h"
+#include "services/common/async/thread_pool.h"
+#include "services/common/async/when_all.h"
 
 namespace posthouse::store {
 namespace {
