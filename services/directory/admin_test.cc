@@ -8,7 +8,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
-#include "services/common/async/sync.h"
+#include "services/common/async/thread_pool.h"
 #include "services/common/store/testing/memory_store.h"
 #include "services/directory/authenticator.h"
 #include "services/directory/key_schema.h"

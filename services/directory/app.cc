@@ -1,15 +1,10 @@
 #include "services/directory/app.h"
 
-#include <cerrno>
-#include <cstring>
-#include <filesystem>
-#include <system_error>
-
 #include "absl/strings/str_cat.h"
 #include "posthouse/config/v1/config.pb.h"
 #include "services/common/status/status.h"
 #include "services/common/store/guarded_partition.h"
-#include "services/common/store/rocks/rocks_store.h"
+#include "services/common/store/open.h"
 #include "services/directory/admin.h"
 #include "services/directory/authenticator.h"
 #include "services/directory/grpc_service.h"
@@ -23,25 +18,6 @@ namespace posthouse::directory {
 namespace {
 
 constexpr size_t kLoginCacheEntries = 100000;
-
-store::RocksOptions StoreOptions(const config::v1::Config& config, const Settings& settings) {
-  store::RocksOptions options;
-  options.path = settings.store_dir;
-  options.name = "directory";
-  const auto& own = config.store();
-  if (own.block_cache_bytes() != 0) options.block_cache_bytes = own.block_cache_bytes();
-  if (own.write_buffer_bytes() != 0) options.write_buffer_bytes = own.write_buffer_bytes();
-  if (own.min_free_bytes() != 0) options.min_free_bytes = own.min_free_bytes();
-  if (own.read_threads() != 0) options.read_threads = static_cast<int>(own.read_threads());
-  return options;
-}
-
-absl::Status MakeDirectory(const std::string& path) {
-  std::error_code error;
-  std::filesystem::create_directories(path, error);
-  if (!error) return absl::OkStatus();
-  return absl::FailedPreconditionError(absl::StrCat("cannot create ", path, ": ", error.message()));
-}
 
 }  // namespace
 
@@ -57,7 +33,7 @@ struct App::Parts {
   const Settings settings;
   Metrics metrics;
   store::GuardMetrics guard_metrics;
-  std::unique_ptr<store::RocksStore> store;
+  std::unique_ptr<store::Store> store;
   std::unique_ptr<Repository> repository;
   PasswordHashLimiter limiter;
   LoginCache cache;
@@ -72,10 +48,10 @@ App::~App() { Stop(); }
 
 absl::StatusOr<std::unique_ptr<App>> App::Create(runtime::Runtime& rt, rpc::Channels) {
   PH_ASSIGN_OR_RETURN(Settings settings, ReadSettings(rt.config()));
-  PH_RETURN_IF_ERROR(MakeDirectory(rt.config().data_dir()));
   const HashCost cost{settings.argon2_memory_kib, settings.argon2_passes};
   auto parts = std::make_unique<Parts>(rt, std::move(settings));
-  PH_ASSIGN_OR_RETURN(parts->store, store::RocksStore::Open(StoreOptions(rt.config(), parts->settings), rt.registry()));
+  PH_ASSIGN_OR_RETURN(parts->store,
+                      store::Open("directory", parts->settings.store_dir, rt.config().store(), rt.registry()));
   RepositoryOptions options;
   options.executor = &rt.loops().Next();
   options.metrics = &parts->guard_metrics;

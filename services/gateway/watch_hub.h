@@ -18,7 +18,6 @@
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
 #include "services/common/async/executor.h"
-#include "services/common/async/sync.h"
 #include "services/common/async/task.h"
 #include "services/gateway/backend.h"
 

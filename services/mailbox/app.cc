@@ -1,15 +1,12 @@
 #include "services/mailbox/app.h"
 
-#include <filesystem>
-#include <system_error>
-
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/notification.h"
 #include "posthouse/config/v1/config.pb.h"
 #include "posthouse/mailbox/v1/store.pb.h"
 #include "services/common/log/log.h"
 #include "services/common/status/status.h"
-#include "services/common/store/rocks/rocks_store.h"
+#include "services/common/store/open.h"
 #include "services/mailbox/folder/mailboxes.h"
 #include "services/mailbox/folder/sweeper.h"
 #include "services/mailbox/grpc_service.h"
@@ -18,18 +15,6 @@
 
 namespace posthouse::mailbox {
 namespace {
-
-store::RocksOptions StoreOptions(const config::v1::Config& config) {
-  store::RocksOptions options;
-  options.path = absl::StrCat(config.data_dir(), "/mailbox");
-  options.name = "mailbox";
-  const auto& own = config.store();
-  if (own.block_cache_bytes() != 0) options.block_cache_bytes = own.block_cache_bytes();
-  if (own.write_buffer_bytes() != 0) options.write_buffer_bytes = own.write_buffer_bytes();
-  if (own.min_free_bytes() != 0) options.min_free_bytes = own.min_free_bytes();
-  if (own.read_threads() != 0) options.read_threads = static_cast<int>(own.read_threads());
-  return options;
-}
 
 // The store's schema number: newer than ours refuses to open (STYLE of all stores).
 Task<absl::Status> CheckSchema(store::Store& store) {
@@ -63,7 +48,6 @@ struct App::Parts {
         sweeper(context, mailboxes) {}
 
   std::unique_ptr<store::Store> store;
-  store::RocksStore* rocks = nullptr;  // when it is one
   Metrics metrics;
   HintHub hints;
   BlobPins pins;
@@ -103,18 +87,11 @@ App::App(runtime::Runtime& rt, std::unique_ptr<Parts> parts)
 App::~App() { Stop(); }
 
 absl::StatusOr<std::unique_ptr<App>> App::Create(runtime::Runtime& rt, rpc::Channels) {
-  const store::RocksOptions options = StoreOptions(rt.config());
   if (rt.config().data_dir().empty()) return absl::InvalidArgumentError("data_dir: the mailbox needs one");
-  std::error_code error;
-  std::filesystem::create_directories(rt.config().data_dir(), error);
-  if (error) {
-    return absl::FailedPreconditionError(absl::StrCat("cannot create ", rt.config().data_dir(), ": ", error.message()));
-  }
-  PH_ASSIGN_OR_RETURN(std::unique_ptr<store::RocksStore> rocks, store::RocksStore::Open(options, rt.registry()));
-  store::RocksStore* const borrowed = rocks.get();
-  auto parts = std::make_unique<Parts>(rt, std::move(rocks));
-  parts->rocks = borrowed;
-  return Start(rt, std::move(parts));
+  PH_ASSIGN_OR_RETURN(
+      std::unique_ptr<store::Store> opened,
+      store::Open("mailbox", absl::StrCat(rt.config().data_dir(), "/mailbox"), rt.config().store(), rt.registry()));
+  return CreateOn(rt, std::move(opened));
 }
 
 absl::StatusOr<std::unique_ptr<App>> App::CreateOn(runtime::Runtime& rt, std::unique_ptr<store::Store> store) {
@@ -136,7 +113,7 @@ absl::StatusOr<std::unique_ptr<App>> App::Start(runtime::Runtime& rt, std::uniqu
   return app;
 }
 
-absl::Status App::Health() { return parts_->rocks == nullptr ? absl::OkStatus() : parts_->rocks->Health(); }
+absl::Status App::Health() { return parts_->store->Health(); }
 
 absl::Status App::CheckConfig(const config::v1::Config& config) { return Validate(SettingsFrom(config)); }
 

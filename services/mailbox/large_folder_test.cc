@@ -14,6 +14,7 @@
 #include "absl/time/clock.h"
 #include "gtest/gtest.h"
 #include "posthouse/mailbox/v1/mailbox.pb.h"
+#include "services/common/async/when_all.h"
 #include "services/common/log/log.h"
 #include "services/common/status/status.h"
 #include "services/common/store/rocks/rocks_store.h"

@@ -18,14 +18,16 @@
 #include "gtest/gtest.h"
 #include "posthouse/mailbox/v1/mailbox.pb.h"
 #include "posthouse/mailbox/v1/store.pb.h"
+#include "services/common/async/thread_pool.h"
+#include "services/common/async/when_all.h"
 #include "services/common/log/log.h"
-#include "services/common/store/testing/memory_store.h"
 #include "services/common/store/rocks/rocks_store.h"
-#include "services/mailbox/message/delivery.h"
-#include "services/mailbox/message/intake.h"
+#include "services/common/store/testing/memory_store.h"
 #include "services/mailbox/folder/mover.h"
 #include "services/mailbox/folder/sweeper.h"
 #include "services/mailbox/folder/tree_ops.h"
+#include "services/mailbox/message/delivery.h"
+#include "services/mailbox/message/intake.h"
 #include "services/mailbox/testing/world.h"
 
 namespace posthouse::mailbox {
@@ -504,12 +506,12 @@ TEST_F(ModelTest, RandomOperationsOfSeveralTasks) {
   Sweeper sweeper(world_.context(), world_.mailboxes());
   ASSERT_TRUE(SyncWait(sweeper.Sweep()).ok());
   std::set<std::string> stored;
-  std::string after;
-  while (true) {
-    const std::vector<store::BlobInfo> page = *SyncWait(world_.store().blobs().List("t1", after, 1000));
-    if (page.empty()) break;
-    for (const store::BlobInfo& info : page) stored.insert(after = info.name);
-  }
+  std::string cursor;
+  do {
+    const store::BlobPage page = *SyncWait(world_.store().blobs().List("t1", cursor, 1000));
+    for (const store::BlobInfo& info : page.blobs) stored.insert(info.name);
+    cursor = page.next;
+  } while (!cursor.empty());
   EXPECT_EQ(stored, named_);
   EXPECT_GT(named_.size(), 50u);
 }

@@ -3,27 +3,13 @@
 #include "absl/strings/str_cat.h"
 #include "services/common/log/log.h"
 #include "services/common/status/status.h"
-#include "services/common/store/rocks/rocks_store.h"
+#include "services/common/store/open.h"
 #include "services/queue/delivery/local.h"
 #include "services/queue/delivery/remote.h"
 #include "services/queue/delivery/routing_client.h"
 #include "services/queue/grpc_service.h"
 
 namespace posthouse::queue {
-namespace {
-
-store::RocksOptions StoreOptions(const Settings& settings) {
-  store::RocksOptions options;
-  options.path = settings.store_dir;
-  options.name = "queue";
-  if (settings.block_cache_bytes != 0) options.block_cache_bytes = settings.block_cache_bytes;
-  if (settings.write_buffer_bytes != 0) options.write_buffer_bytes = settings.write_buffer_bytes;
-  if (settings.min_free_bytes != 0) options.min_free_bytes = settings.min_free_bytes;
-  if (settings.read_threads != 0) options.read_threads = settings.read_threads;
-  return options;
-}
-
-}  // namespace
 
 App::App(runtime::Runtime& rt, Settings settings)
     : ServiceApp(rt, "queue", CheckConfig), settings_(std::move(settings)), metrics_(rt.registry()) {}
@@ -40,7 +26,8 @@ absl::StatusOr<std::unique_ptr<App>> App::Create(runtime::Runtime& rt, rpc::Chan
 }
 
 absl::Status App::Start(rpc::Channels channels) {
-  PH_ASSIGN_OR_RETURN(store_, store::RocksStore::Open(StoreOptions(settings_), runtime().registry()));
+  PH_ASSIGN_OR_RETURN(store_,
+                      store::Open("queue", settings_.store_dir, runtime().config().store(), runtime().registry()));
   SpoolOptions spool_options;
   spool_options.shard = settings_.shard;
   spool_options.executor = &runtime().loops().Next();

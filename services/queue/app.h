@@ -17,10 +17,6 @@
 #include "services/queue/spool/maintenance.h"
 #include "services/queue/spool/spool.h"
 
-namespace posthouse::store {
-class RocksStore;
-}
-
 namespace posthouse::queue {
 
 class App final : public runtime::ServiceApp {
@@ -45,7 +41,7 @@ class App final : public runtime::ServiceApp {
 
   const Settings settings_;
   Metrics metrics_;
-  std::unique_ptr<store::RocksStore> store_;
+  std::unique_ptr<store::Store> store_;
   std::unique_ptr<Spool> spool_;
   std::unique_ptr<Routing> routing_;
   std::unique_ptr<Delivery> local_;

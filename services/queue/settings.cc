@@ -54,10 +54,6 @@ absl::StatusOr<Settings> Settings::FromConfig(const config::v1::Config& config) 
   if (config.data_dir().empty())
     return absl::InvalidArgumentError("data_dir is missing: the queue keeps its spool there");
   s.store_dir = absl::StrCat(config.data_dir(), "/queue");
-  s.block_cache_bytes = config.store().block_cache_bytes();
-  s.write_buffer_bytes = config.store().write_buffer_bytes();
-  s.min_free_bytes = config.store().min_free_bytes();
-  s.read_threads = static_cast<int>(std::min<uint32_t>(config.store().read_threads(), 256));
   if (!q.shard().empty()) s.shard = q.shard();
   s.expire_after = DurationOr(q.has_expire_after(), q.expire_after(), s.expire_after);
   s.done_retention =

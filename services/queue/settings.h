@@ -19,8 +19,6 @@ struct Settings {
   std::string hostname;
   std::string store_dir;
   std::string shard = "0";
-  uint64_t block_cache_bytes = 0, write_buffer_bytes = 0, min_free_bytes = 0;  // 0: the store's own defaults
-  int read_threads = 0;
   absl::Duration expire_after = absl::Hours(24 * 5);  // RFC 5321 §4.5.4.1: at least 4-5 days
   absl::Duration done_retention = absl::Hours(24 * 3);
   SitesOptions sites;

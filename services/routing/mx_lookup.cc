@@ -9,8 +9,9 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
-#include "services/mail_formats/address/address.h"
+#include "services/common/async/when_all.h"
 #include "services/common/status/status.h"
+#include "services/mail_formats/address/address.h"
 
 namespace posthouse::routing {
 namespace {

@@ -1,17 +1,25 @@
 #include <atomic>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include <gtest/gtest.h>
 
+#include "absl/functional/any_invocable.h"
 #include "absl/status/statusor.h"
 #include "absl/synchronization/notification.h"
+#include "absl/time/clock.h"
+#include "absl/time/time.h"
+#include "services/common/async/deadline.h"
 #include "services/common/async/executor.h"
 #include "services/common/async/sync.h"
 #include "services/common/async/task.h"
+#include "services/common/async/thread_pool.h"
+#include "services/common/async/when_all.h"
 
 namespace posthouse {
 namespace {
@@ -65,6 +73,93 @@ TEST(TaskTest, WhenAllKeepsOrder) {
   const std::vector<int> results = SyncWait(Many(pool));
   ASSERT_EQ(results.size(), 100u);
   for (int i = 0; i < 100; ++i) EXPECT_EQ(results[i], i * i);
+}
+
+// A result that comes when the test says so.
+struct Later {
+  absl::AnyInvocable<void(int)> done;
+  Task<int> Get() {
+    co_return co_await AwaitCallback<int>([this](absl::AnyInvocable<void(int)> d) { done = std::move(d); });
+  }
+};
+
+Task<void> Note(Task<int> task, bool* resumed) {
+  (void)co_await std::move(task);
+  *resumed = true;
+}
+
+// The contract of `done`: called once. Release builds leak the coroutine instead.
+TEST(TaskTest, ACallbackThatIsDestroyedUncalledNeverResumes) {
+  static bool resumed = false;
+  const auto drop = [] {
+    static Later& later = *new Later;
+    SpawnHere(Note(later.Get(), &resumed));
+    later.done = nullptr;
+  };
+  if (internal::kAbandonedCallbackAborts) {
+    EXPECT_DEATH(drop(), "destroyed and never called");
+  } else {
+    drop();
+  }
+  EXPECT_FALSE(resumed);
+}
+
+TEST(RunUntilTest, ATaskInTimeGivesItsResult) {
+  ThreadPool pool(1);
+  EXPECT_EQ(SyncWait(RunUntil(pool, absl::InfiniteFuture(), Add(1, 2))), 3);
+  EXPECT_EQ(SyncWait(RunUntil(pool, absl::Now() + absl::Hours(1), Add(1, 2))), 3);
+  // Also when it ends on another thread.
+  ThreadPool other(1);
+  EXPECT_EQ(SyncWait(RunUntil(pool, absl::Now() + absl::Hours(1), RunOn(other, [] { return 7; }))), 7);
+}
+
+// Timers that the test fires.
+class ManualTimers final : public Executor {
+ public:
+  void Post(absl::AnyInvocable<void()> work) override { work(); }
+  uint64_t PostAfter(absl::Duration, absl::AnyInvocable<void()> work) override {
+    timer_ = std::move(work);
+    return 1;
+  }
+  bool CancelTimer(uint64_t) override { return std::exchange(timer_, nullptr) != nullptr; }
+  void Fire() { std::exchange(timer_, nullptr)(); }
+
+ private:
+  absl::AnyInvocable<void()> timer_;
+};
+
+Task<void> Keep(Task<std::optional<int>> task, std::optional<std::optional<int>>* result) {
+  *result = co_await std::move(task);
+}
+
+TEST(RunUntilTest, ALateTaskIsLeftBehindAndGoesOn) {
+  ManualTimers timers;
+  Later later;
+  bool ended = false;
+  std::optional<std::optional<int>> result;
+  struct Work {
+    static Task<int> Then(Task<int> first, bool* ended) {
+      const int result = co_await std::move(first);
+      *ended = true;
+      co_return result;
+    }
+  };
+  SpawnHere(Keep(RunUntil(timers, absl::Now() + absl::Hours(1), Work::Then(later.Get(), &ended)), &result));
+  EXPECT_FALSE(result.has_value());
+  timers.Fire();
+  ASSERT_TRUE(result.has_value());
+  EXPECT_EQ(*result, std::nullopt);
+  EXPECT_FALSE(ended);
+  later.done(7);
+  EXPECT_TRUE(ended);
+  EXPECT_EQ(*result, std::nullopt);
+}
+
+TEST(RunUntilTest, AfterTheDeadlineNothingStarts) {
+  ThreadPool pool(1);
+  Later later;
+  EXPECT_EQ(SyncWait(RunUntil(pool, absl::Now() - absl::Seconds(1), later.Get())), std::nullopt);
+  EXPECT_FALSE(later.done);
 }
 
 Task<int> Increment(Executor& pool, AsyncMutex& mutex, int& counter, int times) {

@@ -1,8 +1,8 @@
 // Executor: where a coroutine's next step runs.
 //
-// The event loops of common/net implement it (one thread each), so does
-// ThreadPool (many threads, for work that blocks). Code above common/net sees
-// only this interface, never Asio. docs/adr/0002-own-task-type.md says why.
+// Two kinds implement it: the event loops of common/net (one thread each) and
+// ThreadPool (many threads, for work that blocks). Code above common/net sees only
+// this interface, never Asio. docs/adr/0002-own-task-type.md says why.
 //
 // Threads: every method may be called from any thread.
 #pragma once
@@ -22,10 +22,12 @@ class Executor {
   // the executor stopped is destroyed without running.
   virtual void Post(absl::AnyInvocable<void()> work) = 0;
 
-  // Runs `work` once, about `delay` from now. Returns an id for CancelTimer().
+  // Runs `work` once, about `delay` from now, unless the executor stops before.
+  // Returns an id for CancelTimer().
   virtual uint64_t PostAfter(absl::Duration delay, absl::AnyInvocable<void()> work) = 0;
 
-  // True: the timer's work will never run. False: it ran, runs, or is unknown.
+  // True: the timer's work will never run. False: it ran, it runs now, or no such
+  // timer is known.
   virtual bool CancelTimer(uint64_t id) = 0;
 
   // The executor whose work this thread is running now; null outside of one.

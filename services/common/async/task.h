@@ -1,4 +1,5 @@
-// Task<T>: a lazily started coroutine, and the few ways to start and join one.
+// Task<T>: a lazily started coroutine, and the few ways to start one (when_all.h
+// joins several).
 //
 //   Task<absl::StatusOr<int>> Answer(Store& store) {
 //     auto row = co_await store.Read(...);     // may suspend
@@ -7,16 +8,16 @@
 //   Spawn(executor, Serve(connection));        // detached
 //   int n = SyncWait(Answer(store));           // tests and main() only
 //
-// Ownership: a Task owns its coroutine frame; `co_await` consumes it. Parameters
-// are taken by value, or by reference to what the caller keeps until the await
-// returns (a lambda that captures must outlive its coroutine: pass state as
-// parameters, or keep the lambda in a named variable across the co_await).
+// Ownership: a Task owns its coroutine frame; `co_await` consumes the Task. A
+// coroutine takes its parameters by value, or by reference to something that the
+// caller keeps until the await returns. A lambda that captures must outlive its
+// coroutine: pass state as parameters, or keep the lambda in a named variable across
+// the co_await.
 //
-// Threads: a task runs on one executor at a time. Awaiting something that is
-// completed by another thread (a pool, gRPC, a timer) resumes on the executor
-// that was current at the await; with no current executor, on the completing
-// thread. Never hold a mutex, a RocksDB iterator or a view into a shared buffer
-// across a co_await.
+// Threads: a task runs on one executor at a time. When another thread (a pool,
+// gRPC, a timer) completes what a task awaits, the task resumes on the executor
+// that was current at the await, or, without one, on the completing thread. Never hold a mutex, a RocksDB iterator or a
+// view into a shared buffer across a co_await.
 //
 // Errors: absl::Status values. An exception that leaves a coroutine is a broken
 // invariant and ends the process.
@@ -25,12 +26,11 @@
 #include <atomic>
 #include <coroutine>
 #include <exception>
-#include <memory>
 #include <optional>
 #include <type_traits>
 #include <utility>
-#include <vector>
 
+#include "absl/base/config.h"
 #include "absl/functional/any_invocable.h"
 #include "absl/synchronization/notification.h"
 #include "absl/time/time.h"
@@ -43,7 +43,7 @@ class Task;
 
 namespace internal {
 
-// Resumes whoever awaits the task, on the same thread (symmetric transfer).
+// Resumes the awaiting coroutine on the same thread (symmetric transfer).
 struct FinalAwaiter {
   bool await_ready() const noexcept { return false; }
   template <typename Promise>
@@ -163,7 +163,8 @@ void ResumeOn(Executor* executor, std::coroutine_handle<> handle);
 // Starts `task` on `executor` and lets it run to its end on its own.
 void Spawn(Executor& executor, Task<void> task);
 
-// Starts `task` now, on this thread, until its first suspension; then as Spawn.
+// Starts `task` now, on this thread. After its first suspension it goes on as a
+// task of Spawn() does.
 inline void SpawnHere(Task<void> task) { internal::RunDetached(std::move(task)); }
 
 // Blocks this thread until `task` is done: main(), tests and the CLI only, never
@@ -182,11 +183,45 @@ inline void SyncWait(Task<void> task) {
   done.WaitForNotification();
 }
 
+namespace internal {
+
+// Debug and sanitizer builds end the process when a callback is destroyed uncalled.
+#if defined(NDEBUG) && !defined(ABSL_HAVE_ADDRESS_SANITIZER) && !defined(ABSL_HAVE_THREAD_SANITIZER)
+inline constexpr bool kAbandonedCallbackAborts = false;
+#else
+inline constexpr bool kAbandonedCallbackAborts = true;
+#endif
+void OnAbandonedCallback();
+
+// The one-shot `done` of AwaitCallback(): moves, and notices its end without a call.
+template <typename T, typename Awaiter>
+class Done {
+ public:
+  explicit Done(Awaiter* awaiter) : awaiter_(awaiter) {}
+  Done(Done&& other) noexcept : awaiter_(std::exchange(other.awaiter_, nullptr)) {}
+  Done& operator=(Done&&) = delete;
+  ~Done() {
+    if (awaiter_ != nullptr) OnAbandonedCallback();
+  }
+  void operator()(T result) { std::exchange(awaiter_, nullptr)->Complete(std::move(result)); }
+
+ private:
+  Awaiter* awaiter_;
+};
+
+}  // namespace internal
+
 // Turns a callback API into an await. `start` is called once with a `done` that
 // must be called exactly once, from any thread, even inside `start`:
 //   absl::Status s = co_await AwaitCallback<absl::Status>([&](auto done) {
 //     client.Start(request, std::move(done));
 //   });
+//
+// A `done` that is destroyed uncalled (its executor stopped, its owner went away)
+// would leave the coroutine suspended for ever, with everything that its frame
+// holds. That is a defect of whoever owns the `done`: stop executors after the work
+// that they run. Debug and sanitizer builds end the process there; other builds
+// leak the frame, since resuming it could touch what is being destroyed.
 template <typename T, typename Start>
 auto AwaitCallback(Start start) {
   struct Awaiter {
@@ -202,12 +237,13 @@ auto AwaitCallback(Start start) {
     bool await_suspend(std::coroutine_handle<> h) {
       executor = Executor::Current();
       handle = h;
-      start(absl::AnyInvocable<void(T)>([this](T result) {
-        value.emplace(std::move(result));
-        if (arrived.exchange(1, std::memory_order_acq_rel) == 1) internal::ResumeOn(executor, handle);
-      }));
-      // False: `done` was called already, go on without suspending.
+      start(absl::AnyInvocable<void(T)>(internal::Done<T, Awaiter>(this)));
+      // False: `done` was called already, so continue without suspending.
       return arrived.exchange(1, std::memory_order_acq_rel) == 0;
+    }
+    void Complete(T result) {
+      value.emplace(std::move(result));
+      if (arrived.exchange(1, std::memory_order_acq_rel) == 1) internal::ResumeOn(executor, handle);
     }
     T await_resume() { return *std::move(value); }
   };
@@ -256,37 +292,6 @@ Task<R> RunOn(Executor& pool, Work work) {
       pool.Post([&work, done = std::move(done)]() mutable { done(work()); });
     });
   }
-}
-
-namespace internal {
-template <typename T>
-Task<void> StoreAndCount(Task<T> task, std::optional<T>* slot, std::shared_ptr<absl::AnyInvocable<void()>> arrive) {
-  slot->emplace(co_await std::move(task));
-  (*arrive)();
-}
-}  // namespace internal
-
-// Runs all tasks concurrently (each starts here, on the current executor) and
-// returns their results in order when the last is done.
-template <typename T>
-Task<std::vector<T>> WhenAll(std::vector<Task<T>> tasks) {
-  std::vector<std::optional<T>> slots(tasks.size());
-  if (!tasks.empty()) {
-    co_await AwaitCallback<bool>([&](absl::AnyInvocable<void(bool)> done) {
-      auto left = std::make_shared<std::atomic<size_t>>(tasks.size());
-      auto finish = std::make_shared<absl::AnyInvocable<void(bool)>>(std::move(done));
-      auto arrive = std::make_shared<absl::AnyInvocable<void()>>([left, finish] {
-        if (left->fetch_sub(1, std::memory_order_acq_rel) == 1) (*finish)(true);
-      });
-      for (size_t i = 0; i < slots.size(); ++i) {
-        SpawnHere(internal::StoreAndCount(std::move(tasks[i]), &slots[i], arrive));
-      }
-    });
-  }
-  std::vector<T> results;
-  results.reserve(slots.size());
-  for (auto& slot : slots) results.push_back(*std::move(slot));
-  co_return results;
 }
 
 }  // namespace posthouse

@@ -15,7 +15,7 @@ void AppendJsonString(absl::string_view value, size_t max_bytes, std::string* ou
     const size_t length = Utf8Length(value);
     const char c = value[0];
     if (length == 0) {
-      out->append("\xEF\xBF\xBD");  // U+FFFD for each byte that is no text
+      out->append("\xEF\xBF\xBD");  // U+FFFD for each byte outside well-formed UTF-8
     } else if (length > 1) {
       out->append(value.data(), length);
     } else if (c == '"' || c == '\\') {

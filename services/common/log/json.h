@@ -1,4 +1,4 @@
-// JSON strings from bytes that may be anything: log lines, and what posthousectl prints.
+// JSON strings from arbitrary bytes, for log lines and the output of posthousectl.
 // Threads: stateless.
 #pragma once
 
@@ -10,8 +10,8 @@
 namespace posthouse::log {
 
 // Appends `value` as a JSON string (RFC 8259 §7), quotes included: control characters
-// are escaped, bytes that are no well-formed UTF-8 become U+FFFD. After about
-// `max_bytes` the rest is cut and "..." says so.
+// are escaped, and bytes outside well-formed UTF-8 become U+FFFD. Cuts the value
+// after about `max_bytes` and then adds "...".
 void AppendJsonString(absl::string_view value, size_t max_bytes, std::string* out);
 
 }  // namespace posthouse::log

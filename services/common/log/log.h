@@ -2,9 +2,9 @@
 //
 //   LOG_EVENT(kInfo, "enqueued").Str("queue_id", id).Int("size_bytes", n).Trace(trace_id);
 //
-// The event name is a constant; what varies is a field. Never credentials, never
-// message content. A peer's mistake is kInfo, ours is kError. Strings are escaped,
-// invalid UTF-8 is replaced, a field is cut at 1 KiB and a line at 8 KiB.
+// The event name is a constant; values go into fields. Never log credentials or
+// message content. A peer's mistake is kInfo, ours is kError. Event escapes strings,
+// replaces invalid UTF-8, and cuts a field at 1 KiB and a line at 8 KiB.
 // Threads: any; a line is one write(2).
 #pragma once
 
@@ -29,7 +29,7 @@ void SetService(absl::string_view service);
 // For tests: lines go to `sink` (null: stderr again).
 void SetSinkForTest(void (*sink)(absl::string_view line));
 
-// One line, written when the object is destroyed.
+// One line; the destructor writes it.
 class Event {
  public:
   Event(Level level, absl::string_view event);
@@ -49,8 +49,8 @@ class Event {
   std::string line_;
 };
 
-// At most `per_second` true answers a second for each site; the next true one
-// after silence reports how many were dropped through `dropped`.
+// Allow() is true at most `per_second` times a second. The first true answer of a later
+// second sets `*dropped` to the number of false ones since the last true one.
 class RateLimit {
  public:
   explicit RateLimit(int per_second) : per_second_(per_second) {}

@@ -132,7 +132,7 @@ TEST(RateLimitTest, ReportsWhatWasDropped) {
   int64_t refused = 0;
   EXPECT_TRUE(one.Allow(&dropped));
   EXPECT_EQ(dropped, 0);
-  // Within at most two turns of the clock one answer is false, later one true tells how many were.
+  // Within two seconds of the clock one answer is false; a later true one has their number.
   while (true) {
     if (one.Allow(&dropped)) {
       EXPECT_EQ(dropped, refused);

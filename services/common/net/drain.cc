@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "services/common/async/task.h"
+#include "services/common/async/when_all.h"
 
 namespace posthouse::net {
 namespace {

@@ -11,6 +11,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "posthouse/queue/v1/queue.grpc.pb.h"
+#include "services/common/async/when_all.h"
 #include "services/common/net/event_loop.h"
 #include "services/common/rpc/channel.h"
 #include "services/common/rpc/server.h"

@@ -15,6 +15,7 @@
 #include "posthouse/directory/v1/directory.grpc.pb.h"
 #include "posthouse/queue/v1/queue.grpc.pb.h"
 #include "services/common/async/sync.h"
+#include "services/common/async/when_all.h"
 #include "services/common/net/event_loop.h"
 #include "services/common/rpc/channel.h"
 #include "services/common/rpc/server.h"

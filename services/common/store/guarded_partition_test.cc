@@ -12,7 +12,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/notification.h"
-#include "services/common/async/sync.h"
+#include "services/common/async/thread_pool.h"
 #include "services/common/metrics/metrics.h"
 #include "services/common/store/testing/guarded_ledger.h"
 #include "services/common/store/testing/memory_store.h"

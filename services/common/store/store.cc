@@ -12,7 +12,9 @@
 #include "absl/strings/cord.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
+#include "absl/time/time.h"
 #include "services/common/async/task.h"
+#include "services/common/async/when_all.h"
 #include "services/common/status/status.h"
 
 namespace posthouse::store {
@@ -38,7 +40,6 @@ absl::Status ValidateTenant(absl::string_view tenant) {
   return absl::OkStatus();
 }
 
-// Views into `request` live as long as it does.
 bool HasDuplicateKeys(const std::vector<Mutation>& mutations) {
   constexpr size_t kFew = 12;
   if (mutations.size() <= kFew) {
@@ -87,10 +88,14 @@ absl::Status Validate(const CommitRequest& request) {
     return absl::InvalidArgumentError(absl::StrCat("commit of ", request.mutations.size(), " mutations, ",
                                                    request.preconditions.size(), " preconditions"));
   }
+  if (request.needs_blobs.size() > kMaxMutations) {
+    return absl::InvalidArgumentError(absl::StrCat("commit that needs ", request.needs_blobs.size(), " blobs"));
+  }
+  for (const BlobName& blob : request.needs_blobs) PH_RETURN_IF_ERROR(ValidateBlobName(blob.tenant, blob.name));
   size_t bytes = 0;
   for (const Precondition& precondition : request.preconditions) {
     PH_RETURN_IF_ERROR(ValidateKey(precondition.key));
-    // Rows have no empty value, so that this would be a commit that never can be.
+    // No row has an empty value, so this commit could never happen.
     if (precondition.value.has_value() && precondition.value->empty()) {
       return absl::InvalidArgumentError("precondition on an empty value");
     }
@@ -118,6 +123,11 @@ absl::Status ValidateBlobName(absl::string_view tenant, absl::string_view name) 
   return absl::OkStatus();
 }
 
+absl::Status ValidateListLimit(size_t limit) {
+  if (limit >= 1 && limit <= kMaxPageRows) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat("list of ", limit, " entries"));
+}
+
 std::string PrefixEnd(absl::string_view prefix) {
   std::string end(prefix);
   while (!end.empty()) {
@@ -139,9 +149,14 @@ Task<absl::Status> BlobStore::Put(std::string tenant, std::string name, absl::Co
 }
 
 Task<std::vector<absl::Status>> Store::CommitAll(std::vector<CommitRequest> requests) {
+  absl::Time deadline = absl::InfiniteFuture();
+  for (const CommitRequest& request : requests) deadline = std::min(deadline, request.deadline);
   std::vector<Task<absl::Status>> commits;
   commits.reserve(requests.size());
-  for (CommitRequest& request : requests) commits.push_back(Commit(std::move(request)));
+  for (CommitRequest& request : requests) {
+    request.deadline = deadline;
+    commits.push_back(Commit(std::move(request)));
+  }
   co_return co_await WhenAll(std::move(commits));
 }
 

@@ -33,7 +33,7 @@ void AddExtension(X509* certificate, X509* issuer, int nid, const std::string& v
   X509_EXTENSION_free(extension);
 }
 
-// A certificate for `key` that lasts a day; unsigned.
+// An unsigned certificate for `key`, valid for a day.
 Certificate NewCertificate(EVP_PKEY* key, const std::string& common_name) {
   Certificate certificate(X509_new());
   X509_set_version(certificate.get(), 2);

@@ -1,4 +1,4 @@
-// TestCa: a certificate authority for tests. Writes PEM files; P-256, made fresh.
+// TestCa: a certificate authority for tests. Writes PEM files with new P-256 keys.
 #pragma once
 
 #include <memory>
@@ -20,8 +20,8 @@ class TestCa {
 
   // PEM of the authority's own certificate.
   const std::string& ca_file() const;
-  // A certificate with `common_name`; `sans` are DNS names or IP addresses. The same
-  // `file_name` again replaces the files, atomically each, the key first.
+  // Issues a certificate with `common_name`; `sans` are DNS names or IP addresses. A
+  // second call with one `file_name` replaces each file atomically, the key first.
   Files Issue(const std::string& file_name, const std::string& common_name, const std::vector<std::string>& sans);
 
  private:

@@ -1,6 +1,6 @@
-// What is well-formed UTF-8 (RFC 3629 §4: shortest form, no surrogates, nothing above
-// U+10FFFF): the one answer for addresses, names, header fields and log lines. Inline,
-// since decoders ask for each character. Threads: stateless.
+// Recognises well-formed UTF-8 (RFC 3629 §4: shortest form, no surrogates, nothing
+// above U+10FFFF), for addresses, names, header fields and log lines. Inline, since
+// decoders call it for each character. Threads: stateless.
 #pragma once
 
 #include <cstddef>
@@ -10,8 +10,8 @@
 
 namespace posthouse {
 
-// Length of the sequence at the front of `text` (not empty), and its code point: 1 to 4;
-// 0: not well-formed; -1: well-formed so far, but `text` ends inside it.
+// The length, 1 to 4, of the sequence at the front of `text` (which is not empty), and
+// its code point. 0: not well-formed. -1: well-formed so far, but `text` ends inside it.
 inline int Utf8Sequence(absl::string_view text, uint32_t* code_point) {
   const auto lead = static_cast<uint8_t>(text[0]);
   if (lead < 0x80) {
@@ -46,7 +46,7 @@ inline int Utf8Sequence(absl::string_view text, uint32_t* code_point) {
   return length;
 }
 
-// As above without the code point; 0 also for what is cut off.
+// As above without the code point; 0 also when `text` ends inside the sequence.
 inline size_t Utf8Length(absl::string_view text) {
   uint32_t code = 0;
   const int length = Utf8Sequence(text, &code);

@@ -9,7 +9,7 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
-#include "services/common/async/sync.h"
+#include "services/common/async/task.h"
 #include "services/mail_formats/smtp/client_commands.h"
 #include "services/mail_formats/smtp/testing/scripted_server.h"
 

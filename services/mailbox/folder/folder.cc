@@ -376,6 +376,7 @@ Task<absl::Status> Folder::Commit(Change change, absl::FunctionRef<void(FolderIn
         change.use_reserve || (change.head.exists <= head_.exists && change.head.intents <= head_.intents);
   }
   requests[0].mutations = std::move(change.mutations);
+  requests[0].needs_blobs = std::move(change.needs_blobs);
   SplitCommits(cache_partition_, std::move(change.cache), requests);
   const std::vector<absl::Status> results = co_await context_.store.CommitAll(std::move(requests));
   for (size_t i = 1; i < results.size(); ++i) {

@@ -33,10 +33,10 @@
 #include "services/common/async/sync.h"
 #include "services/common/async/task.h"
 #include "services/mailbox/folder/context.h"
+#include "services/mailbox/folder/usage.h"
 #include "services/mailbox/rows/folder_index.h"
 #include "services/mailbox/rows/head.h"
 #include "services/mailbox/rows/records.h"
-#include "services/mailbox/folder/usage.h"
 
 namespace posthouse::mailbox {
 
@@ -208,6 +208,7 @@ class Folder : public std::enable_shared_from_this<Folder> {
     Head head;  // as it will be
     std::vector<store::Precondition> guards;
     std::vector<store::Mutation> mutations;
+    std::vector<store::BlobName> needs_blobs;  // bodies that are new with this change
     std::vector<std::string> new_keywords;
     UidSet changed;
     UidSet expunged;

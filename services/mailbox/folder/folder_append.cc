@@ -4,8 +4,8 @@
 #include "absl/container/flat_hash_map.h"
 #include "posthouse/mailbox/v1/store.pb.h"
 #include "services/common/status/status.h"
-#include "services/mailbox/rows/cache_rows.h"
 #include "services/mailbox/folder/folder.h"
+#include "services/mailbox/rows/cache_rows.h"
 
 namespace posthouse::mailbox {
 namespace {
@@ -100,6 +100,7 @@ Task<absl::Status> Folder::CommitGroup(std::vector<Pending>& group) {
       change.head.Count(message.flags, message.size_bytes, +1);
       change.changed.Append(result.uid);
       change.mutations.push_back({MessageKey(result.uid), EncodeRow(row)});
+      change.needs_blobs.push_back({partition_.tenant, IdToHex(message.blob)});
       if (!message.done_key.empty()) {
         v1::DoneRow done;
         done.set_uid(result.uid);

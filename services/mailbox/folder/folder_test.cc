@@ -3,6 +3,8 @@
 #include "absl/container/flat_hash_set.h"
 #include "gtest/gtest.h"
 #include "posthouse/mailbox/v1/mailbox.pb.h"
+#include "services/common/async/thread_pool.h"
+#include "services/common/async/when_all.h"
 #include "services/mailbox/testing/world.h"
 
 namespace posthouse::mailbox {

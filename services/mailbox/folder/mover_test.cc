@@ -3,6 +3,8 @@
 #include <map>
 
 #include "gtest/gtest.h"
+#include "services/common/async/thread_pool.h"
+#include "services/common/async/when_all.h"
 #include "services/mailbox/folder/sweeper.h"
 #include "services/mailbox/testing/world.h"
 
@@ -239,7 +241,7 @@ TEST_F(MoverTest, TheSweeperRemovesOnlyWhatNothingNames) {
   EXPECT_EQ(result.blobs, 1u);
   EXPECT_EQ(result.bytes, 6u);
   const auto left = *SyncWait(world_.store().blobs().List("t1", "", 100));
-  EXPECT_EQ(left.size(), 4u);  // messages 1, 3, 4 and the young one
+  EXPECT_EQ(left.blobs.size(), 4u);  // messages 1, 3, 4 and the young one
   for (Folder* f : {inbox_.get(), trash_.get()}) {
     BlobPins::Hold hold(world_.pins());
     EXPECT_TRUE(SyncWait(f->ReadForCopy(UidSet::All(), 0, hold)).ok());
@@ -322,7 +324,7 @@ TEST_F(MoverTest, WhatCannotBeReadOfOneTenantDoesNotStopTheOthers) {
   world_.Advance(absl::Hours(3));
   Sweeper sweeper(world_.context(), world_.mailboxes());
   EXPECT_EQ(SyncWait(sweeper.Sweep()).status().code(), absl::StatusCode::kDataLoss);
-  EXPECT_TRUE(SyncWait(world_.store().blobs().List("t2", "", 100))->empty());
+  EXPECT_TRUE(SyncWait(world_.store().blobs().List("t2", "", 100))->blobs.empty());
 }
 
 TEST_F(MoverTest, TheSweeperKeepsFewAccountsOpen) {
@@ -345,7 +347,7 @@ TEST_F(MoverTest, AnUnreadableRowStopsTheSweep) {
   world_.Advance(absl::Hours(3));
   Sweeper sweeper(world_.context(), world_.mailboxes());
   EXPECT_EQ(SyncWait(sweeper.Sweep()).status().code(), absl::StatusCode::kDataLoss);
-  EXPECT_EQ(SyncWait(world_.store().blobs().List("t1", "", 100))->size(), 5u);
+  EXPECT_EQ(SyncWait(world_.store().blobs().List("t1", "", 100))->blobs.size(), 5u);
 }
 
 }  // namespace

@@ -94,10 +94,9 @@ Task<absl::StatusOr<Sweeper::Result>> Sweeper::Sweep() {
 // ---- bodies
 
 Task<absl::Status> Sweeper::SweepBlobs(std::string tenant, Result& result) {
-  std::string after;
-  while (true) {
-    PH_CO_ASSIGN_OR_RETURN(const std::vector<Candidate> candidates, co_await OldBlobs(tenant, after));
-    if (candidates.empty()) co_return absl::OkStatus();
+  std::string cursor;
+  do {
+    PH_CO_ASSIGN_OR_RETURN(const std::vector<Candidate> candidates, co_await OldBlobs(tenant, cursor));
     absl::flat_hash_set<std::string> unseen;
     for (const Candidate& c : candidates) unseen.insert(c.blob);
     PH_CO_RETURN_IF_ERROR(co_await RemoveReferenced(tenant, unseen));
@@ -109,26 +108,24 @@ Task<absl::Status> Sweeper::SweepBlobs(std::string tenant, Result& result) {
       context_.metrics.swept_blobs.Add();
       context_.metrics.swept_bytes.Add(static_cast<double>(c.size_bytes));
     }
-  }
+  } while (!cursor.empty());
+  co_return absl::OkStatus();
 }
 
-Task<absl::StatusOr<std::vector<Sweeper::Candidate>>> Sweeper::OldBlobs(std::string tenant, std::string& after) {
+Task<absl::StatusOr<std::vector<Sweeper::Candidate>>> Sweeper::OldBlobs(std::string tenant, std::string& cursor) {
   const int64_t before = absl::ToUnixMillis(context_.clock() - context_.settings.sweep_grace);
   std::vector<Candidate> out;
-  while (out.size() < kWindow) {
+  do {
     PH_CO_RETURN_IF_ERROR(Stopped());
-    PH_CO_ASSIGN_OR_RETURN(const std::vector<store::BlobInfo> page,
-                           co_await context_.store.blobs().List(tenant, after, store::kMaxPageRows));
-    if (page.empty()) break;
-    for (const store::BlobInfo& info : page) {
-      after = info.name;
+    PH_CO_ASSIGN_OR_RETURN(store::BlobPage page,
+                           co_await context_.store.blobs().List(tenant, cursor, store::kMaxPageRows));
+    cursor = std::move(page.next);
+    for (const store::BlobInfo& info : page.blobs) {
       if (!IsId(info.name)) continue;  // not ours
       std::string blob = IdToBytes(info.name);
-      // Names grow with time: all that follow are younger.
-      if (BlobMillis(blob) >= before) co_return out;
-      out.push_back({std::move(blob), info.size_bytes});
+      if (BlobMillis(blob) < before) out.push_back({std::move(blob), info.size_bytes});
     }
-  }
+  } while (!cursor.empty() && out.size() < kWindow);
   co_return out;
 }
 

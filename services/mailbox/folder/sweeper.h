@@ -50,7 +50,8 @@ class Sweeper {
   };
   Task<absl::StatusOr<std::vector<std::string>>> Tenants();
   Task<absl::Status> SweepBlobs(std::string tenant, Result& result);
-  Task<absl::StatusOr<std::vector<Candidate>>> OldBlobs(std::string tenant, std::string& after);
+  // Blobs older than the grace time, from `cursor` on, which moves; empty: the end.
+  Task<absl::StatusOr<std::vector<Candidate>>> OldBlobs(std::string tenant, std::string& cursor);
   Task<absl::Status> RemoveReferenced(std::string tenant, absl::flat_hash_set<std::string>& unseen);
   Task<absl::Status> SweepFolders(std::string tenant, Result& result);
   Task<absl::Status> SweepFolder(std::string tenant, std::string folder_id, Result& result);

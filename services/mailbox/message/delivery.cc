@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "posthouse/mailbox/v1/mailbox.pb.h"
+#include "services/common/async/when_all.h"
 #include "services/common/log/log.h"
 #include "services/common/rpc/trace.h"
 #include "services/common/status/status.h"

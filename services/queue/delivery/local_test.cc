@@ -4,7 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "posthouse/mailbox/v1/mailbox.pb.h"
-#include "services/common/async/sync.h"
+#include "services/common/async/task.h"
 
 namespace posthouse::queue {
 namespace {

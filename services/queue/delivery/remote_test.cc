@@ -13,7 +13,7 @@
 #include "absl/synchronization/notification.h"
 #include "absl/time/clock.h"
 #include "posthouse/routing/v1/routing.pb.h"
-#include "services/common/async/sync.h"
+#include "services/common/async/thread_pool.h"
 #include "services/common/net/connection.h"
 #include "services/common/status/status.h"
 

@@ -2,6 +2,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "services/common/async/when_all.h"
 #include "services/common/log/log.h"
 #include "services/common/status/status.h"
 #include "services/queue/schedule/dispatcher_impl.h"

@@ -33,7 +33,7 @@ class BodyWriterImpl final : public BodyWriter {
 
   Task<absl::Status> Append(std::string piece) override {
     size_ += piece.size();
-    if (blob_ == nullptr && kept_.size() + piece.size() <= kMaxRowBodyBytes) {
+    if (blob_ == nullptr && kept_.size() + piece.size() <= store_.Limits().max_row_body_bytes) {
       Keep(std::move(piece));
       co_return absl::OkStatus();
     }

@@ -7,7 +7,8 @@
 //   i/<qid>              v1.StoredItem: a message with a recipient still owed.
 //   r/<qid>/<n:be16>     v1.RecipientChunk: recipients 8n .. 8n+7 of an item that
 //                        has more than 8; also belongs to its done mark.
-//   b/<qid>              0x01 and the message, when it is at most 16 KiB. A larger
+//   b/<qid>              0x01 and the message, when it is at most
+//                        EngineLimits::max_row_body_bytes (RocksDB: 16 KiB). A larger
 //                        one is the blob <qid> (tenant "") of the same store.
 //   t/<due:be64>/<qid>   v1.DueRow: due index; `due` is Item.next_attempt in
 //                        microseconds since 1970.
@@ -58,8 +59,6 @@ class MessageLite;
 
 namespace posthouse::queue {
 
-// Bodies up to this are a row, larger ones a blob.
-inline constexpr size_t kMaxRowBodyBytes = 16 * 1024;
 inline constexpr int kRecipientsPerRow = 8;
 // Tenant of the queue's partition and blobs: a shard serves all tenants.
 inline constexpr char kStoreTenant[] = "";

@@ -8,8 +8,8 @@
 #include "absl/strings/str_cat.h"
 #include "services/common/log/log.h"
 #include "services/common/status/status.h"
-#include "services/queue/spool/key_schema.h"
 #include "services/queue/metrics.h"
+#include "services/queue/spool/key_schema.h"
 #include "services/queue/spool/queue_id.h"
 #include "services/queue/spool/record.h"
 
@@ -164,13 +164,12 @@ Task<absl::StatusOr<uint64_t>> PurgeDone(Spool& spool, absl::Duration retention)
 
 Task<absl::StatusOr<uint64_t>> SweepBlobs(Spool& spool) {
   uint64_t swept = 0;
-  std::string after;
-  while (true) {
-    PH_CO_ASSIGN_OR_RETURN(std::vector<store::BlobInfo> blobs,
-                           co_await spool.store().blobs().List(kStoreTenant, after, kPage));
+  std::string cursor;
+  do {
+    PH_CO_ASSIGN_OR_RETURN(store::BlobPage page, co_await spool.store().blobs().List(kStoreTenant, cursor, kPage));
+    cursor = std::move(page.next);
     std::vector<std::string> names, keys;
-    for (store::BlobInfo& blob : blobs) {
-      after = blob.name;
+    for (store::BlobInfo& blob : page.blobs) {
       // First this, then whether an item names it: what is written now and committed
       // before the read below is seen by one or the other.
       if (!IsQueueId(blob.name) || spool.IsBeingWritten(blob.name)) continue;
@@ -183,8 +182,8 @@ Task<absl::StatusOr<uint64_t>> SweepBlobs(Spool& spool) {
       PH_CO_RETURN_IF_ERROR(co_await spool.store().blobs().Delete(kStoreTenant, names[i]));
       ++swept;
     }
-    if (blobs.size() < kPage) co_return swept;
-  }
+  } while (!cursor.empty());
+  co_return swept;
 }
 
 Task<absl::StatusOr<uint64_t>> Audit(Spool& spool, absl::Duration delay_warning_after) {

@@ -4,7 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "absl/strings/str_cat.h"
-#include "services/common/async/sync.h"
+#include "services/common/async/thread_pool.h"
 #include "services/common/status/status.h"
 #include "services/common/store/testing/memory_store.h"
 #include "services/queue/admin.h"
@@ -149,7 +149,7 @@ TEST_F(MaintenanceTest, BlobsThatNobodyNamesAreSwept) {
   ASSERT_TRUE(SyncWait(writing->Append(std::string(50000, 'w'))).ok());
   Body body = *SyncWait(writing->Finish());  // finished, and its item comes in a moment
   EXPECT_EQ(*SyncWait(SweepBlobs(*spool_)), 1u);
-  EXPECT_EQ(SyncWait(store_.blobs().List(kStoreTenant, "", 10))->size(), 2u);
+  EXPECT_EQ(SyncWait(store_.blobs().List(kStoreTenant, "", 10))->blobs.size(), 2u);
   body = Body();
   writing = nullptr;
   EXPECT_EQ(*SyncWait(SweepBlobs(*spool_)), 1u);

@@ -172,6 +172,7 @@ void AddNewItem(Record* record, const std::string* body, absl::Time wake, Change
   SetItemRows(record, ItemKey(record->queue_id()), {}, change);
   change->Set(DueKey(record->due(), record->queue_id()), DueValueOf(*record, wake));
   if (body != nullptr) change->Set(BodyKey(record->queue_id()), EncodeBody(*body));
+  if (!record->item.blob().empty()) change->needs_blobs.push_back(record->item.blob());
   if (!record->idempotency_key.empty()) {
     v1::IdempotencyRow row;
     row.set_queue_id(record->queue_id());

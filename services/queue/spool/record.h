@@ -48,7 +48,8 @@ struct Change {
   bool settles = false;
   // May wait a few milliseconds for company: a crash only repeats what is idempotent.
   bool lazy = false;
-  std::vector<std::string> drop_blobs;  // garbage once the change is committed
+  std::vector<std::string> needs_blobs;  // finished bodies that become durable with the change
+  std::vector<std::string> drop_blobs;   // garbage once the change is committed
 
   void Set(std::string key, std::string value) { mutations.push_back({std::move(key), std::move(value)}); }
   void Remove(std::string key) { mutations.push_back({std::move(key), std::nullopt}); }

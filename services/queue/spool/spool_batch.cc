@@ -81,6 +81,7 @@ store::CommitRequest ToRequest(const store::Partition& partition, const std::str
   }
   Merger merger(&request);
   for (const PendingChange& p : batch) {
+    for (const std::string& blob : p.change.needs_blobs) request.needs_blobs.push_back({kStoreTenant, blob});
     if (!p.change.idempotency_key.empty()) {
       request.preconditions.push_back({IdempotencyRowKey(p.change.idempotency_key), std::nullopt});
     }

@@ -8,7 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/blocking_counter.h"
 #include "absl/synchronization/notification.h"
-#include "services/common/async/sync.h"
+#include "services/common/async/thread_pool.h"
 #include "services/common/status/status.h"
 #include "services/common/store/testing/memory_store.h"
 #include "services/queue/spool/key_schema.h"
@@ -111,9 +111,9 @@ class SpoolTest : public ::testing::Test {
     return keys;
   }
   std::vector<std::string> Blobs() {
-    absl::StatusOr<std::vector<store::BlobInfo>> blobs = SyncWait(store_->blobs().List(kStoreTenant, "", 100));
+    const store::BlobPage page = *SyncWait(store_->blobs().List(kStoreTenant, "", 100));
     std::vector<std::string> names;
-    for (const store::BlobInfo& blob : *blobs) names.push_back(blob.name);
+    for (const store::BlobInfo& blob : page.blobs) names.push_back(blob.name);
     return names;
   }
 
@@ -141,10 +141,11 @@ TEST_F(SpoolTest, APutIsThereAfterARestart) {
 }
 
 TEST_F(SpoolTest, BodiesAroundTheRowLimit) {
-  for (const size_t size : {size_t{0}, size_t{1}, kMaxRowBodyBytes, kMaxRowBodyBytes + 1, size_t{300000}}) {
+  const size_t limit = store_->Limits().max_row_body_bytes;
+  for (const size_t size : {size_t{0}, size_t{1}, limit, limit + 1, size_t{300000}}) {
     const std::string bytes(size, 'x');
     const std::string id = Put(bytes);
-    EXPECT_EQ(Loaded(id).item.blob().empty(), size <= kMaxRowBodyBytes) << size;
+    EXPECT_EQ(Loaded(id).item.blob().empty(), size <= limit) << size;
     EXPECT_EQ(BodyOf(id), bytes) << size;
   }
 }
@@ -169,7 +170,7 @@ TEST_F(SpoolTest, BodiesInMemoryAreBoundedTogether) {
   for (int i = 0; i < 20; ++i) {
     writers.push_back(spool_->NewBody());
     for (int piece = 0; piece < 5; ++piece) ASSERT_TRUE(SyncWait(writers.back()->Append(std::string(10000, 'x'))).ok());
-    EXPECT_LE(spool_->body_memory(), budget_ + 20 * kMaxRowBodyBytes);
+    EXPECT_LE(spool_->body_memory(), budget_ + 20 * store_->Limits().max_row_body_bytes);
   }
   std::vector<Body> bodies;
   for (const auto& writer : writers) bodies.push_back(*SyncWait(writer->Finish()));

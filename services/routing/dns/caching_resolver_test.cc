@@ -6,7 +6,7 @@
 #include <memory>
 
 #include "absl/synchronization/notification.h"
-#include "services/common/async/sync.h"
+#include "services/common/async/thread_pool.h"
 #include "services/routing/dns/testing/fake_resolver.h"
 
 namespace posthouse::routing::dns {

@@ -33,7 +33,9 @@ TEST_P(StoreConformanceTest, BlobsOfEverySizeComeBack) {
     EXPECT_EQ(SyncWait(blobs().Size("t", name)).value_or(99), size);
     EXPECT_TRUE(GetBlob(name) == Body(size)) << size;
   }
-  ASSERT_TRUE(Commit({}, {Set("k", "v")}).ok());  // makes all of them durable
+  std::vector<std::string> names;
+  for (const size_t size : kSizes) names.push_back(absl::StrCat("b", size));
+  ASSERT_TRUE(CommitWithBlobs("k", names).ok());
   engine_->CrashAndReopen();
   for (const size_t size : kSizes) {
     const std::string name = absl::StrCat("b", size);
@@ -113,7 +115,7 @@ TEST_P(StoreConformanceTest, ANameIsTakenOnce) {
       ASSERT_TRUE(PutBlob(name, Body(size)).ok());
       EXPECT_EQ(PutBlob(name, Body(second, 5)).code(), StatusCode::kAlreadyExists);
       EXPECT_TRUE(GetBlob(name) == Body(size));
-      ASSERT_TRUE(Commit({}, {Set("k", "v")}).ok());
+      ASSERT_TRUE(CommitWithBlobs("k", {name}).ok());
       EXPECT_EQ(PutBlob(name, Body(second, 5)).code(), StatusCode::kAlreadyExists);
       EXPECT_TRUE(GetBlob(name) == Body(size));
     }
@@ -126,7 +128,7 @@ TEST_P(StoreConformanceTest, ADeletedBlobIsGoneAndItsNameFree) {
   for (const size_t size : {size_t{0}, size_t{100}, 300'000ul, 2 * kPiece + 9}) {
     for (const bool committed : {false, true}) {
       ASSERT_TRUE(PutBlob("b", Body(size)).ok());
-      if (committed) ASSERT_TRUE(Commit({}, {Set("k", "v")}).ok());
+      if (committed) ASSERT_TRUE(CommitWithBlobs("k", {"b"}).ok());
       ASSERT_TRUE(SyncWait(blobs().Delete("t", "b")).ok());
       EXPECT_EQ(SyncWait(blobs().Get("t", "b", 0, 1)).status().code(), StatusCode::kNotFound);
       EXPECT_EQ(ListBlobs(), "");
@@ -137,18 +139,36 @@ TEST_P(StoreConformanceTest, ADeletedBlobIsGoneAndItsNameFree) {
   }
 }
 
-TEST_P(StoreConformanceTest, ListOfBlobsIsAscendingAndPaged) {
+TEST_P(StoreConformanceTest, AWalkOverBlobsSeesEachOnce) {
   EXPECT_EQ(ListBlobs(), "");
   ASSERT_TRUE(SyncWait(blobs().Put("s", "a", absl::Cord("x"))).ok());
   ASSERT_TRUE(SyncWait(blobs().Put("u", "z", absl::Cord("x"))).ok());
   for (const char* name : {"d", "a", "ab", "c", "b", "e", "f"}) ASSERT_TRUE(PutBlob(name, "body").ok());
   ASSERT_TRUE(PutBlob("large", Body(2 * kPiece)).ok());
-  EXPECT_EQ(ListBlobs(), "a ab b c d e f large");
-  const absl::StatusOr<std::vector<BlobInfo>> page = SyncWait(blobs().List("t", "f", 5));
-  ASSERT_TRUE(page.ok());
-  ASSERT_EQ(page->size(), 1u);
-  EXPECT_EQ((*page)[0].size_bytes, 2 * kPiece);
-  EXPECT_TRUE(SyncWait(blobs().List("t", "", 0))->empty());
+  for (const size_t limit : {size_t{1}, size_t{3}, size_t{7}, size_t{8}, kMaxPageRows}) {
+    EXPECT_EQ(ListBlobs(limit), "a ab b c d e f large") << limit;
+  }
+  const absl::StatusOr<BlobPage> all = SyncWait(blobs().List("t", "", 8));
+  ASSERT_TRUE(all.ok());
+  for (const BlobInfo& info : all->blobs)
+    EXPECT_EQ(info.size_bytes, info.name == "large" ? 2 * kPiece : 4) << info.name;
+  EXPECT_EQ(SyncWait(blobs().List("t", "", 0)).status().code(), StatusCode::kInvalidArgument);
+  EXPECT_EQ(SyncWait(blobs().List("t", "", kMaxPageRows + 1)).status().code(), StatusCode::kInvalidArgument);
+}
+
+TEST_P(StoreConformanceTest, AWalkGoesOnWhenItsBlobsAreDeleted) {
+  for (int i = 0; i < 20; ++i) ASSERT_TRUE(PutBlob(absl::StrCat("b", i), "body").ok());
+  size_t seen = 0;
+  std::string cursor;
+  do {
+    const absl::StatusOr<BlobPage> page = SyncWait(blobs().List("t", cursor, 3));
+    ASSERT_TRUE(page.ok());
+    for (const BlobInfo& info : page->blobs) ASSERT_TRUE(SyncWait(blobs().Delete("t", info.name)).ok());
+    seen += page->blobs.size();
+    cursor = page->next;
+  } while (!cursor.empty());
+  EXPECT_EQ(seen, 20u);
+  EXPECT_EQ(ListBlobs(), "");
 }
 
 TEST_P(StoreConformanceTest, AnUnfinishedBlobNeverExisted) {
@@ -164,15 +184,15 @@ TEST_P(StoreConformanceTest, AnUnfinishedBlobNeverExisted) {
   EXPECT_EQ(GetBlob("b"), "finished");
 }
 
-TEST_P(StoreConformanceTest, ACrashLeavesFinishedBlobsThatACommitFollowed) {
+TEST_P(StoreConformanceTest, ACrashLeavesBlobsThatACommitNeeded) {
   for (int round = 0; round < 3; ++round) {
     const std::string small = absl::StrCat("small", round), large = absl::StrCat("large", round);
     ASSERT_TRUE(PutBlob(small, Body(5000, round)).ok());
     ASSERT_TRUE(PutBlob(large, Body(3 * kPiece, round)).ok());
-    ASSERT_TRUE(Commit({}, {Set(small, "row"), Set(large, "row")}).ok());
+    ASSERT_TRUE(CommitWithBlobs("row", {small, large}).ok());
     {
-      // Unfinished, though a commit makes its pieces durable; closed only after the crash in spirit:
-      // the writer goes before its store does.
+      // Unfinished, though the commit makes its pieces durable. The writer ends before its
+      // store does.
       const std::unique_ptr<BlobWriter> writer = blobs().Create("t", "unfinished");
       ASSERT_TRUE(SyncWait(writer->Append(Bytes(Body(3 * kPiece)))).ok());
       ASSERT_TRUE(Commit({}, {Set("after", absl::StrCat(round))}).ok());

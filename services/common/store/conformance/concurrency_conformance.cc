@@ -14,8 +14,9 @@
 #include "absl/synchronization/barrier.h"
 #include "absl/synchronization/mutex.h"
 #include "services/common/async/executor.h"
-#include "services/common/async/sync.h"
 #include "services/common/async/task.h"
+#include "services/common/async/thread_pool.h"
+#include "services/common/async/when_all.h"
 #include "services/common/store/conformance/engine.h"
 #include "services/common/store/conformance/linearizability.h"
 
@@ -49,7 +50,7 @@ Task<void> Count(Store* store, Partition partition, int increments) {
     int value = 0;
     if (old.has_value()) EXPECT_TRUE(absl::SimpleAtoi(*old, &value));
     CommitRequest request{partition, {{"counter", old}}, {{"counter", absl::StrCat(value + 1)}}};
-    // Whoever wins value n writes the row of n, with the counter or not at all.
+    // The winner of value n writes the row of n, with the counter or not at all.
     request.preconditions.push_back({absl::StrCat("n", value), std::nullopt});
     request.mutations.push_back({absl::StrCat("n", value), "x"});
     const absl::Status committed = co_await store->Commit(std::move(request));
@@ -60,7 +61,7 @@ Task<void> Count(Store* store, Partition partition, int increments) {
 
 TEST_P(StoreConformanceTest, NoUpdateIsLost) {
   constexpr int kClients = 16, kEach = 12;
-  RunTogether(kClients, [&](int) { return Count(&store(), partition_, kEach); });
+  RunTogether(kClients, [&](int i) { return Count(&StoreOf(i), partition_, kEach); });
   EXPECT_EQ(Get("counter"), absl::StrCat(kClients * kEach));
   const absl::StatusOr<ReadResult> rows = Read({partition_, {}, "n", "", kMaxPageRows});
   ASSERT_TRUE(rows.ok());
@@ -81,12 +82,12 @@ Task<void> WriteGroups(Store* store, Partition partition, int writer, int rounds
     request.mutations.push_back({"g200", round % 2 == 0 ? std::optional<std::string>(value) : std::nullopt});
     const absl::Status committed = co_await store->Commit(std::move(request));
     EXPECT_TRUE(committed.ok()) << committed;
-    if (Executor::Current() != nullptr) co_await SwitchTo(*Executor::Current());  // the readers' turn
+    if (Executor::Current() != nullptr) co_await SwitchTo(*Executor::Current());  // gives readers a turn
   }
   writing->fetch_sub(1);
 }
 
-// Reads for as long as somebody writes.
+// Reads while a writer is at work.
 Task<void> CheckGroups(Store* store, Partition partition, std::atomic<int>* writing, std::atomic<int>* seen) {
   while (writing->load() > 0) {
     co_await SwitchTo(*Executor::Current());
@@ -110,8 +111,8 @@ TEST_P(StoreConformanceTest, KeysAndPageAreOfOneInstant) {
   std::atomic<int> first{1}, seen{0}, writing{3};
   SyncWait(WriteGroups(&store(), partition_, 9, 1, &first));
   RunTogether(6, [&](int i) {
-    return i < 3 ? WriteGroups(&store(), partition_, i, 60, &writing)
-                 : CheckGroups(&store(), partition_, &writing, &seen);
+    return i < 3 ? WriteGroups(&StoreOf(i), partition_, i, 60, &writing)
+                 : CheckGroups(&StoreOf(i), partition_, &writing, &seen);
   });
   EXPECT_GT(seen.load(), 0);
 }
@@ -140,7 +141,7 @@ Task<void> Transfer(Store* store, Partition partition, unsigned seed, int rounds
 
 TEST_P(StoreConformanceTest, CommitsAreAllOrNothingUnderContention) {
   for (int i = 0; i < kAccounts; ++i) ASSERT_TRUE(Commit({}, {Set(absl::StrCat("a", i), "100")}).ok());
-  RunTogether(12, [&](int i) { return Transfer(&store(), partition_, static_cast<unsigned>(i), 40); });
+  RunTogether(12, [&](int i) { return Transfer(&StoreOf(i), partition_, static_cast<unsigned>(i), 40); });
   for (int crashes = 0; crashes < 2; ++crashes) {
     int sum = 0;
     for (int i = 0; i < kAccounts; ++i) {
@@ -166,7 +167,7 @@ struct Recorder {
 
 Task<void> UseRegisters(Store* store, Partition partition, int client, int rounds, Recorder* recorder) {
   std::mt19937 random(static_cast<unsigned>(client));
-  std::map<std::string, RegisterValue> last;  // what this client believes
+  std::map<std::string, RegisterValue> last;  // as this client knows them
   for (int round = 0; round < rounds; ++round) {
     const std::string key = absl::StrCat("r", random() % 3);
     RegisterOp op;
@@ -196,11 +197,11 @@ TEST_P(StoreConformanceTest, HistoriesAreLinearizable) {
   for (int repeat = 0; repeat < 5; ++repeat) {
     const Partition partition{"t", absl::StrCat("history", repeat)};
     Recorder recorder;
-    RunTogether(6, [&](int i) { return UseRegisters(&store(), partition, repeat * 10 + i, 60, &recorder); });
+    RunTogether(6, [&](int i) { return UseRegisters(&StoreOf(i), partition, repeat * 10 + i, 60, &recorder); });
     ASSERT_EQ(recorder.histories.size(), 3u);
     for (const auto& [key, history] : recorder.histories) {
       EXPECT_TRUE(IsLinearizable(std::nullopt, history)) << key << " in repeat " << repeat;
-      // The checker is not blind: a value nobody wrote is refused.
+      // The checker is not blind: it refuses a value that no client wrote.
       std::vector<RegisterOp> forged = history;
       forged.push_back({RegisterOp::Kind::kRead, RegisterOp::Outcome::kOk, std::nullopt, "forged", 1 << 30, 1 << 30});
       EXPECT_FALSE(IsLinearizable(std::nullopt, std::move(forged)));
@@ -219,7 +220,7 @@ TEST_P(StoreConformanceTest, OneOfManyWritersGetsAName) {
       if (put.ok()) winners->fetch_add(1);
     }
   };
-  RunTogether(10, [&](int i) { return Writers::Put(&blobs(), i, &winners); });
+  RunTogether(10, [&](int i) { return Writers::Put(&StoreOf(i).blobs(), i, &winners); });
   EXPECT_EQ(winners.load(), 1);
   const std::string body = GetBlob("name");
   EXPECT_EQ(body, std::string(body.size(), body[0]));
@@ -233,8 +234,9 @@ Task<void> StoreMessages(Store* store, int client, int rounds) {
     const absl::Status put = co_await store->blobs().Put("t", name, absl::Cord(absl::string_view(bytes)));
     EXPECT_TRUE(put.ok()) << put;
     const Partition partition{"t", absl::StrCat("mb/", client % 3)};
-    const absl::Status committed =
-        co_await store->Commit({partition, {{name, std::nullopt}}, {{name, absl::StrCat(size)}}});
+    CommitRequest request{partition, {{name, std::nullopt}}, {{name, absl::StrCat(size)}}};
+    request.needs_blobs.push_back({"t", name});
+    const absl::Status committed = co_await store->Commit(std::move(request));
     EXPECT_TRUE(committed.ok()) << committed;
     const absl::StatusOr<absl::Cord> body = co_await store->blobs().Get("t", name, size - 10, 100);
     EXPECT_TRUE(body.ok() && body->size() == 10);
@@ -242,7 +244,7 @@ Task<void> StoreMessages(Store* store, int client, int rounds) {
 }
 
 TEST_P(StoreConformanceTest, EveryRowHasItsBlobAfterACrash) {
-  RunTogether(12, [&](int i) { return StoreMessages(&store(), i, 10); });
+  RunTogether(12, [&](int i) { return StoreMessages(&StoreOf(i), i, 10); });
   engine_->CrashAndReopen();
   int rows = 0;
   for (int p = 0; p < 3; ++p) {

@@ -1,11 +1,12 @@
 // The conformance suite: what every Store must do, as tests over an Engine.
 //
-// An engine's own test instantiates it:
+// The test of each engine instantiates it:
 //   INSTANTIATE_TEST_SUITE_P(Memory, StoreConformanceTest, testing::Values(&MakeMemoryEngine));
 #pragma once
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <functional>
 #include <initializer_list>
 #include <memory>
@@ -16,21 +17,32 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/str_join.h"
 #include "services/common/async/task.h"
 #include "services/common/log/log.h"
 #include "services/common/store/store.h"
 
 namespace posthouse::store {
 
-// A store under test, with what can happen to it.
+// A store under test, with what can happen to it. The calls below come while no call
+// to a store is in flight, except SetStalled(false).
 class Engine {
  public:
   virtual ~Engine() = default;
   virtual Store& store() = 0;
-  // The power fails and comes back: unsynced data is gone. No call is in flight.
+  // A second process on the same data; the same store where an engine allows only one.
+  virtual Store& second_store() { return store(); }
+  // The power fails and comes back: unsynced data is gone.
   virtual void CrashAndReopen() = 0;
   // The disk has no room, or has it again.
   virtual void SetFull(bool full) = 0;
+  // Commits wait from now on, or go on.
+  virtual void SetStalled(bool stalled) = 0;
+  // Commits fail with kDeadlineExceeded, or kUnavailable, with every outcome that the
+  // engine can have; or succeed again from the next one on.
+  virtual void SetAnswersLost(bool lost) = 0;
+  // Afterwards each commit of unknown outcome has happened or never will.
+  virtual void SettleUnknownCommits() {}
 };
 
 using EngineFactory = std::unique_ptr<Engine> (*)();
@@ -42,6 +54,8 @@ class StoreConformanceTest : public testing::TestWithParam<EngineFactory> {
     engine_ = GetParam()();
   }
   Store& store() { return engine_->store(); }
+  // The store of client `i`: every second client is in the second process.
+  Store& StoreOf(int i) { return i % 2 == 0 ? engine_->store() : engine_->second_store(); }
   BlobStore& blobs() { return store().blobs(); }
 
   static Mutation Set(std::string key, std::string value) { return {std::move(key), std::move(value)}; }
@@ -54,6 +68,13 @@ class StoreConformanceTest : public testing::TestWithParam<EngineFactory> {
   }
   absl::Status CommitTo(Partition partition, std::vector<Precondition> preconditions, std::vector<Mutation> mutations) {
     return SyncWait(store().Commit({std::move(partition), std::move(preconditions), std::move(mutations)}));
+  }
+  // Commits the row `key`, and makes the blobs of tenant "t" durable with it.
+  absl::Status CommitWithBlobs(const std::string& key, const std::vector<std::string>& names) {
+    CommitRequest request{.partition = partition_};
+    request.mutations.push_back(Set(key, "v"));
+    for (const std::string& name : names) request.needs_blobs.push_back({"t", name});
+    return SyncWait(store().Commit(std::move(request)));
   }
   absl::StatusOr<ReadResult> Read(ReadRequest request) { return SyncWait(store().Read(std::move(request))); }
   // The row's value, "" when there is none, "!" with the error when it cannot be read.
@@ -86,17 +107,18 @@ class StoreConformanceTest : public testing::TestWithParam<EngineFactory> {
     absl::StatusOr<absl::Cord> body = SyncWait(blobs().Get("t", name, offset, length));
     return body.ok() ? std::string(*body) : "!" + body.status().ToString();
   }
-  // "a b c": names of all blobs of the tenant.
-  std::string ListBlobs() {
-    std::string text;
-    std::string after;
-    while (true) {
-      absl::StatusOr<std::vector<BlobInfo>> page = SyncWait(blobs().List("t", after, 3));
+  // "a b c": names of all blobs of the tenant, sorted.
+  std::string ListBlobs(size_t limit = 3) {
+    std::vector<std::string> names;
+    std::string cursor;
+    do {
+      absl::StatusOr<BlobPage> page = SyncWait(blobs().List("t", cursor, limit));
       if (!page.ok()) return "!" + page.status().ToString();
-      for (const BlobInfo& info : *page) text += (text.empty() ? "" : " ") + info.name;
-      if (page->empty()) return text;
-      after = page->back().name;
-    }
+      for (const BlobInfo& info : page->blobs) names.push_back(info.name);
+      cursor = page->next;
+    } while (!cursor.empty());
+    std::sort(names.begin(), names.end());
+    return absl::StrJoin(names, " ");
   }
 
   const Partition partition_{"t", "p"};

@@ -1,9 +1,9 @@
-// Linearizability of one register with compare-and-set, by checking what was
-// recorded: is there an order of the operations, each at an instant between its
-// start and its end, that gives every recorded result?
+// Checks a recorded history of one register with compare-and-set for linearizability:
+// is there an order of the operations, each at an instant between its start and its
+// end, that gives every recorded result?
 //
-// Wing and Gong's search with Lowe's memo of (operations done, value). Worst case
-// exponential in the operations that overlap, so use few clients.
+// Wing and Gong's search with Lowe's memo of (operations done, value). The worst case
+// is exponential in the operations that overlap, so use few clients.
 #pragma once
 
 #include <cstdint>
@@ -30,7 +30,7 @@ struct RegisterOp {
   int64_t end = 0;
 };
 
-// The operations may come in any order. A read of unknown outcome says nothing.
+// `history` may be in any order. A read of unknown outcome is ignored.
 bool IsLinearizable(RegisterValue initial, std::vector<RegisterOp> history);
 
 }  // namespace posthouse::store

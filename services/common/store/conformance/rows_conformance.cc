@@ -241,8 +241,35 @@ TEST_P(StoreConformanceTest, ListNamesPartitionsWithRows) {
   EXPECT_EQ(list("mb/", "mb/2", 2), "");
   EXPECT_EQ(list("mb/", "zz", 2), "");
   EXPECT_EQ(list("", "mb/2", 9), "q/0 ");
-  EXPECT_EQ(list("", "", 0), "");
+  EXPECT_EQ(SyncWait(store().List("t", "", "", 0)).status().code(), StatusCode::kInvalidArgument);
 }
+
+// A decision that was made before a Drop, and comes late, brings nothing back.
+TEST_P(StoreConformanceTest, APreconditionOnAValueNeverCreatesAPartition) {
+  const auto exists = [&] { return !SyncWait(store().List("t", partition_.id, "", 10))->empty(); };
+  const std::vector<std::vector<Precondition>> kCases = {
+      {Is("head", "1")}, {Is("head", "1"), Absent("other")}, {Absent("other"), Is("head", "1")}};
+  for (const bool dropped : {false, true}) {
+    if (dropped) {
+      ASSERT_TRUE(Commit({Absent("head")}, {Set("head", "1")}).ok());
+      ASSERT_TRUE(exists());
+      ASSERT_TRUE(SyncWait(store().Drop(partition_)).ok());
+    }
+    for (const auto& preconditions : kCases) {
+      EXPECT_EQ(Commit(preconditions, {Set("head", "2"), Set("row", "x")}).code(), StatusCode::kAborted);
+      EXPECT_EQ(Commit(preconditions, {}).code(), StatusCode::kAborted);
+    }
+    EXPECT_FALSE(exists());
+  }
+}
+
+TEST_P(StoreConformanceTest, AStoreIsHealthyAlsoWhenItIsFull) {
+  EXPECT_TRUE(store().Health().ok());
+  engine_->SetFull(true);
+  EXPECT_TRUE(store().Health().ok());
+}
+
+TEST_P(StoreConformanceTest, ABodyInARowFitsIntoARow) { EXPECT_LT(store().Limits().max_row_body_bytes, kMaxRowBytes); }
 
 TEST_P(StoreConformanceTest, AFullDiskRefusesRowsAndTakesRemovals) {
   ASSERT_TRUE(Commit({}, {Set("a", "1"), Set("b", "2")}).ok());

@@ -1,6 +1,6 @@
-// CommitOp: one request on its way through the Committer, with its rows encoded
-// as RocksDB will hold them. Built on the caller's thread, so that the committer
-// only copies bytes.
+// CommitOp: one request on its way through the Committer, with its rows encoded as
+// RocksDB holds them. The caller's thread builds it, so that the committer only
+// copies bytes.
 #pragma once
 
 #include <cstddef>
@@ -38,16 +38,16 @@ struct CommitOp {
   uint64_t seen_batch = 0;
   std::vector<EncodedRow> rows;
   std::vector<BlobRow> blob_rows;
-  // All rows in [drop_begin, drop_end) go; such an op is a batch of its own.
+  // Removes all rows in [drop_begin, drop_end). Such an op is a batch of its own.
   std::string drop_begin;
   std::string drop_end;
-  // Must be on the disk before it completes. Blob pieces need not: see committer.h.
+  // The op completes only when it is on the disk. Blob pieces need not: see committer.h.
   bool sync = true;
   // Called on the committer's thread when the rows are readable, before completion.
   absl::AnyInvocable<void()> on_written;
 
-  // The committer's own.
-  CommitWait* wait = nullptr;  // null: nobody waits ("lazy")
+  // The rest is the committer's.
+  CommitWait* wait = nullptr;  // null: no caller waits ("lazy")
   absl::Status* result = nullptr;
   size_t bytes = 0;
   int64_t submitted_nanos = 0;

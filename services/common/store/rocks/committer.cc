@@ -14,15 +14,13 @@
 
 #include "absl/strings/cord.h"
 #include "absl/strings/str_cat.h"
-#include "services/common/async/sync.h"
+#include "services/common/async/thread_pool.h"
 #include "services/common/log/log.h"
 #include "services/common/status/status.h"
 #include "services/common/store/rocks/rocks_status.h"
 
 namespace posthouse::store {
 namespace {
-
-constexpr int64_t kReopenIntervalNanos = 200'000'000;
 
 int64_t SteadyNanos() {
   return std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::steady_clock::now().time_since_epoch())
@@ -37,7 +35,7 @@ size_t BytesOf(const CommitOp& op) {
   return bytes;
 }
 
-// Without flattening: a body's pieces go straight into the batch.
+// Puts the chunks of `value` straight into the batch, without flattening it.
 void PutCord(rocksdb::WriteBatch& batch, rocksdb::ColumnFamilyHandle* family, const std::string& key,
              const absl::Cord& value) {
   std::vector<rocksdb::Slice> parts;
@@ -69,7 +67,7 @@ void AddTo(rocksdb::WriteBatch& batch, rocksdb::ColumnFamilyHandle* blobs, const
 
 // ---- the callers' side
 
-// Submits and suspends; does not suspend when refused.
+// Submits the ops and suspends; continues at once when they are refused.
 class Committer::Awaiter {
  public:
   Awaiter(Committer& committer, std::unique_ptr<CommitOp>* ops, size_t count)
@@ -79,7 +77,7 @@ class Committer::Awaiter {
     wait_.executor = Executor::Current() == nullptr ? &committer_.fallback_ : Executor::Current();
     wait_.handle = handle;
     absl::Status queued = committer_.Submit(ops_, count_, &wait_);
-    // Once queued, the coroutine may have gone on already: `this` is not ours.
+    // Once queued, the coroutine may have resumed already and destroyed this awaiter.
     if (queued.ok()) return true;
     refused_ = std::move(queued);
     return false;
@@ -94,9 +92,10 @@ class Committer::Awaiter {
   absl::Status refused_;
 };
 
-Committer::Committer(DbSlot& slot, Executor& fallback, StoreMetrics& metrics, std::shared_ptr<WriteHealth> health,
-                     CommitterOptions options)
-    : slot_(slot),
+Committer::Committer(ReopenableDb& db, SpaceWatch& space, Executor& fallback, StoreMetrics& metrics,
+                     std::shared_ptr<WriteHealth> health, CommitterOptions options)
+    : db_(db),
+      space_(space),
       fallback_(fallback),
       metrics_(metrics),
       health_(std::move(health)),
@@ -132,11 +131,11 @@ Task<std::vector<absl::Status>> Committer::RunAll(std::vector<std::unique_ptr<Co
     present.push_back(std::move(ops[i]));
   }
   if (!present.empty()) {
-    std::vector<absl::Status*> slots;
-    for (const auto& op : present) slots.push_back(op->result);
+    std::vector<absl::Status*> submitted;
+    for (const auto& op : present) submitted.push_back(op->result);
     const absl::Status queued = co_await Awaiter(*this, present.data(), present.size());
     if (!queued.ok()) {
-      for (absl::Status* slot : slots) *slot = queued;
+      for (absl::Status* result : submitted) *result = queued;
     }
   }
   co_return results;
@@ -190,7 +189,7 @@ void Committer::Loop() {
   }
 }
 
-// False: stopping, and nothing is left to write.
+// False: the committer stops, and nothing is left to write.
 bool Committer::TakeBatch(Ops* ops) {
   absl::MutexLock lock(&mutex_);
   while (waited_for_ == 0 && !stopping_ && (lazy_blocked_ || lazy_bytes() <= options_.max_lazy_bytes)) {
@@ -208,7 +207,7 @@ bool Committer::TakeBatch(Ops* ops) {
     ops->push_back(std::move(queue_.front()));
     queue_.pop_front();
     lazy_blocked_ = false;
-    if (drops) break;  // a batch of its own: guards know rows, not ranges
+    if (drops) break;  // a batch of its own, since RecentRows knows rows and not ranges
   }
   queued_bytes_ -= bytes;
   metrics_.waiting_bytes.Set(static_cast<double>(queued_bytes_));
@@ -246,16 +245,16 @@ absl::Status Committer::EnsureWritable() {
   if (!health.ok()) {
     const int64_t now = SteadyNanos();
     if (lost_ || now < next_reopen_nanos_) return health;
-    const absl::Status reopened = slot_.Reopen();
-    next_reopen_nanos_ = SteadyNanos() + kReopenIntervalNanos;
+    const absl::Status reopened = db_.Reopen();
+    next_reopen_nanos_ = SteadyNanos() + absl::ToInt64Nanoseconds(options_.reopen_interval);
     if (!reopened.ok()) {
       LOG_EVENT(kWarning, "store_reopen_failed").Err(reopened);
       return health;
     }
-    // An open commit may have come true: what was read before is not trusted.
+    // A commit of unknown outcome may have happened: values read before are not trusted.
     recent_.Forget(++batch_number_);
     published_.store(batch_number_, std::memory_order_release);
-    const DbSlot::Ref again = slot_.Get();
+    const ReopenableDb::Ref again = db_.Get();
     if (again != nullptr && again->db->GetLatestSequenceNumber() < written_sequence_) {
       lost_ = true;
       health_->Replace(absl::UnavailableError("the disk lost unsynced writes: restart this process"));
@@ -263,7 +262,7 @@ absl::Status Committer::EnsureWritable() {
     }
     health_->Recovered();
   }
-  open_ = slot_.Get();
+  open_ = db_.Get();
   return open_ != nullptr ? absl::OkStatus() : absl::UnavailableError("store is closed");
 }
 
@@ -274,7 +273,8 @@ absl::Status Committer::CheckGuards(const CommitOp& op) {
     if (value == nullptr && recent_.Covers(op.seen_batch)) {
       value = &guard.seen;
     } else if (value == nullptr) {
-      // Megabytes were written since the caller read it: rare, and still in a memtable.
+      // Megabytes were written since the caller read the row. That is rare, and the row
+      // is still in a memtable.
       metrics_.guard_rereads.Add();
       std::string bytes;
       const rocksdb::Status read = open_->db->Get(rocksdb::ReadOptions(), guard.key, &bytes);
@@ -311,6 +311,7 @@ absl::Status Committer::Write(bool sync) {
     metrics_.sync_seconds.Observe(absl::Nanoseconds(rocksdb::get_perf_context()->write_wal_time));
   }
   if (written.ok()) written_sequence_ = open_->db->GetLatestSequenceNumber();
+  space_.Wrote(batch_->GetDataSize());
   return FromRocks(written, "writing a batch");
 }
 
@@ -325,12 +326,12 @@ void Committer::FailAll(Ops ops, const absl::Status& error) {
   Complete(ops);
 }
 
-// Lazy requests were answered already: they stay first in line. When stopping
-// they are lost, as they may be (no commit after them was acknowledged).
+// Puts lazy requests back at the front: their callers have an answer. When the
+// committer stops they are lost, which is allowed: no commit after them was OK.
 void Committer::Requeue(Ops lazy) {
   absl::MutexLock lock(&mutex_);
   if (stopping_) return;
-  lazy_blocked_ = true;  // until somebody waits: not tried again and again on a broken disk
+  lazy_blocked_ = true;  // until a caller waits, so that a broken disk is not tried in a loop
   for (auto it = lazy.rbegin(); it != lazy.rend(); ++it) {
     queued_bytes_ += (*it)->bytes;
     queue_.push_front(std::move(*it));
@@ -379,7 +380,7 @@ void Committer::Complete(Ops& ops) {
   metrics_.batch_requests.Observe(static_cast<double>(requests));
   for (auto& [executor, handles] : ready_) {
     if (handles.size() == 1 || dynamic_cast<ThreadPool*>(executor) != nullptr) {
-      // A pool's threads may block: each coroutine gets its own turn.
+      // Coroutines on a pool may block its threads, so each gets a turn of its own.
       for (const std::coroutine_handle<> handle : handles) executor->Post([handle] { handle.resume(); });
     } else {
       executor->Post([resume = std::move(handles)] {

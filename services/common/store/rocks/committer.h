@@ -5,29 +5,29 @@
 //   Run(op) ──────▶                                    one WriteBatch,
 //   RunLazily(op) ▶                                    one Write(sync) ──▶ complete
 //
-// One thread takes everything that waits, checks each request's guards against
-// the rows as the requests before it leave them, writes all that pass as one
-// WriteBatch with one fsync, and completes them, with one Post per executor. While
-// it syncs the next batch gathers: throughput rises with load.
+// One thread takes all waiting requests and checks the guards of each against the
+// rows as the requests before it leave them. It writes the requests that pass as one
+// WriteBatch with one fsync, and completes them with one Post per executor. The next
+// batch gathers during the sync, so throughput rises with load.
 // docs/adr/0010-group-committer.md says why.
 //
-// Guards. The caller reads guarded rows before it submits (so that a cache miss
-// never stalls this thread) and notes published() before that read. The committer
-// trusts the value only when RecentRows says that nothing has touched the row
-// since; else it uses the remembered value, or, rarely, reads again.
+// Guards. The caller reads guarded rows before it submits, so that a cache miss never
+// stalls the committer's thread, and notes published() before that read. The
+// committer trusts the value only when RecentRows knows that no later batch touched
+// the row. Else it uses the remembered value, or, rarely, reads the row again.
 //
-// Durability. A batch with a request of `sync` is synced; the log is sequential,
-// so everything written before it is durable too. Unsynced batches (blob pieces)
-// come back to life or not after a power loss, always as a prefix of the order
-// they were submitted in.
+// Durability. A batch with a request of `sync` is synced. The log is sequential, so
+// everything written before is durable too: that is how a commit makes the blobs
+// durable that it needs. After a power loss some unsynced batches (blob pieces) are
+// there, always a prefix of the order in which they were submitted.
 //
-// Errors. A failed write leaves its requests' fate open: kDeadlineExceeded. Nothing
-// else is written (kUnavailable, or kResourceExhausted when the disk was full)
-// until the database could be opened again, which settles from the log what
-// happened; that is tried with the commits that come, a few times a second. When the
-// log then lacks something unsynced that a caller knows as written (a disk that dropped
-// it with the failed sync), no commit is accepted any more: one could name a blob that
-// is gone. A restart makes every caller begin anew.
+// Errors. A failed write leaves the outcome of its requests unknown:
+// kDeadlineExceeded. After it nothing is written (kUnavailable, or kResourceExhausted
+// when the disk was full) until the database is open again, which settles from the log
+// what happened. Commits that come in trigger that attempt, once per reopen_interval.
+// The disk may have dropped unsynced bytes with the failed sync, which a caller knows as
+// written. Then no commit is accepted any more, since it could name a blob that is
+// gone, and the process must restart.
 #pragma once
 
 #include <atomic>
@@ -44,11 +44,13 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
 #include "absl/synchronization/mutex.h"
+#include "absl/time/time.h"
 #include "services/common/async/executor.h"
 #include "services/common/async/task.h"
 #include "services/common/store/rocks/commit_op.h"
-#include "services/common/store/rocks/db_slot.h"
 #include "services/common/store/rocks/recent_rows.h"
+#include "services/common/store/rocks/reopenable_db.h"
+#include "services/common/store/rocks/space_watch.h"
 #include "services/common/store/rocks/store_metrics.h"
 #include "services/common/store/rocks/write_health.h"
 
@@ -66,6 +68,7 @@ struct CommitterOptions {
   size_t max_waiting_bytes = 64 * 1024 * 1024;  // over it requests are refused: kUnavailable
   size_t max_lazy_bytes = 8 * 1024 * 1024;      // lazy requests are written, unsynced, from here on
   size_t recent_bytes = 4 * 1024 * 1024;
+  absl::Duration reopen_interval = absl::Milliseconds(200);  // between attempts after a write error
   std::function<void(CommitStep)> on_step;
 };
 
@@ -79,8 +82,8 @@ struct CommitWait {
 class Committer {
  public:
   // `fallback` resumes coroutines that have no executor. All outlive the committer.
-  Committer(DbSlot& slot, Executor& fallback, StoreMetrics& metrics, std::shared_ptr<WriteHealth> health,
-            CommitterOptions options);
+  Committer(ReopenableDb& db, SpaceWatch& space, Executor& fallback, StoreMetrics& metrics,
+            std::shared_ptr<WriteHealth> health, CommitterOptions options);
   ~Committer();  // Stop()
   // Writes and completes what was submitted before, refuses the rest; joins.
   void Stop();
@@ -118,7 +121,8 @@ class Committer {
     if (options_.on_step) options_.on_step(step);
   }
 
-  DbSlot& slot_;
+  ReopenableDb& db_;
+  SpaceWatch& space_;
   Executor& fallback_;
   StoreMetrics& metrics_;
   const std::shared_ptr<WriteHealth> health_;
@@ -139,7 +143,7 @@ class Committer {
   // The committer thread's own.
   RecentRows recent_;
   const std::unique_ptr<rocksdb::WriteBatch> batch_;
-  DbSlot::Ref open_;  // while a batch is worked on
+  ReopenableDb::Ref open_;  // while a batch is worked on
   uint64_t batch_number_ = 0;
   int64_t next_reopen_nanos_ = 0;
   uint64_t written_sequence_ = 0;  // of the last write that succeeded

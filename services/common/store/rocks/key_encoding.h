@@ -1,7 +1,7 @@
 // The keys of a RocksStore, byte for byte. No other file builds or splits one.
-// Parts of variable length end with a zero byte, which Validate() keeps out of
-// them, or are last; numbers are big-endian. So byte order is the order of
-// tenant, partition and key, and a partition is one contiguous range.
+// A part of variable length is the last one, or ends with a zero byte, which Validate()
+// keeps out of its text. Numbers are big-endian. So byte order is the order of tenant,
+// partition and key, and a partition is one contiguous range.
 //
 // Column family "default"
 //   key                         value                      written by, removed by
@@ -13,10 +13,10 @@
 //   'c' stream:be64 index:be32  one piece (1 MiB, the last shorter) of a larger blob
 //   'u' stream:be64             empty-bodied mark: this stream is not finished
 //
-// What can be there after a crash, and what Open does:
+// The combinations that a crash can leave, and what Open does:
 //   'h' with 'b', or 'h' with 'c'   a blob: nothing to do ('h', the last 'c' and the
 //                                   removal of 'u' are one batch, as are 'h' and 'b')
-//   'u' with or without 'c'         a writer that never finished: removed with its pieces
+//   'u' with or without 'c'         an unfinished writer: Open removes mark and pieces
 #pragma once
 
 #include <cstdint>
@@ -28,7 +28,7 @@
 
 namespace posthouse::store {
 
-// Changes when an older binary could not read what a newer one writes.
+// Rises when an older binary cannot read what a newer one writes.
 inline constexpr int kFormatNumber = 1;
 
 std::string FormatKey();

@@ -1,10 +1,10 @@
-// RecentRows: what the last batches did to rows, so that the committer can tell
-// whether a value read before a request joined the queue is still the value.
+// RecentRows: the changes of the last batches. With them the committer knows whether
+// a value that was read before a request joined the queue is still the value.
 //
 //   seen_batch   the newest batch that was readable when the value was read
 //   Find(key)    the row's value now, when a remembered batch touched it
-//   Covers(n)    every batch after n is remembered: a value seen at n that
-//                Find() does not know better is still right
+//   Covers(n)    every batch after n is remembered, so a value seen at n is still right
+//                unless Find() has another
 //
 // It keeps the requests themselves, not copies. Threads: the committer's only.
 #pragma once
@@ -34,9 +34,9 @@ class RecentRows {
   // Remembers a row of the batch being assembled. `row` must stay in place until
   // Keep() or Forget() takes its batch.
   void Note(const EncodedRow& row);
-  // The batch is written: takes its requests over, and lets go of the oldest.
+  // Takes over the requests of a written batch, and forgets the oldest batches.
   void Keep(uint64_t batch, std::vector<std::unique_ptr<CommitOp>> ops);
-  // Knows nothing any more; values seen before `batch` are not covered.
+  // Forgets everything: values seen before `batch` are not covered.
   void Forget(uint64_t batch);
 
  private:

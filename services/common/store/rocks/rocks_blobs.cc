@@ -15,7 +15,7 @@
 #include "services/common/log/log.h"
 #include "services/common/status/status.h"
 #include "services/common/store/rocks/committer.h"
-#include "services/common/store/rocks/db_slot.h"
+#include "services/common/store/rocks/reopenable_db.h"
 #include "services/common/store/rocks/rocks_status.h"
 #include "services/common/store/rocks/space_watch.h"
 #include "services/common/store/rocks/tiered_reader.h"
@@ -29,7 +29,7 @@ constexpr size_t kMaxLazyTotalBytes = 16 * 1024 * 1024;
 
 absl::string_view View(const rocksdb::Slice& slice) { return {slice.data(), slice.size()}; }
 
-absl::Status FullError() { return absl::ResourceExhaustedError("store is full: only deletes are accepted"); }
+absl::Status FullError() { return absl::ResourceExhaustedError("store is full: only removals are accepted"); }
 
 // Not Cord(std::string&&): Debian's GCC and our Clang mangle that constructor differently.
 absl::Cord HeaderValue(const BlobHeader& header) {
@@ -54,7 +54,7 @@ class RocksBlobs::Writer final : public BlobWriter {
 
   ~Writer() override {
     if (stream_ == 0 || finished_) return;
-    // Abandoned. Were this lost too, the mark lets the next Open do the same.
+    // Abandoned. If a crash loses this op too, the mark lets the next Open remove the pieces.
     std::unique_ptr<CommitOp> op = UnsyncedOp();
     for (uint32_t i = 0; i < pieces_; ++i) op->blob_rows.push_back({BlobPieceKey(stream_, i), std::nullopt});
     op->blob_rows.push_back({UnfinishedKey(stream_), std::nullopt});
@@ -67,7 +67,7 @@ class RocksBlobs::Writer final : public BlobWriter {
     PH_CO_RETURN_IF_ERROR(failed_);
     if (blobs_.space_.Full()) co_return FullError();
     tail_.Append(std::move(bytes));
-    // More than a piece: what is exactly one piece may still be a small blob.
+    // Only above one piece: a blob of exactly one piece is written as a small one.
     while (tail_.size() > kPieceBytes) {
       PH_CO_RETURN_IF_ERROR(CheckEpoch());
       std::unique_ptr<CommitOp> op = UnsyncedOp();
@@ -96,16 +96,17 @@ class RocksBlobs::Writer final : public BlobWriter {
     op->blob_rows.push_back({header_key, HeaderValue({size, stream_})});
     op->blob_rows.push_back({UnfinishedKey(stream_), std::nullopt});
     const absl::Status published = co_await blobs_.Publish(header_key, std::move(op));
-    // Unknown: the blob may exist, so its pieces stay; the next Open sweeps them if not.
+    // After an unknown outcome the blob may exist, so its pieces stay. If it does not, the
+    // next Open removes them.
     finished_ = published.ok() || published.code() == absl::StatusCode::kDeadlineExceeded;
     if (!published.ok()) failed_ = published;
     co_return published;
   }
 
  private:
-  // Pieces are not synced: when the engine had to recover, some may be gone.
+  // Fails when the database was opened again since: unsynced pieces may be gone.
   absl::Status CheckEpoch() {
-    if (stream_ != 0 && epoch_ != blobs_.slot_.epoch()) {
+    if (stream_ != 0 && epoch_ != blobs_.db_.epoch()) {
       failed_ = absl::UnavailableError("the store recovered from an I/O error: write the blob again");
     }
     return failed_;
@@ -114,7 +115,7 @@ class RocksBlobs::Writer final : public BlobWriter {
   void TakePiece(CommitOp& op) {
     if (stream_ == 0) {
       stream_ = blobs_.NewStream();
-      epoch_ = blobs_.slot_.epoch();
+      epoch_ = blobs_.db_.epoch();
       op.blob_rows.push_back({UnfinishedKey(stream_), absl::Cord("1")});
     }
     const size_t size = std::min(tail_.size(), kPieceBytes);
@@ -135,8 +136,8 @@ class RocksBlobs::Writer final : public BlobWriter {
   bool finished_ = false;
 };
 
-RocksBlobs::RocksBlobs(const DbSlot& slot, TieredReader& reader, Committer& committer, SpaceWatch& space)
-    : slot_(slot), reader_(reader), committer_(committer), space_(space) {}
+RocksBlobs::RocksBlobs(const ReopenableDb& db, TieredReader& reader, Committer& committer, SpaceWatch& space)
+    : db_(db), reader_(reader), committer_(committer), space_(space) {}
 RocksBlobs::~RocksBlobs() = default;
 
 absl::Status RocksBlobs::SweepUnfinished(rocksdb::DB& db, rocksdb::ColumnFamilyHandle* family) {
@@ -180,7 +181,7 @@ std::optional<absl::Cord> RocksBlobs::FindPending(const std::string& header_key)
   return it == pending_.end() ? std::nullopt : it->second.body;
 }
 
-// OK: the name is free, and reserved for the caller, who releases it.
+// OK: the name was free and is now reserved. The caller releases it.
 Task<absl::Status> RocksBlobs::CheckFree(std::string header_key) {
   const absl::Status taken = absl::AlreadyExistsError("a blob of this name exists");
   if (!Reserve(header_key)) co_return taken;
@@ -195,7 +196,7 @@ Task<absl::Status> RocksBlobs::FinishSmall(std::string tenant, std::string name,
   PH_CO_RETURN_IF_ERROR(co_await CheckFree(header_key));
   std::unique_ptr<CommitOp> op = UnsyncedOp();
   op->blob_rows.push_back({header_key, HeaderValue({body.size(), 0})});
-  // A row is never empty, so an empty body is a header alone.
+  // Rows are never empty, so an empty body is only a header.
   if (!body.empty()) op->blob_rows.push_back({BlobBodyKey(tenant, name), body});
   if (body.size() > kMaxLazyBodyBytes || committer_.lazy_bytes() > kMaxLazyTotalBytes) {
     co_return co_await Publish(header_key, std::move(op));
@@ -204,7 +205,7 @@ Task<absl::Status> RocksBlobs::FinishSmall(std::string tenant, std::string name,
     absl::MutexLock lock(&mutex_);
     pending_[header_key].body = std::move(body);
   }
-  // Readers look here first and at the disk second, so nobody misses it in between.
+  // Readers look into pending_ first and at the disk second, so none misses the body.
   op->on_written = [this, header_key] { Release(header_key); };
   if (committer_.RunLazily(std::move(op))) co_return absl::OkStatus();
   Release(header_key);
@@ -219,7 +220,7 @@ Task<absl::Status> RocksBlobs::Publish(std::string header_key, std::unique_ptr<C
 
 uint64_t RocksBlobs::NewStream() {
   absl::MutexLock lock(&mutex_);
-  // Not the last: SweepUnfinished() counts one further.
+  // Not the largest number, since SweepUnfinished() adds one.
   return absl::Uniform<uint64_t>(random_, 1, ~uint64_t{0} - 1);
 }
 
@@ -227,7 +228,7 @@ uint64_t RocksBlobs::NewStream() {
 
 Task<absl::StatusOr<BlobHeader>> RocksBlobs::ReadHeader(std::string header_key) {
   rocksdb::PinnableSlice value;
-  const auto read = [&](const DbSlot::Handles& open, const rocksdb::ReadOptions& options) {
+  const auto read = [&](const ReopenableDb::Handles& open, const rocksdb::ReadOptions& options) {
     value.Reset();
     return open.db->Get(options, open.blobs, header_key, &value);
   };
@@ -248,13 +249,13 @@ Task<absl::StatusOr<absl::Cord>> RocksBlobs::Get(std::string tenant, std::string
   // The header and, for the many small blobs, the body in one read.
   std::vector<std::string> keys = {header_key, BlobBodyKey(tenant, name)};
   std::vector<rocksdb::PinnableSlice> values;
-  const auto read = [&](const DbSlot::Handles& open, const rocksdb::ReadOptions& options) {
+  const auto read = [&](const ReopenableDb::Handles& open, const rocksdb::ReadOptions& options) {
     const std::vector<rocksdb::Slice> slices(keys.begin(), keys.end());
     values = std::vector<rocksdb::PinnableSlice>(keys.size());
     std::vector<rocksdb::Status> statuses(keys.size());
     open.db->MultiGet(options, open.blobs, keys.size(), slices.data(), values.data(), statuses.data());
     for (size_t i = 0; i < keys.size(); ++i) {
-      // Only a body may be absent: that of a large or an empty blob.
+      // Only the body row may be absent: large and empty blobs have none.
       const bool may_be_absent = i > 0 && keys[0] == header_key;
       if (!statuses[i].ok() && !(statuses[i].IsNotFound() && may_be_absent)) return statuses[i];
     }
@@ -278,7 +279,7 @@ Task<absl::StatusOr<absl::Cord>> RocksBlobs::Get(std::string tenant, std::string
   keys.clear();
   for (uint32_t i = first; i <= last; ++i) keys.push_back(BlobPieceKey(header->stream, i));
   status = co_await reader_.Run(read);
-  // Deleted while we read, or damaged: the header tells which.
+  // A piece is absent. If the header is too, the blob was deleted meanwhile; else it is damaged.
   if (absl::IsNotFound(status)) {
     const absl::StatusOr<BlobHeader> again = co_await ReadHeader(header_key);
     if (!again.ok()) co_return again.status();
@@ -315,35 +316,39 @@ Task<absl::Status> RocksBlobs::Delete(std::string tenant, std::string name) {
       for (uint32_t i = 0; i < pieces; ++i) op->blob_rows.push_back({BlobPieceKey(header->stream, i), std::nullopt});
     }
   }
-  // A pending body is before this in the queue, so that it is removed all the same.
+  // A pending body is written before this op, which then removes it.
   op->blob_rows.push_back({header_key, std::nullopt});
   op->blob_rows.push_back({BlobBodyKey(tenant, name), std::nullopt});
-  // Unsynced: a removed blob that a power loss brings back is garbage, which List finds.
+  // Unsynced: a power loss may bring the blob back as garbage, which List finds.
   co_return co_await committer_.Run(std::move(op));
 }
 
-Task<absl::StatusOr<std::vector<BlobInfo>>> RocksBlobs::List(std::string tenant, std::string after, size_t limit) {
-  if (limit > kMaxPageRows) co_return absl::InvalidArgumentError("list of too many blobs");
-  // Whatever is pending is on the disk once this empty request has passed the queue.
+Task<absl::StatusOr<BlobPage>> RocksBlobs::List(std::string tenant, std::string cursor, size_t limit) {
+  PH_CO_RETURN_IF_ERROR(ValidateListLimit(limit));
+  // Pending blobs are on the disk once this empty request has passed the queue.
   PH_CO_RETURN_IF_ERROR(co_await committer_.Run(UnsyncedOp()));
   const std::string prefix = BlobHeaderPrefix(tenant);
-  const std::string start = after.empty() ? prefix : BlobHeaderKey(tenant, after) + std::string(1, '\0');
+  const std::string start = cursor.empty() ? prefix : BlobHeaderKey(tenant, cursor) + std::string(1, '\0');
   const std::string end = PrefixEnd(prefix);
-  std::vector<BlobInfo> found;
-  const auto read = [&](const DbSlot::Handles& open, rocksdb::ReadOptions options) {
-    found.clear();
+  BlobPage page;
+  const auto read = [&](const ReopenableDb::Handles& open, rocksdb::ReadOptions options) {
+    page = {};
     const rocksdb::Slice upper(end);
     options.iterate_upper_bound = &upper;
     const std::unique_ptr<rocksdb::Iterator> it(open.db->NewIterator(options, open.blobs));
-    for (it->Seek(start); it->Valid() && found.size() < limit; it->Next()) {
+    for (it->Seek(start); it->Valid(); it->Next()) {
+      if (page.blobs.size() == limit) {
+        page.next = page.blobs.back().name;
+        break;
+      }
       const std::optional<BlobHeader> header = DecodeBlobHeader(View(it->value()));
       if (!header.has_value()) return rocksdb::Status::Corruption("malformed blob header");
-      found.push_back({std::string(View(it->key()).substr(prefix.size())), header->size_bytes});
+      page.blobs.push_back({std::string(View(it->key()).substr(prefix.size())), header->size_bytes});
     }
     return it->status();
   };
   PH_CO_RETURN_IF_ERROR(co_await reader_.RunOnPool(read));
-  co_return found;
+  co_return page;
 }
 
 }  // namespace posthouse::store

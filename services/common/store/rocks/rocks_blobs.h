@@ -1,12 +1,13 @@
 // RocksBlobs: the BlobStore of a RocksStore, in its own column family with BlobDB:
 // bodies above 16 KiB live in blob files and are not rewritten by compaction.
 //
-// A body of at most one piece (1 MiB) is one row. Up to 256 KiB it is not even
-// written by Finish(): it waits in memory, readable, and goes to disk in the same
-// batch as the next commit, which is what makes it durable. Larger bodies are
-// written in pieces as they come, unsynced, under a stream number that a header
-// row names at Finish(); a mark row tells SweepUnfinished() what to remove after
-// a crash. Rows and their combinations: key_encoding.h. Threads: any.
+// A body of at most one piece (1 MiB) is one row. Finish() does not even write a body
+// of up to 256 KiB: the body waits in memory, readable, and reaches the disk in the same
+// batch as the next commit. Larger bodies are written in pieces as they come, unsynced,
+// under a stream number that a header row names at Finish(). Until then a mark row
+// shows SweepUnfinished() which pieces to remove after a crash. Every commit's sync
+// covers all blobs finished before, so CommitRequest.needs_blobs asks nothing more here.
+// Rows and their combinations: key_encoding.h. Threads: any.
 #pragma once
 
 #include <cstdint>
@@ -33,28 +34,29 @@ class DB;
 namespace posthouse::store {
 
 class Committer;
-class DbSlot;
+class ReopenableDb;
 class SpaceWatch;
 class TieredReader;
 
 class RocksBlobs final : public BlobStore {
  public:
   // All outlive this, and the committer stops first.
-  RocksBlobs(const DbSlot& slot, TieredReader& reader, Committer& committer, SpaceWatch& space);
+  RocksBlobs(const ReopenableDb& db, TieredReader& reader, Committer& committer, SpaceWatch& space);
   ~RocksBlobs() override;
 
-  // Removes what writers left that a crash ended. Before anything else is called.
+  // Removes the pieces of writers that a crash ended. Call it before anything else.
   static absl::Status SweepUnfinished(rocksdb::DB& db, rocksdb::ColumnFamilyHandle* family);
 
   std::unique_ptr<BlobWriter> Create(const std::string& tenant, const std::string& name) override;
   Task<absl::StatusOr<absl::Cord>> Get(std::string tenant, std::string name, uint64_t offset, uint64_t length) override;
   Task<absl::StatusOr<uint64_t>> Size(std::string tenant, std::string name) override;
   Task<absl::Status> Delete(std::string tenant, std::string name) override;
-  Task<absl::StatusOr<std::vector<BlobInfo>>> List(std::string tenant, std::string after, size_t limit) override;
+  // In ascending order of names; the cursor is the last name.
+  Task<absl::StatusOr<BlobPage>> List(std::string tenant, std::string cursor, size_t limit) override;
 
  private:
   class Writer;
-  // Names on their way to the disk: taken, and readable once they have a body.
+  // Names on their way to the disk. They are taken, and readable once they have a body.
   struct Pending {
     std::optional<absl::Cord> body;
   };
@@ -68,7 +70,7 @@ class RocksBlobs final : public BlobStore {
   Task<absl::Status> CheckFree(std::string header_key);
   uint64_t NewStream();
 
-  const DbSlot& slot_;
+  const ReopenableDb& db_;
   TieredReader& reader_;
   Committer& committer_;
   SpaceWatch& space_;

@@ -10,12 +10,16 @@
 #include <memory>
 #include <string>
 
+#include "absl/base/thread_annotations.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/synchronization/mutex.h"
+#include "absl/time/time.h"
 #include "services/common/metrics/metrics.h"
 #include "services/common/status/status.h"
 #include "services/common/store/conformance/engine.h"
-#include "services/common/store/testing/fault_fs.h"
 #include "services/common/store/rocks/rocks_store.h"
+#include "services/common/store/testing/fault_fs.h"
 
 namespace posthouse::store {
 namespace {
@@ -33,7 +37,11 @@ class RocksEngine final : public Engine {
     options_.measure_space = [this](const std::string&) -> absl::StatusOr<CapacityInfo> {
       return CapacityInfo{1000, full_ ? uint64_t{10} : uint64_t{1000}, false};
     };
+    options_.reopen_interval = absl::ZeroDuration();
     options_.env = env_.get();
+    fs_->SetHook([this](FaultFs::Op op, const std::string& file) {
+      return absl::EndsWith(file, ".log") ? OnLog(op) : rocksdb::IOStatus::OK();
+    });
     Open();
   }
   ~RocksEngine() override {
@@ -49,8 +57,26 @@ class RocksEngine final : public Engine {
     Open();
   }
   void SetFull(bool full) override { full_ = full; }
+  void SetStalled(bool stalled) override {
+    absl::MutexLock lock(&mutex_);
+    stalled_ = stalled;
+  }
+  // Fails each step of a log write in turn: before, between and after it is durable.
+  void SetAnswersLost(bool lost) override {
+    absl::MutexLock lock(&mutex_);
+    lost_ = lost;
+  }
 
  private:
+  rocksdb::IOStatus OnLog(FaultFs::Op op) {
+    absl::MutexLock lock(&mutex_);
+    const auto goes_on = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return !stalled_; };
+    mutex_.Await(absl::Condition(&goes_on));
+    if (!lost_ || op != static_cast<FaultFs::Op>(losses_ % 3)) return rocksdb::IOStatus::OK();
+    ++losses_;
+    return rocksdb::IOStatus::IOError("injected");
+  }
+
   void Open() {
     absl::StatusOr<std::unique_ptr<RocksStore>> store = RocksStore::Open(options_, registry_);
     if (!store.ok()) CheckFailed(__FILE__, __LINE__, store.status().ToString());
@@ -61,6 +87,10 @@ class RocksEngine final : public Engine {
   const std::unique_ptr<rocksdb::Env> env_ = rocksdb::NewCompositeEnv(fs_);
   metrics::Registry registry_;
   std::atomic<bool> full_{false};
+  absl::Mutex mutex_;
+  bool stalled_ ABSL_GUARDED_BY(mutex_) = false;
+  bool lost_ ABSL_GUARDED_BY(mutex_) = false;
+  int losses_ ABSL_GUARDED_BY(mutex_) = 0;
   RocksOptions options_;
   std::unique_ptr<RocksStore> store_;
 };

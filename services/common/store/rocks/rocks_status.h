@@ -10,8 +10,8 @@ class Status;
 
 namespace posthouse::store {
 
-// Of a read, or of a write that surely did not happen. What is not known to be
-// permanent is kUnavailable.
+// Converts the error of a read, or of a write that surely did not happen. Errors that
+// are not known to be permanent become kUnavailable. `what` names the operation.
 absl::Status FromRocks(const rocksdb::Status& status, absl::string_view what);
 
 }  // namespace posthouse::store

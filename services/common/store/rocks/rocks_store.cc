@@ -14,12 +14,14 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/mutex.h"
-#include "services/common/async/sync.h"
+#include "absl/time/time.h"
+#include "services/common/async/deadline.h"
+#include "services/common/async/thread_pool.h"
 #include "services/common/log/log.h"
 #include "services/common/status/status.h"
 #include "services/common/store/rocks/committer.h"
-#include "services/common/store/rocks/db_slot.h"
 #include "services/common/store/rocks/key_encoding.h"
+#include "services/common/store/rocks/reopenable_db.h"
 #include "services/common/store/rocks/rocks_blobs.h"
 #include "services/common/store/rocks/rocks_status.h"
 #include "services/common/store/rocks/store_metrics.h"
@@ -36,7 +38,9 @@ constexpr size_t kInlinePage = 256;
 
 absl::string_view View(const rocksdb::Slice& slice) { return {slice.data(), slice.size()}; }
 
-absl::Status FullError() { return absl::ResourceExhaustedError("store is full: only deletes are accepted"); }
+absl::Status LateError() { return absl::DeadlineExceededError("the store did not answer before the deadline"); }
+
+absl::Status FullError() { return absl::ResourceExhaustedError("store is full: only removals are accepted"); }
 
 bool AddsRows(const CommitRequest& request) {
   return std::any_of(request.mutations.begin(), request.mutations.end(),
@@ -132,6 +136,7 @@ CommitterOptions SettingsOf(const RocksOptions& options) {
   CommitterOptions settings;
   settings.max_batch_bytes = options.max_batch_bytes;
   settings.max_waiting_bytes = options.max_waiting_bytes;
+  settings.reopen_interval = options.reopen_interval;
   settings.on_step = options.on_step;
   return settings;
 }
@@ -141,16 +146,27 @@ CommitterOptions SettingsOf(const RocksOptions& options) {
 // Members in the order of their need: each uses only those above it.
 struct RocksStore::Impl {
   Impl(const RocksOptions& options, metrics::Registry& registry, const StoreMetrics& store_metrics,
-       std::shared_ptr<WriteHealth> write_health, std::unique_ptr<DbSlot> opened);
+       std::shared_ptr<WriteHealth> write_health, std::unique_ptr<ReopenableDb> opened);
   ~Impl();
 
   void Export();
   Task<absl::StatusOr<std::unique_ptr<CommitOp>>> Prepare(CommitRequest request);
+  Task<absl::StatusOr<ReadResult>> Read(ReadRequest request);
+  Task<absl::Status> Commit(CommitRequest request);
+  Task<std::vector<absl::Status>> CommitAll(std::vector<CommitRequest> requests);
+  // The task's answer, or `late` when the deadline passed first.
+  template <typename T>
+  Task<T> Before(absl::Time deadline, Task<T> task, T late) {
+    std::optional<T> answer = co_await RunUntil(pool, deadline, std::move(task));
+    if (answer.has_value()) co_return *std::move(answer);
+    metrics.deadlines.Add();
+    co_return late;
+  }
 
   StoreMetrics metrics;
   const std::shared_ptr<WriteHealth> health;
   SpaceWatch space;
-  const std::unique_ptr<DbSlot> slot;
+  const std::unique_ptr<ReopenableDb> db;
   ThreadPool pool;
   TieredReader reader;
   Committer committer;
@@ -159,15 +175,15 @@ struct RocksStore::Impl {
 };
 
 RocksStore::Impl::Impl(const RocksOptions& options, metrics::Registry& registry, const StoreMetrics& store_metrics,
-                       std::shared_ptr<WriteHealth> write_health, std::unique_ptr<DbSlot> opened)
+                       std::shared_ptr<WriteHealth> write_health, std::unique_ptr<ReopenableDb> opened)
     : metrics(store_metrics),
       health(std::move(write_health)),
       space(options.path, options.min_free_bytes, options.space_check_interval, options.measure_space),
-      slot(std::move(opened)),
+      db(std::move(opened)),
       pool(options.read_threads),
-      reader(*slot, pool, metrics),
-      committer(*slot, pool, metrics, health, SettingsOf(options)),
-      blobs(*slot, reader, committer, space) {
+      reader(*db, pool, metrics),
+      committer(*db, space, pool, metrics, health, SettingsOf(options)),
+      blobs(*db, reader, committer, space) {
   collect = registry.OnCollect([this] { Export(); });
 }
 
@@ -183,7 +199,7 @@ void RocksStore::Impl::Export() {
     metrics.free_bytes.Set(static_cast<double>(capacity->free_bytes));
   }
   metrics.healthy.Set(health->Get().ok() ? 1 : 0);
-  const DbSlot::Ref open = slot->Get();
+  const ReopenableDb::Ref open = db->Get();
   if (open == nullptr) return;
   const auto number = [&open](const std::string& name, rocksdb::ColumnFamilyHandle* family = nullptr) {
     uint64_t value = 0;
@@ -195,7 +211,7 @@ void RocksStore::Impl::Export() {
     return static_cast<double>(value);
   };
   const auto ticks = [this](rocksdb::Tickers ticker) {
-    return static_cast<double>(slot->statistics().getTickerCount(ticker));
+    return static_cast<double>(db->statistics().getTickerCount(ticker));
   };
   using Properties = rocksdb::DB::Properties;
   metrics.stopped.Set(number(Properties::kIsWriteStopped, open->rows));
@@ -209,14 +225,14 @@ void RocksStore::Impl::Export() {
   metrics.stall_seconds.Set(ticks(rocksdb::STALL_MICROS) / 1e6);
   metrics.cache_hits.Set(ticks(rocksdb::BLOCK_CACHE_HIT));
   metrics.cache_misses.Set(ticks(rocksdb::BLOCK_CACHE_MISS));
-  metrics.cache_bytes.Set(static_cast<double>(slot->cache().GetUsage()));
+  metrics.cache_bytes.Set(static_cast<double>(db->cache().GetUsage()));
   metrics.log_syncs.Set(ticks(rocksdb::WAL_FILE_SYNCED));
   metrics.written_bytes.Set(ticks(rocksdb::WAL_FILE_BYTES) + ticks(rocksdb::FLUSH_WRITE_BYTES) +
                             ticks(rocksdb::COMPACT_WRITE_BYTES) + ticks(rocksdb::BLOB_DB_BLOB_FILE_BYTES_WRITTEN));
 }
 
-// Everything about a commit that needs no order among commits: checks, encoding,
-// and reading the guarded rows.
+// Does the part of a commit that needs no order among commits: checks, encodes, and
+// reads the guarded rows.
 Task<absl::StatusOr<std::unique_ptr<CommitOp>>> RocksStore::Impl::Prepare(CommitRequest request) {
   PH_CO_RETURN_IF_ERROR(Validate(request));
   if (!request.use_reserve && AddsRows(request) && space.Full()) {
@@ -225,7 +241,7 @@ Task<absl::StatusOr<std::unique_ptr<CommitOp>>> RocksStore::Impl::Prepare(Commit
   }
   std::unique_ptr<CommitOp> op = Encode(std::move(request));
   if (op->guards.empty()) co_return op;
-  const auto read_guards = [this, &op](const DbSlot::Handles& open, const rocksdb::ReadOptions& read_options) {
+  const auto read_guards = [this, &op](const ReopenableDb::Handles& open, const rocksdb::ReadOptions& read_options) {
     op->seen_batch = committer.published();  // before the reads: they see this batch or a later one
     for (GuardedRow& guard : op->guards) {
       rocksdb::PinnableSlice value;
@@ -241,12 +257,50 @@ Task<absl::StatusOr<std::unique_ptr<CommitOp>>> RocksStore::Impl::Prepare(Commit
   };
   PH_CO_RETURN_IF_ERROR(co_await reader.Run(read_guards));
   for (const GuardedRow& guard : op->guards) {
-    // It did not hold at an instant of this call: an answer as good as a later one.
+    // The precondition did not hold at an instant of this call: that is the answer.
     if (guard.seen == guard.expected) continue;
     metrics.conflicts.Add();
     co_return absl::AbortedError("a precondition does not hold");
   }
   co_return op;
+}
+
+Task<absl::StatusOr<ReadResult>> RocksStore::Impl::Read(ReadRequest request) {
+  PH_CO_RETURN_IF_ERROR(Validate(request));
+  EncodedRead encoded(request);
+  const auto read = [&encoded](const ReopenableDb::Handles& open, const rocksdb::ReadOptions& options) {
+    return encoded.Run(*open.db, options);
+  };
+  if (encoded.small()) {
+    PH_CO_RETURN_IF_ERROR(co_await reader.Run(read));
+  } else {
+    PH_CO_RETURN_IF_ERROR(co_await reader.RunOnPool(read));
+  }
+  co_return encoded.Take();
+}
+
+Task<absl::Status> RocksStore::Impl::Commit(CommitRequest request) {
+  absl::StatusOr<std::unique_ptr<CommitOp>> op = co_await Prepare(std::move(request));
+  if (!op.ok()) co_return op.status();
+  co_return co_await committer.Run(*std::move(op));
+}
+
+Task<std::vector<absl::Status>> RocksStore::Impl::CommitAll(std::vector<CommitRequest> requests) {
+  std::vector<std::unique_ptr<CommitOp>> ops(requests.size());
+  std::vector<absl::Status> refused(requests.size());
+  for (size_t i = 0; i < requests.size(); ++i) {
+    absl::StatusOr<std::unique_ptr<CommitOp>> op = co_await Prepare(std::move(requests[i]));
+    if (op.ok()) {
+      ops[i] = *std::move(op);
+    } else {
+      refused[i] = op.status();
+    }
+  }
+  std::vector<absl::Status> results = co_await committer.RunAll(std::move(ops));
+  for (size_t i = 0; i < results.size(); ++i) {
+    if (!refused[i].ok()) results[i] = refused[i];
+  }
+  co_return results;
 }
 
 RocksStore::RocksStore(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
@@ -255,48 +309,33 @@ RocksStore::~RocksStore() = default;
 absl::StatusOr<std::unique_ptr<RocksStore>> RocksStore::Open(const RocksOptions& options, metrics::Registry& registry) {
   const StoreMetrics store_metrics(registry, options.name);
   auto health = std::make_shared<WriteHealth>(store_metrics.background_errors);
-  PH_ASSIGN_OR_RETURN(std::unique_ptr<DbSlot> slot, DbSlot::Open(options, health));
-  auto impl = std::make_unique<Impl>(options, registry, store_metrics, std::move(health), std::move(slot));
+  PH_ASSIGN_OR_RETURN(std::unique_ptr<ReopenableDb> db, ReopenableDb::Open(options, health));
+  auto impl = std::make_unique<Impl>(options, registry, store_metrics, std::move(health), std::move(db));
   LOG_EVENT(kInfo, "store_opened").Str("store", options.name).Str("path", options.path);
   return std::unique_ptr<RocksStore>(new RocksStore(std::move(impl)));
 }
 
 Task<absl::StatusOr<ReadResult>> RocksStore::Read(ReadRequest request) {
-  PH_CO_RETURN_IF_ERROR(Validate(request));
-  EncodedRead encoded(request);
-  const auto read = [&encoded](const DbSlot::Handles& open, const rocksdb::ReadOptions& options) {
-    return encoded.Run(*open.db, options);
-  };
-  if (encoded.small()) {
-    PH_CO_RETURN_IF_ERROR(co_await impl_->reader.Run(read));
-  } else {
-    PH_CO_RETURN_IF_ERROR(co_await impl_->reader.RunOnPool(read));
-  }
-  co_return encoded.Take();
+  const absl::Time deadline = request.deadline;
+  Task<absl::StatusOr<ReadResult>> read = impl_->Read(std::move(request));
+  if (deadline == absl::InfiniteFuture()) return read;
+  return impl_->Before<absl::StatusOr<ReadResult>>(deadline, std::move(read), LateError());
 }
 
 Task<absl::Status> RocksStore::Commit(CommitRequest request) {
-  absl::StatusOr<std::unique_ptr<CommitOp>> op = co_await impl_->Prepare(std::move(request));
-  if (!op.ok()) co_return op.status();
-  co_return co_await impl_->committer.Run(*std::move(op));
+  const absl::Time deadline = request.deadline;
+  Task<absl::Status> commit = impl_->Commit(std::move(request));
+  if (deadline == absl::InfiniteFuture()) return commit;
+  return impl_->Before(deadline, std::move(commit), LateError());
 }
 
 Task<std::vector<absl::Status>> RocksStore::CommitAll(std::vector<CommitRequest> requests) {
-  std::vector<std::unique_ptr<CommitOp>> ops(requests.size());
-  std::vector<absl::Status> refused(requests.size());
-  for (size_t i = 0; i < requests.size(); ++i) {
-    absl::StatusOr<std::unique_ptr<CommitOp>> op = co_await impl_->Prepare(std::move(requests[i]));
-    if (op.ok()) {
-      ops[i] = *std::move(op);
-    } else {
-      refused[i] = op.status();
-    }
-  }
-  std::vector<absl::Status> results = co_await impl_->committer.RunAll(std::move(ops));
-  for (size_t i = 0; i < results.size(); ++i) {
-    if (!refused[i].ok()) results[i] = refused[i];
-  }
-  co_return results;
+  absl::Time deadline = absl::InfiniteFuture();
+  for (const CommitRequest& request : requests) deadline = std::min(deadline, request.deadline);
+  std::vector<absl::Status> late(deadline == absl::InfiniteFuture() ? 0 : requests.size(), LateError());
+  Task<std::vector<absl::Status>> commits = impl_->CommitAll(std::move(requests));
+  if (deadline == absl::InfiniteFuture()) return commits;
+  return impl_->Before(deadline, std::move(commits), std::move(late));
 }
 
 Task<absl::Status> RocksStore::Drop(Partition partition) {
@@ -309,13 +348,13 @@ Task<absl::Status> RocksStore::Drop(Partition partition) {
 
 Task<absl::StatusOr<std::vector<Partition>>> RocksStore::List(std::string tenant, std::string prefix, std::string after,
                                                               size_t limit) {
-  if (limit > kMaxPageRows) co_return absl::InvalidArgumentError("list of too many partitions");
+  PH_CO_RETURN_IF_ERROR(ValidateListLimit(limit));
   const std::string tenant_prefix = TenantPrefix(tenant);
   const std::string start = after < prefix || after.empty() ? absl::StrCat(tenant_prefix, prefix)
                                                             : PrefixEnd(PartitionPrefix({tenant, after}));
   const std::string end = PrefixEnd(absl::StrCat(tenant_prefix, prefix));
   std::vector<Partition> found;
-  const auto read = [&](const DbSlot::Handles& open, rocksdb::ReadOptions options) {
+  const auto read = [&](const ReopenableDb::Handles& open, rocksdb::ReadOptions options) {
     found.clear();
     const rocksdb::Slice upper(end);
     options.iterate_upper_bound = &upper;
@@ -339,7 +378,7 @@ BlobStore& RocksStore::blobs() { return impl_->blobs; }
 absl::Status RocksStore::Health() { return impl_->health->Get(); }
 
 absl::Status RocksStore::Flush() {
-  const DbSlot::Ref open = impl_->slot->Get();
+  const ReopenableDb::Ref open = impl_->db->Get();
   if (open == nullptr) return absl::UnavailableError("recovering from an I/O error");
   return FromRocks(open->db->Flush(rocksdb::FlushOptions(), {open->rows, open->blobs}), "flush");
 }

@@ -1,16 +1,16 @@
 // RocksStore: the Store interface on an embedded RocksDB, one directory a store.
 //
-// One process owns the directory. Commits go through one group committer
-// (committer.h): everything that waits shares one fsync. Reads are served from
-// memory on the caller's thread and otherwise by a pool of `read_threads`. Blobs
-// live in a column family with blob files (rocks_blobs.h). The bytes on disk are
-// described in key_encoding.h.
+// One process owns the directory. One group committer (committer.h) writes the
+// commits: all that wait share one fsync. Reads that memory can answer run on the
+// caller's thread, the others on a pool of `read_threads`. Blobs have a column family
+// with blob files (rocks_blobs.h). key_encoding.h describes the bytes on disk.
 //
 // After power loss, kill -9 or an I/O error, everything that was acknowledged is
 // there and nothing is half there. A full disk and most I/O errors need no
 // restart: the engine resumes with the first commit after the cause is gone.
 //
-// Threads: any. The destructor needs every call to have returned.
+// Threads: any. Every call must have returned before the destructor runs. Calls that
+// passed their deadline have; the destructor waits for the work that they left.
 #pragma once
 
 #include <cstddef>
@@ -48,6 +48,7 @@ struct RocksOptions {
   size_t max_batch_bytes = size_t{4} << 20;
   size_t max_waiting_bytes = size_t{64} << 20;  // of commits in the queue; over it kUnavailable
   absl::Duration space_check_interval = absl::Milliseconds(500);
+  absl::Duration reopen_interval = absl::Milliseconds(200);  // between attempts to recover from a write error
   // For tests.
   rocksdb::Env* env = nullptr;
   MeasureSpace measure_space;
@@ -69,11 +70,10 @@ class RocksStore final : public Store {
   Task<absl::StatusOr<std::vector<Partition>>> List(std::string tenant, std::string prefix, std::string after,
                                                     size_t limit) override;
   Task<absl::StatusOr<CapacityInfo>> Capacity() override;
+  absl::Status Health() override;
   EngineLimits Limits() const override { return {}; }
   BlobStore& blobs() override;
 
-  // OK, or why commits fail now: for an App's Ready().
-  absl::Status Health();
   // Writes all rows and blobs to table and blob files; for tests and before a backup.
   absl::Status Flush();
 

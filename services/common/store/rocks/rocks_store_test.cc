@@ -1,5 +1,5 @@
-// What is RocksStore's own: opening, ownership, format, where reads are served,
-// metrics, the committer's limits.
+// RocksStore beyond the conformance suite: opening, ownership, format, which thread
+// reads, metrics, free space, the committer's limits.
 #include "services/common/store/rocks/rocks_store.h"
 
 #include <gtest/gtest.h>
@@ -13,10 +13,13 @@
 #include <utility>
 #include <vector>
 
+#include "absl/strings/cord.h"
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/notification.h"
-#include "services/common/async/sync.h"
+#include "absl/time/time.h"
 #include "services/common/async/task.h"
+#include "services/common/async/thread_pool.h"
+#include "services/common/async/when_all.h"
 #include "services/common/log/log.h"
 #include "services/common/metrics/metrics.h"
 #include "services/common/status/status.h"
@@ -326,7 +329,35 @@ TEST_F(RocksStoreTest, AForgottenGuardIsReadAgain) {
   EXPECT_GE(Metric("posthouse_store_guard_rereads_total{store=\"test\"}"), 2);
 }
 
-// Blobs that nobody committed after are flushed by a clean close.
+// The disk fills up between two looks at it: writing much makes the store look earlier.
+TEST_F(RocksStoreTest, AFillingDiskIsNoticedBeforeTheInterval) {
+  std::atomic<int> looks{0};
+  options_.space_check_interval = absl::Hours(1);
+  options_.min_free_bytes = 400'000;
+  options_.measure_space = [&looks](const std::string&) -> absl::StatusOr<CapacityInfo> {
+    return CapacityInfo{1'000'000, looks.fetch_add(1) == 0 ? uint64_t{1'000'000} : uint64_t{100'000}, false};
+  };
+  for (const bool rows : {true, false}) {
+    options_.path += "x";
+    looks = 0;
+    ASSERT_TRUE(Open().ok());
+    absl::Status written;
+    int writes = 0;
+    for (; written.ok() && writes < 10; ++writes) {
+      const std::string body(30'000, static_cast<char>('a' + writes));
+      written =
+          rows ? Set("k", body)
+               : SyncWait(store_->blobs().Put("t", absl::StrCat("b", writes), absl::Cord(absl::string_view(body))));
+      if (!rows) (void)Set("k", absl::StrCat(writes));  // takes the blob to the disk
+    }
+    EXPECT_TRUE(absl::IsResourceExhausted(written)) << written;
+    // The first look comes with the first write, the second after more than 100,000 bytes.
+    EXPECT_EQ(writes, 5) << (rows ? "rows" : "blobs");
+    EXPECT_EQ(looks.load(), 2);
+  }
+}
+
+// A clean close writes blobs that no commit followed.
 TEST_F(RocksStoreTest, ACleanCloseKeepsBlobs) {
   ASSERT_TRUE(Open().ok());
   ASSERT_TRUE(SyncWait(store_->blobs().Put("t", "b", absl::Cord("body"))).ok());

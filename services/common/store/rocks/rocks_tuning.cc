@@ -34,15 +34,15 @@ rocksdb::DBOptions MakeDbOptions(const RocksOptions& options, std::shared_ptr<ro
 
   // Recovery. The log's tail may be torn: blob pieces are written unsynced, and a
   // batch may have been in flight. kAbsoluteConsistency would refuse to open after
-  // every such power loss. kPointInTimeRecovery stops at the first damaged record;
-  // whatever was synced is before it. Damage inside a log that was complete when
-  // RocksDB moved on from it is not a torn tail: the manifest records the size of
-  // each synced log, and recovery refuses when one is missing or shorter.
+  // every such power loss. kPointInTimeRecovery stops at the first damaged record, and
+  // everything synced is before it. Damage inside an older, complete log is not a torn
+  // tail: the manifest records the size of each synced log, and recovery refuses to
+  // start when one is missing or shorter.
   db.wal_recovery_mode = rocksdb::WALRecoveryMode::kPointInTimeRecovery;
   db.track_and_verify_wals_in_manifest = true;
   db.paranoid_checks = true;
-  // After an error the committer opens the database again (DbSlot). RocksDB 7.8 does
-  // not come back by itself from a failed log write with two column families.
+  // After an error the committer opens the database again (ReopenableDb), since RocksDB
+  // 7.8 does not recover from a failed log write with two column families.
   db.max_bgerror_resume_count = 0;
 
   // One thread writes: RocksDB's machinery for many writers is only cost.
@@ -72,8 +72,8 @@ rocksdb::ColumnFamilyOptions MakeFamilyOptions(const RocksOptions& options,
   family.level_compaction_dynamic_level_bytes = true;
   family.compression = Best({rocksdb::kLZ4Compression, rocksdb::kSnappyCompression});
   family.bottommost_compression = Best({rocksdb::kZSTD, rocksdb::kLZ4Compression});
-  // Queues delete what they insert: files that are mostly tombstones compact early,
-  // so that a scan for what is due does not walk over the dead.
+  // Queues delete what they insert: files that are mostly tombstones compact early, so
+  // that a scan for due items does not walk over removed ones.
   family.table_properties_collector_factories.push_back(
       rocksdb::NewCompactOnDeletionCollectorFactory(/*sliding_window_size=*/4096, /*deletion_trigger=*/2048));
 
@@ -83,7 +83,7 @@ rocksdb::ColumnFamilyOptions MakeFamilyOptions(const RocksOptions& options,
   table.filter_policy.reset(rocksdb::NewBloomFilterPolicy(10));  // "absent" guards are common: no disk read
   table.whole_key_filtering = true;
   table.format_version = 5;
-  // Indexes and filters count against the cache's budget, and go last.
+  // Indexes and filters count against the cache's budget, and are evicted last.
   table.cache_index_and_filter_blocks = true;
   table.cache_index_and_filter_blocks_with_high_priority = true;
   table.pin_l0_filter_and_index_blocks_in_cache = true;

@@ -37,9 +37,9 @@ bool SpaceWatch::Full() {
   const int64_t now = SteadyNanos();
   int64_t due = next_check_nanos_.load(std::memory_order_relaxed);
   const bool much_written = wrote_bytes_.load(std::memory_order_relaxed) > min_free_bytes_ / 4;
-  // One caller measures; the others go on with the last answer.
+  // One caller measures; the others use the last answer.
   if ((now >= due || much_written) && next_check_nanos_.compare_exchange_strong(due, now + interval_nanos_)) {
-    (void)Capacity();  // a failure keeps the last answer, and Capacity() reports it to who asks
+    (void)Capacity();  // a failure keeps the last answer; callers of Capacity() get the error
   }
   return full_.load(std::memory_order_relaxed);
 }

@@ -1,8 +1,9 @@
-// SpaceWatch: is there room on the disk for more than deletes?
+// SpaceWatch: is there room on the disk for more than removals?
 //
-// Looks at the file system at most once an interval, or earlier when much was
-// written since; needs no thread of its own, so a full store notices by itself
-// that room was made. Threads: any.
+// Full() measures the file system when the interval has passed, or earlier when
+// Wrote() counted more than a quarter of `min_free_bytes` since the last measurement.
+// SpaceWatch needs no thread of its own, and notices without a restart that room was
+// made. Threads: any.
 #pragma once
 
 #include <atomic>
@@ -29,7 +30,7 @@ class SpaceWatch {
   // True: commits that add are to be refused. Full begins under `min_free_bytes`
   // and ends a sixteenth above it, so that it does not flap.
   bool Full();
-  // Tells of bytes that went to the disk.
+  // Counts bytes that went to the disk.
   void Wrote(uint64_t bytes);
   // Measures now.
   absl::StatusOr<CapacityInfo> Capacity();

@@ -18,6 +18,7 @@ struct StoreMetrics {
   metrics::Counter& refused_busy;
   metrics::Counter& unknown;
   metrics::Counter& unavailable;
+  metrics::Counter& deadlines;         // calls whose deadline passed before their end
   metrics::Histogram& commit_seconds;  // from joining the queue to completion
   metrics::Histogram& batch_requests;  // commits and blob pieces that shared a write
   metrics::Histogram& batch_bytes;

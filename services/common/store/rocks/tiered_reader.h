@@ -1,5 +1,5 @@
-// TieredReader: reads from memory on the caller's thread, and from the disk on a
-// pool: a hit costs no wake-up, a miss blocks no event loop.
+// TieredReader: reads from memory on the caller's thread and from the disk on a pool.
+// A hit costs no wake-up, and a miss blocks no event loop.
 //
 // Threads: any. Internal to RocksStore.
 #pragma once
@@ -10,9 +10,9 @@
 #include <cstddef>
 
 #include "absl/status/status.h"
-#include "services/common/async/sync.h"
 #include "services/common/async/task.h"
-#include "services/common/store/rocks/db_slot.h"
+#include "services/common/async/thread_pool.h"
+#include "services/common/store/rocks/reopenable_db.h"
 #include "services/common/store/rocks/rocks_status.h"
 #include "services/common/store/rocks/store_metrics.h"
 
@@ -20,12 +20,12 @@ namespace posthouse::store {
 
 class TieredReader {
  public:
-  TieredReader(const DbSlot& slot, ThreadPool& pool, StoreMetrics& metrics)
-      : slot_(slot), pool_(pool), metrics_(metrics) {}
+  TieredReader(const ReopenableDb& db, ThreadPool& pool, StoreMetrics& metrics)
+      : db_(db), pool_(pool), metrics_(metrics) {}
 
-  // Calls `read(const DbSlot::Handles&, const rocksdb::ReadOptions&)`, which says
-  // Incomplete when memory does not do, and is then called again on the pool.
-  // `read` must live until the await returns.
+  // Calls `read(const ReopenableDb::Handles&, const rocksdb::ReadOptions&)` for memory
+  // only. If it returns Incomplete, calls it again on the pool. `read` must live until
+  // the await returns.
   template <typename ReadFn>
   Task<absl::Status> Run(ReadFn& read) {
     rocksdb::ReadOptions options;
@@ -38,7 +38,7 @@ class TieredReader {
     co_return co_await RunOnPool(read);
   }
 
-  // Straight to the pool: for what is long even when it is in memory.
+  // Calls `read` on the pool at once: for long reads, even of memory.
   template <typename ReadFn>
   Task<absl::Status> RunOnPool(ReadFn& read) {
     if (pool_.Backlog() > kMaxBacklog) co_return absl::UnavailableError("store is busy: too many reads wait");
@@ -51,13 +51,13 @@ class TieredReader {
  private:
   template <typename ReadFn>
   rocksdb::Status Call(ReadFn& read, const rocksdb::ReadOptions& options) {
-    const DbSlot::Ref open = slot_.Get();
+    const ReopenableDb::Ref open = db_.Get();
     if (open == nullptr) return rocksdb::Status::Busy("recovering from an I/O error");
     return read(*open, options);
   }
 
   static constexpr size_t kMaxBacklog = 4096;
-  const DbSlot& slot_;
+  const ReopenableDb& db_;
   ThreadPool& pool_;
   StoreMetrics& metrics_;
 };

@@ -1,8 +1,8 @@
-// WriteHealth: whether the engine takes writes, after an I/O error stopped it.
+// WriteHealth: whether the engine takes writes, or which I/O error stopped it.
 //
-// Set by RocksDB's background threads (a failed flush or compaction) and by the
-// committer (a failed log write); cleared by the committer alone, when it has
-// opened the database again (DbSlot::Reopen). Threads: any.
+// RocksDB's background threads (a failed flush or compaction) and the committer (a
+// failed log write) set the error. Only the committer clears it, when it has opened
+// the database again (ReopenableDb::Reopen). Threads: any.
 #pragma once
 
 #include <memory>
@@ -24,7 +24,7 @@ class WriteHealth {
   // OK, or why nothing can be written now.
   absl::Status Get() const;
   void Fail(const absl::Status& why);
-  // Fails for another reason from now on.
+  // Replaces the reason.
   void Replace(const absl::Status& why);
   void Recovered();
 

@@ -9,7 +9,8 @@
 #include "absl/strings/cord.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
-#include "services/common/async/sync.h"
+#include "services/common/async/thread_pool.h"
+#include "services/common/async/when_all.h"
 
 namespace posthouse::store {
 namespace {
@@ -37,6 +38,7 @@ Task<bool> RunClient(Executor* executor, Store* store, const CrashWorkload* load
     CommitRequest request{HomeOf(client), {{counter, count}}, {{counter, absl::StrCat(round)}}};
     request.mutations.push_back({"a/" + name, absl::StrCat(body.size())});
     request.mutations.push_back({"b/" + name, std::string(1, body[0])});
+    request.needs_blobs.push_back({"t", name});
     const absl::Status committed = co_await store->Commit(std::move(request));
     if (!committed.ok()) co_return false;
     count = absl::StrCat(round);
@@ -72,7 +74,7 @@ int CrashWorkload::Verify(Store& store, const Acks& acks) const {
       EXPECT_TRUE(a || !acks.contains({client, round})) << name << " was acknowledged and is lost";
       if (a) last = round;
       const absl::StatusOr<absl::Cord> body = SyncWait(store.blobs().Get("t", name, 0, kMaxBlobPieceBytes * 16));
-      // A blob may be there without rows, but not the other way, and never half.
+      // A blob may exist without rows, but rows never without a blob, and no blob is half there.
       EXPECT_TRUE(body.ok() || (absl::IsNotFound(body.status()) && !a)) << name << ": " << body.status();
       if (body.ok()) EXPECT_TRUE(*body == BodyOf(client, round)) << name << " has another body";
       if (!a) continue;

@@ -1,9 +1,9 @@
-// What the crash tests do to a store until it dies, and what must be there after.
-// Tests only.
+// The work that crash tests give to a store until it dies, and the check of what must
+// be there afterwards. Tests only.
 //
-// Each client stores messages: a blob, then one commit of two rows that name it
-// and of the client's counter (compare-and-set). A message acknowledged is there
-// afterwards, whole; one that is not is there whole or not at all.
+// Each client stores messages: a blob, then one commit of two rows that name the blob
+// and of the client's counter (compare-and-set). Afterwards each acknowledged message
+// is there, whole; every other message is there whole or not at all.
 #pragma once
 
 #include <functional>

@@ -1,8 +1,8 @@
 // FaultFs: a RocksDB file system that can lose power, fail, and die on cue.
 //
-// It passes everything on to the real one and remembers, for each file written
-// through it, how much is synced and whether its directory entry is. PowerLoss()
-// then makes the disk look as it may after a power failure. Tests only.
+// It passes everything on to the real file system and remembers for each file that is
+// written through it how many bytes are synced, and whether the directory entry is.
+// PowerLoss() then changes the files as a power failure may. Tests only.
 #pragma once
 
 #include <rocksdb/file_system.h>
@@ -27,20 +27,20 @@ class FaultFs final : public rocksdb::FileSystemWrapper {
   explicit FaultFs(unsigned seed = 1);
   const char* Name() const override { return "FaultFs"; }
 
-  // From here on nothing written or synced reaches the files: the machine is
-  // going down, and what a destructor still writes does not count.
+  // From now on nothing that is written or synced reaches the files. So what destructors
+  // still write does not count.
   void CutPower();
   // After CutPower() and with all files closed: truncates every file to what was
   // synced, plus a random part of what was not, possibly with a damaged last
   // byte; removes files whose directory was not synced since. Power is back.
   void PowerLoss();
 
-  // What a kernel may do after a failed fsync: forgets what was not synced of every
-  // file, under the feet of whoever has it open.
+  // Drops the unsynced bytes of every file while it is open, as a kernel may after a
+  // failed fsync.
   void DropUnsynced();
 
-  // Called before each append and sync, and after each sync, of `file`. An error
-  // is what RocksDB gets, and the operation does not happen.
+  // Called before each append and sync, and after each sync, of `file`. RocksDB gets the
+  // hook's error, and the operation does not happen.
   using Hook = std::function<rocksdb::IOStatus(Op op, const std::string& file)>;
   void SetHook(Hook hook);
 

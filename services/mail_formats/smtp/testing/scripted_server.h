@@ -18,7 +18,7 @@
 
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
-#include "services/common/async/sync.h"
+#include "services/common/async/task.h"
 #include "services/common/net/connection.h"
 
 namespace posthouse::smtp {

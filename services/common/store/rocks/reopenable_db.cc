@@ -1,4 +1,4 @@
-#include "services/common/store/rocks/db_slot.h"
+#include "services/common/store/rocks/reopenable_db.h"
 
 #include <rocksdb/env.h>
 
@@ -22,7 +22,7 @@
 namespace posthouse::store {
 namespace {
 
-// Tells a newer format from an older one; writes the number into a new store.
+// Refuses a newer format than this binary knows; writes the number into a new store.
 absl::Status CheckFormat(rocksdb::DB& db, const std::string& path) {
   std::string stored;
   const rocksdb::Status read = db.Get(rocksdb::ReadOptions(), FormatKey(), &stored);
@@ -59,7 +59,7 @@ absl::Status ExplainOpenError(const rocksdb::Status& status, const std::string& 
 
 }  // namespace
 
-DbSlot::Handles::~Handles() {
+ReopenableDb::Handles::~Handles() {
   if (db == nullptr) return;
   for (rocksdb::ColumnFamilyHandle* family : {rows, blobs}) {
     if (family != nullptr) db->DestroyColumnFamilyHandle(family);
@@ -67,25 +67,26 @@ DbSlot::Handles::~Handles() {
   log::LogIfError(FromRocks(db->Close(), db->GetName()), "closing a store");
 }
 
-DbSlot::DbSlot(const RocksOptions& options, std::shared_ptr<WriteHealth> health)
+ReopenableDb::ReopenableDb(const RocksOptions& options, std::shared_ptr<WriteHealth> health)
     : path_(options.path),
       env_(options.env != nullptr ? options.env : rocksdb::Env::Default()),
       tuning_(MakeTuning(options, WriteHealth::MakeListener(std::move(health)))) {}
 
-absl::StatusOr<std::unique_ptr<DbSlot>> DbSlot::Open(const RocksOptions& options, std::shared_ptr<WriteHealth> health) {
+absl::StatusOr<std::unique_ptr<ReopenableDb>> ReopenableDb::Open(const RocksOptions& options,
+                                                                 std::shared_ptr<WriteHealth> health) {
   std::error_code error;
   std::filesystem::create_directories(options.path, error);
-  if (error) return absl::UnavailableError(absl::StrCat("creating ", options.path, ": ", error.message()));
-  std::unique_ptr<DbSlot> slot(new DbSlot(options, std::move(health)));
-  PH_ASSIGN_OR_RETURN(Ref opened, slot->OpenHandles());
-  // Not when reopening: then the writers of unfinished blobs may still be at it.
+  if (error) return absl::FailedPreconditionError(absl::StrCat("cannot create ", options.path, ": ", error.message()));
+  std::unique_ptr<ReopenableDb> db(new ReopenableDb(options, std::move(health)));
+  PH_ASSIGN_OR_RETURN(Ref opened, db->OpenHandles());
+  // Not in Reopen(), since writers of unfinished blobs may still be at work then.
   PH_RETURN_IF_ERROR(RocksBlobs::SweepUnfinished(*opened->db, opened->blobs));
-  absl::MutexLock lock(&slot->mutex_);
-  slot->current_ = std::move(opened);
-  return slot;
+  absl::MutexLock lock(&db->mutex_);
+  db->current_ = std::move(opened);
+  return db;
 }
 
-absl::StatusOr<DbSlot::Ref> DbSlot::OpenHandles() const {
+absl::StatusOr<ReopenableDb::Ref> ReopenableDb::OpenHandles() const {
   std::vector<rocksdb::ColumnFamilyHandle*> families;
   rocksdb::DB* opened = nullptr;
   const rocksdb::Status status = rocksdb::DB::Open(
@@ -100,13 +101,13 @@ absl::StatusOr<DbSlot::Ref> DbSlot::OpenHandles() const {
   return handles;
 }
 
-DbSlot::Ref DbSlot::Get() const {
+ReopenableDb::Ref ReopenableDb::Get() const {
   absl::MutexLock lock(&mutex_);
   return current_;
 }
 
-// A file such as opening will write several of.
-absl::Status DbSlot::Probe() const {
+// Writes and syncs a file such as opening the database writes several of.
+absl::Status ReopenableDb::Probe() const {
   const std::string file = path_ + "/PROBE.log";
   const rocksdb::Status written =
       rocksdb::WriteStringToFile(env_, std::string(size_t{1} << 20, 'p'), file, /*should_sync=*/true);
@@ -115,7 +116,7 @@ absl::Status DbSlot::Probe() const {
   return FromRocks(removed, "removing a probe file");
 }
 
-absl::Status DbSlot::Reopen() {
+absl::Status ReopenableDb::Reopen() {
   PH_RETURN_IF_ERROR(Probe());
   Ref old;
   {
@@ -123,7 +124,7 @@ absl::Status DbSlot::Reopen() {
     old = std::move(current_);
     current_ = nullptr;
   }
-  // Whoever has a reference is inside one call; the last to let go closes.
+  // Each holder of a Ref is inside one call; the last one to release it closes the database.
   const std::weak_ptr<const Handles> closing = old;
   old.reset();
   while (!closing.expired()) absl::SleepFor(absl::Milliseconds(1));

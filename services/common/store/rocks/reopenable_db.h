@@ -1,8 +1,8 @@
-// DbSlot: the open RocksDB of a store, and how it is opened, checked and opened again.
+// ReopenableDb: the open RocksDB of a store, which can be closed and opened again.
 //
-// After an I/O error RocksDB may be left read-only, with a log whose end is
-// uncertain. Opening it again inside the process settles that as a restart would:
-// from the log. Reads fail with kUnavailable for that while.
+// After an I/O error RocksDB may be read-only, and the end of its log uncertain.
+// Opening the database again inside the process settles what the log holds, as a
+// restart would. Reads answer kUnavailable meanwhile.
 //
 // Threads: Get() and epoch() any; Reopen() one at a time. Internal to RocksStore.
 #pragma once
@@ -25,7 +25,7 @@
 
 namespace posthouse::store {
 
-class DbSlot {
+class ReopenableDb {
  public:
   struct Handles {
     ~Handles();  // closes
@@ -35,20 +35,22 @@ class DbSlot {
   };
   using Ref = std::shared_ptr<const Handles>;
 
-  static absl::StatusOr<std::unique_ptr<DbSlot>> Open(const RocksOptions& options, std::shared_ptr<WriteHealth> health);
-  // To be held for one call into RocksDB, not across a co_await. Null: being reopened.
+  static absl::StatusOr<std::unique_ptr<ReopenableDb>> Open(const RocksOptions& options,
+                                                            std::shared_ptr<WriteHealth> health);
+  // For one call into RocksDB; a caller must not hold the Ref across a co_await. Null
+  // while Reopen() runs.
   Ref Get() const;
   // Changes with every Reopen().
   uint64_t epoch() const { return epoch_.load(std::memory_order_acquire); }
-  // Closes and opens, when a probe file can be written and synced; else the old
-  // one stays, for reads. Waits for the reads that run.
+  // Closes the database and opens it again, once a probe file could be written and
+  // synced; else the old one stays open, for reads. Waits for running reads.
   absl::Status Reopen();
 
   const rocksdb::Statistics& statistics() const { return *tuning_.db.statistics; }
   const rocksdb::Cache& cache() const { return *tuning_.cache; }
 
  private:
-  DbSlot(const RocksOptions& options, std::shared_ptr<WriteHealth> health);
+  ReopenableDb(const RocksOptions& options, std::shared_ptr<WriteHealth> health);
   absl::StatusOr<Ref> OpenHandles() const;
   absl::Status Probe() const;
 

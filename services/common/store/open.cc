@@ -1,0 +1,27 @@
+#include "services/common/store/open.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "posthouse/config/v1/config.pb.h"
+#include "services/common/store/rocks/rocks_store.h"
+
+namespace posthouse::store {
+
+absl::StatusOr<std::unique_ptr<Store>> Open(std::string name, std::string path, const config::v1::StoreSettings& config,
+                                            metrics::Registry& registry) {
+  constexpr uint32_t kMaxReadThreads = 256;
+  RocksOptions options;
+  options.name = std::move(name);
+  options.path = std::move(path);
+  // 0: the engine's default.
+  if (config.block_cache_bytes() != 0) options.block_cache_bytes = config.block_cache_bytes();
+  if (config.write_buffer_bytes() != 0) options.write_buffer_bytes = config.write_buffer_bytes();
+  if (config.min_free_bytes() != 0) options.min_free_bytes = config.min_free_bytes();
+  if (config.read_threads() != 0) {
+    options.read_threads = static_cast<int>(std::min(config.read_threads(), kMaxReadThreads));
+  }
+  return RocksStore::Open(options, registry);
+}
+
+}  // namespace posthouse::store

@@ -1,0 +1,26 @@
+// Opens the Store of a service on the engine that the configuration asks for, so that
+// services see no engine's headers. RocksDB is the only one so far.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "services/common/metrics/metrics.h"
+#include "services/common/store/store.h"
+
+namespace posthouse::config::v1 {
+class StoreSettings;
+}
+
+namespace posthouse::store {
+
+// `name` labels the store's metrics: "queue", "mailbox", "directory". `path` is the
+// store's own directory, created if absent. `registry` outlives the store.
+// kFailedPrecondition: another process has the directory open, it cannot be created,
+// or its format is newer than this binary. kDataLoss: the files are damaged. The
+// message says what to do; the files are unchanged.
+absl::StatusOr<std::unique_ptr<Store>> Open(std::string name, std::string path, const config::v1::StoreSettings& config,
+                                            metrics::Registry& registry);
+
+}  // namespace posthouse::store
