@@ -71,7 +71,7 @@ struct App::Parts {
   std::unique_ptr<store::Store> store;
   store::RocksStore* rocks = nullptr;  // when it is one
   Metrics metrics;
-  HintHub hints;
+  ChangeHints hints;
   BlobPins pins;
   Context context;
   Mailboxes mailboxes;
@@ -141,7 +141,8 @@ absl::StatusOr<std::unique_ptr<App>> App::Start(runtime::Runtime& rt, std::share
     const auto live = weak.lock();
     if (live == nullptr) return;
     live->mailboxes.UpdateMetrics();
-    live->metrics.watchers.Set(static_cast<double>(live->hints.subscribers()));
+    live->metrics.watch_streams.Set(static_cast<double>(live->hints.streams()));
+    live->metrics.watched_folders.Set(static_cast<double>(live->hints.watched_folders()));
   });
   PH_ASSIGN_OR_RETURN(parts->server, rpc::RpcServer::Start(runtime::RpcOptions(rt.config(), "mailbox"),
                                                            {parts->service.get()}, rt.registry()));
@@ -169,7 +170,8 @@ std::vector<std::pair<std::string, std::string>> App::Status() {
   return {{"open folders", absl::StrCat(parts_->metrics.open_folders.Value())},
           {"memory of open folders", absl::StrCat(parts_->metrics.open_folder_bytes.Value(), " bytes")},
           {"open accounts", absl::StrCat(parts_->metrics.open_accounts.Value())},
-          {"watch streams", absl::StrCat(parts_->hints.subscribers())},
+          {"watch streams", absl::StrCat(parts_->hints.streams())},
+          {"watched folders", absl::StrCat(parts_->hints.watched_folders())},
           {"deliveries stored", absl::StrCat(parts_->metrics.Deliveries(DeliveryResult::kStored).Value())},
           {"appends stored", absl::StrCat(parts_->metrics.appends.Value())}};
 }

@@ -33,8 +33,8 @@ struct Metrics {
   metrics::Histogram& sweep_seconds;
   metrics::Counter& corrupt_rows;
   metrics::Counter& hints_sent;
-  metrics::Counter& hints_lost;
-  metrics::Gauge& watchers;
+  metrics::Gauge& watch_streams;
+  metrics::Gauge& watched_folders;
   metrics::Gauge& open_folders;
   metrics::Gauge& open_folder_bytes;
   metrics::Gauge& open_accounts;

@@ -1,18 +1,20 @@
 #include "services/mailbox/rpc_service.h"
 
+#include <atomic>
 #include <utility>
 
 #include "posthouse/mailbox/v1/mailbox.grpc.pb.h"
 #include "services/common/log/log.h"
+#include "services/common/rpc/bidi_streaming.h"
 #include "services/common/rpc/streaming.h"
 #include "services/common/status/status.h"
+#include "services/mailbox/folder/mover.h"
+#include "services/mailbox/folder/tree_ops.h"
 #include "services/mailbox/message/convert.h"
 #include "services/mailbox/message/delivery.h"
 #include "services/mailbox/message/fetch.h"
 #include "services/mailbox/message/intake.h"
-#include "services/mailbox/folder/mover.h"
 #include "services/mailbox/search/search.h"
-#include "services/mailbox/folder/tree_ops.h"
 
 namespace posthouse::mailbox {
 namespace {
@@ -80,10 +82,9 @@ class MailboxRpc final : public v1::MailboxService::CallbackService {
     return rpc::ServerStreaming<v1::FetchResponse>(runner_, context, request,
                                                    [this](auto& call) { return DoFetch(call); });
   }
-  grpc::ServerWriteReactor<v1::WatchResponse>* Watch(grpc::CallbackServerContext* context,
-                                                     const v1::WatchRequest* request) override {
-    return rpc::ServerStreaming<v1::WatchResponse>(runner_, context, request,
-                                                   [this](auto& call) { return DoWatch(call); });
+  grpc::ServerBidiReactor<v1::WatchRequest, v1::WatchResponse>* Watch(grpc::CallbackServerContext* context) override {
+    return rpc::BidiStreaming<v1::WatchRequest, v1::WatchResponse>(runner_, context,
+                                                                   [this](auto& call) { return DoWatch(call); });
   }
 
  private:
@@ -400,32 +401,63 @@ class MailboxRpc final : public v1::MailboxService::CallbackService {
     co_return absl::OkStatus();
   }
 
-  Task<absl::Status> DoWatch(rpc::WriterCall<v1::WatchRequest, v1::WatchResponse>& call) {
-    const auto subscription = std::make_shared<HintHub::Subscription>(context_.hints);
-    call.OnCancel([subscription] { subscription->wakeup().Signal(); });
-    // The first message tells the gateway that it misses nothing from here on.
-    PH_CO_RETURN_IF_ERROR(co_await call.Write(v1::WatchResponse()));
-    uint64_t lost = 0;
-    while (!call.cancelled() && !context_.hints.closed()) {
-      co_await subscription->wakeup().WaitFor(kHeartbeat);
-      v1::WatchResponse response;
+  using WatchCall = rpc::StreamCall<v1::WatchRequest, v1::WatchResponse>;
+  Task<absl::Status> DoWatch(WatchCall& call) {
+    const auto stream = std::make_shared<ChangeHints::Stream>(context_.hints);
+    call.OnCancel([stream] { stream->wakeup().Signal(); });
+    std::atomic<bool> client_gone{false};
+    std::vector<Task<absl::Status>> directions;
+    directions.push_back(TakeWatched(call, *stream, client_gone));
+    directions.push_back(SendHints(call, *stream, client_gone));
+    co_await WhenAll(std::move(directions));
+    co_return absl::OkStatus();
+  }
+
+  // To the end of the call.
+  Task<absl::Status> TakeWatched(WatchCall& call, ChangeHints::Stream& stream, std::atomic<bool>& client_gone) {
+    while (true) {
+      const absl::StatusOr<std::optional<v1::WatchRequest>> request = co_await call.Read();
+      if (!request.ok() || !request->has_value()) break;
+      for (const auto& remove : (*request)->remove()) stream.Forget(remove.account_id(), remove.folder_id());
+      for (const auto& add : (*request)->add()) {
+        // Watched before the state is read: a change in between is a hint, not a gap.
+        stream.Watch(add.account().account_id(), add.folder_id());
+        const absl::StatusOr<uint64_t> newest = co_await HighestModseq(add.account(), add.folder_id());
+        if (newest.ok() && *newest <= add.known_modseq()) continue;
+        stream.Push({add.account().account_id(), add.folder_id(), newest.value_or(0)});
+      }
+    }
+    client_gone = true;
+    stream.wakeup().Signal();
+    co_return absl::OkStatus();
+  }
+
+  Task<absl::StatusOr<uint64_t>> HighestModseq(const common::v1::AccountRef& account, const std::string& folder_id) {
+    PH_CO_ASSIGN_OR_RETURN(const FolderPtr folder, co_await OpenFolder(account, folder_id));
+    PH_CO_ASSIGN_OR_RETURN(const FolderSnapshot state, co_await folder->Snapshot());
+    co_return state.head.highest_modseq;
+  }
+
+  Task<absl::Status> SendHints(WatchCall& call, ChangeHints::Stream& stream, const std::atomic<bool>& client_gone) {
+    absl::Status written = co_await call.Write(v1::WatchResponse());  // the stream is up
+    while (written.ok() && !client_gone && !call.cancelled() && !context_.hints.closed()) {
+      co_await stream.wakeup().WaitFor(kHeartbeat);
       bool more = true;
-      while (more) {
-        const std::vector<Hint> hints = subscription->Take(kMaxHints);
+      while (more && written.ok()) {
+        const std::vector<Hint> hints = stream.Take(kMaxHints);
+        v1::WatchResponse response;
         for (const Hint& hint : hints) {
           v1::WatchResponse::Hint* out = response.add_hints();
           out->set_account_id(hint.account_id);
           out->set_folder_id(hint.folder_id);
           out->set_highest_modseq(hint.highest_modseq);
-          out->set_tree_changed(hint.tree_changed);
         }
         more = hints.size() == kMaxHints;
         context_.metrics.hints_sent.Add(static_cast<double>(hints.size()));
-        PH_CO_RETURN_IF_ERROR(co_await call.Write(std::exchange(response, v1::WatchResponse())));
+        written = co_await call.Write(std::move(response));
       }
-      const uint64_t lost_now = subscription->lost();
-      context_.metrics.hints_lost.Add(static_cast<double>(lost_now - std::exchange(lost, lost_now)));
     }
+    call.Cancel();  // ends TakeWatched()
     co_return absl::OkStatus();
   }
 

@@ -481,36 +481,63 @@ TEST_F(RpcTest, ChangedSinceAndVanished) {
   EXPECT_EQ(changes.vanished(0).first(), 2u);
 }
 
-TEST_F(RpcTest, WatchTellsOfDeliveries) {
-  const std::string folder_id = FolderId("INBOX");
-  grpc::ClientContext context;
-  const auto reader = stub_->Watch(&context, v1::WatchRequest());
+using WatchStream = grpc::ClientReaderWriter<v1::WatchRequest, v1::WatchResponse>;
+
+// The next response that has hints; "" at the end of the stream.
+std::string NextHint(WatchStream& stream) {
   v1::WatchResponse response;
-  ASSERT_TRUE(reader->Read(&response));  // it watches from here on
-  EXPECT_EQ(response.hints_size(), 0);
+  while (stream.Read(&response)) {
+    if (response.hints().empty()) continue;
+    return absl::StrCat(response.hints(0).account_id(), "/", response.hints(0).folder_id(), "/",
+                        response.hints(0).highest_modseq());
+  }
+  return "";
+}
+
+TEST_F(RpcTest, WatchTellsOfChangesInWatchedFolders) {
+  const std::string folder_id = FolderId("INBOX");
   Append(kMessage);
-  bool seen = false;
-  while (!seen && reader->Read(&response)) {
-    for (const auto& hint : response.hints()) seen |= hint.account_id() == "acc1" && hint.folder_id() == folder_id;
-  }
-  EXPECT_TRUE(seen);
-  v1::CreateFolderRequest create = For<v1::CreateFolderRequest>();
-  create.set_name("New");
-  v1::CreateFolderResponse created;
-  ASSERT_TRUE(Call(&v1::MailboxService::Stub::CreateFolder, create, &created).ok());
-  seen = false;
-  while (!seen && reader->Read(&response)) {
-    for (const auto& hint : response.hints()) seen |= hint.tree_changed();
-  }
-  EXPECT_TRUE(seen);
+  grpc::ClientContext context;
+  const auto stream = stub_->Watch(&context);
+  v1::WatchResponse response;
+  ASSERT_TRUE(stream->Read(&response));
+  EXPECT_EQ(response.hints_size(), 0);
+  v1::WatchRequest request;
+  v1::WatchRequest::Add* add = request.add_add();
+  *add->mutable_account() = For<v1::GetFolderRequest>().account();
+  add->set_folder_id(folder_id);
+  add->set_known_modseq(1);
+  ASSERT_TRUE(stream->Write(request));
+  EXPECT_EQ(NextHint(*stream), absl::StrCat("acc1/", folder_id, "/2")) << "older than what is there";
+  Append(kMessage);
+  EXPECT_EQ(NextHint(*stream), absl::StrCat("acc1/", folder_id, "/3"));
+  // Nothing newer: no answer. The next hint is that of a folder that does not exist.
+  add->set_known_modseq(3);
+  ASSERT_TRUE(stream->Write(request));
+  add->set_folder_id("no-such-folder");
+  ASSERT_TRUE(stream->Write(request));
+  EXPECT_EQ(NextHint(*stream), "acc1/no-such-folder/0");
   // The server's drain ends the stream.
   std::thread drain([this] { app_->Drain(absl::Seconds(5)); });
-  while (reader->Read(&response)) {
-  }
-  const grpc::Status end = reader->Finish();
-  // Either its own end or that of the transport, whichever the client hears first.
-  EXPECT_TRUE(end.ok() || end.error_code() == grpc::StatusCode::UNAVAILABLE) << end.error_message();
+  EXPECT_EQ(NextHint(*stream), "");
+  EXPECT_FALSE(stream->Finish().ok());
   drain.join();
+}
+
+TEST_F(RpcTest, AWatchEndsWithItsClient) {
+  for (const bool cancel : {false, true}) {
+    grpc::ClientContext context;
+    const auto stream = stub_->Watch(&context);
+    v1::WatchResponse response;
+    ASSERT_TRUE(stream->Read(&response));
+    if (cancel) {
+      context.TryCancel();
+    } else {
+      stream->WritesDone();
+    }
+    EXPECT_EQ(NextHint(*stream), "");
+    stream->Finish();
+  }
 }
 
 TEST_F(RpcTest, OtherPeoplesFoldersAreNotFound) {

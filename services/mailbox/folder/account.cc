@@ -371,7 +371,6 @@ Task<absl::Status> Account::Commit(Edit edit) {
       absl::MutexLock lock(&mutex_);
       tree_ = std::make_shared<Tree>(std::move(edit.tree));
     }
-    context_.hints.TreeChanged(account_id_);
     co_return status;
   }
   if (!absl::IsAborted(status) && !absl::IsDeadlineExceeded(status)) co_return status;

@@ -7,7 +7,7 @@
 #include "absl/time/time.h"
 #include "services/common/store/store.h"
 #include "services/mailbox/folder/blob_pins.h"
-#include "services/mailbox/folder/hints.h"
+#include "services/mailbox/folder/change_hints.h"
 #include "services/mailbox/metrics.h"
 #include "services/mailbox/settings.h"
 
@@ -16,7 +16,7 @@ namespace posthouse::mailbox {
 struct Context {
   store::Store& store;
   Metrics& metrics;
-  HintHub& hints;
+  ChangeHints& hints;
   BlobPins& pins;
   Settings settings;
   std::function<absl::Time()> clock = [] { return absl::Now(); };

@@ -425,6 +425,7 @@ Task<absl::Status> Folder::Destroy() {
     index_.reset();
     uids_view_ = nullptr;
   }
+  context_.hints.FolderDeleted(id_.account_id, id_.folder_id);
   PH_CO_RETURN_IF_ERROR(co_await context_.store.Drop(partition_));
   co_return co_await context_.store.Drop(cache_partition_);
 }

@@ -333,7 +333,8 @@ TEST_F(FolderTest, ADestroyedFolderIsNotFound) {
 }
 
 TEST_F(FolderTest, HintsTellOfEveryCommit) {
-  HintHub::Subscription watch(world_.hints());
+  ChangeHints::Stream watch(world_.hints());
+  watch.Watch("acc1", inbox_->id().folder_id);
   world_.Add(*inbox_);
   world_.Add(*inbox_);
   const std::vector<Hint> hints = watch.Take(10);
@@ -342,6 +343,27 @@ TEST_F(FolderTest, HintsTellOfEveryCommit) {
   EXPECT_EQ(hints[0].folder_id, inbox_->id().folder_id);
   EXPECT_EQ(hints[0].highest_modseq, State().head.highest_modseq);
   EXPECT_TRUE(watch.Take(10).empty());
+}
+
+TEST_F(FolderTest, AHintOfADeletedFolderIsNotHiddenByOlderOnes) {
+  ChangeHints::Stream watch(world_.hints());
+  watch.Watch("acc1", inbox_->id().folder_id);
+  world_.Add(*inbox_);
+  EXPECT_TRUE(SyncWait(inbox_->Destroy()).ok());
+  const std::vector<Hint> hints = watch.Take(10);
+  ASSERT_EQ(hints.size(), 1u);
+  EXPECT_EQ(hints[0].highest_modseq, 0u);
+}
+
+TEST_F(FolderTest, FoldersThatAreNotWatchedGetNoHints) {
+  ChangeHints::Stream watch(world_.hints());
+  world_.Add(*inbox_);
+  watch.Watch("acc1", inbox_->id().folder_id);
+  watch.Watch("acc1", inbox_->id().folder_id);
+  watch.Forget("acc1", inbox_->id().folder_id);
+  world_.Add(*inbox_);
+  EXPECT_TRUE(watch.Take(10).empty());
+  EXPECT_EQ(world_.hints().watched_folders(), 0u);
 }
 
 // ---- in parts

@@ -48,7 +48,7 @@ class World {
   store::Store& store() { return *store_; }
   Metrics& metrics() { return metrics_; }
   BlobPins& pins() { return pins_; }
-  HintHub& hints() { return hints_; }
+  ChangeHints& hints() { return hints_; }
   void Advance(absl::Duration d) { now_ += d; }
   absl::Time now() const { return now_; }
 
@@ -94,7 +94,7 @@ class World {
   }();
   metrics::Registry registry_;
   Metrics metrics_{registry_};
-  HintHub hints_;
+  ChangeHints hints_;
   BlobPins pins_;
   const std::shared_ptr<store::MemoryDisk> disk_;
   OpenStore open_store_;
