@@ -119,7 +119,6 @@ Task<absl::Status> AddSections(MessageReader& reader, const StoredMessage& messa
       if (!info.nil && total != 0) return;  // the first piece comes with bytes
       v1::SectionPiece& piece = packer.AddPiece(uid, i);
       piece.set_nil(info.nil);
-      piece.set_unknown_cte(info.unknown_cte);
       piece.set_last(true);
     };
     const MessageReader::Emit emit = [&](std::string bytes) -> Task<absl::Status> {

@@ -33,36 +33,6 @@ message::HeaderFilter FilterOf(const v1::Section& section) {
                                section.kind() == v1::Section::KIND_HEADER_FIELDS_NOT);
 }
 
-// Turns the raw bytes of a section into what the client gets: a header filter, a
-// transfer decoder, or both off.
-class Transform {
- public:
-  Transform(const v1::Section& section, message::Encoding encoding) {
-    if (IsFieldList(section)) {
-      filter_.emplace(FilterOf(section));
-    } else if (section.decode()) {
-      decoder_.emplace(encoding);
-    }
-  }
-  void Feed(absl::string_view in, std::string* out) {
-    if (filter_.has_value()) {
-      filter_->Feed(in, out);
-    } else if (decoder_.has_value()) {
-      decoder_->Feed(in, out);
-    } else {
-      out->append(in.data(), in.size());
-    }
-  }
-  void Finish(std::string* out) {
-    if (filter_.has_value()) filter_->Finish(out);
-    if (decoder_.has_value()) decoder_->Finish(out);
-  }
-
- private:
-  std::optional<message::HeaderFilter> filter_;
-  std::optional<message::TransferDecoder> decoder_;
-};
-
 // [begin, end) of a section of `total` bytes after `partial`.
 message::ByteRange Clip(const v1::Section& section, uint64_t total) {
   if (!section.partial()) return {0, total};
@@ -236,7 +206,7 @@ Task<absl::Status> MessageReader::ReadSection(const StoredMessage& message, cons
     filter.Finish(&out);
     co_return co_await EmitString(std::move(out), section, begin, emit);
   }
-  message::SectionRange where{{0, message.meta.size_bytes}, message::Encoding::kIdentity};
+  message::ByteRange where{0, message.meta.size_bytes};
   if (NeedsStructure(section) || FromCachedHeader(section)) {
     PH_CO_ASSIGN_OR_RETURN(const message::PartTable table, message::PartTable::Parse(message.cached.part_table));
     const std::vector<uint32_t> part(section.part().begin(), section.part().end());
@@ -245,16 +215,11 @@ Task<absl::Status> MessageReader::ReadSection(const StoredMessage& message, cons
       begin({.nil = true});
       co_return absl::OkStatus();
     }
-    where = *found;
+    where = found->bytes;
   }
-  const bool decode = section.decode() && where.encoding != message::Encoding::kIdentity;
-  if (decode && where.encoding == message::Encoding::kUnknown) {
-    begin({.nil = true, .unknown_cte = true});
-    co_return absl::OkStatus();
-  }
-  if (decode || IsFieldList(section)) co_return co_await EmitFiltered(message, where, section, begin, emit);
-  const message::ByteRange clip = Clip(section, where.bytes.size());
-  const message::ByteRange range{where.bytes.begin + clip.begin, where.bytes.begin + clip.end};
+  if (IsFieldList(section)) co_return co_await EmitFiltered(message, where, section, begin, emit);
+  const message::ByteRange clip = Clip(section, where.size());
+  const message::ByteRange range{where.begin + clip.begin, where.begin + clip.end};
   co_return co_await EmitRange(message, range, section, begin, emit);
 }
 
@@ -281,24 +246,24 @@ Task<absl::Status> MessageReader::EmitRange(const StoredMessage& message, messag
   co_return absl::OkStatus();
 }
 
-// Small sections are transformed in memory; for large ones a first pass counts, so
-// that the size can be told before the bytes.
-Task<absl::Status> MessageReader::EmitFiltered(const StoredMessage& message, message::SectionRange where,
+// A small section is filtered in memory. A large one is filtered twice: the first pass
+// counts, because the size goes out before the bytes.
+Task<absl::Status> MessageReader::EmitFiltered(const StoredMessage& message, message::ByteRange where,
                                                const v1::Section& section,
                                                const std::function<void(SectionInfo)>& begin, const Emit& emit) {
-  const bool small = where.bytes.size() <= kInMemoryBytes;
+  const bool small = where.size() <= kInMemoryBytes;
   message::ByteRange clip;
   for (const bool counting : {true, false}) {
-    Transform transform(section, where.encoding);
+    message::HeaderFilter filter = FilterOf(section);
     std::string out;
     uint64_t produced = 0;  // before `out`
-    for (uint64_t at = where.bytes.begin; at < where.bytes.end;) {
+    for (uint64_t at = where.begin; at < where.end;) {
       PH_CO_ASSIGN_OR_RETURN(const std::string bytes,
-                             co_await Read(message, at, std::min(kRangeBytes, where.bytes.end - at)));
+                             co_await Read(message, at, std::min(kRangeBytes, where.end - at)));
       if (bytes.empty()) co_return absl::DataLossError("the message's body is shorter than its row says");
       at += bytes.size();
-      transform.Feed(bytes, &out);
-      if (at >= where.bytes.end) transform.Finish(&out);
+      filter.Feed(bytes, &out);
+      if (at >= where.end) filter.Finish(&out);
       if (small) continue;
       if (!counting) {
         const uint64_t first = std::max(clip.begin, produced);
@@ -308,7 +273,7 @@ Task<absl::Status> MessageReader::EmitFiltered(const StoredMessage& message, mes
       produced += out.size();
       out.clear();
     }
-    if (where.bytes.size() == 0) transform.Finish(&out);
+    if (where.size() == 0) filter.Finish(&out);
     if (small) co_return co_await EmitString(std::move(out), section, begin, emit);
     if (counting) {
       clip = Clip(section, produced);

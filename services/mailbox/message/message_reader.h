@@ -54,7 +54,7 @@ class MessageReader {
   static constexpr size_t kPage = 512;
   static constexpr uint64_t kWholeBytes = 64 * 1024;   // bodies up to this are read once, whole
   static constexpr uint64_t kRangeBytes = 256 * 1024;  // others in ranges of this
-  static constexpr uint64_t kInMemoryBytes = 1 << 20;  // filtered or decoded sections up to this
+  static constexpr uint64_t kInMemoryBytes = 1 << 20;  // filtered sections up to this
 
   MessageReader(Context& context, std::shared_ptr<Folder> folder);
 
@@ -66,7 +66,6 @@ class MessageReader {
 
   struct SectionInfo {
     bool nil = false;
-    bool unknown_cte = false;
     uint64_t total_bytes = 0;
   };
   using Emit = std::function<Task<absl::Status>(std::string bytes)>;
@@ -90,7 +89,7 @@ class MessageReader {
                                 const std::function<void(SectionInfo)>& begin, const Emit& emit);
   Task<absl::Status> EmitRange(const StoredMessage& message, message::ByteRange range, const v1::Section& section,
                                const std::function<void(SectionInfo)>& begin, const Emit& emit);
-  Task<absl::Status> EmitFiltered(const StoredMessage& message, message::SectionRange where, const v1::Section& section,
+  Task<absl::Status> EmitFiltered(const StoredMessage& message, message::ByteRange where, const v1::Section& section,
                                   const std::function<void(SectionInfo)>& begin, const Emit& emit);
 
   Context& context_;
