@@ -13,10 +13,11 @@
 #include "services/common/status/status.h"
 #include "services/common/store/rocks/rocks_store.h"
 #include "services/mailbox/folder/mailboxes.h"
-#include "services/mailbox/rows/records.h"
-#include "services/mailbox/rpc_service.h"
-#include "services/mailbox/settings.h"
 #include "services/mailbox/folder/sweeper.h"
+#include "services/mailbox/grpc_service.h"
+#include "services/mailbox/rows/key_schema.h"
+#include "services/mailbox/rows/row_codec.h"
+#include "services/mailbox/settings.h"
 
 namespace posthouse::mailbox {
 namespace {
@@ -62,9 +63,9 @@ struct App::Parts {
       : runtime(rt),
         store(std::move(s)),
         metrics(rt.registry()),
-        context{*store, metrics, hints, pins, SettingsFrom(rt.config())},
-        mailboxes(context),
-        sweeper(context, mailboxes),
+        deps{*store, metrics, hints, pins, SettingsFrom(rt.config())},
+        mailboxes(deps),
+        sweeper(deps, mailboxes),
         runner(rt.loops(), rt.registry()) {}
 
   runtime::Runtime& runtime;
@@ -73,7 +74,7 @@ struct App::Parts {
   Metrics metrics;
   ChangeHints hints;
   BlobPins pins;
-  Context context;
+  MailboxDeps deps;
   Mailboxes mailboxes;
   Sweeper sweeper;
   rpc::ServerRunner runner;
@@ -89,7 +90,7 @@ struct App::Parts {
   static Task<void> Background(Parts& parts) {
     log::LogIfError(co_await parts.sweeper.RecoverAll(), "finishing moves");
     while (!parts.stopping) {
-      co_await parts.wake.WaitFor(parts.context.settings.sweep_interval);
+      co_await parts.wake.WaitFor(parts.deps.settings.sweep_interval);
       if (parts.stopping) break;
       parts.mailboxes.Trim();
       log::LogIfError((co_await parts.sweeper.Sweep()).status(), "sweeping");
@@ -133,9 +134,9 @@ absl::StatusOr<std::unique_ptr<App>> App::CreateOn(runtime::Runtime& rt, std::un
 }
 
 absl::StatusOr<std::unique_ptr<App>> App::Start(runtime::Runtime& rt, std::shared_ptr<Parts> parts) {
-  PH_RETURN_IF_ERROR(Validate(parts->context.settings));
+  PH_RETURN_IF_ERROR(Validate(parts->deps.settings));
   PH_RETURN_IF_ERROR(SyncWait(CheckSchema(*parts->store)));
-  parts->service = NewMailboxService(parts->context, parts->mailboxes, parts->runner, rt.blocking_pool());
+  parts->service = NewMailboxService(parts->deps, parts->mailboxes, parts->runner, rt.blocking_pool());
   const std::weak_ptr<Parts> weak = parts;
   rt.registry().OnCollect([weak] {
     const auto live = weak.lock();

@@ -16,7 +16,7 @@
 #include "services/mailbox/app.h"
 #include "services/mailbox/rows/head.h"
 #include "services/mailbox/rows/key_schema.h"
-#include "services/mailbox/rows/records.h"
+#include "services/mailbox/rows/row_codec.h"
 
 namespace posthouse::mailbox {
 namespace {
@@ -370,7 +370,7 @@ TEST_F(RpcTest, FetchColumns) {
   EXPECT_NE(f.rows.body_structure(0).find("\"base64\""), std::string::npos) << f.rows.body_structure(0);
   EXPECT_FALSE(f.rows.body(0).empty());
   EXPECT_EQ(f.rows.email_id(0).size(), 33u);
-  EXPECT_EQ(f.rows.preview(0), "Hello world");
+  EXPECT_EQ(f.rows.preview(0), "Hello fixture");
   EXPECT_GT(f.rows.save_date(0), 0);
   EXPECT_GT(f.rows.modseq(0), 1u);
 }
@@ -599,7 +599,9 @@ TEST_F(RpcTest, SearchKeys) {
       {"saved before", absl::StrCat("kind: KIND_SAVED_BEFORE number: ", day), {}},
       {"modseq", "kind: KIND_MODSEQ number: 1", {1, 2, 3}},
       {"and", "kind: KIND_AND keys { kind: KIND_BODY text: 'hello' } keys { kind: KIND_FLAG flag: 1 }", {1}},
-      {"or", "kind: KIND_OR keys { kind: KIND_KEYWORD text: '$Work' } keys { kind: KIND_BODY text: 'world' }", {1, 3}},
+      {"or",
+       "kind: KIND_OR keys { kind: KIND_KEYWORD text: '$Work' } keys { kind: KIND_BODY text: 'fixture' }",
+       {1, 3}},
   };
   const std::string folder_id = FolderId("INBOX");
   for (const SearchCase& c : cases) {

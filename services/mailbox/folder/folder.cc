@@ -6,6 +6,9 @@
 #include "services/common/log/log.h"
 #include "services/common/status/status.h"
 #include "services/mailbox/rows/cache_rows.h"
+#include "services/mailbox/rows/key_schema.h"
+#include "services/mailbox/rows/row_codec.h"
+#include "services/mailbox/rows/uid_set.h"
 
 namespace posthouse::mailbox {
 namespace {
@@ -19,8 +22,8 @@ Usage::Amount AmountOf(const Head& head) {
 
 }  // namespace
 
-Folder::Folder(Context& context, FolderId id, std::shared_ptr<Usage> usage)
-    : context_(context),
+Folder::Folder(MailboxDeps& deps, FolderId id, std::shared_ptr<Usage> usage)
+    : deps_(deps),
       id_(std::move(id)),
       partition_(FolderPartition(id_.tenant, id_.folder_id)),
       cache_partition_(CachePartition(id_.tenant, id_.folder_id)),
@@ -33,7 +36,7 @@ Task<absl::StatusOr<std::vector<std::optional<std::string>>>> Folder::ReadKeys(s
   store::ReadRequest request;
   request.partition = std::move(partition);
   request.keys = std::move(keys);
-  PH_CO_ASSIGN_OR_RETURN(store::ReadResult read, co_await context_.store.Read(std::move(request)));
+  PH_CO_ASSIGN_OR_RETURN(store::ReadResult read, co_await deps_.store.Read(std::move(request)));
   co_return std::move(read.values);
 }
 
@@ -63,7 +66,7 @@ Task<absl::Status> Folder::Reload(uint64_t modseq, std::string* change_row) {
   }
   absl::StatusOr<Head> head = Head::Decode(*(*values)[0]);
   if (!head.ok()) {
-    context_.metrics.corrupt_rows.Add();
+    deps_.metrics.corrupt_rows.Add();
     co_return Annotate(head.status(), absl::StrCat("head of folder ", id_.folder_id));
   }
   bool keywords_changed = false;
@@ -96,7 +99,7 @@ Task<absl::Status> Folder::LoadKeywords() {
     request.prefix = kKeywordPrefix;
     request.after = after;
     request.limit = store::kMaxPageRows;
-    PH_CO_ASSIGN_OR_RETURN(const store::ReadResult read, co_await context_.store.Read(std::move(request)));
+    PH_CO_ASSIGN_OR_RETURN(const store::ReadResult read, co_await deps_.store.Read(std::move(request)));
     for (const store::Row& row : read.page) {
       PH_CO_ASSIGN_OR_RETURN(const uint16_t number, NumberOfKeywordKey(row.key));
       if (keywords.size() <= number) keywords.resize(number + 1u);
@@ -126,12 +129,12 @@ Task<absl::Status> Folder::LoadIndex() {
     request.prefix = kMessagePrefix;
     request.after = after;
     request.limit = store::kMaxPageRows;
-    PH_CO_ASSIGN_OR_RETURN(const store::ReadResult read, co_await context_.store.Read(std::move(request)));
+    PH_CO_ASSIGN_OR_RETURN(const store::ReadResult read, co_await deps_.store.Read(std::move(request)));
     for (const store::Row& row : read.page) {
       PH_CO_ASSIGN_OR_RETURN(const uint32_t uid, UidOfKey(row.key));
       const absl::StatusOr<v1::MessageRow> message = DecodeRow<v1::MessageRow>(row.value);
       if (!message.ok()) {
-        context_.metrics.corrupt_rows.Add();
+        deps_.metrics.corrupt_rows.Add();
         co_return Annotate(message.status(), absl::StrCat("message ", uid, " of folder ", id_.folder_id));
       }
       index.Add(uid, *message);
@@ -218,7 +221,7 @@ Task<absl::StatusOr<UidSet>> Folder::ExpungedAfter(uint64_t modseq) {
     request.prefix = kChangePrefix;
     request.after = after;
     request.limit = store::kMaxPageRows;
-    PH_CO_ASSIGN_OR_RETURN(const store::ReadResult read, co_await context_.store.Read(std::move(request)));
+    PH_CO_ASSIGN_OR_RETURN(const store::ReadResult read, co_await deps_.store.Read(std::move(request)));
     for (const store::Row& row : read.page) {
       PH_CO_ASSIGN_OR_RETURN(const v1::ChangeRow change, DecodeRow<v1::ChangeRow>(row.value));
       const UidSet expunged = UidSet::FromFlat(change.expunged());
@@ -334,7 +337,7 @@ absl::StatusOr<std::string> Folder::KeywordBits(const std::vector<std::string>& 
       while (added < change.new_keywords.size() && !absl::EqualsIgnoreCase(change.new_keywords[added], name)) ++added;
       number += added;
       if (added == change.new_keywords.size()) {
-        if (number >= context_.settings.keywords_per_folder || added >= kMaxNewKeywords) {
+        if (number >= deps_.settings.keywords_per_folder || added >= kMaxNewKeywords) {
           if (drop_excess) continue;
           return absl::ResourceExhaustedError("too many keywords in this folder");
         }
@@ -356,7 +359,7 @@ Task<absl::Status> Folder::Commit(Change change, absl::FunctionRef<void(FolderIn
   const uint64_t modseq = change.head.highest_modseq;
   change.mutations.push_back({ChangeKey(modseq), log_row});
   // The log's bound: every modseq has one row, so the oldest keys are known without reading.
-  for (int i = 0; i < 2 && modseq - change.head.log_floor > context_.settings.change_log_entries; ++i) {
+  for (int i = 0; i < 2 && modseq - change.head.log_floor > deps_.settings.change_log_entries; ++i) {
     change.mutations.push_back({ChangeKey(++change.head.log_floor), std::nullopt});
   }
   for (const std::string& keyword : change.new_keywords) {
@@ -377,7 +380,7 @@ Task<absl::Status> Folder::Commit(Change change, absl::FunctionRef<void(FolderIn
   }
   requests[0].mutations = std::move(change.mutations);
   SplitCommits(cache_partition_, std::move(change.cache), requests);
-  const std::vector<absl::Status> results = co_await context_.store.CommitAll(std::move(requests));
+  const std::vector<absl::Status> results = co_await deps_.store.CommitAll(std::move(requests));
   for (size_t i = 1; i < results.size(); ++i) {
     // The cache can be rebuilt; its loss costs time only.
     if (!results[i].ok()) LOG_EVENT(kWarning, "cache_commit_failed").Str("folder_id", id_.folder_id).Err(results[i]);
@@ -395,7 +398,7 @@ Task<absl::Status> Folder::Commit(Change change, absl::FunctionRef<void(FolderIn
       if (index_.has_value()) apply(*index_);
     }
     usage_->Changed(id_.folder_id, delta);
-    context_.hints.FolderChanged(id_.account_id, id_.folder_id, modseq);
+    deps_.hints.FolderChanged(id_.account_id, id_.folder_id, modseq);
     co_return absl::OkStatus();
   }
   const bool unknown = absl::IsDeadlineExceeded(status);
@@ -403,12 +406,12 @@ Task<absl::Status> Folder::Commit(Change change, absl::FunctionRef<void(FolderIn
     Forget();
     co_return status;
   }
-  (unknown ? context_.metrics.unknown_commits : context_.metrics.conflicts).Add();
+  (unknown ? deps_.metrics.unknown_commits : deps_.metrics.conflicts).Add();
   std::string found;
   PH_CO_RETURN_IF_ERROR(co_await Reload(modseq, &found));
   // The nonce makes the row ours beyond doubt: it did happen.
   if (found == log_row) {
-    context_.hints.FolderChanged(id_.account_id, id_.folder_id, modseq);
+    deps_.hints.FolderChanged(id_.account_id, id_.folder_id, modseq);
     co_return absl::OkStatus();
   }
   co_return absl::AbortedError("another writer changed the folder");
@@ -425,9 +428,9 @@ Task<absl::Status> Folder::Destroy() {
     index_.reset();
     uids_view_ = nullptr;
   }
-  context_.hints.FolderDeleted(id_.account_id, id_.folder_id);
-  PH_CO_RETURN_IF_ERROR(co_await context_.store.Drop(partition_));
-  co_return co_await context_.store.Drop(cache_partition_);
+  deps_.hints.FolderDeleted(id_.account_id, id_.folder_id);
+  PH_CO_RETURN_IF_ERROR(co_await deps_.store.Drop(partition_));
+  co_return co_await deps_.store.Drop(cache_partition_);
 }
 
 }  // namespace posthouse::mailbox

@@ -32,11 +32,11 @@
 #include "absl/synchronization/mutex.h"
 #include "services/common/async/sync.h"
 #include "services/common/async/task.h"
-#include "services/mailbox/folder/context.h"
+#include "services/mailbox/folder/mailbox_deps.h"
+#include "services/mailbox/folder/usage.h"
 #include "services/mailbox/rows/folder_index.h"
 #include "services/mailbox/rows/head.h"
-#include "services/mailbox/rows/records.h"
-#include "services/mailbox/folder/usage.h"
+#include "services/mailbox/rows/uid_set.h"
 
 namespace posthouse::mailbox {
 
@@ -69,13 +69,13 @@ struct NewMessage {
   uint64_t size_bytes = 0;
   std::string blob;                             // 16 bytes; the blob is written
   std::string thread_id;                        // message::ThreadId; may be empty
-  std::string done_key;                         // d/ or a/ key that makes a repetition a no-op; "": none
+  std::string dedupe_key;                       // d/ or a/ key that makes a repetition a no-op; "": none
   std::shared_ptr<const CachedMessage> cached;  // null: built when first read
 };
 
 struct AppendResult {
   uint32_t uid = 0;
-  bool duplicate = false;  // nothing stored: done_key was there, with this UID
+  bool duplicate = false;  // nothing stored: dedupe_key was there, with this UID
   FolderSnapshot state;
 };
 
@@ -145,7 +145,7 @@ class Folder : public std::enable_shared_from_this<Folder> {
   static constexpr int kAttempts = 8;
   static constexpr size_t kMaxVanishedRanges = 50'000;  // of ChangesAfter()
 
-  Folder(Context& context, FolderId id, std::shared_ptr<Usage> usage);
+  Folder(MailboxDeps& deps, FolderId id, std::shared_ptr<Usage> usage);
 
   const FolderId& id() const { return id_; }
   const std::shared_ptr<Usage>& usage() const { return usage_; }
@@ -169,8 +169,8 @@ class Folder : public std::enable_shared_from_this<Folder> {
 
   // ---- changing
   Task<absl::StatusOr<AppendResult>> Append(NewMessage message);
-  // What an append with this done_key stored before.
-  Task<absl::StatusOr<std::optional<uint32_t>>> FindDoneUid(std::string done_key);
+  // What an append with this dedupe_key stored before.
+  Task<absl::StatusOr<std::optional<uint32_t>>> FindStoredUid(std::string dedupe_key);
   Task<absl::StatusOr<FlagResult>> StoreFlags(UidSet uids, FlagChange change);
   Task<absl::StatusOr<ExpungeResult>> Expunge(UidSet uids, bool even_undeleted, size_t max_ranges = SIZE_MAX);
   // Everything in it is gone for good; calls from now on answer kNotFound.
@@ -228,7 +228,7 @@ class Folder : public std::enable_shared_from_this<Folder> {
                                           Change& change) const;
   Task<void> DrainAppends();
   Task<absl::Status> CommitGroup(std::vector<Pending>& group);
-  Task<absl::Status> FindDone(std::vector<Pending>& group);
+  Task<absl::Status> FindDuplicates(std::vector<Pending>& group);
   Task<absl::Status> StoreBatch(const std::vector<uint32_t>& uids, const FlagChange& change, FlagResult& result);
   Task<absl::Status> ExpungeBatch(const std::vector<uint32_t>& uids, bool even_undeleted, std::string finish_intent,
                                   UidSet& expunged);
@@ -239,7 +239,7 @@ class Folder : public std::enable_shared_from_this<Folder> {
   FolderSnapshot Current() const;
   void Forget();
 
-  Context& context_;
+  MailboxDeps& deps_;
   const FolderId id_;
   const store::Partition partition_;
   const store::Partition cache_partition_;

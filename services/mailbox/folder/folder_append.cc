@@ -4,8 +4,10 @@
 #include "absl/container/flat_hash_map.h"
 #include "posthouse/mailbox/v1/store.pb.h"
 #include "services/common/status/status.h"
-#include "services/mailbox/rows/cache_rows.h"
 #include "services/mailbox/folder/folder.h"
+#include "services/mailbox/rows/cache_rows.h"
+#include "services/mailbox/rows/key_schema.h"
+#include "services/mailbox/rows/row_codec.h"
 
 namespace posthouse::mailbox {
 namespace {
@@ -79,16 +81,16 @@ Task<absl::Status> Folder::CommitGroup(std::vector<Pending>& group) {
   for (int attempt = 0; attempt < kAttempts; ++attempt) {
     PH_CO_RETURN_IF_ERROR(co_await LoadHead());
     Change change = Begin(nonce);
-    const absl::Time now = context_.clock();
+    const absl::Time now = deps_.clock();
     std::vector<std::pair<uint32_t, v1::MessageRow>> rows;
     std::vector<std::pair<Pending*, AppendResult>> results;
-    absl::flat_hash_map<std::string, uint32_t> done_keys;
+    absl::flat_hash_map<std::string, uint32_t> dedupe_keys;
     for (Pending& p : group) {
       if (p.result.has_value()) continue;
       const NewMessage& message = p.message;
       AppendResult result;
-      if (!message.done_key.empty() && done_keys.contains(message.done_key)) {
-        result.uid = done_keys[message.done_key];
+      if (!message.dedupe_key.empty() && dedupe_keys.contains(message.dedupe_key)) {
+        result.uid = dedupe_keys[message.dedupe_key];
         result.duplicate = true;
         results.emplace_back(&p, std::move(result));
         continue;
@@ -100,13 +102,13 @@ Task<absl::Status> Folder::CommitGroup(std::vector<Pending>& group) {
       change.head.Count(message.flags, message.size_bytes, +1);
       change.changed.Append(result.uid);
       change.mutations.push_back({MessageKey(result.uid), EncodeRow(row)});
-      if (!message.done_key.empty()) {
-        v1::DoneRow done;
+      if (!message.dedupe_key.empty()) {
+        v1::DedupeRow done;
         done.set_uid(result.uid);
         done.set_at(absl::ToUnixSeconds(now));
-        change.guards.push_back({message.done_key, std::nullopt});
-        change.mutations.push_back({message.done_key, EncodeRow(done)});
-        done_keys[message.done_key] = result.uid;
+        change.guards.push_back({message.dedupe_key, std::nullopt});
+        change.mutations.push_back({message.dedupe_key, EncodeRow(done)});
+        dedupe_keys[message.dedupe_key] = result.uid;
       }
       if (message.cached != nullptr) {
         for (store::Mutation& m : CacheMutations(result.uid, *message.cached)) change.cache.push_back(std::move(m));
@@ -120,7 +122,7 @@ Task<absl::Status> Folder::CommitGroup(std::vector<Pending>& group) {
     };
     const absl::Status status = co_await Commit(std::move(change), apply);
     if (status.ok()) {
-      context_.metrics.group_messages.Observe(static_cast<double>(rows.size()));
+      deps_.metrics.group_messages.Observe(static_cast<double>(rows.size()));
       const FolderSnapshot state = Current();
       for (auto& [p, result] : results) {
         result.state = state;
@@ -129,32 +131,32 @@ Task<absl::Status> Folder::CommitGroup(std::vector<Pending>& group) {
       co_return status;
     }
     if (!absl::IsAborted(status)) co_return status;
-    PH_CO_RETURN_IF_ERROR(co_await FindDone(group));
+    PH_CO_RETURN_IF_ERROR(co_await FindDuplicates(group));
   }
   co_return absl::AbortedError("the folder changes too fast");
 }
 
-Task<absl::StatusOr<std::optional<uint32_t>>> Folder::FindDoneUid(std::string done_key) {
-  PH_CO_ASSIGN_OR_RETURN(const auto values, co_await ReadKeys(partition_, {std::move(done_key)}));
+Task<absl::StatusOr<std::optional<uint32_t>>> Folder::FindStoredUid(std::string dedupe_key) {
+  PH_CO_ASSIGN_OR_RETURN(const auto values, co_await ReadKeys(partition_, {std::move(dedupe_key)}));
   if (!values[0].has_value()) co_return std::optional<uint32_t>();
-  PH_CO_ASSIGN_OR_RETURN(const v1::DoneRow done, DecodeRow<v1::DoneRow>(*values[0]));
+  PH_CO_ASSIGN_OR_RETURN(const v1::DedupeRow done, DecodeRow<v1::DedupeRow>(*values[0]));
   co_return std::optional<uint32_t>(done.uid());
 }
 
 // Answers those of the group that were done before: why a commit may have conflicted.
-Task<absl::Status> Folder::FindDone(std::vector<Pending>& group) {
+Task<absl::Status> Folder::FindDuplicates(std::vector<Pending>& group) {
   std::vector<std::string> keys;
   std::vector<Pending*> waiting;
   for (Pending& p : group) {
-    if (p.result.has_value() || p.message.done_key.empty()) continue;
-    keys.push_back(p.message.done_key);
+    if (p.result.has_value() || p.message.dedupe_key.empty()) continue;
+    keys.push_back(p.message.dedupe_key);
     waiting.push_back(&p);
   }
   if (keys.empty()) co_return absl::OkStatus();
   PH_CO_ASSIGN_OR_RETURN(const auto values, co_await ReadKeys(partition_, std::move(keys)));
   for (size_t i = 0; i < waiting.size(); ++i) {
     if (!values[i].has_value()) continue;
-    PH_CO_ASSIGN_OR_RETURN(const v1::DoneRow done, DecodeRow<v1::DoneRow>(*values[i]));
+    PH_CO_ASSIGN_OR_RETURN(const v1::DedupeRow done, DecodeRow<v1::DedupeRow>(*values[i]));
     AppendResult result;
     result.uid = done.uid();
     result.duplicate = true;

@@ -4,8 +4,11 @@
 #include "posthouse/mailbox/v1/mailbox.pb.h"
 #include "posthouse/mailbox/v1/store.pb.h"
 #include "services/common/status/status.h"
-#include "services/mailbox/rows/cache_rows.h"
 #include "services/mailbox/folder/folder.h"
+#include "services/mailbox/rows/cache_rows.h"
+#include "services/mailbox/rows/key_schema.h"
+#include "services/mailbox/rows/row_codec.h"
+#include "services/mailbox/rows/uid_set.h"
 
 namespace posthouse::mailbox {
 namespace {
@@ -201,7 +204,7 @@ Task<absl::Status> Folder::ExpungeBatch(const std::vector<uint32_t>& uids, bool 
     const absl::Status status = co_await Commit(std::move(commit), apply);
     if (absl::IsAborted(status)) continue;
     PH_CO_RETURN_IF_ERROR(status);
-    context_.metrics.expunged.Add(static_cast<double>(gone.Count()));
+    deps_.metrics.expunged.Add(static_cast<double>(gone.Count()));
     for (const UidSet::Range& r : gone.ranges()) expunged.AppendRange(r.first, r.last);
     co_return absl::OkStatus();
   }

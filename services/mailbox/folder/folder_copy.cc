@@ -4,8 +4,11 @@
 #include "absl/strings/str_cat.h"
 #include "posthouse/mailbox/v1/store.pb.h"
 #include "services/common/status/status.h"
-#include "services/mailbox/rows/cache_rows.h"
 #include "services/mailbox/folder/folder.h"
+#include "services/mailbox/rows/cache_rows.h"
+#include "services/mailbox/rows/key_schema.h"
+#include "services/mailbox/rows/row_codec.h"
+#include "services/mailbox/rows/uid_set.h"
 
 namespace posthouse::mailbox {
 namespace {
@@ -86,12 +89,12 @@ Task<absl::StatusOr<CopyBatch>> Folder::AddCopies(std::string operation_id, uint
                                                   bool last, bool move) {
   const AsyncMutex::Guard guard = co_await writer_.Lock();
   const uint64_t nonce = NewNonce();
-  const std::string done_key = operation_id.empty() ? "" : CopyBatchKey(operation_id, batch);
+  const std::string dedupe_key = operation_id.empty() ? "" : CopyBatchKey(operation_id, batch);
   for (int attempt = 0; attempt < kAttempts; ++attempt) {
     PH_CO_RETURN_IF_ERROR(co_await LoadHead());
     Change commit = Begin(nonce);
     commit.use_reserve = move;  // most clients delete by moving to Trash: that must go on when the disk is full
-    const int64_t now = absl::ToUnixSeconds(context_.clock());
+    const int64_t now = absl::ToUnixSeconds(deps_.clock());
     CopyBatch result;
     result.last = last;
     std::vector<std::pair<uint32_t, v1::MessageRow>> rows;
@@ -117,15 +120,15 @@ Task<absl::StatusOr<CopyBatch>> Folder::AddCopies(std::string operation_id, uint
       result.covered_to = item.uid;
       rows.emplace_back(uid, std::move(row));
     }
-    if (!done_key.empty()) {
+    if (!dedupe_key.empty()) {
       v1::CopyBatchRow done;
       from.ToFlat(done.mutable_from());
       commit.changed.ToFlat(done.mutable_to());
       done.set_covered_to(result.covered_to);
       done.set_last(last);
       done.set_at(now);
-      commit.guards.push_back({done_key, std::nullopt});
-      commit.mutations.push_back({done_key, EncodeRow(done)});
+      commit.guards.push_back({dedupe_key, std::nullopt});
+      commit.mutations.push_back({dedupe_key, EncodeRow(done)});
     }
     if (commit.mutations.empty()) co_return result;
     const auto apply = [&rows](FolderIndex& index) {
@@ -133,11 +136,11 @@ Task<absl::StatusOr<CopyBatch>> Folder::AddCopies(std::string operation_id, uint
     };
     const absl::Status status = co_await Commit(std::move(commit), apply);
     if (status.ok()) {
-      context_.metrics.copied.Add(static_cast<double>(rows.size()));
+      deps_.metrics.copied.Add(static_cast<double>(rows.size()));
       co_return result;
     }
     if (!absl::IsAborted(status)) co_return status;
-    if (done_key.empty()) continue;
+    if (dedupe_key.empty()) continue;
     PH_CO_ASSIGN_OR_RETURN(std::optional<CopyBatch> found, co_await ReadCopyBatch(operation_id, batch));
     if (found.has_value()) co_return *std::move(found);
   }
@@ -156,7 +159,7 @@ Task<absl::Status> Folder::WriteIntent(MoveIntent intent) {
     intent.uids.ToFlat(row.mutable_uids());
     row.set_batch(intent.batch);
     row.set_last(intent.last);
-    row.set_at(absl::ToUnixSeconds(context_.clock()));
+    row.set_at(absl::ToUnixSeconds(deps_.clock()));
     // One intent of an operation at a time: the one before was finished.
     commit.guards.push_back({IntentKey(intent.operation_id), std::nullopt});
     commit.mutations.push_back({IntentKey(intent.operation_id), EncodeRow(row)});
@@ -180,7 +183,7 @@ Task<absl::StatusOr<std::vector<MoveIntent>>> Folder::ReadIntents() {
   request.partition = partition_;
   request.prefix = kIntentPrefix;
   request.limit = store::kMaxPageRows;
-  PH_CO_ASSIGN_OR_RETURN(const store::ReadResult read, co_await context_.store.Read(std::move(request)));
+  PH_CO_ASSIGN_OR_RETURN(const store::ReadResult read, co_await deps_.store.Read(std::move(request)));
   for (const store::Row& stored : read.page) {
     PH_CO_ASSIGN_OR_RETURN(const v1::MoveIntentRow row, DecodeRow<v1::MoveIntentRow>(stored.value));
     MoveIntent intent;

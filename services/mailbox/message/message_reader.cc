@@ -8,10 +8,13 @@
 #include "posthouse/mailbox/v1/mailbox.pb.h"
 #include "posthouse/mailbox/v1/store.pb.h"
 #include "services/common/log/log.h"
-#include "services/mail_formats/message/parser.h"
 #include "services/common/status/status.h"
-#include "services/mailbox/message/derive.h"
+#include "services/mail_formats/message/parser.h"
+#include "services/mailbox/message/cached_message.h"
 #include "services/mailbox/message/rows_reader.h"
+#include "services/mailbox/rows/key_schema.h"
+#include "services/mailbox/rows/row_codec.h"
+#include "services/mailbox/rows/uid_set.h"
 
 namespace posthouse::mailbox {
 namespace {
@@ -42,29 +45,29 @@ message::ByteRange Clip(const v1::Section& section, uint64_t total) {
 
 // What must be derived again from the message: not at all; for this time only, for it
 // is too long to be kept; or to be kept.
-enum class Absent { kNo, kTooLong, kYes };
+enum class RebuildReason { kNo, kTooLong, kYes };
 
 // What of `row` may be used for `meta`; nullopt: missing, of another message, or not kept.
 template <typename Row>
-std::optional<Row> Usable(const std::optional<std::string>& stored, const MessageMeta& meta, Absent& missing) {
+std::optional<Row> Usable(const std::optional<std::string>& stored, const MessageMeta& meta, RebuildReason& missing) {
   absl::StatusOr<Row> row = absl::NotFoundError("");
   if (stored.has_value()) row = DecodeRow<Row>(*stored);
   const bool own = row.ok() && row->check() == meta.check;
   if (own && !row->truncated()) return *std::move(row);
-  missing = std::max(missing, own ? Absent::kTooLong : Absent::kYes);
+  missing = std::max(missing, own ? RebuildReason::kTooLong : RebuildReason::kYes);
   return std::nullopt;
 }
 
 }  // namespace
 
-MessageReader::MessageReader(Context& context, std::shared_ptr<Folder> folder)
-    : context_(context),
+MessageReader::MessageReader(MailboxDeps& deps, std::shared_ptr<Folder> folder)
+    : deps_(deps),
       folder_(std::move(folder)),
       partition_(FolderPartition(folder_->id().tenant, folder_->id().folder_id)),
       cache_partition_(CachePartition(folder_->id().tenant, folder_->id().folder_id)) {}
 
 Task<absl::StatusOr<std::vector<StoredMessage>>> MessageReader::Next(const UidSet& uids, uint32_t after,
-                                                                     Wanted wanted) {
+                                                                     RowSelection wanted) {
   std::vector<std::string> bits;
   PH_CO_ASSIGN_OR_RETURN(const std::vector<MessageMeta> metas, co_await folder_->Select(uids, after, kPage, &bits));
   std::vector<StoredMessage> out(metas.size());
@@ -83,7 +86,7 @@ Task<absl::Status> MessageReader::LoadRows(std::vector<StoredMessage>& messages)
   std::vector<uint32_t> uids;
   for (const StoredMessage& m : messages) uids.push_back(m.meta.uid);
   PH_CO_ASSIGN_OR_RETURN(const auto rows,
-                         co_await ReadRows(context_.store, partition_, kMessagePrefix, &MessageKey, uids));
+                         co_await ReadRows(deps_.store, partition_, kMessagePrefix, &MessageKey, uids));
   for (size_t i = 0; i < messages.size(); ++i) {
     if (!rows[i].has_value()) {
       messages[i].gone = true;
@@ -97,13 +100,13 @@ Task<absl::Status> MessageReader::LoadRows(std::vector<StoredMessage>& messages)
   co_return absl::OkStatus();
 }
 
-Task<absl::Status> MessageReader::LoadDerived(std::vector<StoredMessage>& messages, const Wanted& wanted) {
+Task<absl::Status> MessageReader::LoadDerived(std::vector<StoredMessage>& messages, const RowSelection& wanted) {
   std::vector<uint32_t> uids;
   for (const StoredMessage& m : messages) uids.push_back(m.meta.uid);
-  std::vector<Absent> missing(messages.size(), Absent::kNo);
+  std::vector<RebuildReason> missing(messages.size(), RebuildReason::kNo);
   if (wanted.envelope) {
     PH_CO_ASSIGN_OR_RETURN(const auto rows,
-                           co_await ReadRows(context_.store, cache_partition_, kEnvelopePrefix, &EnvelopeKey, uids));
+                           co_await ReadRows(deps_.store, cache_partition_, kEnvelopePrefix, &EnvelopeKey, uids));
     for (size_t i = 0; i < messages.size(); ++i) {
       std::optional<v1::EnvelopeRow> row = Usable<v1::EnvelopeRow>(rows[i], messages[i].meta, missing[i]);
       if (!row.has_value()) continue;
@@ -113,7 +116,7 @@ Task<absl::Status> MessageReader::LoadDerived(std::vector<StoredMessage>& messag
   }
   if (wanted.structure) {
     PH_CO_ASSIGN_OR_RETURN(const auto rows,
-                           co_await ReadRows(context_.store, cache_partition_, kStructurePrefix, &StructureKey, uids));
+                           co_await ReadRows(deps_.store, cache_partition_, kStructurePrefix, &StructureKey, uids));
     for (size_t i = 0; i < messages.size(); ++i) {
       std::optional<v1::StructureRow> row = Usable<v1::StructureRow>(rows[i], messages[i].meta, missing[i]);
       if (!row.has_value()) continue;
@@ -124,7 +127,7 @@ Task<absl::Status> MessageReader::LoadDerived(std::vector<StoredMessage>& messag
   }
   if (wanted.header) {
     PH_CO_ASSIGN_OR_RETURN(const auto rows,
-                           co_await ReadRows(context_.store, cache_partition_, kHeaderPrefix, &HeaderKey, uids));
+                           co_await ReadRows(deps_.store, cache_partition_, kHeaderPrefix, &HeaderKey, uids));
     for (size_t i = 0; i < messages.size(); ++i) {
       std::optional<v1::HeaderRow> row = Usable<v1::HeaderRow>(rows[i], messages[i].meta, missing[i]);
       if (!row.has_value()) continue;
@@ -133,8 +136,8 @@ Task<absl::Status> MessageReader::LoadDerived(std::vector<StoredMessage>& messag
     }
   }
   for (size_t i = 0; i < messages.size(); ++i) {
-    if (missing[i] == Absent::kNo || messages[i].gone) continue;
-    absl::StatusOr<CachedMessage> rebuilt = co_await Rebuild(messages[i], missing[i] == Absent::kYes);
+    if (missing[i] == RebuildReason::kNo || messages[i].gone) continue;
+    absl::StatusOr<CachedMessage> rebuilt = co_await Rebuild(messages[i], missing[i] == RebuildReason::kYes);
     if (absl::IsNotFound(rebuilt.status())) {
       messages[i].gone = true;
       continue;
@@ -152,7 +155,7 @@ Task<absl::StatusOr<CachedMessage>> MessageReader::Rebuild(StoredMessage& messag
     if (one[0].gone) co_return absl::NotFoundError("expunged");
     message = std::move(one[0]);
   }
-  context_.metrics.cache_rebuilds.Add();
+  deps_.metrics.cache_rebuilds.Add();
   message::Parser parser;
   std::string head;
   for (uint64_t offset = 0; offset < message.meta.size_bytes; offset += kRangeBytes) {
@@ -160,20 +163,20 @@ Task<absl::StatusOr<CachedMessage>> MessageReader::Rebuild(StoredMessage& messag
     parser.Feed(bytes);
     if (offset == 0) head = std::move(bytes);
   }
-  CachedMessage cached = Derive(parser.Finish(), head, message.blob);
+  CachedMessage cached = BuildCachedMessage(parser.Finish(), head, message.blob);
   if (!keep) co_return cached;
   store::CommitRequest commit;
   commit.partition = cache_partition_;
   commit.mutations = CacheMutations(message.meta.uid, cached);
-  log::LogIfError(co_await context_.store.Commit(std::move(commit)), "caching a rebuilt message");
+  log::LogIfError(co_await deps_.store.Commit(std::move(commit)), "caching a rebuilt message");
   co_return cached;
 }
 
 Task<absl::StatusOr<std::string>> MessageReader::Read(const StoredMessage& message, uint64_t offset, uint64_t length) {
   const bool small = message.meta.size_bytes <= kWholeBytes;
   if (small && whole_blob_ == message.blob) co_return whole_.substr(std::min<uint64_t>(offset, whole_.size()), length);
-  absl::StatusOr<absl::Cord> bytes = co_await context_.store.blobs().Get(
-      folder_->id().tenant, IdToHex(message.blob), small ? 0 : offset, small ? kWholeBytes : length);
+  absl::StatusOr<absl::Cord> bytes = co_await deps_.store.blobs().Get(folder_->id().tenant, IdToHex(message.blob),
+                                                                      small ? 0 : offset, small ? kWholeBytes : length);
   if (absl::IsNotFound(bytes.status())) {
     LOG_EVENT(kError, "body_missing").Str("folder_id", folder_->id().folder_id).Int("uid", message.meta.uid);
     co_return absl::DataLossError("the message's body is missing");

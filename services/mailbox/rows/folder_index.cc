@@ -5,6 +5,7 @@
 #include "posthouse/mailbox/v1/mailbox.pb.h"
 #include "posthouse/mailbox/v1/store.pb.h"
 #include "services/common/status/status.h"
+#include "services/mailbox/rows/uid_set.h"
 
 namespace posthouse::mailbox {
 

@@ -9,7 +9,7 @@
 
 #include "absl/container/flat_hash_map.h"
 #include "absl/strings/string_view.h"
-#include "services/mailbox/rows/records.h"
+#include "services/mailbox/rows/uid_set.h"
 
 namespace posthouse::mailbox::v1 {
 class MessageRow;

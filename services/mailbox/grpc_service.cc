@@ -1,4 +1,4 @@
-#include "services/mailbox/rpc_service.h"
+#include "services/mailbox/grpc_service.h"
 
 #include <atomic>
 #include <utility>
@@ -8,12 +8,14 @@
 #include "services/common/rpc/bidi_streaming.h"
 #include "services/common/rpc/streaming.h"
 #include "services/common/status/status.h"
+#include "services/mailbox/folder/folder_tree_ops.h"
 #include "services/mailbox/folder/mover.h"
-#include "services/mailbox/folder/tree_ops.h"
-#include "services/mailbox/message/convert.h"
+#include "services/mailbox/message/body_receiver.h"
 #include "services/mailbox/message/delivery.h"
 #include "services/mailbox/message/fetch.h"
-#include "services/mailbox/message/intake.h"
+#include "services/mailbox/message/mailbox_proto.h"
+#include "services/mailbox/rows/key_schema.h"
+#include "services/mailbox/rows/uid_set.h"
 #include "services/mailbox/search/search.h"
 
 namespace posthouse::mailbox {
@@ -41,10 +43,10 @@ template <typename Request, typename Response>
 using Unary = rpc::UnaryCall<Request, Response>;
 
 // Handlers are coroutines; `call` lives until they return.
-class MailboxRpc final : public v1::MailboxService::CallbackService {
+class MailboxGrpcService final : public v1::MailboxService::CallbackService {
  public:
-  MailboxRpc(Context& context, Mailboxes& mailboxes, rpc::ServerRunner& runner, Executor& pool)
-      : context_(context), mailboxes_(mailboxes), runner_(runner), pool_(pool) {}
+  MailboxGrpcService(MailboxDeps& deps, Mailboxes& mailboxes, rpc::ServerRunner& runner, Executor& pool)
+      : deps_(deps), mailboxes_(mailboxes), runner_(runner), pool_(pool) {}
 
 // One adapter a unary method: Foo() starts DoFoo().
 #define POSTHOUSE_MAILBOX_UNARY(Method)                                                                      \
@@ -96,7 +98,7 @@ class MailboxRpc final : public v1::MailboxService::CallbackService {
     co_return co_await mailboxes_.OpenFolder(std::move(account), folder_id);
   }
   void SetState(const FolderSnapshot& state, v1::FolderState* out) const {
-    ToProto(state, context_.settings.keywords_per_folder, out);
+    ToProto(state, deps_.settings.keywords_per_folder, out);
   }
   // Adds the state of a folder that has one.
   Task<absl::Status> FillFolder(AccountPtr account, const FolderInfo& info, v1::Folder* out) {
@@ -146,7 +148,7 @@ class MailboxRpc final : public v1::MailboxService::CallbackService {
     const v1::RenameFolderRequest& request = call.request();
     PH_CO_ASSIGN_OR_RETURN(const AccountPtr account, co_await OpenAccount(request.account()));
     PH_CO_ASSIGN_OR_RETURN(const FolderInfo info,
-                           co_await mailbox::RenameFolder(context_, mailboxes_, account, request.from(), request.to()));
+                           co_await mailbox::RenameFolder(deps_, mailboxes_, account, request.from(), request.to()));
     co_return co_await FillFolder(account, info, call.response().mutable_folder());
   }
 
@@ -189,35 +191,36 @@ class MailboxRpc final : public v1::MailboxService::CallbackService {
         tenants.push_back(t.account().tenant());
       }
     }
-    Intake intake(context_, std::move(tenants));
+    BodyReceiver receiver(deps_, std::move(tenants));
     std::string inlined = std::move(*header.mutable_data());
-    const absl::StatusOr<TakenMessage> message = co_await TakeBody(call, intake, std::move(inlined), header.commit());
-    if (!message.ok() && !intake.too_large()) co_return message.status();
+    const absl::StatusOr<ReceivedMessage> message =
+        co_await ReceiveBody(call, receiver, std::move(inlined), header.commit());
+    if (!message.ok() && !receiver.too_large()) co_return message.status();
     if (!message.ok()) {
       for (int i = 0; i < header.targets_size(); ++i) {
         v1::DeliveryOutcome* outcome = call.response().add_outcomes();
         outcome->set_kind(v1::DeliveryOutcome::KIND_TOO_LARGE);
         outcome->set_detail("message too large");
-        context_.metrics.Deliveries(DeliveryResult::kTooLarge).Add();
+        deps_.metrics.Deliveries(DeliveryResult::kTooLarge).Add();
       }
       co_return absl::OkStatus();
     }
-    const bool named = co_await DeliverToAll(context_, mailboxes_, header, *message, &call.response());
-    if (!named) co_await intake.Discard();
+    const bool named = co_await DeliverToAll(deps_, mailboxes_, header, *message, &call.response());
+    if (!named) co_await receiver.Discard();
     co_return absl::OkStatus();
   }
 
   // Data until commit, for both streams. The first piece may have come with the header.
   template <typename Request, typename Response>
-  Task<absl::StatusOr<TakenMessage>> TakeBody(rpc::ReaderCall<Request, Response>& call, Intake& intake,
-                                              std::string inlined, bool committed) {
+  Task<absl::StatusOr<ReceivedMessage>> ReceiveBody(rpc::ReaderCall<Request, Response>& call, BodyReceiver& receiver,
+                                                    std::string inlined, bool committed) {
     uint64_t expected = 0;
-    if (!inlined.empty()) PH_CO_RETURN_IF_ERROR(co_await intake.Add(std::move(inlined)));
+    if (!inlined.empty()) PH_CO_RETURN_IF_ERROR(co_await receiver.Add(std::move(inlined)));
     while (!committed) {
       PH_CO_ASSIGN_OR_RETURN(std::optional<Request> next, co_await call.Read());
       if (!next.has_value()) co_return absl::CancelledError("the stream ended without commit");
       if (next->has_data()) {
-        PH_CO_RETURN_IF_ERROR(co_await intake.Add(std::move(*next->mutable_data())));
+        PH_CO_RETURN_IF_ERROR(co_await receiver.Add(std::move(*next->mutable_data())));
       } else if (next->has_commit()) {
         expected = next->commit().size_bytes();
         committed = true;
@@ -225,12 +228,12 @@ class MailboxRpc final : public v1::MailboxService::CallbackService {
         co_return absl::InvalidArgumentError("a second header");
       }
     }
-    co_return co_await intake.Finish(expected);
+    co_return co_await receiver.Finish(expected);
   }
 
   Task<absl::Status> DoAppend(rpc::ReaderCall<v1::AppendRequest, v1::AppendResponse>& call) {
     const absl::Status status = co_await AppendOne(call);
-    if (!status.ok()) context_.metrics.append_failures.Add();
+    if (!status.ok()) deps_.metrics.append_failures.Add();
     co_return status;
   }
 
@@ -246,18 +249,18 @@ class MailboxRpc final : public v1::MailboxService::CallbackService {
     // Before the body is read, so that a missing folder costs no transfer.
     PH_CO_ASSIGN_OR_RETURN(const AccountPtr account, co_await OpenAccount(header.account()));
     PH_CO_ASSIGN_OR_RETURN(const FolderPtr folder, co_await mailboxes_.OpenFolder(account, header.folder_id()));
-    Intake intake(context_, {header.account().tenant()});
+    BodyReceiver receiver(deps_, {header.account().tenant()});
     std::string inlined = std::move(*header.mutable_data());
-    PH_CO_ASSIGN_OR_RETURN(const TakenMessage message,
-                           co_await TakeBody(call, intake, std::move(inlined), header.commit()));
+    PH_CO_ASSIGN_OR_RETURN(const ReceivedMessage message,
+                           co_await ReceiveBody(call, receiver, std::move(inlined), header.commit()));
     add.flags = header.flags() & kAllFlags;
     add.internal_date =
-        header.has_internal_date() ? header.internal_date().seconds() : absl::ToUnixSeconds(context_.clock());
+        header.has_internal_date() ? header.internal_date().seconds() : absl::ToUnixSeconds(deps_.clock());
     add.zone = header.internal_date_zone();
     add.size_bytes = message.size_bytes;
     add.blob = message.blob;
     add.thread_id = message.cached->thread_id;
-    if (!header.operation_id().empty()) add.done_key = OperationKey(header.operation_id());
+    if (!header.operation_id().empty()) add.dedupe_key = OperationKey(header.operation_id());
     add.cached = message.cached;
     bool tried = false;
     const absl::StatusOr<AppendResult> stored =
@@ -265,11 +268,11 @@ class MailboxRpc final : public v1::MailboxService::CallbackService {
     if (!stored.ok()) {
       // After a try a row may name the body, whatever the error is: an open commit may
       // still come true when a full disk has room again.
-      if (!tried) co_await intake.Discard();
+      if (!tried) co_await receiver.Discard();
       co_return stored.status();
     }
-    (stored->duplicate ? context_.metrics.append_duplicates : context_.metrics.appends).Add();
-    if (stored->duplicate) co_await intake.Discard();
+    (stored->duplicate ? deps_.metrics.append_duplicates : deps_.metrics.appends).Add();
+    if (stored->duplicate) co_await receiver.Discard();
     call.response().set_uid_validity(stored->state.head.uid_validity);
     call.response().set_uid(stored->uid);
     SetState(stored->state, call.response().mutable_state());
@@ -282,8 +285,8 @@ class MailboxRpc final : public v1::MailboxService::CallbackService {
     if (quota.limited()) PH_CO_RETURN_IF_ERROR(co_await mailboxes_.CountUsage(account));
     const Usage::Reservation room = account->usage()->Reserve({static_cast<int64_t>(add.size_bytes), 1}, quota);
     if (!room.ok()) {
-      if (!add.done_key.empty()) {
-        PH_CO_ASSIGN_OR_RETURN(const std::optional<uint32_t> before, co_await folder->FindDoneUid(add.done_key));
+      if (!add.dedupe_key.empty()) {
+        PH_CO_ASSIGN_OR_RETURN(const std::optional<uint32_t> before, co_await folder->FindStoredUid(add.dedupe_key));
         if (before.has_value()) {
           AppendResult result;
           result.uid = *before;
@@ -303,7 +306,7 @@ class MailboxRpc final : public v1::MailboxService::CallbackService {
   Task<absl::Status> DoFetch(rpc::WriterCall<v1::FetchRequest, v1::FetchResponse>& call) {
     const v1::FetchRequest& request = call.request();
     PH_CO_ASSIGN_OR_RETURN(FolderPtr folder, co_await OpenFolder(request.account(), request.folder_id()));
-    co_return co_await FetchMessages(context_, std::move(folder), request,
+    co_return co_await FetchMessages(deps_, std::move(folder), request,
                                      [&call](v1::FetchResponse chunk) { return call.Write(std::move(chunk)); });
   }
 
@@ -312,7 +315,7 @@ class MailboxRpc final : public v1::MailboxService::CallbackService {
     co_await SwitchTo(pool_);
     PH_CO_ASSIGN_OR_RETURN(FolderPtr folder, co_await OpenFolder(call.request().account(), call.request().folder_id()));
     const std::function<bool()> cancelled = [&call] { return call.cancelled(); };
-    co_return co_await SearchMessages(context_, std::move(folder), call.request(), cancelled, &call.response());
+    co_return co_await SearchMessages(deps_, std::move(folder), call.request(), cancelled, &call.response());
   }
 
   // ---- changing
@@ -337,7 +340,7 @@ class MailboxRpc final : public v1::MailboxService::CallbackService {
     PH_CO_ASSIGN_OR_RETURN(change.keywords, Keywords(request.keywords()));
     if (request.has_unchanged_since()) change.unchanged_since = request.unchanged_since();
     change.after = request.after_uid();
-    change.max_messages = MaxRows(context_.settings.keywords_per_folder);
+    change.max_messages = MaxRows(deps_.settings.keywords_per_folder);
     PH_CO_ASSIGN_OR_RETURN(const FolderPtr folder, co_await OpenFolder(request.account(), request.folder_id()));
     PH_CO_ASSIGN_OR_RETURN(const FlagResult result,
                            co_await folder->StoreFlags(UidSet::FromProto(request.uids()), std::move(change)));
@@ -375,7 +378,7 @@ class MailboxRpc final : public v1::MailboxService::CallbackService {
     order.operation_id = request.operation_id();
     order.quota = mailboxes_.QuotaOf(request.account());
     PH_CO_ASSIGN_OR_RETURN(const CopyDone done,
-                           co_await CopyMessages(context_, mailboxes_, account, from, to, std::move(order)));
+                           co_await CopyMessages(deps_, mailboxes_, account, from, to, std::move(order)));
     call.response().set_uid_validity(done.to_uid_validity);
     for (const auto& [source, target] : done.uids) {
       AppendInOrder(call.response().mutable_from_uids(), source);
@@ -390,7 +393,7 @@ class MailboxRpc final : public v1::MailboxService::CallbackService {
   Task<absl::Status> DoGetChanges(Unary<v1::GetChangesRequest, v1::GetChangesResponse>& call) {
     const v1::GetChangesRequest& request = call.request();
     PH_CO_ASSIGN_OR_RETURN(const FolderPtr folder, co_await OpenFolder(request.account(), request.folder_id()));
-    const size_t limit = MaxRows(context_.settings.keywords_per_folder);
+    const size_t limit = MaxRows(deps_.settings.keywords_per_folder);
     PH_CO_ASSIGN_OR_RETURN(const FolderChanges changes,
                            co_await folder->ChangesAfter(request.after_modseq(), request.after_uid(), limit));
     SetState(changes.state, call.response().mutable_state());
@@ -403,7 +406,7 @@ class MailboxRpc final : public v1::MailboxService::CallbackService {
 
   using WatchCall = rpc::StreamCall<v1::WatchRequest, v1::WatchResponse>;
   Task<absl::Status> DoWatch(WatchCall& call) {
-    const auto stream = std::make_shared<ChangeHints::Stream>(context_.hints);
+    const auto stream = std::make_shared<ChangeHints::Stream>(deps_.hints);
     call.OnCancel([stream] { stream->wakeup().Signal(); });
     std::atomic<bool> client_gone{false};
     std::vector<Task<absl::Status>> directions;
@@ -440,7 +443,7 @@ class MailboxRpc final : public v1::MailboxService::CallbackService {
 
   Task<absl::Status> SendHints(WatchCall& call, ChangeHints::Stream& stream, const std::atomic<bool>& client_gone) {
     absl::Status written = co_await call.Write(v1::WatchResponse());  // the stream is up
-    while (written.ok() && !client_gone && !call.cancelled() && !context_.hints.closed()) {
+    while (written.ok() && !client_gone && !call.cancelled() && !deps_.hints.closed()) {
       co_await stream.wakeup().WaitFor(kHeartbeat);
       bool more = true;
       while (more && written.ok()) {
@@ -453,7 +456,7 @@ class MailboxRpc final : public v1::MailboxService::CallbackService {
           out->set_highest_modseq(hint.highest_modseq);
         }
         more = hints.size() == kMaxHints;
-        context_.metrics.hints_sent.Add(static_cast<double>(hints.size()));
+        deps_.metrics.hints_sent.Add(static_cast<double>(hints.size()));
         written = co_await call.Write(std::move(response));
       }
     }
@@ -473,7 +476,7 @@ class MailboxRpc final : public v1::MailboxService::CallbackService {
     co_return absl::OkStatus();
   }
 
-  Context& context_;
+  MailboxDeps& deps_;
   Mailboxes& mailboxes_;
   rpc::ServerRunner& runner_;
   Executor& pool_;
@@ -481,9 +484,9 @@ class MailboxRpc final : public v1::MailboxService::CallbackService {
 
 }  // namespace
 
-std::unique_ptr<grpc::Service> NewMailboxService(Context& context, Mailboxes& mailboxes, rpc::ServerRunner& runner,
+std::unique_ptr<grpc::Service> NewMailboxService(MailboxDeps& deps, Mailboxes& mailboxes, rpc::ServerRunner& runner,
                                                  Executor& pool) {
-  return std::make_unique<MailboxRpc>(context, mailboxes, runner, pool);
+  return std::make_unique<MailboxGrpcService>(deps, mailboxes, runner, pool);
 }
 
 }  // namespace posthouse::mailbox

@@ -1,4 +1,5 @@
-#include "services/mailbox/message/convert.h"
+#include "services/mailbox/message/mailbox_proto.h"
+#include "services/mailbox/rows/uid_set.h"
 
 #include <algorithm>
 

@@ -9,7 +9,7 @@
 #include "posthouse/common/v1/common.pb.h"
 #include "services/mailbox/folder/account.h"
 #include "services/mailbox/folder/folder.h"
-#include "services/mailbox/rows/records.h"
+#include "services/mailbox/rows/uid_set.h"
 
 namespace posthouse::mailbox::v1 {
 class Folder;

@@ -3,7 +3,7 @@
 
 #include <memory>
 
-#include "services/mailbox/folder/context.h"
+#include "services/mailbox/folder/mailbox_deps.h"
 #include "services/mailbox/folder/mailboxes.h"
 
 namespace grpc {
@@ -19,7 +19,7 @@ class ServerRunner;
 namespace posthouse::mailbox {
 
 // `pool` runs what costs CPU for long (SEARCH). All arguments outlive the service.
-std::unique_ptr<grpc::Service> NewMailboxService(Context& context, Mailboxes& mailboxes, rpc::ServerRunner& runner,
+std::unique_ptr<grpc::Service> NewMailboxService(MailboxDeps& deps, Mailboxes& mailboxes, rpc::ServerRunner& runner,
                                                  Executor& pool);
 
 }  // namespace posthouse::mailbox
