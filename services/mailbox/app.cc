@@ -135,6 +135,7 @@ absl::StatusOr<std::unique_ptr<App>> App::CreateOn(runtime::Runtime& rt, std::un
 
 absl::StatusOr<std::unique_ptr<App>> App::Start(runtime::Runtime& rt, std::shared_ptr<Parts> parts) {
   PH_RETURN_IF_ERROR(Validate(parts->deps.settings));
+  parts->deps.executor = &rt.blocking_pool();
   PH_RETURN_IF_ERROR(SyncWait(CheckSchema(*parts->store)));
   parts->service = NewMailboxService(parts->deps, parts->mailboxes, parts->runner, rt.blocking_pool());
   const std::weak_ptr<Parts> weak = parts;

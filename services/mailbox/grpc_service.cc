@@ -10,8 +10,7 @@
 #include "services/common/status/status.h"
 #include "services/mailbox/folder/folder_tree_ops.h"
 #include "services/mailbox/folder/mover.h"
-#include "services/mailbox/message/body_receiver.h"
-#include "services/mailbox/message/delivery.h"
+#include "services/mailbox/grpc_uploads.h"
 #include "services/mailbox/message/fetch.h"
 #include "services/mailbox/message/mailbox_proto.h"
 #include "services/mailbox/rows/key_schema.h"
@@ -21,23 +20,11 @@
 namespace posthouse::mailbox {
 namespace {
 
-constexpr uint32_t kAllFlags = v1::FLAG_SEEN | v1::FLAG_ANSWERED | v1::FLAG_FLAGGED | v1::FLAG_DELETED | v1::FLAG_DRAFT;
-constexpr size_t kMaxKeywordBytes = 255;
-constexpr int kMaxKeywords = 1000;
-constexpr int kMaxTargets = 1000;
 constexpr absl::Duration kHeartbeat = absl::Seconds(15);
 constexpr size_t kMaxHints = 1000;  // of one message
 
 using AccountPtr = std::shared_ptr<Account>;
 using FolderPtr = std::shared_ptr<Folder>;
-
-absl::StatusOr<std::vector<std::string>> Keywords(const google::protobuf::RepeatedPtrField<std::string>& in) {
-  if (in.size() > kMaxKeywords) return absl::InvalidArgumentError("too many keywords");
-  for (const std::string& keyword : in) {
-    if (keyword.empty() || keyword.size() > kMaxKeywordBytes) return absl::InvalidArgumentError("bad keyword");
-  }
-  return std::vector<std::string>(in.begin(), in.end());
-}
 
 template <typename Request, typename Response>
 using Unary = rpc::UnaryCall<Request, Response>;
@@ -71,13 +58,13 @@ class MailboxGrpcService final : public v1::MailboxService::CallbackService {
 
   grpc::ServerReadReactor<v1::DeliverRequest>* Deliver(grpc::CallbackServerContext* context,
                                                        v1::DeliverResponse* response) override {
-    return rpc::ClientStreaming<v1::DeliverRequest>(runner_, context, response,
-                                                    [this](auto& call) { return DoDeliver(call); });
+    return rpc::ClientStreaming<v1::DeliverRequest>(
+        runner_, context, response, [this](auto& call) { return ReceiveDelivery(deps_, mailboxes_, call); });
   }
   grpc::ServerReadReactor<v1::AppendRequest>* Append(grpc::CallbackServerContext* context,
                                                      v1::AppendResponse* response) override {
-    return rpc::ClientStreaming<v1::AppendRequest>(runner_, context, response,
-                                                   [this](auto& call) { return DoAppend(call); });
+    return rpc::ClientStreaming<v1::AppendRequest>(
+        runner_, context, response, [this](auto& call) { return ReceiveAppend(deps_, mailboxes_, call); });
   }
   grpc::ServerWriteReactor<v1::FetchResponse>* Fetch(grpc::CallbackServerContext* context,
                                                      const v1::FetchRequest* request) override {
@@ -175,132 +162,6 @@ class MailboxGrpcService final : public v1::MailboxService::CallbackService {
     co_return absl::OkStatus();
   }
 
-  // ---- adding
-
-  Task<absl::Status> DoDeliver(rpc::ReaderCall<v1::DeliverRequest, v1::DeliverResponse>& call) {
-    PH_CO_ASSIGN_OR_RETURN(std::optional<v1::DeliverRequest> first, co_await call.Read());
-    if (!first.has_value() || !first->has_header())
-      co_return absl::InvalidArgumentError("a delivery starts with header");
-    v1::DeliverRequest::Header header = std::move(*first->mutable_header());
-    if (header.targets().empty() || header.targets_size() > kMaxTargets) {
-      co_return absl::InvalidArgumentError("a delivery needs 1 to 1000 targets");
-    }
-    std::vector<std::string> tenants;
-    for (const v1::DeliveryTarget& t : header.targets()) {
-      if (std::find(tenants.begin(), tenants.end(), t.account().tenant()) == tenants.end()) {
-        tenants.push_back(t.account().tenant());
-      }
-    }
-    BodyReceiver receiver(deps_, std::move(tenants));
-    std::string inlined = std::move(*header.mutable_data());
-    const absl::StatusOr<ReceivedMessage> message =
-        co_await ReceiveBody(call, receiver, std::move(inlined), header.commit());
-    if (!message.ok() && !receiver.too_large()) co_return message.status();
-    if (!message.ok()) {
-      for (int i = 0; i < header.targets_size(); ++i) {
-        v1::DeliveryOutcome* outcome = call.response().add_outcomes();
-        outcome->set_kind(v1::DeliveryOutcome::KIND_TOO_LARGE);
-        outcome->set_detail("message too large");
-        deps_.metrics.Deliveries(DeliveryResult::kTooLarge).Add();
-      }
-      co_return absl::OkStatus();
-    }
-    const bool named = co_await DeliverToAll(deps_, mailboxes_, header, *message, &call.response());
-    if (!named) co_await receiver.Discard();
-    co_return absl::OkStatus();
-  }
-
-  // Data until commit, for both streams. The first piece may have come with the header.
-  template <typename Request, typename Response>
-  Task<absl::StatusOr<ReceivedMessage>> ReceiveBody(rpc::ReaderCall<Request, Response>& call, BodyReceiver& receiver,
-                                                    std::string inlined, bool committed) {
-    uint64_t expected = 0;
-    if (!inlined.empty()) PH_CO_RETURN_IF_ERROR(co_await receiver.Add(std::move(inlined)));
-    while (!committed) {
-      PH_CO_ASSIGN_OR_RETURN(std::optional<Request> next, co_await call.Read());
-      if (!next.has_value()) co_return absl::CancelledError("the stream ended without commit");
-      if (next->has_data()) {
-        PH_CO_RETURN_IF_ERROR(co_await receiver.Add(std::move(*next->mutable_data())));
-      } else if (next->has_commit()) {
-        expected = next->commit().size_bytes();
-        committed = true;
-      } else {
-        co_return absl::InvalidArgumentError("a second header");
-      }
-    }
-    co_return co_await receiver.Finish(expected);
-  }
-
-  Task<absl::Status> DoAppend(rpc::ReaderCall<v1::AppendRequest, v1::AppendResponse>& call) {
-    const absl::Status status = co_await AppendOne(call);
-    if (!status.ok()) deps_.metrics.append_failures.Add();
-    co_return status;
-  }
-
-  Task<absl::Status> AppendOne(rpc::ReaderCall<v1::AppendRequest, v1::AppendResponse>& call) {
-    PH_CO_ASSIGN_OR_RETURN(std::optional<v1::AppendRequest> first, co_await call.Read());
-    if (!first.has_value() || !first->has_header())
-      co_return absl::InvalidArgumentError("an append starts with header");
-    v1::AppendRequest::Header header = std::move(*first->mutable_header());
-    if (header.operation_id().size() > kMaxOperationIdBytes)
-      co_return absl::InvalidArgumentError("operation_id too long");
-    NewMessage add;
-    PH_CO_ASSIGN_OR_RETURN(add.keywords, Keywords(header.keywords()));
-    // Before the body is read, so that a missing folder costs no transfer.
-    PH_CO_ASSIGN_OR_RETURN(const AccountPtr account, co_await OpenAccount(header.account()));
-    PH_CO_ASSIGN_OR_RETURN(const FolderPtr folder, co_await mailboxes_.OpenFolder(account, header.folder_id()));
-    BodyReceiver receiver(deps_, {header.account().tenant()});
-    std::string inlined = std::move(*header.mutable_data());
-    PH_CO_ASSIGN_OR_RETURN(const ReceivedMessage message,
-                           co_await ReceiveBody(call, receiver, std::move(inlined), header.commit()));
-    add.flags = header.flags() & kAllFlags;
-    add.internal_date =
-        header.has_internal_date() ? header.internal_date().seconds() : absl::ToUnixSeconds(deps_.clock());
-    add.zone = header.internal_date_zone();
-    add.size_bytes = message.size_bytes;
-    add.blob = message.blob;
-    add.thread_id = message.cached->thread_id;
-    if (!header.operation_id().empty()) add.dedupe_key = OperationKey(header.operation_id());
-    add.cached = message.cached;
-    bool tried = false;
-    const absl::StatusOr<AppendResult> stored =
-        co_await AppendWithin(mailboxes_.QuotaOf(header.account()), account, folder, std::move(add), tried);
-    if (!stored.ok()) {
-      // After a try a row may name the body, whatever the error is: an open commit may
-      // still come true when a full disk has room again.
-      if (!tried) co_await receiver.Discard();
-      co_return stored.status();
-    }
-    (stored->duplicate ? deps_.metrics.append_duplicates : deps_.metrics.appends).Add();
-    if (stored->duplicate) co_await receiver.Discard();
-    call.response().set_uid_validity(stored->state.head.uid_validity);
-    call.response().set_uid(stored->uid);
-    SetState(stored->state, call.response().mutable_state());
-    co_return absl::OkStatus();
-  }
-
-  // `tried` is set when a commit may have been tried.
-  Task<absl::StatusOr<AppendResult>> AppendWithin(Quota quota, AccountPtr account, FolderPtr folder, NewMessage add,
-                                                  bool& tried) {
-    if (quota.limited()) PH_CO_RETURN_IF_ERROR(co_await mailboxes_.CountUsage(account));
-    const Usage::Reservation room = account->usage()->Reserve({static_cast<int64_t>(add.size_bytes), 1}, quota);
-    if (!room.ok()) {
-      if (!add.dedupe_key.empty()) {
-        PH_CO_ASSIGN_OR_RETURN(const std::optional<uint32_t> before, co_await folder->FindStoredUid(add.dedupe_key));
-        if (before.has_value()) {
-          AppendResult result;
-          result.uid = *before;
-          result.duplicate = true;
-          PH_CO_ASSIGN_OR_RETURN(result.state, co_await folder->Snapshot());
-          co_return result;
-        }
-      }
-      co_return absl::ResourceExhaustedError("over quota");
-    }
-    tried = true;
-    co_return co_await folder->Append(std::move(add));
-  }
-
   // ---- reading
 
   Task<absl::Status> DoFetch(rpc::WriterCall<v1::FetchRequest, v1::FetchResponse>& call) {
@@ -337,14 +198,14 @@ class MailboxGrpcService final : public v1::MailboxService::CallbackService {
         co_return absl::InvalidArgumentError("mode missing");
     }
     change.flags = request.flags() & kAllFlags;
-    PH_CO_ASSIGN_OR_RETURN(change.keywords, Keywords(request.keywords()));
+    PH_CO_ASSIGN_OR_RETURN(change.keywords, CheckKeywords(request.keywords()));
     if (request.has_unchanged_since()) change.unchanged_since = request.unchanged_since();
     change.after = request.after_uid();
     change.max_messages = MaxRows(deps_.settings.keywords_per_folder);
     PH_CO_ASSIGN_OR_RETURN(const FolderPtr folder, co_await OpenFolder(request.account(), request.folder_id()));
     PH_CO_ASSIGN_OR_RETURN(const FlagResult result,
                            co_await folder->StoreFlags(UidSet::FromProto(request.uids()), std::move(change)));
-    ToProto(result.messages, result.keyword_bits, call.response().mutable_rows());
+    ToProto(result.messages, call.response().mutable_rows());
     result.modified.ToProto(call.response().mutable_modified());
     call.response().set_continue_after(result.continue_after);
     call.response().mutable_own_modseq()->Add(result.own_modseqs.begin(), result.own_modseqs.end());
@@ -397,7 +258,7 @@ class MailboxGrpcService final : public v1::MailboxService::CallbackService {
     PH_CO_ASSIGN_OR_RETURN(const FolderChanges changes,
                            co_await folder->ChangesAfter(request.after_modseq(), request.after_uid(), limit));
     SetState(changes.state, call.response().mutable_state());
-    ToProto(changes.messages, changes.keyword_bits, call.response().mutable_rows());
+    ToProto(changes.messages, call.response().mutable_rows());
     changes.vanished.ToProto(call.response().mutable_vanished());
     call.response().set_full(changes.full);
     call.response().set_more(changes.more);

@@ -73,7 +73,7 @@ class LargeFolderTest : public testing::Test {
   void Fill() {
     for (uint32_t at = 0; at < kMessages;) {
       std::vector<Task<bool>> appends;
-      for (size_t i = 0; i < Folder::kAppendGroup && at < kMessages; ++i) {
+      for (size_t i = 0; i < kAppendGroup && at < kMessages; ++i) {
         appends.push_back(AppendOne(&fixture_, inbox_.get(), at++));
       }
       for (const bool ok : SyncWait(WhenAll(std::move(appends)))) ASSERT_TRUE(ok);

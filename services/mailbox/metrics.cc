@@ -33,6 +33,7 @@ Metrics::Metrics(metrics::Registry& r)
       cache_rebuilds(r.AddCounter("posthouse_mailbox_cache_rebuilds_total", "Messages parsed again for their cache.")),
       conflicts(r.AddCounter("posthouse_mailbox_commit_conflicts_total", "Commits that met another writer.")),
       unknown_commits(r.AddCounter("posthouse_mailbox_commit_unknown_total", "Commits whose outcome was re-read.")),
+      folder_commits(r, "folder"),
       swept_blobs(r.AddCounter("posthouse_mailbox_swept_blobs_total", "Unreferenced bodies deleted.")),
       swept_bytes(r.AddCounter("posthouse_mailbox_swept_bytes_total", "Bytes of unreferenced bodies deleted.")),
       swept_folders(r.AddCounter("posthouse_mailbox_swept_folders_total", "Partitions of deleted folders dropped.")),

@@ -4,6 +4,7 @@
 #include <array>
 
 #include "services/common/metrics/metrics.h"
+#include "services/common/store/guarded_partition.h"
 
 namespace posthouse::mailbox {
 
@@ -27,6 +28,7 @@ struct Metrics {
   metrics::Counter& cache_rebuilds;
   metrics::Counter& conflicts;
   metrics::Counter& unknown_commits;
+  store::GuardMetrics folder_commits;
   metrics::Counter& swept_blobs;
   metrics::Counter& swept_bytes;
   metrics::Counter& swept_folders;

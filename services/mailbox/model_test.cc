@@ -234,7 +234,7 @@ class Actor {
     EXPECT_TRUE(done.ok()) << done.status();
     if (!done.ok()) co_return;
     EXPECT_EQ(done->messages.size(), uids.size());
-    for (const MessageMeta& m : done->messages) EXPECT_EQ(m.flags, boxes[id][m.uid].flags);
+    for (const MessageFlags& m : done->messages) EXPECT_EQ(m.flags, boxes[id][m.uid].flags);
   }
 
   Task<void> Copy(bool move) {
@@ -455,7 +455,7 @@ class ModelTest : public testing::Test {
       const FolderChanges changes = *SyncWait(folder.ChangesAfter(before->second.modseq));
       std::set<uint32_t> uids;
       if (!changes.full) uids = before->second.uids;
-      for (const MessageMeta& m : changes.messages) uids.insert(m.uid);
+      for (const MessageFlags& m : changes.messages) uids.insert(m.uid);
       for (const uint32_t uid : changes.vanished.Expand()) uids.erase(uid);
       std::set<uint32_t> now;
       for (const auto& [uid, message] : model) now.insert(uid);

@@ -145,7 +145,7 @@ TEST_F(FolderTest, KeywordsKeepTheirBitAndSpelling) {
   Store(UidSet::All(), Mode::kAdd, 0, {"$forwarded", "Work"});
   EXPECT_EQ(State().keywords, (std::vector<std::string>{"$Forwarded", "Work"}));
   const FlagResult result = Store(UidSet::All(), Mode::kRemove, 0, {"$FORWARDED", "never-seen"});
-  EXPECT_EQ(result.keyword_bits[0], std::string("\x02"));
+  EXPECT_EQ(result.messages[0].keyword_bits, std::string("\x02"));
   EXPECT_EQ(State().keywords.size(), 2u);  // taking away makes none
   Store(UidSet::All(), Mode::kReplace, v1::FLAG_FLAGGED);
   Reopen();
@@ -275,7 +275,7 @@ TEST_F(FolderTest, AConflictIsDecidedAnew) {
   EXPECT_EQ(
       SyncWait(other_inbox->StoreFlags(UidSet::All(), {Mode::kAdd, v1::FLAG_FLAGGED, {}, {}, false}))->messages.size(),
       3u);
-  EXPECT_GT(fixture_.metrics().conflicts.Value(), 0);
+  EXPECT_GT(fixture_.metrics().folder_commits.conflicts.Value(), 0);
   Reopen();
   EXPECT_EQ(State().head.exists, 3u);
   EXPECT_EQ(Uids(), UidSet({{1, 2}, {4, 4}}));
@@ -309,7 +309,7 @@ TEST_P(UnknownTest, EveryChangeHappensOnce) {
   FailNext();
   EXPECT_EQ(Expunge(UidSet::All(), true), UidSet({{1, 1}}));
   EXPECT_EQ(State().head.highest_modseq, modseq + 1);
-  EXPECT_EQ(fixture_.metrics().unknown_commits.Value(), 3);
+  EXPECT_EQ(fixture_.metrics().folder_commits.unknown.Value(), 3);
   Reopen();
   EXPECT_EQ(State().head.exists, 0u);
   EXPECT_EQ(State().head.uid_next, 2u);
@@ -407,7 +407,7 @@ TEST_F(FolderTest, ChangesAreToldInParts) {
     const FolderChanges part = *SyncWait(inbox_->ChangesAfter(modseq, after, 2));
     EXPECT_FALSE(part.full);
     EXPECT_EQ(part.vanished, after == 0 ? UidSet({{5, 5}, {10, 10}}) : UidSet());
-    for (const MessageMeta& m : part.messages) uids.push_back(after = m.uid);
+    for (const MessageFlags& m : part.messages) uids.push_back(after = m.uid);
     more = part.more;
   }
   EXPECT_EQ(uids, (std::vector<uint32_t>{2, 3, 4, 6, 7, 8}));

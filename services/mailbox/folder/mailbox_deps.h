@@ -15,6 +15,10 @@
 #include "services/mailbox/metrics.h"
 #include "services/mailbox/settings.h"
 
+namespace posthouse {
+class Executor;
+}
+
 namespace posthouse::mailbox {
 
 struct MailboxDeps {
@@ -25,6 +29,8 @@ struct MailboxDeps {
   Settings settings;
   // Dates that are written into rows; no decision about order or ownership uses it.
   std::function<absl::Time()> clock = [] { return absl::Now(); };
+  // Where a folder waits between two tries of a commit; null: it does not wait.
+  Executor* executor = nullptr;
 };
 
 }  // namespace posthouse::mailbox

@@ -50,7 +50,7 @@ std::shared_ptr<Folder> Mailboxes::Get(const Account& account, const std::string
   }
   Entry entry;
   entry.folder =
-      std::make_shared<Folder>(deps_, FolderId{account.tenant(), account.account_id(), folder_id}, account.usage());
+      std::make_shared<Folder>(deps_, FolderRef{account.tenant(), account.account_id(), folder_id}, account.usage());
   entry.age = by_age_.insert(by_age_.end(), key);
   return folders_.emplace(key, std::move(entry)).first->second.folder;
 }

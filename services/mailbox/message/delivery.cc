@@ -7,6 +7,7 @@
 #include "services/common/log/log.h"
 #include "services/common/rpc/trace.h"
 #include "services/common/status/status.h"
+#include "services/mailbox/message/quota_append.h"
 #include "services/mailbox/rows/key_schema.h"
 
 namespace posthouse::mailbox {
@@ -58,26 +59,14 @@ Task<absl::StatusOr<Outcome>> DeliverTo(MailboxDeps& deps, Mailboxes& mailboxes,
                          co_await mailboxes.OpenAccount(target.account().tenant(), target.account().account_id()));
   PH_CO_ASSIGN_OR_RETURN(const std::shared_ptr<Folder> folder,
                          co_await mailboxes.OpenFolder(account, account->inbox_id()));
-  const std::string dedupe_key = DeliveryKey(target.delivery_id());
-  const Quota quota = mailboxes.QuotaOf(target.account());
-  if (quota.limited()) PH_CO_RETURN_IF_ERROR(co_await mailboxes.CountUsage(account));
-  const Usage::Reservation room = account->usage()->Reserve({static_cast<int64_t>(message.size_bytes), 1}, quota);
-  if (!room.ok()) {
-    // A repetition of what was stored when there was room is still stored.
-    PH_CO_ASSIGN_OR_RETURN(const std::optional<uint32_t> before, co_await folder->FindStoredUid(dedupe_key));
-    if (before.has_value()) co_return StoredIn(*folder, *before, true);
-    co_return MakeOutcome(Outcome::KIND_OVER_QUOTA, "over quota");
-  }
-  const absl::Time now = deps.clock();
-  NewMessage add;
-  add.internal_date = absl::ToUnixSeconds(now);
-  add.size_bytes = message.size_bytes;
-  add.blob = message.blob;
-  add.thread_id = message.cached->thread_id;
-  add.dedupe_key = dedupe_key;
-  add.cached = message.cached;
-  PH_CO_ASSIGN_OR_RETURN(const AppendResult stored, co_await folder->Append(std::move(add)));
-  co_return StoredIn(*folder, stored.uid, stored.duplicate);
+  NewMessage add = MessageOf(message);
+  add.internal_date = absl::ToUnixSeconds(deps.clock());
+  add.dedupe_key = DeliveryKey(target.delivery_id());
+  const AppendOutcome outcome =
+      co_await AppendWithinQuota(mailboxes, account, folder, mailboxes.QuotaOf(target.account()), std::move(add));
+  if (outcome.over_quota) co_return MakeOutcome(Outcome::KIND_OVER_QUOTA, outcome.result.status().message());
+  PH_CO_RETURN_IF_ERROR(outcome.result.status());
+  co_return StoredIn(*folder, outcome.result->uid, outcome.result->duplicate);
 }
 
 Task<Outcome> DeliverOne(MailboxDeps& deps, Mailboxes& mailboxes, const v1::DeliveryTarget& target,
