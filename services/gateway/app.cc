@@ -17,7 +17,7 @@
 #include "services/gateway/metrics.h"
 #include "services/gateway/pop3/session.h"
 #include "services/gateway/settings.h"
-#include "services/gateway/watch_hub.h"
+#include "services/gateway/change_watcher.h"
 
 namespace posthouse::gateway {
 namespace {
@@ -71,7 +71,7 @@ struct App::Parts {
   const std::unique_ptr<Backend> backend;
   Metrics metrics;
   Logins logins;
-  WatchHub watch;
+  ChangeWatcher watch;
   ImapShared imap;
   pop3::DropLocks drop_locks;
   const std::shared_ptr<const pop3::Config> pop3_config;

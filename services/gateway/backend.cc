@@ -5,6 +5,7 @@
 
 #include "posthouse/directory/v1/directory.grpc.pb.h"
 #include "posthouse/mailbox/v1/mailbox.grpc.pb.h"
+#include "services/common/rpc/bidi_streaming.h"
 #include "services/common/rpc/client.h"
 #include "services/common/rpc/streaming.h"
 
@@ -40,13 +41,14 @@ class Fetching final : public FetchStream {
 
 class Watching final : public WatchStream {
  public:
-  using Reader = rpc::ClientReader<mail::WatchRequest, mail::WatchResponse>;
-  explicit Watching(Reader reader) : reader_(std::move(reader)) {}
-  Task<absl::StatusOr<std::optional<mail::WatchResponse>>> Read() override { return reader_.Read(); }
-  void Cancel() override { reader_.Cancel(); }
+  using Stream = rpc::ClientStream<mail::WatchRequest, mail::WatchResponse>;
+  explicit Watching(Stream stream) : stream_(std::move(stream)) {}
+  Task<absl::Status> Write(mail::WatchRequest request) override { return stream_.Write(std::move(request)); }
+  Task<absl::StatusOr<std::optional<mail::WatchResponse>>> Read() override { return stream_.Read(); }
+  void Cancel() override { stream_.Cancel(); }
 
  private:
-  Reader reader_;
+  Stream stream_;
 };
 
 class Appending final : public AppendStream {
@@ -198,10 +200,8 @@ class GrpcBackend final : public Backend {
     const std::shared_ptr<rpc::Members> members = channels_.MailboxOf(home);
     if (members == nullptr) return nullptr;
     const auto stub = members->For("")->Stub<mail::MailboxService>();
-    const auto start = [stub](auto* context, const auto* req, auto* reactor) {
-      stub->async()->Watch(context, req, reactor);
-    };
-    return std::make_unique<Watching>(Watching::Reader(Options(kWatch, Trace()), mail::WatchRequest(), start));
+    const auto start = [stub](auto* context, auto* reactor) { stub->async()->Watch(context, reactor); };
+    return std::make_unique<Watching>(Watching::Stream(Options(kWatch, Trace()), start));
   }
 
   std::string ShardOf(const std::string& home) const override { return channels_.mailbox.size() <= 1 ? "" : home; }

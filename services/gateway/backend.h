@@ -55,6 +55,7 @@ class StoreFlagsRequest;
 class StoreFlagsResponse;
 class SubscribeRequest;
 class SubscribeResponse;
+class WatchRequest;
 class WatchResponse;
 }  // namespace posthouse::mailbox::v1
 
@@ -80,10 +81,12 @@ class AppendStream {
   virtual Task<absl::StatusOr<mail::AppendResponse>> Finish() = 0;
 };
 
-// Hints of one mailbox shard.
+// Hints of one mailbox shard. One coroutine reads while another one writes.
 class WatchStream {
  public:
   virtual ~WatchStream() = default;
+  // An error: the stream has ended; Read() tells why.
+  virtual Task<absl::Status> Write(mail::WatchRequest request) = 0;
   virtual Task<absl::StatusOr<std::optional<mail::WatchResponse>>> Read() = 0;
   virtual void Cancel() = 0;  // any thread
 };

@@ -10,7 +10,8 @@
 #include "services/mailbox/folder/mailboxes.h"
 #include "services/mailbox/folder/sweeper.h"
 #include "services/mailbox/grpc_service.h"
-#include "services/mailbox/rows/records.h"
+#include "services/mailbox/rows/key_schema.h"
+#include "services/mailbox/rows/row_codec.h"
 #include "services/mailbox/settings.h"
 
 namespace posthouse::mailbox {
@@ -43,15 +44,15 @@ struct App::Parts {
   Parts(runtime::Runtime& rt, std::unique_ptr<store::Store> s)
       : store(std::move(s)),
         metrics(rt.registry()),
-        context{*store, metrics, hints, pins, SettingsFrom(rt.config())},
-        mailboxes(context),
-        sweeper(context, mailboxes) {}
+        deps{*store, metrics, hints, pins, SettingsFrom(rt.config())},
+        mailboxes(deps),
+        sweeper(deps, mailboxes) {}
 
   std::unique_ptr<store::Store> store;
   Metrics metrics;
-  HintHub hints;
+  ChangeHints hints;
   BlobPins pins;
-  Context context;
+  MailboxDeps deps;
   Mailboxes mailboxes;
   Sweeper sweeper;
 
@@ -65,7 +66,7 @@ struct App::Parts {
   static Task<void> Background(Parts& parts) {
     log::LogIfError(co_await parts.sweeper.RecoverAll(), "finishing moves");
     while (!parts.stopping) {
-      co_await parts.wake.WaitFor(parts.context.settings.sweep_interval);
+      co_await parts.wake.WaitFor(parts.deps.settings.sweep_interval);
       if (parts.stopping) break;
       parts.mailboxes.Trim();
       log::LogIfError((co_await parts.sweeper.Sweep()).status(), "sweeping");
@@ -99,17 +100,19 @@ absl::StatusOr<std::unique_ptr<App>> App::CreateOn(runtime::Runtime& rt, std::un
 }
 
 absl::StatusOr<std::unique_ptr<App>> App::Start(runtime::Runtime& rt, std::unique_ptr<Parts> parts) {
-  PH_RETURN_IF_ERROR(Validate(parts->context.settings));
+  PH_RETURN_IF_ERROR(Validate(parts->deps.settings));
+  parts->deps.executor = &rt.blocking_pool();
   PH_RETURN_IF_ERROR(SyncWait(CheckSchema(*parts->store)));
   std::unique_ptr<App> app(new App(rt, std::move(parts)));
   Parts& p = *app->parts_;
   app->OnCollect([&p] {
     p.mailboxes.UpdateMetrics();
-    p.metrics.watchers.Set(static_cast<double>(p.hints.subscribers()));
+    p.metrics.watch_streams.Set(static_cast<double>(p.hints.streams()));
+    p.metrics.watched_folders.Set(static_cast<double>(p.hints.watched_folders()));
   });
   p.background_runs = true;
   Spawn(rt.blocking_pool(), Parts::Background(p));
-  PH_RETURN_IF_ERROR(app->Serve(NewGrpcServices(app->runner(), p.context, p.mailboxes, rt.blocking_pool())));
+  PH_RETURN_IF_ERROR(app->Serve(NewGrpcServices(app->runner(), p.deps, p.mailboxes, rt.blocking_pool())));
   return app;
 }
 
@@ -126,7 +129,8 @@ std::vector<std::pair<std::string, std::string>> App::Status() {
   return {{"open folders", absl::StrCat(parts_->metrics.open_folders.Value())},
           {"memory of open folders", absl::StrCat(parts_->metrics.open_folder_bytes.Value(), " bytes")},
           {"open accounts", absl::StrCat(parts_->metrics.open_accounts.Value())},
-          {"watch streams", absl::StrCat(parts_->hints.subscribers())},
+          {"watch streams", absl::StrCat(parts_->hints.streams())},
+          {"watched folders", absl::StrCat(parts_->hints.watched_folders())},
           {"deliveries stored", absl::StrCat(parts_->metrics.Deliveries(DeliveryResult::kStored).Value())},
           {"appends stored", absl::StrCat(parts_->metrics.appends.Value())}};
 }

@@ -1,48 +1,39 @@
 #include "services/mailbox/grpc_service.h"
 
+#include <atomic>
 #include <utility>
 
 #include "posthouse/mailbox/v1/mailbox.grpc.pb.h"
 #include "services/common/log/log.h"
+#include "services/common/rpc/bidi_streaming.h"
 #include "services/common/rpc/streaming.h"
 #include "services/common/status/status.h"
+#include "services/mailbox/folder/folder_tree_ops.h"
 #include "services/mailbox/folder/mover.h"
-#include "services/mailbox/folder/tree_ops.h"
-#include "services/mailbox/message/convert.h"
-#include "services/mailbox/message/delivery.h"
+#include "services/mailbox/grpc_uploads.h"
 #include "services/mailbox/message/fetch.h"
-#include "services/mailbox/message/intake.h"
+#include "services/mailbox/message/mailbox_proto.h"
+#include "services/mailbox/rows/key_schema.h"
+#include "services/mailbox/rows/uid_set.h"
 #include "services/mailbox/search/search.h"
 
 namespace posthouse::mailbox {
 namespace {
 
-constexpr uint32_t kAllFlags = v1::FLAG_SEEN | v1::FLAG_ANSWERED | v1::FLAG_FLAGGED | v1::FLAG_DELETED | v1::FLAG_DRAFT;
-constexpr size_t kMaxKeywordBytes = 255;
-constexpr int kMaxKeywords = 1000;
-constexpr int kMaxTargets = 1000;
 constexpr absl::Duration kHeartbeat = absl::Seconds(15);
 constexpr size_t kMaxHints = 1000;  // of one message
 
 using AccountPtr = std::shared_ptr<Account>;
 using FolderPtr = std::shared_ptr<Folder>;
 
-absl::StatusOr<std::vector<std::string>> Keywords(const google::protobuf::RepeatedPtrField<std::string>& in) {
-  if (in.size() > kMaxKeywords) return absl::InvalidArgumentError("too many keywords");
-  for (const std::string& keyword : in) {
-    if (keyword.empty() || keyword.size() > kMaxKeywordBytes) return absl::InvalidArgumentError("bad keyword");
-  }
-  return std::vector<std::string>(in.begin(), in.end());
-}
-
 template <typename Request, typename Response>
 using Unary = rpc::UnaryCall<Request, Response>;
 
 // Handlers are coroutines; `call` lives until they return.
-class MailboxRpc final : public v1::MailboxService::CallbackService {
+class MailboxGrpcService final : public v1::MailboxService::CallbackService {
  public:
-  MailboxRpc(Context& context, Mailboxes& mailboxes, rpc::ServerRunner& runner, Executor& pool)
-      : context_(context), mailboxes_(mailboxes), runner_(runner), pool_(pool) {}
+  MailboxGrpcService(MailboxDeps& deps, Mailboxes& mailboxes, rpc::ServerRunner& runner, Executor& pool)
+      : deps_(deps), mailboxes_(mailboxes), runner_(runner), pool_(pool) {}
 
 // One adapter a unary method: Foo() starts DoFoo().
 #define POSTHOUSE_MAILBOX_UNARY(Method)                                                                      \
@@ -67,23 +58,22 @@ class MailboxRpc final : public v1::MailboxService::CallbackService {
 
   grpc::ServerReadReactor<v1::DeliverRequest>* Deliver(grpc::CallbackServerContext* context,
                                                        v1::DeliverResponse* response) override {
-    return rpc::ClientStreaming<v1::DeliverRequest>(runner_, context, response,
-                                                    [this](auto& call) { return DoDeliver(call); });
+    return rpc::ClientStreaming<v1::DeliverRequest>(
+        runner_, context, response, [this](auto& call) { return ReceiveDelivery(deps_, mailboxes_, call); });
   }
   grpc::ServerReadReactor<v1::AppendRequest>* Append(grpc::CallbackServerContext* context,
                                                      v1::AppendResponse* response) override {
-    return rpc::ClientStreaming<v1::AppendRequest>(runner_, context, response,
-                                                   [this](auto& call) { return DoAppend(call); });
+    return rpc::ClientStreaming<v1::AppendRequest>(
+        runner_, context, response, [this](auto& call) { return ReceiveAppend(deps_, mailboxes_, call); });
   }
   grpc::ServerWriteReactor<v1::FetchResponse>* Fetch(grpc::CallbackServerContext* context,
                                                      const v1::FetchRequest* request) override {
     return rpc::ServerStreaming<v1::FetchResponse>(runner_, context, request,
                                                    [this](auto& call) { return DoFetch(call); });
   }
-  grpc::ServerWriteReactor<v1::WatchResponse>* Watch(grpc::CallbackServerContext* context,
-                                                     const v1::WatchRequest* request) override {
-    return rpc::ServerStreaming<v1::WatchResponse>(runner_, context, request,
-                                                   [this](auto& call) { return DoWatch(call); });
+  grpc::ServerBidiReactor<v1::WatchRequest, v1::WatchResponse>* Watch(grpc::CallbackServerContext* context) override {
+    return rpc::BidiStreaming<v1::WatchRequest, v1::WatchResponse>(runner_, context,
+                                                                   [this](auto& call) { return DoWatch(call); });
   }
 
  private:
@@ -95,7 +85,7 @@ class MailboxRpc final : public v1::MailboxService::CallbackService {
     co_return co_await mailboxes_.OpenFolder(std::move(account), folder_id);
   }
   void SetState(const FolderSnapshot& state, v1::FolderState* out) const {
-    ToProto(state, context_.settings.keywords_per_folder, out);
+    ToProto(state, deps_.settings.keywords_per_folder, out);
   }
   // Adds the state of a folder that has one.
   Task<absl::Status> FillFolder(AccountPtr account, const FolderInfo& info, v1::Folder* out) {
@@ -145,7 +135,7 @@ class MailboxRpc final : public v1::MailboxService::CallbackService {
     const v1::RenameFolderRequest& request = call.request();
     PH_CO_ASSIGN_OR_RETURN(const AccountPtr account, co_await OpenAccount(request.account()));
     PH_CO_ASSIGN_OR_RETURN(const FolderInfo info,
-                           co_await mailbox::RenameFolder(context_, mailboxes_, account, request.from(), request.to()));
+                           co_await mailbox::RenameFolder(deps_, mailboxes_, account, request.from(), request.to()));
     co_return co_await FillFolder(account, info, call.response().mutable_folder());
   }
 
@@ -172,137 +162,12 @@ class MailboxRpc final : public v1::MailboxService::CallbackService {
     co_return absl::OkStatus();
   }
 
-  // ---- adding
-
-  Task<absl::Status> DoDeliver(rpc::ReaderCall<v1::DeliverRequest, v1::DeliverResponse>& call) {
-    PH_CO_ASSIGN_OR_RETURN(std::optional<v1::DeliverRequest> first, co_await call.Read());
-    if (!first.has_value() || !first->has_header())
-      co_return absl::InvalidArgumentError("a delivery starts with header");
-    v1::DeliverRequest::Header header = std::move(*first->mutable_header());
-    if (header.targets().empty() || header.targets_size() > kMaxTargets) {
-      co_return absl::InvalidArgumentError("a delivery needs 1 to 1000 targets");
-    }
-    std::vector<std::string> tenants;
-    for (const v1::DeliveryTarget& t : header.targets()) {
-      if (std::find(tenants.begin(), tenants.end(), t.account().tenant()) == tenants.end()) {
-        tenants.push_back(t.account().tenant());
-      }
-    }
-    Intake intake(context_, std::move(tenants));
-    std::string inlined = std::move(*header.mutable_data());
-    const absl::StatusOr<TakenMessage> message = co_await TakeBody(call, intake, std::move(inlined), header.commit());
-    if (!message.ok() && !intake.too_large()) co_return message.status();
-    if (!message.ok()) {
-      for (int i = 0; i < header.targets_size(); ++i) {
-        v1::DeliveryOutcome* outcome = call.response().add_outcomes();
-        outcome->set_kind(v1::DeliveryOutcome::KIND_TOO_LARGE);
-        outcome->set_detail("message too large");
-        context_.metrics.Deliveries(DeliveryResult::kTooLarge).Add();
-      }
-      co_return absl::OkStatus();
-    }
-    const bool named = co_await DeliverToAll(context_, mailboxes_, header, *message, &call.response());
-    if (!named) co_await intake.Discard();
-    co_return absl::OkStatus();
-  }
-
-  // Data until commit, for both streams. The first piece may have come with the header.
-  template <typename Request, typename Response>
-  Task<absl::StatusOr<TakenMessage>> TakeBody(rpc::ReaderCall<Request, Response>& call, Intake& intake,
-                                              std::string inlined, bool committed) {
-    uint64_t expected = 0;
-    if (!inlined.empty()) PH_CO_RETURN_IF_ERROR(co_await intake.Add(std::move(inlined)));
-    while (!committed) {
-      PH_CO_ASSIGN_OR_RETURN(std::optional<Request> next, co_await call.Read());
-      if (!next.has_value()) co_return absl::CancelledError("the stream ended without commit");
-      if (next->has_data()) {
-        PH_CO_RETURN_IF_ERROR(co_await intake.Add(std::move(*next->mutable_data())));
-      } else if (next->has_commit()) {
-        expected = next->commit().size_bytes();
-        committed = true;
-      } else {
-        co_return absl::InvalidArgumentError("a second header");
-      }
-    }
-    co_return co_await intake.Finish(expected);
-  }
-
-  Task<absl::Status> DoAppend(rpc::ReaderCall<v1::AppendRequest, v1::AppendResponse>& call) {
-    const absl::Status status = co_await AppendOne(call);
-    if (!status.ok()) context_.metrics.append_failures.Add();
-    co_return status;
-  }
-
-  Task<absl::Status> AppendOne(rpc::ReaderCall<v1::AppendRequest, v1::AppendResponse>& call) {
-    PH_CO_ASSIGN_OR_RETURN(std::optional<v1::AppendRequest> first, co_await call.Read());
-    if (!first.has_value() || !first->has_header())
-      co_return absl::InvalidArgumentError("an append starts with header");
-    v1::AppendRequest::Header header = std::move(*first->mutable_header());
-    if (header.operation_id().size() > kMaxOperationIdBytes)
-      co_return absl::InvalidArgumentError("operation_id too long");
-    NewMessage add;
-    PH_CO_ASSIGN_OR_RETURN(add.keywords, Keywords(header.keywords()));
-    // Before the body is read, so that a missing folder costs no transfer.
-    PH_CO_ASSIGN_OR_RETURN(const AccountPtr account, co_await OpenAccount(header.account()));
-    PH_CO_ASSIGN_OR_RETURN(const FolderPtr folder, co_await mailboxes_.OpenFolder(account, header.folder_id()));
-    Intake intake(context_, {header.account().tenant()});
-    std::string inlined = std::move(*header.mutable_data());
-    PH_CO_ASSIGN_OR_RETURN(const TakenMessage message,
-                           co_await TakeBody(call, intake, std::move(inlined), header.commit()));
-    add.flags = header.flags() & kAllFlags;
-    add.internal_date =
-        header.has_internal_date() ? header.internal_date().seconds() : absl::ToUnixSeconds(context_.clock());
-    add.zone = header.internal_date_zone();
-    add.size_bytes = message.size_bytes;
-    add.blob = message.blob;
-    add.thread_id = message.cached->thread_id;
-    if (!header.operation_id().empty()) add.done_key = OperationKey(header.operation_id());
-    add.cached = message.cached;
-    bool tried = false;
-    const absl::StatusOr<AppendResult> stored =
-        co_await AppendWithin(mailboxes_.QuotaOf(header.account()), account, folder, std::move(add), tried);
-    if (!stored.ok()) {
-      // After a try a row may name the body, whatever the error is: an open commit may
-      // still come true when a full disk has room again.
-      if (!tried) co_await intake.Discard();
-      co_return stored.status();
-    }
-    (stored->duplicate ? context_.metrics.append_duplicates : context_.metrics.appends).Add();
-    if (stored->duplicate) co_await intake.Discard();
-    call.response().set_uid_validity(stored->state.head.uid_validity);
-    call.response().set_uid(stored->uid);
-    SetState(stored->state, call.response().mutable_state());
-    co_return absl::OkStatus();
-  }
-
-  // `tried` is set when a commit may have been tried.
-  Task<absl::StatusOr<AppendResult>> AppendWithin(Quota quota, AccountPtr account, FolderPtr folder, NewMessage add,
-                                                  bool& tried) {
-    if (quota.limited()) PH_CO_RETURN_IF_ERROR(co_await mailboxes_.CountUsage(account));
-    const Usage::Reservation room = account->usage()->Reserve({static_cast<int64_t>(add.size_bytes), 1}, quota);
-    if (!room.ok()) {
-      if (!add.done_key.empty()) {
-        PH_CO_ASSIGN_OR_RETURN(const std::optional<uint32_t> before, co_await folder->FindDoneUid(add.done_key));
-        if (before.has_value()) {
-          AppendResult result;
-          result.uid = *before;
-          result.duplicate = true;
-          PH_CO_ASSIGN_OR_RETURN(result.state, co_await folder->Snapshot());
-          co_return result;
-        }
-      }
-      co_return absl::ResourceExhaustedError("over quota");
-    }
-    tried = true;
-    co_return co_await folder->Append(std::move(add));
-  }
-
   // ---- reading
 
   Task<absl::Status> DoFetch(rpc::WriterCall<v1::FetchRequest, v1::FetchResponse>& call) {
     const v1::FetchRequest& request = call.request();
     PH_CO_ASSIGN_OR_RETURN(FolderPtr folder, co_await OpenFolder(request.account(), request.folder_id()));
-    co_return co_await FetchMessages(context_, std::move(folder), request,
+    co_return co_await FetchMessages(deps_, std::move(folder), request,
                                      [&call](v1::FetchResponse chunk) { return call.Write(std::move(chunk)); });
   }
 
@@ -311,7 +176,7 @@ class MailboxRpc final : public v1::MailboxService::CallbackService {
     co_await SwitchTo(pool_);
     PH_CO_ASSIGN_OR_RETURN(FolderPtr folder, co_await OpenFolder(call.request().account(), call.request().folder_id()));
     const std::function<bool()> cancelled = [&call] { return call.cancelled(); };
-    co_return co_await SearchMessages(context_, std::move(folder), call.request(), cancelled, &call.response());
+    co_return co_await SearchMessages(deps_, std::move(folder), call.request(), cancelled, &call.response());
   }
 
   // ---- changing
@@ -333,14 +198,14 @@ class MailboxRpc final : public v1::MailboxService::CallbackService {
         co_return absl::InvalidArgumentError("mode missing");
     }
     change.flags = request.flags() & kAllFlags;
-    PH_CO_ASSIGN_OR_RETURN(change.keywords, Keywords(request.keywords()));
+    PH_CO_ASSIGN_OR_RETURN(change.keywords, CheckKeywords(request.keywords()));
     if (request.has_unchanged_since()) change.unchanged_since = request.unchanged_since();
     change.after = request.after_uid();
-    change.max_messages = MaxRows(context_.settings.keywords_per_folder);
+    change.max_messages = MaxRows(deps_.settings.keywords_per_folder);
     PH_CO_ASSIGN_OR_RETURN(const FolderPtr folder, co_await OpenFolder(request.account(), request.folder_id()));
     PH_CO_ASSIGN_OR_RETURN(const FlagResult result,
                            co_await folder->StoreFlags(UidSet::FromProto(request.uids()), std::move(change)));
-    ToProto(result.messages, result.keyword_bits, call.response().mutable_rows());
+    ToProto(result.messages, call.response().mutable_rows());
     result.modified.ToProto(call.response().mutable_modified());
     call.response().set_continue_after(result.continue_after);
     call.response().mutable_own_modseq()->Add(result.own_modseqs.begin(), result.own_modseqs.end());
@@ -374,7 +239,7 @@ class MailboxRpc final : public v1::MailboxService::CallbackService {
     order.operation_id = request.operation_id();
     order.quota = mailboxes_.QuotaOf(request.account());
     PH_CO_ASSIGN_OR_RETURN(const CopyDone done,
-                           co_await CopyMessages(context_, mailboxes_, account, from, to, std::move(order)));
+                           co_await CopyMessages(deps_, mailboxes_, account, from, to, std::move(order)));
     call.response().set_uid_validity(done.to_uid_validity);
     for (const auto& [source, target] : done.uids) {
       AppendInOrder(call.response().mutable_from_uids(), source);
@@ -389,43 +254,74 @@ class MailboxRpc final : public v1::MailboxService::CallbackService {
   Task<absl::Status> DoGetChanges(Unary<v1::GetChangesRequest, v1::GetChangesResponse>& call) {
     const v1::GetChangesRequest& request = call.request();
     PH_CO_ASSIGN_OR_RETURN(const FolderPtr folder, co_await OpenFolder(request.account(), request.folder_id()));
-    const size_t limit = MaxRows(context_.settings.keywords_per_folder);
+    const size_t limit = MaxRows(deps_.settings.keywords_per_folder);
     PH_CO_ASSIGN_OR_RETURN(const FolderChanges changes,
                            co_await folder->ChangesAfter(request.after_modseq(), request.after_uid(), limit));
     SetState(changes.state, call.response().mutable_state());
-    ToProto(changes.messages, changes.keyword_bits, call.response().mutable_rows());
+    ToProto(changes.messages, call.response().mutable_rows());
     changes.vanished.ToProto(call.response().mutable_vanished());
     call.response().set_full(changes.full);
     call.response().set_more(changes.more);
     co_return absl::OkStatus();
   }
 
-  Task<absl::Status> DoWatch(rpc::WriterCall<v1::WatchRequest, v1::WatchResponse>& call) {
-    const auto subscription = std::make_shared<HintHub::Subscription>(context_.hints);
-    call.OnCancel([subscription] { subscription->wakeup().Signal(); });
-    // The first message tells the gateway that it misses nothing from here on.
-    PH_CO_RETURN_IF_ERROR(co_await call.Write(v1::WatchResponse()));
-    uint64_t lost = 0;
-    while (!call.cancelled() && !context_.hints.closed()) {
-      co_await subscription->wakeup().WaitFor(kHeartbeat);
-      v1::WatchResponse response;
+  using WatchCall = rpc::StreamCall<v1::WatchRequest, v1::WatchResponse>;
+  Task<absl::Status> DoWatch(WatchCall& call) {
+    const auto stream = std::make_shared<ChangeHints::Stream>(deps_.hints);
+    call.OnCancel([stream] { stream->wakeup().Signal(); });
+    std::atomic<bool> client_gone{false};
+    std::vector<Task<absl::Status>> directions;
+    directions.push_back(TakeWatched(call, *stream, client_gone));
+    directions.push_back(SendHints(call, *stream, client_gone));
+    co_await WhenAll(std::move(directions));
+    co_return absl::OkStatus();
+  }
+
+  // To the end of the call.
+  Task<absl::Status> TakeWatched(WatchCall& call, ChangeHints::Stream& stream, std::atomic<bool>& client_gone) {
+    while (true) {
+      const absl::StatusOr<std::optional<v1::WatchRequest>> request = co_await call.Read();
+      if (!request.ok() || !request->has_value()) break;
+      for (const auto& remove : (*request)->remove()) stream.Forget(remove.account_id(), remove.folder_id());
+      for (const auto& add : (*request)->add()) {
+        // Watched before the state is read: a change in between is a hint, not a gap.
+        stream.Watch(add.account().account_id(), add.folder_id());
+        const absl::StatusOr<uint64_t> newest = co_await HighestModseq(add.account(), add.folder_id());
+        if (newest.ok() && *newest <= add.known_modseq()) continue;
+        stream.Push({add.account().account_id(), add.folder_id(), newest.value_or(0)});
+      }
+    }
+    client_gone = true;
+    stream.wakeup().Signal();
+    co_return absl::OkStatus();
+  }
+
+  Task<absl::StatusOr<uint64_t>> HighestModseq(const common::v1::AccountRef& account, const std::string& folder_id) {
+    PH_CO_ASSIGN_OR_RETURN(const FolderPtr folder, co_await OpenFolder(account, folder_id));
+    PH_CO_ASSIGN_OR_RETURN(const FolderSnapshot state, co_await folder->Snapshot());
+    co_return state.head.highest_modseq;
+  }
+
+  Task<absl::Status> SendHints(WatchCall& call, ChangeHints::Stream& stream, const std::atomic<bool>& client_gone) {
+    absl::Status written = co_await call.Write(v1::WatchResponse());  // the stream is up
+    while (written.ok() && !client_gone && !call.cancelled() && !deps_.hints.closed()) {
+      co_await stream.wakeup().WaitFor(kHeartbeat);
       bool more = true;
-      while (more) {
-        const std::vector<Hint> hints = subscription->Take(kMaxHints);
+      while (more && written.ok()) {
+        const std::vector<Hint> hints = stream.Take(kMaxHints);
+        v1::WatchResponse response;
         for (const Hint& hint : hints) {
           v1::WatchResponse::Hint* out = response.add_hints();
           out->set_account_id(hint.account_id);
           out->set_folder_id(hint.folder_id);
           out->set_highest_modseq(hint.highest_modseq);
-          out->set_tree_changed(hint.tree_changed);
         }
         more = hints.size() == kMaxHints;
-        context_.metrics.hints_sent.Add(static_cast<double>(hints.size()));
-        PH_CO_RETURN_IF_ERROR(co_await call.Write(std::exchange(response, v1::WatchResponse())));
+        deps_.metrics.hints_sent.Add(static_cast<double>(hints.size()));
+        written = co_await call.Write(std::move(response));
       }
-      const uint64_t lost_now = subscription->lost();
-      context_.metrics.hints_lost.Add(static_cast<double>(lost_now - std::exchange(lost, lost_now)));
     }
+    call.Cancel();  // ends TakeWatched()
     co_return absl::OkStatus();
   }
 
@@ -441,7 +337,7 @@ class MailboxRpc final : public v1::MailboxService::CallbackService {
     co_return absl::OkStatus();
   }
 
-  Context& context_;
+  MailboxDeps& deps_;
   Mailboxes& mailboxes_;
   rpc::ServerRunner& runner_;
   Executor& pool_;
@@ -449,10 +345,10 @@ class MailboxRpc final : public v1::MailboxService::CallbackService {
 
 }  // namespace
 
-std::vector<std::shared_ptr<grpc::Service>> NewGrpcServices(rpc::ServerRunner& runner, Context& context,
+std::vector<std::shared_ptr<grpc::Service>> NewGrpcServices(rpc::ServerRunner& runner, MailboxDeps& deps,
                                                             Mailboxes& mailboxes, Executor& pool) {
   std::vector<std::shared_ptr<grpc::Service>> services;
-  services.push_back(std::make_shared<MailboxRpc>(context, mailboxes, runner, pool));
+  services.push_back(std::make_shared<MailboxGrpcService>(deps, mailboxes, runner, pool));
   return services;
 }
 

@@ -4,7 +4,7 @@
 #include <memory>
 #include <vector>
 
-#include "services/mailbox/folder/context.h"
+#include "services/mailbox/folder/mailbox_deps.h"
 #include "services/mailbox/folder/mailboxes.h"
 
 namespace grpc {
@@ -20,7 +20,7 @@ class ServerRunner;
 namespace posthouse::mailbox {
 
 // `pool` runs what costs CPU for long (SEARCH). All arguments outlive the services.
-std::vector<std::shared_ptr<grpc::Service>> NewGrpcServices(rpc::ServerRunner& runner, Context& context,
+std::vector<std::shared_ptr<grpc::Service>> NewGrpcServices(rpc::ServerRunner& runner, MailboxDeps& deps,
                                                             Mailboxes& mailboxes, Executor& pool);
 
 }  // namespace posthouse::mailbox

@@ -18,10 +18,11 @@
 #include "services/common/log/log.h"
 #include "services/common/status/status.h"
 #include "services/common/store/rocks/rocks_store.h"
+#include "services/mailbox/message/body_receiver.h"
 #include "services/mailbox/message/fetch.h"
-#include "services/mailbox/message/intake.h"
+#include "services/mailbox/rows/uid_set.h"
 #include "services/mailbox/search/search.h"
-#include "services/mailbox/testing/world.h"
+#include "services/mailbox/testing/mailbox_fixture.h"
 
 namespace posthouse::mailbox {
 namespace {
@@ -53,16 +54,16 @@ class LargeFolderTest : public testing::Test {
  protected:
   LargeFolderTest() {
     log::SetLevel(log::Level::kWarning);
-    inbox_ = world_.OpenFolder("INBOX");
+    inbox_ = fixture_.OpenFolder("INBOX");
   }
 
-  static Task<bool> AppendOne(World* world, Folder* folder, uint32_t number) {
-    Intake intake(world->context(), {"t1"});
+  static Task<bool> AppendOne(MailboxFixture* fixture, Folder* folder, uint32_t number) {
+    BodyReceiver receiver(fixture->deps(), {"t1"});
     const std::string body = absl::StrCat(
         "From: Ann <ann", number % 100, "@a.example>\r\nTo: bob@b.example\r\nSubject: number ", number,
         "\r\nDate: Tue, 1 Jul 2025 10:00:00 +0200\r\nMessage-ID: <", number, "@a.example>\r\n\r\nHello.\r\n");
-    PH_CHECK((co_await intake.Add(body)).ok());
-    const TakenMessage taken = *co_await intake.Finish(body.size());
+    PH_CHECK((co_await receiver.Add(body)).ok());
+    const ReceivedMessage taken = *co_await receiver.Finish(body.size());
     NewMessage message;
     message.keywords = {absl::StrCat("$kw", number % 50)};
     message.size_bytes = taken.size_bytes;
@@ -73,8 +74,8 @@ class LargeFolderTest : public testing::Test {
   void Fill() {
     for (uint32_t at = 0; at < kMessages;) {
       std::vector<Task<bool>> appends;
-      for (size_t i = 0; i < Folder::kAppendGroup && at < kMessages; ++i) {
-        appends.push_back(AppendOne(&world_, inbox_.get(), at++));
+      for (size_t i = 0; i < kAppendGroup && at < kMessages; ++i) {
+        appends.push_back(AppendOne(&fixture_, inbox_.get(), at++));
       }
       for (const bool ok : SyncWait(WhenAll(std::move(appends)))) ASSERT_TRUE(ok);
     }
@@ -95,7 +96,7 @@ class LargeFolderTest : public testing::Test {
       rows += static_cast<uint32_t>(chunk.rows().uid_size());
       co_return absl::OkStatus();
     };
-    EXPECT_TRUE(SyncWait(FetchMessages(world_.context(), inbox_, request, sink)).ok());
+    EXPECT_TRUE(SyncWait(FetchMessages(fixture_.deps(), inbox_, request, sink)).ok());
     return rows;
   }
   uint32_t Search(v1::SearchKey::Kind kind, const std::string& field, const std::string& text) {
@@ -104,11 +105,11 @@ class LargeFolderTest : public testing::Test {
     request.mutable_key()->set_field(field);
     request.mutable_key()->set_text(text);
     v1::SearchResponse response;
-    EXPECT_TRUE(SyncWait(SearchMessages(world_.context(), inbox_, request, [] { return false; }, &response)).ok());
+    EXPECT_TRUE(SyncWait(SearchMessages(fixture_.deps(), inbox_, request, [] { return false; }, &response)).ok());
     return static_cast<uint32_t>(UidSet::FromProto(response.uids()).Count());
   }
 
-  World world_{&OpenRocks};
+  MailboxFixture fixture_{&OpenRocks};
   std::shared_ptr<Folder> inbox_;
 };
 
@@ -119,8 +120,8 @@ TEST_F(LargeFolderTest, EverythingTakesLinearTime) {
   const absl::Duration bound = absl::Seconds(60);  // sanitizers and busy machines pass, a square does not
   Timed("append, 250 at a time", absl::Minutes(4), [&] { Fill(); });
   inbox_ = nullptr;
-  world_.Reopen();
-  Timed("open", bound, [&] { inbox_ = world_.OpenFolder("INBOX"); });
+  fixture_.Reopen();
+  Timed("open", bound, [&] { inbox_ = fixture_.OpenFolder("INBOX"); });
   Timed("list UIDs, index loaded", bound, [&] { EXPECT_EQ((*SyncWait(inbox_->Uids()))->uids.Count(), kMessages); });
   EXPECT_LT(inbox_->MemoryBytes(), size_t{8} << 20);
 

@@ -33,6 +33,7 @@ Metrics::Metrics(metrics::Registry& r)
       cache_rebuilds(r.AddCounter("posthouse_mailbox_cache_rebuilds_total", "Messages parsed again for their cache.")),
       conflicts(r.AddCounter("posthouse_mailbox_commit_conflicts_total", "Commits that met another writer.")),
       unknown_commits(r.AddCounter("posthouse_mailbox_commit_unknown_total", "Commits whose outcome was re-read.")),
+      folder_commits(r, "folder"),
       swept_blobs(r.AddCounter("posthouse_mailbox_swept_blobs_total", "Unreferenced bodies deleted.")),
       swept_bytes(r.AddCounter("posthouse_mailbox_swept_bytes_total", "Bytes of unreferenced bodies deleted.")),
       swept_folders(r.AddCounter("posthouse_mailbox_swept_folders_total", "Partitions of deleted folders dropped.")),
@@ -40,8 +41,8 @@ Metrics::Metrics(metrics::Registry& r)
                                    {0.01, 0.1, 1, 10, 60, 600, 3600})),
       corrupt_rows(r.AddCounter("posthouse_mailbox_corrupt_rows_total", "Rows that did not parse.")),
       hints_sent(r.AddCounter("posthouse_mailbox_hints_sent_total", "Change hints sent to gateways.")),
-      hints_lost(r.AddCounter("posthouse_mailbox_hints_lost_total", "Change hints dropped for slow gateways.")),
-      watchers(r.AddGauge("posthouse_mailbox_watch_streams", "Gateways that watch for changes.")),
+      watch_streams(r.AddGauge("posthouse_mailbox_watch_streams", "Open Watch streams, one per gateway.")),
+      watched_folders(r.AddGauge("posthouse_mailbox_watched_folders", "Folders that a gateway watches.")),
       open_folders(r.AddGauge("posthouse_mailbox_open_folders", "Folders held open.")),
       open_folder_bytes(r.AddGauge("posthouse_mailbox_open_folder_bytes", "Memory of the folders held open.")),
       open_accounts(r.AddGauge("posthouse_mailbox_open_accounts", "Accounts held open.")) {}

@@ -4,6 +4,7 @@
 #include <array>
 
 #include "services/common/metrics/metrics.h"
+#include "services/common/store/guarded_partition.h"
 
 namespace posthouse::mailbox {
 
@@ -27,14 +28,15 @@ struct Metrics {
   metrics::Counter& cache_rebuilds;
   metrics::Counter& conflicts;
   metrics::Counter& unknown_commits;
+  store::GuardMetrics folder_commits;
   metrics::Counter& swept_blobs;
   metrics::Counter& swept_bytes;
   metrics::Counter& swept_folders;
   metrics::Histogram& sweep_seconds;
   metrics::Counter& corrupt_rows;
   metrics::Counter& hints_sent;
-  metrics::Counter& hints_lost;
-  metrics::Gauge& watchers;
+  metrics::Gauge& watch_streams;
+  metrics::Gauge& watched_folders;
   metrics::Gauge& open_folders;
   metrics::Gauge& open_folder_bytes;
   metrics::Gauge& open_accounts;

@@ -23,12 +23,15 @@
 #include "services/common/log/log.h"
 #include "services/common/store/rocks/rocks_store.h"
 #include "services/common/store/testing/memory_store.h"
+#include "services/mailbox/folder/folder_tree_ops.h"
 #include "services/mailbox/folder/mover.h"
 #include "services/mailbox/folder/sweeper.h"
-#include "services/mailbox/folder/tree_ops.h"
+#include "services/mailbox/message/body_receiver.h"
 #include "services/mailbox/message/delivery.h"
-#include "services/mailbox/message/intake.h"
-#include "services/mailbox/testing/world.h"
+#include "services/mailbox/rows/key_schema.h"
+#include "services/mailbox/rows/row_codec.h"
+#include "services/mailbox/rows/uid_set.h"
+#include "services/mailbox/testing/mailbox_fixture.h"
 
 namespace posthouse::mailbox {
 namespace {
@@ -66,15 +69,15 @@ class Commons {
 
 class Actor {
  public:
-  Actor(World& world, Commons& commons, int number)
-      : world_(world), commons_(commons), number_(number), random_(static_cast<unsigned>(1000 + number)) {}
+  Actor(MailboxFixture& fixture, Commons& commons, int number)
+      : fixture_(fixture), commons_(commons), number_(number), random_(static_cast<unsigned>(1000 + number)) {}
 
   Boxes boxes;
 
   Task<void> Run(Executor* pool, int steps) {
     co_await SwitchTo(*pool);
     for (int i = 0; i < steps; ++i) {
-      account_ = *co_await world_.mailboxes().OpenAccount("t1", "acc1");
+      account_ = *co_await fixture_.mailboxes().OpenAccount("t1", "acc1");
       switch (Below(10)) {
         case 0:
         case 1:
@@ -143,16 +146,16 @@ class Actor {
     m.keywords = {keywords.begin(), keywords.end()};
   }
   Task<std::shared_ptr<Folder>> Open(std::string id) {
-    co_return *co_await world_.mailboxes().OpenFolder(account_, id);
+    co_return *co_await fixture_.mailboxes().OpenFolder(account_, id);
   }
 
   Task<void> Append() {
     const std::string id = PickFolder();
     const std::shared_ptr<Folder> folder = co_await Open(id);
     const std::string body = NewBody();
-    Intake intake(world_.context(), {"t1"});
-    EXPECT_TRUE((co_await intake.Add(body)).ok());
-    const absl::StatusOr<TakenMessage> taken = co_await intake.Finish(body.size());
+    BodyReceiver receiver(fixture_.deps(), {"t1"});
+    EXPECT_TRUE((co_await receiver.Add(body)).ok());
+    const absl::StatusOr<ReceivedMessage> taken = co_await receiver.Finish(body.size());
     NewMessage message;
     message.flags = static_cast<uint32_t>(Below(32));
     message.keywords = PickKeywords();
@@ -180,13 +183,13 @@ class Actor {
     target->mutable_account()->set_tenant("t1");
     target->mutable_account()->set_account_id("acc1");
     if (!again) *header.add_targets() = *target;  // and twice in one call
-    Intake intake(world_.context(), {"t1"});
-    EXPECT_TRUE((co_await intake.Add(body)).ok());
-    const absl::StatusOr<TakenMessage> taken = co_await intake.Finish(body.size());
+    BodyReceiver receiver(fixture_.deps(), {"t1"});
+    EXPECT_TRUE((co_await receiver.Add(body)).ok());
+    const absl::StatusOr<ReceivedMessage> taken = co_await receiver.Finish(body.size());
     v1::DeliverResponse response;
-    const bool named = co_await DeliverToAll(world_.context(), world_.mailboxes(), header, *taken, &response);
+    const bool named = co_await DeliverToAll(fixture_.deps(), fixture_.mailboxes(), header, *taken, &response);
     EXPECT_EQ(named, !again);
-    if (!named) co_await intake.Discard();
+    if (!named) co_await receiver.Discard();
     const std::string inbox = account_->inbox_id();
     for (const v1::DeliveryOutcome& outcome : response.outcomes()) {
       EXPECT_EQ(outcome.kind(), v1::DeliveryOutcome::KIND_STORED) << outcome.detail();
@@ -233,7 +236,7 @@ class Actor {
     EXPECT_TRUE(done.ok()) << done.status();
     if (!done.ok()) co_return;
     EXPECT_EQ(done->messages.size(), uids.size());
-    for (const MessageMeta& m : done->messages) EXPECT_EQ(m.flags, boxes[id][m.uid].flags);
+    for (const MessageFlags& m : done->messages) EXPECT_EQ(m.flags, boxes[id][m.uid].flags);
   }
 
   Task<void> Copy(bool move) {
@@ -247,12 +250,13 @@ class Actor {
     order.move = move;
     order.operation_id = absl::StrCat("op", number_, "/", ++operations_);
     const CopyOrder repeated = order;
-    const auto done = co_await CopyMessages(world_.context(), world_.mailboxes(), account_, from, to, std::move(order));
+    const auto done =
+        co_await CopyMessages(fixture_.deps(), fixture_.mailboxes(), account_, from, to, std::move(order));
     EXPECT_TRUE(done.ok()) << done.status();
     if (!done.ok()) co_return;
     EXPECT_EQ(done->uids.size(), uids.size());
     if (Below(3) == 0) {
-      const auto again = co_await CopyMessages(world_.context(), world_.mailboxes(), account_, from, to, repeated);
+      const auto again = co_await CopyMessages(fixture_.deps(), fixture_.mailboxes(), account_, from, to, repeated);
       EXPECT_TRUE(again.ok()) << again.status();
       if (again.ok()) EXPECT_EQ(again->uids, done->uids);
     }
@@ -291,26 +295,26 @@ class Actor {
     if (Below(3) == 0) {
       boxes.erase(own_);
       own_.clear();
-      const absl::Status deleted = co_await DeleteFolder(world_.mailboxes(), account_, Name());
+      const absl::Status deleted = co_await DeleteFolder(fixture_.mailboxes(), account_, Name());
       EXPECT_TRUE(deleted.ok()) << deleted;
       // The levels above it that renaming made.
       for (const char* above : {"/deep", ""}) {
-        if (renamed_) (void)co_await DeleteFolder(world_.mailboxes(), account_, absl::StrCat("own", number_, above));
+        if (renamed_) (void)co_await DeleteFolder(fixture_.mailboxes(), account_, absl::StrCat("own", number_, above));
       }
       co_return;
     }
     const std::string from = Name();
     if (!renamed_) {
       // "own" cannot become its own child: by way of another name.
-      EXPECT_TRUE((co_await RenameFolder(world_.context(), world_.mailboxes(), account_, from, from + "+")).ok());
+      EXPECT_TRUE((co_await RenameFolder(fixture_.deps(), fixture_.mailboxes(), account_, from, from + "+")).ok());
       renamed_ = true;
-      const auto moved = co_await RenameFolder(world_.context(), world_.mailboxes(), account_, from + "+", Name());
+      const auto moved = co_await RenameFolder(fixture_.deps(), fixture_.mailboxes(), account_, from + "+", Name());
       EXPECT_TRUE(moved.ok()) << moved.status();
       if (moved.ok()) EXPECT_EQ(moved->folder_id, own_);
     }
   }
 
-  World& world_;
+  MailboxFixture& fixture_;
   Commons& commons_;
   const int number_;
   std::mt19937 random_;
@@ -326,11 +330,11 @@ class ModelTest : public testing::Test {
  protected:
   ModelTest() {
     log::SetLevel(log::Level::kWarning);
-    world_.settings().sweep_grace = absl::Minutes(1);
-    world_.settings().change_log_entries = 200;
-    world_.settings().folder_cache_bytes = 4096;  // folders are closed and opened all the time
-    world_.Reopen();
-    const std::shared_ptr<Account> account = world_.OpenAccount();
+    fixture_.settings().sweep_grace = absl::Minutes(1);
+    fixture_.settings().change_log_entries = 200;
+    fixture_.settings().folder_cache_bytes = 4096;  // folders are closed and opened all the time
+    fixture_.Reopen();
+    const std::shared_ptr<Account> account = fixture_.OpenAccount();
     for (const char* name : {"INBOX", "Sent", "Trash"})
       commons_.folders.push_back(account->FindByName(name)->folder_id);
   }
@@ -353,13 +357,13 @@ class ModelTest : public testing::Test {
     return *std::move(opened);
   }
 
-  static Task<void> SweepOften(Executor* pool, World* world, const std::atomic<bool>* stop) {
+  static Task<void> SweepOften(Executor* pool, MailboxFixture* fixture, const std::atomic<bool>* stop) {
     co_await SwitchTo(*pool);
-    Sweeper sweeper(world->context(), world->mailboxes());
+    Sweeper sweeper(fixture->deps(), fixture->mailboxes());
     while (!*stop) {
       const auto swept = co_await sweeper.Sweep();
       EXPECT_TRUE(swept.ok()) << swept.status();
-      world->mailboxes().Trim();
+      fixture->mailboxes().Trim();
     }
   }
 
@@ -374,7 +378,7 @@ class ModelTest : public testing::Test {
     ThreadPool pool(2);
     std::atomic<bool> stop{false};
     absl::Notification sweeper_done;
-    Spawn(pool, NotifyAfter(SweepOften(&pool, &world_, &stop), &sweeper_done));
+    Spawn(pool, NotifyAfter(SweepOften(&pool, &fixture_, &stop), &sweeper_done));
     std::vector<Task<int>> tasks;
     for (Actor& actor : actors_) tasks.push_back(Counted(actor.Run(&pool, kSteps)));
     SyncWait(RunAll(std::move(tasks)));
@@ -391,7 +395,7 @@ class ModelTest : public testing::Test {
     std::vector<store::Row> rows;
     store::ReadRequest request{FolderPartition("t1", folder), {}, prefix, "", store::kMaxPageRows};
     for (bool more = true; more;) {
-      store::ReadResult read = *SyncWait(world_.store().Read(request));
+      store::ReadResult read = *SyncWait(fixture_.store().Read(request));
       more = read.more;
       for (store::Row& row : read.page) rows.push_back(std::move(row));
       if (!rows.empty()) request.after = rows.back().key;
@@ -400,8 +404,8 @@ class ModelTest : public testing::Test {
   }
 
   void CheckFolder(const std::string& id, const Box& model, Usage::Amount* sum) {
-    const std::shared_ptr<Account> account = world_.OpenAccount();
-    const std::shared_ptr<Folder> folder = *SyncWait(world_.mailboxes().OpenFolder(account, id));
+    const std::shared_ptr<Account> account = fixture_.OpenAccount();
+    const std::shared_ptr<Folder> folder = *SyncWait(fixture_.mailboxes().OpenFolder(account, id));
     const FolderSnapshot state = *SyncWait(folder->Snapshot());
     std::vector<std::string> bits;
     const std::vector<MessageMeta> metas = *SyncWait(folder->Select(UidSet::All(), 0, SIZE_MAX, &bits));
@@ -424,7 +428,7 @@ class ModelTest : public testing::Test {
         if ((static_cast<unsigned char>(bits[i][n / 8]) >> (n % 8) & 1) != 0) keywords.insert(state.keywords.at(n));
       }
       EXPECT_EQ(keywords, message.keywords);
-      const auto body = SyncWait(world_.store().blobs().Get("t1", IdToHex(row.blob()), 0, 1 << 20));
+      const auto body = SyncWait(fixture_.store().blobs().Get("t1", IdToHex(row.blob()), 0, 1 << 20));
       EXPECT_TRUE(body.ok() && *body == message.body) << body.status();
       named_.insert(IdToHex(row.blob()));
       counted.Count(message.flags, message.body.size(), +1);
@@ -440,7 +444,7 @@ class ModelTest : public testing::Test {
     uint64_t modseq = state.head.log_floor;
     for (const store::Row& row : Rows(id, kChangePrefix)) EXPECT_EQ(*ModseqOfKey(row.key), ++modseq);
     EXPECT_EQ(modseq, state.head.highest_modseq);
-    EXPECT_LE(modseq - state.head.log_floor, world_.settings().change_log_entries + 1);
+    EXPECT_LE(modseq - state.head.log_floor, fixture_.settings().change_log_entries + 1);
     CheckChanges(*folder, id, model);
     sum->bytes += static_cast<int64_t>(counted.size_bytes);
     sum->messages += static_cast<int64_t>(counted.exists);
@@ -453,7 +457,7 @@ class ModelTest : public testing::Test {
       const FolderChanges changes = *SyncWait(folder.ChangesAfter(before->second.modseq));
       std::set<uint32_t> uids;
       if (!changes.full) uids = before->second.uids;
-      for (const MessageMeta& m : changes.messages) uids.insert(m.uid);
+      for (const MessageFlags& m : changes.messages) uids.insert(m.uid);
       for (const uint32_t uid : changes.vanished.Expand()) uids.erase(uid);
       std::set<uint32_t> now;
       for (const auto& [uid, message] : model) now.insert(uid);
@@ -471,12 +475,12 @@ class ModelTest : public testing::Test {
     }
     named_.clear();
     Usage::Amount sum;
-    const std::shared_ptr<Account> account = world_.OpenAccount();
+    const std::shared_ptr<Account> account = fixture_.OpenAccount();
     for (const std::string& id : account->FolderIds()) {
       SCOPED_TRACE(account->FindById(id)->name);
       CheckFolder(id, model[id], &sum);
     }
-    EXPECT_TRUE(SyncWait(world_.mailboxes().CountUsage(account)).ok());
+    EXPECT_TRUE(SyncWait(fixture_.mailboxes().CountUsage(account)).ok());
     EXPECT_EQ(account->usage()->Total().bytes, sum.bytes);
     EXPECT_EQ(account->usage()->Total().messages, sum.messages);
   }
@@ -485,7 +489,7 @@ class ModelTest : public testing::Test {
     uint64_t modseq = 0;
     std::set<uint32_t> uids;
   };
-  World world_{&OpenStore};
+  MailboxFixture fixture_{&OpenStore};
   Commons commons_;
   std::list<Actor> actors_;
   std::map<std::string, Seen> seen_;  // by folder, a round ago
@@ -493,22 +497,22 @@ class ModelTest : public testing::Test {
 };
 
 TEST_F(ModelTest, RandomOperationsOfSeveralTasks) {
-  for (int i = 0; i < kActors; ++i) actors_.emplace_back(world_, commons_, i);
+  for (int i = 0; i < kActors; ++i) actors_.emplace_back(fixture_, commons_, i);
   for (int round = 0; round < kRounds; ++round) {
     SCOPED_TRACE(absl::StrCat("round ", round));
     RunRound();
-    if (round % 2 == 1) world_.Reopen();
+    if (round % 2 == 1) fixture_.Reopen();
     CheckAll();
     if (HasFailure()) return;
-    world_.Advance(absl::Hours(2));  // what is there is old enough for the sweeper of the next round
+    fixture_.Advance(absl::Hours(2));  // what is there is old enough for the sweeper of the next round
   }
   // At rest the sweeper leaves exactly the bodies that rows name.
-  Sweeper sweeper(world_.context(), world_.mailboxes());
+  Sweeper sweeper(fixture_.deps(), fixture_.mailboxes());
   ASSERT_TRUE(SyncWait(sweeper.Sweep()).ok());
   std::set<std::string> stored;
   std::string cursor;
   do {
-    const store::BlobPage page = *SyncWait(world_.store().blobs().List("t1", cursor, 1000));
+    const store::BlobPage page = *SyncWait(fixture_.store().blobs().List("t1", cursor, 1000));
     for (const store::BlobInfo& info : page.blobs) stored.insert(info.name);
     cursor = page.next;
   } while (!cursor.empty());

@@ -16,7 +16,7 @@
 #include "services/mailbox/app.h"
 #include "services/mailbox/rows/head.h"
 #include "services/mailbox/rows/key_schema.h"
-#include "services/mailbox/rows/records.h"
+#include "services/mailbox/rows/row_codec.h"
 
 namespace posthouse::mailbox {
 namespace {
@@ -370,7 +370,7 @@ TEST_F(RpcTest, FetchColumns) {
   EXPECT_NE(f.rows.body_structure(0).find("\"base64\""), std::string::npos) << f.rows.body_structure(0);
   EXPECT_FALSE(f.rows.body(0).empty());
   EXPECT_EQ(f.rows.email_id(0).size(), 33u);
-  EXPECT_EQ(f.rows.preview(0), "Hello world");
+  EXPECT_EQ(f.rows.preview(0), "Hello fixture");
   EXPECT_GT(f.rows.save_date(0), 0);
   EXPECT_GT(f.rows.modseq(0), 1u);
 }
@@ -389,15 +389,13 @@ TEST_F(RpcTest, FetchSections) {
   EXPECT_EQ(Section(SectionOf({1}, S::KIND_UNSPECIFIED)), "SGVsbG8gd29ybGQ=");
   EXPECT_EQ(Section(SectionOf({2}, S::KIND_MIME)), "Content-Type: text/html\r\n\r\n");
   EXPECT_EQ(Section(SectionOf({3}, S::KIND_UNSPECIFIED)), "NIL");
-  v1::Section decoded = SectionOf({1}, S::KIND_UNSPECIFIED);
-  decoded.set_decode(true);
-  EXPECT_EQ(Section(decoded), "Hello world");
-  decoded.set_partial(true);
-  decoded.set_offset(6);
-  decoded.set_length(100);
-  EXPECT_EQ(Section(decoded), "world");
-  decoded.set_offset(60);
-  EXPECT_EQ(Section(decoded), "");
+  v1::Section partial = SectionOf({1}, S::KIND_UNSPECIFIED);
+  partial.set_partial(true);
+  partial.set_offset(6);
+  partial.set_length(100);
+  EXPECT_EQ(Section(partial), "gd29ybGQ=");
+  partial.set_offset(60);
+  EXPECT_EQ(Section(partial), "");
 }
 
 TEST_F(RpcTest, AMissingCacheIsRebuilt) {
@@ -481,36 +479,63 @@ TEST_F(RpcTest, ChangedSinceAndVanished) {
   EXPECT_EQ(changes.vanished(0).first(), 2u);
 }
 
-TEST_F(RpcTest, WatchTellsOfDeliveries) {
-  const std::string folder_id = FolderId("INBOX");
-  grpc::ClientContext context;
-  const auto reader = stub_->Watch(&context, v1::WatchRequest());
+using WatchStream = grpc::ClientReaderWriter<v1::WatchRequest, v1::WatchResponse>;
+
+// The next response that has hints; "" at the end of the stream.
+std::string NextHint(WatchStream& stream) {
   v1::WatchResponse response;
-  ASSERT_TRUE(reader->Read(&response));  // it watches from here on
-  EXPECT_EQ(response.hints_size(), 0);
+  while (stream.Read(&response)) {
+    if (response.hints().empty()) continue;
+    return absl::StrCat(response.hints(0).account_id(), "/", response.hints(0).folder_id(), "/",
+                        response.hints(0).highest_modseq());
+  }
+  return "";
+}
+
+TEST_F(RpcTest, WatchTellsOfChangesInWatchedFolders) {
+  const std::string folder_id = FolderId("INBOX");
   Append(kMessage);
-  bool seen = false;
-  while (!seen && reader->Read(&response)) {
-    for (const auto& hint : response.hints()) seen |= hint.account_id() == "acc1" && hint.folder_id() == folder_id;
-  }
-  EXPECT_TRUE(seen);
-  v1::CreateFolderRequest create = For<v1::CreateFolderRequest>();
-  create.set_name("New");
-  v1::CreateFolderResponse created;
-  ASSERT_TRUE(Call(&v1::MailboxService::Stub::CreateFolder, create, &created).ok());
-  seen = false;
-  while (!seen && reader->Read(&response)) {
-    for (const auto& hint : response.hints()) seen |= hint.tree_changed();
-  }
-  EXPECT_TRUE(seen);
+  grpc::ClientContext context;
+  const auto stream = stub_->Watch(&context);
+  v1::WatchResponse response;
+  ASSERT_TRUE(stream->Read(&response));
+  EXPECT_EQ(response.hints_size(), 0);
+  v1::WatchRequest request;
+  v1::WatchRequest::Add* add = request.add_add();
+  *add->mutable_account() = For<v1::GetFolderRequest>().account();
+  add->set_folder_id(folder_id);
+  add->set_known_modseq(1);
+  ASSERT_TRUE(stream->Write(request));
+  EXPECT_EQ(NextHint(*stream), absl::StrCat("acc1/", folder_id, "/2")) << "older than what is there";
+  Append(kMessage);
+  EXPECT_EQ(NextHint(*stream), absl::StrCat("acc1/", folder_id, "/3"));
+  // Nothing newer: no answer. The next hint is that of a folder that does not exist.
+  add->set_known_modseq(3);
+  ASSERT_TRUE(stream->Write(request));
+  add->set_folder_id("no-such-folder");
+  ASSERT_TRUE(stream->Write(request));
+  EXPECT_EQ(NextHint(*stream), "acc1/no-such-folder/0");
   // The server's drain ends the stream.
   std::thread drain([this] { app_->Drain(absl::Seconds(5)); });
-  while (reader->Read(&response)) {
-  }
-  const grpc::Status end = reader->Finish();
-  // Either its own end or that of the transport, whichever the client hears first.
-  EXPECT_TRUE(end.ok() || end.error_code() == grpc::StatusCode::UNAVAILABLE) << end.error_message();
+  EXPECT_EQ(NextHint(*stream), "");
+  EXPECT_FALSE(stream->Finish().ok());
   drain.join();
+}
+
+TEST_F(RpcTest, AWatchEndsWithItsClient) {
+  for (const bool cancel : {false, true}) {
+    grpc::ClientContext context;
+    const auto stream = stub_->Watch(&context);
+    v1::WatchResponse response;
+    ASSERT_TRUE(stream->Read(&response));
+    if (cancel) {
+      context.TryCancel();
+    } else {
+      stream->WritesDone();
+    }
+    EXPECT_EQ(NextHint(*stream), "");
+    stream->Finish();
+  }
 }
 
 TEST_F(RpcTest, OtherPeoplesFoldersAreNotFound) {
@@ -574,7 +599,9 @@ TEST_F(RpcTest, SearchKeys) {
       {"saved before", absl::StrCat("kind: KIND_SAVED_BEFORE number: ", day), {}},
       {"modseq", "kind: KIND_MODSEQ number: 1", {1, 2, 3}},
       {"and", "kind: KIND_AND keys { kind: KIND_BODY text: 'hello' } keys { kind: KIND_FLAG flag: 1 }", {1}},
-      {"or", "kind: KIND_OR keys { kind: KIND_KEYWORD text: '$Work' } keys { kind: KIND_BODY text: 'world' }", {1, 3}},
+      {"or",
+       "kind: KIND_OR keys { kind: KIND_KEYWORD text: '$Work' } keys { kind: KIND_BODY text: 'fixture' }",
+       {1, 3}},
   };
   const std::string folder_id = FolderId("INBOX");
   for (const SearchCase& c : cases) {

@@ -2,7 +2,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "posthouse/config/v1/config.pb.h"
-#include "services/mailbox/rows/names.h"
+#include "services/mailbox/rows/folder_name.h"
 
 namespace posthouse::mailbox {
 namespace {

@@ -29,7 +29,7 @@ struct Settings {
   // Blobs younger than this are never swept; longer than any call may take.
   absl::Duration sweep_grace = absl::Hours(2);
   // How long delivery ids and operation ids are remembered: longer than the queue retries.
-  absl::Duration done_retention = absl::Hours(24 * 14);
+  absl::Duration dedupe_retention = absl::Hours(24 * 14);
   // Folders kept open, by what they hold in memory.
   uint64_t folder_cache_bytes = 256 << 20;
   uint32_t max_folders_per_account = 10000;

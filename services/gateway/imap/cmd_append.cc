@@ -124,7 +124,6 @@ mail::AppendRequest::Header HeaderOf(ImapSession& session, const imap::AppendArg
     header.set_internal_date_zone(args.date->zone_minutes);
   }
   header.set_operation_id(NewOperationId());
-  header.set_size_hint_bytes(args.message_bytes);
   return header;
 }
 

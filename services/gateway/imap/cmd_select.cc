@@ -80,8 +80,6 @@ HandlerResult CmdSelect(ImapSession& session, imap::Command command) {
   if (!folder.ok()) co_return ReplyFor(folder.status());
   if (folder->folder().no_select()) co_return No("CANNOT", "This name only holds other mailboxes");
 
-  // Subscribed before the UIDs are read: a change in between is a hint, not a gap.
-  std::unique_ptr<WatchHub::Subscription> subscription = session.Watch(folder->folder().folder_id());
   mail::ListUidsRequest list;
   *list.mutable_account() = session.account();
   list.set_folder_id(folder->folder().folder_id());
@@ -89,7 +87,7 @@ HandlerResult CmdSelect(ImapSession& session, imap::Command command) {
   if (!uids.ok()) co_return ReplyFor(uids.status());
 
   const bool read_only = command.name == "EXAMINE";
-  session.Select(std::make_unique<Selected>(read_only, *uids), std::move(subscription));
+  session.Select(std::make_unique<Selected>(read_only, *uids));
   AppendSelected(session.out(), *session.selected(), uids->first_unseen_uid());
   if (args.condstore) session.dialect().condstore = true;
   // Another UIDVALIDITY: the client knows nothing that counts, and is told so by the

@@ -236,16 +236,12 @@ void ImapSession::AfterStartTls() {
   errors_ = 0;
 }
 
-std::unique_ptr<WatchHub::Subscription> ImapSession::Watch(absl::string_view folder_id) {
+void ImapSession::Select(std::unique_ptr<Selected> selected) {
+  selected_ = std::move(selected);
   // The subscription ends before the connection does.
-  return shared_.watch.Subscribe(account(), folder_id, [this] {
+  subscription_ = shared_.watch.Subscribe(account(), selected_->folder_id(), selected_->modseq(), [this] {
     if (idling_.load(std::memory_order_seq_cst)) connection_->InterruptRead();
   });
-}
-
-void ImapSession::Select(std::unique_ptr<Selected> selected, std::unique_ptr<WatchHub::Subscription> subscription) {
-  selected_ = std::move(selected);
-  subscription_ = std::move(subscription);
   saved_search_ = imap::NumberSet();
   state_ = State::kSelected;
 }
@@ -263,7 +259,7 @@ bool ImapSession::Hinted() const {
 
 Task<absl::Status> ImapSession::Look() {
   if (selected_ == nullptr) co_return absl::OkStatus();
-  subscription_->Reading();
+  subscription_->BeginRead();
   mail::GetChangesRequest request;
   *request.mutable_account() = account();
   request.set_folder_id(selected_->folder_id());
@@ -278,8 +274,9 @@ Task<absl::Status> ImapSession::Look() {
   // Not now: the next command, hint or poll tries again, and the client misses nothing.
   if (changes.ok()) {
     selected_->Absorb(*std::move(changes));
+    subscription_->EndRead(selected_->modseq());
   } else {
-    subscription_->Failed();
+    subscription_->FailRead();
   }
   co_return absl::OkStatus();
 }

@@ -28,7 +28,7 @@
 #include "services/gateway/imap/selected.h"
 #include "services/gateway/logins.h"
 #include "services/gateway/metrics.h"
-#include "services/gateway/watch_hub.h"
+#include "services/gateway/change_watcher.h"
 
 namespace posthouse::gateway {
 
@@ -48,7 +48,7 @@ struct ImapShared {
   Backend& backend;
   Logins& logins;
   Metrics& metrics;
-  WatchHub& watch;
+  ChangeWatcher& watch;
   std::shared_ptr<net::TlsServerContext> tls;  // null: no STARTTLS
   ImapSettings settings;
   // Set before connections are interrupted: sessions say BYE after their command.
@@ -91,9 +91,8 @@ class ImapSession {
   // The selected mailbox; null when none is.
   Selected* selected() { return selected_.get(); }
   Selected::Dialect& dialect() { return dialect_; }
-  void Select(std::unique_ptr<Selected> selected, std::unique_ptr<WatchHub::Subscription> subscription);
+  void Select(std::unique_ptr<Selected> selected);
   void Unselect();
-  std::unique_ptr<WatchHub::Subscription> Watch(absl::string_view folder_id);
   // True: a hint says that the mailbox changed.
   bool Hinted() const;
   // Reads what changed into the view. OK also when that is not possible now.
@@ -137,7 +136,7 @@ class ImapSession {
   imap::NumberSet saved_search_;
   std::unique_ptr<Selected> selected_;
   std::atomic<bool> idling_{false};
-  std::unique_ptr<WatchHub::Subscription> subscription_;  // wakes connection_: goes first
+  std::unique_ptr<ChangeWatcher::Subscription> subscription_;  // wakes connection_: goes first
 };
 
 }  // namespace posthouse::gateway

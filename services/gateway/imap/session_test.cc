@@ -28,7 +28,7 @@ class SessionTest : public testing::Test {
     options.failure_delay = absl::ZeroDuration();
     options.max_sessions_per_account = 3;
     logins_ = std::make_unique<Logins>(fake_, metrics_, options);
-    watch_ = std::make_unique<WatchHub>(fake_, loops_.at(0), absl::Milliseconds(1), absl::Milliseconds(5));
+    watch_ = std::make_unique<ChangeWatcher>(fake_, loops_.at(0), absl::Milliseconds(1), absl::Milliseconds(5));
     shared_ = std::make_unique<ImapShared>(fake_, *logins_, metrics_, *watch_, nullptr, settings_);
     ImapShared* const shared = shared_.get();
     listener_ = *net::Listener::Start(loops_, net::ListenerOptions(), [shared](std::unique_ptr<net::Connection> c) {
@@ -75,7 +75,7 @@ class SessionTest : public testing::Test {
   FakeBackend fake_;
   ImapSettings settings_;
   std::unique_ptr<Logins> logins_;
-  std::unique_ptr<WatchHub> watch_;
+  std::unique_ptr<ChangeWatcher> watch_;
   std::unique_ptr<ImapShared> shared_;
   std::unique_ptr<net::Listener> listener_;
 };

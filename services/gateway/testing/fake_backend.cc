@@ -662,7 +662,11 @@ struct FakeBackend::WatchState {
 
 class FakeBackend::Watching final : public WatchStream {
  public:
-  explicit Watching(std::shared_ptr<WatchState> state) : state_(std::move(state)) {}
+  Watching(FakeBackend& fake, std::shared_ptr<WatchState> state) : fake_(fake), state_(std::move(state)) {}
+  Task<absl::Status> Write(mail::WatchRequest request) override {
+    fake_.Answer(*state_, request);
+    co_return absl::OkStatus();
+  }
   Task<absl::StatusOr<std::optional<mail::WatchResponse>>> Read() override {
     while (true) {
       {
@@ -686,8 +690,28 @@ class FakeBackend::Watching final : public WatchStream {
   }
 
  private:
+  FakeBackend& fake_;
   const std::shared_ptr<WatchState> state_;
 };
+
+void FakeBackend::Answer(WatchState& state, const mail::WatchRequest& request) {
+  absl::MutexLock lock(&mutex_);
+  if (!hints_) return;
+  mail::WatchResponse response;
+  for (const auto& add : request.add()) {
+    const Box* box = ById(add.folder_id());
+    if (box != nullptr && box->modseq <= add.known_modseq()) continue;
+    auto* hint = response.add_hints();
+    hint->set_account_id("acc1");
+    hint->set_folder_id(add.folder_id());
+    hint->set_highest_modseq(box == nullptr ? 0 : box->modseq);
+  }
+  {
+    absl::MutexLock inner(&state.mutex);
+    state.waiting.push_back(std::move(response));
+  }
+  state.wakeup.Signal();
+}
 
 std::unique_ptr<WatchStream> FakeBackend::Watch(const std::string& home) {
   absl::MutexLock lock(&mutex_);
@@ -698,7 +722,7 @@ std::unique_ptr<WatchStream> FakeBackend::Watch(const std::string& home) {
     state->waiting.emplace_back();  // a heartbeat at once
   }
   watchers_.push_back(state);
-  return std::make_unique<Watching>(std::move(state));
+  return std::make_unique<Watching>(*this, std::move(state));
 }
 
 void FakeBackend::BreakWatch() {

@@ -94,6 +94,8 @@ class FakeBackend final : public Backend {
   class Appending;
   class Watching;
   struct WatchState;
+  // Hints of the folders that are newer than the client knows.
+  void Answer(WatchState& state, const mail::WatchRequest& request);
 
   absl::Status Enter(const std::string& method) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   Box* ByName(const std::string& name) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);

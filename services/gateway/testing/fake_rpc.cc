@@ -4,8 +4,8 @@
 
 #include "posthouse/directory/v1/directory.grpc.pb.h"
 #include "posthouse/mailbox/v1/mailbox.grpc.pb.h"
+#include "services/common/rpc/bidi_streaming.h"
 #include "services/common/rpc/server.h"
-#include "services/common/rpc/streaming.h"
 #include "services/common/status/status.h"
 
 namespace posthouse::gateway {
@@ -73,10 +73,10 @@ class MailboxRpc final : public mail::MailboxService::CallbackService {
         runner_, context, request,
         [this](rpc::WriterCall<mail::FetchRequest, mail::FetchResponse>& call) { return DoFetch(call); });
   }
-  grpc::ServerWriteReactor<mail::WatchResponse>* Watch(Context* context, const mail::WatchRequest* request) override {
-    return rpc::ServerStreaming<mail::WatchResponse>(
-        runner_, context, request,
-        [this](rpc::WriterCall<mail::WatchRequest, mail::WatchResponse>& call) { return DoWatch(call); });
+  using WatchCall = rpc::StreamCall<mail::WatchRequest, mail::WatchResponse>;
+  grpc::ServerBidiReactor<mail::WatchRequest, mail::WatchResponse>* Watch(Context* context) override {
+    return rpc::BidiStreaming<mail::WatchRequest, mail::WatchResponse>(
+        runner_, context, [this](WatchCall& call) { return DoWatch(call); });
   }
 
  private:
@@ -98,14 +98,29 @@ class MailboxRpc final : public mail::MailboxService::CallbackService {
       PH_CO_RETURN_IF_ERROR(co_await call.Write(*std::move(chunk)));
     }
   }
-  Task<absl::Status> DoWatch(rpc::WriterCall<mail::WatchRequest, mail::WatchResponse>& call) {
+  Task<absl::Status> DoWatch(WatchCall& call) {
     const std::shared_ptr<WatchStream> stream = backend_.Watch("");
     call.OnCancel([stream] { stream->Cancel(); });
+    std::vector<Task<absl::Status>> directions;
+    directions.push_back(TakeFolders(call, *stream));
+    directions.push_back(SendHints(call, *stream));
+    co_await WhenAll(std::move(directions));
+    co_return absl::OkStatus();
+  }
+  Task<absl::Status> TakeFolders(WatchCall& call, WatchStream& stream) {
     while (true) {
-      PH_CO_ASSIGN_OR_RETURN(std::optional<mail::WatchResponse> response, co_await stream->Read());
-      if (!response.has_value()) co_return absl::OkStatus();
-      PH_CO_RETURN_IF_ERROR(co_await call.Write(*std::move(response)));
+      PH_CO_ASSIGN_OR_RETURN(std::optional<mail::WatchRequest> request, co_await call.Read());
+      if (!request.has_value()) co_return absl::OkStatus();
+      PH_CO_RETURN_IF_ERROR(co_await stream.Write(*std::move(request)));
     }
+  }
+  Task<absl::Status> SendHints(WatchCall& call, WatchStream& stream) {
+    while (true) {
+      const absl::StatusOr<std::optional<mail::WatchResponse>> response = co_await stream.Read();
+      if (!response.ok() || !response->has_value() || !(co_await call.Write(**response)).ok()) break;
+    }
+    call.Cancel();
+    co_return absl::OkStatus();
   }
 
   FakeBackend& backend_;

@@ -6,10 +6,10 @@
 #include "absl/strings/str_cat.h"
 #include "posthouse/mailbox/v1/store.pb.h"
 #include "services/common/status/status.h"
+#include "services/mailbox/rows/folder_name.h"
 #include "services/mailbox/rows/head.h"
 #include "services/mailbox/rows/key_schema.h"
-#include "services/mailbox/rows/names.h"
-#include "services/mailbox/rows/records.h"
+#include "services/mailbox/rows/row_codec.h"
 
 namespace posthouse::mailbox {
 namespace {
@@ -116,8 +116,8 @@ struct Account::Edit {
 
 // ---- opening
 
-Account::Account(Context& context, std::string tenant, std::string account_id)
-    : context_(context),
+Account::Account(MailboxDeps& deps, std::string tenant, std::string account_id)
+    : deps_(deps),
       tenant_(std::move(tenant)),
       account_id_(std::move(account_id)),
       partition_(AccountPartition(tenant_, account_id_)) {}
@@ -160,7 +160,7 @@ Task<absl::Status> Account::Load() {
       request.prefix = prefix;
       request.after = after;
       request.limit = store::kMaxPageRows;
-      PH_CO_ASSIGN_OR_RETURN(const store::ReadResult read, co_await context_.store.Read(std::move(request)));
+      PH_CO_ASSIGN_OR_RETURN(const store::ReadResult read, co_await deps_.store.Read(std::move(request)));
       const std::string row = read.values[0].value_or("");
       if (row != tree->row && !(tree->nodes.empty() && tree->subscriptions.empty())) {
         co_return absl::AbortedError("another writer changed the account");
@@ -197,23 +197,23 @@ Task<absl::Status> Account::RegisterTenant() {
   store::ReadRequest read;
   read.partition = SystemPartition();
   read.keys = {TenantKey(tenant_)};
-  PH_CO_ASSIGN_OR_RETURN(const store::ReadResult found, co_await context_.store.Read(std::move(read)));
+  PH_CO_ASSIGN_OR_RETURN(const store::ReadResult found, co_await deps_.store.Read(std::move(read)));
   if (found.values[0].has_value()) co_return absl::OkStatus();
   v1::TenantRow row;
-  row.set_since(absl::ToUnixSeconds(context_.clock()));
+  row.set_since(absl::ToUnixSeconds(deps_.clock()));
   store::CommitRequest commit;
   commit.partition = SystemPartition();
   commit.mutations = {{TenantKey(tenant_), EncodeRow(row)}};
-  co_return co_await context_.store.Commit(std::move(commit));
+  co_return co_await deps_.store.Commit(std::move(commit));
 }
 
 Task<absl::Status> Account::CreateAccount() {
   // First, so that the sweeper knows of every tenant that has rows.
   PH_CO_RETURN_IF_ERROR(co_await RegisterTenant());
   Edit edit = Begin();
-  edit.tree.created = absl::ToUnixSeconds(context_.clock());
+  edit.tree.created = absl::ToUnixSeconds(deps_.clock());
   AddLevels(edit, kInbox, "", /*subscribed=*/true);
-  for (const DefaultFolder& f : context_.settings.default_folders) {
+  for (const DefaultFolder& f : deps_.settings.default_folders) {
     PH_CO_ASSIGN_OR_RETURN(const std::string name, CanonicalName(f.name));
     AddLevels(edit, name, f.special_use, /*subscribed=*/true);
   }
@@ -280,7 +280,7 @@ Account::Edit Account::Begin() const {
 }
 
 void Account::AddLevels(Edit& edit, const std::string& name, const std::string& special_use, bool subscribed) const {
-  const absl::Time now = context_.clock();
+  const absl::Time now = deps_.clock();
   std::string parent;
   std::string full;
   const std::vector<std::string> levels = SplitName(name);
@@ -322,7 +322,7 @@ Task<absl::Status> Account::MakeHeads(const std::vector<Node>& folders) {
     request.mutations = {{HeadKey(), head.Encode()}};
     requests.push_back(std::move(request));
   }
-  for (const absl::Status& status : co_await context_.store.CommitAll(std::move(requests))) {
+  for (const absl::Status& status : co_await deps_.store.CommitAll(std::move(requests))) {
     PH_CO_RETURN_IF_ERROR(status);
   }
   co_return absl::OkStatus();
@@ -330,11 +330,11 @@ Task<absl::Status> Account::MakeHeads(const std::vector<Node>& folders) {
 
 // All names together stay in one answer (LIST), with their counters.
 absl::Status Account::CheckSize(const Tree& tree) const {
-  const size_t limit = context_.settings.max_folders_per_account;
+  const size_t limit = deps_.settings.max_folders_per_account;
   if (tree.nodes.size() > limit || tree.subscriptions.size() > limit) {
     return absl::ResourceExhaustedError("too many folders");
   }
-  const size_t names_limit = context_.settings.max_folder_names_bytes;
+  const size_t names_limit = deps_.settings.max_folder_names_bytes;
   if ((tree.nodes.size() + tree.subscriptions.size()) * kMaxNameBytes <= names_limit) return absl::OkStatus();
   size_t bytes = 0;
   for (const auto& [id, node] : tree.nodes) bytes += tree.FullName(id).size();
@@ -363,7 +363,7 @@ Task<absl::Status> Account::Commit(Edit edit) {
   request.mutations.push_back({AccountKey(), encoded});
   // Deleting a folder makes room, so it goes on while the disk is full.
   request.use_reserve = edit.tree.nodes.size() <= before->nodes.size();
-  const absl::Status status = co_await context_.store.Commit(std::move(request));
+  const absl::Status status = co_await deps_.store.Commit(std::move(request));
   if (status.ok()) {
     edit.tree.row = encoded;
     for (const Node& node : edit.made) usage_->Count(node.mailbox_id, {});
@@ -371,11 +371,10 @@ Task<absl::Status> Account::Commit(Edit edit) {
       absl::MutexLock lock(&mutex_);
       tree_ = std::make_shared<Tree>(std::move(edit.tree));
     }
-    context_.hints.TreeChanged(account_id_);
     co_return status;
   }
   if (!absl::IsAborted(status) && !absl::IsDeadlineExceeded(status)) co_return status;
-  (absl::IsAborted(status) ? context_.metrics.conflicts : context_.metrics.unknown_commits).Add();
+  (absl::IsAborted(status) ? deps_.metrics.conflicts : deps_.metrics.unknown_commits).Add();
   PH_CO_RETURN_IF_ERROR(co_await Load());
   if (tree()->row == encoded) co_return absl::OkStatus();  // it did happen
   co_return absl::AbortedError("another writer changed the account");
@@ -417,7 +416,7 @@ Task<absl::StatusOr<std::string>> Account::Delete(std::string name) {
       edit.Put(node_id, node);
     } else {
       // RFC 9051 §6.3.7: the subscription outlives the folder.
-      if (node.subscribed) edit.SetSubscription(name, true, absl::ToUnixSeconds(context_.clock()));
+      if (node.subscribed) edit.SetSubscription(name, true, absl::ToUnixSeconds(deps_.clock()));
       edit.Remove(node_id);
     }
     const absl::Status status = co_await Commit(std::move(edit));
@@ -470,7 +469,7 @@ Task<absl::Status> Account::Subscribe(std::string name, bool subscribed) {
     Edit edit = Begin();
     const std::string node_id = edit.tree.FindNode(name);
     if (node_id.empty()) {
-      edit.SetSubscription(name, subscribed, absl::ToUnixSeconds(context_.clock()));
+      edit.SetSubscription(name, subscribed, absl::ToUnixSeconds(deps_.clock()));
     } else if (edit.tree.nodes[node_id].subscribed != subscribed) {
       Node node = edit.tree.nodes[node_id];
       node.subscribed = subscribed;

@@ -25,7 +25,7 @@
 #include "absl/synchronization/mutex.h"
 #include "services/common/async/sync.h"
 #include "services/common/async/task.h"
-#include "services/mailbox/folder/context.h"
+#include "services/mailbox/folder/mailbox_deps.h"
 #include "services/mailbox/folder/usage.h"
 
 namespace posthouse::mailbox {
@@ -40,7 +40,7 @@ struct FolderInfo {
 
 class Account {
  public:
-  Account(Context& context, std::string tenant, std::string account_id);
+  Account(MailboxDeps& deps, std::string tenant, std::string account_id);
 
   const std::string& tenant() const { return tenant_; }
   const std::string& account_id() const { return account_id_; }
@@ -63,7 +63,7 @@ class Account {
   Task<absl::StatusOr<FolderInfo>> Create(std::string name, std::string special_use);
   // Answers the id of the folder whose messages are to be destroyed; "": none.
   Task<absl::StatusOr<std::string>> Delete(std::string name);
-  // Not for INBOX: its messages move instead (tree_ops.h).
+  // Not for INBOX: its messages move instead (folder_tree_ops.h).
   Task<absl::StatusOr<FolderInfo>> Rename(std::string from, std::string to);
   Task<absl::Status> Subscribe(std::string name, bool subscribed);
 
@@ -105,7 +105,7 @@ class Account {
   Edit Begin() const;
   void AddLevels(Edit& edit, const std::string& name, const std::string& special_use, bool subscribed) const;
 
-  Context& context_;
+  MailboxDeps& deps_;
   const std::string tenant_;
   const std::string account_id_;
   const store::Partition partition_;

@@ -2,21 +2,22 @@
 
 #include "absl/strings/str_join.h"
 #include "gtest/gtest.h"
+#include "services/mailbox/folder/folder_tree_ops.h"
 #include "services/mailbox/folder/mover.h"
-#include "services/mailbox/rows/names.h"
-#include "services/mailbox/folder/tree_ops.h"
-#include "services/mailbox/testing/world.h"
+#include "services/mailbox/rows/folder_name.h"
+#include "services/mailbox/rows/uid_set.h"
+#include "services/mailbox/testing/mailbox_fixture.h"
 
 namespace posthouse::mailbox {
 namespace {
 
 class AccountTest : public testing::Test {
  protected:
-  AccountTest() : account_(world_.OpenAccount()) {}
+  AccountTest() : account_(fixture_.OpenAccount()) {}
   void Reopen() {
     account_ = nullptr;
-    world_.Reopen();
-    account_ = world_.OpenAccount();
+    fixture_.Reopen();
+    account_ = fixture_.OpenAccount();
   }
   std::string Names() {
     std::vector<std::string> out;
@@ -28,17 +29,17 @@ class AccountTest : public testing::Test {
   }
   absl::StatusCode Create(const std::string& name) { return SyncWait(account_->Create(name, "")).status().code(); }
   absl::StatusCode Delete(const std::string& name) {
-    return SyncWait(DeleteFolder(world_.mailboxes(), account_, name)).code();
+    return SyncWait(DeleteFolder(fixture_.mailboxes(), account_, name)).code();
   }
   absl::StatusCode Rename(const std::string& from, const std::string& to) {
-    return SyncWait(RenameFolder(world_.context(), world_.mailboxes(), account_, from, to)).status().code();
+    return SyncWait(RenameFolder(fixture_.deps(), fixture_.mailboxes(), account_, from, to)).status().code();
   }
   std::string IdOf(const std::string& name) {
     const auto info = account_->FindByName(name);
     return info.ok() ? info->folder_id : "none";
   }
 
-  World world_;
+  MailboxFixture fixture_;
   std::shared_ptr<Account> account_;
 };
 
@@ -57,7 +58,7 @@ TEST_F(AccountTest, CreateMakesParents) {
 
 TEST_F(AccountTest, DeleteKeepsALevelThatHasChildren) {
   Create("a/b");
-  world_.Add(*world_.OpenFolder("a"));
+  fixture_.Add(*fixture_.OpenFolder("a"));
   const std::string old_id = IdOf("a");
   EXPECT_EQ(Delete("a"), kOk);
   EXPECT_EQ(Names(), "INBOX+ Sent+ Trash+ a!/ a/b");
@@ -65,7 +66,7 @@ TEST_F(AccountTest, DeleteKeepsALevelThatHasChildren) {
   // Again a folder: new, and empty.
   EXPECT_EQ(Create("a"), kOk);
   EXPECT_NE(IdOf("a"), old_id);
-  EXPECT_EQ(SyncWait(world_.OpenFolder("a")->Snapshot())->head.exists, 0u);
+  EXPECT_EQ(SyncWait(fixture_.OpenFolder("a")->Snapshot())->head.exists, 0u);
   EXPECT_EQ(Delete("a/b"), kOk);
   EXPECT_EQ(Delete("a"), kOk);
   EXPECT_EQ(Delete("a"), absl::StatusCode::kNotFound);
@@ -76,11 +77,11 @@ TEST_F(AccountTest, DeleteKeepsALevelThatHasChildren) {
 
 TEST_F(AccountTest, ADeletedFolderLeavesNoRows) {
   Create("a");
-  world_.Add(*world_.OpenFolder("a"));
+  fixture_.Add(*fixture_.OpenFolder("a"));
   const std::string id = IdOf("a");
   EXPECT_EQ(Delete("a"), kOk);
-  EXPECT_TRUE(SyncWait(world_.store().List("t1", absl::StrCat("mb/", id), "", 10))->empty());
-  EXPECT_EQ(SyncWait(world_.mailboxes().OpenFolder(account_, id)).status().code(), absl::StatusCode::kNotFound);
+  EXPECT_TRUE(SyncWait(fixture_.store().List("t1", absl::StrCat("mb/", id), "", 10))->empty());
+  EXPECT_EQ(SyncWait(fixture_.mailboxes().OpenFolder(account_, id)).status().code(), absl::StatusCode::kNotFound);
 }
 
 // RFC 9051 §2.3.1.1: a name that comes back has another UIDVALIDITY.
@@ -88,7 +89,7 @@ TEST_F(AccountTest, UidValidityOnlyGrows) {
   uint32_t last = 0;
   for (int i = 0; i < 5; ++i) {
     EXPECT_EQ(Create("a"), kOk);
-    const uint32_t now = SyncWait(world_.OpenFolder("a")->Snapshot())->head.uid_validity;
+    const uint32_t now = SyncWait(fixture_.OpenFolder("a")->Snapshot())->head.uid_validity;
     EXPECT_GT(now, last);
     last = now;
     EXPECT_EQ(Delete("a"), kOk);
@@ -98,12 +99,12 @@ TEST_F(AccountTest, UidValidityOnlyGrows) {
 
 TEST_F(AccountTest, RenameMovesChildrenAndKeepsIds) {
   Create("a/b/c");
-  world_.Add(*world_.OpenFolder("a/b"));
+  fixture_.Add(*fixture_.OpenFolder("a/b"));
   const std::string id = IdOf("a/b");
   EXPECT_EQ(Rename("a/b", "x/y"), kOk);
   EXPECT_EQ(Names(), "INBOX+ Sent+ Trash+ a x/ x/y/ x/y/c");
   EXPECT_EQ(IdOf("x/y"), id);  // RFC 8474 §4.1
-  EXPECT_EQ(SyncWait(world_.OpenFolder("x/y")->Snapshot())->head.exists, 1u);
+  EXPECT_EQ(SyncWait(fixture_.OpenFolder("x/y")->Snapshot())->head.exists, 1u);
   EXPECT_EQ(Rename("a", "Sent"), absl::StatusCode::kAlreadyExists);
   EXPECT_EQ(Rename("nope", "z"), absl::StatusCode::kNotFound);
   EXPECT_EQ(Rename("x", "x/y/z"), absl::StatusCode::kInvalidArgument);
@@ -115,17 +116,17 @@ TEST_F(AccountTest, RenameMovesChildrenAndKeepsIds) {
 // RFC 9051 §6.3.6
 TEST_F(AccountTest, RenamingInboxMovesItsMessages) {
   Create("INBOX/sub");
-  const auto inbox = world_.OpenFolder("INBOX");
-  world_.Add(*inbox, "one");
-  world_.Add(*inbox, "two", 1, {"kw"});
+  const auto inbox = fixture_.OpenFolder("INBOX");
+  fixture_.Add(*inbox, "one");
+  fixture_.Add(*inbox, "two", 1, {"kw"});
   EXPECT_EQ(Rename("inbox", "Old/2024"), kOk);
   EXPECT_EQ(Names(), "INBOX+/ INBOX/sub Old/ Old/2024 Sent+ Trash+");
   EXPECT_EQ(SyncWait(inbox->Snapshot())->head.exists, 0u);
-  const FolderSnapshot moved = *SyncWait(world_.OpenFolder("Old/2024")->Snapshot());
+  const FolderSnapshot moved = *SyncWait(fixture_.OpenFolder("Old/2024")->Snapshot());
   EXPECT_EQ(moved.head.exists, 2u);
   EXPECT_EQ(moved.head.unseen, 1u);
   EXPECT_EQ(moved.keywords, std::vector<std::string>{"kw"});
-  EXPECT_EQ(world_.Add(*inbox), 3u);
+  EXPECT_EQ(fixture_.Add(*inbox), 3u);
 }
 
 // RFC 9051 §6.3.7
@@ -147,7 +148,7 @@ TEST_F(AccountTest, SubscriptionsOutliveTheirFolder) {
 }
 
 TEST_F(AccountTest, AnotherWriterIsSeen) {
-  Mailboxes other(world_.context());
+  Mailboxes other(fixture_.deps());
   const auto same = *SyncWait(other.OpenAccount("t1", "acc1"));
   EXPECT_TRUE(SyncWait(same->Create("theirs", "")).ok());
   EXPECT_EQ(Create("ours"), kOk);
@@ -158,13 +159,13 @@ TEST_F(AccountTest, AnotherWriterIsSeen) {
 TEST_F(AccountTest, AnUnknownCommitHappensOnce) {
   for (const bool happens : {true, false}) {
     int left = 1;
-    world_.disk().SetCommitHook([&](const store::CommitRequest& request, bool* apply_anyway) {
+    fixture_.disk().SetCommitHook([&](const store::CommitRequest& request, bool* apply_anyway) {
       if (!request.partition.id.starts_with("acct/") || left-- <= 0) return absl::OkStatus();
       *apply_anyway = happens;
       return absl::DeadlineExceededError("timed out");
     });
     EXPECT_EQ(Create(absl::StrCat("f", happens)), kOk);
-    world_.disk().SetCommitHook(nullptr);
+    fixture_.disk().SetCommitHook(nullptr);
   }
   Reopen();
   EXPECT_EQ(Names(), "INBOX+ Sent+ Trash+ f0 f1");
@@ -173,33 +174,33 @@ TEST_F(AccountTest, AnUnknownCommitHappensOnce) {
 TEST_F(AccountTest, ACrashWhileTheAccountIsMadeIsRepaired) {
   for (int step = 0; step < 12; ++step) {
     int left = step;
-    world_.disk().SetCommitHook([&](const store::CommitRequest&, bool*) {
+    fixture_.disk().SetCommitHook([&](const store::CommitRequest&, bool*) {
       return left-- > 0 ? absl::OkStatus() : absl::UnavailableError("crashed");
     });
     const std::string id = absl::StrCat("new", step);
-    const bool ok = SyncWait(world_.mailboxes().OpenAccount("t1", id)).ok();
-    world_.disk().SetCommitHook(nullptr);
+    const bool ok = SyncWait(fixture_.mailboxes().OpenAccount("t1", id)).ok();
+    fixture_.disk().SetCommitHook(nullptr);
     Reopen();
-    const auto account = world_.OpenAccount(id);
+    const auto account = fixture_.OpenAccount(id);
     EXPECT_EQ(account->List().size(), 3u) << step;
-    EXPECT_EQ(SyncWait(world_.OpenFolder("INBOX", id)->Snapshot())->head.exists, 0u);
+    EXPECT_EQ(SyncWait(fixture_.OpenFolder("INBOX", id)->Snapshot())->head.exists, 0u);
     if (ok) break;
   }
 }
 
 TEST_F(AccountTest, UsageCountsEveryFolder) {
   Create("a");
-  world_.Add(*world_.OpenFolder("a"), "12345");
-  const auto inbox = world_.OpenFolder("INBOX");
-  world_.Add(*inbox, "123");
+  fixture_.Add(*fixture_.OpenFolder("a"), "12345");
+  const auto inbox = fixture_.OpenFolder("INBOX");
+  fixture_.Add(*inbox, "123");
   Reopen();
-  world_.Add(*world_.OpenFolder("INBOX"), "1");
-  EXPECT_TRUE(SyncWait(world_.mailboxes().CountUsage(account_)).ok());
+  fixture_.Add(*fixture_.OpenFolder("INBOX"), "1");
+  EXPECT_TRUE(SyncWait(fixture_.mailboxes().CountUsage(account_)).ok());
   EXPECT_EQ(account_->usage()->Total().bytes, 9);
   EXPECT_EQ(account_->usage()->Total().messages, 3);
-  world_.Add(*world_.OpenFolder("INBOX"), "12");
+  fixture_.Add(*fixture_.OpenFolder("INBOX"), "12");
   EXPECT_EQ(account_->usage()->Total().bytes, 11);
-  SyncWait(world_.OpenFolder("INBOX")->Expunge(UidSet({{1, 2}}), true)).status().IgnoreError();
+  SyncWait(fixture_.OpenFolder("INBOX")->Expunge(UidSet({{1, 2}}), true)).status().IgnoreError();
   EXPECT_EQ(account_->usage()->Total().bytes, 7);
   EXPECT_EQ(Delete("a"), kOk);
   EXPECT_EQ(account_->usage()->Total().bytes, 2);
@@ -263,7 +264,7 @@ TEST(NamesTest, CanonicalNames) {
 // All names go into one answer (LIST), so their length has a bound; taking away is
 // never refused.
 TEST_F(AccountTest, NamesHaveABoundTogether) {
-  world_.settings().max_folder_names_bytes = 20'000;
+  fixture_.settings().max_folder_names_bytes = 20'000;
   Reopen();
   const std::string deep = std::string(250, 'x') + "/" + std::string(250, 'y') + "/" + std::string(250, 'z');
   absl::StatusCode code = kOk;

@@ -1,156 +1,54 @@
-// Folder: one open folder. Holds its head and, once something needs it, an index of
-// its messages; makes every change to it.
+// Folder: one open folder. Reads it, and makes every change to it.
 //
-// Durability: each change is one guarded commit: head compare-and-set, message rows,
-// change-log row, dedupe rows. OK means it survives power loss. A change of more than
-// kBatch messages is several commits, each a correct state of its own. On a conflict
-// (another writer) the cached state is dropped, re-read, and the change decided anew;
-// after an unknown outcome the change-log row, which carries a nonce, tells whether it
-// happened. UIDs and MODSEQs come from the head and are never used twice.
+// Durability: each change is one commit, guarded by the head: message rows, change-log row,
+// dedupe rows and the new head, all or nothing. OK means that it survives power loss. A change
+// of more than kBatch messages is several commits, each a correct state of its own. Changes
+// that wait at the same time share a commit. UIDs and MODSEQs come from the head and are
+// never used twice.
 //
-// Errors: kNotFound the folder was deleted; else as store::Store, kAborted after
-// several conflicts in a row.
+// Several Folder objects, also of several processes, may have the same folder open: what is in
+// memory is a guess, and the store refuses a commit that is based on an old head
+// (store::GuardedPartition). A read answers from memory, so it may miss another process's
+// newest commits; everything that this object committed is in it.
 //
-// Threads: any. Changes are serialised by an AsyncMutex that is held over the commit;
-// reads look at memory under a mutex that is held over no await. Appends that wait at
-// the same time share one commit.
+// Errors: kNotFound the folder was deleted; kDeadlineExceeded unknown, repeat it under the same
+// dedupe key or operation id; else as store::GuardedPartition.
+//
+// Threads: any.
 #pragma once
 
 #include <cstdint>
-#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
-#include <utility>
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
-#include "absl/functional/any_invocable.h"
-#include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/synchronization/mutex.h"
 #include "services/common/async/sync.h"
 #include "services/common/async/task.h"
-#include "services/mailbox/folder/context.h"
+#include "services/mailbox/folder/blob_pins.h"
+#include "services/mailbox/folder/folder_deciders.h"
+#include "services/mailbox/folder/folder_model.h"
+#include "services/mailbox/folder/folder_types.h"
+#include "services/mailbox/folder/mailbox_deps.h"
 #include "services/mailbox/folder/usage.h"
-#include "services/mailbox/rows/folder_index.h"
-#include "services/mailbox/rows/head.h"
-#include "services/mailbox/rows/records.h"
 
 namespace posthouse::mailbox {
 
-struct CachedMessage;  // cache_rows.h
-
-struct FolderId {
-  std::string tenant;
-  std::string account_id;
-  std::string folder_id;
-};
-
-// The head with the names of its keywords.
-struct FolderSnapshot {
-  std::string folder_id;
-  Head head;
-  std::vector<std::string> keywords;
-};
-
-struct UidsView {
-  FolderSnapshot state;
-  UidSet uids;
-  uint32_t first_unseen = 0;
-};
-
-struct NewMessage {
-  uint32_t flags = 0;
-  std::vector<std::string> keywords;
-  int64_t internal_date = 0;
-  int zone = 0;
-  uint64_t size_bytes = 0;
-  std::string blob;                             // 16 bytes; the blob is written
-  std::string thread_id;                        // message::ThreadId; may be empty
-  std::string done_key;                         // d/ or a/ key that makes a repetition a no-op; "": none
-  std::shared_ptr<const CachedMessage> cached;  // null: built when first read
-};
-
-struct AppendResult {
-  uint32_t uid = 0;
-  bool duplicate = false;  // nothing stored: done_key was there, with this UID
-  FolderSnapshot state;
-};
-
-struct FlagChange {
-  enum class Mode { kReplace, kAdd, kRemove };
-  Mode mode = Mode::kReplace;
-  uint32_t flags = 0;
-  std::vector<std::string> keywords;
-  std::optional<uint64_t> unchanged_since;  // RFC 7162 §3.1.3
-  bool only_changed = false;                // report only the messages that changed
-  // A part of the work: messages above this UID, and no more after about so many.
-  uint32_t after = 0;
-  size_t max_messages = SIZE_MAX;
-};
-
-struct FlagResult {
-  std::vector<MessageMeta> messages;      // as they are now
-  std::vector<std::string> keyword_bits;  // of `messages`, pairwise
-  UidSet modified;                        // failed unchanged_since
-  std::vector<uint64_t> own_modseqs;      // taken by this change, ascending
-  uint32_t continue_after = 0;            // not 0: those above it are still to be done
-  FolderSnapshot state;
-};
-
-struct ExpungeResult {
-  UidSet expunged;
-  bool more = false;  // stopped at `max_ranges`
-  FolderSnapshot state;
-};
-
-// What a copy takes from a source message.
-struct CopyItem {
-  uint32_t uid = 0;
-  std::string row;                                // m/ row as stored
-  std::vector<std::string> keywords;              // by name: the target numbers them anew
-  std::vector<std::optional<std::string>> cache;  // e/, s/, h/ rows
-};
-
-struct CopyBatch {
-  std::vector<std::pair<uint32_t, uint32_t>> uids;  // source, target
-  uint32_t covered_to = 0;
-  bool last = false;
-};
-
-// One batch of a move that is under way.
-struct MoveIntent {
-  std::string operation_id;
-  std::string to_folder_id;
-  UidSet uids;
-  uint32_t batch = 0;
-  bool last = false;
-};
-
-struct FolderChanges {
-  FolderSnapshot state;
-  std::vector<MessageMeta> messages;      // new and changed
-  std::vector<std::string> keyword_bits;  // pairwise
-  UidSet vanished;                        // when asked from UID 0
-  bool full = false;
-  bool more = false;  // messages above the last one follow
-};
-
-class Folder : public std::enable_shared_from_this<Folder> {
+class Folder {
  public:
-  static constexpr size_t kBatch = 900;        // messages of one flag change, expunge or copy commit
-  static constexpr size_t kAppendGroup = 250;  // messages of one append commit
-  static constexpr int kAttempts = 8;
+  static constexpr size_t kBatch = kBatchMessages;      // messages of one flag change, expunge or copy commit
   static constexpr size_t kMaxVanishedRanges = 50'000;  // of ChangesAfter()
 
-  Folder(Context& context, FolderId id, std::shared_ptr<Usage> usage);
+  Folder(MailboxDeps& deps, FolderRef ref, std::shared_ptr<Usage> usage);
 
-  const FolderId& id() const { return id_; }
+  const FolderRef& id() const { return ref_; }
   const std::shared_ptr<Usage>& usage() const { return usage_; }
 
-  // ---- reading
+  // ---- reading (folder_read.cc)
   bool loaded() const;  // the head is in memory
   Task<absl::StatusOr<FolderSnapshot>> Snapshot();
   Task<absl::StatusOr<std::shared_ptr<const UidsView>>> Uids();
@@ -169,15 +67,16 @@ class Folder : public std::enable_shared_from_this<Folder> {
 
   // ---- changing
   Task<absl::StatusOr<AppendResult>> Append(NewMessage message);
-  // What an append with this done_key stored before.
-  Task<absl::StatusOr<std::optional<uint32_t>>> FindDoneUid(std::string done_key);
+  // What an append with this dedupe key stored before.
+  Task<absl::StatusOr<std::optional<uint32_t>>> FindStoredUid(std::string dedupe_key);
   Task<absl::StatusOr<FlagResult>> StoreFlags(UidSet uids, FlagChange change);
   Task<absl::StatusOr<ExpungeResult>> Expunge(UidSet uids, bool even_undeleted, size_t max_ranges = SIZE_MAX);
   // Everything in it is gone for good; calls from now on answer kNotFound.
   Task<absl::Status> Destroy();
 
-  // ---- copying (mover.h). The blobs of the items are pinned in `hold` before the
-  // folder lets anybody expunge them.
+  // ---- copying (mover.h)
+  // The messages of `uids` above `after` that exist, at most kBatch. `hold` pins their bodies
+  // before another change of this object can expunge them.
   Task<absl::StatusOr<std::vector<CopyItem>>> ReadForCopy(UidSet uids, uint32_t after, BlobPins::Hold& hold);
   // Adds the items in one commit with a CopyBatchRow; a batch that was done before is
   // answered from its row. `operation_id` may be empty: then no row is kept. The
@@ -192,74 +91,36 @@ class Folder : public std::enable_shared_from_this<Folder> {
   // Held for a whole move out of this folder, so that no message is moved twice.
   AsyncMutex& move_mutex() { return move_mutex_; }
   // True once after the folder was opened with intents, and after a failed move.
-  bool TakeRecoveryNeeded();
-  void SetRecoveryNeeded();
+  bool TakeRecoveryNeeded() { return rows_->model().TakeRecoveryNeeded(); }
+  void SetRecoveryNeeded() { rows_->model().SetRecoveryNeeded(); }
 
   size_t MemoryBytes() const;
 
  private:
-  struct Pending {
-    NewMessage message;
-    absl::AnyInvocable<void(absl::StatusOr<AppendResult>)> done;
-    std::optional<absl::StatusOr<AppendResult>> result;
-  };
-  // One commit in the making.
-  struct Change {
-    Head head;  // as it will be
-    std::vector<store::Precondition> guards;
-    std::vector<store::Mutation> mutations;
-    std::vector<store::BlobName> needs_blobs;  // bodies that are new with this change
-    std::vector<std::string> new_keywords;
-    UidSet changed;
-    UidSet expunged;
-    std::vector<store::Mutation> cache;  // rows of the cache partition
-    uint64_t nonce = 0;
-    bool use_reserve = false;  // goes on while the disk is full
-  };
+  using Rows = store::GuardedPartition<FolderModel>;
 
-  // All of these need writer_ held.
-  Task<absl::Status> LoadHead();
-  Task<absl::Status> LoadKeywords();
-  Task<absl::Status> LoadIndex();
-  Task<absl::Status> Reload(uint64_t modseq, std::string* change_row);
-  Change Begin(uint64_t nonce) const;
-  // kAborted: not done; the cached head is fresh, decide again. `apply` brings the index up to date.
-  Task<absl::Status> Commit(Change change, absl::FunctionRef<void(FolderIndex&)> apply);
-  absl::StatusOr<std::string> KeywordBits(const std::vector<std::string>& names, bool drop_excess,
-                                          Change& change) const;
-  Task<void> DrainAppends();
-  Task<absl::Status> CommitGroup(std::vector<Pending>& group);
-  Task<absl::Status> FindDone(std::vector<Pending>& group);
-  Task<absl::Status> StoreBatch(const std::vector<uint32_t>& uids, const FlagChange& change, FlagResult& result);
-  Task<absl::Status> ExpungeBatch(const std::vector<uint32_t>& uids, bool even_undeleted, std::string finish_intent,
-                                  UidSet& expunged);
+  static constexpr unsigned kIndex = FolderModel::kIndex;
+
+  // One commit by `decide`. A change with `use_reserve` goes on while the disk is full.
+  Task<absl::Status> Change(Rows::Decider decide, bool use_reserve, unsigned parts = 0);
+  int64_t Now() const { return absl::ToUnixSeconds(deps_.clock()); }
+  FolderSnapshot SnapshotOf(const FolderState& state) const { return {ref_.folder_id, state.head, state.keywords}; }
   Task<absl::StatusOr<std::vector<std::optional<std::string>>>> ReadKeys(store::Partition partition,
                                                                          std::vector<std::string> keys);
-  Task<absl::StatusOr<UidSet>> ExpungedAfter(uint64_t modseq);
-  FolderSnapshot SnapshotLocked() const ABSL_SHARED_LOCKS_REQUIRED(mutex_);
-  FolderSnapshot Current() const;
-  void Forget();
+  // What the log says was expunged in (after, to]; nullopt: some of its rows are gone.
+  Task<absl::StatusOr<std::optional<UidSet>>> ExpungedBetween(uint64_t after, uint64_t to);
+  Task<void> AddCachedRows(std::vector<CopyItem>& items);
 
-  Context& context_;
-  const FolderId id_;
+  MailboxDeps& deps_;
+  const FolderRef ref_;
   const store::Partition partition_;
   const store::Partition cache_partition_;
   const std::shared_ptr<Usage> usage_;
-
+  const std::shared_ptr<Rows> rows_;
   AsyncMutex move_mutex_;
-  AsyncMutex writer_;
 
-  mutable absl::Mutex mutex_;
-  bool loaded_ ABSL_GUARDED_BY(mutex_) = false;
-  bool destroyed_ ABSL_GUARDED_BY(mutex_) = false;
-  bool recovery_needed_ ABSL_GUARDED_BY(mutex_) = false;
-  Head head_ ABSL_GUARDED_BY(mutex_);
-  std::string head_row_ ABSL_GUARDED_BY(mutex_);  // as stored: what the next commit compares with
-  std::vector<std::string> keywords_ ABSL_GUARDED_BY(mutex_);
-  std::optional<FolderIndex> index_ ABSL_GUARDED_BY(mutex_);
-  std::shared_ptr<const UidsView> uids_view_ ABSL_GUARDED_BY(mutex_);
-  std::vector<Pending> pending_ ABSL_GUARDED_BY(mutex_);
-  bool draining_ ABSL_GUARDED_BY(mutex_) = false;
+  absl::Mutex view_mutex_;
+  std::shared_ptr<const UidsView> view_ ABSL_GUARDED_BY(view_mutex_);  // of the newest head that was asked for
 };
 
 }  // namespace posthouse::mailbox

@@ -5,19 +5,21 @@
 #include "posthouse/mailbox/v1/mailbox.pb.h"
 #include "services/common/async/thread_pool.h"
 #include "services/common/async/when_all.h"
-#include "services/mailbox/testing/world.h"
+#include "services/mailbox/rows/key_schema.h"
+#include "services/mailbox/rows/uid_set.h"
+#include "services/mailbox/testing/mailbox_fixture.h"
 
 namespace posthouse::mailbox {
 namespace {
 
 class FolderTest : public testing::Test {
  protected:
-  FolderTest() : inbox_(world_.OpenFolder("INBOX")) {}
+  FolderTest() : inbox_(fixture_.OpenFolder("INBOX")) {}
 
   void Reopen() {
     inbox_ = nullptr;
-    world_.Reopen();
-    inbox_ = world_.OpenFolder("INBOX");
+    fixture_.Reopen();
+    inbox_ = fixture_.OpenFolder("INBOX");
   }
   FolderSnapshot State() { return *SyncWait(inbox_->Snapshot()); }
   FlagResult Store(UidSet uids, FlagChange::Mode mode, uint32_t flags, std::vector<std::string> keywords = {}) {
@@ -36,26 +38,26 @@ class FolderTest : public testing::Test {
   }
   UidSet Uids() { return (*SyncWait(inbox_->Uids()))->uids; }
 
-  World world_;
+  MailboxFixture fixture_;
   std::shared_ptr<Folder> inbox_;
 };
 
 using Mode = FlagChange::Mode;
 
 TEST_F(FolderTest, UidsAndModseqsGrowAndAreNeverReused) {
-  EXPECT_EQ(world_.Add(*inbox_), 1u);
-  EXPECT_EQ(world_.Add(*inbox_), 2u);
+  EXPECT_EQ(fixture_.Add(*inbox_), 1u);
+  EXPECT_EQ(fixture_.Add(*inbox_), 2u);
   const uint64_t modseq = State().head.highest_modseq;
   EXPECT_EQ(Expunge(UidSet({{2, 2}}), true), UidSet({{2, 2}}));
   EXPECT_GT(State().head.highest_modseq, modseq);
   Reopen();
-  EXPECT_EQ(world_.Add(*inbox_), 3u);  // RFC 9051 §2.3.1.1
+  EXPECT_EQ(fixture_.Add(*inbox_), 3u);  // RFC 9051 §2.3.1.1
   EXPECT_EQ(Uids(), UidSet({{1, 1}, {3, 3}}));
 }
 
 TEST_F(FolderTest, CountersFollowEveryChange) {
-  world_.Add(*inbox_, "12345", v1::FLAG_SEEN);
-  world_.Add(*inbox_, "123");
+  fixture_.Add(*inbox_, "12345", v1::FLAG_SEEN);
+  fixture_.Add(*inbox_, "123");
   EXPECT_EQ(State().head.exists, 2u);
   EXPECT_EQ(State().head.unseen, 1u);
   EXPECT_EQ(State().head.size_bytes, 8u);
@@ -73,15 +75,15 @@ TEST_F(FolderTest, CountersFollowEveryChange) {
 }
 
 TEST_F(FolderTest, FirstUnseenIsKnown) {
-  world_.Add(*inbox_, "a", v1::FLAG_SEEN);
+  fixture_.Add(*inbox_, "a", v1::FLAG_SEEN);
   EXPECT_EQ((*SyncWait(inbox_->Uids()))->first_unseen, 0u);
-  world_.Add(*inbox_, "b");
+  fixture_.Add(*inbox_, "b");
   EXPECT_EQ((*SyncWait(inbox_->Uids()))->first_unseen, 2u);
 }
 
 TEST_F(FolderTest, AppendWithTheSameKeyStoresOnce) {
-  NewMessage m = world_.MakeMessage("a");
-  m.done_key = OperationKey("op");
+  NewMessage m = fixture_.MakeMessage("a");
+  m.dedupe_key = OperationKey("op");
   const AppendResult first = *SyncWait(inbox_->Append(m));
   EXPECT_FALSE(first.duplicate);
   const AppendResult again = *SyncWait(inbox_->Append(m));
@@ -99,7 +101,7 @@ TEST_F(FolderTest, WaitingAppendsShareOneCommit) {
   // The memory store completes at once, so the first append would never wait: a
   // held lock makes the others queue behind it.
   int commits = 0;
-  world_.disk().SetCommitHook([&commits](const store::CommitRequest& request, bool*) {
+  fixture_.disk().SetCommitHook([&commits](const store::CommitRequest& request, bool*) {
     if (request.partition.id.ends_with("/c")) return absl::OkStatus();
     ++commits;
     return absl::OkStatus();
@@ -107,8 +109,8 @@ TEST_F(FolderTest, WaitingAppendsShareOneCommit) {
   ThreadPool pool(4);
   std::vector<Task<absl::StatusOr<AppendResult>>> tasks;
   for (int i = 0; i < 600; ++i) {
-    NewMessage m = world_.MakeMessage("x");
-    m.done_key = OperationKey(absl::StrCat("op", i % 500));  // 100 of them twice
+    NewMessage m = fixture_.MakeMessage("x");
+    m.dedupe_key = OperationKey(absl::StrCat("op", i % 500));  // 100 of them twice
     tasks.push_back(inbox_->Append(std::move(m)));
   }
   absl::flat_hash_set<uint32_t> uids;
@@ -127,12 +129,12 @@ TEST_F(FolderTest, WaitingAppendsShareOneCommit) {
   EXPECT_EQ(uids.size(), 500u);
   EXPECT_EQ(duplicates, 100);
   EXPECT_EQ(State().head.exists, 500u);
-  world_.disk().SetCommitHook(nullptr);
+  fixture_.disk().SetCommitHook(nullptr);
   EXPECT_LE(commits, 601);
 }
 
 TEST_F(FolderTest, UnchangedFlagsCostNoModseq) {
-  world_.Add(*inbox_, "a", v1::FLAG_SEEN);
+  fixture_.Add(*inbox_, "a", v1::FLAG_SEEN);
   const uint64_t before = State().head.highest_modseq;
   const FlagResult result = Store(UidSet::All(), Mode::kAdd, v1::FLAG_SEEN);
   EXPECT_EQ(State().head.highest_modseq, before);
@@ -141,11 +143,11 @@ TEST_F(FolderTest, UnchangedFlagsCostNoModseq) {
 }
 
 TEST_F(FolderTest, KeywordsKeepTheirBitAndSpelling) {
-  world_.Add(*inbox_, "a", 0, {"$Forwarded"});
+  fixture_.Add(*inbox_, "a", 0, {"$Forwarded"});
   Store(UidSet::All(), Mode::kAdd, 0, {"$forwarded", "Work"});
   EXPECT_EQ(State().keywords, (std::vector<std::string>{"$Forwarded", "Work"}));
   const FlagResult result = Store(UidSet::All(), Mode::kRemove, 0, {"$FORWARDED", "never-seen"});
-  EXPECT_EQ(result.keyword_bits[0], std::string("\x02"));
+  EXPECT_EQ(result.messages[0].keyword_bits, std::string("\x02"));
   EXPECT_EQ(State().keywords.size(), 2u);  // taking away makes none
   Store(UidSet::All(), Mode::kReplace, v1::FLAG_FLAGGED);
   Reopen();
@@ -157,9 +159,9 @@ TEST_F(FolderTest, KeywordsKeepTheirBitAndSpelling) {
 }
 
 TEST_F(FolderTest, TooManyKeywordsAreRefusedByStoreAndDroppedByAppend) {
-  world_.settings().keywords_per_folder = 2;
+  fixture_.settings().keywords_per_folder = 2;
   Reopen();
-  world_.Add(*inbox_, "a", 0, {"k1", "k2", "k3"});
+  fixture_.Add(*inbox_, "a", 0, {"k1", "k2", "k3"});
   EXPECT_EQ(State().keywords.size(), 2u);
   FlagChange change;
   change.mode = Mode::kAdd;
@@ -169,8 +171,8 @@ TEST_F(FolderTest, TooManyKeywordsAreRefusedByStoreAndDroppedByAppend) {
 
 // RFC 7162 §3.1.3
 TEST_F(FolderTest, UnchangedSinceFailsOnlyThoseThatChanged) {
-  world_.Add(*inbox_, "a");
-  world_.Add(*inbox_, "b");
+  fixture_.Add(*inbox_, "a");
+  fixture_.Add(*inbox_, "b");
   const uint64_t since = State().head.highest_modseq;
   Store(UidSet({{2, 2}}), Mode::kAdd, v1::FLAG_SEEN);
   FlagChange change;
@@ -186,7 +188,7 @@ TEST_F(FolderTest, UnchangedSinceFailsOnlyThoseThatChanged) {
 
 // A row's modseq may be of another change: which were taken is told apart from the rows.
 TEST_F(FolderTest, AStoreThatChangesNothingTakesNoModseq) {
-  world_.Add(*inbox_, "a");
+  fixture_.Add(*inbox_, "a");
   const FlagResult first = Store(UidSet::All(), Mode::kAdd, v1::FLAG_SEEN);
   EXPECT_EQ(first.own_modseqs, std::vector<uint64_t>{State().head.highest_modseq});
   const FlagResult second = Store(UidSet::All(), Mode::kAdd, v1::FLAG_SEEN);
@@ -197,10 +199,10 @@ TEST_F(FolderTest, AStoreThatChangesNothingTakesNoModseq) {
 TEST_F(FolderTest, LargeChangesAreSeveralCommitsWithCorrectStates) {
   constexpr int kMessages = 2000;
   std::vector<Task<absl::StatusOr<AppendResult>>> tasks;
-  for (int i = 0; i < kMessages; ++i) tasks.push_back(inbox_->Append(world_.MakeMessage("x")));
+  for (int i = 0; i < kMessages; ++i) tasks.push_back(inbox_->Append(fixture_.MakeMessage("x")));
   for (const auto& r : SyncWait(WhenAll(std::move(tasks)))) ASSERT_TRUE(r.ok());
   int commits = 0;
-  world_.disk().SetCommitHook([&](const store::CommitRequest& request, bool*) {
+  fixture_.disk().SetCommitHook([&](const store::CommitRequest& request, bool*) {
     EXPECT_LE(request.mutations.size(), store::kMaxMutations);
     if (!request.partition.id.ends_with("/c")) ++commits;
     return absl::OkStatus();
@@ -209,19 +211,19 @@ TEST_F(FolderTest, LargeChangesAreSeveralCommitsWithCorrectStates) {
   EXPECT_EQ(commits, 3);
   EXPECT_EQ(Expunge(), UidSet({{1, kMessages}}));
   EXPECT_EQ(commits, 6);
-  world_.disk().SetCommitHook(nullptr);
+  fixture_.disk().SetCommitHook(nullptr);
   Reopen();
   EXPECT_EQ(State().head.exists, 0u);
   EXPECT_EQ(State().head.size_bytes, 0u);
 }
 
 TEST_F(FolderTest, ChangesAfterTellsNewChangedAndVanished) {
-  for (int i = 0; i < 5; ++i) world_.Add(*inbox_);
+  for (int i = 0; i < 5; ++i) fixture_.Add(*inbox_);
   const uint64_t since = State().head.highest_modseq;
   Store(UidSet({{2, 2}}), Mode::kAdd, v1::FLAG_SEEN);
   Expunge(UidSet({{4, 4}}), true);
-  world_.Add(*inbox_);
-  world_.Add(*inbox_);
+  fixture_.Add(*inbox_);
+  fixture_.Add(*inbox_);
   Expunge(UidSet({{7, 7}}), true);  // came and went
   for (const bool reopen : {false, true}) {
     if (reopen) Reopen();
@@ -236,9 +238,9 @@ TEST_F(FolderTest, ChangesAfterTellsNewChangedAndVanished) {
 }
 
 TEST_F(FolderTest, ABoundedLogAnswersFullBeforeItsFloor) {
-  world_.settings().change_log_entries = 10;
+  fixture_.settings().change_log_entries = 10;
   Reopen();
-  for (int i = 0; i < 50; ++i) world_.Add(*inbox_);
+  for (int i = 0; i < 50; ++i) fixture_.Add(*inbox_);
   const Head head = State().head;
   EXPECT_EQ(head.highest_modseq - head.log_floor, 10u);
   EXPECT_TRUE(SyncWait(inbox_->ChangesAfter(head.log_floor - 1))->full);
@@ -254,20 +256,20 @@ TEST_F(FolderTest, ABoundedLogAnswersFullBeforeItsFloor) {
   request.partition = FolderPartition("t1", inbox_->id().folder_id);
   request.prefix = kChangePrefix;
   request.limit = 1000;
-  EXPECT_EQ(SyncWait(world_.store().Read(request))->page.size(), 10u);
+  EXPECT_EQ(SyncWait(fixture_.store().Read(request))->page.size(), 10u);
 }
 
 // ---- another writer, unknown outcomes
 
 TEST_F(FolderTest, AConflictIsDecidedAnew) {
-  world_.Add(*inbox_);
+  fixture_.Add(*inbox_);
   // Another process with its own cache.
-  Mailboxes other(world_.context());
+  Mailboxes other(fixture_.deps());
   auto account = *SyncWait(other.OpenAccount("t1", "acc1"));
   auto other_inbox = *SyncWait(other.OpenFolder(account, inbox_->id().folder_id));
-  EXPECT_EQ(world_.Add(*other_inbox), 2u);
-  EXPECT_EQ(world_.Add(*inbox_), 3u);
-  EXPECT_EQ(world_.Add(*other_inbox, "x", 0, {"kw"}), 4u);
+  EXPECT_EQ(fixture_.Add(*other_inbox), 2u);
+  EXPECT_EQ(fixture_.Add(*inbox_), 3u);
+  EXPECT_EQ(fixture_.Add(*other_inbox, "x", 0, {"kw"}), 4u);
   Store(UidSet({{2, 4}}), Mode::kAdd, v1::FLAG_SEEN);
   EXPECT_EQ(State().keywords, std::vector<std::string>{"kw"});
   EXPECT_EQ(SyncWait(other_inbox->Expunge(UidSet({{3, 3}}), true))->expunged, UidSet({{3, 3}}));
@@ -275,7 +277,7 @@ TEST_F(FolderTest, AConflictIsDecidedAnew) {
   EXPECT_EQ(
       SyncWait(other_inbox->StoreFlags(UidSet::All(), {Mode::kAdd, v1::FLAG_FLAGGED, {}, {}, false}))->messages.size(),
       3u);
-  EXPECT_GT(world_.metrics().conflicts.Value(), 0);
+  EXPECT_GT(fixture_.metrics().folder_commits.conflicts.Value(), 0);
   Reopen();
   EXPECT_EQ(State().head.exists, 3u);
   EXPECT_EQ(Uids(), UidSet({{1, 2}, {4, 4}}));
@@ -291,7 +293,7 @@ class UnknownTest : public FolderTest, public testing::WithParamInterface<Unknow
   void FailNext() {
     auto left = std::make_shared<int>(1);
     const bool happens = GetParam().happens;
-    world_.disk().SetCommitHook([left, happens](const store::CommitRequest& request, bool* apply_anyway) {
+    fixture_.disk().SetCommitHook([left, happens](const store::CommitRequest& request, bool* apply_anyway) {
       if (request.partition.id.ends_with("/c") || (*left)-- <= 0) return absl::OkStatus();
       *apply_anyway = happens;
       return absl::DeadlineExceededError("timed out");
@@ -301,7 +303,7 @@ class UnknownTest : public FolderTest, public testing::WithParamInterface<Unknow
 
 TEST_P(UnknownTest, EveryChangeHappensOnce) {
   FailNext();
-  EXPECT_EQ(world_.Add(*inbox_), 1u);
+  EXPECT_EQ(fixture_.Add(*inbox_), 1u);
   EXPECT_EQ(State().head.exists, 1u);
   FailNext();
   EXPECT_EQ(Store(UidSet::All(), Mode::kAdd, v1::FLAG_SEEN, {"kw"}).messages[0].flags, v1::FLAG_SEEN);
@@ -309,7 +311,7 @@ TEST_P(UnknownTest, EveryChangeHappensOnce) {
   FailNext();
   EXPECT_EQ(Expunge(UidSet::All(), true), UidSet({{1, 1}}));
   EXPECT_EQ(State().head.highest_modseq, modseq + 1);
-  EXPECT_EQ(world_.metrics().unknown_commits.Value(), 3);
+  EXPECT_EQ(fixture_.metrics().folder_commits.unknown.Value(), 3);
   Reopen();
   EXPECT_EQ(State().head.exists, 0u);
   EXPECT_EQ(State().head.uid_next, 2u);
@@ -320,24 +322,25 @@ INSTANTIATE_TEST_SUITE_P(Truth, UnknownTest,
                          [](const auto& info) { return info.param.name; });
 
 TEST_F(FolderTest, AFailingStoreIsTold) {
-  world_.Add(*inbox_);
-  world_.disk().SetCommitHook([](const store::CommitRequest&, bool*) { return absl::UnavailableError("closing"); });
-  EXPECT_EQ(SyncWait(inbox_->Append(world_.MakeMessage("x"))).status().code(), absl::StatusCode::kUnavailable);
-  world_.disk().SetCommitHook(nullptr);
-  EXPECT_EQ(world_.Add(*inbox_), 2u);
+  fixture_.Add(*inbox_);
+  fixture_.disk().SetCommitHook([](const store::CommitRequest&, bool*) { return absl::UnavailableError("closing"); });
+  EXPECT_EQ(SyncWait(inbox_->Append(fixture_.MakeMessage("x"))).status().code(), absl::StatusCode::kUnavailable);
+  fixture_.disk().SetCommitHook(nullptr);
+  EXPECT_EQ(fixture_.Add(*inbox_), 2u);
 }
 
 TEST_F(FolderTest, ADestroyedFolderIsNotFound) {
-  world_.Add(*inbox_);
+  fixture_.Add(*inbox_);
   EXPECT_TRUE(SyncWait(inbox_->Destroy()).ok());
-  EXPECT_EQ(SyncWait(inbox_->Append(world_.MakeMessage("x"))).status().code(), absl::StatusCode::kNotFound);
+  EXPECT_EQ(SyncWait(inbox_->Append(fixture_.MakeMessage("x"))).status().code(), absl::StatusCode::kNotFound);
   EXPECT_EQ(SyncWait(inbox_->Snapshot()).status().code(), absl::StatusCode::kNotFound);
 }
 
 TEST_F(FolderTest, HintsTellOfEveryCommit) {
-  HintHub::Subscription watch(world_.hints());
-  world_.Add(*inbox_);
-  world_.Add(*inbox_);
+  ChangeHints::Stream watch(fixture_.hints());
+  watch.Watch("acc1", inbox_->id().folder_id);
+  fixture_.Add(*inbox_);
+  fixture_.Add(*inbox_);
   const std::vector<Hint> hints = watch.Take(10);
   ASSERT_EQ(hints.size(), 1u);  // coalesced
   EXPECT_EQ(hints[0].account_id, "acc1");
@@ -346,10 +349,31 @@ TEST_F(FolderTest, HintsTellOfEveryCommit) {
   EXPECT_TRUE(watch.Take(10).empty());
 }
 
+TEST_F(FolderTest, AHintOfADeletedFolderIsNotHiddenByOlderOnes) {
+  ChangeHints::Stream watch(fixture_.hints());
+  watch.Watch("acc1", inbox_->id().folder_id);
+  fixture_.Add(*inbox_);
+  EXPECT_TRUE(SyncWait(inbox_->Destroy()).ok());
+  const std::vector<Hint> hints = watch.Take(10);
+  ASSERT_EQ(hints.size(), 1u);
+  EXPECT_EQ(hints[0].highest_modseq, 0u);
+}
+
+TEST_F(FolderTest, FoldersThatAreNotWatchedGetNoHints) {
+  ChangeHints::Stream watch(fixture_.hints());
+  fixture_.Add(*inbox_);
+  watch.Watch("acc1", inbox_->id().folder_id);
+  watch.Watch("acc1", inbox_->id().folder_id);
+  watch.Forget("acc1", inbox_->id().folder_id);
+  fixture_.Add(*inbox_);
+  EXPECT_TRUE(watch.Take(10).empty());
+  EXPECT_EQ(fixture_.hints().watched_folders(), 0u);
+}
+
 // ---- in parts
 
 TEST_F(FolderTest, FlagsOfManyMessagesAreStoredInParts) {
-  for (size_t i = 0; i < 2 * Folder::kBatch + 1; ++i) world_.Add(*inbox_);
+  for (size_t i = 0; i < 2 * Folder::kBatch + 1; ++i) fixture_.Add(*inbox_);
   FlagChange change;
   change.mode = Mode::kAdd;
   change.flags = v1::FLAG_SEEN;
@@ -365,7 +389,7 @@ TEST_F(FolderTest, FlagsOfManyMessagesAreStoredInParts) {
 }
 
 TEST_F(FolderTest, AnExpungeOfManyRangesIsDoneInParts) {
-  for (size_t i = 0; i < 2 * Folder::kBatch + 2; ++i) world_.Add(*inbox_, "x", i % 2 == 0 ? v1::FLAG_DELETED : 0);
+  for (size_t i = 0; i < 2 * Folder::kBatch + 2; ++i) fixture_.Add(*inbox_, "x", i % 2 == 0 ? v1::FLAG_DELETED : 0);
   const ExpungeResult part = *SyncWait(inbox_->Expunge(UidSet::All(), false, 1));
   EXPECT_TRUE(part.more);
   EXPECT_EQ(part.expunged.Count(), Folder::kBatch);
@@ -375,7 +399,7 @@ TEST_F(FolderTest, AnExpungeOfManyRangesIsDoneInParts) {
 }
 
 TEST_F(FolderTest, ChangesAreToldInParts) {
-  for (int i = 0; i < 10; ++i) world_.Add(*inbox_);
+  for (int i = 0; i < 10; ++i) fixture_.Add(*inbox_);
   const uint64_t modseq = State().head.highest_modseq;
   Store(UidSet({{2, 8}}), Mode::kAdd, v1::FLAG_SEEN);
   Expunge(UidSet({{5, 5}, {10, 10}}), true);
@@ -385,7 +409,7 @@ TEST_F(FolderTest, ChangesAreToldInParts) {
     const FolderChanges part = *SyncWait(inbox_->ChangesAfter(modseq, after, 2));
     EXPECT_FALSE(part.full);
     EXPECT_EQ(part.vanished, after == 0 ? UidSet({{5, 5}, {10, 10}}) : UidSet());
-    for (const MessageMeta& m : part.messages) uids.push_back(after = m.uid);
+    for (const MessageFlags& m : part.messages) uids.push_back(after = m.uid);
     more = part.more;
   }
   EXPECT_EQ(uids, (std::vector<uint32_t>{2, 3, 4, 6, 7, 8}));
@@ -395,12 +419,12 @@ TEST_F(FolderTest, ChangesAreToldInParts) {
 // the account holds is right again with the next look at the head.
 TEST_F(FolderTest, UsageFollowsACommitThatCameTrueLater) {
   ASSERT_TRUE(SyncWait(inbox_->CountUsage()).ok());
-  world_.disk().SetCommitHook([](const store::CommitRequest&, bool* apply_anyway) {
+  fixture_.disk().SetCommitHook([](const store::CommitRequest&, bool* apply_anyway) {
     *apply_anyway = true;
     return absl::UnavailableError("the disk is gone");
   });
-  EXPECT_FALSE(SyncWait(inbox_->Append(world_.MakeMessage("12345"))).ok());
-  world_.disk().SetCommitHook(nullptr);
+  EXPECT_FALSE(SyncWait(inbox_->Append(fixture_.MakeMessage("12345"))).ok());
+  fixture_.disk().SetCommitHook(nullptr);
   EXPECT_EQ(State().head.exists, 1u);
   EXPECT_EQ(inbox_->usage()->Total().bytes, 5);
   EXPECT_EQ(inbox_->usage()->Total().messages, 1);

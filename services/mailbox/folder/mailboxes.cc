@@ -33,7 +33,7 @@ Task<absl::StatusOr<std::shared_ptr<Account>>> Mailboxes::OpenAccount(std::strin
   {
     absl::MutexLock lock(&mutex_);
     std::shared_ptr<Account>& slot = accounts_[Key(tenant, account_id)];
-    if (slot == nullptr) slot = std::make_shared<Account>(context_, tenant, account_id);
+    if (slot == nullptr) slot = std::make_shared<Account>(deps_, tenant, account_id);
     account = slot;
   }
   PH_CO_RETURN_IF_ERROR(co_await account->Open());
@@ -50,7 +50,7 @@ std::shared_ptr<Folder> Mailboxes::Get(const Account& account, const std::string
   }
   Entry entry;
   entry.folder =
-      std::make_shared<Folder>(context_, FolderId{account.tenant(), account.account_id(), folder_id}, account.usage());
+      std::make_shared<Folder>(deps_, FolderRef{account.tenant(), account.account_id(), folder_id}, account.usage());
   entry.age = by_age_.insert(by_age_.end(), key);
   return folders_.emplace(key, std::move(entry)).first->second.folder;
 }
@@ -67,7 +67,7 @@ Task<absl::StatusOr<std::shared_ptr<Folder>>> Mailboxes::OpenFolder(std::shared_
   if (trim) Trim();
   if (!folder->loaded()) PH_CO_RETURN_IF_ERROR((co_await folder->Snapshot()).status());
   if (folder->TakeRecoveryNeeded()) {
-    const absl::Status recovered = co_await RecoverMoves(context_, *this, account, folder);
+    const absl::Status recovered = co_await RecoverMoves(deps_, *this, account, folder);
     if (!recovered.ok()) {
       // Its messages are still all there; the next to open it tries again.
       folder->SetRecoveryNeeded();
@@ -100,7 +100,7 @@ Task<absl::Status> Mailboxes::CountUsage(std::shared_ptr<Account> account) {
 }
 
 Quota Mailboxes::QuotaOf(const common::v1::AccountRef& account) const {
-  return {account.quota_bytes() != 0 ? account.quota_bytes() : context_.settings.default_quota_bytes,
+  return {account.quota_bytes() != 0 ? account.quota_bytes() : deps_.settings.default_quota_bytes,
           account.quota_messages()};
 }
 
@@ -111,7 +111,7 @@ void Mailboxes::Trim() {
   uint64_t bytes = 0;
   for (const auto& [key, entry] : folders_) bytes += entry.folder->MemoryBytes();
   auto it = by_age_.begin();
-  while (it != by_age_.end() && bytes > context_.settings.folder_cache_bytes) {
+  while (it != by_age_.end() && bytes > deps_.settings.folder_cache_bytes) {
     const auto entry = folders_.find(*it);
     // Ours is the only reference, and new ones are made under this mutex only.
     if (entry->second.folder.use_count() > 1) {
@@ -123,7 +123,7 @@ void Mailboxes::Trim() {
     folders_.erase(entry);
     it = by_age_.erase(it);
   }
-  if (closed.empty() && accounts_.size() <= context_.settings.max_open_accounts) return;
+  if (closed.empty() && accounts_.size() <= deps_.settings.max_open_accounts) return;
   closed.clear();
   // An account stays while one of its folders is open: they share its usage.
   for (auto account = accounts_.begin(); account != accounts_.end();) {
@@ -138,9 +138,9 @@ void Mailboxes::UpdateMetrics() {
   absl::MutexLock lock(&mutex_);
   uint64_t bytes = 0;
   for (const auto& [key, entry] : folders_) bytes += entry.folder->MemoryBytes();
-  context_.metrics.open_folders.Set(static_cast<double>(folders_.size()));
-  context_.metrics.open_folder_bytes.Set(static_cast<double>(bytes));
-  context_.metrics.open_accounts.Set(static_cast<double>(accounts_.size()));
+  deps_.metrics.open_folders.Set(static_cast<double>(folders_.size()));
+  deps_.metrics.open_folder_bytes.Set(static_cast<double>(bytes));
+  deps_.metrics.open_accounts.Set(static_cast<double>(accounts_.size()));
 }
 
 }  // namespace posthouse::mailbox

@@ -16,8 +16,8 @@
 #include "absl/synchronization/mutex.h"
 #include "services/common/async/task.h"
 #include "services/mailbox/folder/account.h"
-#include "services/mailbox/folder/context.h"
 #include "services/mailbox/folder/folder.h"
+#include "services/mailbox/folder/mailbox_deps.h"
 
 namespace posthouse::common::v1 {
 class AccountRef;
@@ -27,7 +27,7 @@ namespace posthouse::mailbox {
 
 class Mailboxes {
  public:
-  explicit Mailboxes(Context& context) : context_(context) {}
+  explicit Mailboxes(MailboxDeps& deps) : deps_(deps) {}
 
   // The account, made when it is not there (the directory knows that it exists).
   // kInvalidArgument: ids that cannot be ours.
@@ -57,7 +57,7 @@ class Mailboxes {
     std::list<Key>::iterator age;
   };
 
-  Context& context_;
+  MailboxDeps& deps_;
   mutable absl::Mutex mutex_;
   absl::flat_hash_map<Key, std::shared_ptr<Account>> accounts_ ABSL_GUARDED_BY(mutex_);
   absl::flat_hash_map<Key, Entry> folders_ ABSL_GUARDED_BY(mutex_);

@@ -8,6 +8,8 @@
 #include "services/common/status/status.h"
 #include "services/mailbox/folder/account.h"
 #include "services/mailbox/folder/mailboxes.h"
+#include "services/mailbox/rows/key_schema.h"
+#include "services/mailbox/rows/uid_set.h"
 
 namespace posthouse::mailbox {
 namespace {
@@ -19,7 +21,7 @@ UidSet SourcesOf(const CopyBatch& batch) {
 }
 
 // Steps 2 and 3 for an intent that is written.
-Task<absl::StatusOr<CopyBatch>> MoveBatch(Context& context, std::shared_ptr<Folder> from, std::shared_ptr<Folder> to,
+Task<absl::StatusOr<CopyBatch>> MoveBatch(MailboxDeps& deps, std::shared_ptr<Folder> from, std::shared_ptr<Folder> to,
                                           MoveIntent intent) {
   CopyBatch done;
   PH_CO_ASSIGN_OR_RETURN(std::optional<CopyBatch> before,
@@ -27,7 +29,7 @@ Task<absl::StatusOr<CopyBatch>> MoveBatch(Context& context, std::shared_ptr<Fold
   if (before.has_value()) {
     done = *std::move(before);
   } else {
-    BlobPins::Hold hold(context.pins);
+    BlobPins::Hold hold(deps.pins);
     PH_CO_ASSIGN_OR_RETURN(std::vector<CopyItem> items, co_await from->ReadForCopy(intent.uids, 0, hold));
     PH_CO_ASSIGN_OR_RETURN(done,
                            co_await to->AddCopies(intent.operation_id, intent.batch, std::move(items), intent.last,
@@ -61,7 +63,7 @@ Task<absl::StatusOr<Usage::Reservation>> ReserveFor(Mailboxes& mailboxes, std::s
 
 }  // namespace
 
-Task<absl::StatusOr<CopyDone>> CopyMessages(Context& context, Mailboxes& mailboxes, std::shared_ptr<Account> account,
+Task<absl::StatusOr<CopyDone>> CopyMessages(MailboxDeps& deps, Mailboxes& mailboxes, std::shared_ptr<Account> account,
                                             std::shared_ptr<Folder> from, std::shared_ptr<Folder> to, CopyOrder order) {
   if (order.operation_id.size() > kMaxOperationIdBytes) co_return absl::InvalidArgumentError("operation_id too long");
   std::optional<AsyncMutex::Guard> moving;
@@ -107,7 +109,7 @@ Task<absl::StatusOr<CopyDone>> CopyMessages(Context& context, Mailboxes& mailbox
         MoveIntent intent{order.operation_id, to->id().folder_id, uids, number, last};
         const absl::Status intended = co_await from->WriteIntent(intent);
         absl::StatusOr<CopyBatch> moved = CopyBatch();
-        if (intended.ok()) moved = co_await MoveBatch(context, from, to, intent);
+        if (intended.ok()) moved = co_await MoveBatch(deps, from, to, intent);
         if (!intended.ok() || !moved.ok()) {
           from->SetRecoveryNeeded();
           co_return intended.ok() ? moved.status() : intended;
@@ -119,7 +121,7 @@ Task<absl::StatusOr<CopyDone>> CopyMessages(Context& context, Mailboxes& mailbox
                                  co_await ReserveFor(mailboxes, account, from, order.uids, after, order.quota));
           room.emplace(std::move(reserved));
         }
-        BlobPins::Hold hold(context.pins);
+        BlobPins::Hold hold(deps.pins);
         PH_CO_ASSIGN_OR_RETURN(std::vector<CopyItem> items, co_await from->ReadForCopy(uids, 0, hold));
         PH_CO_ASSIGN_OR_RETURN(
             batch, co_await to->AddCopies(order.operation_id, number, std::move(items), last, /*move=*/false));
@@ -136,7 +138,7 @@ Task<absl::StatusOr<CopyDone>> CopyMessages(Context& context, Mailboxes& mailbox
   co_return result;
 }
 
-Task<absl::Status> RecoverMoves(Context& context, Mailboxes& mailboxes, std::shared_ptr<Account> account,
+Task<absl::Status> RecoverMoves(MailboxDeps& deps, Mailboxes& mailboxes, std::shared_ptr<Account> account,
                                 std::shared_ptr<Folder> from) {
   const AsyncMutex::Guard moving = co_await from->move_mutex().Lock();
   PH_CO_ASSIGN_OR_RETURN(const std::vector<MoveIntent> intents, co_await from->ReadIntents());
@@ -147,9 +149,9 @@ Task<absl::Status> RecoverMoves(Context& context, Mailboxes& mailboxes, std::sha
       continue;
     }
     const std::shared_ptr<Folder> to = mailboxes.Get(*account, intent.to_folder_id);
-    const absl::StatusOr<CopyBatch> moved = co_await MoveBatch(context, from, to, intent);
+    const absl::StatusOr<CopyBatch> moved = co_await MoveBatch(deps, from, to, intent);
     if (!moved.ok()) co_return moved.status();
-    context.metrics.moves_recovered.Add();
+    deps.metrics.moves_recovered.Add();
     LOG_EVENT(kInfo, "move_recovered").Str("folder_id", from->id().folder_id).Int("messages", moved->uids.size());
   }
   co_return absl::OkStatus();

@@ -25,6 +25,7 @@
 #include "services/common/async/task.h"
 #include "services/mailbox/folder/folder.h"
 #include "services/mailbox/folder/usage.h"
+#include "services/mailbox/rows/uid_set.h"
 
 namespace posthouse::mailbox {
 
@@ -44,11 +45,11 @@ struct CopyDone {
   FolderSnapshot from_state;
 };
 
-Task<absl::StatusOr<CopyDone>> CopyMessages(Context& context, Mailboxes& mailboxes, std::shared_ptr<Account> account,
+Task<absl::StatusOr<CopyDone>> CopyMessages(MailboxDeps& deps, Mailboxes& mailboxes, std::shared_ptr<Account> account,
                                             std::shared_ptr<Folder> from, std::shared_ptr<Folder> to, CopyOrder order);
 
 // Finishes the moves out of `from` that have an intent.
-Task<absl::Status> RecoverMoves(Context& context, Mailboxes& mailboxes, std::shared_ptr<Account> account,
+Task<absl::Status> RecoverMoves(MailboxDeps& deps, Mailboxes& mailboxes, std::shared_ptr<Account> account,
                                 std::shared_ptr<Folder> from);
 
 }  // namespace posthouse::mailbox

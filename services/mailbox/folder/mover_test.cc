@@ -6,7 +6,9 @@
 #include "services/common/async/thread_pool.h"
 #include "services/common/async/when_all.h"
 #include "services/mailbox/folder/sweeper.h"
-#include "services/mailbox/testing/world.h"
+#include "services/mailbox/rows/key_schema.h"
+#include "services/mailbox/rows/uid_set.h"
+#include "services/mailbox/testing/mailbox_fixture.h"
 
 namespace posthouse::mailbox {
 namespace {
@@ -15,17 +17,17 @@ class MoverTest : public testing::Test {
  protected:
   MoverTest() {
     Open();
-    for (int i = 1; i <= 4; ++i) world_.Add(*inbox_, std::string(static_cast<size_t>(i), 'x'), 0, {"kw"});
+    for (int i = 1; i <= 4; ++i) fixture_.Add(*inbox_, std::string(static_cast<size_t>(i), 'x'), 0, {"kw"});
   }
   void Open() {
-    account_ = world_.OpenAccount();
-    inbox_ = world_.OpenFolder("INBOX");
-    trash_ = world_.OpenFolder("Trash");
+    account_ = fixture_.OpenAccount();
+    inbox_ = fixture_.OpenFolder("INBOX");
+    trash_ = fixture_.OpenFolder("Trash");
   }
   void Reopen() {
     account_ = nullptr;
     inbox_ = trash_ = nullptr;
-    world_.Reopen();
+    fixture_.Reopen();
     Open();
   }
   absl::StatusOr<CopyDone> Copy(UidSet uids, bool move, std::string operation_id = "") {
@@ -34,7 +36,7 @@ class MoverTest : public testing::Test {
     order.move = move;
     order.operation_id = std::move(operation_id);
     order.quota = quota_;
-    return SyncWait(CopyMessages(world_.context(), world_.mailboxes(), account_, inbox_, trash_, std::move(order)));
+    return SyncWait(CopyMessages(fixture_.deps(), fixture_.mailboxes(), account_, inbox_, trash_, std::move(order)));
   }
   static UidSet Uids(Folder& folder) { return (*SyncWait(folder.Uids()))->uids; }
   // Sizes name the messages: how often each is in the two folders.
@@ -47,7 +49,7 @@ class MoverTest : public testing::Test {
     return out;
   }
 
-  World world_;
+  MailboxFixture fixture_;
   Quota quota_;
   std::shared_ptr<Account> account_;
   std::shared_ptr<Folder> inbox_;
@@ -93,7 +95,7 @@ TEST_F(MoverTest, CopyIntoTheSameFolderEnds) {
   CopyOrder order;
   order.uids = UidSet::All();
   const auto done =
-      *SyncWait(CopyMessages(world_.context(), world_.mailboxes(), account_, inbox_, inbox_, std::move(order)));
+      *SyncWait(CopyMessages(fixture_.deps(), fixture_.mailboxes(), account_, inbox_, inbox_, std::move(order)));
   EXPECT_EQ(done.uids.size(), 4u);
   EXPECT_EQ(Uids(*inbox_), UidSet({{1, 8}}));
 }
@@ -103,7 +105,7 @@ TEST_F(MoverTest, MoveIntoTheSameFolderGivesNewUids) {
   order.uids = UidSet::All();
   order.move = true;
   ASSERT_TRUE(
-      SyncWait(CopyMessages(world_.context(), world_.mailboxes(), account_, inbox_, inbox_, std::move(order))).ok());
+      SyncWait(CopyMessages(fixture_.deps(), fixture_.mailboxes(), account_, inbox_, inbox_, std::move(order))).ok());
   EXPECT_EQ(Uids(*inbox_), UidSet({{5, 8}}));
 }
 
@@ -117,7 +119,7 @@ TEST_F(MoverTest, CopyOverQuotaCopiesNothingAndMoveIsFree) {
 
 TEST_F(MoverTest, SeveralBatches) {
   std::vector<Task<absl::StatusOr<AppendResult>>> tasks;
-  for (int i = 0; i < 2000; ++i) tasks.push_back(inbox_->Append(world_.MakeMessage("y")));
+  for (int i = 0; i < 2000; ++i) tasks.push_back(inbox_->Append(fixture_.MakeMessage("y")));
   for (const auto& r : SyncWait(WhenAll(std::move(tasks)))) ASSERT_TRUE(r.ok());
   const CopyDone done = *Copy(UidSet::All(), true, "op");
   EXPECT_EQ(done.uids.size(), 2004u);
@@ -140,7 +142,7 @@ TEST_F(MoverTest, ACrashAtAnyStepLosesAndDoublesNothing) {
         const size_t in_inbox = Uids(*inbox_).Count();
         int left = step;
         bool crashed = false;
-        world_.disk().SetCommitHook([&](const store::CommitRequest&, bool* apply_anyway) {
+        fixture_.disk().SetCommitHook([&](const store::CommitRequest&, bool* apply_anyway) {
           if (crashed) return absl::UnavailableError("dead");
           if (left-- > 0) return absl::OkStatus();
           crashed = true;
@@ -153,12 +155,12 @@ TEST_F(MoverTest, ACrashAtAnyStepLosesAndDoublesNothing) {
         const UidSet all = Uids(*inbox_);
         const UidSet two({{all.Expand()[0], all.Expand()[1]}});
         const bool ok = Copy(two, true, op).ok();
-        world_.disk().SetCommitHook(nullptr);
+        fixture_.disk().SetCommitHook(nullptr);
         const std::string from = inbox_->id().folder_id;
         Reopen();
         if (inbox_->id().folder_id != from) std::swap(inbox_, trash_);
         if (next == Next::kRecoverAll) {
-          Sweeper sweeper(world_.context(), world_.mailboxes());
+          Sweeper sweeper(fixture_.deps(), fixture_.mailboxes());
           ASSERT_TRUE(SyncWait(sweeper.RecoverAll()).ok());
         }
         if (next == Next::kRepeat) {
@@ -177,22 +179,22 @@ TEST_F(MoverTest, ACrashAtAnyStepLosesAndDoublesNothing) {
     }
   }
   EXPECT_GE(crashes, 18);  // three steps at least, each way
-  EXPECT_GT(world_.metrics().moves_recovered.Value(), 0);
+  EXPECT_GT(fixture_.metrics().moves_recovered.Value(), 0);
 }
 
 TEST_F(MoverTest, AMoveWhoseTargetWasDeletedStaysInTheSource) {
   int commits = 0;
-  world_.disk().SetCommitHook([&](const store::CommitRequest& request, bool*) {
+  fixture_.disk().SetCommitHook([&](const store::CommitRequest& request, bool*) {
     if (request.partition.id.ends_with("/c")) return absl::OkStatus();
     return ++commits <= 1 ? absl::OkStatus() : absl::UnavailableError("dead");
   });
   EXPECT_FALSE(Copy(UidSet::All(), true).ok());
-  world_.disk().SetCommitHook(nullptr);
+  fixture_.disk().SetCommitHook(nullptr);
   ASSERT_TRUE(SyncWait(account_->Delete("Trash")).ok());
   inbox_ = trash_ = nullptr;
   account_ = nullptr;
-  world_.Reopen();
-  inbox_ = world_.OpenFolder("INBOX");
+  fixture_.Reopen();
+  inbox_ = fixture_.OpenFolder("INBOX");
   EXPECT_EQ(Uids(*inbox_), UidSet({{1, 4}}));
   EXPECT_EQ(SyncWait(inbox_->Snapshot())->head.intents, 0u);
 }
@@ -200,18 +202,18 @@ TEST_F(MoverTest, AMoveWhoseTargetWasDeletedStaysInTheSource) {
 TEST_F(MoverTest, TwoMovesOfTheSameMessagesGiveThemToOne) {
   ThreadPool pool(4);
   ASSERT_TRUE(SyncWait(account_->Create("A", "")).ok());
-  const auto other = world_.OpenFolder("A");
-  const auto move = [](ThreadPool& p, Context& context, Mailboxes& mailboxes, std::shared_ptr<Account> account,
+  const auto other = fixture_.OpenFolder("A");
+  const auto move = [](ThreadPool& p, MailboxDeps& deps, Mailboxes& mailboxes, std::shared_ptr<Account> account,
                        std::shared_ptr<Folder> from, std::shared_ptr<Folder> to) -> Task<absl::StatusOr<CopyDone>> {
     co_await SwitchTo(p);
     CopyOrder order;
     order.uids = UidSet::All();
     order.move = true;
-    co_return co_await CopyMessages(context, mailboxes, account, from, to, std::move(order));
+    co_return co_await CopyMessages(deps, mailboxes, account, from, to, std::move(order));
   };
   std::vector<Task<absl::StatusOr<CopyDone>>> tasks;
   for (const auto& to : {trash_, other}) {
-    tasks.push_back(move(pool, world_.context(), world_.mailboxes(), account_, inbox_, to));
+    tasks.push_back(move(pool, fixture_.deps(), fixture_.mailboxes(), account_, inbox_, to));
   }
   size_t moved = 0;
   for (const auto& r : SyncWait(WhenAll(std::move(tasks)))) {
@@ -225,25 +227,25 @@ TEST_F(MoverTest, TwoMovesOfTheSameMessagesGiveThemToOne) {
 // ---- sweeping
 
 TEST_F(MoverTest, TheSweeperRemovesOnlyWhatNothingNames) {
-  const NewMessage unused = world_.MakeMessage("nobody");
+  const NewMessage unused = fixture_.MakeMessage("nobody");
   ASSERT_TRUE(Copy(UidSet({{1, 1}}), false).ok());
   ASSERT_TRUE(SyncWait(inbox_->Expunge(UidSet({{1, 2}}), true)).ok());  // 1 lives on in Trash
-  Sweeper sweeper(world_.context(), world_.mailboxes());
+  Sweeper sweeper(fixture_.deps(), fixture_.mailboxes());
   EXPECT_EQ(SyncWait(sweeper.Sweep())->blobs, 0u);  // too young
-  world_.Advance(absl::Hours(3));
-  const NewMessage young = world_.MakeMessage("young");
+  fixture_.Advance(absl::Hours(3));
+  const NewMessage young = fixture_.MakeMessage("young");
   {
-    BlobPins::Hold hold(world_.pins());
+    BlobPins::Hold hold(fixture_.pins());
     hold.Pin(unused.blob);
     EXPECT_EQ(SyncWait(sweeper.Sweep())->blobs, 1u);  // message 2
   }
   const Sweeper::Result result = *SyncWait(sweeper.Sweep());
   EXPECT_EQ(result.blobs, 1u);
   EXPECT_EQ(result.bytes, 6u);
-  const auto left = *SyncWait(world_.store().blobs().List("t1", "", 100));
+  const auto left = *SyncWait(fixture_.store().blobs().List("t1", "", 100));
   EXPECT_EQ(left.blobs.size(), 4u);  // messages 1, 3, 4 and the young one
   for (Folder* f : {inbox_.get(), trash_.get()}) {
-    BlobPins::Hold hold(world_.pins());
+    BlobPins::Hold hold(fixture_.pins());
     EXPECT_TRUE(SyncWait(f->ReadForCopy(UidSet::All(), 0, hold)).ok());
   }
 }
@@ -272,37 +274,37 @@ TEST(BlobPinsTest, WhatWasPinnedDuringTheSweepStays) {
 TEST_F(MoverTest, TheSweeperDropsFoldersNoTreeNames) {
   // A crash after the head and before the tree.
   int commits = 0;
-  world_.disk().SetCommitHook([&](const store::CommitRequest& request, bool*) {
+  fixture_.disk().SetCommitHook([&](const store::CommitRequest& request, bool*) {
     return request.partition.id.starts_with("acct/") ? absl::UnavailableError("dead") : (++commits, absl::OkStatus());
   });
   EXPECT_FALSE(SyncWait(account_->Create("half", "")).ok());
   EXPECT_EQ(commits, 1);
-  world_.disk().SetCommitHook(nullptr);
-  Sweeper sweeper(world_.context(), world_.mailboxes());
+  fixture_.disk().SetCommitHook(nullptr);
+  Sweeper sweeper(fixture_.deps(), fixture_.mailboxes());
   EXPECT_EQ(SyncWait(sweeper.Sweep())->folders, 0u);
-  world_.Advance(absl::Hours(3));
+  fixture_.Advance(absl::Hours(3));
   EXPECT_EQ(SyncWait(sweeper.Sweep())->folders, 1u);
   EXPECT_EQ(SyncWait(sweeper.Sweep())->folders, 0u);
   EXPECT_EQ(Uids(*inbox_).Count(), 4u);
 }
 
 TEST_F(MoverTest, TheSweeperForgetsOldOperations) {
-  NewMessage m = world_.MakeMessage("x");
-  m.done_key = DeliveryKey("q/r/d");
+  NewMessage m = fixture_.MakeMessage("x");
+  m.dedupe_key = DeliveryKey("q/r/d");
   ASSERT_TRUE(SyncWait(inbox_->Append(m)).ok());
-  m.done_key = OperationKey("op");
+  m.dedupe_key = OperationKey("op");
   ASSERT_TRUE(SyncWait(inbox_->Append(m)).ok());
   ASSERT_TRUE(Copy(UidSet::All(), false, "cp").ok());
-  Sweeper sweeper(world_.context(), world_.mailboxes());
-  EXPECT_EQ(SyncWait(sweeper.Sweep())->done_rows, 0u);
-  world_.Advance(absl::Hours(24 * 15));
-  EXPECT_EQ(SyncWait(sweeper.Sweep())->done_rows, 3u);
+  Sweeper sweeper(fixture_.deps(), fixture_.mailboxes());
+  EXPECT_EQ(SyncWait(sweeper.Sweep())->dedupe_rows, 0u);
+  fixture_.Advance(absl::Hours(24 * 15));
+  EXPECT_EQ(SyncWait(sweeper.Sweep())->dedupe_rows, 3u);
 }
 
 // RFC 9051 §6.4.7: a COPY that fails leaves the target as it was, also one of more
 // messages than a commit takes.
 TEST_F(MoverTest, ACopyOverQuotaCopiesNothing) {
-  for (size_t i = 4; i < Folder::kBatch + 100; ++i) world_.Add(*inbox_, "x");  // 1,000 in all
+  for (size_t i = 4; i < Folder::kBatch + 100; ++i) fixture_.Add(*inbox_, "x");  // 1,000 in all
   quota_.messages = Folder::kBatch + 1000;
   EXPECT_EQ(Copy(UidSet::All(), false).status().code(), absl::StatusCode::kResourceExhausted);
   EXPECT_TRUE(Uids(*trash_).empty());
@@ -313,41 +315,41 @@ TEST_F(MoverTest, ACopyOverQuotaCopiesNothing) {
 }
 
 TEST_F(MoverTest, WhatCannotBeReadOfOneTenantDoesNotStopTheOthers) {
-  const std::shared_ptr<Account> other = world_.OpenAccount("acc2", "t2");
-  ASSERT_TRUE(SyncWait(world_.store().blobs().Put("t2", IdToHex(NewBlobId(absl::ToUnixMillis(world_.now()))),
-                                                  absl::Cord("nobody")))
+  const std::shared_ptr<Account> other = fixture_.OpenAccount("acc2", "t2");
+  ASSERT_TRUE(SyncWait(fixture_.store().blobs().Put("t2", IdToHex(NewBlobId(absl::ToUnixMillis(fixture_.now()))),
+                                                    absl::Cord("nobody")))
                   .ok());
   store::CommitRequest damage;
   damage.partition = FolderPartition("t1", inbox_->id().folder_id);
   damage.mutations = {{MessageKey(3), "\x02garbage"}};
-  ASSERT_TRUE(SyncWait(world_.store().Commit(damage)).ok());
-  world_.Advance(absl::Hours(3));
-  Sweeper sweeper(world_.context(), world_.mailboxes());
+  ASSERT_TRUE(SyncWait(fixture_.store().Commit(damage)).ok());
+  fixture_.Advance(absl::Hours(3));
+  Sweeper sweeper(fixture_.deps(), fixture_.mailboxes());
   EXPECT_EQ(SyncWait(sweeper.Sweep()).status().code(), absl::StatusCode::kDataLoss);
-  EXPECT_TRUE(SyncWait(world_.store().blobs().List("t2", "", 100))->blobs.empty());
+  EXPECT_TRUE(SyncWait(fixture_.store().blobs().List("t2", "", 100))->blobs.empty());
 }
 
 TEST_F(MoverTest, TheSweeperKeepsFewAccountsOpen) {
-  world_.settings().max_open_accounts = 3;
+  fixture_.settings().max_open_accounts = 3;
   Reopen();
-  for (int i = 0; i < 10; ++i) world_.OpenAccount(absl::StrCat("more", i));
-  world_.Advance(absl::Hours(3));
-  Sweeper sweeper(world_.context(), world_.mailboxes());
+  for (int i = 0; i < 10; ++i) fixture_.OpenAccount(absl::StrCat("more", i));
+  fixture_.Advance(absl::Hours(3));
+  Sweeper sweeper(fixture_.deps(), fixture_.mailboxes());
   ASSERT_TRUE(SyncWait(sweeper.Sweep()).ok());
-  world_.mailboxes().UpdateMetrics();
-  EXPECT_LE(world_.metrics().open_accounts.Value(), 3);
+  fixture_.mailboxes().UpdateMetrics();
+  EXPECT_LE(fixture_.metrics().open_accounts.Value(), 3);
 }
 
 TEST_F(MoverTest, AnUnreadableRowStopsTheSweep) {
-  world_.MakeMessage("nobody");
+  fixture_.MakeMessage("nobody");
   store::CommitRequest damage;
   damage.partition = FolderPartition("t1", inbox_->id().folder_id);
   damage.mutations = {{MessageKey(3), "\x02garbage"}};
-  ASSERT_TRUE(SyncWait(world_.store().Commit(damage)).ok());
-  world_.Advance(absl::Hours(3));
-  Sweeper sweeper(world_.context(), world_.mailboxes());
+  ASSERT_TRUE(SyncWait(fixture_.store().Commit(damage)).ok());
+  fixture_.Advance(absl::Hours(3));
+  Sweeper sweeper(fixture_.deps(), fixture_.mailboxes());
   EXPECT_EQ(SyncWait(sweeper.Sweep()).status().code(), absl::StatusCode::kDataLoss);
-  EXPECT_EQ(SyncWait(world_.store().blobs().List("t1", "", 100))->blobs.size(), 5u);
+  EXPECT_EQ(SyncWait(fixture_.store().blobs().List("t1", "", 100))->blobs.size(), 5u);
 }
 
 }  // namespace

@@ -9,7 +9,7 @@
 #include "services/common/status/status.h"
 #include "services/mailbox/rows/head.h"
 #include "services/mailbox/rows/key_schema.h"
-#include "services/mailbox/rows/records.h"
+#include "services/mailbox/rows/row_codec.h"
 
 namespace posthouse::mailbox {
 namespace {
@@ -17,14 +17,14 @@ namespace {
 constexpr absl::Duration kPruneEvery = absl::Hours(24);
 
 // When the row was written; nullopt: not one of the two kinds.
-absl::StatusOr<int64_t> DoneAt(const store::Row& row) {
+absl::StatusOr<int64_t> WrittenAt(const store::Row& row) {
   const bool operation = row.key.compare(0, 2, kOperationPrefix) == 0;
   const size_t operation_length = row.key.size() > 2 ? static_cast<unsigned char>(row.key[2]) : 0;
   if (operation && row.key.size() > 3 + operation_length) {
     PH_ASSIGN_OR_RETURN(const v1::CopyBatchRow batch, DecodeRow<v1::CopyBatchRow>(row.value));
     return batch.at();
   }
-  PH_ASSIGN_OR_RETURN(const v1::DoneRow done, DecodeRow<v1::DoneRow>(row.value));
+  PH_ASSIGN_OR_RETURN(const v1::DedupeRow done, DecodeRow<v1::DedupeRow>(row.value));
   return done.at();
 }
 
@@ -41,7 +41,7 @@ Task<absl::StatusOr<std::vector<std::string>>> Sweeper::Tenants() {
   request.prefix = kTenantPrefix;
   request.limit = store::kMaxPageRows;
   for (bool more = true; more;) {
-    PH_CO_ASSIGN_OR_RETURN(const store::ReadResult read, co_await context_.store.Read(request));
+    PH_CO_ASSIGN_OR_RETURN(const store::ReadResult read, co_await deps_.store.Read(request));
     for (const store::Row& row : read.page) out.push_back(RestOfKey(request.after = row.key));
     more = read.more;
   }
@@ -54,7 +54,7 @@ Task<absl::StatusOr<std::vector<std::string>>> Sweeper::NextFolders(std::string 
   while (out.empty()) {
     PH_CO_RETURN_IF_ERROR(Stopped());
     PH_CO_ASSIGN_OR_RETURN(const std::vector<store::Partition> page,
-                           co_await context_.store.List(tenant, kFolderPartitionPrefix, after, store::kMaxPageRows));
+                           co_await deps_.store.List(tenant, kFolderPartitionPrefix, after, store::kMaxPageRows));
     if (page.empty()) break;
     for (const store::Partition& p : page) {
       after = p.id;
@@ -66,28 +66,28 @@ Task<absl::StatusOr<std::vector<std::string>>> Sweeper::NextFolders(std::string 
 }
 
 Task<absl::StatusOr<Sweeper::Result>> Sweeper::Sweep() {
-  metrics::Timer timer(context_.metrics.sweep_seconds);
+  metrics::Timer timer(deps_.metrics.sweep_seconds);
   Result result;
   PH_CO_ASSIGN_OR_RETURN(const std::vector<std::string> tenants, co_await Tenants());
   absl::Status failed;
   for (const std::string& tenant : tenants) {
     absl::Status swept = co_await SweepFolders(tenant, result);
     if (swept.ok()) {
-      context_.pins.BeginSweep();
+      deps_.pins.BeginSweep();
       swept = co_await SweepBlobs(tenant, result);
-      context_.pins.EndSweep();
+      deps_.pins.EndSweep();
     }
     PH_CO_RETURN_IF_ERROR(Stopped());
     // What cannot be read of one tenant keeps the others' garbage no longer.
     if (!swept.ok()) failed = Annotate(swept, absl::StrCat("tenant ", tenant));
   }
   PH_CO_RETURN_IF_ERROR(failed);
-  if (context_.clock() - last_prune_ >= kPruneEvery) last_prune_ = context_.clock();
+  if (deps_.clock() - last_prune_ >= kPruneEvery) last_prune_ = deps_.clock();
   LOG_EVENT(kInfo, "swept")
       .Int("blobs", static_cast<int64_t>(result.blobs))
       .Int("bytes", static_cast<int64_t>(result.bytes))
       .Int("folders", static_cast<int64_t>(result.folders))
-      .Int("done_rows", static_cast<int64_t>(result.done_rows));
+      .Int("dedupe_rows", static_cast<int64_t>(result.dedupe_rows));
   co_return result;
 }
 
@@ -101,24 +101,24 @@ Task<absl::Status> Sweeper::SweepBlobs(std::string tenant, Result& result) {
     for (const Candidate& c : candidates) unseen.insert(c.blob);
     PH_CO_RETURN_IF_ERROR(co_await RemoveReferenced(tenant, unseen));
     for (const Candidate& c : candidates) {
-      if (!unseen.contains(c.blob) || !context_.pins.MayDelete(c.blob)) continue;
-      PH_CO_RETURN_IF_ERROR(co_await context_.store.blobs().Delete(tenant, IdToHex(c.blob)));
+      if (!unseen.contains(c.blob) || !deps_.pins.MayDelete(c.blob)) continue;
+      PH_CO_RETURN_IF_ERROR(co_await deps_.store.blobs().Delete(tenant, IdToHex(c.blob)));
       ++result.blobs;
       result.bytes += c.size_bytes;
-      context_.metrics.swept_blobs.Add();
-      context_.metrics.swept_bytes.Add(static_cast<double>(c.size_bytes));
+      deps_.metrics.swept_blobs.Add();
+      deps_.metrics.swept_bytes.Add(static_cast<double>(c.size_bytes));
     }
   } while (!cursor.empty());
   co_return absl::OkStatus();
 }
 
 Task<absl::StatusOr<std::vector<Sweeper::Candidate>>> Sweeper::OldBlobs(std::string tenant, std::string& cursor) {
-  const int64_t before = absl::ToUnixMillis(context_.clock() - context_.settings.sweep_grace);
+  const int64_t before = absl::ToUnixMillis(deps_.clock() - deps_.settings.sweep_grace);
   std::vector<Candidate> out;
   do {
     PH_CO_RETURN_IF_ERROR(Stopped());
     PH_CO_ASSIGN_OR_RETURN(store::BlobPage page,
-                           co_await context_.store.blobs().List(tenant, cursor, store::kMaxPageRows));
+                           co_await deps_.store.blobs().List(tenant, cursor, store::kMaxPageRows));
     cursor = std::move(page.next);
     for (const store::BlobInfo& info : page.blobs) {
       if (!IsId(info.name)) continue;  // not ours
@@ -141,7 +141,7 @@ Task<absl::Status> Sweeper::RemoveReferenced(std::string tenant, absl::flat_hash
       request.limit = store::kMaxPageRows;
       for (bool more = true; more;) {
         PH_CO_RETURN_IF_ERROR(Stopped());
-        PH_CO_ASSIGN_OR_RETURN(const store::ReadResult read, co_await context_.store.Read(request));
+        PH_CO_ASSIGN_OR_RETURN(const store::ReadResult read, co_await deps_.store.Read(request));
         for (const store::Row& row : read.page) {
           PH_CO_ASSIGN_OR_RETURN(const v1::MessageRow message, DecodeRow<v1::MessageRow>(row.value));
           unseen.erase(message.blob());
@@ -173,30 +173,30 @@ Task<absl::Status> Sweeper::SweepFolder(std::string tenant, std::string folder_i
   store::ReadRequest request;
   request.partition = FolderPartition(tenant, folder_id);
   request.keys = {HeadKey()};
-  PH_CO_ASSIGN_OR_RETURN(const store::ReadResult read, co_await context_.store.Read(std::move(request)));
+  PH_CO_ASSIGN_OR_RETURN(const store::ReadResult read, co_await deps_.store.Read(std::move(request)));
   bool orphan = !read.values[0].has_value();  // a drop that a crash cut short
   if (!orphan) {
     PH_CO_ASSIGN_OR_RETURN(const Head head, Head::Decode(*read.values[0]));
     // A young one may be about to be named by its tree.
-    if (absl::FromUnixSeconds(head.created) < context_.clock() - context_.settings.sweep_grace) {
+    if (absl::FromUnixSeconds(head.created) < deps_.clock() - deps_.settings.sweep_grace) {
       PH_CO_ASSIGN_OR_RETURN(const std::shared_ptr<Account> account,
                              co_await mailboxes_.OpenAccount(tenant, head.account_id));
       orphan = absl::IsNotFound(account->FindById(folder_id).status());
     }
   }
   if (orphan) {
-    PH_CO_RETURN_IF_ERROR(co_await context_.store.Drop(FolderPartition(tenant, folder_id)));
-    PH_CO_RETURN_IF_ERROR(co_await context_.store.Drop(CachePartition(tenant, folder_id)));
+    PH_CO_RETURN_IF_ERROR(co_await deps_.store.Drop(FolderPartition(tenant, folder_id)));
+    PH_CO_RETURN_IF_ERROR(co_await deps_.store.Drop(CachePartition(tenant, folder_id)));
     ++result.folders;
-    context_.metrics.swept_folders.Add();
+    deps_.metrics.swept_folders.Add();
     co_return absl::OkStatus();
   }
-  if (context_.clock() - last_prune_ < kPruneEvery) co_return absl::OkStatus();
-  co_return co_await PruneDone(FolderPartition(tenant, folder_id), result);
+  if (deps_.clock() - last_prune_ < kPruneEvery) co_return absl::OkStatus();
+  co_return co_await PruneDedupeRows(FolderPartition(tenant, folder_id), result);
 }
 
-Task<absl::Status> Sweeper::PruneDone(store::Partition partition, Result& result) {
-  const int64_t before = absl::ToUnixSeconds(context_.clock() - context_.settings.done_retention);
+Task<absl::Status> Sweeper::PruneDedupeRows(store::Partition partition, Result& result) {
+  const int64_t before = absl::ToUnixSeconds(deps_.clock() - deps_.settings.dedupe_retention);
   for (const char* prefix : {kDeliveryPrefix, kOperationPrefix}) {
     store::ReadRequest request;
     request.partition = partition;
@@ -204,18 +204,18 @@ Task<absl::Status> Sweeper::PruneDone(store::Partition partition, Result& result
     request.limit = store::kMaxPageRows;
     for (bool more = true; more;) {
       PH_CO_RETURN_IF_ERROR(Stopped());
-      PH_CO_ASSIGN_OR_RETURN(const store::ReadResult read, co_await context_.store.Read(request));
+      PH_CO_ASSIGN_OR_RETURN(const store::ReadResult read, co_await deps_.store.Read(request));
       store::CommitRequest commit;
       commit.partition = partition;
       for (const store::Row& row : read.page) {
         request.after = row.key;
-        PH_CO_ASSIGN_OR_RETURN(const int64_t at, DoneAt(row));
+        PH_CO_ASSIGN_OR_RETURN(const int64_t at, WrittenAt(row));
         if (at < before && commit.mutations.size() < store::kMaxMutations) {
           commit.mutations.push_back({row.key, std::nullopt});
         }
       }
-      result.done_rows += commit.mutations.size();
-      if (!commit.mutations.empty()) PH_CO_RETURN_IF_ERROR(co_await context_.store.Commit(std::move(commit)));
+      result.dedupe_rows += commit.mutations.size();
+      if (!commit.mutations.empty()) PH_CO_RETURN_IF_ERROR(co_await deps_.store.Commit(std::move(commit)));
       more = read.more;
     }
   }
@@ -236,7 +236,7 @@ Task<absl::Status> Sweeper::RecoverAll() {
         store::ReadRequest request;
         request.partition = FolderPartition(tenant, folder_id);
         request.keys = {HeadKey()};
-        PH_CO_ASSIGN_OR_RETURN(const store::ReadResult read, co_await context_.store.Read(std::move(request)));
+        PH_CO_ASSIGN_OR_RETURN(const store::ReadResult read, co_await deps_.store.Read(std::move(request)));
         if (!read.values[0].has_value()) continue;
         PH_CO_ASSIGN_OR_RETURN(const Head head, Head::Decode(*read.values[0]));
         if (head.intents == 0) continue;

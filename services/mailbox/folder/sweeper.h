@@ -19,7 +19,7 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "services/common/async/task.h"
-#include "services/mailbox/folder/context.h"
+#include "services/mailbox/folder/mailbox_deps.h"
 #include "services/mailbox/folder/mailboxes.h"
 
 namespace posthouse::mailbox {
@@ -28,13 +28,13 @@ class Sweeper {
  public:
   static constexpr size_t kWindow = 500000;
 
-  Sweeper(Context& context, Mailboxes& mailboxes) : context_(context), mailboxes_(mailboxes) {}
+  Sweeper(MailboxDeps& deps, Mailboxes& mailboxes) : deps_(deps), mailboxes_(mailboxes) {}
 
   struct Result {
     uint64_t blobs = 0;
     uint64_t bytes = 0;
     uint64_t folders = 0;
-    uint64_t done_rows = 0;
+    uint64_t dedupe_rows = 0;
   };
   // All tenants. kCancelled after Stop().
   Task<absl::StatusOr<Result>> Sweep();
@@ -55,12 +55,12 @@ class Sweeper {
   Task<absl::Status> RemoveReferenced(std::string tenant, absl::flat_hash_set<std::string>& unseen);
   Task<absl::Status> SweepFolders(std::string tenant, Result& result);
   Task<absl::Status> SweepFolder(std::string tenant, std::string folder_id, Result& result);
-  Task<absl::Status> PruneDone(store::Partition partition, Result& result);
+  Task<absl::Status> PruneDedupeRows(store::Partition partition, Result& result);
   // Folder ids of a tenant after `after`; empty: no more.
   Task<absl::StatusOr<std::vector<std::string>>> NextFolders(std::string tenant, std::string& after);
   absl::Status Stopped() const;
 
-  Context& context_;
+  MailboxDeps& deps_;
   Mailboxes& mailboxes_;
   std::atomic<bool> stopped_{false};
   absl::Time last_prune_ = absl::InfinitePast();

@@ -8,6 +8,7 @@
 #include "services/common/log/log.h"
 #include "services/common/rpc/trace.h"
 #include "services/common/status/status.h"
+#include "services/mailbox/message/quota_append.h"
 #include "services/mailbox/rows/key_schema.h"
 
 namespace posthouse::mailbox {
@@ -50,8 +51,8 @@ Outcome StoredIn(const Folder& folder, uint32_t uid, bool duplicate) {
   return outcome;
 }
 
-Task<absl::StatusOr<Outcome>> DeliverTo(Context& context, Mailboxes& mailboxes, const v1::DeliveryTarget& target,
-                                        const TakenMessage& message) {
+Task<absl::StatusOr<Outcome>> DeliverTo(MailboxDeps& deps, Mailboxes& mailboxes, const v1::DeliveryTarget& target,
+                                        const ReceivedMessage& message) {
   if (target.delivery_id().empty() || target.delivery_id().size() > kMaxDeliveryIdBytes) {
     co_return absl::InvalidArgumentError("a delivery needs an id of at most 900 bytes");
   }
@@ -59,55 +60,43 @@ Task<absl::StatusOr<Outcome>> DeliverTo(Context& context, Mailboxes& mailboxes, 
                          co_await mailboxes.OpenAccount(target.account().tenant(), target.account().account_id()));
   PH_CO_ASSIGN_OR_RETURN(const std::shared_ptr<Folder> folder,
                          co_await mailboxes.OpenFolder(account, account->inbox_id()));
-  const std::string done_key = DeliveryKey(target.delivery_id());
-  const Quota quota = mailboxes.QuotaOf(target.account());
-  if (quota.limited()) PH_CO_RETURN_IF_ERROR(co_await mailboxes.CountUsage(account));
-  const Usage::Reservation room = account->usage()->Reserve({static_cast<int64_t>(message.size_bytes), 1}, quota);
-  if (!room.ok()) {
-    // A repetition of what was stored when there was room is still stored.
-    PH_CO_ASSIGN_OR_RETURN(const std::optional<uint32_t> before, co_await folder->FindDoneUid(done_key));
-    if (before.has_value()) co_return StoredIn(*folder, *before, true);
-    co_return MakeOutcome(Outcome::KIND_OVER_QUOTA, "over quota");
-  }
-  const absl::Time now = context.clock();
-  NewMessage add;
-  add.internal_date = absl::ToUnixSeconds(now);
-  add.size_bytes = message.size_bytes;
-  add.blob = message.blob;
-  add.thread_id = message.cached->thread_id;
-  add.done_key = done_key;
-  add.cached = message.cached;
-  PH_CO_ASSIGN_OR_RETURN(const AppendResult stored, co_await folder->Append(std::move(add)));
-  co_return StoredIn(*folder, stored.uid, stored.duplicate);
+  NewMessage add = MessageOf(message);
+  add.internal_date = absl::ToUnixSeconds(deps.clock());
+  add.dedupe_key = DeliveryKey(target.delivery_id());
+  const AppendOutcome outcome =
+      co_await AppendWithinQuota(mailboxes, account, folder, mailboxes.QuotaOf(target.account()), std::move(add));
+  if (outcome.over_quota) co_return MakeOutcome(Outcome::KIND_OVER_QUOTA, outcome.result.status().message());
+  PH_CO_RETURN_IF_ERROR(outcome.result.status());
+  co_return StoredIn(*folder, outcome.result->uid, outcome.result->duplicate);
 }
 
-Task<Outcome> DeliverOne(Context& context, Mailboxes& mailboxes, const v1::DeliveryTarget& target,
-                         const TakenMessage& message) {
-  const absl::StatusOr<Outcome> outcome = co_await DeliverTo(context, mailboxes, target, message);
+Task<Outcome> DeliverOne(MailboxDeps& deps, Mailboxes& mailboxes, const v1::DeliveryTarget& target,
+                         const ReceivedMessage& message) {
+  const absl::StatusOr<Outcome> outcome = co_await DeliverTo(deps, mailboxes, target, message);
   co_return outcome.ok() ? *outcome : OutcomeOf(outcome.status());
 }
 
 }  // namespace
 
-Task<bool> DeliverToAll(Context& context, Mailboxes& mailboxes, const v1::DeliverRequest_Header& header,
-                        const TakenMessage& message, v1::DeliverResponse* response) {
+Task<bool> DeliverToAll(MailboxDeps& deps, Mailboxes& mailboxes, const v1::DeliverRequest_Header& header,
+                        const ReceivedMessage& message, v1::DeliverResponse* response) {
   // All at once: targets of one store share its commits.
   std::vector<Task<Outcome>> tasks;
   for (const v1::DeliveryTarget& target : header.targets()) {
-    tasks.push_back(DeliverOne(context, mailboxes, target, message));
+    tasks.push_back(DeliverOne(deps, mailboxes, target, message));
   }
   std::vector<Outcome> outcomes = co_await WhenAll(std::move(tasks));
   const std::optional<rpc::TraceContext> trace = rpc::TraceContext::Parse(header.traceparent());
   bool named = false;
   for (Outcome& outcome : outcomes) {
     const DeliveryResult result = ResultOf(outcome);
-    context.metrics.Deliveries(result).Add();
+    deps.metrics.Deliveries(result).Add();
     // A commit that failed may still have happened: only a clear answer frees the blob.
     named |= result == DeliveryResult::kStored || result == DeliveryResult::kTemporary;
     if (result == DeliveryResult::kStored && header.has_accepted()) {
       const absl::Time accepted =
           absl::FromUnixSeconds(header.accepted().seconds()) + absl::Nanoseconds(header.accepted().nanos());
-      context.metrics.visible_seconds.Observe(context.clock() - accepted);
+      deps.metrics.visible_seconds.Observe(deps.clock() - accepted);
     }
     LOG_EVENT(kInfo, "delivered")
         .QueueId(header.queue_id())

@@ -9,9 +9,9 @@
 
 #include "absl/time/time.h"
 #include "services/common/async/task.h"
-#include "services/mailbox/folder/context.h"
-#include "services/mailbox/message/intake.h"
+#include "services/mailbox/folder/mailbox_deps.h"
 #include "services/mailbox/folder/mailboxes.h"
+#include "services/mailbox/message/body_receiver.h"
 
 namespace posthouse::mailbox::v1 {
 class DeliverRequest_Header;
@@ -23,7 +23,7 @@ namespace posthouse::mailbox {
 // Stores `message` for every target of `header`; one outcome each, in order. Never
 // fails as a whole: what is not known to be definite is KIND_TEMPORARY. True when
 // some row may name the blob now.
-Task<bool> DeliverToAll(Context& context, Mailboxes& mailboxes, const v1::DeliverRequest_Header& header,
-                        const TakenMessage& message, v1::DeliverResponse* response);
+Task<bool> DeliverToAll(MailboxDeps& deps, Mailboxes& mailboxes, const v1::DeliverRequest_Header& header,
+                        const ReceivedMessage& message, v1::DeliverResponse* response);
 
 }  // namespace posthouse::mailbox

@@ -6,8 +6,10 @@
 #include "absl/strings/str_cat.h"
 #include "posthouse/mailbox/v1/mailbox.pb.h"
 #include "services/common/status/status.h"
-#include "services/mailbox/message/convert.h"
+#include "services/mailbox/message/mailbox_proto.h"
 #include "services/mailbox/message/message_reader.h"
+#include "services/mailbox/rows/key_schema.h"
+#include "services/mailbox/rows/uid_set.h"
 
 namespace posthouse::mailbox {
 namespace {
@@ -15,8 +17,8 @@ namespace {
 constexpr size_t kChunkBytes = 128 * 1024;
 constexpr int kMaxSections = 1000;
 
-Wanted WantedBy(const v1::FetchRequest& request) {
-  Wanted wanted;
+RowSelection SelectionFor(const v1::FetchRequest& request) {
+  RowSelection wanted;
   wanted.row = request.save_date() || request.ids();
   wanted.envelope = request.envelope() || request.preview();
   wanted.structure = request.body_structure() || request.body();
@@ -32,9 +34,9 @@ Wanted WantedBy(const v1::FetchRequest& request) {
 }
 
 // Collects rows and pieces and sends them when a chunk is full.
-class Packer {
+class FetchChunker {
  public:
-  Packer(const v1::FetchRequest& request, FetchSink sink) : request_(request), sink_(std::move(sink)) {}
+  FetchChunker(const v1::FetchRequest& request, FetchSink sink) : request_(request), sink_(std::move(sink)) {}
 
   v1::FetchResponse& chunk() { return chunk_; }
 
@@ -107,7 +109,7 @@ Task<absl::StatusOr<UidSet>> VanishedOf(std::shared_ptr<Folder> folder, const Ui
 }
 
 Task<absl::Status> AddSections(MessageReader& reader, const StoredMessage& message, const v1::FetchRequest& request,
-                               Packer& packer) {
+                               FetchChunker& chunker) {
   const uint32_t uid = message.meta.uid;
   for (int i = 0; i < request.sections_size(); ++i) {
     const v1::Section& section = request.sections(i);
@@ -117,19 +119,18 @@ Task<absl::Status> AddSections(MessageReader& reader, const StoredMessage& messa
     const std::function<void(MessageReader::SectionInfo)> begin = [&](MessageReader::SectionInfo info) {
       total = info.total_bytes;
       if (!info.nil && total != 0) return;  // the first piece comes with bytes
-      v1::SectionPiece& piece = packer.AddPiece(uid, i);
+      v1::SectionPiece& piece = chunker.AddPiece(uid, i);
       piece.set_nil(info.nil);
-      piece.set_unknown_cte(info.unknown_cte);
       piece.set_last(true);
     };
     const MessageReader::Emit emit = [&](std::string bytes) -> Task<absl::Status> {
-      v1::SectionPiece& piece = packer.AddPiece(uid, i);
+      v1::SectionPiece& piece = chunker.AddPiece(uid, i);
       if (std::exchange(first, false)) piece.set_total_bytes(total);
       sent += bytes.size();
       piece.set_last(sent >= total);
-      packer.Grew(bytes.size());
+      chunker.Grew(bytes.size());
       piece.set_data(std::move(bytes));
-      return packer.FlushIfFull();
+      return chunker.FlushIfFull();
     };
     PH_CO_RETURN_IF_ERROR(co_await reader.ReadSection(message, section, begin, emit));
   }
@@ -138,7 +139,7 @@ Task<absl::Status> AddSections(MessageReader& reader, const StoredMessage& messa
 
 }  // namespace
 
-Task<absl::Status> FetchMessages(Context& context, std::shared_ptr<Folder> folder, const v1::FetchRequest& asked,
+Task<absl::Status> FetchMessages(MailboxDeps& deps, std::shared_ptr<Folder> folder, const v1::FetchRequest& asked,
                                  FetchSink sink) {
   if (asked.sections_size() > kMaxSections) co_return absl::InvalidArgumentError("too many sections");
   v1::FetchRequest request = asked;
@@ -156,18 +157,18 @@ Task<absl::Status> FetchMessages(Context& context, std::shared_ptr<Folder> folde
       request.set_modseq(true);
     }
   }
-  Packer packer(request, std::move(sink));
+  FetchChunker chunker(request, std::move(sink));
   if (request.vanished()) {
     PH_CO_ASSIGN_OR_RETURN(const UidSet vanished, co_await VanishedOf(folder, uids, request.changed_since()));
     uint32_t after = 0;
     for (bool more = true; more;) {
-      more = ToProto(vanished, after, packer.chunk().mutable_vanished());
-      if (more) after = packer.chunk().vanished().rbegin()->last();
-      PH_CO_RETURN_IF_ERROR(co_await packer.Flush());
+      more = ToProto(vanished, after, chunker.chunk().mutable_vanished());
+      if (more) after = chunker.chunk().vanished().rbegin()->last();
+      PH_CO_RETURN_IF_ERROR(co_await chunker.Flush());
     }
   }
-  const Wanted wanted = WantedBy(request);
-  MessageReader reader(context, folder);
+  const RowSelection wanted = SelectionFor(request);
+  MessageReader reader(deps, folder);
   UidSet selected = uids;
   if (request.changed_since() != 0) {
     // RFC 7162 §3.1.4.1: only what changed is read at all.
@@ -180,14 +181,14 @@ Task<absl::Status> FetchMessages(Context& context, std::shared_ptr<Folder> folde
     after = messages.back().meta.uid;
     for (StoredMessage& message : messages) {
       if (message.gone) continue;
-      packer.AddRow(message);
-      context.metrics.fetched.Add();
-      if (!request.sections().empty()) PH_CO_RETURN_IF_ERROR(co_await AddSections(reader, message, request, packer));
-      PH_CO_RETURN_IF_ERROR(co_await packer.FlushIfFull());
+      chunker.AddRow(message);
+      deps.metrics.fetched.Add();
+      if (!request.sections().empty()) PH_CO_RETURN_IF_ERROR(co_await AddSections(reader, message, request, chunker));
+      PH_CO_RETURN_IF_ERROR(co_await chunker.FlushIfFull());
     }
     if (after == UINT32_MAX) break;
   }
-  co_return co_await packer.Flush();
+  co_return co_await chunker.Flush();
 }
 
 }  // namespace posthouse::mailbox

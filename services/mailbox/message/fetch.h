@@ -6,8 +6,8 @@
 
 #include "absl/status/status.h"
 #include "services/common/async/task.h"
-#include "services/mailbox/folder/context.h"
 #include "services/mailbox/folder/folder.h"
+#include "services/mailbox/folder/mailbox_deps.h"
 
 namespace posthouse::mailbox::v1 {
 class FetchRequest;
@@ -20,7 +20,7 @@ using FetchSink = std::function<Task<absl::Status>(v1::FetchResponse chunk)>;
 
 // Sends what `request` asks for to `sink`, in UID order, in chunks of 64-256 KiB;
 // \Seen is set, durably, before the first one. An error of the sink ends it.
-Task<absl::Status> FetchMessages(Context& context, std::shared_ptr<Folder> folder, const v1::FetchRequest& request,
+Task<absl::Status> FetchMessages(MailboxDeps& deps, std::shared_ptr<Folder> folder, const v1::FetchRequest& request,
                                  FetchSink sink);
 
 }  // namespace posthouse::mailbox

@@ -8,10 +8,13 @@
 #include "posthouse/mailbox/v1/mailbox.pb.h"
 #include "posthouse/mailbox/v1/store.pb.h"
 #include "services/common/log/log.h"
-#include "services/mail_formats/message/parser.h"
 #include "services/common/status/status.h"
-#include "services/mailbox/message/derive.h"
+#include "services/mail_formats/message/parser.h"
+#include "services/mailbox/message/cached_message.h"
 #include "services/mailbox/message/rows_reader.h"
+#include "services/mailbox/rows/key_schema.h"
+#include "services/mailbox/rows/row_codec.h"
+#include "services/mailbox/rows/uid_set.h"
 
 namespace posthouse::mailbox {
 namespace {
@@ -33,36 +36,6 @@ message::HeaderFilter FilterOf(const v1::Section& section) {
                                section.kind() == v1::Section::KIND_HEADER_FIELDS_NOT);
 }
 
-// Turns the raw bytes of a section into what the client gets: a header filter, a
-// transfer decoder, or both off.
-class Transform {
- public:
-  Transform(const v1::Section& section, message::Encoding encoding) {
-    if (IsFieldList(section)) {
-      filter_.emplace(FilterOf(section));
-    } else if (section.decode()) {
-      decoder_.emplace(encoding);
-    }
-  }
-  void Feed(absl::string_view in, std::string* out) {
-    if (filter_.has_value()) {
-      filter_->Feed(in, out);
-    } else if (decoder_.has_value()) {
-      decoder_->Feed(in, out);
-    } else {
-      out->append(in.data(), in.size());
-    }
-  }
-  void Finish(std::string* out) {
-    if (filter_.has_value()) filter_->Finish(out);
-    if (decoder_.has_value()) decoder_->Finish(out);
-  }
-
- private:
-  std::optional<message::HeaderFilter> filter_;
-  std::optional<message::TransferDecoder> decoder_;
-};
-
 // [begin, end) of a section of `total` bytes after `partial`.
 message::ByteRange Clip(const v1::Section& section, uint64_t total) {
   if (!section.partial()) return {0, total};
@@ -72,29 +45,29 @@ message::ByteRange Clip(const v1::Section& section, uint64_t total) {
 
 // What must be derived again from the message: not at all; for this time only, for it
 // is too long to be kept; or to be kept.
-enum class Absent { kNo, kTooLong, kYes };
+enum class RebuildReason { kNo, kTooLong, kYes };
 
 // What of `row` may be used for `meta`; nullopt: missing, of another message, or not kept.
 template <typename Row>
-std::optional<Row> Usable(const std::optional<std::string>& stored, const MessageMeta& meta, Absent& missing) {
+std::optional<Row> Usable(const std::optional<std::string>& stored, const MessageMeta& meta, RebuildReason& missing) {
   absl::StatusOr<Row> row = absl::NotFoundError("");
   if (stored.has_value()) row = DecodeRow<Row>(*stored);
   const bool own = row.ok() && row->check() == meta.check;
   if (own && !row->truncated()) return *std::move(row);
-  missing = std::max(missing, own ? Absent::kTooLong : Absent::kYes);
+  missing = std::max(missing, own ? RebuildReason::kTooLong : RebuildReason::kYes);
   return std::nullopt;
 }
 
 }  // namespace
 
-MessageReader::MessageReader(Context& context, std::shared_ptr<Folder> folder)
-    : context_(context),
+MessageReader::MessageReader(MailboxDeps& deps, std::shared_ptr<Folder> folder)
+    : deps_(deps),
       folder_(std::move(folder)),
       partition_(FolderPartition(folder_->id().tenant, folder_->id().folder_id)),
       cache_partition_(CachePartition(folder_->id().tenant, folder_->id().folder_id)) {}
 
 Task<absl::StatusOr<std::vector<StoredMessage>>> MessageReader::Next(const UidSet& uids, uint32_t after,
-                                                                     Wanted wanted) {
+                                                                     RowSelection wanted) {
   std::vector<std::string> bits;
   PH_CO_ASSIGN_OR_RETURN(const std::vector<MessageMeta> metas, co_await folder_->Select(uids, after, kPage, &bits));
   std::vector<StoredMessage> out(metas.size());
@@ -113,7 +86,7 @@ Task<absl::Status> MessageReader::LoadRows(std::vector<StoredMessage>& messages)
   std::vector<uint32_t> uids;
   for (const StoredMessage& m : messages) uids.push_back(m.meta.uid);
   PH_CO_ASSIGN_OR_RETURN(const auto rows,
-                         co_await ReadRows(context_.store, partition_, kMessagePrefix, &MessageKey, uids));
+                         co_await ReadRows(deps_.store, partition_, kMessagePrefix, &MessageKey, uids));
   for (size_t i = 0; i < messages.size(); ++i) {
     if (!rows[i].has_value()) {
       messages[i].gone = true;
@@ -127,13 +100,13 @@ Task<absl::Status> MessageReader::LoadRows(std::vector<StoredMessage>& messages)
   co_return absl::OkStatus();
 }
 
-Task<absl::Status> MessageReader::LoadDerived(std::vector<StoredMessage>& messages, const Wanted& wanted) {
+Task<absl::Status> MessageReader::LoadDerived(std::vector<StoredMessage>& messages, const RowSelection& wanted) {
   std::vector<uint32_t> uids;
   for (const StoredMessage& m : messages) uids.push_back(m.meta.uid);
-  std::vector<Absent> missing(messages.size(), Absent::kNo);
+  std::vector<RebuildReason> missing(messages.size(), RebuildReason::kNo);
   if (wanted.envelope) {
     PH_CO_ASSIGN_OR_RETURN(const auto rows,
-                           co_await ReadRows(context_.store, cache_partition_, kEnvelopePrefix, &EnvelopeKey, uids));
+                           co_await ReadRows(deps_.store, cache_partition_, kEnvelopePrefix, &EnvelopeKey, uids));
     for (size_t i = 0; i < messages.size(); ++i) {
       std::optional<v1::EnvelopeRow> row = Usable<v1::EnvelopeRow>(rows[i], messages[i].meta, missing[i]);
       if (!row.has_value()) continue;
@@ -143,7 +116,7 @@ Task<absl::Status> MessageReader::LoadDerived(std::vector<StoredMessage>& messag
   }
   if (wanted.structure) {
     PH_CO_ASSIGN_OR_RETURN(const auto rows,
-                           co_await ReadRows(context_.store, cache_partition_, kStructurePrefix, &StructureKey, uids));
+                           co_await ReadRows(deps_.store, cache_partition_, kStructurePrefix, &StructureKey, uids));
     for (size_t i = 0; i < messages.size(); ++i) {
       std::optional<v1::StructureRow> row = Usable<v1::StructureRow>(rows[i], messages[i].meta, missing[i]);
       if (!row.has_value()) continue;
@@ -154,7 +127,7 @@ Task<absl::Status> MessageReader::LoadDerived(std::vector<StoredMessage>& messag
   }
   if (wanted.header) {
     PH_CO_ASSIGN_OR_RETURN(const auto rows,
-                           co_await ReadRows(context_.store, cache_partition_, kHeaderPrefix, &HeaderKey, uids));
+                           co_await ReadRows(deps_.store, cache_partition_, kHeaderPrefix, &HeaderKey, uids));
     for (size_t i = 0; i < messages.size(); ++i) {
       std::optional<v1::HeaderRow> row = Usable<v1::HeaderRow>(rows[i], messages[i].meta, missing[i]);
       if (!row.has_value()) continue;
@@ -163,8 +136,8 @@ Task<absl::Status> MessageReader::LoadDerived(std::vector<StoredMessage>& messag
     }
   }
   for (size_t i = 0; i < messages.size(); ++i) {
-    if (missing[i] == Absent::kNo || messages[i].gone) continue;
-    absl::StatusOr<CachedMessage> rebuilt = co_await Rebuild(messages[i], missing[i] == Absent::kYes);
+    if (missing[i] == RebuildReason::kNo || messages[i].gone) continue;
+    absl::StatusOr<CachedMessage> rebuilt = co_await Rebuild(messages[i], missing[i] == RebuildReason::kYes);
     if (absl::IsNotFound(rebuilt.status())) {
       messages[i].gone = true;
       continue;
@@ -182,7 +155,7 @@ Task<absl::StatusOr<CachedMessage>> MessageReader::Rebuild(StoredMessage& messag
     if (one[0].gone) co_return absl::NotFoundError("expunged");
     message = std::move(one[0]);
   }
-  context_.metrics.cache_rebuilds.Add();
+  deps_.metrics.cache_rebuilds.Add();
   message::Parser parser;
   std::string head;
   for (uint64_t offset = 0; offset < message.meta.size_bytes; offset += kRangeBytes) {
@@ -190,20 +163,20 @@ Task<absl::StatusOr<CachedMessage>> MessageReader::Rebuild(StoredMessage& messag
     parser.Feed(bytes);
     if (offset == 0) head = std::move(bytes);
   }
-  CachedMessage cached = Derive(parser.Finish(), head, message.blob);
+  CachedMessage cached = BuildCachedMessage(parser.Finish(), head, message.blob);
   if (!keep) co_return cached;
   store::CommitRequest commit;
   commit.partition = cache_partition_;
   commit.mutations = CacheMutations(message.meta.uid, cached);
-  log::LogIfError(co_await context_.store.Commit(std::move(commit)), "caching a rebuilt message");
+  log::LogIfError(co_await deps_.store.Commit(std::move(commit)), "caching a rebuilt message");
   co_return cached;
 }
 
 Task<absl::StatusOr<std::string>> MessageReader::Read(const StoredMessage& message, uint64_t offset, uint64_t length) {
   const bool small = message.meta.size_bytes <= kWholeBytes;
   if (small && whole_blob_ == message.blob) co_return whole_.substr(std::min<uint64_t>(offset, whole_.size()), length);
-  absl::StatusOr<absl::Cord> bytes = co_await context_.store.blobs().Get(
-      folder_->id().tenant, IdToHex(message.blob), small ? 0 : offset, small ? kWholeBytes : length);
+  absl::StatusOr<absl::Cord> bytes = co_await deps_.store.blobs().Get(folder_->id().tenant, IdToHex(message.blob),
+                                                                      small ? 0 : offset, small ? kWholeBytes : length);
   if (absl::IsNotFound(bytes.status())) {
     LOG_EVENT(kError, "body_missing").Str("folder_id", folder_->id().folder_id).Int("uid", message.meta.uid);
     co_return absl::DataLossError("the message's body is missing");
@@ -236,7 +209,7 @@ Task<absl::Status> MessageReader::ReadSection(const StoredMessage& message, cons
     filter.Finish(&out);
     co_return co_await EmitString(std::move(out), section, begin, emit);
   }
-  message::SectionRange where{{0, message.meta.size_bytes}, message::Encoding::kIdentity};
+  message::ByteRange where{0, message.meta.size_bytes};
   if (NeedsStructure(section) || FromCachedHeader(section)) {
     PH_CO_ASSIGN_OR_RETURN(const message::PartTable table, message::PartTable::Parse(message.cached.part_table));
     const std::vector<uint32_t> part(section.part().begin(), section.part().end());
@@ -245,16 +218,11 @@ Task<absl::Status> MessageReader::ReadSection(const StoredMessage& message, cons
       begin({.nil = true});
       co_return absl::OkStatus();
     }
-    where = *found;
+    where = found->bytes;
   }
-  const bool decode = section.decode() && where.encoding != message::Encoding::kIdentity;
-  if (decode && where.encoding == message::Encoding::kUnknown) {
-    begin({.nil = true, .unknown_cte = true});
-    co_return absl::OkStatus();
-  }
-  if (decode || IsFieldList(section)) co_return co_await EmitFiltered(message, where, section, begin, emit);
-  const message::ByteRange clip = Clip(section, where.bytes.size());
-  const message::ByteRange range{where.bytes.begin + clip.begin, where.bytes.begin + clip.end};
+  if (IsFieldList(section)) co_return co_await EmitFiltered(message, where, section, begin, emit);
+  const message::ByteRange clip = Clip(section, where.size());
+  const message::ByteRange range{where.begin + clip.begin, where.begin + clip.end};
   co_return co_await EmitRange(message, range, section, begin, emit);
 }
 
@@ -281,24 +249,24 @@ Task<absl::Status> MessageReader::EmitRange(const StoredMessage& message, messag
   co_return absl::OkStatus();
 }
 
-// Small sections are transformed in memory; for large ones a first pass counts, so
-// that the size can be told before the bytes.
-Task<absl::Status> MessageReader::EmitFiltered(const StoredMessage& message, message::SectionRange where,
+// A small section is filtered in memory. A large one is filtered twice: the first pass
+// counts, because the size goes out before the bytes.
+Task<absl::Status> MessageReader::EmitFiltered(const StoredMessage& message, message::ByteRange where,
                                                const v1::Section& section,
                                                const std::function<void(SectionInfo)>& begin, const Emit& emit) {
-  const bool small = where.bytes.size() <= kInMemoryBytes;
+  const bool small = where.size() <= kInMemoryBytes;
   message::ByteRange clip;
   for (const bool counting : {true, false}) {
-    Transform transform(section, where.encoding);
+    message::HeaderFilter filter = FilterOf(section);
     std::string out;
     uint64_t produced = 0;  // before `out`
-    for (uint64_t at = where.bytes.begin; at < where.bytes.end;) {
+    for (uint64_t at = where.begin; at < where.end;) {
       PH_CO_ASSIGN_OR_RETURN(const std::string bytes,
-                             co_await Read(message, at, std::min(kRangeBytes, where.bytes.end - at)));
+                             co_await Read(message, at, std::min(kRangeBytes, where.end - at)));
       if (bytes.empty()) co_return absl::DataLossError("the message's body is shorter than its row says");
       at += bytes.size();
-      transform.Feed(bytes, &out);
-      if (at >= where.bytes.end) transform.Finish(&out);
+      filter.Feed(bytes, &out);
+      if (at >= where.end) filter.Finish(&out);
       if (small) continue;
       if (!counting) {
         const uint64_t first = std::max(clip.begin, produced);
@@ -308,7 +276,7 @@ Task<absl::Status> MessageReader::EmitFiltered(const StoredMessage& message, mes
       produced += out.size();
       out.clear();
     }
-    if (where.bytes.size() == 0) transform.Finish(&out);
+    if (where.size() == 0) filter.Finish(&out);
     if (small) co_return co_await EmitString(std::move(out), section, begin, emit);
     if (counting) {
       clip = Clip(section, produced);

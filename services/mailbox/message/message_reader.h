@@ -18,9 +18,10 @@
 #include "absl/strings/string_view.h"
 #include "services/common/async/task.h"
 #include "services/mail_formats/message/part_table.h"
-#include "services/mailbox/rows/cache_rows.h"
-#include "services/mailbox/folder/context.h"
 #include "services/mailbox/folder/folder.h"
+#include "services/mailbox/folder/mailbox_deps.h"
+#include "services/mailbox/rows/cache_rows.h"
+#include "services/mailbox/rows/uid_set.h"
 
 namespace posthouse::mailbox::v1 {
 class MessageRow;
@@ -30,7 +31,7 @@ class Section;
 namespace posthouse::mailbox {
 
 // Which derived rows of a page are wanted.
-struct Wanted {
+struct RowSelection {
   bool row = false;        // the m/ row
   bool envelope = false;   // ENVELOPE and preview
   bool structure = false;  // BODYSTRUCTURE, BODY and the part table
@@ -54,19 +55,18 @@ class MessageReader {
   static constexpr size_t kPage = 512;
   static constexpr uint64_t kWholeBytes = 64 * 1024;   // bodies up to this are read once, whole
   static constexpr uint64_t kRangeBytes = 256 * 1024;  // others in ranges of this
-  static constexpr uint64_t kInMemoryBytes = 1 << 20;  // filtered or decoded sections up to this
+  static constexpr uint64_t kInMemoryBytes = 1 << 20;  // filtered sections up to this
 
-  MessageReader(Context& context, std::shared_ptr<Folder> folder);
+  MessageReader(MailboxDeps& deps, std::shared_ptr<Folder> folder);
 
   // The next messages of `uids` above `after`, at most kPage; empty: no more.
-  Task<absl::StatusOr<std::vector<StoredMessage>>> Next(const UidSet& uids, uint32_t after, Wanted wanted);
+  Task<absl::StatusOr<std::vector<StoredMessage>>> Next(const UidSet& uids, uint32_t after, RowSelection wanted);
 
   // Bytes [offset, offset + length) of the message, as far as it goes.
   Task<absl::StatusOr<std::string>> Read(const StoredMessage& message, uint64_t offset, uint64_t length);
 
   struct SectionInfo {
     bool nil = false;
-    bool unknown_cte = false;
     uint64_t total_bytes = 0;
   };
   using Emit = std::function<Task<absl::Status>(std::string bytes)>;
@@ -83,17 +83,17 @@ class MessageReader {
 
  private:
   Task<absl::Status> LoadRows(std::vector<StoredMessage>& messages);
-  Task<absl::Status> LoadDerived(std::vector<StoredMessage>& messages, const Wanted& wanted);
+  Task<absl::Status> LoadDerived(std::vector<StoredMessage>& messages, const RowSelection& wanted);
   // From the message itself; `keep`: for the next time, too.
   Task<absl::StatusOr<CachedMessage>> Rebuild(StoredMessage& message, bool keep);
   Task<absl::Status> EmitString(std::string bytes, const v1::Section& section,
                                 const std::function<void(SectionInfo)>& begin, const Emit& emit);
   Task<absl::Status> EmitRange(const StoredMessage& message, message::ByteRange range, const v1::Section& section,
                                const std::function<void(SectionInfo)>& begin, const Emit& emit);
-  Task<absl::Status> EmitFiltered(const StoredMessage& message, message::SectionRange where, const v1::Section& section,
+  Task<absl::Status> EmitFiltered(const StoredMessage& message, message::ByteRange where, const v1::Section& section,
                                   const std::function<void(SectionInfo)>& begin, const Emit& emit);
 
-  Context& context_;
+  MailboxDeps& deps_;
   const std::shared_ptr<Folder> folder_;
   const store::Partition partition_;
   const store::Partition cache_partition_;

@@ -7,7 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "posthouse/mailbox/v1/store.pb.h"
 #include "services/mailbox/rows/key_schema.h"
-#include "services/mailbox/rows/records.h"
+#include "services/mailbox/rows/row_codec.h"
 
 namespace posthouse::mailbox {
 namespace {

@@ -5,6 +5,7 @@
 #include "posthouse/mailbox/v1/mailbox.pb.h"
 #include "posthouse/mailbox/v1/store.pb.h"
 #include "services/common/status/status.h"
+#include "services/mailbox/rows/uid_set.h"
 
 namespace posthouse::mailbox {
 
@@ -27,6 +28,16 @@ uint32_t FolderIndex::Intern(absl::string_view bits) {
 
 void FolderIndex::Add(uint32_t uid, const v1::MessageRow& row) {
   PH_CHECK(messages_.empty() || messages_.back().uid < uid);
+  messages_.push_back(MetaOf(uid, row));
+}
+
+void FolderIndex::Put(uint32_t uid, const v1::MessageRow& row) {
+  const size_t i = LowerBound(uid);
+  if (i == messages_.size() || messages_[i].uid != uid) return Add(uid, row);
+  messages_[i] = MetaOf(uid, row);
+}
+
+MessageMeta FolderIndex::MetaOf(uint32_t uid, const v1::MessageRow& row) {
   MessageMeta meta;
   meta.modseq = row.modseq();
   meta.internal_date = row.internal_date();
@@ -36,7 +47,7 @@ void FolderIndex::Add(uint32_t uid, const v1::MessageRow& row) {
   meta.check = CheckOfBlob(row.blob());
   meta.zone = static_cast<int16_t>(row.internal_date_zone());
   meta.flags = static_cast<uint8_t>(row.flags());
-  messages_.push_back(meta);
+  return meta;
 }
 
 void FolderIndex::SetFlags(uint32_t uid, uint64_t modseq, uint32_t flags, absl::string_view keywords) {
@@ -49,6 +60,10 @@ void FolderIndex::SetFlags(uint32_t uid, uint64_t modseq, uint32_t flags, absl::
 
 void FolderIndex::Erase(const UidSet& uids) {
   std::erase_if(messages_, [&](const MessageMeta& m) { return uids.Contains(m.uid); });
+}
+
+void FolderIndex::Erase(const absl::flat_hash_set<uint32_t>& uids) {
+  std::erase_if(messages_, [&](const MessageMeta& m) { return uids.contains(m.uid); });
 }
 
 size_t FolderIndex::LowerBound(uint32_t uid) const {

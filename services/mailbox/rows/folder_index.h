@@ -8,8 +8,9 @@
 #include <vector>
 
 #include "absl/container/flat_hash_map.h"
+#include "absl/container/flat_hash_set.h"
 #include "absl/strings/string_view.h"
-#include "services/mailbox/rows/records.h"
+#include "services/mailbox/rows/uid_set.h"
 
 namespace posthouse::mailbox::v1 {
 class MessageRow;
@@ -38,7 +39,10 @@ class FolderIndex {
   // `uid` greater than every one in the index.
   void Add(uint32_t uid, const v1::MessageRow& row);
   void SetFlags(uint32_t uid, uint64_t modseq, uint32_t flags, absl::string_view keywords);
+  // As Add, or in the place of what the index has of `uid`.
+  void Put(uint32_t uid, const v1::MessageRow& row);
   void Erase(const UidSet& uids);
+  void Erase(const absl::flat_hash_set<uint32_t>& uids);
 
   const std::vector<MessageMeta>& messages() const { return messages_; }
   const MessageMeta* Find(uint32_t uid) const;
@@ -48,13 +52,13 @@ class FolderIndex {
   std::vector<MessageMeta> Select(const UidSet& uids, uint32_t after, size_t limit) const;
   // Bits of a keyword set, little-endian bytes (MessageRow.keywords).
   const std::string& KeywordBits(uint32_t set) const { return keyword_sets_[set]; }
-  const std::vector<std::string>& keyword_sets() const { return keyword_sets_; }
   UidSet Uids() const;
   uint32_t FirstUnseen() const;  // 0: none
   size_t MemoryBytes() const;
 
  private:
   uint32_t Intern(absl::string_view bits);
+  MessageMeta MetaOf(uint32_t uid, const v1::MessageRow& row);
   std::vector<MessageMeta> messages_;
   std::vector<std::string> keyword_sets_;  // [0] is empty
   absl::flat_hash_map<std::string, uint32_t> set_numbers_;

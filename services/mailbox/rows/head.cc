@@ -3,7 +3,7 @@
 #include "posthouse/mailbox/v1/mailbox.pb.h"
 #include "posthouse/mailbox/v1/store.pb.h"
 #include "services/common/status/status.h"
-#include "services/mailbox/rows/records.h"
+#include "services/mailbox/rows/row_codec.h"
 
 namespace posthouse::mailbox {
 

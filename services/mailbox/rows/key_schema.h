@@ -10,8 +10,8 @@
 //   mb/<folder>      H                FolderHead       every commit (guard)          Folder::Load
 //                    m/<uid:be32>     MessageRow       append, flags, expunge        index load, fetch
 //                    q/<modseq:be64>  ChangeRow        every commit                  GetChanges, QRESYNC
-//                    d/<delivery id>  DoneRow          delivery (guard: absent)      conflict only
-//                    a/<len><op>      DoneRow          append (guard: absent)        conflict only
+//                    d/<delivery id>  DedupeRow          delivery (guard: absent)      conflict only
+//                    a/<len><op>      DedupeRow          append (guard: absent)        conflict only
 //                    a/<len><op><batch:be32>  CopyBatchRow  copy, in the target      copy
 //                    k/<n:be16>       keyword name     first use of a keyword        Folder::Load
 //                    x/<len><op>      MoveIntentRow    move, in the source           Folder::Load

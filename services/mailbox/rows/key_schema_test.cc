@@ -7,7 +7,7 @@
 #include "gtest/gtest.h"
 #include "posthouse/mailbox/v1/store.pb.h"
 #include "services/mailbox/rows/head.h"
-#include "services/mailbox/rows/records.h"
+#include "services/mailbox/rows/uid_set.h"
 
 namespace posthouse::mailbox {
 namespace {

@@ -5,11 +5,12 @@
 
 #include "posthouse/mailbox/v1/mailbox.pb.h"
 #include "services/common/log/log.h"
+#include "services/common/status/status.h"
 #include "services/mail_formats/message/part_table.h"
 #include "services/mail_formats/message/search.h"
-#include "services/common/status/status.h"
-#include "services/mailbox/message/convert.h"
+#include "services/mailbox/message/mailbox_proto.h"
 #include "services/mailbox/message/message_reader.h"
+#include "services/mailbox/rows/uid_set.h"
 #include "services/mailbox/search/search_program.h"
 
 namespace posthouse::mailbox {
@@ -24,8 +25,8 @@ SearchFacts FactsOf(const StoredMessage& m) {
   return facts;
 }
 
-void AddLoaded(const SearchProgram& program, const Wanted& wanted, const StoredMessage& m, absl::string_view header,
-               SearchFacts& facts) {
+void AddLoaded(const SearchProgram& program, const RowSelection& wanted, const StoredMessage& m,
+               absl::string_view header, SearchFacts& facts) {
   if (wanted.row) {
     facts.have_row = true;
     facts.blob = m.blob;
@@ -66,7 +67,7 @@ Task<absl::StatusOr<std::vector<bool>>> MatchTexts(MessageReader& reader, const 
 }
 
 // Decides one message that its metadata leaves open.
-Task<absl::StatusOr<bool>> Decide(MessageReader& reader, const StoredMessage& m, const Wanted& wanted,
+Task<absl::StatusOr<bool>> Decide(MessageReader& reader, const StoredMessage& m, const RowSelection& wanted,
                                   const SearchProgram& program) {
   SearchFacts facts = FactsOf(m);
   std::string header = m.cached.fields;
@@ -90,23 +91,23 @@ Task<absl::StatusOr<bool>> Decide(MessageReader& reader, const StoredMessage& m,
 
 }  // namespace
 
-Task<absl::Status> SearchMessages(Context& context, std::shared_ptr<Folder> folder, const v1::SearchRequest& request,
+Task<absl::Status> SearchMessages(MailboxDeps& deps, std::shared_ptr<Folder> folder, const v1::SearchRequest& request,
                                   const std::function<bool()>& cancelled, v1::SearchResponse* response) {
   PH_CO_ASSIGN_OR_RETURN(const FolderSnapshot state, co_await folder->Snapshot());
   PH_CO_ASSIGN_OR_RETURN(const SearchProgram program,
-                         SearchProgram::Compile(request.key(), state.keywords, absl::ToUnixSeconds(context.clock())));
-  Wanted wanted;
+                         SearchProgram::Compile(request.key(), state.keywords, absl::ToUnixSeconds(deps.clock())));
+  RowSelection wanted;
   wanted.header = program.needs_header();
   wanted.structure = program.needs_whole_header() || !program.text_terms().empty();
   wanted.row = program.needs_row() || wanted.structure;
-  MessageReader reader(context, folder);
+  MessageReader reader(deps, folder);
   const UidSet all = UidSet::All();
   UidSet found;
   uint64_t highest_modseq = 0;
   uint32_t after = request.after_uid();
   while (true) {
     if (cancelled()) co_return absl::CancelledError("nobody waits for the answer");
-    PH_CO_ASSIGN_OR_RETURN(const std::vector<StoredMessage> page, co_await reader.Next(all, after, Wanted()));
+    PH_CO_ASSIGN_OR_RETURN(const std::vector<StoredMessage> page, co_await reader.Next(all, after, RowSelection()));
     if (page.empty()) break;
     if (found.ranges().size() >= kMaxRanges) {
       // What was looked at without a hit may be looked at again.

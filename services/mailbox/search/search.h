@@ -10,8 +10,8 @@
 
 #include "absl/status/status.h"
 #include "services/common/async/task.h"
-#include "services/mailbox/folder/context.h"
 #include "services/mailbox/folder/folder.h"
+#include "services/mailbox/folder/mailbox_deps.h"
 
 namespace posthouse::mailbox::v1 {
 class SearchRequest;
@@ -22,7 +22,7 @@ namespace posthouse::mailbox {
 
 // kInvalidArgument: a key this server does not know, or too large a program;
 // kCancelled when `cancelled` says so.
-Task<absl::Status> SearchMessages(Context& context, std::shared_ptr<Folder> folder, const v1::SearchRequest& request,
+Task<absl::Status> SearchMessages(MailboxDeps& deps, std::shared_ptr<Folder> folder, const v1::SearchRequest& request,
                                   const std::function<bool()>& cancelled, v1::SearchResponse* response);
 
 }  // namespace posthouse::mailbox

@@ -8,6 +8,8 @@
 #include "posthouse/mailbox/v1/mailbox.pb.h"
 #include "services/common/status/status.h"
 #include "services/mailbox/rows/cache_rows.h"
+#include "services/mailbox/rows/key_schema.h"
+#include "services/mailbox/rows/uid_set.h"
 
 namespace posthouse::mailbox {
 namespace {

@@ -13,7 +13,6 @@
 #include "absl/strings/string_view.h"
 #include "services/mail_formats/message/search.h"
 #include "services/mailbox/rows/folder_index.h"
-#include "services/mailbox/rows/records.h"
 
 namespace posthouse::mailbox::v1 {
 class SearchKey;

@@ -21,13 +21,12 @@ using Kind = mv1::DeliveryOutcome::Kind;
 
 constexpr uint64_t kPieceBytes = 256 * 1024;
 
-mv1::DeliverRequest Header(const Transaction& transaction, uint64_t size) {
+mv1::DeliverRequest Header(const Transaction& transaction) {
   mv1::DeliverRequest request;
   mv1::DeliverRequest::Header* header = request.mutable_header();
   header->set_reverse_path(transaction.reverse_path);
   header->set_traceparent(transaction.traceparent);
   header->set_queue_id(transaction.queue_id);
-  header->set_size_hint_bytes(size);
   ToProto(transaction.accepted, header->mutable_accepted());
   for (const Target& target : transaction.targets) {
     mv1::DeliveryTarget* out = header->add_targets();
@@ -103,7 +102,7 @@ class LocalDelivery final : public Delivery {
                                                          absl::Status* unreadable) {
     const std::string fields = DeliveryFields(transaction);
     const uint64_t size = fields.size() + transaction.size_bytes;
-    mv1::DeliverRequest request = Header(transaction, size);
+    mv1::DeliverRequest request = Header(transaction);
     std::string* data = request.mutable_header()->mutable_data();
     *data = fields;
     if (size <= kPieceBytes) {

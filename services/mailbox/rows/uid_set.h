@@ -1,45 +1,15 @@
-// Rows as protobuf behind the schema tag, and the sets of UIDs in them.
-// Threads: everything here is a value or stateless.
+// UidSet: a set of UIDs as ranges, as rows and protos hold it. A value.
 #pragma once
 
 #include <cstdint>
-#include <string>
 #include <utility>
 #include <vector>
 
-#include "absl/status/status.h"
-#include "absl/status/statusor.h"
-#include "absl/strings/string_view.h"
 #include "google/protobuf/repeated_field.h"
 #include "google/protobuf/repeated_ptr_field.h"
 #include "posthouse/common/v1/common.pb.h"
-#include "services/mailbox/rows/key_schema.h"
 
 namespace posthouse::mailbox {
-
-template <typename Proto>
-std::string EncodeRow(const Proto& value) {
-  std::string out(1, kSchemaTag);
-  value.AppendToString(&out);
-  return out;
-}
-
-// kDataLoss: not ours, or written by a newer binary.
-template <typename Proto>
-absl::StatusOr<Proto> DecodeRow(absl::string_view row) {
-  Proto value;
-  if (row.empty() || row[0] != kSchemaTag || !value.ParseFromArray(row.data() + 1, static_cast<int>(row.size()) - 1)) {
-    return absl::DataLossError("row does not parse as " + value.GetTypeName());
-  }
-  return value;
-}
-
-// Names, which are stored as they are behind the tag.
-inline std::string EncodeText(absl::string_view text) { return std::string(1, kSchemaTag) + std::string(text); }
-inline absl::StatusOr<std::string> DecodeText(absl::string_view row) {
-  if (row.empty() || row[0] != kSchemaTag) return absl::DataLossError("text row with another tag");
-  return std::string(row.substr(1));
-}
 
 // A set of UIDs as ascending ranges that do not touch.
 class UidSet {

@@ -8,7 +8,7 @@
 #include "absl/status/statusor.h"
 #include "services/common/async/task.h"
 #include "services/mailbox/folder/account.h"
-#include "services/mailbox/folder/context.h"
+#include "services/mailbox/folder/mailbox_deps.h"
 #include "services/mailbox/folder/mailboxes.h"
 
 namespace posthouse::mailbox {
@@ -18,7 +18,7 @@ Task<absl::Status> DeleteFolder(Mailboxes& mailboxes, std::shared_ptr<Account> a
 
 // Renaming INBOX makes the new folder and moves INBOX's messages there; INBOX and its
 // children stay (RFC 9051 §6.3.6).
-Task<absl::StatusOr<FolderInfo>> RenameFolder(Context& context, Mailboxes& mailboxes, std::shared_ptr<Account> account,
+Task<absl::StatusOr<FolderInfo>> RenameFolder(MailboxDeps& deps, Mailboxes& mailboxes, std::shared_ptr<Account> account,
                                               std::string from, std::string to);
 
 }  // namespace posthouse::mailbox

@@ -1,10 +1,30 @@
-#include "services/mailbox/message/convert.h"
+#include "services/mailbox/message/mailbox_proto.h"
+#include "services/mailbox/rows/uid_set.h"
 
 #include <algorithm>
 
 #include "posthouse/mailbox/v1/mailbox.pb.h"
 
 namespace posthouse::mailbox {
+namespace {
+
+constexpr size_t kMaxKeywordBytes = 255;
+constexpr int kMaxKeywords = 1000;
+
+}  // namespace
+
+const uint32_t kAllFlags = v1::FLAG_SEEN | v1::FLAG_ANSWERED | v1::FLAG_FLAGGED | v1::FLAG_DELETED | v1::FLAG_DRAFT;
+
+absl::StatusOr<std::vector<std::string>> CheckKeywords(
+    const google::protobuf::RepeatedPtrField<std::string>& keywords) {
+  if (keywords.size() > kMaxKeywords) return absl::InvalidArgumentError("too many keywords");
+  for (const std::string& keyword : keywords) {
+    if (keyword.empty() || keyword.size() > kMaxKeywordBytes) {
+      return absl::InvalidArgumentError("a keyword needs 1 to 255 bytes");
+    }
+  }
+  return std::vector<std::string>(keywords.begin(), keywords.end());
+}
 
 void ToProto(const FolderSnapshot& state, uint32_t keyword_limit, v1::FolderState* out) {
   out->set_folder_id(state.folder_id);
@@ -39,18 +59,17 @@ bool ToProto(const UidSet& uids, uint32_t after, google::protobuf::RepeatedPtrFi
   return false;
 }
 
-void ToProto(const std::vector<MessageMeta>& messages, const std::vector<std::string>& keyword_bits,
-             v1::MessageRows* out) {
+void ToProto(const std::vector<MessageFlags>& messages, v1::MessageRows* out) {
   const int n = static_cast<int>(messages.size());
   out->mutable_uid()->Reserve(n);
   out->mutable_modseq()->Reserve(n);
   out->mutable_flags()->Reserve(n);
   out->mutable_keywords()->Reserve(n);
-  for (size_t i = 0; i < messages.size(); ++i) {
-    out->add_uid(messages[i].uid);
-    out->add_modseq(messages[i].modseq);
-    out->add_flags(messages[i].flags);
-    out->add_keywords(keyword_bits[i]);
+  for (const MessageFlags& m : messages) {
+    out->add_uid(m.uid);
+    out->add_modseq(m.modseq);
+    out->add_flags(m.flags);
+    out->add_keywords(m.keyword_bits);
   }
 }
 

@@ -1,4 +1,4 @@
-#include "services/mailbox/rows/names.h"
+#include "services/mailbox/rows/folder_name.h"
 
 #include <cstdint>
 

@@ -1,8 +1,8 @@
-// Intake: takes a message's bytes as they come, parses them once, and keeps them as a
+// BodyReceiver: takes a message's bytes as they come, parses them once, and keeps them as a
 // blob of each tenant that wants it. Up to kInMemoryBytes the bytes wait in memory and
 // are written in one go; beyond that they stream, and memory stays bounded.
 //
-// The blob is pinned against the sweeper while the Intake lives; one that no row
+// The blob is pinned against the sweeper while the BodyReceiver lives; one that no row
 // names afterwards is swept later, or removed at once by Discard().
 //
 // Errors: kInvalidArgument over the size limit or empty; else as store::BlobStore.
@@ -18,8 +18,8 @@
 #include "absl/status/statusor.h"
 #include "services/common/async/task.h"
 #include "services/mailbox/folder/blob_pins.h"
+#include "services/mailbox/folder/mailbox_deps.h"
 #include "services/mailbox/rows/cache_rows.h"
-#include "services/mailbox/folder/context.h"
 
 namespace posthouse::message {
 class Parser;
@@ -27,22 +27,22 @@ class Parser;
 
 namespace posthouse::mailbox {
 
-struct TakenMessage {
+struct ReceivedMessage {
   std::string blob;  // 16 bytes
   uint64_t size_bytes = 0;
   std::shared_ptr<const CachedMessage> cached;
 };
 
-class Intake {
+class BodyReceiver {
  public:
   static constexpr size_t kInMemoryBytes = 256 * 1024;
 
-  Intake(Context& context, std::vector<std::string> tenants);
-  ~Intake();
+  BodyReceiver(MailboxDeps& deps, std::vector<std::string> tenants);
+  ~BodyReceiver();
 
   Task<absl::Status> Add(std::string bytes);
   // The whole came, `expected_bytes` of it (0: not told).
-  Task<absl::StatusOr<TakenMessage>> Finish(uint64_t expected_bytes);
+  Task<absl::StatusOr<ReceivedMessage>> Finish(uint64_t expected_bytes);
   // Nothing names the blob: removes it now.
   Task<void> Discard();
 
@@ -50,14 +50,14 @@ class Intake {
 
  private:
   Task<absl::Status> Flush();
-  Context& context_;
+  MailboxDeps& deps_;
   const std::vector<std::string> tenants_;
   const std::string blob_;
   BlobPins::Hold hold_;
   std::unique_ptr<message::Parser> parser_;
   std::vector<std::unique_ptr<store::BlobWriter>> writers_;  // one a tenant, once streaming
   std::string pending_;                                      // not yet written
-  std::string head_;                                         // the beginning, for Derive()
+  std::string head_;                                         // the beginning, for BuildCachedMessage()
   uint64_t size_bytes_ = 0;
   bool too_large_ = false;
   bool finished_ = false;

@@ -1,9 +1,10 @@
-#include "services/mailbox/folder/tree_ops.h"
+#include "services/mailbox/folder/folder_tree_ops.h"
 
 #include "services/common/log/log.h"
 #include "services/common/status/status.h"
 #include "services/mailbox/folder/mover.h"
-#include "services/mailbox/rows/names.h"
+#include "services/mailbox/rows/folder_name.h"
+#include "services/mailbox/rows/uid_set.h"
 
 namespace posthouse::mailbox {
 
@@ -15,7 +16,7 @@ Task<absl::Status> DeleteFolder(Mailboxes& mailboxes, std::shared_ptr<Account> a
   co_return absl::OkStatus();
 }
 
-Task<absl::StatusOr<FolderInfo>> RenameFolder(Context& context, Mailboxes& mailboxes, std::shared_ptr<Account> account,
+Task<absl::StatusOr<FolderInfo>> RenameFolder(MailboxDeps& deps, Mailboxes& mailboxes, std::shared_ptr<Account> account,
                                               std::string from, std::string to) {
   PH_CO_ASSIGN_OR_RETURN(from, CanonicalName(from));
   if (from != kInbox) co_return co_await account->Rename(std::move(from), std::move(to));
@@ -28,7 +29,7 @@ Task<absl::StatusOr<FolderInfo>> RenameFolder(Context& context, Mailboxes& mailb
   order.uids = UidSet::All();
   order.move = true;
   const absl::StatusOr<CopyDone> moved =
-      co_await CopyMessages(context, mailboxes, account, inbox, folder, std::move(order));
+      co_await CopyMessages(deps, mailboxes, account, inbox, folder, std::move(order));
   if (!moved.ok()) co_return moved.status();
   co_return target;
 }

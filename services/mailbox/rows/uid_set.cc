@@ -1,4 +1,4 @@
-#include "services/mailbox/rows/records.h"
+#include "services/mailbox/rows/uid_set.h"
 
 #include <algorithm>
 

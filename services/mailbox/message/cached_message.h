@@ -10,11 +10,11 @@ struct Message;
 
 namespace posthouse::mailbox {
 
-// How much of a message's beginning Derive() wants at most: more than the header
+// How much of a message's beginning BuildCachedMessage() wants at most: more than the header
 // fields that are kept.
-inline constexpr size_t kDeriveHeadBytes = 256 * 1024;
+inline constexpr size_t kFirstBytes = 256 * 1024;
 
 // `head` is the message's beginning, as far as it is in memory.
-CachedMessage Derive(const message::Message& message, absl::string_view head, absl::string_view blob);
+CachedMessage BuildCachedMessage(const message::Message& message, absl::string_view head, absl::string_view blob);
 
 }  // namespace posthouse::mailbox

@@ -1,4 +1,4 @@
-// World: a mailbox without gRPC over a store that survives "crashes", for tests.
+// MailboxFixture: a mailbox without gRPC over a store that survives "crashes", for tests.
 #pragma once
 
 #include <functional>
@@ -12,20 +12,21 @@
 #include "gtest/gtest.h"
 #include "services/common/metrics/metrics.h"
 #include "services/common/store/testing/memory_store.h"
-#include "services/mailbox/folder/context.h"
+#include "services/mailbox/folder/mailbox_deps.h"
 #include "services/mailbox/folder/mailboxes.h"
+#include "services/mailbox/rows/key_schema.h"
 
 namespace posthouse::mailbox {
 
-class World {
+class MailboxFixture {
  public:
   using OpenStore = std::function<std::unique_ptr<store::Store>()>;
 
-  World() : disk_(std::make_shared<store::MemoryDisk>()) {
+  MailboxFixture() : disk_(std::make_shared<store::MemoryDisk>()) {
     open_store_ = [disk = disk_] { return std::make_unique<store::MemoryStore>(disk); };
     Reopen();
   }
-  explicit World(OpenStore open_store)
+  explicit MailboxFixture(OpenStore open_store)
       : disk_(std::make_shared<store::MemoryDisk>()), open_store_(std::move(open_store)) {
     Reopen();
   }
@@ -33,22 +34,22 @@ class World {
   // What a new process finds: only the disk is left.
   void Reopen() {
     mailboxes_.reset();
-    context_.reset();
+    deps_.reset();
     store_.reset();
     store_ = open_store_();
-    context_ = std::make_unique<Context>(Context{*store_, metrics_, hints_, pins_, settings_});
-    context_->clock = [this] { return now_; };
-    mailboxes_ = std::make_unique<Mailboxes>(*context_);
+    deps_ = std::make_unique<MailboxDeps>(MailboxDeps{*store_, metrics_, hints_, pins_, settings_});
+    deps_->clock = [this] { return now_; };
+    mailboxes_ = std::make_unique<Mailboxes>(*deps_);
   }
 
   Settings& settings() { return settings_; }
-  Context& context() { return *context_; }
+  MailboxDeps& deps() { return *deps_; }
   Mailboxes& mailboxes() { return *mailboxes_; }
   store::MemoryDisk& disk() { return *disk_; }
   store::Store& store() { return *store_; }
   Metrics& metrics() { return metrics_; }
   BlobPins& pins() { return pins_; }
-  HintHub& hints() { return hints_; }
+  ChangeHints& hints() { return hints_; }
   void Advance(absl::Duration d) { now_ += d; }
   absl::Time now() const { return now_; }
 
@@ -94,12 +95,12 @@ class World {
   }();
   metrics::Registry registry_;
   Metrics metrics_{registry_};
-  HintHub hints_;
+  ChangeHints hints_;
   BlobPins pins_;
   const std::shared_ptr<store::MemoryDisk> disk_;
   OpenStore open_store_;
   std::unique_ptr<store::Store> store_;
-  std::unique_ptr<Context> context_;
+  std::unique_ptr<MailboxDeps> deps_;
   std::unique_ptr<Mailboxes> mailboxes_;
 };
 

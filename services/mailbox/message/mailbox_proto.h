@@ -5,11 +5,12 @@
 #include <string>
 #include <vector>
 
+#include "absl/status/statusor.h"
 #include "google/protobuf/repeated_ptr_field.h"
 #include "posthouse/common/v1/common.pb.h"
 #include "services/mailbox/folder/account.h"
 #include "services/mailbox/folder/folder.h"
-#include "services/mailbox/rows/records.h"
+#include "services/mailbox/rows/uid_set.h"
 
 namespace posthouse::mailbox::v1 {
 class Folder;
@@ -29,8 +30,11 @@ void ToProto(const FolderInfo& info, v1::Folder* out);  // without state
 // Ranges of `uids` above `after`, at most kMaxRanges; true: there are more.
 bool ToProto(const UidSet& uids, uint32_t after, google::protobuf::RepeatedPtrField<common::v1::UidRange>* out);
 // uid, modseq, flags and keywords.
-void ToProto(const std::vector<MessageMeta>& messages, const std::vector<std::string>& keyword_bits,
-             v1::MessageRows* out);
+void ToProto(const std::vector<MessageFlags>& messages, v1::MessageRows* out);
+// The keywords of a request; kInvalidArgument: too many, an empty or a very long one.
+absl::StatusOr<std::vector<std::string>> CheckKeywords(const google::protobuf::RepeatedPtrField<std::string>& keywords);
+// The bits of v1::Flag that a client may set.
+extern const uint32_t kAllFlags;
 // What of `asked` below `uid_next` is not in `present`.
 UidSet Missing(const UidSet& asked, const UidSet& present, uint32_t uid_next);
 

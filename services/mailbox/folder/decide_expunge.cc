@@ -1,0 +1,56 @@
+// DecideExpunge and DecideFinishMove: messages that leave the folder.
+#include "posthouse/mailbox/v1/mailbox.pb.h"
+#include "services/common/status/status.h"
+#include "services/mailbox/folder/folder_deciders.h"
+#include "services/mailbox/rows/cache_rows.h"
+#include "services/mailbox/rows/key_schema.h"
+
+namespace posthouse::mailbox {
+namespace {
+
+// Chooses up to kBatchMessages, then drafts their removal.
+void Expunge(const FolderState& state, FolderDraft& draft, const UidSet& uids, uint32_t after, bool even_undeleted,
+             BatchAnswer& answer) {
+  answer = {};
+  const std::vector<MessageMeta>& messages = state.index->messages();
+  for (size_t i = state.index->LowerBound(after + 1); i < messages.size(); ++i) {
+    const MessageMeta& meta = messages[i];
+    if (!uids.Contains(meta.uid)) continue;
+    const std::optional<MessageFlags> had = draft.Find(state, meta);
+    if (!had.has_value() || (!even_undeleted && (had->flags & v1::FLAG_DELETED) == 0)) continue;
+    if (answer.expunged.Count() == kBatchMessages) {
+      answer.more = true;
+      break;
+    }
+    if (answer.expunged.empty()) draft.TakeModseq();
+    answer.expunged.Append(meta.uid);
+    answer.last_uid = meta.uid;
+    draft.Expunge(*had, meta.size_bytes);
+    draft.AddCacheRows(CacheRemovals(meta.uid));
+  }
+}
+
+}  // namespace
+
+absl::StatusOr<store::Verdict> DecideExpunge(const FolderState& state, FolderDraft& draft, const UidSet& uids,
+                                             uint32_t after, bool even_undeleted, BatchAnswer& answer) {
+  Expunge(state, draft, uids, after, even_undeleted, answer);
+  return answer.expunged.empty() ? store::Verdict::kDone : store::Verdict::kCommit;
+}
+
+absl::StatusOr<store::Verdict> DecideFinishMove(const FolderState& state, const store::FetchedRows& rows,
+                                                FolderDraft& draft, const std::string& operation_id,
+                                                const UidSet& moved, BatchAnswer& answer) {
+  const std::string key = IntentKey(operation_id);
+  const std::optional<std::string>* intent = rows.Find(key);
+  if (intent == nullptr) return draft.Need({key});
+  Expunge(state, draft, moved, 0, /*even_undeleted=*/true, answer);
+  if (intent->has_value()) {
+    if (answer.expunged.empty()) draft.TakeModseq();
+    draft.Remove(key);
+    --draft.head.intents;
+  }
+  return intent->has_value() || !answer.expunged.empty() ? store::Verdict::kCommit : store::Verdict::kDone;
+}
+
+}  // namespace posthouse::mailbox

@@ -1,0 +1,106 @@
+// FolderState: what is in memory of a folder; FolderDraft: one commit to it in the making.
+//
+// Values without I/O. The deciders (folder_deciders.h) read the one and fill the other;
+// FolderModel (folder_model.h) loads the state, turns the draft into rows, and applies it.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/container/flat_hash_map.h"
+#include "absl/container/flat_hash_set.h"
+#include "absl/status/statusor.h"
+#include "posthouse/mailbox/v1/store.pb.h"
+#include "services/common/store/guarded_partition.h"
+#include "services/mailbox/folder/folder_types.h"
+
+namespace posthouse::mailbox {
+
+struct FolderState {
+  bool exists = false;  // the partition has a head
+  Head head;
+  std::vector<std::string> keywords;  // names by number, head.keywords of them
+  std::optional<FolderIndex> index;   // nullopt: not loaded
+};
+
+// What a decider does with a keyword that the folder does not know yet.
+enum class NewKeyword {
+  kMake,      // kResourceExhausted when the folder has no number left
+  kMayDrop,   // leave it out when the folder has no number left
+  kNeverMake  // leave it out
+};
+
+// A row of the change log in the making.
+struct DraftedLogRow {
+  uint64_t modseq = 0;
+  bool additions = false;         // only of added messages
+  std::vector<uint32_t> changed;  // ascending, as are those
+  std::vector<uint32_t> expunged;
+};
+
+class FolderDraft : public store::Draft {
+ public:
+  // New keywords of one commit: with 900 messages, the log rows and the head they stay
+  // below the store's 1,000 mutations.
+  static constexpr size_t kMaxNewKeywords = 90;
+
+  Head head;  // as it will be
+
+  // ---- limits, set by FolderModel::Begin
+  uint32_t keyword_limit = 512;
+  uint64_t log_entries = 100'000;  // rows that the change log keeps
+
+  // A message as the index has it and this draft has changed it; nullopt: expunged here.
+  std::optional<MessageFlags> Find(const FolderState& state, const MessageMeta& meta) const;
+  using store::Draft::Find;
+
+  // A modseq for one change alone: no other change of this commit has it.
+  uint64_t TakeModseq();
+  // A modseq for added messages. Additions that follow each other share it.
+  uint64_t TakeModseqForAdditions();
+
+  // Each adds the row and counts it in `head`.
+  void AddMessage(uint32_t uid, v1::MessageRow row);
+  // `row` has the new flags, keywords and modseq; `had` is the message before.
+  void ChangeFlags(const MessageFlags& had, v1::MessageRow row);
+  void Expunge(const MessageFlags& had, uint64_t size_bytes);
+
+  // Numbers of keywords and which of them are new. Add nothing to the draft; TakeKeywords does.
+  struct KeywordPlan {
+    std::string bits;                // MessageRow.keywords
+    std::vector<std::string> added;  // in the order of their numbers
+  };
+  absl::StatusOr<KeywordPlan> PlanKeywords(const FolderState& state, const std::vector<std::string>& names,
+                                           NewKeyword unknown) const;
+  void TakeKeywords(const KeywordPlan& plan);
+
+  // Rows of the cache partition that go with this commit.
+  void AddCacheRows(std::vector<store::Mutation> rows);
+
+  // ---- for FolderModel
+  // The newest log row, which proves this commit. Makes an empty one when nothing was changed.
+  store::Row SealLog();
+  const std::vector<std::pair<uint32_t, v1::MessageRow>>& added() const { return added_; }
+  const absl::flat_hash_map<uint32_t, MessageFlags>& flags() const { return flags_; }
+  const absl::flat_hash_set<uint32_t>& expunged() const { return expunged_; }
+  const std::vector<std::string>& new_keywords() const { return new_keywords_; }
+  std::vector<store::Mutation> TakeCacheRows() { return std::move(cache_rows_); }
+
+ private:
+  void BeginLogRow(bool additions);
+  std::string EncodeLogRow() const;
+  void TrimLog();
+
+  std::optional<DraftedLogRow> log_;  // the newest; it becomes a mutation when the next one begins
+  std::vector<std::pair<uint32_t, v1::MessageRow>> added_;  // ascending UIDs
+  absl::flat_hash_map<uint32_t, MessageFlags> flags_;
+  absl::flat_hash_set<uint32_t> expunged_;
+  std::vector<std::string> new_keywords_;
+  std::vector<store::Mutation> cache_rows_;
+};
+
+}  // namespace posthouse::mailbox

@@ -1,0 +1,127 @@
+// What callers give to a Folder and get from it. Values.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "services/mailbox/rows/folder_index.h"
+#include "services/mailbox/rows/head.h"
+#include "services/mailbox/rows/uid_set.h"
+
+namespace posthouse::mailbox {
+
+struct CachedMessage;  // cache_rows.h
+
+// Names a folder: its partition, and the account whose usage it counts for.
+struct FolderRef {
+  std::string tenant;
+  std::string account_id;
+  std::string folder_id;
+};
+
+// The head with the names of its keywords.
+struct FolderSnapshot {
+  std::string folder_id;
+  Head head;
+  std::vector<std::string> keywords;  // by number
+};
+
+struct UidsView {
+  FolderSnapshot state;
+  UidSet uids;
+  uint32_t first_unseen = 0;  // 0: none
+};
+
+// The part of a message that changes.
+struct MessageFlags {
+  uint32_t uid = 0;
+  uint64_t modseq = 0;
+  uint32_t flags = 0;
+  std::string keyword_bits;
+  friend bool operator==(const MessageFlags&, const MessageFlags&) = default;
+};
+
+struct NewMessage {
+  uint32_t flags = 0;
+  std::vector<std::string> keywords;
+  int64_t internal_date = 0;  // seconds since 1970
+  int zone = 0;               // minutes east of UTC
+  uint64_t size_bytes = 0;
+  std::string blob;                             // 16 bytes; the body is written
+  std::string thread_id;                        // message::ThreadId; may be empty
+  std::string dedupe_key;                       // d/ or a/ key that makes a repetition a no-op; "": none
+  std::shared_ptr<const CachedMessage> cached;  // null: built when first read
+};
+
+struct AppendResult {
+  uint32_t uid = 0;
+  bool duplicate = false;  // nothing stored: dedupe_key was there, with this UID
+  friend bool operator==(const AppendResult&, const AppendResult&) = default;
+};
+
+struct FlagChange {
+  enum class Mode { kReplace, kAdd, kRemove };
+  Mode mode = Mode::kReplace;
+  uint32_t flags = 0;
+  std::vector<std::string> keywords;
+  std::optional<uint64_t> unchanged_since;  // RFC 7162 §3.1.3
+  bool only_changed = false;                // report only the messages that changed
+  // A part of the work: messages above this UID, and no more after about so many.
+  uint32_t after = 0;
+  size_t max_messages = SIZE_MAX;
+};
+
+struct FlagResult {
+  std::vector<MessageFlags> messages;  // as this change left them, ascending UIDs
+  UidSet modified;                     // failed unchanged_since
+  // The modseqs that this change took, ascending: no other change has one of them, also
+  // when both were in one commit.
+  std::vector<uint64_t> own_modseqs;
+  uint32_t continue_after = 0;  // not 0: messages above it are still to be done
+  FolderSnapshot state;
+};
+
+struct ExpungeResult {
+  UidSet expunged;
+  bool more = false;  // stopped at `max_ranges`
+  FolderSnapshot state;
+};
+
+// What a copy takes from a source message.
+struct CopyItem {
+  uint32_t uid = 0;
+  std::string row;                                // m/ row as stored
+  std::vector<std::string> keywords;              // by name: the target numbers them anew
+  std::vector<std::optional<std::string>> cache;  // e/, s/, h/ rows
+};
+
+// One commit of a copy or move, in the target.
+struct CopyBatch {
+  std::vector<std::pair<uint32_t, uint32_t>> uids;  // source, target
+  uint32_t covered_to = 0;                          // source UIDs up to here are settled
+  bool last = false;
+};
+
+// One batch of a move that is under way.
+struct MoveIntent {
+  std::string operation_id;
+  std::string to_folder_id;
+  UidSet uids;
+  uint32_t batch = 0;
+  bool last = false;
+};
+
+struct FolderChanges {
+  FolderSnapshot state;
+  std::vector<MessageFlags> messages;  // new and changed
+  UidSet vanished;                     // when asked from UID 0
+  bool full = false;                   // the log does not reach back: `messages` is all there is
+  bool more = false;                   // messages above the last one follow
+};
+
+}  // namespace posthouse::mailbox
