@@ -466,6 +466,9 @@ CommitRequest GuardedCore::ToRequest(Draft& draft, const SealedDraft& sealed, bo
   request.mutations = std::move(draft.mutations_);
   if (sealed.proof.has_value()) request.mutations.push_back({sealed.proof->key, sealed.proof->value});
   if (options_.kind != GuardKind::kCompareRow) request.mutations.push_back({options_.head_key, sealed.head});
+  for (const std::string& name : draft.needs_blobs_) {
+    request.needs_blobs.push_back({options_.partition.tenant, name});
+  }
   return request;
 }
 

@@ -131,6 +131,9 @@ class Draft {
   Verdict Need(std::vector<std::string> keys);
   // Rows of another partition, committed at the same time; a failure costs nothing but them.
   void Beside(CommitRequest request) { beside_.push_back(std::move(request)); }
+  // A finished blob of the partition's tenant that must be durable with this commit.
+  void NeedBlob(std::string name) { needs_blobs_.push_back(std::move(name)); }
+  const std::vector<std::string>& needs_blobs() const { return needs_blobs_; }
   // The store has no room for this change as it was drafted before. The decider may draft
   // less, which is then written with the reserve (ChangeOptions::use_reserve).
   bool store_is_full() const { return full_; }
@@ -151,6 +154,7 @@ class Draft {
   std::vector<Precondition> guards_;
   std::vector<std::string> needed_;
   std::vector<CommitRequest> beside_;
+  std::vector<std::string> needs_blobs_;
   size_t bytes_ = 0;
   uint64_t nonce_ = 0;
   bool full_ = false;

@@ -40,6 +40,7 @@ absl::StatusOr<store::Verdict> DecideAppend(const FolderState& state, const stor
   const uint64_t modseq = draft.TakeModseqForAdditions();
   answer = {draft.head.uid_next++, /*duplicate=*/false};
   draft.AddMessage(answer.uid, RowOf(message, modseq, keywords.bits, now));
+  draft.NeedBlob(IdToHex(message.blob));
   if (!message.dedupe_key.empty()) {
     v1::DedupeRow row;
     row.set_uid(answer.uid);
