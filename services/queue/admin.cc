@@ -8,8 +8,8 @@
 #include "absl/strings/str_cat.h"
 #include "services/common/status/status.h"
 #include "services/queue/dsn/report.h"
+#include "services/queue/spool/item_record.h"
 #include "services/queue/spool/queue_id.h"
-#include "services/queue/spool/record.h"
 
 namespace posthouse::queue {
 namespace {
@@ -67,7 +67,7 @@ void KeepNewest(size_t limit, std::vector<v1::Item>* items) {
 Task<absl::StatusOr<v1::GetItemResponse>> Admin::GetItem(v1::GetItemRequest request) {
   if (!IsQueueId(request.queue_id())) co_return absl::InvalidArgumentError("not a queue id");
   v1::GetItemResponse response;
-  PH_CO_ASSIGN_OR_RETURN(std::optional<Record> record, co_await spool_.Load(request.queue_id()));
+  PH_CO_ASSIGN_OR_RETURN(std::optional<ItemRecord> record, co_await spool_.Load(request.queue_id()));
   if (!record.has_value()) {
     PH_CO_ASSIGN_OR_RETURN(record, co_await spool_.LoadDone(request.queue_id()));
     if (!record.has_value()) co_return absl::NotFoundError(absl::StrCat("no message ", request.queue_id()));
@@ -92,7 +92,7 @@ Task<absl::StatusOr<v1::ListItemsResponse>> Admin::ListItems(v1::ListItemsReques
   size_t bytes = 0;
   for (size_t pages = 0; pages < kPagesPerAnswer; ++pages) {
     PH_CO_ASSIGN_OR_RETURN(ItemPage page, co_await spool_.ReadItems(/*done=*/false, after, kPage));
-    for (Record& record : page.items) {
+    for (ItemRecord& record : page.items) {
       if (!IsListed(record.item, request)) continue;
       after = record.queue_id();
       bytes += record.item.ByteSizeLong();
@@ -112,7 +112,7 @@ Task<absl::Status> Admin::FindBetween(bool done, std::string after, std::string 
                                       const v1::FindItemsRequest& request, std::vector<v1::Item>* found) {
   while (true) {
     PH_CO_ASSIGN_OR_RETURN(ItemPage page, co_await spool_.ReadItems(done, after, kPage));
-    for (Record& record : page.items) {
+    for (ItemRecord& record : page.items) {
       if (!end.empty() && record.queue_id() > end) co_return absl::OkStatus();
       if (Matches(record.item, request)) found->push_back(std::move(record.item));
     }
@@ -167,19 +167,19 @@ Task<absl::StatusOr<v1::RetryItemsResponse>> Admin::RetryItems(v1::RetryItemsReq
   if (!request.domain().empty()) {
     // Destinations are A-labels; an operator may well write capitals.
     const std::string domain = absl::AsciiStrToLower(request.domain());
-    PH_CO_ASSIGN_OR_RETURN(const uint32_t items, co_await dispatcher_.RetryDestination(domain));
+    PH_CO_ASSIGN_OR_RETURN(const uint32_t items, co_await operations_.RetryDestination(domain));
     response.set_items(items);
     co_return response;
   }
   if (!IsQueueId(request.queue_id())) co_return absl::InvalidArgumentError("not a queue id");
-  PH_CO_RETURN_IF_ERROR(co_await dispatcher_.Retry(request.queue_id()));
+  PH_CO_RETURN_IF_ERROR(co_await operations_.Retry(request.queue_id()));
   response.set_items(1);
   co_return response;
 }
 
 Task<absl::StatusOr<v1::DeleteItemResponse>> Admin::DeleteItem(v1::DeleteItemRequest request) {
   if (!IsQueueId(request.queue_id())) co_return absl::InvalidArgumentError("not a queue id");
-  PH_CO_RETURN_IF_ERROR(co_await dispatcher_.Delete(request.queue_id(), request.bounce()));
+  PH_CO_RETURN_IF_ERROR(co_await operations_.Delete(request.queue_id(), request.bounce()));
   co_return v1::DeleteItemResponse();
 }
 

@@ -15,8 +15,8 @@ namespace posthouse::queue {
 class Admin {
  public:
   // All of them outlive it.
-  Admin(Spool& spool, Dispatcher& dispatcher, Clock clock, std::function<absl::Duration()> oldest)
-      : spool_(spool), dispatcher_(dispatcher), clock_(std::move(clock)), oldest_(std::move(oldest)) {}
+  Admin(Spool& spool, ItemOperations& operations, Clock clock, std::function<absl::Duration()> oldest)
+      : spool_(spool), operations_(operations), clock_(std::move(clock)), oldest_(std::move(oldest)) {}
 
   Task<absl::StatusOr<v1::GetItemResponse>> GetItem(v1::GetItemRequest request);
   // Oldest first. A page may be short of `page_size` and still have a next one: an
@@ -33,7 +33,7 @@ class Admin {
                                  const v1::FindItemsRequest& request, std::vector<v1::Item>* found);
 
   Spool& spool_;
-  Dispatcher& dispatcher_;
+  ItemOperations& operations_;
   const Clock clock_;
   const std::function<absl::Duration()> oldest_;
 };

@@ -50,7 +50,7 @@ absl::Status App::Start(rpc::Channels channels) {
   local_ = NewLocalDelivery(std::move(channels));
   PH_ASSIGN_OR_RETURN(remote_, RemoteDelivery::Create(runtime_.loops(), *routing_, settings_.remote));
   DispatcherOptions dispatch;
-  dispatch.sites = settings_.sites;
+  dispatch.scheduler = settings_.scheduler;
   dispatch.settlement = settings_.settlement;
   dispatch.bounce = settings_.bounce;
   dispatcher_ = Dispatcher::Create({runtime_.loops(), *spool_, *routing_, *local_, *remote_, metrics_}, dispatch);
@@ -58,21 +58,23 @@ absl::Status App::Start(rpc::Channels channels) {
       *spool_, metrics_, runtime_.loops().Next(),
       MaintenanceOptions{.done_retention = settings_.done_retention,
                          .delay_warning_after = settings_.settlement.delay_warning_after});
-  services_ = GrpcServices::Create({.loops = runtime_.loops(),
-                                    .registry = runtime_.registry(),
-                                    .spool = *spool_,
-                                    .dispatcher = dispatcher_,
-                                    .metrics = metrics_,
-                                    .clock = clock,
-                                    .expire_after = settings_.expire_after,
-                                    .delay_warning_after = settings_.settlement.delay_warning_after,
-                                    .accepting = [this]() -> absl::Status {
-                                      if (draining_) return absl::UnavailableError("the queue is stopping");
-                                      if (!spool_->healthy().ok())
-                                        return absl::UnavailableError(spool_->healthy().message());
-                                      return absl::OkStatus();
-                                    },
-                                    .oldest = [this] { return maintenance_->oldest(); }});
+  services_ =
+      std::make_unique<GrpcServices>(ServiceParts{.loops = runtime_.loops(),
+                                                  .registry = runtime_.registry(),
+                                                  .spool = *spool_,
+                                                  .dispatcher = dispatcher_,
+                                                  .metrics = metrics_,
+                                                  .clock = clock,
+                                                  .expire_after = settings_.expire_after,
+                                                  .delay_warning_after = settings_.settlement.delay_warning_after,
+                                                  .accepting = [this]() -> absl::Status {
+                                                    if (draining_)
+                                                      return absl::UnavailableError("the queue is stopping");
+                                                    if (!spool_->healthy().ok())
+                                                      return absl::UnavailableError(spool_->healthy().message());
+                                                    return absl::OkStatus();
+                                                  },
+                                                  .oldest = [this] { return maintenance_->oldest(); }});
   {
     absl::MutexLock lock(&handle_->mutex);
     handle_->app = this;

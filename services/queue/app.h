@@ -16,11 +16,11 @@
 #include "services/common/rpc/channels.h"
 #include "services/common/rpc/server.h"
 #include "services/common/runtime/runtime.h"
-#include "services/queue/schedule/dispatcher.h"
 #include "services/queue/grpc_service.h"
-#include "services/queue/spool/maintenance.h"
 #include "services/queue/metrics.h"
+#include "services/queue/schedule/dispatcher.h"
 #include "services/queue/settings.h"
+#include "services/queue/spool/maintenance.h"
 #include "services/queue/spool/spool.h"
 
 namespace posthouse::store {

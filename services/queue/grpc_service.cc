@@ -8,8 +8,8 @@
 #include "services/common/rpc/server_calls.h"
 #include "services/common/status/status.h"
 #include "services/queue/admin.h"
-#include "services/queue/intake.h"
-#include "services/queue/spool/record.h"
+#include "services/queue/enqueue_request.h"
+#include "services/queue/spool/item_record.h"
 
 namespace posthouse::queue {
 namespace {
@@ -33,9 +33,9 @@ EnqueueResult ResultOf(const absl::Status& status) {
 }
 
 // A message on its way into the spool.
-class Incoming {
+class SpoolUpload {
  public:
-  explicit Incoming(Spool& spool) : writer_(spool.NewBody()) {}
+  explicit SpoolUpload(Spool& spool) : writer_(spool.NewBody()) {}
 
   Task<absl::Status> Add(std::string piece) {
     if (piece.size() > kMaxPiece) co_return absl::InvalidArgumentError("a piece of data is too large");
@@ -92,14 +92,14 @@ class QueueRpc final : public v1::QueueService::CallbackService {
     if (!first.has_value() || !first->has_header()) co_return absl::InvalidArgumentError("the header is missing");
     v1::EnqueueRequest::Header& header = *first->mutable_header();
     PH_CO_RETURN_IF_ERROR(CheckHeader(header));
-    Incoming incoming(parts_.spool);
-    if (!header.data().empty()) PH_CO_RETURN_IF_ERROR(co_await incoming.Add(std::move(*header.mutable_data())));
-    if (!header.commit()) PH_CO_RETURN_IF_ERROR(co_await ReadRest(call, incoming));
+    SpoolUpload upload(parts_.spool);
+    if (!header.data().empty()) PH_CO_RETURN_IF_ERROR(co_await upload.Add(std::move(*header.mutable_data())));
+    if (!header.commit()) PH_CO_RETURN_IF_ERROR(co_await ReadRest(call, upload));
     *complete = parts_.clock();
-    *bytes = incoming.size();
-    PH_CO_ASSIGN_OR_RETURN(Body body, co_await incoming.Finish());
-    const std::shared_ptr<Record> record = MakeRecord(&header, *complete, parts_.expire_after);
-    record->item.set_message_id(incoming.message_id());
+    *bytes = upload.size();
+    PH_CO_ASSIGN_OR_RETURN(Body body, co_await upload.Finish());
+    const std::shared_ptr<ItemRecord> record = NewItemRecord(&header, *complete, parts_.expire_after);
+    record->item.set_message_id(upload.message_id());
     const std::shared_ptr<const std::string> memory = body.memory;
     const absl::Time wake = WakeTime(record->item, parts_.delay_warning_after);
     PH_CO_ASSIGN_OR_RETURN(PutResult put, co_await parts_.spool.Put(record, std::move(body), wake));
@@ -117,16 +117,16 @@ class QueueRpc final : public v1::QueueService::CallbackService {
     co_return absl::OkStatus();
   }
 
-  Task<absl::Status> ReadRest(EnqueueCall& call, Incoming& incoming) {
+  Task<absl::Status> ReadRest(EnqueueCall& call, SpoolUpload& upload) {
     while (true) {
       PH_CO_ASSIGN_OR_RETURN(std::optional<v1::EnqueueRequest> part, co_await call.Read());
       if (!part.has_value()) co_return absl::CancelledError("the stream ended without commit");
       switch (part->part_case()) {
         case v1::EnqueueRequest::kData:
-          PH_CO_RETURN_IF_ERROR(co_await incoming.Add(std::move(*part->mutable_data())));
+          PH_CO_RETURN_IF_ERROR(co_await upload.Add(std::move(*part->mutable_data())));
           break;
         case v1::EnqueueRequest::kCommit:
-          if (part->commit().size_bytes() != incoming.size()) {
+          if (part->commit().size_bytes() != upload.size()) {
             co_return absl::InvalidArgumentError("commit.size_bytes is not what came");
           }
           co_return absl::OkStatus();
@@ -182,20 +182,18 @@ class AdminRpc final : public v1::QueueAdminService::CallbackService {
   rpc::ServerRunner runner_;
 };
 
-class GrpcServicesImpl final : public GrpcServices {
- public:
-  explicit GrpcServicesImpl(const ServiceParts& parts) : queue_(parts), admin_(parts) {}
-  std::vector<grpc::Service*> services() override { return {&queue_, &admin_}; }
-
- private:
-  QueueRpc queue_;
-  AdminRpc admin_;
-};
-
 }  // namespace
 
-std::unique_ptr<GrpcServices> GrpcServices::Create(ServiceParts parts) {
-  return std::make_unique<GrpcServicesImpl>(parts);
+GrpcServices::GrpcServices(const ServiceParts& parts) {
+  services_.push_back(std::make_unique<QueueRpc>(parts));
+  services_.push_back(std::make_unique<AdminRpc>(parts));
+}
+GrpcServices::~GrpcServices() = default;
+
+std::vector<grpc::Service*> GrpcServices::services() {
+  std::vector<grpc::Service*> all;
+  for (const std::unique_ptr<grpc::Service>& service : services_) all.push_back(service.get());
+  return all;
 }
 
 }  // namespace posthouse::queue

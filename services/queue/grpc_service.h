@@ -8,8 +8,8 @@
 
 #include "absl/status/status.h"
 #include "absl/time/time.h"
-#include "services/queue/schedule/dispatcher.h"
 #include "services/queue/metrics.h"
+#include "services/queue/schedule/dispatcher.h"
 #include "services/queue/spool/spool.h"
 
 namespace grpc {
@@ -37,9 +37,12 @@ struct ServiceParts {
 
 class GrpcServices {
  public:
-  static std::unique_ptr<GrpcServices> Create(ServiceParts parts);
-  virtual ~GrpcServices() = default;
-  virtual std::vector<grpc::Service*> services() = 0;
+  explicit GrpcServices(const ServiceParts& parts);
+  ~GrpcServices();
+  std::vector<grpc::Service*> services();
+
+ private:
+  std::vector<std::unique_ptr<grpc::Service>> services_;
 };
 
 }  // namespace posthouse::queue

@@ -24,9 +24,9 @@ Outcome MakeOutcome(Outcome::Kind kind, uint32_t code, absl::string_view status,
   return outcome;
 }
 
-DeliveryResult SameForAll(const Transaction& transaction, const Outcome& outcome, Reach reach) {
+DeliveryResult SameForAll(const DeliveryAttempt& attempt, const Outcome& outcome, Reachability reach) {
   DeliveryResult result;
-  result.outcomes.assign(transaction.targets.size(), outcome);
+  result.outcomes.assign(attempt.targets.size(), outcome);
   result.reach = reach;
   return result;
 }

@@ -1,5 +1,5 @@
 // What an attempt to deliver needs and what comes of it; shared by the local and
-// the remote delivery, and by the dispatcher that settles the outcomes.
+// the remote delivery, and by the dispatcher that removal_only_ok the outcomes.
 #pragma once
 
 #include <functional>
@@ -13,7 +13,6 @@
 #include "absl/time/time.h"
 #include "posthouse/queue/v1/queue.pb.h"
 #include "services/common/async/task.h"
-#include "services/queue/schedule/reach.h"
 
 namespace posthouse::queue {
 
@@ -23,7 +22,7 @@ struct Target {
 };
 
 // One item's recipients at one destination.
-struct Transaction {
+struct DeliveryAttempt {
   std::string queue_id;
   std::string destination;  // "local/<home>" or a domain
   std::vector<Target> targets;
@@ -53,16 +52,23 @@ struct Outcome {
   std::vector<std::string> redirects;  // recipients to add, before this one is settled
 };
 
+// What an attempt shows about its destination.
+enum class Reachability {
+  kSuccess,      // it answered
+  kNeutral,      // nothing is known
+  kUnreachable,  // it could not be spoken to: leave it alone for a while
+};
+
 struct DeliveryResult {
   std::vector<Outcome> outcomes;  // one for each target, in order
-  Reach reach = Reach::kNeutral;
+  Reachability reach = Reachability::kNeutral;
   std::string site;  // who serves the destination, when it is now known; else ""
 };
 
 // An outcome of our own making: `code` "451", `status` "4.3.0".
 Outcome MakeOutcome(Outcome::Kind kind, uint32_t code, absl::string_view status, absl::string_view text);
 // The same one for every target.
-DeliveryResult SameForAll(const Transaction& transaction, const Outcome& outcome, Reach reach);
+DeliveryResult SameForAll(const DeliveryAttempt& attempt, const Outcome& outcome, Reachability reach);
 
 // What a failed read of the message means: gone for good is permanent, all else is not.
 Outcome OutcomeForUnreadable(const absl::Status& status);
@@ -75,7 +81,7 @@ class Delivery {
  public:
   virtual ~Delivery() = default;
   // Never fails: every end is an outcome. `transaction` is the caller's until the end.
-  virtual Task<DeliveryResult> Deliver(const Transaction& transaction) = 0;
+  virtual Task<DeliveryResult> Deliver(const DeliveryAttempt& attempt) = 0;
   // Cuts what is in progress, and what starts later: it ends as a temporary failure.
   virtual void Abort() = 0;
 };

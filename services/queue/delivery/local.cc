@@ -12,7 +12,7 @@
 #include "posthouse/mailbox/v1/mailbox.grpc.pb.h"
 #include "services/common/rpc/client_streams.h"
 #include "services/common/status/status.h"
-#include "services/queue/spool/record.h"
+#include "services/queue/spool/item_record.h"
 
 namespace posthouse::queue {
 namespace {
@@ -22,17 +22,17 @@ using Kind = mv1::DeliveryOutcome::Kind;
 
 constexpr uint64_t kPieceBytes = 256 * 1024;
 
-mv1::DeliverRequest Header(const Transaction& transaction, uint64_t size) {
+mv1::DeliverRequest Header(const DeliveryAttempt& attempt, uint64_t size) {
   mv1::DeliverRequest request;
   mv1::DeliverRequest::Header* header = request.mutable_header();
-  header->set_reverse_path(transaction.reverse_path);
-  header->set_traceparent(transaction.traceparent);
-  header->set_queue_id(transaction.queue_id);
+  header->set_reverse_path(attempt.reverse_path);
+  header->set_traceparent(attempt.traceparent);
+  header->set_queue_id(attempt.queue_id);
   header->set_size_hint_bytes(size);
-  ToProto(transaction.accepted, header->mutable_accepted());
-  for (const Target& target : transaction.targets) {
+  ToProto(attempt.accepted, header->mutable_accepted());
+  for (const Target& target : attempt.targets) {
     mv1::DeliveryTarget* out = header->add_targets();
-    out->set_delivery_id(absl::StrCat(transaction.queue_id, "/", target.index, "/keep"));
+    out->set_delivery_id(absl::StrCat(attempt.queue_id, "/", target.index, "/keep"));
     const auto& local = target.recipient.resolved().local();
     *out->mutable_account() = local.account();
     out->set_recipient(target.recipient.address());
@@ -45,29 +45,29 @@ class LocalDelivery final : public Delivery {
  public:
   LocalDelivery(rpc::Channels channels, LocalOptions options) : channels_(std::move(channels)), options_(options) {}
 
-  Task<DeliveryResult> Deliver(const Transaction& transaction) override {
-    mv1::MailboxService::Stub* stub = StubFor(transaction.destination.substr(sizeof("local/") - 1));
+  Task<DeliveryResult> Deliver(const DeliveryAttempt& attempt) override {
+    mv1::MailboxService::Stub* stub = StubFor(attempt.destination.substr(sizeof("local/") - 1));
     if (stub == nullptr) {
       const Outcome unknown =
           MakeOutcome(Outcome::Kind::kTemporary, 451, "4.3.5", "the account's home is not configured here");
-      co_return SameForAll(transaction, unknown, Reach::kUnreachable);
+      co_return SameForAll(attempt, unknown, Reachability::kUnreachable);
     }
     rpc::CallOptions options;
-    options.deadline = options_.deadline + absl::Microseconds(transaction.size_bytes);
-    if (const auto trace = rpc::TraceContext::Parse(transaction.traceparent)) options.trace = trace->Child();
+    options.deadline = options_.deadline + absl::Microseconds(attempt.size_bytes);
+    if (const auto trace = rpc::TraceContext::Parse(attempt.traceparent)) options.trace = trace->Child();
     rpc::ClientWriter<mv1::DeliverRequest, mv1::DeliverResponse> writer(
         options, [stub](auto* context, mv1::DeliverResponse* response, auto* reactor) {
           stub->async()->Deliver(context, response, reactor);
         });
     absl::Status unreadable;
     Enter(&writer);
-    const absl::StatusOr<mv1::DeliverResponse> response = co_await Send(transaction, writer, &unreadable);
+    const absl::StatusOr<mv1::DeliverResponse> response = co_await Send(attempt, writer, &unreadable);
     Leave(&writer);
-    if (!unreadable.ok()) co_return SameForAll(transaction, OutcomeForUnreadable(unreadable), Reach::kNeutral);
-    if (!response.ok()) co_return ResultForFailedCall(transaction, response.status());
+    if (!unreadable.ok()) co_return SameForAll(attempt, OutcomeForUnreadable(unreadable), Reachability::kNeutral);
+    if (!response.ok()) co_return ResultForFailedCall(attempt, response.status());
     DeliveryResult result;
-    result.reach = Reach::kSuccess;
-    for (int i = 0; i < static_cast<int>(transaction.targets.size()); ++i) {
+    result.reach = Reachability::kSuccess;
+    for (int i = 0; i < static_cast<int>(attempt.targets.size()); ++i) {
       // An answer that is missing is read as "temporary".
       result.outcomes.push_back(
           OutcomeForDelivered(i < response->outcomes_size() ? response->outcomes(i) : mv1::DeliveryOutcome()));
@@ -96,15 +96,15 @@ class LocalDelivery final : public Delivery {
 
   // The message as one write when it is small, else in pieces. When the message
   // cannot be read, `unreadable` says why and the call is dropped.
-  static Task<absl::StatusOr<mv1::DeliverResponse>> Send(const Transaction& transaction, Writer& writer,
+  static Task<absl::StatusOr<mv1::DeliverResponse>> Send(const DeliveryAttempt& attempt, Writer& writer,
                                                          absl::Status* unreadable) {
-    const std::string fields = DeliveryFields(transaction);
-    const uint64_t size = fields.size() + transaction.size_bytes;
-    mv1::DeliverRequest request = Header(transaction, size);
+    const std::string fields = DeliveryFields(attempt);
+    const uint64_t size = fields.size() + attempt.size_bytes;
+    mv1::DeliverRequest request = Header(attempt, size);
     std::string* data = request.mutable_header()->mutable_data();
     *data = fields;
     if (size <= kPieceBytes) {
-      *unreadable = co_await AppendBody(transaction, 0, transaction.size_bytes, data);
+      *unreadable = co_await AppendBody(attempt, 0, attempt.size_bytes, data);
       if (!unreadable->ok()) co_return *unreadable;
       request.mutable_header()->set_commit(true);
       // An early end of the call shows in Finish(), with its reason.
@@ -112,10 +112,10 @@ class LocalDelivery final : public Delivery {
       co_return co_await writer.Finish();
     }
     absl::Status written = co_await writer.Write(std::move(request));
-    for (uint64_t at = 0; written.ok() && at < transaction.size_bytes; at += kPieceBytes) {
+    for (uint64_t at = 0; written.ok() && at < attempt.size_bytes; at += kPieceBytes) {
       mv1::DeliverRequest piece;
-      const uint64_t length = std::min(kPieceBytes, transaction.size_bytes - at);
-      *unreadable = co_await AppendBody(transaction, at, length, piece.mutable_data());
+      const uint64_t length = std::min(kPieceBytes, attempt.size_bytes - at);
+      *unreadable = co_await AppendBody(attempt, at, length, piece.mutable_data());
       if (!unreadable->ok()) co_return *unreadable;
       written = co_await writer.Write(std::move(piece));
     }
@@ -127,14 +127,14 @@ class LocalDelivery final : public Delivery {
     co_return co_await writer.Finish();
   }
 
-  static Task<absl::Status> AppendBody(const Transaction& transaction, uint64_t offset, uint64_t length,
+  static Task<absl::Status> AppendBody(const DeliveryAttempt& attempt, uint64_t offset, uint64_t length,
                                        std::string* out) {
     if (length == 0) co_return absl::OkStatus();
-    if (transaction.memory != nullptr) {
-      out->append(*transaction.memory, offset, length);
+    if (attempt.memory != nullptr) {
+      out->append(*attempt.memory, offset, length);
       co_return absl::OkStatus();
     }
-    const absl::StatusOr<absl::Cord> bytes = co_await transaction.read(offset, length);
+    const absl::StatusOr<absl::Cord> bytes = co_await attempt.read(offset, length);
     if (!bytes.ok()) co_return bytes.status();
     if (bytes->size() != length) co_return absl::DataLossError("the message is shorter than when it was accepted");
     for (const absl::string_view chunk : bytes->Chunks()) out->append(chunk.data(), chunk.size());
@@ -166,12 +166,12 @@ class LocalDelivery final : public Delivery {
 
 }  // namespace
 
-std::string DeliveryFields(const Transaction& transaction) {
+std::string DeliveryFields(const DeliveryAttempt& attempt) {
   // RFC 5321 §4.4: the delivery system adds the Return-path line, the null one too.
-  std::string fields = absl::StrCat("Return-Path: <", transaction.reverse_path, ">\r\n");
+  std::string fields = absl::StrCat("Return-Path: <", attempt.reverse_path, ">\r\n");
   // Several recipients share one stored copy, which must not tell them of each other.
-  if (transaction.targets.size() == 1) {
-    absl::StrAppend(&fields, "Delivered-To: ", transaction.targets[0].recipient.address(), "\r\n");
+  if (attempt.targets.size() == 1) {
+    absl::StrAppend(&fields, "Delivered-To: ", attempt.targets[0].recipient.address(), "\r\n");
   }
   return fields;
 }
@@ -208,7 +208,7 @@ Outcome OutcomeForDelivered(const mv1::DeliveryOutcome& from) {
   return outcome;
 }
 
-DeliveryResult ResultForFailedCall(const Transaction& transaction, const absl::Status& status) {
+DeliveryResult ResultForFailedCall(const DeliveryAttempt& attempt, const absl::Status& status) {
   Outcome outcome = MakeOutcome(Outcome::Kind::kTemporary, 451, "4.3.0", "mailbox not available now");
   outcome.attempt.set_address("mailbox");
   outcome.attempt.set_error(CutText(absl::StrCat(absl::StatusCodeToString(status.code()), ": ", status.message())));
@@ -218,9 +218,9 @@ DeliveryResult ResultForFailedCall(const Transaction& transaction, const absl::S
     case absl::StatusCode::kDeadlineExceeded:
     case absl::StatusCode::kResourceExhausted:
     case absl::StatusCode::kUnauthenticated:
-      return SameForAll(transaction, outcome, Reach::kUnreachable);
+      return SameForAll(attempt, outcome, Reachability::kUnreachable);
     default:
-      return SameForAll(transaction, outcome, Reach::kNeutral);
+      return SameForAll(attempt, outcome, Reachability::kNeutral);
   }
 }
 

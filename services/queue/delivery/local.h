@@ -30,10 +30,10 @@ std::unique_ptr<Delivery> NewLocalDelivery(rpc::Channels channels, LocalOptions 
 
 // Trace fields for the top of the message at final delivery (RFC 5321 §4.4):
 // Return-Path:, and Delivered-To: when the copy is for one recipient.
-std::string DeliveryFields(const Transaction& transaction);
+std::string DeliveryFields(const DeliveryAttempt& attempt);
 // What the mailbox's answer means for the recipient.
 Outcome OutcomeForDelivered(const mailbox::v1::DeliveryOutcome& outcome);
 // What a failed call means; never permanent.
-DeliveryResult ResultForFailedCall(const Transaction& transaction, const absl::Status& status);
+DeliveryResult ResultForFailedCall(const DeliveryAttempt& attempt, const absl::Status& status);
 
 }  // namespace posthouse::queue

@@ -12,8 +12,8 @@ namespace {
 namespace mv1 = posthouse::mailbox::v1;
 using Kind = Outcome::Kind;
 
-Transaction Message(std::vector<std::string> recipients) {
-  Transaction t;
+DeliveryAttempt Message(std::vector<std::string> recipients) {
+  DeliveryAttempt t;
   t.destination = "local/m1";
   t.reverse_path = "s@example.org";
   for (size_t i = 0; i < recipients.size(); ++i) {
@@ -26,7 +26,7 @@ Transaction Message(std::vector<std::string> recipients) {
 // RFC 5321 §4.4; a copy for several does not tell them of each other.
 TEST(LocalDeliveryTest, FieldsOnTop) {
   EXPECT_EQ(DeliveryFields(Message({"a@x.example"})), "Return-Path: <s@example.org>\r\nDelivered-To: a@x.example\r\n");
-  Transaction bounce = Message({"a@x.example", "b@x.example"});
+  DeliveryAttempt bounce = Message({"a@x.example", "b@x.example"});
   bounce.reverse_path = "";
   EXPECT_EQ(DeliveryFields(bounce), "Return-Path: <>\r\n");
 }
@@ -64,10 +64,10 @@ TEST(LocalDeliveryTest, AFailedCallBouncesNobody) {
                                                       absl::Status(static_cast<absl::StatusCode>(code), "x"));
     ASSERT_EQ(result.outcomes.size(), 2u);
     EXPECT_EQ(result.outcomes[1].kind, Kind::kTemporary) << code;
-    EXPECT_NE(result.reach, Reach::kSuccess) << code;
+    EXPECT_NE(result.reach, Reachability::kSuccess) << code;
   }
-  EXPECT_EQ(ResultForFailedCall(Message({"a@x"}), absl::UnavailableError("down")).reach, Reach::kUnreachable);
-  EXPECT_EQ(ResultForFailedCall(Message({"a@x"}), absl::InternalError("odd")).reach, Reach::kNeutral);
+  EXPECT_EQ(ResultForFailedCall(Message({"a@x"}), absl::UnavailableError("down")).reach, Reachability::kUnreachable);
+  EXPECT_EQ(ResultForFailedCall(Message({"a@x"}), absl::InternalError("odd")).reach, Reachability::kNeutral);
 }
 
 TEST(LocalDeliveryTest, AHomeThatIsNotConfiguredIsTemporary) {

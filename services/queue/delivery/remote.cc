@@ -18,9 +18,9 @@
 #include "posthouse/routing/v1/routing.pb.h"
 #include "services/common/net/connection.h"
 #include "services/common/net/tls.h"
+#include "services/common/status/status.h"
 #include "services/mail_formats/smtp/address.h"
 #include "services/mail_formats/smtp/client.h"
-#include "services/common/status/status.h"
 
 namespace posthouse::queue {
 namespace {
@@ -81,15 +81,14 @@ smtp::BodyKind BodyOf(v1::BodyType body) {
 
 // Pieces of the message, from memory or from the spool. `unreadable` is why there
 // are no more.
-Task<absl::StatusOr<absl::Cord>> NextPiece(const Transaction* transaction, std::shared_ptr<uint64_t> at,
+Task<absl::StatusOr<absl::Cord>> NextPiece(const DeliveryAttempt* attempt, std::shared_ptr<uint64_t> at,
                                            absl::Status* unreadable) {
-  if (*at >= transaction->size_bytes) co_return absl::Cord();
-  if (transaction->memory != nullptr) {
-    *at = transaction->size_bytes;
-    co_return absl::MakeCordFromExternal(*transaction->memory, [keep = transaction->memory] {});
+  if (*at >= attempt->size_bytes) co_return absl::Cord();
+  if (attempt->memory != nullptr) {
+    *at = attempt->size_bytes;
+    co_return absl::MakeCordFromExternal(*attempt->memory, [keep = attempt->memory] {});
   }
-  absl::StatusOr<absl::Cord> piece =
-      co_await transaction->read(*at, std::min(kPieceBytes, transaction->size_bytes - *at));
+  absl::StatusOr<absl::Cord> piece = co_await attempt->read(*at, std::min(kPieceBytes, attempt->size_bytes - *at));
   if (piece.ok() && piece->empty()) piece = absl::DataLossError("the message is shorter than when it was accepted");
   if (!piece.ok()) {
     *unreadable = piece.status();
@@ -102,39 +101,39 @@ Task<absl::StatusOr<absl::Cord>> NextPiece(const Transaction* transaction, std::
 // Whether the message itself needs SMTPUTF8 (RFC 6531 §3.6): many clients ask for it
 // whenever it is offered, and an ASCII message must not fail at a host without it.
 // What cannot be looked at now is believed.
-Task<bool> NeedsSmtpUtf8(const Transaction& transaction) {
-  if (!transaction.smtputf8) co_return false;
-  if (!smtp::IsAscii(transaction.reverse_path)) co_return true;
-  const uint64_t length = std::min(kHeaderBytes, transaction.size_bytes);
+Task<bool> NeedsSmtpUtf8(const DeliveryAttempt& attempt) {
+  if (!attempt.smtputf8) co_return false;
+  if (!smtp::IsAscii(attempt.reverse_path)) co_return true;
+  const uint64_t length = std::min(kHeaderBytes, attempt.size_bytes);
   std::string front;
-  if (transaction.memory != nullptr) {
-    front = transaction.memory->substr(0, length);
+  if (attempt.memory != nullptr) {
+    front = attempt.memory->substr(0, length);
   } else {
-    const absl::StatusOr<absl::Cord> bytes = co_await transaction.read(0, length);
+    const absl::StatusOr<absl::Cord> bytes = co_await attempt.read(0, length);
     if (!bytes.ok()) co_return true;
     front = std::string(*bytes);
   }
   const size_t end = front.find("\r\n\r\n");
-  if (end == std::string::npos && length < transaction.size_bytes) co_return true;
+  if (end == std::string::npos && length < attempt.size_bytes) co_return true;
   co_return !smtp::IsAscii(absl::string_view(front).substr(0, end));
 }
 
-smtp::ClientMessage MessageFor(const Transaction& transaction, const std::vector<size_t>& targets, bool smtputf8,
+smtp::ClientMessage MessageFor(const DeliveryAttempt& attempt, const std::vector<size_t>& targets, bool smtputf8,
                                absl::Status* unreadable) {
   smtp::ClientMessage message;
-  message.reverse_path = transaction.reverse_path;
-  message.size_bytes = transaction.size_bytes;
-  message.body = BodyOf(transaction.body);
+  message.reverse_path = attempt.reverse_path;
+  message.size_bytes = attempt.size_bytes;
+  message.body = BodyOf(attempt.body);
   message.smtputf8 = smtputf8;
-  message.envid = transaction.envid;
-  if (transaction.ret == v1::RET_HDRS) message.ret = smtp::DsnReturn::kHeaders;
-  if (transaction.ret == v1::RET_FULL) message.ret = smtp::DsnReturn::kFull;
+  message.envid = attempt.envid;
+  if (attempt.ret == v1::RET_HDRS) message.ret = smtp::DsnReturn::kHeaders;
+  if (attempt.ret == v1::RET_FULL) message.ret = smtp::DsnReturn::kFull;
   for (const size_t i : targets) {
-    const v1::EnvelopeRecipient& recipient = transaction.targets[i].recipient;
+    const v1::EnvelopeRecipient& recipient = attempt.targets[i].recipient;
     message.recipients.push_back({recipient.address(), NotifyParameter(recipient), recipient.orcpt()});
   }
-  message.next = [transaction = &transaction, at = std::make_shared<uint64_t>(0), unreadable] {
-    return NextPiece(transaction, at, unreadable);
+  message.next = [attempt = &attempt, at = std::make_shared<uint64_t>(0), unreadable] {
+    return NextPiece(attempt, at, unreadable);
   };
   return message;
 }
@@ -151,7 +150,7 @@ class RemoteDeliveryImpl final : public RemoteDelivery {
         strict_tls_(std::move(strict_tls)),
         pool_(options_.pool) {}
 
-  Task<DeliveryResult> Deliver(const Transaction& transaction) override;
+  Task<DeliveryResult> Deliver(const DeliveryAttempt& attempt) override;
   void Abort() override;
   Stats stats() const override {
     Stats stats{opened_, reused_, failed_, 0, pool_.idle()};
@@ -163,8 +162,8 @@ class RemoteDeliveryImpl final : public RemoteDelivery {
  private:
   // Where an attempt stands: who is settled, and the best reason for who is not.
   struct State {
-    State(const Transaction& t, bool utf8)
-        : transaction(t), smtputf8(utf8), outcomes(t.targets.size()), deferred(t.targets.size()) {}
+    State(const DeliveryAttempt& t, bool utf8)
+        : attempt(t), smtputf8(utf8), outcomes(t.targets.size()), deferred(t.targets.size()) {}
     std::vector<size_t> Open() const {
       std::vector<size_t> open;
       for (size_t i = 0; i < outcomes.size(); ++i) {
@@ -187,7 +186,7 @@ class RemoteDeliveryImpl final : public RemoteDelivery {
     void Failed(Outcome outcome) {
       if (!failure.has_value() || outcome.kind == Outcome::Kind::kTemporary) failure = std::move(outcome);
     }
-    const Transaction& transaction;
+    const DeliveryAttempt& attempt;
     const bool smtputf8;
     std::vector<std::optional<Outcome>> outcomes;  // final
     std::vector<std::optional<Outcome>> deferred;
@@ -239,20 +238,20 @@ class RemoteDeliveryImpl final : public RemoteDelivery {
   absl::flat_hash_map<std::string, absl::Time> dead_until_ ABSL_GUARDED_BY(mutex_);  // by endpoint
 };
 
-Task<DeliveryResult> RemoteDeliveryImpl::Deliver(const Transaction& transaction) {
-  const auto answer = co_await routing_.Destination(transaction.destination);
+Task<DeliveryResult> RemoteDeliveryImpl::Deliver(const DeliveryAttempt& attempt) {
+  const auto answer = co_await routing_.Destination(attempt.destination);
   if (!answer.ok()) {
     Outcome outcome = MakeOutcome(Outcome::Kind::kTemporary, 451, "4.4.3", "the destination cannot be looked up now");
     outcome.attempt.set_error(CutText(absl::StrCat("routing: ", answer.status().message())));
-    co_return SameForAll(transaction, outcome, Reach::kNeutral);
+    co_return SameForAll(attempt, outcome, Reachability::kNeutral);
   }
   std::vector<Place> places = PlacesOf(**answer, static_cast<size_t>(options_.max_addresses));
   if ((*answer)->outcome() != rv1::ResolveDestinationResponse::OUTCOME_HOSTS || places.empty()) {
-    co_return ResultForNoHosts(transaction, **answer);
+    co_return ResultForNoHosts(attempt, **answer);
   }
   DeadLast(&places);
-  const bool smtputf8 = co_await NeedsSmtpUtf8(transaction);
-  State state(transaction, smtputf8);
+  const bool smtputf8 = co_await NeedsSmtpUtf8(attempt);
+  State state(attempt, smtputf8);
   // RFC 5321 §5.1: each address in order until a delivery attempt succeeds.
   for (const Place& place : places) {
     if (state.Open().empty() || state.conversations >= kMaxConversations || aborted()) break;
@@ -262,7 +261,7 @@ Task<DeliveryResult> RemoteDeliveryImpl::Deliver(const Transaction& transaction)
   }
   DeliveryResult result;
   result.site = (*answer)->site();
-  result.reach = state.clean ? Reach::kSuccess : Reach::kUnreachable;
+  result.reach = state.clean ? Reachability::kSuccess : Reachability::kUnreachable;
   const Outcome nobody = MakeOutcome(Outcome::Kind::kTemporary, 451, "4.4.1", "no host of the destination answers");
   for (size_t i = 0; i < state.outcomes.size(); ++i) {
     std::optional<Outcome>& said = state.outcomes[i].has_value() ? state.outcomes[i] : state.deferred[i];
@@ -297,7 +296,7 @@ Task<bool> RemoteDeliveryImpl::Converse(State& state, smtp::Client& client, cons
     std::vector<size_t> group(open.begin(),
                               open.begin() + static_cast<ptrdiff_t>(std::min(open.size(), kRecipientsPerTransaction)));
     open.erase(open.begin(), open.begin() + static_cast<ptrdiff_t>(group.size()));
-    smtp::ClientMessage message = MessageFor(state.transaction, group, state.smtputf8, &state.unreadable);
+    smtp::ClientMessage message = MessageFor(state.attempt, group, state.smtputf8, &state.unreadable);
     const smtp::SendResult sent = co_await client.Send(std::move(message));
     // A kept session that ends at its first command was dead; a new one speaks again.
     const bool dead = kept && !used && std::all_of(sent.recipients.begin(), sent.recipients.end(), [](const auto& r) {
@@ -455,7 +454,7 @@ absl::StatusOr<std::unique_ptr<RemoteDelivery>> RemoteDelivery::Create(net::Even
   return std::make_unique<RemoteDeliveryImpl>(loops, routing, std::move(options), std::move(plain), std::move(strict));
 }
 
-DeliveryResult ResultForNoHosts(const Transaction& transaction, const rv1::ResolveDestinationResponse& answer) {
+DeliveryResult ResultForNoHosts(const DeliveryAttempt& attempt, const rv1::ResolveDestinationResponse& answer) {
   using Response = rv1::ResolveDestinationResponse;
   Outcome outcome;
   switch (answer.outcome()) {
@@ -473,7 +472,7 @@ DeliveryResult ResultForNoHosts(const Transaction& transaction, const rv1::Resol
       break;
   }
   if (!answer.detail().empty()) outcome.attempt.set_error(CutText(answer.detail()));
-  return SameForAll(transaction, outcome, Reach::kNeutral);
+  return SameForAll(attempt, outcome, Reachability::kNeutral);
 }
 
 std::string NotifyParameter(const v1::EnvelopeRecipient& recipient) {

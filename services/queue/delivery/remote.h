@@ -49,7 +49,7 @@ class RemoteDelivery : public Delivery {
 // ---- the parts that are pure, for tests
 
 // What a routing answer without hosts means. (RFC 7505 §3, RFC 5321 §5.1)
-DeliveryResult ResultForNoHosts(const Transaction& transaction, const routing::v1::ResolveDestinationResponse& answer);
+DeliveryResult ResultForNoHosts(const DeliveryAttempt& attempt, const routing::v1::ResolveDestinationResponse& answer);
 // NOTIFY= as given: "NEVER", "SUCCESS,FAILURE", "" (RFC 3461 §4.1).
 std::string NotifyParameter(const v1::EnvelopeRecipient& recipient);
 // What a host's answer means for the recipient.

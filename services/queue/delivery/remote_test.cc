@@ -161,8 +161,8 @@ class RemoteTest : public ::testing::Test {
     }
     return *remote_;
   }
-  Transaction Message(Strings recipients, const std::string& text = "Subject: x\r\n\r\nhello\r\n") {
-    Transaction t;
+  DeliveryAttempt Message(Strings recipients, const std::string& text = "Subject: x\r\n\r\nhello\r\n") {
+    DeliveryAttempt t;
     t.queue_id = "01HF7YAT3VZZZZZZZZZZZZZZZZ";
     t.destination = "example.com";
     t.reverse_path = "s@client.example";
@@ -174,10 +174,10 @@ class RemoteTest : public ::testing::Test {
     t.size_bytes = text.size();
     return t;
   }
-  DeliveryResult Deliver(Transaction transaction) { return SyncWait(Run(transaction)); }
-  Task<DeliveryResult> Run(const Transaction& transaction) {
+  DeliveryResult Deliver(DeliveryAttempt attempt) { return SyncWait(Run(attempt)); }
+  Task<DeliveryResult> Run(const DeliveryAttempt& attempt) {
     co_await SwitchTo(loops_.at(0));
-    co_return co_await remote().Deliver(transaction);
+    co_return co_await remote().Deliver(attempt);
   }
   // "relayed 250 2.0.0", "temporary 4.4.1"
   static Strings Texts(const DeliveryResult& result) {
@@ -204,7 +204,7 @@ TEST_F(RemoteTest, RecipientsShareATransactionAndMessagesAConnection) {
   EXPECT_EQ(Texts(first), (Strings{"relayed 250 2.0.0", "permanent 550 5.1.1", "relayed 250 2.0.0"}));
   EXPECT_TRUE(first.outcomes[0].dsn_handed_on);
   EXPECT_EQ(first.outcomes[0].attempt.host(), "mx1.example.com");
-  EXPECT_EQ(first.reach, Reach::kSuccess);
+  EXPECT_EQ(first.reach, Reachability::kSuccess);
   EXPECT_EQ(first.site, "example.com");
   EXPECT_EQ(Texts(Deliver(Message({"c@example.com"}))), Strings{"relayed 250 2.0.0"});
   EXPECT_EQ(host->connections(), 1);
@@ -222,11 +222,11 @@ TEST_F(RemoteTest, AKeptConnectionThatHasGoneIsReplaced) {
       return n == 1 && absl::StartsWith(line, "MAIL FROM:<second") ? last : Yes()(n, line);
     });
     EXPECT_EQ(Texts(Deliver(Message({"a@example.com"}))), Strings{"relayed 250 2.0.0"});
-    Transaction second = Message({"b@example.com"});
+    DeliveryAttempt second = Message({"b@example.com"});
     second.reverse_path = "second@client.example";
     DeliveryResult result = Deliver(second);
     EXPECT_EQ(Texts(result), Strings{"relayed 250 2.0.0"});
-    EXPECT_EQ(result.reach, Reach::kSuccess);
+    EXPECT_EQ(result.reach, Reachability::kSuccess);
     EXPECT_EQ(host->connections(), 2);
     remote_->Abort();
     remote_ = nullptr;
@@ -242,7 +242,7 @@ TEST_F(RemoteTest, AKeptConnectionWithoutAMessageIsReplacedToo) {
     return Yes()(n, line);
   });
   EXPECT_EQ(Texts(Deliver(Message({"no@example.com"}))), Strings{"permanent 550 5.1.1"});
-  Transaction second = Message({"b@example.com"});
+  DeliveryAttempt second = Message({"b@example.com"});
   second.reverse_path = "second@client.example";
   EXPECT_EQ(Texts(Deliver(second)), Strings{"relayed 250 2.0.0"});
   EXPECT_EQ(host->connections(), 2);
@@ -257,7 +257,7 @@ TEST_F(RemoteTest, TheSecondHostTakesOver) {
     DeliveryResult result = Deliver(Message({"a@example.com"}));
     EXPECT_EQ(Texts(result), Strings{"relayed 250 2.0.0"}) << first;
     // The destination is there: no reason to leave it alone.
-    EXPECT_EQ(result.reach, Reach::kSuccess) << first;
+    EXPECT_EQ(result.reach, Reachability::kSuccess) << first;
     EXPECT_EQ(takes->messages().size(), 1u);
     if (refuses != nullptr) EXPECT_EQ(refuses->connections(), 1);
     remote_->Abort();
@@ -277,7 +277,7 @@ TEST_F(RemoteTest, ADeadHostIsTriedLastForAWhile) {
   routing_.response.mutable_hosts()->DeleteSubrange(1, 1);
   DeliveryResult alone = Deliver(Message({"a@example.com"}));
   EXPECT_EQ(Texts(alone), Strings{"temporary 4.4.1"});
-  EXPECT_EQ(alone.reach, Reach::kUnreachable);
+  EXPECT_EQ(alone.reach, Reachability::kUnreachable);
   EXPECT_EQ(remote().stats().failed, 2u);
 }
 
@@ -311,7 +311,7 @@ TEST_F(RemoteTest, ANoBehindALaterIsLater) {
   Host* third = Add(Yes());
   DeliveryResult result = Deliver(Message({"a@example.com"}));
   EXPECT_EQ(Texts(result), Strings{"temporary 451 4.7.1"});
-  EXPECT_EQ(result.reach, Reach::kSuccess);
+  EXPECT_EQ(result.reach, Reachability::kSuccess);
   EXPECT_EQ(third->connections(), 0);  // two have been asked
 }
 
@@ -327,7 +327,7 @@ TEST_F(RemoteTest, ADestinationThatSendsUsAwayIsLeftAlone) {
   Add(Yes({{"MAIL", "421 4.3.2 too busy"}}));
   DeliveryResult result = Deliver(Message({"a@example.com"}));
   EXPECT_EQ(Texts(result), Strings{"temporary 421 4.3.2"});
-  EXPECT_EQ(result.reach, Reach::kUnreachable);
+  EXPECT_EQ(result.reach, Reachability::kUnreachable);
 }
 
 TEST_F(RemoteTest, OnlyWhenEverybodySaysNeverIsItNever) {
@@ -366,13 +366,13 @@ TEST_F(RemoteTest, RequiredTlsDoesNot) {
 
 TEST_F(RemoteTest, SmtpUtf8IsAskedForWhenItIsNeeded) {
   Host* host = Add(Yes());
-  Transaction ascii = Message({"a@example.com"}, "Subject: x\r\n\r\nb\xc3\xb6\r\n");
+  DeliveryAttempt ascii = Message({"a@example.com"}, "Subject: x\r\n\r\nb\xc3\xb6\r\n");
   ascii.smtputf8 = true;
   EXPECT_EQ(Texts(Deliver(ascii)), Strings{"relayed 250 2.0.0"});
-  Transaction header = Message({"a@example.com"}, "Subject: \xc3\xb6\r\n\r\nx\r\n");
+  DeliveryAttempt header = Message({"a@example.com"}, "Subject: \xc3\xb6\r\n\r\nx\r\n");
   header.smtputf8 = true;
   EXPECT_EQ(Texts(Deliver(header)), Strings{"permanent 550 5.6.7"});
-  Transaction sender = Message({"a@example.com"});
+  DeliveryAttempt sender = Message({"a@example.com"});
   sender.smtputf8 = true;
   sender.reverse_path = "\xc3\xb6@client.example";
   EXPECT_EQ(Texts(Deliver(sender)), Strings{"permanent 550 5.6.7"});
@@ -393,7 +393,7 @@ TEST_F(RemoteTest, AMessageThatIsLostFailsAndOneThatCannotBeReadNowDoesNot) {
        std::vector<std::pair<absl::Status, std::string>>{{absl::NotFoundError("no blob"), "permanent 554 5.3.0"},
                                                          {absl::UnavailableError("store"), "temporary 451 4.3.0"},
                                                          {absl::DataLossError("bad block"), "temporary 451 4.3.0"}}) {
-    Transaction t = Message({"a@example.com"});
+    DeliveryAttempt t = Message({"a@example.com"});
     t.memory = nullptr;
     t.read = [error = status](uint64_t, uint64_t) -> Task<absl::StatusOr<absl::Cord>> { co_return error; };
     EXPECT_EQ(Texts(Deliver(t)), Strings{text});
@@ -430,7 +430,7 @@ TEST_F(RemoteTest, ARoutingAnswerWithoutHosts) {
     routing_.response.set_outcome(outcome);
     DeliveryResult result = Deliver(Message({"a@example.com"}));
     EXPECT_EQ(Texts(result), Strings{text});
-    EXPECT_EQ(result.reach, Reach::kNeutral);
+    EXPECT_EQ(result.reach, Reachability::kNeutral);
   }
 }
 

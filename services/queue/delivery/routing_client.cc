@@ -9,7 +9,7 @@
 #include "posthouse/routing/v1/routing.grpc.pb.h"
 #include "services/common/rpc/client.h"
 #include "services/common/status/status.h"
-#include "services/queue/spool/record.h"
+#include "services/queue/spool/item_record.h"
 
 namespace posthouse::queue {
 namespace {

@@ -78,9 +78,9 @@ dsn::Report MakeReport(const v1::Item& item, const std::vector<Notice>& notices,
   return report;
 }
 
-std::shared_ptr<Record> MakeReportRecord(const v1::Item& item, const dsn::Composed& composed, const Body& body,
-                                         absl::Time now, const BounceOptions& options) {
-  auto record = std::make_shared<Record>();
+std::shared_ptr<ItemRecord> NewReportRecord(const v1::Item& item, const dsn::Composed& composed, const Body& body,
+                                            absl::Time now, const BounceOptions& options) {
+  auto record = std::make_shared<ItemRecord>();
   v1::Item& report = record->item;
   report.set_queue_id(body.queue_id);
   report.set_size_bytes(body.size_bytes);

@@ -5,8 +5,8 @@
 #include <string>
 #include <vector>
 
-#include "services/queue/schedule/live_item.h"
-#include "services/queue/spool/record.h"
+#include "services/queue/schedule/active_item.h"
+#include "services/queue/spool/item_record.h"
 
 namespace posthouse::queue {
 
@@ -26,7 +26,7 @@ dsn::Report MakeReport(const v1::Item& item, const std::vector<Notice>& notices,
 
 // The report as an item to the message's sender, with the null reverse-path
 // (RFC 3461 §6.1, RFC 5321 §4.5.5); its queue id is set when it is put.
-std::shared_ptr<Record> MakeReportRecord(const v1::Item& item, const dsn::Composed& composed, const Body& body,
-                                         absl::Time now, const BounceOptions& options);
+std::shared_ptr<ItemRecord> NewReportRecord(const v1::Item& item, const dsn::Composed& composed, const Body& body,
+                                            absl::Time now, const BounceOptions& options);
 
 }  // namespace posthouse::queue

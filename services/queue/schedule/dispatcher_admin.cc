@@ -3,8 +3,9 @@
 
 #include "absl/strings/str_cat.h"
 #include "services/common/log/log.h"
+#include "services/common/net/event_loop.h"
 #include "services/common/status/status.h"
-#include "services/queue/schedule/dispatcher_impl.h"
+#include "services/queue/schedule/dispatcher.h"
 
 namespace posthouse::queue {
 namespace {
@@ -21,7 +22,7 @@ absl::Status BeingDelivered() {
 
 // A claim that no job runs under: a new one, or, with jobs that wait in line, theirs.
 // `cancel` keeps those from starting. Given back by EndOperator().
-Task<absl::Status> DispatcherImpl::ClaimForOperator(std::string queue_id, bool cancel) {
+Task<absl::Status> Dispatcher::ClaimForOperator(std::string queue_id, bool cancel) {
   if (Executor::Current() == nullptr) co_await SwitchTo(parts_.loops.Next());
   for (int tries = 0; tries < kPatience; ++tries) {
     if (tries > 0) co_await Sleep(kPause);
@@ -38,83 +39,83 @@ Task<absl::Status> DispatcherImpl::ClaimForOperator(std::string queue_id, bool c
 
 // The item, under a claim; jobs that wait in line share it. Null: they have not loaded
 // it yet, and make it due when they do.
-Task<absl::StatusOr<DispatcherImpl::Live>> DispatcherImpl::LoadForOperator(std::string queue_id) {
+Task<absl::StatusOr<Dispatcher::Active>> Dispatcher::LoadForOperator(std::string queue_id) {
   PH_CO_RETURN_IF_ERROR(co_await ClaimForOperator(queue_id, /*cancel=*/false));
-  Live shared;
+  Active shared;
   bool waits = false;
   {
     absl::MutexLock lock(&mutex_);
     Claim& claim = claims_.at(queue_id);
-    shared = claim.live;
+    shared = claim.item;
     waits = claim.holders > 1;
     claim.retry = waits && shared == nullptr;
   }
   if (shared != nullptr) co_return shared;
   if (waits) {
     EndOperator(queue_id);
-    co_return Live();
+    co_return Active();
   }
-  absl::StatusOr<std::optional<Record>> loaded = co_await parts_.spool.Load(queue_id);
+  absl::StatusOr<std::optional<ItemRecord>> loaded = co_await parts_.spool.Load(queue_id);
   if (!loaded.ok() || !loaded->has_value()) {
     if (!loaded.ok()) {
       // Its due row may have been passed over meanwhile, as claimed.
       absl::MutexLock lock(&mutex_);
-      Stray(Now());
+      ScheduleRescan(Now());
     }
     EndOperator(queue_id);
     if (!loaded.ok()) co_return loaded.status();
     co_return absl::NotFoundError(absl::StrCat("no message ", queue_id, " in the queue"));
   }
-  auto live = std::make_shared<LiveItem>(std::make_shared<Record>(**std::move(loaded)), nullptr);
+  auto active = std::make_shared<ActiveItem>(std::make_shared<ItemRecord>(**std::move(loaded)), nullptr);
   absl::MutexLock lock(&mutex_);
-  claims_.at(queue_id).live = live;
-  co_return live;
+  claims_.at(queue_id).item = active;
+  co_return active;
 }
 
-void DispatcherImpl::EndOperator(const std::string& queue_id) {
+void Dispatcher::EndOperator(const std::string& queue_id) {
   Startable next;
   {
     absl::MutexLock lock(&mutex_);
     const absl::Time now = Now();
-    Leave(queue_id, kNoDestination, now);
+    ReleaseClaim(queue_id, kNoDestination, now);
     next = TakeStartable(now);
   }
   Launch(std::move(next), /*here=*/false);
 }
 
-Task<absl::Status> DispatcherImpl::Retry(std::string queue_id) {
-  PH_CO_ASSIGN_OR_RETURN(const Live live, co_await LoadForOperator(queue_id));
-  if (live == nullptr) co_return absl::OkStatus();
-  const absl::Status saved = co_await MakeDue(live);
+Task<absl::Status> Dispatcher::Retry(std::string queue_id) {
+  PH_CO_ASSIGN_OR_RETURN(const Active active, co_await LoadForOperator(queue_id));
+  if (active == nullptr) co_return absl::OkStatus();
+  const absl::Status saved = co_await MakeDue(active);
   EndOperator(queue_id);  // which lines it up
   co_return saved;
 }
 
-Task<absl::Status> DispatcherImpl::MakeDue(Live live) {
+Task<absl::Status> Dispatcher::MakeDue(Active active) {
   const absl::Time now = Now();
   std::set<std::string> destinations;
   {
-    absl::MutexLock lock(&live->mutex);
-    for (int i = 0; i < live->record->item.recipients_size(); ++i) {
-      v1::ItemRecipient* recipient = live->record->item.mutable_recipients(i);
+    absl::MutexLock lock(&active->mutex);
+    for (int i = 0; i < active->record->item.recipients_size(); ++i) {
+      v1::ItemRecipient* recipient = active->record->item.mutable_recipients(i);
       if (!IsWaiting(*recipient)) continue;
       ToProto(now, recipient->mutable_next_attempt());
-      live->unsaved.changed.insert(i);
+      active->unsaved.changed.insert(i);
       destinations.insert(DestinationOf(*recipient));
     }
-    live->unsaved.urgent = true;
+    active->unsaved.urgent = true;
   }
   {
     absl::MutexLock lock(&mutex_);
-    for (const std::string& destination : destinations) sites_.Unblock(SiteOf(destination));
+    for (const std::string& destination : destinations) scheduler_.Unblock(SiteOf(destination));
   }
-  co_return co_await Save(live);
+  co_return co_await Save(active);
 }
 
-Task<absl::StatusOr<uint32_t>> DispatcherImpl::RetryDestination(std::string domain) {
+Task<absl::StatusOr<uint32_t>> Dispatcher::RetryDestination(std::string domain) {
   {
     absl::MutexLock lock(&mutex_);
-    sites_.Unblock(SiteOf(domain));
+    scheduler_.Unblock(SiteOf(domain));
   }
   uint32_t count = 0;
   std::string after;
@@ -125,7 +126,7 @@ Task<absl::StatusOr<uint32_t>> DispatcherImpl::RetryDestination(std::string doma
       if (entry.destination == domain) ids.push_back(entry.queue_id);
       if (!entry.destination.empty()) continue;
       // Several destinations: ask the item.
-      absl::StatusOr<std::optional<Record>> record = co_await parts_.spool.Load(entry.queue_id);
+      absl::StatusOr<std::optional<ItemRecord>> record = co_await parts_.spool.Load(entry.queue_id);
       if (!record.ok() || !record->has_value()) continue;
       for (const auto& recipient : (*record)->item.recipients()) {
         if (!IsWaiting(recipient) || DestinationOf(recipient) != domain) continue;
@@ -144,29 +145,29 @@ Task<absl::StatusOr<uint32_t>> DispatcherImpl::RetryDestination(std::string doma
   }
 }
 
-Task<absl::Status> DispatcherImpl::Delete(std::string queue_id, bool bounce) {
+Task<absl::Status> Dispatcher::Delete(std::string queue_id, bool bounce) {
   // Jobs that wait in line will not start.
   PH_CO_RETURN_IF_ERROR(co_await ClaimForOperator(queue_id, /*cancel=*/true));
-  absl::StatusOr<std::optional<Record>> loaded = co_await parts_.spool.Load(queue_id);
+  absl::StatusOr<std::optional<ItemRecord>> loaded = co_await parts_.spool.Load(queue_id);
   absl::Status status = loaded.status();
   if (loaded.ok() && !loaded->has_value()) {
     status = absl::NotFoundError(absl::StrCat("no message ", queue_id, " in the queue"));
   }
   if (status.ok()) {
-    const auto live = std::make_shared<LiveItem>(std::make_shared<Record>(**std::move(loaded)), nullptr);
+    const auto active = std::make_shared<ActiveItem>(std::make_shared<ItemRecord>(**std::move(loaded)), nullptr);
     int nobody = 0;
     {
-      absl::MutexLock lock(&live->mutex);
-      nobody = ApplyDeletion(Now(), bounce, &live->record->item, &live->unsaved);
-      live->unsaved.urgent = true;
+      absl::MutexLock lock(&active->mutex);
+      nobody = ApplyDeletion(Now(), bounce, &active->record->item, &active->unsaved);
+      active->unsaved.urgent = true;
     }
-    CountNobody(live, nobody);
-    status = co_await Save(live);
+    CountDoubleBounces(active, nobody);
+    status = co_await Save(active);
     if (status.ok()) LOG_EVENT(kInfo, "deleted").QueueId(queue_id).Bool("bounce", bounce);
   }
   {
     absl::MutexLock lock(&mutex_);
-    if (!status.ok()) Stray(Now());  // a job that was cancelled is found again
+    if (!status.ok()) ScheduleRescan(Now());  // a job that was cancelled is found again
   }
   EndOperator(queue_id);
   co_return status;

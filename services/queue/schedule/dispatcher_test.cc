@@ -14,9 +14,9 @@
 #include "services/common/net/event_loop.h"
 #include "services/common/status/status.h"
 #include "services/common/store/testing/memory_store.h"
-#include "services/queue/spool/key_schema.h"
 #include "services/queue/metrics.h"
-#include "services/queue/spool/record.h"
+#include "services/queue/spool/item_record.h"
+#include "services/queue/spool/key_schema.h"
 
 namespace posthouse::queue {
 namespace {
@@ -45,14 +45,14 @@ class FakeDelivery final : public Delivery {
  public:
   explicit FakeDelivery(Outcome::Kind success) : success_(success) {}
 
-  Task<DeliveryResult> Deliver(const Transaction& t) override {
+  Task<DeliveryResult> Deliver(const DeliveryAttempt& t) override {
     std::string text;
     const absl::StatusOr<absl::Cord> bytes =
         t.memory != nullptr ? absl::Cord(*t.memory) : co_await t.read(0, t.size_bytes);
     DeliveryResult result;
     absl::MutexLock lock(&mutex_);
     mutex_.Await(absl::Condition(this, &FakeDelivery::MayGo));
-    result.reach = Reach::kSuccess;
+    result.reach = Reachability::kSuccess;
     for (const Target& target : t.targets) {
       const std::string& address = target.recipient.address();
       attempts_.push_back(absl::StrCat(address, "#", target.index));
@@ -65,7 +65,7 @@ class FakeDelivery final : public Delivery {
       if (aborted_) outcome = MakeOutcome(Outcome::Kind::kTemporary, 451, "4.4.2", "cut");
       if (bytes.ok()) bodies_[address] = std::string(*bytes);
       if (unreachable_.contains(t.destination)) {
-        result.reach = Reach::kUnreachable;
+        result.reach = Reachability::kUnreachable;
         outcome = MakeOutcome(Outcome::Kind::kTemporary, 0, "4.4.1", "");
         outcome.attempt.set_error("connection refused");
       }
@@ -181,7 +181,7 @@ class DispatcherTest : public ::testing::Test {
   // Puts a message as Enqueue does. Recipients are resolved unless they begin with "?".
   std::string Put(std::vector<std::string> recipients, const std::string& body = "Subject: x\r\n\r\nhello\r\n",
                   bool hand_over = true) {
-    auto record = std::make_shared<Record>();
+    auto record = std::make_shared<ItemRecord>();
     record->item.mutable_envelope()->set_reverse_path(sender_);
     for (std::string& address : recipients) {
       auto* recipient = record->item.add_recipients();
@@ -224,10 +224,10 @@ class DispatcherTest : public ::testing::Test {
   }
   void Advance(absl::Duration by) {
     clock_.Advance(by);
-    dispatcher_->Poke();
+    dispatcher_->WakeForTest();
   }
   v1::Item ItemOf(const std::string& id) {
-    absl::StatusOr<std::optional<Record>> record = SyncWait(spool_->Load(id));
+    absl::StatusOr<std::optional<ItemRecord>> record = SyncWait(spool_->Load(id));
     if (record.ok() && !record->has_value()) record = SyncWait(spool_->LoadDone(id));
     EXPECT_TRUE(record.ok()) << record.status();
     return record.ok() && record->has_value() ? (*record)->item : v1::Item();
@@ -253,7 +253,7 @@ class DispatcherTest : public ::testing::Test {
   std::unique_ptr<Spool> spool_;
   FakeRouting routing_;
   std::unique_ptr<FakeDelivery> local_, remote_;
-  std::unique_ptr<Dispatcher> dispatcher_;
+  std::shared_ptr<Dispatcher> dispatcher_;
 };
 
 using Strings = std::vector<std::string>;
@@ -403,7 +403,7 @@ TEST_F(DispatcherTest, WhoCannotBeResolvedFails) {
 }
 
 TEST_F(DispatcherTest, OneDeadDestinationDelaysNobodyElse) {
-  options_.sites.max_waiting_per_site = 20;
+  options_.scheduler.max_waiting_per_site = 20;
   options_.window_entries = 30;
   options_.page_rows = 10;
   Crash();
@@ -566,7 +566,7 @@ TEST_F(DispatcherTest, RetryNow) {
 // The same when its time comes by itself.
 TEST_F(DispatcherTest, ARetryDoesNotWaitForAnotherDestinationsLine) {
   Stop();
-  options_.sites.max_remote = 0;
+  options_.scheduler.max_remote = 0;
   Start();
   dispatcher_->Start();
   local_->Script("user@local.example", {Temporary(), Temporary()});
@@ -582,7 +582,7 @@ TEST_F(DispatcherTest, ARetryDoesNotWaitForAnotherDestinationsLine) {
 // One of its recipients waits in a line: that does not keep the others from their retry.
 TEST_F(DispatcherTest, RetryNowReachesTheRecipientsBesideOneInALine) {
   Stop();
-  options_.sites.max_remote = 0;
+  options_.scheduler.max_remote = 0;
   Start();
   dispatcher_->Start();
   local_->Script("user@local.example", {Temporary()});

@@ -82,7 +82,7 @@ TEST_F(DueWindowTest, ANewRowBeyondTheCursorIsLeftToTheDisk) {
   OnDisk(500);
   window.Add(Entry(500));
   EXPECT_EQ(window.size(), size);
-  window.Add(Entry(-5));  // before it: must not be missed
+  window.Add(Entry(-5));  // before it: must not be refused_work
   EXPECT_EQ(window.NextDue(), kStart - absl::Seconds(5));
 }
 

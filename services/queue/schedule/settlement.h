@@ -5,9 +5,9 @@
 #include <vector>
 
 #include "absl/time/time.h"
-#include "services/queue/schedule/backoff.h"
 #include "services/queue/delivery/delivery.h"
-#include "services/queue/schedule/live_item.h"
+#include "services/queue/schedule/active_item.h"
+#include "services/queue/schedule/backoff.h"
 
 namespace posthouse::queue {
 

@@ -8,10 +8,10 @@
 #include "absl/strings/str_cat.h"
 #include "services/common/log/log.h"
 #include "services/common/status/status.h"
-#include "services/queue/spool/key_schema.h"
 #include "services/queue/metrics.h"
+#include "services/queue/spool/item_record.h"
+#include "services/queue/spool/key_schema.h"
 #include "services/queue/spool/queue_id.h"
-#include "services/queue/spool/record.h"
 
 namespace posthouse::queue {
 namespace {
@@ -71,19 +71,19 @@ Task<absl::Status> AuditItems(Spool& spool, absl::Duration delay_warning_after, 
   std::string after;
   while (true) {
     PH_CO_ASSIGN_OR_RETURN(const ItemPage page, co_await spool.ReadItems(/*done=*/false, after, kPage));
-    const std::vector<Record>& records = page.items;
+    const std::vector<ItemRecord>& records = page.items;
     std::vector<std::string> keys;
-    for (const Record& record : records) {
+    for (const ItemRecord& record : records) {
       keys.push_back(DoneKey(record.queue_id()));
       keys.push_back(DueKey(record.due(), record.queue_id()));
     }
     PH_CO_ASSIGN_OR_RETURN(const std::vector<bool> exist, co_await Exist(spool, std::move(keys)));
     for (size_t i = 0; i < records.size(); ++i) {
-      const Record& record = records[i];
+      const ItemRecord& record = records[i];
       const std::string& id = record.queue_id();
       if (!exist[2 * i] && exist[2 * i + 1]) continue;
       // It may have moved between the two reads: only what stays wrong is wrong.
-      PH_CO_ASSIGN_OR_RETURN(const std::optional<Record> again, co_await spool.Load(id));
+      PH_CO_ASSIGN_OR_RETURN(const std::optional<ItemRecord> again, co_await spool.Load(id));
       if (!again.has_value()) continue;
       std::vector<std::string> both = {DoneKey(id), DueKey(again->due(), id)};
       PH_CO_ASSIGN_OR_RETURN(const std::vector<bool> now, co_await Exist(spool, std::move(both)));
@@ -141,7 +141,7 @@ Task<absl::StatusOr<uint64_t>> PurgeDone(Spool& spool, absl::Duration retention)
   std::string after;
   while (true) {
     PH_CO_ASSIGN_OR_RETURN(const ItemPage page, co_await spool.ReadItems(/*done=*/true, after, kPage));
-    for (const Record& record : page.items) {
+    for (const ItemRecord& record : page.items) {
       const std::string& id = record.queue_id();
       // Ids are in order of acceptance: nothing from here on is old enough.
       if (TimeOfQueueId(id) + retention > now) {

@@ -8,9 +8,9 @@
 #include "services/common/status/status.h"
 #include "services/common/store/testing/memory_store.h"
 #include "services/queue/admin.h"
+#include "services/queue/spool/item_record.h"
 #include "services/queue/spool/key_schema.h"
 #include "services/queue/spool/queue_id.h"
-#include "services/queue/spool/record.h"
 
 namespace posthouse::queue {
 namespace {
@@ -21,10 +21,8 @@ const absl::Time kStart = absl::FromUnixSeconds(1700000000);
 constexpr absl::Duration kWarning = absl::Hours(4);
 
 // Remembers what it was asked.
-class FakeDispatcher final : public Dispatcher {
+class FakeOperations final : public ItemOperations {
  public:
-  void Start() override {}
-  void Accept(std::shared_ptr<Record>, std::shared_ptr<const std::string>) override {}
   Task<absl::Status> Retry(std::string id) override {
     asked.push_back("retry " + id);
     co_return absl::OkStatus();
@@ -37,9 +35,6 @@ class FakeDispatcher final : public Dispatcher {
     asked.push_back(absl::StrCat("delete ", id, bounce ? " and tell" : ""));
     co_return absl::OkStatus();
   }
-  void Poke() override {}
-  void UpdateMetrics() override {}
-  void Drain(absl::Duration) override {}
   Strings asked;
 };
 
@@ -58,7 +53,7 @@ class MaintenanceTest : public ::testing::Test {
 
   std::string Put(const std::string& body, int recipients = 1, const std::string& sender = "s@example.org") {
     now_ += absl::Milliseconds(1);
-    auto record = std::make_shared<Record>();
+    auto record = std::make_shared<ItemRecord>();
     record->idempotency_key = absl::StrCat("key", ++puts_);
     record->item.mutable_envelope()->set_reverse_path(sender);
     record->item.set_message_id(absl::StrCat("<", puts_, "@example.org>"));
@@ -78,7 +73,7 @@ class MaintenanceTest : public ::testing::Test {
     return SyncWait(spool_->Put(record, std::move(written), now_ + kWarning))->queue_id;
   }
   void Settle(const std::string& id) {
-    Record record = **SyncWait(spool_->Load(id));
+    ItemRecord record = **SyncWait(spool_->Load(id));
     const absl::Time old_due = record.due();
     Change change;
     std::vector<int> all;
@@ -167,8 +162,8 @@ TEST_F(MaintenanceTest, TheAuditMendsWhatShouldNotBe) {
   Settle(done);
   EXPECT_EQ(Audited(), 0u);
   const std::string rows = Rows();
-  const Record lost = **SyncWait(spool_->Load(no_due));
-  const Record twice = **SyncWait(spool_->Load(both));
+  const ItemRecord lost = **SyncWait(spool_->Load(no_due));
+  const ItemRecord twice = **SyncWait(spool_->Load(both));
   v1::StoredItem mark;
   *mark.mutable_item() = twice.item;
   v1::IdempotencyRow nobody;
@@ -192,7 +187,7 @@ TEST_F(MaintenanceTest, TheAuditMendsWhatShouldNotBe) {
 TEST_F(MaintenanceTest, TheAuditGoesThroughAllPages) {
   std::string last;
   for (int i = 0; i < 600; ++i) last = Put("x");
-  const Record lost = **SyncWait(spool_->Load(last));
+  const ItemRecord lost = **SyncWait(spool_->Load(last));
   // A bad row among the first does not end it.
   const absl::StatusOr<ItemPage> page = SyncWait(spool_->ReadItems(false, "", 1));
   Edit({{DueKey(lost.due(), last), std::nullopt}, {ItemKey(page->last_id), "\x01\xff"}});
@@ -209,8 +204,8 @@ class AdminTest : public MaintenanceTest {
     for (const v1::Item& item : response.items()) ids.push_back(item.queue_id());
     return ids;
   }
-  FakeDispatcher dispatcher_;
-  Admin admin_{*spool_, dispatcher_, [this] { return now_; }, [] { return absl::Minutes(5); }};
+  FakeOperations operations_;
+  Admin admin_{*spool_, operations_, [this] { return now_; }, [] { return absl::Minutes(5); }};
 };
 
 TEST_F(AdminTest, AnItemIsShownWhileItWaitsAndWhenItIsDone) {
@@ -304,7 +299,7 @@ TEST_F(AdminTest, OrdersGoToTheDispatcher) {
   remove.set_queue_id(id);
   remove.set_bounce(true);
   EXPECT_TRUE(SyncWait(admin_.DeleteItem(remove)).ok());
-  EXPECT_EQ(dispatcher_.asked,
+  EXPECT_EQ(operations_.asked,
             (Strings{"retry at example.com", "retry " + id, absl::StrCat("delete ", id, " and tell")}));
 }
 

@@ -34,14 +34,13 @@
 #include "services/common/async/executor.h"
 #include "services/common/async/task.h"
 #include "services/common/store/store.h"
-#include "services/queue/spool/record.h"
+#include "services/queue/spool/body_writer.h"
+#include "services/queue/spool/item_record.h"
 
 namespace posthouse::queue {
 
 using Clock = std::function<absl::Time()>;
 
-// Bodies up to this stay in memory too, so that the first attempt need not read.
-inline constexpr size_t kMaxMemoryBodyBytes = 256 * 1024;
 // ReadItems() stops after so much.
 inline constexpr size_t kItemPageBytes = 1024 * 1024;
 
@@ -55,25 +54,6 @@ struct SpoolOptions {
   // Bodies kept in memory at one time, all together. Those that are rows are kept
   // anyway until they are committed; who holds them then looks at memory_is_short().
   size_t memory_body_budget = 64 * 1024 * 1024;
-};
-
-// The bytes of one message, written and not yet owned by an item.
-struct Body {
-  std::string queue_id;  // made with it
-  uint64_t size_bytes = 0;
-  bool blob = false;                          // else `memory` is what is stored
-  std::shared_ptr<const std::string> memory;  // the whole; null when it was too large to keep
-  std::shared_ptr<void> being_written;        // keeps the sweep away from the blob
-};
-
-// Takes a message piece by piece. Destroyed before Finish(): nothing was stored.
-class BodyWriter {
- public:
-  virtual ~BodyWriter() = default;
-  virtual Task<absl::Status> Append(std::string piece) = 0;
-  virtual Task<absl::StatusOr<Body>> Finish() = 0;
-  virtual uint64_t size() const = 0;
-  virtual const std::string& queue_id() const = 0;
 };
 
 // A due row.
@@ -90,8 +70,8 @@ struct DuePage {
 };
 
 struct ItemPage {
-  std::vector<Record> items;  // in order of their ids
-  std::string last_id;        // pass as `after` for the next page
+  std::vector<ItemRecord> items;  // in order of their ids
+  std::string last_id;            // pass as `after` for the next page
   bool more = false;
 };
 
@@ -118,15 +98,15 @@ class Spool {
   // Takes responsibility for a message (RFC 5321 §4.2.5, 250 after DATA). Sets the
   // item's queue id, size and blob from `body`. When record->idempotency_key was
   // seen before, stores nothing and answers the first call's id.
-  virtual Task<absl::StatusOr<PutResult>> Put(std::shared_ptr<Record> record, Body body, absl::Time wake) = 0;
+  virtual Task<absl::StatusOr<PutResult>> Put(std::shared_ptr<ItemRecord> record, Body body, absl::Time wake) = 0;
 
   // Queues a change at once, so that the order of calls is the order of commits.
   virtual void Submit(Change change, absl::AnyInvocable<void(absl::Status)> done) = 0;
   Task<absl::Status> Commit(Change change);  // Submit() and wait
 
   // nullopt: no such item (or done mark).
-  virtual Task<absl::StatusOr<std::optional<Record>>> Load(std::string queue_id) = 0;
-  virtual Task<absl::StatusOr<std::optional<Record>>> LoadDone(std::string queue_id) = 0;
+  virtual Task<absl::StatusOr<std::optional<ItemRecord>>> Load(std::string queue_id) = 0;
+  virtual Task<absl::StatusOr<std::optional<ItemRecord>>> LoadDone(std::string queue_id) = 0;
   // Bytes of an item's message. kNotFound, kDataLoss: it is not there.
   virtual Task<absl::StatusOr<absl::Cord>> ReadBody(std::string queue_id, std::string blob, uint64_t offset,
                                                     uint64_t length) = 0;

@@ -11,9 +11,9 @@
 #include "services/common/async/sync.h"
 #include "services/common/status/status.h"
 #include "services/common/store/testing/memory_store.h"
+#include "services/queue/spool/item_record.h"
 #include "services/queue/spool/key_schema.h"
 #include "services/queue/spool/queue_id.h"
-#include "services/queue/spool/record.h"
 
 namespace posthouse::queue {
 namespace {
@@ -46,8 +46,8 @@ class SpoolTest : public ::testing::Test {
     return *std::move(spool);
   }
 
-  std::shared_ptr<Record> NewRecord(int recipients = 1, absl::string_view key = "") {
-    auto record = std::make_shared<Record>();
+  std::shared_ptr<ItemRecord> NewRecord(int recipients = 1, absl::string_view key = "") {
+    auto record = std::make_shared<ItemRecord>();
     record->idempotency_key = std::string(key);
     record->item.mutable_envelope()->set_reverse_path("sender@example.org");
     for (int i = 0; i < recipients; ++i) {
@@ -75,17 +75,17 @@ class SpoolTest : public ::testing::Test {
     EXPECT_TRUE(put.ok()) << put.status();
     return put.ok() ? put->queue_id : "";
   }
-  Record Loaded(const std::string& id) {
-    absl::StatusOr<std::optional<Record>> record = SyncWait(spool_->Load(id));
+  ItemRecord Loaded(const std::string& id) {
+    absl::StatusOr<std::optional<ItemRecord>> record = SyncWait(spool_->Load(id));
     EXPECT_TRUE(record.ok() && record->has_value()) << record.status();
-    return record.ok() && record->has_value() ? **std::move(record) : Record();
+    return record.ok() && record->has_value() ? **std::move(record) : ItemRecord();
   }
   std::string BodyOf(const std::string& id) {
-    const Record record = Loaded(id);
+    const ItemRecord record = Loaded(id);
     absl::StatusOr<absl::Cord> body = SyncWait(spool_->ReadBody(id, record.item.blob(), 0, record.item.size_bytes()));
     return body.ok() ? std::string(*body) : body.status().ToString();
   }
-  Change SettleAll(Record* record, v1::RecipientState state) {
+  Change SettleAll(ItemRecord* record, v1::RecipientState state) {
     const absl::Time old_due = record->due();
     Change change;
     std::vector<int> all;
@@ -95,7 +95,7 @@ class SpoolTest : public ::testing::Test {
       all.push_back(i);
     }
     AddSettle(record, old_due, now_, all, &change);
-    change.settles = true;
+    change.removal_only_ok = true;
     return change;
   }
   // Keys of the shard but the head, ids replaced.
@@ -130,7 +130,7 @@ using Strings = std::vector<std::string>;
 TEST_F(SpoolTest, APutIsThereAfterARestart) {
   const std::string id = Put("Subject: x\r\n\r\nhello\r\n", 2, "key-1");
   Reopen();
-  const Record record = Loaded(id);
+  const ItemRecord record = Loaded(id);
   EXPECT_EQ(record.item.recipients_size(), 2);
   EXPECT_EQ(record.item.size_bytes(), 21u);
   EXPECT_EQ(BodyOf(id), "Subject: x\r\n\r\nhello\r\n");
@@ -192,7 +192,7 @@ TEST_F(SpoolTest, TheSameKeyReturnsTheFirstId) {
   EXPECT_EQ(TryPut("three", 1, "same")->queue_id, id);
   EXPECT_EQ(spool_->ledger().accepted, 1u);
   // Also when the message is long delivered.
-  Record record = Loaded(id);
+  ItemRecord record = Loaded(id);
   ASSERT_TRUE(SyncWait(spool_->Commit(SettleAll(&record, v1::RECIPIENT_STATE_DELIVERED))).ok());
   EXPECT_EQ(TryPut("four", 1, "same")->queue_id, id);
 }
@@ -200,13 +200,13 @@ TEST_F(SpoolTest, TheSameKeyReturnsTheFirstId) {
 TEST_F(SpoolTest, SettlingLeavesADoneMark) {
   const std::string id = Put(std::string(20000, 'z'), 1, "k");
   EXPECT_EQ(Blobs(), Strings{id});
-  Record record = Loaded(id);
+  ItemRecord record = Loaded(id);
   ASSERT_TRUE(SyncWait(spool_->Commit(SettleAll(&record, v1::RECIPIENT_STATE_RELAYED))).ok());
   EXPECT_EQ(Keys(id), (Strings{"D/", "k/k"}));
   EXPECT_EQ(Blobs(), Strings{});
   Reopen();
   EXPECT_FALSE(SyncWait(spool_->Load(id))->has_value());
-  const absl::StatusOr<std::optional<Record>> done = SyncWait(spool_->LoadDone(id));
+  const absl::StatusOr<std::optional<ItemRecord>> done = SyncWait(spool_->LoadDone(id));
   ASSERT_TRUE(done.ok() && done->has_value());
   EXPECT_EQ((*done)->item.recipients(0).state(), v1::RECIPIENT_STATE_RELAYED);
   const Ledger ledger = spool_->ledger();
@@ -217,7 +217,7 @@ TEST_F(SpoolTest, SettlingLeavesADoneMark) {
 
 TEST_F(SpoolTest, AnUpdateMovesTheDueRow) {
   const std::string id = Put("x");
-  Record record = Loaded(id);
+  ItemRecord record = Loaded(id);
   const absl::Time old_due = record.due();
   ToProto(now_ + absl::Hours(1), record.item.mutable_recipients(0)->mutable_next_attempt());
   RefreshNextAttempt(&record.item);
@@ -236,7 +236,7 @@ TEST_F(SpoolTest, ManyRecipientsLieInRowsOfTheirOwn) {
   const std::string id = Put("x", 20);
   EXPECT_EQ(Keys(id), (Strings{"b/", "i/", "r/", "r/", "r/", "t/"}));
   Reopen();
-  Record record = Loaded(id);
+  ItemRecord record = Loaded(id);
   ASSERT_EQ(record.item.recipients_size(), 20);
   EXPECT_EQ(record.item.recipients(19).recipient().address(), "r19@example.com");
   // Only the touched row is written again.
@@ -254,7 +254,7 @@ TEST_F(SpoolTest, ManyRecipientsLieInRowsOfTheirOwn) {
 
 TEST_F(SpoolTest, RecipientsThatAreAddedOutgrowTheItemRow) {
   const std::string id = Put("x", 8);
-  Record record = Loaded(id);
+  ItemRecord record = Loaded(id);
   EXPECT_EQ(record.recipient_rows, 0u);
   *record.item.add_recipients() = record.item.recipients(0);
   Change change;
@@ -295,7 +295,7 @@ TEST_F(SpoolTest, PagesOfItemsGoOnBehindABadRow) {
   for (int pages = 1;; ++pages) {
     absl::StatusOr<ItemPage> page = SyncWait(spool_->ReadItems(false, after, 2));
     ASSERT_TRUE(page.ok());
-    for (const Record& record : page->items) found.push_back(record.queue_id());
+    for (const ItemRecord& record : page->items) found.push_back(record.queue_id());
     if (!page->more) break;
     ASSERT_LT(pages, 10);
     after = page->last_id;
@@ -414,7 +414,7 @@ TEST_F(SpoolTest, ASecondWriterFencesTheFirst) {
 
 TEST_F(SpoolTest, AFullStoreRefusesPutsAndStillSettles) {
   const std::string id = Put("x");
-  Record record = Loaded(id);
+  ItemRecord record = Loaded(id);
   disk_->SetFreeBytes(0);
   EXPECT_EQ(TryPut("y").status().code(), absl::StatusCode::kResourceExhausted);
   ASSERT_TRUE(SyncWait(spool_->Commit(SettleAll(&record, v1::RECIPIENT_STATE_DELIVERED))).ok());
@@ -450,7 +450,7 @@ TEST_F(SpoolTest, KilledAtEachCommit) {
       const absl::StatusOr<PutResult> put = TryPut("x", 1, absl::StrCat("key", step, happened));
       bool delivered = false;
       if (put.ok()) {
-        Record record = Loaded(put->queue_id);
+        ItemRecord record = Loaded(put->queue_id);
         const absl::Time old_due = record.due();
         record.item.mutable_recipients(0)->set_attempts(1);
         Change change;
@@ -471,7 +471,7 @@ TEST_F(SpoolTest, KilledAtEachCommit) {
       if (delivered) EXPECT_TRUE(done);
       if (queued) {
         EXPECT_EQ(BodyOf(retry->queue_id), "x");
-        Record record = Loaded(retry->queue_id);
+        ItemRecord record = Loaded(retry->queue_id);
         ASSERT_TRUE(SyncWait(spool_->Commit(SettleAll(&record, v1::RECIPIENT_STATE_DELIVERED))).ok());
       }
       EXPECT_EQ(spool_->ledger().queued(), 0u) << step << happened;
@@ -482,7 +482,7 @@ TEST_F(SpoolTest, KilledAtEachCommit) {
 
 TEST_F(SpoolTest, LazyChangesAreCommittedWithoutCompany) {
   const std::string id = Put("x");
-  Record record = Loaded(id);
+  ItemRecord record = Loaded(id);
   Change change = SettleAll(&record, v1::RECIPIENT_STATE_DELIVERED);
   change.lazy = true;
   EXPECT_TRUE(SyncWait(spool_->Commit(std::move(change))).ok());
@@ -491,7 +491,7 @@ TEST_F(SpoolTest, LazyChangesAreCommittedWithoutCompany) {
 
 TEST_F(SpoolTest, CloseCommitsWhatIsLazyAndRefusesTheRest) {
   const std::string id = Put("x");
-  Record record = Loaded(id);
+  ItemRecord record = Loaded(id);
   Change change = SettleAll(&record, v1::RECIPIENT_STATE_DELIVERED);
   change.lazy = true;
   absl::Status settled = absl::UnknownError("not called");

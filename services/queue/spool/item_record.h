@@ -1,6 +1,6 @@
-// Record: one queued message as this process holds it, and its rows.
+// ItemRecord: one queued message as this process holds it, and its rows.
 //
-// Pure functions between Item and rows (key_schema.h); no I/O. Threads: a Record
+// Pure functions between Item and rows (key_schema.h); no I/O. Threads: a ItemRecord
 // is guarded by whoever holds it.
 #pragma once
 
@@ -20,7 +20,7 @@
 
 namespace posthouse::queue {
 
-struct Record {
+struct ItemRecord {
   v1::Item item;  // whole: with all recipients, envelope.recipients empty
   std::string idempotency_key;
   uint32_t recipient_rows = 0;  // r/ rows that exist in the store
@@ -45,7 +45,7 @@ struct Change {
   std::string queue_id;
   // Removing rows is enough when the store has no room for new ones: only the
   // done mark and the ledger's exactness are lost then.
-  bool settles = false;
+  bool removal_only_ok = false;
   // May wait a few milliseconds for company: a crash only repeats what is idempotent.
   bool lazy = false;
   std::vector<std::string> drop_blobs;  // garbage once the change is committed
@@ -82,15 +82,16 @@ bool Wants(const v1::EnvelopeRecipient& recipient, v1::Notify what);
 // ---- changes; `record` has its final content, `wake` is WakeTime() of it
 
 // A new item with its body row (`body` null: it is a blob).
-void AddNewItem(Record* record, const std::string* body, absl::Time wake, Change* change);
+void AddNewItem(ItemRecord* record, const std::string* body, absl::Time wake, Change* change);
 // The item after an attempt; `old_due` names its present due row. `changed` are
 // the recipients that differ from the stored ones.
-void AddUpdate(Record* record, absl::Time old_due, absl::Time wake, const std::vector<int>& changed, Change* change);
+void AddUpdate(ItemRecord* record, absl::Time old_due, absl::Time wake, const std::vector<int>& changed,
+               Change* change);
 // Every recipient is settled: a done mark takes the item's place.
-void AddSettle(Record* record, absl::Time old_due, absl::Time now, const std::vector<int>& changed, Change* change);
+void AddSettle(ItemRecord* record, absl::Time old_due, absl::Time now, const std::vector<int>& changed, Change* change);
 
 // The value of a record's row t/.
-std::string DueValueOf(const Record& record, absl::Time wake);
+std::string DueValueOf(const ItemRecord& record, absl::Time wake);
 
 // ---- reading
 
@@ -98,6 +99,6 @@ absl::StatusOr<v1::StoredItem> DecodeStored(absl::string_view value);
 // Keys of the chunks that `stored` needs.
 std::vector<std::string> ChunkKeys(const v1::StoredItem& stored);
 // kDataLoss when a chunk is missing.
-absl::StatusOr<Record> ToRecord(v1::StoredItem stored, const std::vector<std::optional<std::string>>& chunks);
+absl::StatusOr<ItemRecord> ToItemRecord(v1::StoredItem stored, const std::vector<std::optional<std::string>>& chunks);
 
 }  // namespace posthouse::queue

@@ -1,4 +1,4 @@
-#include "services/queue/intake.h"
+#include "services/queue/enqueue_request.h"
 
 #include <algorithm>
 
@@ -85,8 +85,9 @@ absl::Status CheckHeader(const v1::EnqueueRequest::Header& header) {
   return absl::OkStatus();
 }
 
-std::shared_ptr<Record> MakeRecord(v1::EnqueueRequest::Header* header, absl::Time now, absl::Duration expire_after) {
-  auto record = std::make_shared<Record>();
+std::shared_ptr<ItemRecord> NewItemRecord(v1::EnqueueRequest::Header* header, absl::Time now,
+                                          absl::Duration expire_after) {
+  auto record = std::make_shared<ItemRecord>();
   record->idempotency_key = std::move(*header->mutable_idempotency_key());
   v1::Item& item = record->item;
   v1::Envelope* envelope = header->mutable_envelope();

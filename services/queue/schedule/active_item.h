@@ -1,4 +1,4 @@
-// LiveItem: an item while somebody works on it: loaded, with what was found out
+// ActiveItem: an item while somebody works on it: loaded, with what was found out
 // and not yet committed. See dispatcher.h for who does what to it.
 #pragma once
 
@@ -11,7 +11,7 @@
 #include "absl/synchronization/mutex.h"
 #include "services/common/async/sync.h"
 #include "services/queue/dsn/report.h"
-#include "services/queue/spool/record.h"
+#include "services/queue/spool/item_record.h"
 #include "services/queue/spool/spool.h"
 
 namespace posthouse::queue {
@@ -24,7 +24,7 @@ struct Notice {
 
 // A finished report: an item of its own.
 struct ReportItem {
-  std::shared_ptr<Record> record;
+  std::shared_ptr<ItemRecord> record;
   Body body;
 };
 
@@ -38,15 +38,15 @@ struct Unsaved {
   bool any() const { return !changed.empty() || !notices.empty() || !reports.empty(); }
 };
 
-struct LiveItem {
-  LiveItem(std::shared_ptr<Record> r, std::shared_ptr<const std::string> m)
+struct ActiveItem {
+  ActiveItem(std::shared_ptr<ItemRecord> r, std::shared_ptr<const std::string> m)
       : stored_due(r->due()), record(std::move(r)), memory(std::move(m)), queue_id(record->queue_id()) {}
 
   AsyncMutex save;    // one commit of this item at a time
   absl::Mutex mutex;  // short; never across an await
   // Of the row t/ in the store. Changed under `save`.
   absl::Time stored_due ABSL_GUARDED_BY(mutex);
-  const std::shared_ptr<Record> record;  // its content is guarded by `mutex`
+  const std::shared_ptr<ItemRecord> record;  // its content is guarded by `mutex`
   Unsaved unsaved ABSL_GUARDED_BY(mutex);
   bool settled ABSL_GUARDED_BY(mutex) = false;      // committed as done
   const std::shared_ptr<const std::string> memory;  // the message, when it is at hand

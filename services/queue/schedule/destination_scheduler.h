@@ -1,4 +1,4 @@
-// Sites: which waiting work may start now. Fairness between destinations, limits
+// DestinationScheduler: which waiting work may start now. Fairness between destinations, limits
 // on what one destination gets, and back-off of a destination that does not answer.
 //
 // A site is "local/<home>" (a mailbox shard), a domain or a group of domains with
@@ -29,8 +29,8 @@
 #include "absl/container/flat_hash_map.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
+#include "services/queue/delivery/delivery.h"
 #include "services/queue/schedule/backoff.h"
-#include "services/queue/schedule/reach.h"
 
 namespace posthouse::queue {
 
@@ -43,7 +43,7 @@ struct Job {
   absl::Time due = absl::InfinitePast();  // of its due row, as far as known
 };
 
-struct SitesOptions {
+struct SchedulerOptions {
   int max_remote = 500;  // running at one time, all remote sites together
   int max_local = 256;   // local and prepare
   int max_per_remote_site = 20;
@@ -54,9 +54,9 @@ struct SitesOptions {
   BackoffPolicy local_block{.min = absl::Seconds(1), .max = absl::Seconds(15), .factor = 2, .jitter = 0.2};
 };
 
-class Sites {
+class DestinationScheduler {
  public:
-  explicit Sites(const SitesOptions& options);
+  explicit DestinationScheduler(const SchedulerOptions& options);
 
   static bool IsLocal(absl::string_view site);
 
@@ -71,7 +71,6 @@ class Sites {
   // The next job that may start, or none; it counts as running until Done().
   std::optional<Started> Next(absl::Time now);
 
-  using Result = Reach;
   // A job ended.
   void Done(const std::string& site);
   // What it has shown about `site` (where it ran, or a group of domains that it
@@ -79,20 +78,20 @@ class Sites {
   // jobs, which are no longer here.
   std::vector<Job> Report(const std::string& site, Result result, absl::Time now, double random);
 
-  // Blocked until then (in the past: not blocked). What Add() refused, see Missed().
+  // Blocked until then (in the past: not blocked). What Add() refused, see TakeRefusedWork().
   absl::Time BlockedUntil(const std::string& site) const;
   // Lets a blocked site start at once (an operator's wish).
   void Unblock(const std::string& site);
 
   // Whether work was refused or returned that may run at `now`: rescan. Clears it.
-  bool TakeMissed(absl::Time now);
-  // When TakeMissed() may become true by time alone; InfiniteFuture: never.
-  absl::Time NextMissed() const;
-  bool any_missed() const { return missed_ > 0; }
+  bool TakeRefusedWork(absl::Time now);
+  // When TakeRefusedWork() may become true by time alone; InfiniteFuture: never.
+  absl::Time NextRefusedWork() const;
+  bool has_refused_work() const { return refusing_ > 0; }
 
   size_t waiting() const { return waiting_; }
   int running() const { return running_remote_ + running_local_; }
-  // Sites that are blocked, for metrics.
+  // DestinationScheduler that are blocked, for metrics.
   size_t blocked(absl::Time now) const;
 
  private:
@@ -102,7 +101,7 @@ class Sites {
     int limit = 0;
     int failures = 0;  // in a row
     absl::Time blocked_until = absl::InfinitePast();
-    bool missed = false;  // work was refused
+    bool refused_work = false;  // work was refused
     bool in_turn = false;
     bool local = false;
   };
@@ -111,15 +110,15 @@ class Sites {
   size_t LineLimit() const;
   bool MayStart(const Site& site, absl::Time now) const;
   void Enqueue(const std::string& name, Site& site);
-  void SetMissed(Site& site, bool missed);
+  void SetRefusedWork(Site& site, bool refused_work);
   void Forget(absl::Time now);
 
-  const SitesOptions options_;
+  const SchedulerOptions options_;
   absl::flat_hash_map<std::string, std::unique_ptr<Site>> sites_;
   std::deque<std::string> local_turns_, remote_turns_;
   size_t waiting_ = 0;
-  size_t missed_ = 0;  // sites that have `missed`
-  size_t forget_at_;   // so many sites are worth a look
+  size_t refusing_ = 0;  // sites that have `refused_work`
+  size_t forget_at_;     // so many sites are worth a look
   int running_remote_ = 0, running_local_ = 0;
 };
 

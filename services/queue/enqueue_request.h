@@ -7,7 +7,7 @@
 #include "absl/status/status.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
-#include "services/queue/spool/record.h"
+#include "services/queue/spool/item_record.h"
 
 namespace posthouse::queue {
 
@@ -15,7 +15,8 @@ namespace posthouse::queue {
 absl::Status CheckHeader(const v1::EnqueueRequest::Header& header);
 
 // The item, without id and body. `header`'s envelope is moved from.
-std::shared_ptr<Record> MakeRecord(v1::EnqueueRequest::Header* header, absl::Time now, absl::Duration expire_after);
+std::shared_ptr<ItemRecord> NewItemRecord(v1::EnqueueRequest::Header* header, absl::Time now,
+                                          absl::Duration expire_after);
 
 // The Message-ID field's value as far as `bytes` (the message's front) shows it,
 // unfolded and cut at 500 bytes; "" when there is none.

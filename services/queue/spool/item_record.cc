@@ -1,4 +1,4 @@
-#include "services/queue/spool/record.h"
+#include "services/queue/spool/item_record.h"
 
 #include <algorithm>
 #include <set>
@@ -16,7 +16,7 @@ uint32_t ChunksFor(const v1::Item& item) {
   return static_cast<uint32_t>((item.recipients_size() + kRecipientsPerRow - 1) / kRecipientsPerRow);
 }
 
-void SetChunk(const Record& record, uint32_t chunk, Change* change) {
+void SetChunk(const ItemRecord& record, uint32_t chunk, Change* change) {
   v1::RecipientChunk row;
   const int first = static_cast<int>(chunk) * kRecipientsPerRow;
   const int end = std::min(first + kRecipientsPerRow, record.item.recipients_size());
@@ -25,7 +25,7 @@ void SetChunk(const Record& record, uint32_t chunk, Change* change) {
 }
 
 // The i/ or D/ row, and the recipient rows that changed.
-void SetItemRows(Record* record, std::string key, const std::vector<int>& changed, Change* change) {
+void SetItemRows(ItemRecord* record, std::string key, const std::vector<int>& changed, Change* change) {
   const uint32_t had = record->recipient_rows;
   record->recipient_rows = ChunksFor(record->item);
   v1::StoredItem stored;
@@ -52,7 +52,7 @@ void SetItemRows(Record* record, std::string key, const std::vector<int>& change
 
 }  // namespace
 
-absl::Time Record::due() const { return DueTime(FromProto(item.next_attempt())); }
+absl::Time ItemRecord::due() const { return DueTime(FromProto(item.next_attempt())); }
 
 LedgerDelta& LedgerDelta::operator+=(const LedgerDelta& other) {
   accepted += other.accepted;
@@ -161,14 +161,14 @@ bool Wants(const v1::EnvelopeRecipient& recipient, v1::Notify what) {
   return std::any_of(recipient.notify().begin(), recipient.notify().end(), [what](int n) { return n == what; });
 }
 
-std::string DueValueOf(const Record& record, absl::Time wake) {
+std::string DueValueOf(const ItemRecord& record, absl::Time wake) {
   v1::DueRow row;
   row.set_destination(DestinationOf(record.item));
   ToProto(wake, row.mutable_wake());
   return EncodeValue(row);
 }
 
-void AddNewItem(Record* record, const std::string* body, absl::Time wake, Change* change) {
+void AddNewItem(ItemRecord* record, const std::string* body, absl::Time wake, Change* change) {
   SetItemRows(record, ItemKey(record->queue_id()), {}, change);
   change->Set(DueKey(record->due(), record->queue_id()), DueValueOf(*record, wake));
   if (body != nullptr) change->Set(BodyKey(record->queue_id()), EncodeBody(*body));
@@ -183,14 +183,16 @@ void AddNewItem(Record* record, const std::string* body, absl::Time wake, Change
   if (change->queue_id.empty()) change->queue_id = record->queue_id();
 }
 
-void AddUpdate(Record* record, absl::Time old_due, absl::Time wake, const std::vector<int>& changed, Change* change) {
+void AddUpdate(ItemRecord* record, absl::Time old_due, absl::Time wake, const std::vector<int>& changed,
+               Change* change) {
   SetItemRows(record, ItemKey(record->queue_id()), changed, change);
   if (record->due() != old_due) change->Remove(DueKey(old_due, record->queue_id()));
   change->Set(DueKey(record->due(), record->queue_id()), DueValueOf(*record, wake));
   change->queue_id = record->queue_id();
 }
 
-void AddSettle(Record* record, absl::Time old_due, absl::Time now, const std::vector<int>& changed, Change* change) {
+void AddSettle(ItemRecord* record, absl::Time old_due, absl::Time now, const std::vector<int>& changed,
+               Change* change) {
   ToProto(now, record->item.mutable_settled());
   change->Remove(ItemKey(record->queue_id()));
   change->Remove(DueKey(old_due, record->queue_id()));
@@ -216,8 +218,8 @@ std::vector<std::string> ChunkKeys(const v1::StoredItem& stored) {
   return keys;
 }
 
-absl::StatusOr<Record> ToRecord(v1::StoredItem stored, const std::vector<std::optional<std::string>>& chunks) {
-  Record record;
+absl::StatusOr<ItemRecord> ToItemRecord(v1::StoredItem stored, const std::vector<std::optional<std::string>>& chunks) {
+  ItemRecord record;
   record.item = std::move(*stored.mutable_item());
   record.idempotency_key = std::move(*stored.mutable_idempotency_key());
   record.recipient_rows = stored.recipient_rows();
