@@ -24,10 +24,10 @@ Outcome MakeOutcome(Outcome::Kind kind, uint32_t code, absl::string_view status,
   return outcome;
 }
 
-DeliveryResult SameForAll(const DeliveryAttempt& attempt, const Outcome& outcome, Reachability reach) {
+DeliveryResult SameForAll(const DeliveryAttempt& attempt, const Outcome& outcome, Reachability reachability) {
   DeliveryResult result;
   result.outcomes.assign(attempt.targets.size(), outcome);
-  result.reach = reach;
+  result.reachability = reachability;
   return result;
 }
 

@@ -13,6 +13,7 @@
 #include "absl/time/time.h"
 #include "posthouse/queue/v1/queue.pb.h"
 #include "services/common/async/task.h"
+#include "services/queue/spool/destination.h"
 
 namespace posthouse::queue {
 
@@ -21,22 +22,20 @@ struct Target {
   v1::EnvelopeRecipient recipient;
 };
 
-// One item's recipients at one destination.
+// One item's recipients at one destination, for one attempt. The dispatcher owns it and
+// keeps the item until the attempt is over.
 struct DeliveryAttempt {
+  explicit DeliveryAttempt(const v1::Envelope& e) : envelope(e) {}
+
+  const v1::Envelope& envelope;  // of the item; its own list of recipients is empty
   std::string queue_id;
-  std::string destination;  // "local/<home>" or a domain
+  Destination destination;  // resolved
   std::vector<Target> targets;
-  std::string reverse_path;
-  v1::BodyType body = v1::BODY_TYPE_UNSPECIFIED;
-  bool smtputf8 = false;
-  v1::Ret ret = v1::RET_UNSPECIFIED;
-  std::string envid;
-  std::string traceparent;
   absl::Time accepted;
   uint64_t size_bytes = 0;
   // Reads the message: bytes [offset, offset+length), fewer only at its end.
   std::function<Task<absl::StatusOr<absl::Cord>>(uint64_t offset, uint64_t length)> read;
-  std::shared_ptr<const std::string> memory;  // the whole, when it is at hand
+  std::shared_ptr<const std::string> memory;  // the whole message; null: use `read`
 };
 
 struct Outcome {
@@ -61,14 +60,14 @@ enum class Reachability {
 
 struct DeliveryResult {
   std::vector<Outcome> outcomes;  // one for each target, in order
-  Reachability reach = Reachability::kNeutral;
+  Reachability reachability = Reachability::kNeutral;
   std::string site;  // who serves the destination, when it is now known; else ""
 };
 
 // An outcome of our own making: `code` "451", `status` "4.3.0".
 Outcome MakeOutcome(Outcome::Kind kind, uint32_t code, absl::string_view status, absl::string_view text);
 // The same one for every target.
-DeliveryResult SameForAll(const DeliveryAttempt& attempt, const Outcome& outcome, Reachability reach);
+DeliveryResult SameForAll(const DeliveryAttempt& attempt, const Outcome& outcome, Reachability reachability);
 
 // What a failed read of the message means: gone for good is permanent, all else is not.
 Outcome OutcomeForUnreadable(const absl::Status& status);

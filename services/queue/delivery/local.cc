@@ -25,8 +25,8 @@ constexpr uint64_t kPieceBytes = 256 * 1024;
 mv1::DeliverRequest Header(const DeliveryAttempt& attempt, uint64_t size) {
   mv1::DeliverRequest request;
   mv1::DeliverRequest::Header* header = request.mutable_header();
-  header->set_reverse_path(attempt.reverse_path);
-  header->set_traceparent(attempt.traceparent);
+  header->set_reverse_path(attempt.envelope.reverse_path());
+  header->set_traceparent(attempt.envelope.traceparent());
   header->set_queue_id(attempt.queue_id);
   header->set_size_hint_bytes(size);
   ToProto(attempt.accepted, header->mutable_accepted());
@@ -46,7 +46,7 @@ class LocalDelivery final : public Delivery {
   LocalDelivery(rpc::Channels channels, LocalOptions options) : channels_(std::move(channels)), options_(options) {}
 
   Task<DeliveryResult> Deliver(const DeliveryAttempt& attempt) override {
-    mv1::MailboxService::Stub* stub = StubFor(attempt.destination.substr(sizeof("local/") - 1));
+    mv1::MailboxService::Stub* stub = StubFor(attempt.destination.name());
     if (stub == nullptr) {
       const Outcome unknown =
           MakeOutcome(Outcome::Kind::kTemporary, 451, "4.3.5", "the account's home is not configured here");
@@ -54,7 +54,7 @@ class LocalDelivery final : public Delivery {
     }
     rpc::CallOptions options;
     options.deadline = options_.deadline + absl::Microseconds(attempt.size_bytes);
-    if (const auto trace = rpc::TraceContext::Parse(attempt.traceparent)) options.trace = trace->Child();
+    if (const auto trace = rpc::TraceContext::Parse(attempt.envelope.traceparent())) options.trace = trace->Child();
     rpc::ClientWriter<mv1::DeliverRequest, mv1::DeliverResponse> writer(
         options, [stub](auto* context, mv1::DeliverResponse* response, auto* reactor) {
           stub->async()->Deliver(context, response, reactor);
@@ -66,7 +66,7 @@ class LocalDelivery final : public Delivery {
     if (!unreadable.ok()) co_return SameForAll(attempt, OutcomeForUnreadable(unreadable), Reachability::kNeutral);
     if (!response.ok()) co_return ResultForFailedCall(attempt, response.status());
     DeliveryResult result;
-    result.reach = Reachability::kSuccess;
+    result.reachability = Reachability::kSuccess;
     for (int i = 0; i < static_cast<int>(attempt.targets.size()); ++i) {
       // An answer that is missing is read as "temporary".
       result.outcomes.push_back(
@@ -168,7 +168,7 @@ class LocalDelivery final : public Delivery {
 
 std::string DeliveryFields(const DeliveryAttempt& attempt) {
   // RFC 5321 §4.4: the delivery system adds the Return-path line, the null one too.
-  std::string fields = absl::StrCat("Return-Path: <", attempt.reverse_path, ">\r\n");
+  std::string fields = absl::StrCat("Return-Path: <", attempt.envelope.reverse_path(), ">\r\n");
   // Several recipients share one stored copy, which must not tell them of each other.
   if (attempt.targets.size() == 1) {
     absl::StrAppend(&fields, "Delivered-To: ", attempt.targets[0].recipient.address(), "\r\n");

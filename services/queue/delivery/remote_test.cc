@@ -118,10 +118,11 @@ Host::Answer Yes(std::map<std::string, std::string> but = {}) {
 
 class FakeRouting final : public Routing {
  public:
-  Task<absl::StatusOr<std::shared_ptr<const rv1::ResolveDestinationResponse>>> Destination(std::string) override {
+  Task<absl::StatusOr<std::shared_ptr<const rv1::ResolveDestinationResponse>>> ResolveDestination(
+      std::string) override {
     co_return std::make_shared<const rv1::ResolveDestinationResponse>(response);
   }
-  Task<absl::StatusOr<rv1::ResolveRecipientResponse>> Recipient(std::string) override {
+  Task<absl::StatusOr<rv1::ResolveRecipientResponse>> ResolveRecipient(std::string) override {
     co_return absl::UnimplementedError("not asked");
   }
   rv1::ResolveDestinationResponse response;
@@ -162,10 +163,11 @@ class RemoteTest : public ::testing::Test {
     return *remote_;
   }
   DeliveryAttempt Message(Strings recipients, const std::string& text = "Subject: x\r\n\r\nhello\r\n") {
-    DeliveryAttempt t;
+    envelope_.set_reverse_path("s@client.example");
+    envelope_.set_smtputf8(false);
+    DeliveryAttempt t(envelope_);
     t.queue_id = "01HF7YAT3VZZZZZZZZZZZZZZZZ";
-    t.destination = "example.com";
-    t.reverse_path = "s@client.example";
+    t.destination = Destination::Remote("example.com");
     for (size_t i = 0; i < recipients.size(); ++i) {
       t.targets.push_back({static_cast<int>(i), {}});
       t.targets.back().recipient.set_address(recipients[i]);
@@ -194,6 +196,7 @@ class RemoteTest : public ::testing::Test {
   net::EventLoops loops_{2};
   FakeRouting routing_;
   RemoteOptions options_;
+  v1::Envelope envelope_;  // of the message that Message() made last
   std::vector<std::unique_ptr<Host>> hosts_;
   std::unique_ptr<RemoteDelivery> remote_;
 };
@@ -204,7 +207,7 @@ TEST_F(RemoteTest, RecipientsShareATransactionAndMessagesAConnection) {
   EXPECT_EQ(Texts(first), (Strings{"relayed 250 2.0.0", "permanent 550 5.1.1", "relayed 250 2.0.0"}));
   EXPECT_TRUE(first.outcomes[0].dsn_handed_on);
   EXPECT_EQ(first.outcomes[0].attempt.host(), "mx1.example.com");
-  EXPECT_EQ(first.reach, Reachability::kSuccess);
+  EXPECT_EQ(first.reachability, Reachability::kSuccess);
   EXPECT_EQ(first.site, "example.com");
   EXPECT_EQ(Texts(Deliver(Message({"c@example.com"}))), Strings{"relayed 250 2.0.0"});
   EXPECT_EQ(host->connections(), 1);
@@ -223,10 +226,10 @@ TEST_F(RemoteTest, AKeptConnectionThatHasGoneIsReplaced) {
     });
     EXPECT_EQ(Texts(Deliver(Message({"a@example.com"}))), Strings{"relayed 250 2.0.0"});
     DeliveryAttempt second = Message({"b@example.com"});
-    second.reverse_path = "second@client.example";
+    envelope_.set_reverse_path("second@client.example");
     DeliveryResult result = Deliver(second);
     EXPECT_EQ(Texts(result), Strings{"relayed 250 2.0.0"});
-    EXPECT_EQ(result.reach, Reachability::kSuccess);
+    EXPECT_EQ(result.reachability, Reachability::kSuccess);
     EXPECT_EQ(host->connections(), 2);
     remote_->Abort();
     remote_ = nullptr;
@@ -243,7 +246,7 @@ TEST_F(RemoteTest, AKeptConnectionWithoutAMessageIsReplacedToo) {
   });
   EXPECT_EQ(Texts(Deliver(Message({"no@example.com"}))), Strings{"permanent 550 5.1.1"});
   DeliveryAttempt second = Message({"b@example.com"});
-  second.reverse_path = "second@client.example";
+  envelope_.set_reverse_path("second@client.example");
   EXPECT_EQ(Texts(Deliver(second)), Strings{"relayed 250 2.0.0"});
   EXPECT_EQ(host->connections(), 2);
 }
@@ -257,7 +260,7 @@ TEST_F(RemoteTest, TheSecondHostTakesOver) {
     DeliveryResult result = Deliver(Message({"a@example.com"}));
     EXPECT_EQ(Texts(result), Strings{"relayed 250 2.0.0"}) << first;
     // The destination is there: no reason to leave it alone.
-    EXPECT_EQ(result.reach, Reachability::kSuccess) << first;
+    EXPECT_EQ(result.reachability, Reachability::kSuccess) << first;
     EXPECT_EQ(takes->messages().size(), 1u);
     if (refuses != nullptr) EXPECT_EQ(refuses->connections(), 1);
     remote_->Abort();
@@ -277,7 +280,7 @@ TEST_F(RemoteTest, ADeadHostIsTriedLastForAWhile) {
   routing_.response.mutable_hosts()->DeleteSubrange(1, 1);
   DeliveryResult alone = Deliver(Message({"a@example.com"}));
   EXPECT_EQ(Texts(alone), Strings{"temporary 4.4.1"});
-  EXPECT_EQ(alone.reach, Reachability::kUnreachable);
+  EXPECT_EQ(alone.reachability, Reachability::kUnreachable);
   EXPECT_EQ(remote().stats().failed, 2u);
 }
 
@@ -311,7 +314,7 @@ TEST_F(RemoteTest, ANoBehindALaterIsLater) {
   Host* third = Add(Yes());
   DeliveryResult result = Deliver(Message({"a@example.com"}));
   EXPECT_EQ(Texts(result), Strings{"temporary 451 4.7.1"});
-  EXPECT_EQ(result.reach, Reachability::kSuccess);
+  EXPECT_EQ(result.reachability, Reachability::kSuccess);
   EXPECT_EQ(third->connections(), 0);  // two have been asked
 }
 
@@ -327,7 +330,7 @@ TEST_F(RemoteTest, ADestinationThatSendsUsAwayIsLeftAlone) {
   Add(Yes({{"MAIL", "421 4.3.2 too busy"}}));
   DeliveryResult result = Deliver(Message({"a@example.com"}));
   EXPECT_EQ(Texts(result), Strings{"temporary 421 4.3.2"});
-  EXPECT_EQ(result.reach, Reachability::kUnreachable);
+  EXPECT_EQ(result.reachability, Reachability::kUnreachable);
 }
 
 TEST_F(RemoteTest, OnlyWhenEverybodySaysNeverIsItNever) {
@@ -367,17 +370,18 @@ TEST_F(RemoteTest, RequiredTlsDoesNot) {
 TEST_F(RemoteTest, SmtpUtf8IsAskedForWhenItIsNeeded) {
   Host* host = Add(Yes());
   DeliveryAttempt ascii = Message({"a@example.com"}, "Subject: x\r\n\r\nb\xc3\xb6\r\n");
-  ascii.smtputf8 = true;
+  envelope_.set_smtputf8(true);
   EXPECT_EQ(Texts(Deliver(ascii)), Strings{"relayed 250 2.0.0"});
   DeliveryAttempt header = Message({"a@example.com"}, "Subject: \xc3\xb6\r\n\r\nx\r\n");
-  header.smtputf8 = true;
+  envelope_.set_smtputf8(true);
   EXPECT_EQ(Texts(Deliver(header)), Strings{"permanent 550 5.6.7"});
   DeliveryAttempt sender = Message({"a@example.com"});
-  sender.smtputf8 = true;
-  sender.reverse_path = "\xc3\xb6@client.example";
+  envelope_.set_smtputf8(true);
+  envelope_.set_reverse_path("\xc3\xb6@client.example");
   EXPECT_EQ(Texts(Deliver(sender)), Strings{"permanent 550 5.6.7"});
   EXPECT_EQ(host->messages().size(), 1u);
   // The same when the message is not in memory.
+  envelope_.set_reverse_path("s@client.example");
   const auto text = std::exchange(ascii.memory, nullptr);
   ascii.read = [text](uint64_t offset, uint64_t length) -> Task<absl::StatusOr<absl::Cord>> {
     co_return absl::Cord(absl::string_view(*text).substr(offset, length));
@@ -430,7 +434,7 @@ TEST_F(RemoteTest, ARoutingAnswerWithoutHosts) {
     routing_.response.set_outcome(outcome);
     DeliveryResult result = Deliver(Message({"a@example.com"}));
     EXPECT_EQ(Texts(result), Strings{text});
-    EXPECT_EQ(result.reach, Reachability::kNeutral);
+    EXPECT_EQ(result.reachability, Reachability::kNeutral);
   }
 }
 

@@ -25,7 +25,7 @@ class RoutingClient final : public Routing {
   RoutingClient(std::shared_ptr<grpc::Channel> channel, Clock clock)
       : stub_(rv1::RoutingService::NewStub(std::move(channel))), clock_(std::move(clock)) {}
 
-  Task<absl::StatusOr<std::shared_ptr<const rv1::ResolveDestinationResponse>>> Destination(
+  Task<absl::StatusOr<std::shared_ptr<const rv1::ResolveDestinationResponse>>> ResolveDestination(
       std::string domain) override {
     if (auto cached = Cached(domain)) co_return cached;
     rv1::ResolveDestinationRequest request;
@@ -47,7 +47,7 @@ class RoutingClient final : public Routing {
     co_return shared;
   }
 
-  Task<absl::StatusOr<rv1::ResolveRecipientResponse>> Recipient(std::string address) override {
+  Task<absl::StatusOr<rv1::ResolveRecipientResponse>> ResolveRecipient(std::string address) override {
     rv1::ResolveRecipientRequest request;
     request.set_address(std::move(address));
     request.set_may_relay(true);

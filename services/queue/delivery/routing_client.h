@@ -23,11 +23,11 @@ class Routing {
  public:
   virtual ~Routing() = default;
   // Hosts of a domain. An error is temporary.
-  virtual Task<absl::StatusOr<std::shared_ptr<const routing::v1::ResolveDestinationResponse>>> Destination(
+  virtual Task<absl::StatusOr<std::shared_ptr<const routing::v1::ResolveDestinationResponse>>> ResolveDestination(
       std::string domain) = 0;
   // Where an address of ours to write to goes (a bounce's sender, a redirect): mail
   // that this system sends itself may go anywhere.
-  virtual Task<absl::StatusOr<routing::v1::ResolveRecipientResponse>> Recipient(std::string address) = 0;
+  virtual Task<absl::StatusOr<routing::v1::ResolveRecipientResponse>> ResolveRecipient(std::string address) = 0;
 };
 
 std::unique_ptr<Routing> NewRouting(std::shared_ptr<grpc::Channel> channel, Clock clock);

@@ -22,21 +22,25 @@ class DestinationSchedulerTest : public ::testing::Test {
     options_.local_block.jitter = 0;
     scheduler_ = std::make_unique<DestinationScheduler>(options_);
   }
-  DestinationScheduler::Offer Add(const std::string& site, int n = 1) {
+  // Sites are written as in rows: "" is the unresolved one.
+  DestinationScheduler::Offer Add(const std::string& name, int n = 1) {
+    const Destination site = Destination::FromString(name);
     DestinationScheduler::Offer offer = DestinationScheduler::Offer::kWaiting;
-    for (int i = 0; i < n; ++i) offer = scheduler_->Add(site, {absl::StrCat(site, "#", ++jobs_), site}, now_);
+    for (int i = 0; i < n; ++i) offer = scheduler_->Add(site, {absl::StrCat(name, "#", ++jobs_), site}, now_);
     return offer;
   }
   // Starts what may start; the sites in the order in which they got a turn.
   std::vector<std::string> StartAll() {
     std::vector<std::string> started;
-    while (std::optional<DestinationScheduler::Started> s = scheduler_->Next(now_)) started.push_back(s->site);
+    while (std::optional<DestinationScheduler::Started> s = scheduler_->Next(now_))
+      started.push_back(s->site.ToString());
     return started;
   }
-  std::vector<Job> Done(const std::string& site, Reachability result) {
-    scheduler_->Done(site);
-    return scheduler_->Report(site, result, now_, 0.5);
+  std::vector<Job> Done(const std::string& name, Reachability result) {
+    scheduler_->Done(Destination::FromString(name));
+    return scheduler_->Report(Destination::FromString(name), result, now_, 0.5);
   }
+  absl::Time BlockedUntil(const std::string& name) { return scheduler_->BlockedUntil(Destination::FromString(name)); }
 
   SchedulerOptions options_;
   std::unique_ptr<DestinationScheduler> scheduler_;
@@ -69,8 +73,8 @@ TEST_F(DestinationSchedulerTest, RemoteAndLocalHaveTheirOwnBudgets) {
 
 // A routing service that hangs, or one mailbox shard, leaves room for the others.
 TEST_F(DestinationSchedulerTest, NoLocalSiteGetsEverySlot) {
-  Add(kPrepareSite, 50);
-  EXPECT_EQ(StartAll(), Names{kPrepareSite});
+  Add("", 50);
+  EXPECT_EQ(StartAll(), Names{""});
   Add("local/hangs", 50);
   EXPECT_EQ(StartAll(), Names(4, "local/hangs"));
   Add("local/well", 50);
@@ -97,10 +101,10 @@ TEST_F(DestinationSchedulerTest, AnUnreachableSiteIsBlockedAndProbed) {
   Add("a", 10);
   EXPECT_EQ(StartAll().size(), 2u);
   EXPECT_EQ(Done("a", Reachability::kUnreachable).size(), 8u);
-  EXPECT_EQ(scheduler_->BlockedUntil("a"), kStart + absl::Minutes(1));
+  EXPECT_EQ(BlockedUntil("a"), kStart + absl::Minutes(1));
   // The other attempt fails too: no second step of back-off.
   EXPECT_EQ(Done("a", Reachability::kUnreachable).size(), 0u);
-  EXPECT_EQ(scheduler_->BlockedUntil("a"), kStart + absl::Minutes(1));
+  EXPECT_EQ(BlockedUntil("a"), kStart + absl::Minutes(1));
   EXPECT_EQ(Add("a"), DestinationScheduler::Offer::kBlocked);
   EXPECT_EQ(scheduler_->blocked(now_), 1u);
 
@@ -112,7 +116,7 @@ TEST_F(DestinationSchedulerTest, AnUnreachableSiteIsBlockedAndProbed) {
   EXPECT_EQ(Add("a", 5), DestinationScheduler::Offer::kWaiting);
   EXPECT_EQ(StartAll().size(), 1u);  // the probe
   Done("a", Reachability::kUnreachable);
-  EXPECT_EQ(scheduler_->BlockedUntil("a"), now_ + absl::Minutes(2));
+  EXPECT_EQ(BlockedUntil("a"), now_ + absl::Minutes(2));
 
   now_ += absl::Minutes(2);
   Add("a", 5);
@@ -125,7 +129,7 @@ TEST_F(DestinationSchedulerTest, ABlockedLocalSiteComesBackInSeconds) {
   Add("local/1");
   StartAll();
   Done("local/1", Reachability::kUnreachable);
-  EXPECT_EQ(scheduler_->BlockedUntil("local/1"), now_ + absl::Seconds(1));
+  EXPECT_EQ(BlockedUntil("local/1"), now_ + absl::Seconds(1));
   now_ += absl::Seconds(1);
   Add("local/1", 3);
   EXPECT_EQ(StartAll().size(), 1u);
@@ -166,8 +170,8 @@ TEST_F(DestinationSchedulerTest, AGroupLearnsFromItsDomains) {
   Add("mx.group", 3);
   Add("domain.example");
   EXPECT_EQ(StartAll().size(), 3u);
-  scheduler_->Done("domain.example");
-  EXPECT_EQ(scheduler_->Report("mx.group", Reachability::kUnreachable, now_, 0.5).size(), 1u);
+  scheduler_->Done(Destination::Remote("domain.example"));
+  EXPECT_EQ(scheduler_->Report(Destination::Remote("mx.group"), Reachability::kUnreachable, now_, 0.5).size(), 1u);
   EXPECT_EQ(scheduler_->running(), 2);  // of the group, still
   EXPECT_TRUE(scheduler_->has_refused_work());
 }
@@ -176,7 +180,7 @@ TEST_F(DestinationSchedulerTest, AnOperatorMayUnblock) {
   Add("a");
   StartAll();
   Done("a", Reachability::kUnreachable);
-  scheduler_->Unblock("a");
+  scheduler_->Unblock(Destination::Remote("a"));
   EXPECT_EQ(Add("a"), DestinationScheduler::Offer::kWaiting);
   EXPECT_EQ(StartAll().size(), 1u);
 }

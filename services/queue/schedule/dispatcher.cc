@@ -111,11 +111,10 @@ void Dispatcher::EnqueueDueItems(absl::Time now) {
         continue;
       }
       // A warning or the expiry is not held up by a destination that is backed off.
-      const bool look = entry.destination.empty() || entry.wake <= now;
-      const std::string site = look ? kPrepareSite : SiteOf(entry.destination);
-      const std::string destination = look ? "" : entry.destination;
+      const bool look = entry.wake <= now;
+      const Destination destination = look ? Destination() : std::move(entry.destination);
       Job job{entry.queue_id, destination, entry.due};
-      if (scheduler_.Add(site, std::move(job), now) != DestinationScheduler::Offer::kWaiting) continue;
+      if (scheduler_.Add(SiteOf(destination), std::move(job), now) != DestinationScheduler::Offer::kWaiting) continue;
       Claim& claim = claims_[entry.queue_id];
       claim.holders = 1;
       claim.destinations.insert(destination);
@@ -134,14 +133,13 @@ absl::Duration Dispatcher::UntilNext(absl::Time now) {
 
 // ---- claims and lines
 
-std::string Dispatcher::SiteOf(const std::string& destination) const {
+const Destination& Dispatcher::SiteOf(const Destination& destination) const {
   const auto it = site_of_domain_.find(destination);
   return it == site_of_domain_.end() ? destination : it->second;
 }
 
-void Dispatcher::RememberSite(const std::string& domain, const std::string& site) {
-  if (site.empty() || site == domain || DestinationScheduler::IsLocal(site)) return;
-  if (site_of_domain_.size() >= kMaxKnownSites) site_of_domain_.clear();  // learned again as it is used
+void Dispatcher::RememberSite(const Destination& domain, const Destination& site) {
+  if (site_of_domain_.size() >= kMaxKnownSites) site_of_domain_.clear();  // it fills again with the domains in use
   site_of_domain_[domain] = site;
 }
 
@@ -157,14 +155,14 @@ void Dispatcher::Accept(std::shared_ptr<ItemRecord> record, std::shared_ptr<cons
     Claim& claim = claims_[active->queue_id];
     claim.item = active;
     claim.holders = 1;  // ourselves, until the jobs are there: leaving lines them up
-    ReleaseClaim(active->queue_id, kNoDestination, now);
+    ReleaseClaim(active->queue_id, std::nullopt, now);
     jobs = TakeStartable(now);
   }
   Launch(std::move(jobs), /*here=*/true);
 }
 
 void Dispatcher::EnqueueDueDestinations(const Active& active, Claim& claim, absl::Time now) {
-  std::set<std::string> destinations;
+  std::set<Destination> destinations;
   {
     absl::MutexLock lock(&active->mutex);
     if (active->settled || active->unsaved.any()) return;
@@ -174,20 +172,22 @@ void Dispatcher::EnqueueDueDestinations(const Active& active, Claim& claim, absl
       }
     }
   }
-  for (const std::string& destination : destinations) {
+  for (const Destination& destination : destinations) {
     if (claim.destinations.contains(destination)) continue;
-    const std::string site = destination.empty() ? kPrepareSite : SiteOf(destination);
-    if (scheduler_.Add(site, {active->queue_id, destination}, now) != DestinationScheduler::Offer::kWaiting) continue;
+    if (scheduler_.Add(SiteOf(destination), {active->queue_id, destination}, now) !=
+        DestinationScheduler::Offer::kWaiting)
+      continue;
     ++claim.holders;
     claim.destinations.insert(destination);
   }
 }
 
-void Dispatcher::ReleaseClaim(const std::string& queue_id, const std::string& destination, absl::Time now) {
+void Dispatcher::ReleaseClaim(const std::string& queue_id, const std::optional<Destination>& destination,
+                              absl::Time now) {
   const auto it = claims_.find(queue_id);
   PH_CHECK(it != claims_.end());
   Claim& claim = it->second;
-  claim.destinations.erase(destination);
+  if (destination.has_value()) claim.destinations.erase(*destination);
   // What became due while its destination was busy with this very item.
   if (claim.item != nullptr && !claim.cancelled && !draining_) EnqueueDueDestinations(claim.item, claim, now);
   if (--claim.holders > 0) {
@@ -212,7 +212,7 @@ void Dispatcher::ReleaseClaim(const std::string& queue_id, const std::string& de
 void Dispatcher::ScheduleNextDue(const Claim& claim, absl::Time now) {
   absl::MutexLock lock(&claim.item->mutex);
   absl::Time next = absl::InfiniteFuture();
-  std::string destination;
+  Destination destination;
   for (const v1::ItemRecipient& recipient : claim.item->record->item.recipients()) {
     const absl::Time due = FromProto(recipient.next_attempt());
     if (!IsWaiting(recipient) || due <= now || due >= next || claim.destinations.contains(DestinationOf(recipient)))

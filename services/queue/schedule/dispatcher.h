@@ -22,6 +22,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <set>
 #include <string>
 #include <utility>
@@ -120,7 +121,7 @@ class Dispatcher final : public ItemOperations, public std::enable_shared_from_t
     int running = 0;                     // jobs that run
     bool cancelled = false;              // the item is being deleted: jobs that wait must not start
     bool retry = false;                  // the job that loads the item makes all its recipients due
-    std::set<std::string> destinations;  // with a job
+    std::set<Destination> destinations;  // with a job
   };
 
   Dispatcher(Parts parts, DispatcherOptions options);
@@ -135,15 +136,16 @@ class Dispatcher final : public ItemOperations, public std::enable_shared_from_t
   void EnqueueDueDestinations(const Active& active, Claim& claim, absl::Time now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   Startable TakeStartable(absl::Time now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Launch(Startable jobs, bool here);
-  // One holder leaves the claim; the last one returns the item to the due index.
-  void ReleaseClaim(const std::string& queue_id, const std::string& destination, absl::Time now)
+  // One holder leaves the claim: a job with its destination, or an operator. The last one
+  // returns the item to the due index.
+  void ReleaseClaim(const std::string& queue_id, const std::optional<Destination>& destination, absl::Time now)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // While other holders go on with the item: puts into the window when its next
   // destination without a job is due. When the window has no room, that destination
   // waits until they are done.
   void ScheduleNextDue(const Claim& claim, absl::Time now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  std::string SiteOf(const std::string& destination) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  void RememberSite(const std::string& domain, const std::string& site) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  const Destination& SiteOf(const Destination& destination) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void RememberSite(const Destination& domain, const Destination& site) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void ScheduleRescan(absl::Time now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
     rescan_at_ = std::min(rescan_at_, now + options_.rescan_delay);
   }
@@ -192,7 +194,7 @@ class Dispatcher final : public ItemOperations, public std::enable_shared_from_t
   DueWindow window_ ABSL_GUARDED_BY(mutex_);
   DestinationScheduler scheduler_ ABSL_GUARDED_BY(mutex_);
   absl::flat_hash_map<std::string, Claim> claims_ ABSL_GUARDED_BY(mutex_);
-  absl::flat_hash_map<std::string, std::string> site_of_domain_ ABSL_GUARDED_BY(mutex_);
+  absl::flat_hash_map<Destination, Destination> site_of_domain_ ABSL_GUARDED_BY(mutex_);
   absl::BitGen random_ ABSL_GUARDED_BY(mutex_);
   absl::Time next_wake_ ABSL_GUARDED_BY(mutex_) = absl::InfiniteFuture();  // of the loop
   absl::Time rescan_at_ ABSL_GUARDED_BY(mutex_) = absl::InfiniteFuture();
@@ -202,8 +204,8 @@ class Dispatcher final : public ItemOperations, public std::enable_shared_from_t
   bool aborting_ ABSL_GUARDED_BY(mutex_) = false;
 };
 
-// Recipients that `destination` stands for, due at `now`, as an attempt without
-// `read` and `memory`. Pure.
-DeliveryAttempt MakeAttempt(const v1::Item& item, const std::string& destination, absl::Time now);
+// The item's recipients at `destination` that are due at `now`, as an attempt without
+// `read` and `memory`. The item outlives it. Pure.
+DeliveryAttempt MakeAttempt(const v1::Item& item, const Destination& destination, absl::Time now);
 
 }  // namespace posthouse::queue

@@ -77,7 +77,7 @@ void Dispatcher::EndOperator(const std::string& queue_id) {
   {
     absl::MutexLock lock(&mutex_);
     const absl::Time now = Now();
-    ReleaseClaim(queue_id, kNoDestination, now);
+    ReleaseClaim(queue_id, std::nullopt, now);
     next = TakeStartable(now);
   }
   Launch(std::move(next), /*here=*/false);
@@ -93,7 +93,7 @@ Task<absl::Status> Dispatcher::Retry(std::string queue_id) {
 
 Task<absl::Status> Dispatcher::MakeDue(Active active) {
   const absl::Time now = Now();
-  std::set<std::string> destinations;
+  std::set<Destination> destinations;
   {
     absl::MutexLock lock(&active->mutex);
     for (int i = 0; i < active->record->item.recipients_size(); ++i) {
@@ -107,15 +107,16 @@ Task<absl::Status> Dispatcher::MakeDue(Active active) {
   }
   {
     absl::MutexLock lock(&mutex_);
-    for (const std::string& destination : destinations) scheduler_.Unblock(SiteOf(destination));
+    for (const Destination& destination : destinations) scheduler_.Unblock(SiteOf(destination));
   }
   co_return co_await Save(active);
 }
 
 Task<absl::StatusOr<uint32_t>> Dispatcher::RetryDestination(std::string domain) {
+  const Destination destination = Destination::Remote(domain);
   {
     absl::MutexLock lock(&mutex_);
-    scheduler_.Unblock(SiteOf(domain));
+    scheduler_.Unblock(SiteOf(destination));
   }
   uint32_t count = 0;
   std::string after;
@@ -123,13 +124,13 @@ Task<absl::StatusOr<uint32_t>> Dispatcher::RetryDestination(std::string domain) 
     PH_CO_ASSIGN_OR_RETURN(DuePage page, co_await parts_.spool.ReadDue(after, kScanRows));
     std::vector<std::string> ids;
     for (const DueEntry& entry : page.entries) {
-      if (entry.destination == domain) ids.push_back(entry.queue_id);
-      if (!entry.destination.empty()) continue;
+      if (entry.destination == destination) ids.push_back(entry.queue_id);
+      if (entry.destination.resolved()) continue;
       // Several destinations: ask the item.
       absl::StatusOr<std::optional<ItemRecord>> record = co_await parts_.spool.Load(entry.queue_id);
       if (!record.ok() || !record->has_value()) continue;
       for (const auto& recipient : (*record)->item.recipients()) {
-        if (!IsWaiting(recipient) || DestinationOf(recipient) != domain) continue;
+        if (!IsWaiting(recipient) || DestinationOf(recipient) != destination) continue;
         ids.push_back(entry.queue_id);
         break;
       }

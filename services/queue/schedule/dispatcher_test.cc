@@ -52,7 +52,7 @@ class FakeDelivery final : public Delivery {
     DeliveryResult result;
     absl::MutexLock lock(&mutex_);
     mutex_.Await(absl::Condition(this, &FakeDelivery::MayGo));
-    result.reach = Reachability::kSuccess;
+    result.reachability = Reachability::kSuccess;
     for (const Target& target : t.targets) {
       const std::string& address = target.recipient.address();
       attempts_.push_back(absl::StrCat(address, "#", target.index));
@@ -64,8 +64,8 @@ class FakeDelivery final : public Delivery {
       }
       if (aborted_) outcome = MakeOutcome(Outcome::Kind::kTemporary, 451, "4.4.2", "cut");
       if (bytes.ok()) bodies_[address] = std::string(*bytes);
-      if (unreachable_.contains(t.destination)) {
-        result.reach = Reachability::kUnreachable;
+      if (unreachable_.contains(t.destination.name())) {
+        result.reachability = Reachability::kUnreachable;
         outcome = MakeOutcome(Outcome::Kind::kTemporary, 0, "4.4.1", "");
         outcome.attempt.set_error("connection refused");
       }
@@ -116,11 +116,11 @@ class FakeDelivery final : public Delivery {
 class FakeRouting final : public Routing {
  public:
   using Response = routing::v1::ResolveRecipientResponse;
-  Task<absl::StatusOr<std::shared_ptr<const routing::v1::ResolveDestinationResponse>>> Destination(
+  Task<absl::StatusOr<std::shared_ptr<const routing::v1::ResolveDestinationResponse>>> ResolveDestination(
       std::string) override {
     co_return absl::UnimplementedError("not asked by the dispatcher");
   }
-  Task<absl::StatusOr<Response>> Recipient(std::string address) override { co_return Answer(address); }
+  Task<absl::StatusOr<Response>> ResolveRecipient(std::string address) override { co_return Answer(address); }
   static Response Answer(const std::string& address) {
     Response response;
     response.set_outcome(Response::OUTCOME_ACCEPT);

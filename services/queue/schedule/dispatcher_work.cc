@@ -41,26 +41,18 @@ absl::string_view KindName(Outcome::Kind kind) {
 
 }  // namespace
 
-DeliveryAttempt MakeAttempt(const v1::Item& item, const std::string& destination, absl::Time now) {
-  DeliveryAttempt t;
+DeliveryAttempt MakeAttempt(const v1::Item& item, const Destination& destination, absl::Time now) {
+  DeliveryAttempt attempt(item.envelope());
+  attempt.queue_id = item.queue_id();
+  attempt.destination = destination;
+  attempt.accepted = FromProto(item.accepted());
+  attempt.size_bytes = item.size_bytes();
   for (int i = 0; i < item.recipients_size(); ++i) {
     const v1::ItemRecipient& recipient = item.recipients(i);
     if (!IsWaiting(recipient) || FromProto(recipient.next_attempt()) > now) continue;
-    if (DestinationOf(recipient) == destination) t.targets.push_back({i, recipient.recipient()});
+    if (DestinationOf(recipient) == destination) attempt.targets.push_back({i, recipient.recipient()});
   }
-  if (t.targets.empty()) return t;
-  const v1::Envelope& envelope = item.envelope();
-  t.queue_id = item.queue_id();
-  t.destination = destination;
-  t.reverse_path = envelope.reverse_path();
-  t.body = envelope.body();
-  t.smtputf8 = envelope.smtputf8();
-  t.ret = envelope.ret();
-  t.envid = envelope.envid();
-  t.traceparent = envelope.traceparent();
-  t.accepted = FromProto(item.accepted());
-  t.size_bytes = item.size_bytes();
-  return t;
+  return attempt;
 }
 
 Task<void> Dispatcher::RunJob(std::shared_ptr<Dispatcher> self, DestinationScheduler::Started started) {
@@ -70,12 +62,12 @@ Task<void> Dispatcher::RunJob(std::shared_ptr<Dispatcher> self, DestinationSched
   bool retry = false;
   const bool begun = self->Begin(job, &active, &retry);
   if (begun) {
-    const bool fresh = active != nullptr && !job.destination.empty();
+    const bool fresh = active != nullptr && job.destination.resolved();
     if (active == nullptr) active = co_await self->Load(job, retry);
     if (active != nullptr) {
       if (retry) (co_await self->MakeDue(active)).IgnoreError();  // logged; it was due as it was
       if (!fresh) co_await self->Prepare(active);
-      if (!job.destination.empty()) slot_free = co_await self->TryDestination(active, started);
+      if (job.destination.resolved()) slot_free = co_await self->TryDestination(active, started);
     }
   }
   Startable next;
@@ -141,7 +133,7 @@ void Dispatcher::Refile(const Job& job, const ItemRecord* record) {
 }
 
 Task<void> Dispatcher::Prepare(Active active) {
-  std::set<std::string> destinations;
+  std::set<Destination> destinations;
   {
     absl::MutexLock lock(&active->mutex);
     for (const auto& recipient : active->record->item.recipients()) destinations.insert(DestinationOf(recipient));
@@ -149,7 +141,7 @@ Task<void> Dispatcher::Prepare(Active active) {
   const absl::Time now = Now();
   {
     absl::MutexLock lock(&mutex_);
-    std::erase_if(destinations, [&](const std::string& d) ABSL_NO_THREAD_SAFETY_ANALYSIS {
+    std::erase_if(destinations, [&](const Destination& d) ABSL_NO_THREAD_SAFETY_ANALYSIS {
       return scheduler_.BlockedUntil(SiteOf(d)) <= now;
     });
   }
@@ -158,7 +150,7 @@ Task<void> Dispatcher::Prepare(Active active) {
   {
     absl::MutexLock lock(&active->mutex);
     nobody = ApplyTime(
-        now, options_.settlement, [&](const std::string& d) { return destinations.contains(d); }, &active->record->item,
+        now, options_.settlement, [&](const Destination& d) { return destinations.contains(d); }, &active->record->item,
         &active->unsaved);
   }
   CountDoubleBounces(active, nobody);
@@ -171,14 +163,12 @@ Task<void> Dispatcher::Prepare(Active active) {
 }
 
 Task<void> Dispatcher::Resolve(Active active) {
-  DeliveryAttempt unknown;
-  {
-    absl::MutexLock lock(&active->mutex);
-    unknown = MakeAttempt(active->record->item, "", Now());
-  }
+  active->mutex.Lock();
+  DeliveryAttempt unknown = MakeAttempt(active->record->item, Destination(), Now());
+  active->mutex.Unlock();
   for (const Target& target : unknown.targets) {
     const absl::Time started = Now();
-    const auto answer = co_await parts_.routing.Recipient(target.recipient.address());
+    const auto answer = co_await parts_.routing.ResolveRecipient(target.recipient.address());
     AttemptTime time{.started = started, .now = Now(), .random = Random()};
     std::optional<Outcome> failed;
     int nobody = 0;
@@ -199,22 +189,20 @@ Task<void> Dispatcher::Resolve(Active active) {
 }
 
 Task<bool> Dispatcher::TryDestination(Active active, DestinationScheduler::Started started) {
-  const std::string& destination = started.job.destination;
+  const Destination& destination = started.job.destination;
   AttemptTime time{.started = Now()};
-  DeliveryAttempt attempt;
-  {
-    absl::MutexLock lock(&active->mutex);
-    attempt = MakeAttempt(active->record->item, destination, time.started);
-    if (attempt.targets.empty()) co_return false;
-    attempt.memory = active->memory;
-    attempt.read = [spool = &parts_.spool, id = active->queue_id, blob = active->record->item.blob()](
-                       uint64_t offset, uint64_t length) { return spool->ReadBody(id, blob, offset, length); };
-  }
-  Delivery& delivery = DestinationScheduler::IsLocal(destination) ? parts_.local : parts_.remote;
+  active->mutex.Lock();
+  DeliveryAttempt attempt = MakeAttempt(active->record->item, destination, time.started);
+  active->mutex.Unlock();
+  if (attempt.targets.empty()) co_return false;
+  attempt.memory = active->memory;
+  attempt.read = [spool = &parts_.spool, id = active->queue_id, blob = active->record->item.blob()](
+                     uint64_t offset, uint64_t length) { return spool->ReadBody(id, blob, offset, length); };
+  Delivery& delivery = destination.remote() ? parts_.remote : parts_.local;
   DeliveryResult result = co_await delivery.Deliver(attempt);
   time.now = Now();
   time.random = Random();
-  time.unreachable = result.reach == Reachability::kUnreachable;
+  time.unreachable = result.reachability == Reachability::kUnreachable;
   ReportSite(started, result, time.now, &time);
   bool cut = false;
   {
@@ -248,13 +236,13 @@ void Dispatcher::ReportSite(const DestinationScheduler::Started& started, const 
   {
     absl::MutexLock lock(&mutex_);
     scheduler_.Done(started.site);
-    std::vector<std::string> sites = {started.site};
-    if (!DestinationScheduler::IsLocal(started.site) && !result.site.empty() && result.site != started.site) {
-      RememberSite(started.job.destination, result.site);
-      sites.push_back(result.site);
+    std::vector<Destination> sites = {started.site};
+    if (Destination site = Destination::Remote(result.site); !result.site.empty() && site != started.site) {
+      if (site != started.job.destination) RememberSite(started.job.destination, site);
+      sites.push_back(std::move(site));
     }
-    for (const std::string& site : sites) {
-      for (const Job& returned : scheduler_.Report(site, result.reach, now, time->random)) {
+    for (const Destination& site : sites) {
+      for (const Job& returned : scheduler_.Report(site, result.reachability, now, time->random)) {
         ReleaseClaim(returned.queue_id, returned.destination, now);
       }
       time->blocked_until = std::max(time->blocked_until, scheduler_.BlockedUntil(site));
@@ -266,8 +254,8 @@ void Dispatcher::ReportSite(const DestinationScheduler::Started& started, const 
 
 void Dispatcher::LogOutcomes(const DeliveryAttempt& attempt, const DeliveryResult& result, absl::Time started,
                              absl::Time now) {
-  const bool local = DestinationScheduler::IsLocal(attempt.destination);
-  const std::string trace_id = TraceId(attempt.traceparent);
+  const bool local = !attempt.destination.remote();
+  const std::string trace_id = TraceId(attempt.envelope.traceparent());
   for (size_t i = 0; i < result.outcomes.size() && i < attempt.targets.size(); ++i) {
     const Outcome& outcome = result.outcomes[i];
     parts_.metrics.Attempt(local, outcome);

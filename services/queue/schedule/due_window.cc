@@ -40,7 +40,7 @@ void DueWindow::Evict() {
 }
 
 void DueWindow::Remove(absl::Time due, const std::string& queue_id) {
-  entries_.erase({.due = due, .queue_id = queue_id, .destination = "", .wake = due});
+  entries_.erase({.due = due, .queue_id = queue_id, .destination = {}, .wake = due});
 }
 
 std::vector<DueEntry> DueWindow::PopDue(absl::Time now, size_t limit) {

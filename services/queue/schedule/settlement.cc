@@ -136,7 +136,7 @@ int ApplyOutcomes(const std::vector<Target>& targets, const std::vector<Outcome>
   return settler.nobody();
 }
 
-int ApplyTime(absl::Time now, const SettlementPolicy& policy, const std::function<bool(const std::string&)>& blocked,
+int ApplyTime(absl::Time now, const SettlementPolicy& policy, const std::function<bool(const Destination&)>& blocked,
               v1::Item* item, Unsaved* unsaved) {
   Settler settler(now, policy, item, unsaved);
   const bool expired = now >= FromProto(item->expires());

@@ -34,7 +34,7 @@ int ApplyOutcomes(const std::vector<Target>& targets, const std::vector<Outcome>
 
 // Expires who is waiting too long and has been tried (or cannot be: `blocked` says
 // that of a destination), and notes delay warnings that are due.
-int ApplyTime(absl::Time now, const SettlementPolicy& policy, const std::function<bool(const std::string&)>& blocked,
+int ApplyTime(absl::Time now, const SettlementPolicy& policy, const std::function<bool(const Destination&)>& blocked,
               v1::Item* item, Unsaved* unsaved);
 
 // An operator deletes the item. With `bounce` its sender is told.

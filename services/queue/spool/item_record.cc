@@ -119,18 +119,18 @@ bool AllSettled(const v1::Item& item) {
   return std::all_of(item.recipients().begin(), item.recipients().end(), IsSettled);
 }
 
-std::string DestinationOf(const v1::ItemRecipient& recipient) {
+Destination DestinationOf(const v1::ItemRecipient& recipient) {
   const auto& resolved = recipient.recipient().resolved();
-  if (resolved.has_local()) return absl::StrCat("local/", resolved.local().account().home());
-  return resolved.has_remote() ? resolved.remote().domain() : "";
+  if (resolved.has_local()) return Destination::Local(resolved.local().account().home());
+  return resolved.remote().domain().empty() ? Destination() : Destination::Remote(resolved.remote().domain());
 }
 
-std::string DestinationOf(const v1::Item& item) {
-  std::string only;
+Destination DestinationOf(const v1::Item& item) {
+  Destination only;
   for (const auto& recipient : item.recipients()) {
     if (!IsWaiting(recipient)) continue;
-    std::string destination = DestinationOf(recipient);
-    if (destination.empty() || (!only.empty() && destination != only)) return "";
+    Destination destination = DestinationOf(recipient);
+    if (!destination.resolved() || (only.resolved() && destination != only)) return Destination();
     only = std::move(destination);
   }
   return only;
@@ -163,7 +163,7 @@ bool Wants(const v1::EnvelopeRecipient& recipient, v1::Notify what) {
 
 std::string DueValueOf(const ItemRecord& record, absl::Time wake) {
   v1::DueRow row;
-  row.set_destination(DestinationOf(record.item));
+  row.set_destination(DestinationOf(record.item).ToString());
   ToProto(wake, row.mutable_wake());
   return EncodeValue(row);
 }

@@ -17,6 +17,7 @@
 #include "posthouse/queue/v1/queue.pb.h"
 #include "posthouse/queue/v1/store.pb.h"
 #include "services/common/store/store.h"
+#include "services/queue/spool/destination.h"
 
 namespace posthouse::queue {
 
@@ -66,10 +67,10 @@ void ToProto(absl::Duration d, google::protobuf::Duration* out);
 bool IsWaiting(const v1::ItemRecipient& recipient);  // queued, not held
 bool IsSettled(const v1::ItemRecipient& recipient);
 bool AllSettled(const v1::Item& item);
-// "local/<home>", an A-label domain, or "" when it must be resolved first.
-std::string DestinationOf(const v1::ItemRecipient& recipient);
-// The one destination of all waiting recipients; "" when there are several, or one is unknown.
-std::string DestinationOf(const v1::Item& item);
+Destination DestinationOf(const v1::ItemRecipient& recipient);
+// The one destination of all waiting recipients; unresolved when there are several, or
+// one of them is not resolved.
+Destination DestinationOf(const v1::Item& item);
 // Sets next_attempt to the earliest of the waiting recipients'. Without any (all
 // held), far in the future.
 void RefreshNextAttempt(v1::Item* item);

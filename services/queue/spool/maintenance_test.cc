@@ -180,7 +180,7 @@ TEST_F(MaintenanceTest, TheAuditMendsWhatShouldNotBe) {
   absl::StatusOr<DuePage> due = SyncWait(spool_->ReadDue("", 10));
   ASSERT_EQ(due->entries.size(), 2u);
   EXPECT_EQ(due->entries[1].queue_id, no_due);
-  EXPECT_EQ(due->entries[1].destination, "example.com");
+  EXPECT_EQ(due->entries[1].destination, Destination::Remote("example.com"));
   EXPECT_TRUE(SyncWait(spool_->Load(good))->has_value());
 }
 

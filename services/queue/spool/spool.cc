@@ -431,7 +431,7 @@ Task<absl::StatusOr<DuePage>> SpoolImpl::ReadDue(std::string after, size_t limit
       continue;
     }
     page.entries.push_back(
-        {parts->due, parts->queue_id, std::move(*value.mutable_destination()), FromProto(value.wake())});
+        {parts->due, parts->queue_id, Destination::FromString(value.destination()), FromProto(value.wake())});
   }
   co_return page;
 }

@@ -60,7 +60,7 @@ struct SpoolOptions {
 struct DueEntry {
   absl::Time due;
   std::string queue_id;
-  std::string destination;
+  Destination destination;  // of all its waiting recipients, see DestinationOf()
   absl::Time wake;
 };
 struct DuePage {

@@ -229,7 +229,7 @@ TEST_F(SpoolTest, AnUpdateMovesTheDueRow) {
   ASSERT_EQ(page->entries.size(), 1u);
   EXPECT_EQ(page->entries[0].due, now_ + absl::Hours(1));
   EXPECT_EQ(page->entries[0].wake, now_ + absl::Hours(2));
-  EXPECT_EQ(page->entries[0].destination, "example.com");
+  EXPECT_EQ(page->entries[0].destination, Destination::Remote("example.com"));
 }
 
 TEST_F(SpoolTest, ManyRecipientsLieInRowsOfTheirOwn) {
