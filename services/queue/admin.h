@@ -29,7 +29,7 @@ class Admin {
   Task<absl::StatusOr<v1::GetStatsResponse>> GetStats(v1::GetStatsRequest request);
 
  private:
-  Task<absl::Status> FindBetween(bool done, std::string after, std::string end, size_t limit,
+  Task<absl::Status> FindBetween(bool done, std::string after, QueueId end, size_t limit,
                                  const v1::FindItemsRequest& request, std::vector<v1::Item>* found);
 
   Spool& spool_;

@@ -103,7 +103,7 @@ class QueueRpc final : public v1::QueueService::CallbackService {
     const std::shared_ptr<const std::string> memory = body.memory;
     const absl::Time wake = WakeTime(record->item, parts_.delay_warning_after);
     PH_CO_ASSIGN_OR_RETURN(PutResult put, co_await parts_.spool.Put(record, std::move(body), wake));
-    call.response().set_queue_id(put.queue_id);
+    call.response().set_queue_id(put.queue_id.Text());
     call.response().set_duplicate(put.duplicate);
     LogEnqueued(call, put, record->item);
     if (put.duplicate) co_return absl::OkStatus();
@@ -139,7 +139,7 @@ class QueueRpc final : public v1::QueueService::CallbackService {
   static void LogEnqueued(EnqueueCall& call, const PutResult& put, const v1::Item& item) {
     if (!log::Enabled(log::Level::kInfo)) return;
     LOG_EVENT(kInfo, "enqueued")
-        .QueueId(put.queue_id)
+        .QueueId(put.queue_id.Text())
         .Trace(call.info().trace.trace_id)
         .Bool("duplicate", put.duplicate)
         .Str("from", item.envelope().reverse_path())

@@ -14,6 +14,7 @@
 #include "posthouse/queue/v1/queue.pb.h"
 #include "services/common/async/task.h"
 #include "services/queue/spool/destination.h"
+#include "services/queue/spool/queue_id.h"
 
 namespace posthouse::queue {
 
@@ -28,7 +29,7 @@ struct DeliveryAttempt {
   explicit DeliveryAttempt(const v1::Envelope& e) : envelope(e) {}
 
   const v1::Envelope& envelope;  // of the item; its own list of recipients is empty
-  std::string queue_id;
+  QueueId queue_id;
   Destination destination;  // resolved
   std::vector<Target> targets;
   absl::Time accepted;

@@ -27,12 +27,12 @@ mv1::DeliverRequest Header(const DeliveryAttempt& attempt, uint64_t size) {
   mv1::DeliverRequest::Header* header = request.mutable_header();
   header->set_reverse_path(attempt.envelope.reverse_path());
   header->set_traceparent(attempt.envelope.traceparent());
-  header->set_queue_id(attempt.queue_id);
+  header->set_queue_id(attempt.queue_id.Text());
   header->set_size_hint_bytes(size);
   ToProto(attempt.accepted, header->mutable_accepted());
   for (const Target& target : attempt.targets) {
     mv1::DeliveryTarget* out = header->add_targets();
-    out->set_delivery_id(absl::StrCat(attempt.queue_id, "/", target.index, "/keep"));
+    out->set_delivery_id(absl::StrCat(attempt.queue_id.Text(), "/", target.index, "/keep"));
     const auto& local = target.recipient.resolved().local();
     *out->mutable_account() = local.account();
     out->set_recipient(target.recipient.address());

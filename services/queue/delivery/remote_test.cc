@@ -166,7 +166,7 @@ class RemoteTest : public ::testing::Test {
     envelope_.set_reverse_path("s@client.example");
     envelope_.set_smtputf8(false);
     DeliveryAttempt t(envelope_);
-    t.queue_id = "01HF7YAT3VZZZZZZZZZZZZZZZZ";
+    t.queue_id = *QueueId::FromText("01HF7YAT3VZZZZZZZZZZZZZZZZ");
     t.destination = Destination::Remote("example.com");
     for (size_t i = 0; i < recipients.size(); ++i) {
       t.targets.push_back({static_cast<int>(i), {}});

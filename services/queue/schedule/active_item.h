@@ -50,7 +50,7 @@ struct ActiveItem {
   Unsaved unsaved ABSL_GUARDED_BY(mutex);
   bool settled ABSL_GUARDED_BY(mutex) = false;      // committed as done
   const std::shared_ptr<const std::string> memory;  // the message, when it is at hand
-  const std::string queue_id;
+  const QueueId queue_id;
 };
 
 }  // namespace posthouse::queue

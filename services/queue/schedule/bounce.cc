@@ -63,10 +63,10 @@ uint64_t ReturnBytes(const v1::Item& item, const std::vector<Notice>& notices, c
 }
 
 dsn::Report MakeReport(const v1::Item& item, const std::vector<Notice>& notices, std::string content, bool full,
-                       const std::string& queue_id, absl::Time now, const BounceOptions& options) {
+                       const QueueId& queue_id, absl::Time now, const BounceOptions& options) {
   dsn::Report report;
   report.hostname = options.hostname;
-  report.queue_id = queue_id;
+  report.queue_id = queue_id.Text();
   report.original_queue_id = item.queue_id();
   report.to = item.envelope().reverse_path();
   report.envid = item.envelope().envid();
@@ -82,11 +82,11 @@ std::shared_ptr<ItemRecord> NewReportRecord(const v1::Item& item, const dsn::Com
                                             absl::Time now, const BounceOptions& options) {
   auto record = std::make_shared<ItemRecord>();
   v1::Item& report = record->item;
-  report.set_queue_id(body.queue_id);
+  report.set_queue_id(body.queue_id.Text());
   report.set_size_bytes(body.size_bytes);
-  if (body.blob) report.set_blob(body.queue_id);
+  if (body.blob) report.set_blob(body.queue_id.Text());
   report.set_dsn_for(item.queue_id());
-  report.set_message_id(absl::StrCat("<", body.queue_id, "@", options.hostname, ">"));
+  report.set_message_id(absl::StrCat("<", body.queue_id.Text(), "@", options.hostname, ">"));
   v1::Envelope* envelope = report.mutable_envelope();
   envelope->set_body(composed.eight_bit ? v1::BODY_TYPE_8BITMIME : v1::BODY_TYPE_7BIT);
   envelope->set_smtputf8(composed.smtputf8);

@@ -22,7 +22,7 @@ uint64_t ReturnBytes(const v1::Item& item, const std::vector<Notice>& notices, c
 
 // The text of the report on `notices`; `content` is the message or its first bytes.
 dsn::Report MakeReport(const v1::Item& item, const std::vector<Notice>& notices, std::string content, bool full,
-                       const std::string& queue_id, absl::Time now, const BounceOptions& options);
+                       const QueueId& queue_id, absl::Time now, const BounceOptions& options);
 
 // The report as an item to the message's sender, with the null reverse-path
 // (RFC 3461 §6.1, RFC 5321 §4.5.5); its queue id is set when it is put.

@@ -32,13 +32,14 @@
 #include "services/queue/delivery/delivery.h"
 #include "services/queue/schedule/backoff.h"
 #include "services/queue/spool/destination.h"
+#include "services/queue/spool/queue_id.h"
 
 namespace posthouse::queue {
 
 // One thing to do: an attempt for the recipients of one item at one destination, or,
 // with the unresolved destination, a look at the item.
 struct Job {
-  std::string queue_id;
+  QueueId queue_id;
   Destination destination;
   absl::Time due = absl::InfinitePast();  // of its due row, as far as known
 };

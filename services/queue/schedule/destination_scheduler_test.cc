@@ -26,7 +26,7 @@ class DestinationSchedulerTest : public ::testing::Test {
   DestinationScheduler::Offer Add(const std::string& name, int n = 1) {
     const Destination site = Destination::FromString(name);
     DestinationScheduler::Offer offer = DestinationScheduler::Offer::kWaiting;
-    for (int i = 0; i < n; ++i) offer = scheduler_->Add(site, {absl::StrCat(name, "#", ++jobs_), site}, now_);
+    for (int i = 0; i < n; ++i) offer = scheduler_->Add(site, {NewQueueId(kStart), site}, now_);
     return offer;
   }
   // Starts what may start; the sites in the order in which they got a turn.
@@ -45,7 +45,6 @@ class DestinationSchedulerTest : public ::testing::Test {
   SchedulerOptions options_;
   std::unique_ptr<DestinationScheduler> scheduler_;
   absl::Time now_ = kStart;
-  int jobs_ = 0;
 };
 
 using Names = std::vector<std::string>;

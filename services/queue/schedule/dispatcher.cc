@@ -182,8 +182,7 @@ void Dispatcher::EnqueueDueDestinations(const Active& active, Claim& claim, absl
   }
 }
 
-void Dispatcher::ReleaseClaim(const std::string& queue_id, const std::optional<Destination>& destination,
-                              absl::Time now) {
+void Dispatcher::ReleaseClaim(const QueueId& queue_id, const std::optional<Destination>& destination, absl::Time now) {
   const auto it = claims_.find(queue_id);
   PH_CHECK(it != claims_.end());
   Claim& claim = it->second;

@@ -71,12 +71,12 @@ class ItemOperations {
  public:
   virtual ~ItemOperations() = default;
   // Makes the waiting recipients of an item due now. kNotFound: no such item.
-  virtual Task<absl::Status> Retry(std::string queue_id) = 0;
+  virtual Task<absl::Status> Retry(QueueId queue_id) = 0;
   // The same for all items with a recipient at `domain`; returns how many.
   virtual Task<absl::StatusOr<uint32_t>> RetryDestination(std::string domain) = 0;
   // Removes an item; with `bounce` its sender gets a report. kFailedPrecondition: a
   // delivery of the item is running, try again.
-  virtual Task<absl::Status> Delete(std::string queue_id, bool bounce) = 0;
+  virtual Task<absl::Status> Delete(QueueId queue_id, bool bounce) = 0;
 };
 
 class Dispatcher final : public ItemOperations, public std::enable_shared_from_this<Dispatcher> {
@@ -98,9 +98,9 @@ class Dispatcher final : public ItemOperations, public std::enable_shared_from_t
   // Takes an item that was just put, with its message when that is in memory.
   void Accept(std::shared_ptr<ItemRecord> record, std::shared_ptr<const std::string> memory);
 
-  Task<absl::Status> Retry(std::string queue_id) override;
+  Task<absl::Status> Retry(QueueId queue_id) override;
   Task<absl::StatusOr<uint32_t>> RetryDestination(std::string domain) override;
-  Task<absl::Status> Delete(std::string queue_id, bool bounce) override;
+  Task<absl::Status> Delete(QueueId queue_id, bool bounce) override;
 
   // Makes the loop look at the clock now. Tests call it after they turned the clock.
   void WakeForTest() { wakeup_.Signal(); }
@@ -138,7 +138,7 @@ class Dispatcher final : public ItemOperations, public std::enable_shared_from_t
   void Launch(Startable jobs, bool here);
   // One holder leaves the claim: a job with its destination, or an operator. The last one
   // returns the item to the due index.
-  void ReleaseClaim(const std::string& queue_id, const std::optional<Destination>& destination, absl::Time now)
+  void ReleaseClaim(const QueueId& queue_id, const std::optional<Destination>& destination, absl::Time now)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // While other holders go on with the item: puts into the window when its next
   // destination without a job is due. When the window has no room, that destination
@@ -183,9 +183,9 @@ class Dispatcher final : public ItemOperations, public std::enable_shared_from_t
   }
 
   // ---- operators (dispatcher_admin.cc)
-  Task<absl::Status> ClaimForOperator(std::string queue_id, bool cancel);
-  Task<absl::StatusOr<Active>> LoadForOperator(std::string queue_id);
-  void EndOperator(const std::string& queue_id);
+  Task<absl::Status> ClaimForOperator(QueueId queue_id, bool cancel);
+  Task<absl::StatusOr<Active>> LoadForOperator(QueueId queue_id);
+  void EndOperator(const QueueId& queue_id);
 
   const Parts parts_;
   const DispatcherOptions options_;
@@ -193,7 +193,7 @@ class Dispatcher final : public ItemOperations, public std::enable_shared_from_t
   mutable absl::Mutex mutex_;
   DueWindow window_ ABSL_GUARDED_BY(mutex_);
   DestinationScheduler scheduler_ ABSL_GUARDED_BY(mutex_);
-  absl::flat_hash_map<std::string, Claim> claims_ ABSL_GUARDED_BY(mutex_);
+  absl::flat_hash_map<QueueId, Claim> claims_ ABSL_GUARDED_BY(mutex_);
   absl::flat_hash_map<Destination, Destination> site_of_domain_ ABSL_GUARDED_BY(mutex_);
   absl::BitGen random_ ABSL_GUARDED_BY(mutex_);
   absl::Time next_wake_ ABSL_GUARDED_BY(mutex_) = absl::InfiniteFuture();  // of the loop

@@ -22,7 +22,7 @@ absl::Status BeingDelivered() {
 
 // A claim that no job runs under: a new one, or, with jobs that wait in line, theirs.
 // `cancel` keeps those from starting. Given back by EndOperator().
-Task<absl::Status> Dispatcher::ClaimForOperator(std::string queue_id, bool cancel) {
+Task<absl::Status> Dispatcher::ClaimForOperator(QueueId queue_id, bool cancel) {
   if (Executor::Current() == nullptr) co_await SwitchTo(parts_.loops.Next());
   for (int tries = 0; tries < kPatience; ++tries) {
     if (tries > 0) co_await Sleep(kPause);
@@ -39,7 +39,7 @@ Task<absl::Status> Dispatcher::ClaimForOperator(std::string queue_id, bool cance
 
 // The item, under a claim; jobs that wait in line share it. Null: they have not loaded
 // it yet, and make it due when they do.
-Task<absl::StatusOr<Dispatcher::Active>> Dispatcher::LoadForOperator(std::string queue_id) {
+Task<absl::StatusOr<Dispatcher::Active>> Dispatcher::LoadForOperator(QueueId queue_id) {
   PH_CO_RETURN_IF_ERROR(co_await ClaimForOperator(queue_id, /*cancel=*/false));
   Active shared;
   bool waits = false;
@@ -64,7 +64,7 @@ Task<absl::StatusOr<Dispatcher::Active>> Dispatcher::LoadForOperator(std::string
     }
     EndOperator(queue_id);
     if (!loaded.ok()) co_return loaded.status();
-    co_return absl::NotFoundError(absl::StrCat("no message ", queue_id, " in the queue"));
+    co_return absl::NotFoundError(absl::StrCat("no message ", queue_id.Text(), " in the queue"));
   }
   auto active = std::make_shared<ActiveItem>(std::make_shared<ItemRecord>(**std::move(loaded)), nullptr);
   absl::MutexLock lock(&mutex_);
@@ -72,7 +72,7 @@ Task<absl::StatusOr<Dispatcher::Active>> Dispatcher::LoadForOperator(std::string
   co_return active;
 }
 
-void Dispatcher::EndOperator(const std::string& queue_id) {
+void Dispatcher::EndOperator(const QueueId& queue_id) {
   Startable next;
   {
     absl::MutexLock lock(&mutex_);
@@ -83,7 +83,7 @@ void Dispatcher::EndOperator(const std::string& queue_id) {
   Launch(std::move(next), /*here=*/false);
 }
 
-Task<absl::Status> Dispatcher::Retry(std::string queue_id) {
+Task<absl::Status> Dispatcher::Retry(QueueId queue_id) {
   PH_CO_ASSIGN_OR_RETURN(const Active active, co_await LoadForOperator(queue_id));
   if (active == nullptr) co_return absl::OkStatus();
   const absl::Status saved = co_await MakeDue(active);
@@ -122,7 +122,7 @@ Task<absl::StatusOr<uint32_t>> Dispatcher::RetryDestination(std::string domain) 
   std::string after;
   while (true) {
     PH_CO_ASSIGN_OR_RETURN(DuePage page, co_await parts_.spool.ReadDue(after, kScanRows));
-    std::vector<std::string> ids;
+    std::vector<QueueId> ids;
     for (const DueEntry& entry : page.entries) {
       if (entry.destination == destination) ids.push_back(entry.queue_id);
       if (entry.destination.resolved()) continue;
@@ -146,13 +146,13 @@ Task<absl::StatusOr<uint32_t>> Dispatcher::RetryDestination(std::string domain) 
   }
 }
 
-Task<absl::Status> Dispatcher::Delete(std::string queue_id, bool bounce) {
+Task<absl::Status> Dispatcher::Delete(QueueId queue_id, bool bounce) {
   // Jobs that wait in line will not start.
   PH_CO_RETURN_IF_ERROR(co_await ClaimForOperator(queue_id, /*cancel=*/true));
   absl::StatusOr<std::optional<ItemRecord>> loaded = co_await parts_.spool.Load(queue_id);
   absl::Status status = loaded.status();
   if (loaded.ok() && !loaded->has_value()) {
-    status = absl::NotFoundError(absl::StrCat("no message ", queue_id, " in the queue"));
+    status = absl::NotFoundError(absl::StrCat("no message ", queue_id.Text(), " in the queue"));
   }
   if (status.ok()) {
     const auto active = std::make_shared<ActiveItem>(std::make_shared<ItemRecord>(**std::move(loaded)), nullptr);
@@ -164,7 +164,7 @@ Task<absl::Status> Dispatcher::Delete(std::string queue_id, bool bounce) {
     }
     CountDoubleBounces(active, nobody);
     status = co_await Save(active);
-    if (status.ok()) LOG_EVENT(kInfo, "deleted").QueueId(queue_id).Bool("bounce", bounce);
+    if (status.ok()) LOG_EVENT(kInfo, "deleted").QueueId(queue_id.Text()).Bool("bounce", bounce);
   }
   {
     absl::MutexLock lock(&mutex_);

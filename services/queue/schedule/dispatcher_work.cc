@@ -43,7 +43,7 @@ absl::string_view KindName(Outcome::Kind kind) {
 
 DeliveryAttempt MakeAttempt(const v1::Item& item, const Destination& destination, absl::Time now) {
   DeliveryAttempt attempt(item.envelope());
-  attempt.queue_id = item.queue_id();
+  attempt.queue_id = QueueId::FromText(item.queue_id()).value_or(QueueId());
   attempt.destination = destination;
   attempt.accepted = FromProto(item.accepted());
   attempt.size_bytes = item.size_bytes();
@@ -99,7 +99,7 @@ bool Dispatcher::Begin(const Job& job, Active* active, bool* retry) {
 Task<Dispatcher::Active> Dispatcher::Load(Job job, bool retry) {
   absl::StatusOr<std::optional<ItemRecord>> loaded = co_await parts_.spool.Load(job.queue_id);
   if (!loaded.ok()) {
-    LOG_EVENT(kError, "item_unreadable").QueueId(job.queue_id).Err(loaded.status());
+    LOG_EVENT(kError, "item_unreadable").QueueId(job.queue_id.Text()).Err(loaded.status());
     absl::MutexLock lock(&mutex_);
     ScheduleRescan(Now());
     co_return nullptr;
@@ -126,7 +126,6 @@ Task<Dispatcher::Active> Dispatcher::Load(Job job, bool retry) {
 void Dispatcher::Refile(const Job& job, const ItemRecord* record) {
   Change change;
   change.lazy = true;
-  change.queue_id = job.queue_id;
   change.Remove(DueKey(job.due, job.queue_id));
   if (record != nullptr) change.Set(DueKey(record->due(), job.queue_id), DueValueOf(*record, Wake(record->item)));
   parts_.spool.Submit(std::move(change), [](absl::Status status) { log::LogIfError(status, "re-filing a due row"); });
@@ -263,7 +262,7 @@ void Dispatcher::LogOutcomes(const DeliveryAttempt& attempt, const DeliveryResul
     if (done) parts_.metrics.Delivered(local, now - attempt.accepted);
     if (!log::Enabled(log::Level::kInfo)) continue;
     log::Event event(log::Level::kInfo, "attempt");
-    event.QueueId(attempt.queue_id).Trace(trace_id).Str("outcome", KindName(outcome.kind));
+    event.QueueId(attempt.queue_id.Text()).Trace(trace_id).Str("outcome", KindName(outcome.kind));
     event.Str("recipient", attempt.targets[i].recipient.address()).Str("status", outcome.status);
     if (!outcome.attempt.host().empty()) event.Str("host", outcome.attempt.host());
     if (!outcome.attempt.address().empty()) event.Str("address", outcome.attempt.address());
@@ -280,7 +279,7 @@ void Dispatcher::CountDoubleBounces(const Active& active, int recipients) {
   if (recipients == 0) return;
   // RFC 5321 §4.5.5: a report is never answered with a report.
   parts_.metrics.double_bounces.Add(recipients);
-  LOG_EVENT(kWarning, "double_bounce").QueueId(active->queue_id).Int("recipients", recipients);
+  LOG_EVENT(kWarning, "double_bounce").QueueId(active->queue_id.Text()).Int("recipients", recipients);
 }
 
 // ---- saving
@@ -292,7 +291,7 @@ Task<absl::Status> Dispatcher::Save(Active active) {
     const absl::Status status = co_await SaveOnce(active);
     if (status.ok()) co_return status;
     parts_.metrics.save_failures.Add();
-    LOG_EVENT(kError, "outcome_not_saved").QueueId(active->queue_id).Err(status);
+    LOG_EVENT(kError, "outcome_not_saved").QueueId(active->queue_id.Text()).Err(status);
     if (stopping() || !parts_.spool.healthy().ok()) co_return status;
     co_await Sleep(pause);
     pause = std::min(pause * 2, kSavePauseMax);
@@ -366,7 +365,7 @@ Task<absl::Status> Dispatcher::WriteReport(Active active, v1::Item item, std::ve
   const absl::Time now = Now();
   const uint64_t whole = ReturnBytes(item, notices, options_.bounce);
   absl::StatusOr<std::string> content = co_await ReadMessage(active, item, whole > 0 ? whole : kHeaderBytes);
-  if (!content.ok()) LOG_EVENT(kError, "report_without_message").QueueId(active->queue_id).Err(content.status());
+  if (!content.ok()) LOG_EVENT(kError, "report_without_message").QueueId(active->queue_id.Text()).Err(content.status());
   const bool full = whole > 0 && content.ok();
   std::unique_ptr<BodyWriter> writer = parts_.spool.NewBody();
   const dsn::Composed composed = dsn::Compose(MakeReport(item, notices, content.ok() ? *std::move(content) : "", full,
@@ -386,9 +385,9 @@ Task<absl::Status> Dispatcher::WriteReport(Active active, v1::Item item, std::ve
   for (const Notice& notice : notices) parts_.metrics.ReportSent(notice.action);
   std::shared_ptr<ItemRecord> record = NewReportRecord(item, composed, *body, now, options_.bounce);
   LOG_EVENT(kInfo, "report")
-      .QueueId(body->queue_id)
+      .QueueId(body->queue_id.Text())
       .Trace(TraceId(item.envelope().traceparent()))
-      .Str("about", active->queue_id);
+      .Str("about", active->queue_id.Text());
   active->unsaved.reports.push_back({std::move(record), *std::move(body)});
   co_return absl::OkStatus();
 }
@@ -396,7 +395,7 @@ Task<absl::Status> Dispatcher::WriteReport(Active active, v1::Item item, std::ve
 Task<absl::StatusOr<std::string>> Dispatcher::ReadMessage(Active active, const v1::Item& item, uint64_t bytes) {
   bytes = std::min<uint64_t>(bytes, item.size_bytes());
   if (active->memory != nullptr) co_return active->memory->substr(0, bytes);
-  const absl::StatusOr<absl::Cord> read = co_await parts_.spool.ReadBody(item.queue_id(), item.blob(), 0, bytes);
+  const absl::StatusOr<absl::Cord> read = co_await parts_.spool.ReadBody(active->queue_id, item.blob(), 0, bytes);
   if (!read.ok()) co_return read.status();
   co_return std::string(*read);
 }

@@ -39,7 +39,7 @@ void DueWindow::Evict() {
   }
 }
 
-void DueWindow::Remove(absl::Time due, const std::string& queue_id) {
+void DueWindow::Remove(absl::Time due, const QueueId& queue_id) {
   entries_.erase({.due = due, .queue_id = queue_id, .destination = {}, .wake = due});
 }
 

@@ -35,7 +35,7 @@ class DueWindow {
 
   // A row that was just committed. Beyond the cursor it is left to the disk.
   void Add(DueEntry entry);
-  void Remove(absl::Time due, const std::string& queue_id);
+  void Remove(absl::Time due, const QueueId& queue_id);
 
   // Entries due at `now` or to be looked at for another reason, at most `limit`.
   std::vector<DueEntry> PopDue(absl::Time now, size_t limit);

@@ -17,7 +17,7 @@ const absl::Time kStart = absl::FromUnixSeconds(1700000000);
 class DueWindowTest : public ::testing::Test {
  protected:
   DueEntry Entry(int second) {
-    return {kStart + absl::Seconds(second), MakeQueueId(kStart, absl::StrCat(2000000000 + second)),
+    return {kStart + absl::Seconds(second), *QueueId::FromBytes(absl::StrCat(1000000000000000 + second)),
             Destination::Remote("x.example"), kStart + absl::Hours(1)};
   }
   void OnDisk(int second) { disk_[DueKey(Entry(second).due, Entry(second).queue_id)] = Entry(second); }

@@ -5,7 +5,6 @@
 #include "absl/strings/cord.h"
 #include "services/common/status/status.h"
 #include "services/queue/spool/key_schema.h"
-#include "services/queue/spool/queue_id.h"
 
 namespace posthouse::queue {
 namespace {
@@ -45,7 +44,7 @@ Task<absl::Status> BodyWriter::Append(std::string piece) {
   }
   if (blob_ == nullptr) {
     write_guard_ = in_progress_->Guard(queue_id_);
-    blob_ = store_.blobs().Create(kStoreTenant, queue_id_);
+    blob_ = store_.blobs().Create(kStoreTenant, queue_id_.Text());
     if (!kept_.empty()) PH_CO_RETURN_IF_ERROR(co_await blob_->Append(absl::Cord(kept_)));
   }
   if (keep_ && !MayKeep(piece.size())) {

@@ -21,6 +21,7 @@
 #include "absl/time/time.h"
 #include "services/common/async/task.h"
 #include "services/common/store/store.h"
+#include "services/queue/spool/queue_id.h"
 
 namespace posthouse::queue {
 
@@ -33,7 +34,7 @@ using MemoryUse = std::shared_ptr<std::atomic<size_t>>;
 class BlobsInProgress : public std::enable_shared_from_this<BlobsInProgress> {
  public:
   // The name counts as in progress until the last copy of the guard is gone.
-  std::shared_ptr<void> Guard(const std::string& name) {
+  std::shared_ptr<void> Guard(const QueueId& name) {
     absl::MutexLock lock(&mutex_);
     names_.insert(name);
     return std::shared_ptr<void>(nullptr, [self = shared_from_this(), name](void*) {
@@ -41,19 +42,19 @@ class BlobsInProgress : public std::enable_shared_from_this<BlobsInProgress> {
       self->names_.erase(name);
     });
   }
-  bool Contains(const std::string& name) const {
+  bool Contains(const QueueId& name) const {
     absl::MutexLock lock(&mutex_);
     return names_.contains(name);
   }
 
  private:
   mutable absl::Mutex mutex_;
-  absl::flat_hash_set<std::string> names_ ABSL_GUARDED_BY(mutex_);
+  absl::flat_hash_set<QueueId> names_ ABSL_GUARDED_BY(mutex_);
 };
 
 // The bytes of one message, written and not yet owned by an item.
 struct Body {
-  std::string queue_id;  // made with it
+  QueueId queue_id;  // made with it
   uint64_t size_bytes = 0;
   bool blob = false;                          // else `memory` is what is stored
   std::shared_ptr<const std::string> memory;  // the whole; null when it was too large to keep
@@ -73,7 +74,7 @@ class BodyWriter {
   Task<absl::Status> Append(std::string piece);
   Task<absl::StatusOr<Body>> Finish();
   uint64_t size() const { return size_; }
-  const std::string& queue_id() const { return queue_id_; }
+  const QueueId& queue_id() const { return queue_id_; }
 
  private:
   void Keep(std::string piece);
@@ -84,7 +85,7 @@ class BodyWriter {
   const MemoryUse use_;
   const size_t budget_;
   const std::shared_ptr<BlobsInProgress> in_progress_;
-  const std::string queue_id_;
+  const QueueId queue_id_;
   std::unique_ptr<store::BlobWriter> blob_;
   std::string kept_;  // all bytes so far, while `keep_`; counted in `use_`
   uint64_t size_ = 0;

@@ -111,9 +111,7 @@ bool IsWaiting(const v1::ItemRecipient& recipient) {
   return recipient.state() == v1::RECIPIENT_STATE_QUEUED || recipient.state() == v1::RECIPIENT_STATE_UNSPECIFIED;
 }
 
-bool IsSettled(const v1::ItemRecipient& recipient) {
-  return !IsWaiting(recipient) && recipient.state() != v1::RECIPIENT_STATE_HELD;
-}
+bool IsSettled(const v1::ItemRecipient& recipient) { return !IsWaiting(recipient); }
 
 bool AllSettled(const v1::Item& item) {
   return std::all_of(item.recipients().begin(), item.recipients().end(), IsSettled);
@@ -141,8 +139,7 @@ void RefreshNextAttempt(v1::Item* item) {
   for (const auto& recipient : item->recipients()) {
     if (IsWaiting(recipient)) first = std::min(first, FromProto(recipient.next_attempt()));
   }
-  if (first == absl::InfiniteFuture()) first = FromProto(item->accepted()) + absl::Hours(24 * 365 * 10);
-  ToProto(first, item->mutable_next_attempt());
+  if (first != absl::InfiniteFuture()) ToProto(first, item->mutable_next_attempt());
 }
 
 absl::Time WakeTime(const v1::Item& item, absl::Duration delay_warning_after) {
@@ -174,13 +171,12 @@ void AddNewItem(ItemRecord* record, const std::string* body, absl::Time wake, Ch
   if (body != nullptr) change->Set(BodyKey(record->queue_id()), EncodeBody(*body));
   if (!record->idempotency_key.empty()) {
     v1::IdempotencyRow row;
-    row.set_queue_id(record->queue_id());
+    row.set_queue_id(record->item.queue_id());
     change->Set(IdempotencyRowKey(record->idempotency_key), EncodeValue(row));
     change->idempotency_key = record->idempotency_key;
   }
   change->ledger.accepted += record->item.recipients_size();
   change->ledger.items += 1;
-  if (change->queue_id.empty()) change->queue_id = record->queue_id();
 }
 
 void AddUpdate(ItemRecord* record, absl::Time old_due, absl::Time wake, const std::vector<int>& changed,
@@ -188,7 +184,6 @@ void AddUpdate(ItemRecord* record, absl::Time old_due, absl::Time wake, const st
   SetItemRows(record, ItemKey(record->queue_id()), changed, change);
   if (record->due() != old_due) change->Remove(DueKey(old_due, record->queue_id()));
   change->Set(DueKey(record->due(), record->queue_id()), DueValueOf(*record, wake));
-  change->queue_id = record->queue_id();
 }
 
 void AddSettle(ItemRecord* record, absl::Time old_due, absl::Time now, const std::vector<int>& changed,
@@ -203,7 +198,6 @@ void AddSettle(ItemRecord* record, absl::Time old_due, absl::Time now, const std
   }
   SetItemRows(record, DoneKey(record->queue_id()), changed, change);
   change->ledger.items -= 1;
-  change->queue_id = record->queue_id();
 }
 
 absl::StatusOr<v1::StoredItem> DecodeStored(absl::string_view value) {
@@ -213,19 +207,21 @@ absl::StatusOr<v1::StoredItem> DecodeStored(absl::string_view value) {
 }
 
 std::vector<std::string> ChunkKeys(const v1::StoredItem& stored) {
+  const QueueId id = QueueId::FromText(stored.item().queue_id()).value_or(QueueId());
   std::vector<std::string> keys;
-  for (uint32_t n = 0; n < stored.recipient_rows(); ++n) keys.push_back(RecipientsKey(stored.item().queue_id(), n));
+  for (uint32_t n = 0; n < stored.recipient_rows(); ++n) keys.push_back(RecipientsKey(id, n));
   return keys;
 }
 
 absl::StatusOr<ItemRecord> ToItemRecord(v1::StoredItem stored, const std::vector<std::optional<std::string>>& chunks) {
   ItemRecord record;
   record.item = std::move(*stored.mutable_item());
+  if (record.queue_id().empty()) return absl::DataLossError("the row of an item has no queue id");
   record.idempotency_key = std::move(*stored.mutable_idempotency_key());
   record.recipient_rows = stored.recipient_rows();
   for (const std::optional<std::string>& chunk : chunks) {
     if (!chunk.has_value())
-      return absl::DataLossError(absl::StrCat("recipients of ", record.queue_id(), " are missing"));
+      return absl::DataLossError(absl::StrCat("recipients of ", record.item.queue_id(), " are missing"));
     v1::RecipientChunk row;
     PH_RETURN_IF_ERROR(DecodeValue(*chunk, &row));
     for (auto& recipient : *row.mutable_recipients()) *record.item.add_recipients() = std::move(recipient);

@@ -18,6 +18,7 @@
 #include "posthouse/queue/v1/store.pb.h"
 #include "services/common/store/store.h"
 #include "services/queue/spool/destination.h"
+#include "services/queue/spool/queue_id.h"
 
 namespace posthouse::queue {
 
@@ -26,7 +27,7 @@ struct ItemRecord {
   std::string idempotency_key;
   uint32_t recipient_rows = 0;  // r/ rows that exist in the store
 
-  const std::string& queue_id() const { return item.queue_id(); }
+  QueueId queue_id() const { return QueueId::FromText(item.queue_id()).value_or(QueueId()); }
   absl::Time due() const;  // of its row t/
 };
 
@@ -43,7 +44,6 @@ struct Change {
   std::vector<store::Mutation> mutations;
   LedgerDelta ledger;
   std::string idempotency_key;  // must be new; "" = not asked
-  std::string queue_id;
   // Removing rows is enough when the store has no room for new ones: only the
   // done mark and the ledger's exactness are lost then.
   bool removal_only_ok = false;

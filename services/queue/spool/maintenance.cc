@@ -80,7 +80,7 @@ Task<absl::Status> AuditItems(Spool& spool, absl::Duration delay_warning_after, 
     PH_CO_ASSIGN_OR_RETURN(const std::vector<bool> exist, co_await Exist(spool, std::move(keys)));
     for (size_t i = 0; i < records.size(); ++i) {
       const ItemRecord& record = records[i];
-      const std::string& id = record.queue_id();
+      const QueueId id = record.queue_id();
       if (!exist[2 * i] && exist[2 * i + 1]) continue;
       // It may have moved between the two reads: only what stays wrong is wrong.
       PH_CO_ASSIGN_OR_RETURN(const std::optional<ItemRecord> again, co_await spool.Load(id));
@@ -88,7 +88,7 @@ Task<absl::Status> AuditItems(Spool& spool, absl::Duration delay_warning_after, 
       std::vector<std::string> both = {DoneKey(id), DueKey(again->due(), id)};
       PH_CO_ASSIGN_OR_RETURN(const std::vector<bool> now, co_await Exist(spool, std::move(both)));
       if (!now[0] && now[1]) continue;
-      LOG_EVENT(kError, now[0] ? "item_beside_done_mark" : "due_row_lost").QueueId(id);
+      LOG_EVENT(kError, now[0] ? "item_beside_done_mark" : "due_row_lost").QueueId(id.Text());
       repairs.Count();
       if (now[0]) {
         repairs.Remove(ItemKey(id));
@@ -112,10 +112,10 @@ Task<absl::Status> AuditOrphans(Spool& spool, std::string prefix, bool or_done, 
     std::vector<std::string> rows, keys;
     for (const store::Row& row : page.page) {
       after = row.key;
-      std::optional<std::string> id = QueueIdOfKey(row.key);
+      std::optional<QueueId> id = QueueIdOfKey(row.key);
       if (prefix == kIdempotencyPrefix) {
         v1::IdempotencyRow value;
-        id = DecodeValue(row.value, &value).ok() ? std::optional(value.queue_id()) : std::nullopt;
+        id = DecodeValue(row.value, &value).ok() ? QueueId::FromText(value.queue_id()) : std::nullopt;
       }
       if (!id.has_value()) continue;
       rows.push_back(row.key);
@@ -142,7 +142,7 @@ Task<absl::StatusOr<uint64_t>> PurgeDone(Spool& spool, absl::Duration retention)
   while (true) {
     PH_CO_ASSIGN_OR_RETURN(const ItemPage page, co_await spool.ReadItems(/*done=*/true, after, kPage));
     for (const ItemRecord& record : page.items) {
-      const std::string& id = record.queue_id();
+      const QueueId id = record.queue_id();
       // Ids are in order of acceptance: nothing from here on is old enough.
       if (TimeOfQueueId(id) + retention > now) {
         PH_CO_RETURN_IF_ERROR(co_await repairs.Flush());
@@ -173,8 +173,9 @@ Task<absl::StatusOr<uint64_t>> SweepBlobs(Spool& spool) {
       after = blob.name;
       // First this, then whether an item names it: what is written now and committed
       // before the read below is seen by one or the other.
-      if (!IsQueueId(blob.name) || spool.IsBeingWritten(blob.name)) continue;
-      keys.push_back(ItemKey(blob.name));
+      const std::optional<QueueId> id = QueueId::FromText(blob.name);
+      if (!id.has_value() || spool.IsBeingWritten(*id)) continue;
+      keys.push_back(ItemKey(*id));
       names.push_back(std::move(blob.name));
     }
     PH_CO_ASSIGN_OR_RETURN(const std::vector<bool> owned, co_await Exist(spool, std::move(keys)));
@@ -229,7 +230,7 @@ Task<void> Maintenance::LookForOldest() {
   const absl::StatusOr<store::ReadResult> read = co_await spool_.store().Read(std::move(request));
   if (!read.ok()) co_return;
   absl::MutexLock lock(&mutex_);
-  oldest_id_ = read->page.empty() ? "" : QueueIdOfKey(read->page[0].key).value_or("");
+  oldest_id_ = read->page.empty() ? QueueId() : QueueIdOfKey(read->page[0].key).value_or(QueueId());
 }
 
 Task<void> Maintenance::Run() {

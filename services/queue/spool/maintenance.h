@@ -56,7 +56,7 @@ class Maintenance {
   mutable absl::Mutex mutex_;
   bool running_ ABSL_GUARDED_BY(mutex_) = false;
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
-  std::string oldest_id_ ABSL_GUARDED_BY(mutex_);
+  QueueId oldest_id_ ABSL_GUARDED_BY(mutex_);
 };
 
 }  // namespace posthouse::queue

@@ -42,13 +42,11 @@ class SpoolImpl final : public Spool {
 
   Task<absl::StatusOr<PutResult>> Put(std::shared_ptr<ItemRecord> record, Body body, absl::Time wake) override;
   void Submit(Change change, absl::AnyInvocable<void(absl::Status)> done) override;
-  Task<absl::StatusOr<std::optional<ItemRecord>>> Load(std::string queue_id) override {
-    return LoadRow(ItemKey(queue_id));
-  }
-  Task<absl::StatusOr<std::optional<ItemRecord>>> LoadDone(std::string queue_id) override {
+  Task<absl::StatusOr<std::optional<ItemRecord>>> Load(QueueId queue_id) override { return LoadRow(ItemKey(queue_id)); }
+  Task<absl::StatusOr<std::optional<ItemRecord>>> LoadDone(QueueId queue_id) override {
     return LoadRow(DoneKey(queue_id));
   }
-  Task<absl::StatusOr<absl::Cord>> ReadBody(std::string queue_id, std::string blob, uint64_t offset,
+  Task<absl::StatusOr<absl::Cord>> ReadBody(QueueId queue_id, std::string blob, uint64_t offset,
                                             uint64_t length) override;
   Task<absl::StatusOr<DuePage>> ReadDue(std::string after, size_t limit) override;
   Task<absl::StatusOr<ItemPage>> ReadItems(bool done, std::string after, size_t limit) override;
@@ -62,7 +60,7 @@ class SpoolImpl final : public Spool {
     absl::MutexLock lock(&mutex_);
     return broken_;
   }
-  bool IsBeingWritten(const std::string& queue_id) const override { return blobs_in_progress_->Contains(queue_id); }
+  bool IsBeingWritten(const QueueId& queue_id) const override { return blobs_in_progress_->Contains(queue_id); }
   size_t body_memory() const override { return memory_use_->load(std::memory_order_relaxed); }
   store::Store& store() override { return store_; }
   const SpoolOptions& options() const override { return options_; }
@@ -375,9 +373,9 @@ Task<void> SpoolImpl::Close() {
 // ---- putting and reading
 
 Task<absl::StatusOr<PutResult>> SpoolImpl::Put(std::shared_ptr<ItemRecord> record, Body body, absl::Time wake) {
-  record->item.set_queue_id(body.queue_id);
+  record->item.set_queue_id(body.queue_id.Text());
   record->item.set_size_bytes(body.size_bytes);
-  if (body.blob) record->item.set_blob(body.queue_id);
+  if (body.blob) record->item.set_blob(body.queue_id.Text());
   Change change;
   AddNewItem(record.get(), body.blob ? nullptr : body.memory.get(), wake, &change);
   const absl::Status status = co_await Commit(std::move(change));
@@ -385,8 +383,8 @@ Task<absl::StatusOr<PutResult>> SpoolImpl::Put(std::shared_ptr<ItemRecord> recor
   // left to the sweep: the sender's retry would be told that all is well.
   const bool surely_not = absl::IsAlreadyExists(status) || absl::IsResourceExhausted(status) ||
                           absl::IsInvalidArgument(status) || absl::IsUnavailable(status);
-  if (body.blob && surely_not) co_await DropBlob(body.queue_id);
-  if (absl::IsAlreadyExists(status)) co_return PutResult{std::string(status.message()), true};
+  if (body.blob && surely_not) co_await DropBlob(body.queue_id.Text());
+  if (absl::IsAlreadyExists(status)) co_return PutResult{QueueId::FromText(status.message()).value_or(QueueId()), true};
   PH_CO_RETURN_IF_ERROR(status);
   co_return PutResult{body.queue_id, false};
 }
@@ -406,12 +404,12 @@ Task<absl::StatusOr<std::optional<ItemRecord>>> SpoolImpl::LoadRow(std::string k
   co_return std::optional<ItemRecord>(std::move(record));
 }
 
-Task<absl::StatusOr<absl::Cord>> SpoolImpl::ReadBody(std::string queue_id, std::string blob, uint64_t offset,
+Task<absl::StatusOr<absl::Cord>> SpoolImpl::ReadBody(QueueId queue_id, std::string blob, uint64_t offset,
                                                      uint64_t length) {
   if (!blob.empty()) co_return co_await store_.blobs().Get(kStoreTenant, std::move(blob), offset, length);
   store::ReadRequest request{.partition = partition_, .keys = {BodyKey(queue_id)}};
   PH_CO_ASSIGN_OR_RETURN(store::ReadResult read, co_await store_.Read(std::move(request)));
-  if (!read.values[0].has_value()) co_return absl::NotFoundError(absl::StrCat("no body of ", queue_id));
+  if (!read.values[0].has_value()) co_return absl::NotFoundError(absl::StrCat("no body of ", queue_id.Text()));
   PH_CO_ASSIGN_OR_RETURN(std::string body, DecodeBody(*std::move(read.values[0])));
   if (offset >= body.size()) co_return absl::Cord();
   co_return absl::Cord(absl::string_view(body).substr(offset, length));

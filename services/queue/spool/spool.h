@@ -59,7 +59,7 @@ struct SpoolOptions {
 // A due row.
 struct DueEntry {
   absl::Time due;
-  std::string queue_id;
+  QueueId queue_id;
   Destination destination;  // of all its waiting recipients, see DestinationOf()
   absl::Time wake;
 };
@@ -71,7 +71,7 @@ struct DuePage {
 
 struct ItemPage {
   std::vector<ItemRecord> items;  // in order of their ids
-  std::string last_id;            // pass as `after` for the next page
+  std::string last_id;            // text of an id; pass as `after` for the next page
   bool more = false;
 };
 
@@ -83,7 +83,7 @@ struct Ledger {
 };
 
 struct PutResult {
-  std::string queue_id;
+  QueueId queue_id;
   bool duplicate = false;
 };
 
@@ -105,10 +105,10 @@ class Spool {
   Task<absl::Status> Commit(Change change);  // Submit() and wait
 
   // nullopt: no such item (or done mark).
-  virtual Task<absl::StatusOr<std::optional<ItemRecord>>> Load(std::string queue_id) = 0;
-  virtual Task<absl::StatusOr<std::optional<ItemRecord>>> LoadDone(std::string queue_id) = 0;
+  virtual Task<absl::StatusOr<std::optional<ItemRecord>>> Load(QueueId queue_id) = 0;
+  virtual Task<absl::StatusOr<std::optional<ItemRecord>>> LoadDone(QueueId queue_id) = 0;
   // Bytes of an item's message. kNotFound, kDataLoss: it is not there.
-  virtual Task<absl::StatusOr<absl::Cord>> ReadBody(std::string queue_id, std::string blob, uint64_t offset,
+  virtual Task<absl::StatusOr<absl::Cord>> ReadBody(QueueId queue_id, std::string blob, uint64_t offset,
                                                     uint64_t length) = 0;
   virtual Task<absl::StatusOr<DuePage>> ReadDue(std::string after, size_t limit) = 0;
   // Items (or done marks) with ids greater than `after`, at most `limit` and, however
@@ -120,7 +120,7 @@ class Spool {
   // OK, or why this process can no longer write the shard.
   virtual absl::Status healthy() const = 0;
   // Whether a body of this process is being written under that name.
-  virtual bool IsBeingWritten(const std::string& queue_id) const = 0;
+  virtual bool IsBeingWritten(const QueueId& queue_id) const = 0;
   // Bytes of bodies in memory, and whether that is more than the budget.
   virtual size_t body_memory() const = 0;
   bool memory_is_short() const { return body_memory() > options().memory_body_budget; }

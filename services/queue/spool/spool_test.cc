@@ -70,17 +70,17 @@ class SpoolTest : public ::testing::Test {
     PH_ASSIGN_OR_RETURN(Body body, SyncWait(writer->Finish()));
     return SyncWait(spool_->Put(NewRecord(recipients, key), std::move(body), now_ + absl::Hours(4)));
   }
-  std::string Put(const std::string& bytes, int recipients = 1, absl::string_view key = "") {
+  QueueId Put(const std::string& bytes, int recipients = 1, absl::string_view key = "") {
     absl::StatusOr<PutResult> put = TryPut(bytes, recipients, key);
     EXPECT_TRUE(put.ok()) << put.status();
-    return put.ok() ? put->queue_id : "";
+    return put.ok() ? put->queue_id : QueueId();
   }
-  ItemRecord Loaded(const std::string& id) {
+  ItemRecord Loaded(const QueueId& id) {
     absl::StatusOr<std::optional<ItemRecord>> record = SyncWait(spool_->Load(id));
     EXPECT_TRUE(record.ok() && record->has_value()) << record.status();
     return record.ok() && record->has_value() ? **std::move(record) : ItemRecord();
   }
-  std::string BodyOf(const std::string& id) {
+  std::string BodyOf(const QueueId& id) {
     const ItemRecord record = Loaded(id);
     absl::StatusOr<absl::Cord> body = SyncWait(spool_->ReadBody(id, record.item.blob(), 0, record.item.size_bytes()));
     return body.ok() ? std::string(*body) : body.status().ToString();
@@ -99,12 +99,12 @@ class SpoolTest : public ::testing::Test {
     return change;
   }
   // Keys of the shard but the head, ids replaced.
-  std::vector<std::string> Keys(const std::string& id) {
+  std::vector<std::string> Keys(const QueueId& id) {
     absl::StatusOr<store::ReadResult> read =
         SyncWait(store_->Read({.partition = QueuePartition("0"), .limit = store::kMaxPageRows}));
     std::vector<std::string> keys;
     for (const store::Row& row : read->page) {
-      const size_t at = row.key.find(id);
+      const size_t at = row.key.find(id.Text());
       if (at != std::string::npos) keys.push_back(row.key.substr(0, 2));
       if (row.key[0] == 'k') keys.push_back(row.key);
     }
@@ -128,7 +128,7 @@ class SpoolTest : public ::testing::Test {
 using Strings = std::vector<std::string>;
 
 TEST_F(SpoolTest, APutIsThereAfterARestart) {
-  const std::string id = Put("Subject: x\r\n\r\nhello\r\n", 2, "key-1");
+  const QueueId id = Put("Subject: x\r\n\r\nhello\r\n", 2, "key-1");
   Reopen();
   const ItemRecord record = Loaded(id);
   EXPECT_EQ(record.item.recipients_size(), 2);
@@ -143,7 +143,7 @@ TEST_F(SpoolTest, APutIsThereAfterARestart) {
 TEST_F(SpoolTest, BodiesAroundTheRowLimit) {
   for (const size_t size : {size_t{0}, size_t{1}, kMaxRowBodyBytes, kMaxRowBodyBytes + 1, size_t{300000}}) {
     const std::string bytes(size, 'x');
-    const std::string id = Put(bytes);
+    const QueueId id = Put(bytes);
     EXPECT_EQ(Loaded(id).item.blob().empty(), size <= kMaxRowBodyBytes) << size;
     EXPECT_EQ(BodyOf(id), bytes) << size;
   }
@@ -182,7 +182,7 @@ TEST_F(SpoolTest, BodiesInMemoryAreBoundedTogether) {
 }
 
 TEST_F(SpoolTest, TheSameKeyReturnsTheFirstId) {
-  const std::string id = Put("one", 1, "same");
+  const QueueId id = Put("one", 1, "same");
   const absl::StatusOr<PutResult> again = TryPut(std::string(50000, 'y'), 1, "same");
   ASSERT_TRUE(again.ok());
   EXPECT_EQ(again->queue_id, id);
@@ -198,8 +198,8 @@ TEST_F(SpoolTest, TheSameKeyReturnsTheFirstId) {
 }
 
 TEST_F(SpoolTest, SettlingLeavesADoneMark) {
-  const std::string id = Put(std::string(20000, 'z'), 1, "k");
-  EXPECT_EQ(Blobs(), Strings{id});
+  const QueueId id = Put(std::string(20000, 'z'), 1, "k");
+  EXPECT_EQ(Blobs(), Strings{id.Text()});
   ItemRecord record = Loaded(id);
   ASSERT_TRUE(SyncWait(spool_->Commit(SettleAll(&record, v1::RECIPIENT_STATE_RELAYED))).ok());
   EXPECT_EQ(Keys(id), (Strings{"D/", "k/k"}));
@@ -216,7 +216,7 @@ TEST_F(SpoolTest, SettlingLeavesADoneMark) {
 }
 
 TEST_F(SpoolTest, AnUpdateMovesTheDueRow) {
-  const std::string id = Put("x");
+  const QueueId id = Put("x");
   ItemRecord record = Loaded(id);
   const absl::Time old_due = record.due();
   ToProto(now_ + absl::Hours(1), record.item.mutable_recipients(0)->mutable_next_attempt());
@@ -233,7 +233,7 @@ TEST_F(SpoolTest, AnUpdateMovesTheDueRow) {
 }
 
 TEST_F(SpoolTest, ManyRecipientsLieInRowsOfTheirOwn) {
-  const std::string id = Put("x", 20);
+  const QueueId id = Put("x", 20);
   EXPECT_EQ(Keys(id), (Strings{"b/", "i/", "r/", "r/", "r/", "t/"}));
   Reopen();
   ItemRecord record = Loaded(id);
@@ -253,7 +253,7 @@ TEST_F(SpoolTest, ManyRecipientsLieInRowsOfTheirOwn) {
 }
 
 TEST_F(SpoolTest, RecipientsThatAreAddedOutgrowTheItemRow) {
-  const std::string id = Put("x", 8);
+  const QueueId id = Put("x", 8);
   ItemRecord record = Loaded(id);
   EXPECT_EQ(record.recipient_rows, 0u);
   *record.item.add_recipients() = record.item.recipients(0);
@@ -265,7 +265,7 @@ TEST_F(SpoolTest, RecipientsThatAreAddedOutgrowTheItemRow) {
 }
 
 TEST_F(SpoolTest, DuePagesComeInOrder) {
-  std::vector<std::string> ids;
+  std::vector<QueueId> ids;
   for (int i = 0; i < 5; ++i) {
     now_ = kStart + absl::Seconds(i);
     ids.push_back(Put("x"));
@@ -281,7 +281,7 @@ TEST_F(SpoolTest, DuePagesComeInOrder) {
 
 // A row that cannot be read hides neither its neighbours nor what comes after.
 TEST_F(SpoolTest, PagesOfItemsGoOnBehindABadRow) {
-  std::vector<std::string> ids;
+  std::vector<QueueId> ids;
   for (int i = 0; i < 6; ++i) {
     ids.push_back(Put("x", i == 3 ? 20 : 1));
     now_ += absl::Milliseconds(1);
@@ -290,7 +290,7 @@ TEST_F(SpoolTest, PagesOfItemsGoOnBehindABadRow) {
   change.Set(ItemKey(ids[1]), "\x01\xff not an item");
   change.Remove(RecipientsKey(ids[3], 1));
   ASSERT_TRUE(SyncWait(spool_->Commit(std::move(change))).ok());
-  Strings found;
+  std::vector<QueueId> found;
   std::string after;
   for (int pages = 1;; ++pages) {
     absl::StatusOr<ItemPage> page = SyncWait(spool_->ReadItems(false, after, 2));
@@ -300,7 +300,7 @@ TEST_F(SpoolTest, PagesOfItemsGoOnBehindABadRow) {
     ASSERT_LT(pages, 10);
     after = page->last_id;
   }
-  EXPECT_EQ(found, (Strings{ids[0], ids[2], ids[4], ids[5]}));
+  EXPECT_EQ(found, (std::vector<QueueId>{ids[0], ids[2], ids[4], ids[5]}));
 }
 
 TEST_F(SpoolTest, PagesOfLargeItemsAreShort) {
@@ -413,7 +413,7 @@ TEST_F(SpoolTest, ASecondWriterFencesTheFirst) {
 }
 
 TEST_F(SpoolTest, AFullStoreRefusesPutsAndStillSettles) {
-  const std::string id = Put("x");
+  const QueueId id = Put("x");
   ItemRecord record = Loaded(id);
   disk_->SetFreeBytes(0);
   EXPECT_EQ(TryPut("y").status().code(), absl::StatusCode::kResourceExhausted);
@@ -481,7 +481,7 @@ TEST_F(SpoolTest, KilledAtEachCommit) {
 }
 
 TEST_F(SpoolTest, LazyChangesAreCommittedWithoutCompany) {
-  const std::string id = Put("x");
+  const QueueId id = Put("x");
   ItemRecord record = Loaded(id);
   Change change = SettleAll(&record, v1::RECIPIENT_STATE_DELIVERED);
   change.lazy = true;
@@ -490,7 +490,7 @@ TEST_F(SpoolTest, LazyChangesAreCommittedWithoutCompany) {
 }
 
 TEST_F(SpoolTest, CloseCommitsWhatIsLazyAndRefusesTheRest) {
-  const std::string id = Put("x");
+  const QueueId id = Put("x");
   ItemRecord record = Loaded(id);
   Change change = SettleAll(&record, v1::RECIPIENT_STATE_DELIVERED);
   change.lazy = true;
