@@ -18,7 +18,7 @@ constexpr size_t kPage = 200;
 constexpr size_t kPagesPerAnswer = 25;
 constexpr uint64_t kHeaderBytes = 64 * 1024;
 constexpr uint32_t kMaxFound = 1000;
-// An answer stays under the 1 MiB of a unary message, but for a single huge item.
+// An answer stays under the 1 MiB of a unary message, except with a single larger item.
 constexpr size_t kMaxAnswerBytes = 900 * 1024;
 
 absl::StatusOr<QueueId> ToQueueId(const std::string& text) {
@@ -123,7 +123,7 @@ Task<absl::Status> Admin::FindBetween(bool done, std::string after, QueueId end,
       if (!end.empty() && record.queue_id() > end) co_return absl::OkStatus();
       if (Matches(record.item, request)) found->push_back(std::move(record.item));
     }
-    // Somebody with a million messages is answered from a few of them.
+    // Bounds memory when very many messages match.
     if (found->size() > 2 * limit + kPage) KeepNewest(limit, found);
     if (!page.more) co_return absl::OkStatus();
     after = page.last_id;
@@ -141,9 +141,9 @@ Task<absl::StatusOr<v1::FindItemsResponse>> Admin::FindItems(v1::FindItemsReques
     co_return response;
   }
   if (request.by_case() == v1::FindItemsRequest::BY_NOT_SET)
-    co_return absl::InvalidArgumentError("what to find is missing");
+    co_return absl::InvalidArgumentError("FindItems: one of queue_id, message_id, address, trace_id is required");
   const size_t limit = std::min(request.limit() == 0 ? 20 : request.limit(), kMaxFound);
-  // Backwards in time by growing steps: what is asked for is mostly recent.
+  // Backwards in time by growing steps: operators mostly ask for recent messages.
   std::vector<v1::Item> found;
   QueueId end;
   for (const absl::Duration back : {absl::Minutes(10), absl::Hours(2), absl::Hours(24), absl::InfiniteDuration()}) {
@@ -168,10 +168,10 @@ Task<absl::StatusOr<v1::FindItemsResponse>> Admin::FindItems(v1::FindItemsReques
 Task<absl::StatusOr<v1::RetryItemsResponse>> Admin::RetryItems(v1::RetryItemsRequest request) {
   v1::RetryItemsResponse response;
   if (request.queue_id().empty() == request.domain().empty()) {
-    co_return absl::InvalidArgumentError("give queue_id or domain");
+    co_return absl::InvalidArgumentError("RetryItems: exactly one of queue_id, domain is required");
   }
   if (!request.domain().empty()) {
-    // Destinations are A-labels; an operator may well write capitals.
+    // Destinations are lower-case A-labels.
     const std::string domain = absl::AsciiStrToLower(request.domain());
     PH_CO_ASSIGN_OR_RETURN(const uint32_t items, co_await operations_.RetryDestination(domain));
     response.set_items(items);

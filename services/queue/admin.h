@@ -1,4 +1,4 @@
-// Admin: what operators ask, method by method of QueueAdminService.
+// Admin: the methods of QueueAdminService.
 // Threads: any.
 #pragma once
 
@@ -19,10 +19,10 @@ class Admin {
       : spool_(spool), operations_(operations), clock_(std::move(clock)), oldest_(std::move(oldest)) {}
 
   Task<absl::StatusOr<v1::GetItemResponse>> GetItem(v1::GetItemRequest request);
-  // Oldest first. A page may be short of `page_size` and still have a next one: an
-  // answer looks at a bounded number of items.
+  // Oldest first. A call looks at a bounded number of items, so a page may be shorter than
+  // `page_size` and still have a next one.
   Task<absl::StatusOr<v1::ListItemsResponse>> ListItems(v1::ListItemsRequest request);
-  // Newest first; waiting and done.
+  // Newest first; items in the queue and done ones.
   Task<absl::StatusOr<v1::FindItemsResponse>> FindItems(v1::FindItemsRequest request);
   Task<absl::StatusOr<v1::RetryItemsResponse>> RetryItems(v1::RetryItemsRequest request);
   Task<absl::StatusOr<v1::DeleteItemResponse>> DeleteItem(v1::DeleteItemRequest request);

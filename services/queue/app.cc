@@ -32,8 +32,9 @@ App::App(runtime::Runtime& rt, Settings settings)
 absl::StatusOr<std::unique_ptr<App>> App::Create(runtime::Runtime& rt, rpc::Channels channels) {
   PH_ASSIGN_OR_RETURN(Settings settings, Settings::FromConfig(rt.config()));
   if (channels.routing == nullptr)
-    return absl::InvalidArgumentError("peers.routing is missing: the queue asks it where mail goes");
-  if (channels.mailbox.empty()) return absl::InvalidArgumentError("peers.mailbox is missing: the queue delivers to it");
+    return absl::InvalidArgumentError("peers.routing is required: the queue asks it for the hosts of a domain");
+  if (channels.mailbox.empty())
+    return absl::InvalidArgumentError("peers.mailbox is required: the queue delivers local mail to it");
   std::unique_ptr<App> app(new App(rt, std::move(settings)));
   PH_RETURN_IF_ERROR(app->Start(std::move(channels)));
   return app;
@@ -85,7 +86,7 @@ absl::Status App::Start(rpc::Channels channels) {
   });
   dispatcher_->Start();
   maintenance_->Start();
-  // Last: whoever is let in finds everything running.
+  // Last: calls are served only when everything runs.
   PH_ASSIGN_OR_RETURN(rpc_, rpc::RpcServer::Start(runtime::RpcOptions(runtime_.config(), "queue"),
                                                   services_->services(), runtime_.registry()));
   const Ledger ledger = spool_->ledger();
@@ -109,7 +110,7 @@ absl::Status App::Ready() {
 
 absl::Status App::CheckConfig(const config::v1::Config& config) { return Settings::FromConfig(config).status(); }
 
-// Nothing of the queue changes while it runs; a config that would not start it is refused.
+// No setting of the queue changes while it runs; Reload only checks the new configuration.
 absl::Status App::Reload(const config::v1::Config& config) { return CheckConfig(config); }
 
 void App::Drain(absl::Duration grace) {

@@ -1,4 +1,4 @@
-// Intake: what an Enqueue call must be, and the item made of it. Pure.
+// EnqueueRequest: checks what an Enqueue call sends, and makes the item. Pure.
 #pragma once
 
 #include <memory>
@@ -11,15 +11,15 @@
 
 namespace posthouse::queue {
 
-// The contract of queue.proto; kInvalidArgument names the field.
+// kInvalidArgument with the field's name when the header breaks the contract of queue.proto.
 absl::Status CheckHeader(const v1::EnqueueRequest::Header& header);
 
-// The item, without id and body. `header`'s envelope is moved from.
+// The item, without id and body. Moves the envelope out of `header`.
 std::shared_ptr<ItemRecord> NewItemRecord(v1::EnqueueRequest::Header* header, absl::Time now,
                                           absl::Duration expire_after);
 
-// The Message-ID field's value as far as `bytes` (the message's front) shows it,
-// unfolded and cut at 500 bytes; "" when there is none.
+// The value of the Message-ID field in `bytes`, the first bytes of a message: unfolded, cut
+// at 500 bytes; "" when there is none.
 std::string MessageIdOf(absl::string_view bytes);
 
 }  // namespace posthouse::queue

@@ -1,4 +1,4 @@
-// What is read out of a stranger's message on its way in.
+// MessageIdOf() and CheckHeader() on any bytes.
 #include <cstddef>
 #include <cstdint>
 #include <string>

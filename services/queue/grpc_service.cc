@@ -14,7 +14,7 @@
 namespace posthouse::queue {
 namespace {
 
-constexpr size_t kMaxPiece = 1024 * 1024;  // twice-generous reading of the 256 KiB contract
+constexpr size_t kMaxPiece = 1024 * 1024;  // more than the 256 KiB that queue.proto allows
 constexpr size_t kHeadBytes = 64 * 1024;   // where Message-ID is looked for
 
 using EnqueueCall = rpc::ReaderCall<v1::EnqueueRequest, v1::EnqueueResponse>;
@@ -32,15 +32,15 @@ EnqueueResult ResultOf(const absl::Status& status) {
   }
 }
 
-// A message on its way into the spool.
+// One message that is being written to the spool, and its Message-ID.
 class SpoolUpload {
  public:
   explicit SpoolUpload(Spool& spool) : writer_(spool.NewBody()) {}
 
   Task<absl::Status> Add(std::string piece) {
-    if (piece.size() > kMaxPiece) co_return absl::InvalidArgumentError("a piece of data is too large");
+    if (piece.size() > kMaxPiece) co_return absl::InvalidArgumentError("a data part is larger than 1 MiB");
     if (!found_) {
-      // Mostly the first piece has the whole header, and nothing is copied.
+      // The first piece mostly holds the whole header; then nothing is copied.
       if (head_.empty()) message_id_ = MessageIdOf(piece);
       found_ = !message_id_.empty();
       if (!found_ && head_.size() < kHeadBytes) {
@@ -89,7 +89,8 @@ class QueueRpc final : public v1::QueueService::CallbackService {
   Task<absl::Status> Take(EnqueueCall& call, uint64_t* bytes, absl::Time* complete) {
     PH_CO_RETURN_IF_ERROR(parts_.accepting());
     PH_CO_ASSIGN_OR_RETURN(std::optional<v1::EnqueueRequest> first, co_await call.Read());
-    if (!first.has_value() || !first->has_header()) co_return absl::InvalidArgumentError("the header is missing");
+    if (!first.has_value() || !first->has_header())
+      co_return absl::InvalidArgumentError("the first part must be the header");
     v1::EnqueueRequest::Header& header = *first->mutable_header();
     PH_CO_RETURN_IF_ERROR(CheckHeader(header));
     SpoolUpload upload(parts_.spool);
@@ -107,7 +108,7 @@ class QueueRpc final : public v1::QueueService::CallbackService {
     call.response().set_duplicate(put.duplicate);
     LogEnqueued(call, put, record->item);
     if (put.duplicate) co_return absl::OkStatus();
-    // First the answer, then the delivery: the sender waits for the one only.
+    // The call is answered before the delivery starts: the sender waits for the answer only.
     auto accept = [dispatcher = parts_.dispatcher, record, memory] { dispatcher->Accept(record, memory); };
     if (Executor* current = Executor::Current(); current != nullptr) {
       current->Post(std::move(accept));
@@ -120,18 +121,18 @@ class QueueRpc final : public v1::QueueService::CallbackService {
   Task<absl::Status> ReadRest(EnqueueCall& call, SpoolUpload& upload) {
     while (true) {
       PH_CO_ASSIGN_OR_RETURN(std::optional<v1::EnqueueRequest> part, co_await call.Read());
-      if (!part.has_value()) co_return absl::CancelledError("the stream ended without commit");
+      if (!part.has_value()) co_return absl::CancelledError("the stream ended without a commit part");
       switch (part->part_case()) {
         case v1::EnqueueRequest::kData:
           PH_CO_RETURN_IF_ERROR(co_await upload.Add(std::move(*part->mutable_data())));
           break;
         case v1::EnqueueRequest::kCommit:
           if (part->commit().size_bytes() != upload.size()) {
-            co_return absl::InvalidArgumentError("commit.size_bytes is not what came");
+            co_return absl::InvalidArgumentError("commit.size_bytes differs from the size of the data");
           }
           co_return absl::OkStatus();
         default:
-          co_return absl::InvalidArgumentError("expected data or commit");
+          co_return absl::InvalidArgumentError("after the header only data and commit are allowed");
       }
     }
   }

@@ -13,7 +13,7 @@
 namespace posthouse::queue {
 namespace {
 
-// How long idempotency keys must be remembered, even when done marks need not.
+// The least time that idempotency keys are kept, whatever done_retention says.
 constexpr absl::Duration kLeastRetention = absl::Hours(1);
 
 absl::Status Bad(absl::string_view key, absl::string_view what) {
@@ -52,7 +52,7 @@ absl::StatusOr<Settings> Settings::FromConfig(const config::v1::Config& config) 
   Settings s;
   s.hostname = absl::AsciiStrToLower(config.hostname().empty() ? HostName() : config.hostname());
   if (config.data_dir().empty())
-    return absl::InvalidArgumentError("data_dir is missing: the queue keeps its spool there");
+    return absl::InvalidArgumentError("data_dir is required: the queue keeps its spool there");
   s.store_dir = absl::StrCat(config.data_dir(), "/queue");
   s.block_cache_bytes = config.store().block_cache_bytes();
   s.write_buffer_bytes = config.store().write_buffer_bytes();
@@ -76,7 +76,8 @@ absl::StatusOr<Settings> Settings::FromConfig(const config::v1::Config& config) 
   if (q.max_per_destination() != 0) {
     s.scheduler.max_per_remote_site = static_cast<int>(std::min<uint32_t>(q.max_per_destination(), 1 << 20));
   }
-  // A site is probed as often as its mail would be retried, but at least every quarter of an hour.
+  // A blocked destination is probed as often as its mail would be retried, but at least every
+  // quarter of an hour.
   s.scheduler.remote_block.min = retry.min;
   s.scheduler.remote_block.max = std::clamp(retry.max, retry.min, std::max(retry.min, absl::Minutes(15)));
   s.scheduler.remote_block.factor = retry.factor;

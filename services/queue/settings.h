@@ -1,5 +1,5 @@
-// Settings: the queue's part of the configuration with its defaults filled in.
-// The reference manual is protos/posthouse/config/v1/config.proto.
+// Settings: the queue's part of the configuration, with defaults filled in. The reference is
+// protos/posthouse/config/v1/config.proto.
 #pragma once
 
 #include <string>

@@ -1,5 +1,6 @@
-// What an attempt to deliver needs and what comes of it; shared by the local and
-// the remote delivery, and by the dispatcher that removal_only_ok the outcomes.
+// DeliveryAttempt and its outcomes: what the dispatcher gives to the local and the remote
+// delivery, and what it settles afterwards.
+// Threads: one attempt belongs to one task; Delivery any.
 #pragma once
 
 #include <functional>
@@ -42,12 +43,12 @@ struct DeliveryAttempt {
 struct Outcome {
   // Closed: also a metric label.
   enum class Kind { kDelivered, kRelayed, kTemporary, kPermanent };
-  Kind kind = Kind::kTemporary;  // what is not known is temporary
-  v1::Attempt attempt;           // host, address, reply or error; times are the dispatcher's
+  Kind kind = Kind::kTemporary;  // unknown failures are temporary
+  v1::Attempt attempt;           // host, address, reply or error; the dispatcher adds the times
   std::string status;            // RFC 3463, for the DSN: "5.1.1"
-  // The host that took it reports about it from here on (RFC 3461 §5.2.1).
+  // The host that accepted the message sends the reports from here on (RFC 3461 §5.2.1).
   bool dsn_handed_on = false;
-  // The host may have taken it: nobody else is tried in this attempt.
+  // The host may have accepted the message: no other host is tried in this attempt.
   bool maybe_accepted = false;
   std::vector<std::string> redirects;  // recipients to add, before this one is settled
 };
@@ -55,34 +56,34 @@ struct Outcome {
 // What an attempt shows about its destination.
 enum class Reachability {
   kSuccess,      // it answered
-  kNeutral,      // nothing is known
-  kUnreachable,  // it could not be spoken to: leave it alone for a while
+  kNeutral,      // nothing
+  kUnreachable,  // it does not answer, or sends us away: block it for a while
 };
 
 struct DeliveryResult {
   std::vector<Outcome> outcomes;  // one for each target, in order
   Reachability reachability = Reachability::kNeutral;
-  std::string site;  // who serves the destination, when it is now known; else ""
+  std::string site;  // the hosts that serve the destination, as routing names them; "" not known
 };
 
-// An outcome of our own making: `code` "451", `status` "4.3.0".
+// An outcome that no host replied: `code` 451, `status` "4.3.0".
 Outcome MakeOutcome(Outcome::Kind kind, uint32_t code, absl::string_view status, absl::string_view text);
-// The same one for every target.
+// The same outcome for every target.
 DeliveryResult SameForAll(const DeliveryAttempt& attempt, const Outcome& outcome, Reachability reachability);
 
-// What a failed read of the message means: gone for good is permanent, all else is not.
+// What a failed read of the message means: kNotFound is permanent, all else temporary.
 Outcome OutcomeForUnreadable(const absl::Status& status);
 
-// Cut for rows and logs; a peer's words are kept, but not all of them. The result is
-// UTF-8 whatever they were: a proto with another `string` cannot be read back.
+// A peer's text, cut to `max` bytes for rows and logs. The result is UTF-8 whatever the
+// peer sent: a proto with another `string` could not be read back.
 std::string CutText(absl::string_view text, size_t max = 500);
 
 class Delivery {
  public:
   virtual ~Delivery() = default;
-  // Never fails: every end is an outcome. `transaction` is the caller's until the end.
+  // Never fails: every end is an outcome. The caller keeps `attempt` until then.
   virtual Task<DeliveryResult> Deliver(const DeliveryAttempt& attempt) = 0;
-  // Cuts what is in progress, and what starts later: it ends as a temporary failure.
+  // Aborts the attempts in progress and those that start later: they end as temporary failures.
   virtual void Abort() = 0;
 };
 

@@ -49,7 +49,7 @@ class LocalDelivery final : public Delivery {
     mv1::MailboxService::Stub* stub = StubFor(attempt.destination.name());
     if (stub == nullptr) {
       const Outcome unknown =
-          MakeOutcome(Outcome::Kind::kTemporary, 451, "4.3.5", "the account's home is not configured here");
+          MakeOutcome(Outcome::Kind::kTemporary, 451, "4.3.5", "no mailbox server is configured for the account");
       co_return SameForAll(attempt, unknown, Reachability::kUnreachable);
     }
     rpc::CallOptions options;
@@ -68,7 +68,7 @@ class LocalDelivery final : public Delivery {
     DeliveryResult result;
     result.reachability = Reachability::kSuccess;
     for (int i = 0; i < static_cast<int>(attempt.targets.size()); ++i) {
-      // An answer that is missing is read as "temporary".
+      // A missing outcome counts as temporary.
       result.outcomes.push_back(
           OutcomeForDelivered(i < response->outcomes_size() ? response->outcomes(i) : mv1::DeliveryOutcome()));
     }
@@ -94,8 +94,8 @@ class LocalDelivery final : public Delivery {
     busy_.erase(writer);
   }
 
-  // The message as one write when it is small, else in pieces. When the message
-  // cannot be read, `unreadable` says why and the call is dropped.
+  // Sends a small message in one write, a larger one in pieces. When the message cannot be
+  // read, sets `unreadable` and drops the call.
   static Task<absl::StatusOr<mv1::DeliverResponse>> Send(const DeliveryAttempt& attempt, Writer& writer,
                                                          absl::Status* unreadable) {
     const std::string fields = DeliveryFields(attempt);
@@ -107,7 +107,7 @@ class LocalDelivery final : public Delivery {
       *unreadable = co_await AppendBody(attempt, 0, attempt.size_bytes, data);
       if (!unreadable->ok()) co_return *unreadable;
       request.mutable_header()->set_commit(true);
-      // An early end of the call shows in Finish(), with its reason.
+      // When the call has ended early, Finish() returns the reason.
       (co_await writer.Write(std::move(request))).IgnoreError();
       co_return co_await writer.Finish();
     }
@@ -136,12 +136,12 @@ class LocalDelivery final : public Delivery {
     }
     const absl::StatusOr<absl::Cord> bytes = co_await attempt.read(offset, length);
     if (!bytes.ok()) co_return bytes.status();
-    if (bytes->size() != length) co_return absl::DataLossError("the message is shorter than when it was accepted");
+    if (bytes->size() != length) co_return absl::DataLossError("the stored message is shorter than the accepted one");
     for (const absl::string_view chunk : bytes->Chunks()) out->append(chunk.data(), chunk.size());
     co_return absl::OkStatus();
   }
 
-  // Null: no such home.
+  // Null: the configuration has no such home.
   mv1::MailboxService::Stub* StubFor(const std::string& home) {
     absl::MutexLock lock(&mutex_);
     std::unique_ptr<mv1::MailboxService::Stub>& stub = stubs_[home];
@@ -169,7 +169,7 @@ class LocalDelivery final : public Delivery {
 std::string DeliveryFields(const DeliveryAttempt& attempt) {
   // RFC 5321 §4.4: the delivery system adds the Return-path line, the null one too.
   std::string fields = absl::StrCat("Return-Path: <", attempt.envelope.reverse_path(), ">\r\n");
-  // Several recipients share one stored copy, which must not tell them of each other.
+  // Several recipients share one stored copy, which must not disclose them to each other.
   if (attempt.targets.size() == 1) {
     absl::StrAppend(&fields, "Delivered-To: ", attempt.targets[0].recipient.address(), "\r\n");
   }
@@ -183,7 +183,8 @@ Outcome OutcomeForDelivered(const mv1::DeliveryOutcome& from) {
   Outcome outcome;
   switch (from.kind()) {
     case mv1::DeliveryOutcome::KIND_STORED:
-      outcome = MakeOutcome(Outcome::Kind::kDelivered, 250, "2.0.0", from.duplicate() ? "stored before" : "stored");
+      outcome = MakeOutcome(Outcome::Kind::kDelivered, 250, "2.0.0",
+                            from.duplicate() ? "stored by an earlier delivery" : "stored");
       break;
     case mv1::DeliveryOutcome::KIND_OVER_QUOTA:
       outcome = MakeOutcome(Outcome::Kind::kTemporary, 452, "4.2.2", text("mailbox full"));  // RFC 3463 §3.3
@@ -198,7 +199,7 @@ Outcome OutcomeForDelivered(const mv1::DeliveryOutcome& from) {
       outcome = MakeOutcome(Outcome::Kind::kPermanent, 552, "5.3.4", text("message too large for the mailbox"));
       break;
     default:
-      outcome = MakeOutcome(Outcome::Kind::kTemporary, 451, "4.3.0", text("mailbox not available now"));
+      outcome = MakeOutcome(Outcome::Kind::kTemporary, 451, "4.3.0", text("mailbox not available, try again later"));
       break;
   }
   outcome.attempt.set_address("mailbox");
@@ -209,11 +210,11 @@ Outcome OutcomeForDelivered(const mv1::DeliveryOutcome& from) {
 }
 
 DeliveryResult ResultForFailedCall(const DeliveryAttempt& attempt, const absl::Status& status) {
-  Outcome outcome = MakeOutcome(Outcome::Kind::kTemporary, 451, "4.3.0", "mailbox not available now");
+  Outcome outcome = MakeOutcome(Outcome::Kind::kTemporary, 451, "4.3.0", "mailbox not available, try again later");
   outcome.attempt.set_address("mailbox");
   outcome.attempt.set_error(CutText(absl::StrCat(absl::StatusCodeToString(status.code()), ": ", status.message())));
   switch (status.code()) {
-    // The shard is down, hangs, or has no room: let it breathe, probe it later.
+    // The mailbox process is down, hangs, or is full: block it and probe it later.
     case absl::StatusCode::kUnavailable:
     case absl::StatusCode::kDeadlineExceeded:
     case absl::StatusCode::kResourceExhausted:

@@ -20,7 +20,7 @@ using SmtpKind = smtp::Outcome::Kind;
 
 // RFC 5321 §4.5.3.1.8: every host takes at least that many in one transaction.
 constexpr size_t kRecipientsPerTransaction = 100;
-// Hosts that may answer "later" in one attempt: greylisting is not fought.
+// So many hosts may reply 4yz in one attempt: further hosts will not end a greylisting.
 constexpr int kMaxConversations = 2;
 
 // SNI is for names (RFC 6066 §3).
@@ -75,7 +75,7 @@ absl::StatusOr<std::unique_ptr<RemoteDelivery>> RemoteDelivery::Create(net::Even
 Task<DeliveryResult> RemoteDelivery::Deliver(const DeliveryAttempt& attempt) {
   const auto answer = co_await routing_.ResolveDestination(attempt.destination.name());
   if (!answer.ok()) {
-    Outcome outcome = MakeOutcome(Outcome::Kind::kTemporary, 451, "4.4.3", "the destination cannot be looked up now");
+    Outcome outcome = MakeOutcome(Outcome::Kind::kTemporary, 451, "4.4.3", "domain lookup failed, try again later");
     outcome.attempt.set_error(CutText(absl::StrCat("routing: ", answer.status().message())));
     co_return SameForAll(attempt, outcome, Reachability::kNeutral);
   }
@@ -108,7 +108,7 @@ Task<void> RemoteDelivery::TryAddress(Progress& progress, HostAddress host) {
     if (used) ++reused_;
     if (kept->usable()) pool_.Give(host.PoolKey(), std::move(kept));
     if (used) co_return;
-    // It had gone while it was idle: that says nothing about the host.
+    // The host closed the idle session, which says nothing about the host.
   }
   std::unique_ptr<smtp::Client> client = co_await Open(progress, host);
   if (client == nullptr) co_return;
@@ -128,7 +128,7 @@ Task<bool> RemoteDelivery::Converse(Progress& progress, smtp::Client& client, co
     open.erase(open.begin(), open.begin() + static_cast<ptrdiff_t>(group.size()));
     smtp::ClientMessage message = progress.smtp.MessageFor(group);
     const smtp::SendResult sent = co_await client.Send(std::move(message));
-    // A kept session that ends at its first command was dead; a new one speaks again.
+    // A kept session that ends at its first command was dead: use a new one.
     const bool dead = kept && !used && std::all_of(sent.recipients.begin(), sent.recipients.end(), [](const auto& r) {
                         return Closing(r) && r.step == smtp::ClientStep::kMail;
                       });
@@ -169,7 +169,7 @@ Task<std::unique_ptr<smtp::Client>> RemoteDelivery::Open(Progress& progress, con
   const bool at_tls =
       opened.outcome.step == smtp::ClientStep::kTls || opened.outcome.step == smtp::ClientStep::kStartTls;
   if (opened.client == nullptr && at_tls && opportunistic && !aborted()) {
-    // RFC 7435 §3: some encryption is better than none, and mail in the clear than none.
+    // RFC 7435 §3: when encryption fails, opportunistic security falls back to cleartext.
     opened = co_await OpenOnce(host, /*allow_tls=*/false);
   }
   if (opened.client != nullptr) {
@@ -178,7 +178,7 @@ Task<std::unique_ptr<smtp::Client>> RemoteDelivery::Open(Progress& progress, con
     co_return std::move(opened.client);
   }
   ++failed_;
-  // Whoever answers and does not want us is not dead.
+  // A host that replies, even to refuse us, is reachable.
   const bool silent = opened.outcome.kind == SmtpKind::kConnection || opened.outcome.reply.code == 421;
   if (silent && !aborted()) unreachable_.Add(host, absl::Now());
   Outcome outcome = OutcomeForReply(opened.outcome);
@@ -190,7 +190,7 @@ Task<std::unique_ptr<smtp::Client>> RemoteDelivery::Open(Progress& progress, con
 Task<smtp::OpenResult> RemoteDelivery::OpenOnce(const HostAddress& host, bool allow_tls) {
   net::EventLoop& loop = loops_.Next();
   if (Executor::Current() != &loop) co_await SwitchTo(loop);
-  // A source address is of one family.
+  // The source address serves hosts of its own address family only.
   const bool same_family =
       absl::StrContains(options_.source_address, ':') == absl::StrContains(host.endpoint.address, ':');
   absl::StatusOr<std::unique_ptr<net::Connection>> connection =
@@ -200,7 +200,7 @@ Task<smtp::OpenResult> RemoteDelivery::OpenOnce(const HostAddress& host, bool al
     failed.outcome.error = connection.status();
     co_return failed;
   }
-  // A host that takes minutes to greet does not hold up our end.
+  // Abort() also cuts a session that has not been greeted yet.
   net::Connection& opening = **connection;
   Enter(opening);
   smtp::OpenResult opened = co_await smtp::Client::Open(*std::move(connection), OptionsFor(host, allow_tls));

@@ -18,7 +18,7 @@ namespace rv1 = posthouse::routing::v1;
 
 constexpr size_t kMaxCached = 10000;
 constexpr absl::Duration kMaxTtl = absl::Minutes(5);
-constexpr absl::Duration kDeadline = absl::Seconds(30);  // DNS has its own, three tries of which are 21 s
+constexpr absl::Duration kDeadline = absl::Seconds(30);  // three tries of DNS take 21 s
 
 class RoutingClient final : public Routing {
  public:
@@ -41,7 +41,7 @@ class RoutingClient final : public Routing {
     auto shared = std::make_shared<const rv1::ResolveDestinationResponse>(*std::move(response));
     if (shared->outcome() == rv1::ResolveDestinationResponse::OUTCOME_HOSTS && ttl > absl::ZeroDuration()) {
       absl::MutexLock lock(&mutex_);
-      if (cache_.size() >= kMaxCached) cache_.clear();  // it fills again with what is used
+      if (cache_.size() >= kMaxCached) cache_.clear();  // it fills again with the domains in use
       cache_[domain] = {clock_() + ttl, shared};
     }
     co_return shared;

@@ -33,7 +33,7 @@ Task<absl::StatusOr<absl::Cord>> NextPiece(const DeliveryAttempt* attempt, std::
     co_return absl::MakeCordFromExternal(*attempt->memory, [keep = attempt->memory] {});
   }
   absl::StatusOr<absl::Cord> piece = co_await attempt->read(*at, std::min(kPieceBytes, attempt->size_bytes - *at));
-  if (piece.ok() && piece->empty()) piece = absl::DataLossError("the message is shorter than when it was accepted");
+  if (piece.ok() && piece->empty()) piece = absl::DataLossError("the stored message is shorter than the accepted one");
   if (!piece.ok()) {
     *unreadable = piece.status();
     co_return piece.status();
@@ -83,7 +83,7 @@ void SmtpAttempt::HostFailed(Outcome outcome) {
 }
 
 std::vector<Outcome> SmtpAttempt::TakeOutcomes() {
-  const Outcome nobody = MakeOutcome(Outcome::Kind::kTemporary, 451, "4.4.1", "no host of the destination answers");
+  const Outcome nobody = MakeOutcome(Outcome::Kind::kTemporary, 451, "4.4.1", "no host of the destination answered");
   std::vector<Outcome> outcomes;
   for (size_t i = 0; i < final_.size(); ++i) {
     std::optional<Outcome>& said = final_[i].has_value() ? final_[i] : deferred_[i];
@@ -114,16 +114,16 @@ DeliveryResult ResultForNoHosts(const DeliveryAttempt& attempt, const rv1::Resol
   Outcome outcome;
   switch (answer.outcome()) {
     case Response::OUTCOME_NO_SUCH_DOMAIN:
-      outcome = MakeOutcome(Outcome::Kind::kPermanent, 550, "5.1.2", "the domain does not exist or takes no mail");
+      outcome = MakeOutcome(Outcome::Kind::kPermanent, 550, "5.1.2", "domain does not exist or accepts no mail");
       break;
     case Response::OUTCOME_NULL_MX:  // RFC 7505 §4.1
-      outcome = MakeOutcome(Outcome::Kind::kPermanent, 556, "5.1.10", "the domain takes no mail (null MX)");
+      outcome = MakeOutcome(Outcome::Kind::kPermanent, 556, "5.1.10", "domain accepts no mail (null MX)");
       break;
     case Response::OUTCOME_LOOP:  // RFC 5321 §5.1: we must not send to ourselves
-      outcome = MakeOutcome(Outcome::Kind::kPermanent, 554, "5.4.6", "mail for the domain loops back to this system");
+      outcome = MakeOutcome(Outcome::Kind::kPermanent, 554, "5.4.6", "mail for the domain loops back to this host");
       break;
     default:
-      outcome = MakeOutcome(Outcome::Kind::kTemporary, 451, "4.4.3", "the domain cannot be looked up now");
+      outcome = MakeOutcome(Outcome::Kind::kTemporary, 451, "4.4.3", "domain lookup failed, try again later");
       break;
   }
   if (!answer.detail().empty()) outcome.attempt.set_error(CutText(answer.detail()));
@@ -133,7 +133,7 @@ DeliveryResult ResultForNoHosts(const DeliveryAttempt& attempt, const rv1::Resol
 std::string NotifyParameter(const v1::EnvelopeRecipient& recipient) {
   std::vector<absl::string_view> words;
   for (const int n : recipient.notify()) {
-    if (n == v1::NOTIFY_NEVER) return "NEVER";  // stands alone
+    if (n == v1::NOTIFY_NEVER) return "NEVER";  // RFC 3461 §4.1: no other word beside it
     if (n == v1::NOTIFY_SUCCESS) words.push_back("SUCCESS");
     if (n == v1::NOTIFY_FAILURE) words.push_back("FAILURE");
     if (n == v1::NOTIFY_DELAY) words.push_back("DELAY");
@@ -161,7 +161,7 @@ Outcome OutcomeForReply(const smtp::Outcome& from) {
       status = from.step == smtp::ClientStep::kGreeting ? "4.4.1" : "4.4.2";
       break;
   }
-  // A class that contradicts the reply code is not believed.
+  // An enhanced code whose class contradicts the reply code is ignored.
   const bool believed = !from.reply.enhanced.empty() && from.reply.enhanced[0] == status[0];
   outcome.status = believed ? CutText(from.reply.enhanced, 16) : status;
   if (from.reply.code != 0) {

@@ -1,5 +1,5 @@
-// ActiveItem: an item while somebody works on it: loaded, with what was found out
-// and not yet committed. See dispatcher.h for who does what to it.
+// ActiveItem: a loaded item while jobs or operators work on it, with the changes that are
+// not committed yet. dispatcher.h says who changes it when.
 #pragma once
 
 #include <memory>
@@ -16,7 +16,8 @@
 
 namespace posthouse::queue {
 
-// Something the sender is to be told, in the commit that makes it true.
+// One recipient's part in a report to the sender. The report is committed together with
+// the state that it reports.
 struct Notice {
   int index = 0;  // of the recipient
   dsn::Action action = dsn::Action::kFailed;
@@ -28,13 +29,13 @@ struct ReportItem {
   Body body;
 };
 
-// What the record has and the store has not.
+// Changes of the record that are not committed.
 struct Unsaved {
   LedgerDelta ledger;
   std::set<int> changed;
   std::vector<Notice> notices;      // to be written
   std::vector<ReportItem> reports;  // to be committed
-  bool urgent = false;              // a remote host has taken something: commit now
+  bool urgent = false;              // a remote host has accepted the message: commit now
   bool any() const { return !changed.empty() || !notices.empty() || !reports.empty(); }
 };
 
@@ -49,7 +50,7 @@ struct ActiveItem {
   const std::shared_ptr<ItemRecord> record;  // its content is guarded by `mutex`
   Unsaved unsaved ABSL_GUARDED_BY(mutex);
   bool settled ABSL_GUARDED_BY(mutex) = false;      // committed as done
-  const std::shared_ptr<const std::string> memory;  // the message, when it is at hand
+  const std::shared_ptr<const std::string> memory;  // the message; null: read it from the spool
   const QueueId queue_id;
 };
 

@@ -15,7 +15,7 @@ namespace {
 constexpr size_t kDueAtOnce = 1000;
 constexpr size_t kMaxKnownSites = 50000;
 constexpr absl::Duration kLongestWait = absl::Minutes(1);
-// A rescan costs at most a twentieth of the time.
+// Rescans take at most a twentieth of the time.
 constexpr absl::Duration kLeastRescan = absl::Seconds(1);
 constexpr int kRescanShare = 20;
 
@@ -66,7 +66,7 @@ Task<void> Dispatcher::Run(std::shared_ptr<Dispatcher> self) {
   }
 }
 
-// Reads what is due and not seen, and some of what comes after it.
+// Reads all rows that are due, and some of those after them.
 Task<void> Dispatcher::ReadPages() {
   const absl::Time started = absl::Now();
   while (true) {
@@ -90,7 +90,7 @@ Task<void> Dispatcher::ReadPages() {
       break;
     }
     window_.Loaded(after, *std::move(page));
-    // What is due leaves the window at once, so that it never fills up with it.
+    // Due entries leave the window at once, so that they never fill it.
     EnqueueDueItems(Now());
   }
   absl::MutexLock lock(&mutex_);
@@ -105,12 +105,12 @@ void Dispatcher::EnqueueDueItems(absl::Time now) {
     if (due.empty()) return;
     for (DueEntry& entry : due) {
       if (const auto it = claims_.find(entry.queue_id); it != claims_.end()) {
-        // Somebody works on it; its other destinations do not wait for him.
+        // A claimed item: its other destinations do not wait for the running jobs.
         Claim& claim = it->second;
         if (claim.item != nullptr && !claim.cancelled) EnqueueDueDestinations(claim.item, claim, now);
         continue;
       }
-      // A warning or the expiry is not held up by a destination that is backed off.
+      // A delay warning or the expiry does not wait for a blocked destination.
       const bool look = entry.wake <= now;
       const Destination destination = look ? Destination() : std::move(entry.destination);
       Job job{entry.queue_id, destination, entry.due};
@@ -144,7 +144,7 @@ void Dispatcher::RememberSite(const Destination& domain, const Destination& site
 }
 
 void Dispatcher::Accept(std::shared_ptr<ItemRecord> record, std::shared_ptr<const std::string> memory) {
-  // A long line does not hold all its messages: they can be read again.
+  // Jobs in a long line do not keep their messages in memory: they are read again.
   if (parts_.spool.memory_is_short()) memory = nullptr;
   const auto active = std::make_shared<ActiveItem>(std::move(record), std::move(memory));
   Startable jobs;
@@ -154,7 +154,7 @@ void Dispatcher::Accept(std::shared_ptr<ItemRecord> record, std::shared_ptr<cons
     const absl::Time now = Now();
     Claim& claim = claims_[active->queue_id];
     claim.item = active;
-    claim.holders = 1;  // ourselves, until the jobs are there: leaving lines them up
+    claim.holders = 1;  // this function; ReleaseClaim() then adds the jobs
     ReleaseClaim(active->queue_id, std::nullopt, now);
     jobs = TakeStartable(now);
   }
@@ -187,7 +187,7 @@ void Dispatcher::ReleaseClaim(const QueueId& queue_id, const std::optional<Desti
   PH_CHECK(it != claims_.end());
   Claim& claim = it->second;
   if (destination.has_value()) claim.destinations.erase(*destination);
-  // What became due while its destination was busy with this very item.
+  // Recipients may have become due while a job of the same destination was running.
   if (claim.item != nullptr && !claim.cancelled && !draining_) EnqueueDueDestinations(claim.item, claim, now);
   if (--claim.holders > 0) {
     if (claim.item != nullptr && !claim.cancelled) ScheduleNextDue(claim, now);
@@ -200,7 +200,7 @@ void Dispatcher::ReleaseClaim(const QueueId& queue_id, const std::optional<Desti
   absl::MutexLock lock(&active->mutex);
   if (active->settled) return;
   if (active->stored_due <= now) {
-    // Its line was full or blocked (that is remembered there), or a commit failed.
+    // The scheduler refused its jobs (TakeRefusedWork() will find it), or a commit failed.
     if (active->unsaved.any()) ScheduleRescan(now);
     return;
   }

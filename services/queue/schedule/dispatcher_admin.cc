@@ -1,4 +1,4 @@
-// What operators ask of the dispatcher.
+// ItemOperations of the dispatcher: what operators do to items.
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -11,17 +11,17 @@ namespace posthouse::queue {
 namespace {
 constexpr size_t kTogether = 100;
 constexpr size_t kScanRows = 1000;
-// How long an operator's call waits for an attempt that is in progress.
+// An operator's call waits so many times kPause for a running attempt.
 constexpr int kPatience = 50;
 constexpr absl::Duration kPause = absl::Milliseconds(100);
 
 absl::Status BeingDelivered() {
-  return absl::FailedPreconditionError("the message is being delivered at this moment; try again");
+  return absl::FailedPreconditionError("a delivery of the message is in progress; try again");
 }
 }  // namespace
 
-// A claim that no job runs under: a new one, or, with jobs that wait in line, theirs.
-// `cancel` keeps those from starting. Given back by EndOperator().
+// Takes the item's claim, or makes one, while no job runs under it. `cancel` keeps the jobs
+// that wait in line from starting. EndOperator() releases the claim.
 Task<absl::Status> Dispatcher::ClaimForOperator(QueueId queue_id, bool cancel) {
   if (Executor::Current() == nullptr) co_await SwitchTo(parts_.loops.Next());
   for (int tries = 0; tries < kPatience; ++tries) {
@@ -37,8 +37,8 @@ Task<absl::Status> Dispatcher::ClaimForOperator(QueueId queue_id, bool cancel) {
   co_return BeingDelivered();
 }
 
-// The item, under a claim; jobs that wait in line share it. Null: they have not loaded
-// it yet, and make it due when they do.
+// The item, under a claim that jobs in line share. Null: such a job exists and has not
+// loaded the item yet; it makes all recipients due when it does.
 Task<absl::StatusOr<Dispatcher::Active>> Dispatcher::LoadForOperator(QueueId queue_id) {
   PH_CO_RETURN_IF_ERROR(co_await ClaimForOperator(queue_id, /*cancel=*/false));
   Active shared;
@@ -58,7 +58,7 @@ Task<absl::StatusOr<Dispatcher::Active>> Dispatcher::LoadForOperator(QueueId que
   absl::StatusOr<std::optional<ItemRecord>> loaded = co_await parts_.spool.Load(queue_id);
   if (!loaded.ok() || !loaded->has_value()) {
     if (!loaded.ok()) {
-      // Its due row may have been passed over meanwhile, as claimed.
+      // The loop may have skipped the due row, since the item was claimed.
       absl::MutexLock lock(&mutex_);
       ScheduleRescan(Now());
     }
@@ -87,7 +87,7 @@ Task<absl::Status> Dispatcher::Retry(QueueId queue_id) {
   PH_CO_ASSIGN_OR_RETURN(const Active active, co_await LoadForOperator(queue_id));
   if (active == nullptr) co_return absl::OkStatus();
   const absl::Status saved = co_await MakeDue(active);
-  EndOperator(queue_id);  // which lines it up
+  EndOperator(queue_id);  // adds the jobs
   co_return saved;
 }
 
@@ -126,7 +126,7 @@ Task<absl::StatusOr<uint32_t>> Dispatcher::RetryDestination(std::string domain) 
     for (const DueEntry& entry : page.entries) {
       if (entry.destination == destination) ids.push_back(entry.queue_id);
       if (entry.destination.resolved()) continue;
-      // Several destinations: ask the item.
+      // Several destinations: the item has them.
       absl::StatusOr<std::optional<ItemRecord>> record = co_await parts_.spool.Load(entry.queue_id);
       if (!record.ok() || !record->has_value()) continue;
       for (const auto& recipient : (*record)->item.recipients()) {
@@ -141,13 +141,13 @@ Task<absl::StatusOr<uint32_t>> Dispatcher::RetryDestination(std::string domain) 
       for (const absl::Status& status : co_await WhenAll(std::move(retries))) count += status.ok() ? 1 : 0;
     }
     if (!page.more) co_return count;
-    // Rows that were moved to "now" lie behind; what comes next is beyond the page.
+    // The rows that were moved to "now" lie before the next page.
     after = page.last_key;
   }
 }
 
 Task<absl::Status> Dispatcher::Delete(QueueId queue_id, bool bounce) {
-  // Jobs that wait in line will not start.
+  // With `cancel`, jobs that wait in line do not start.
   PH_CO_RETURN_IF_ERROR(co_await ClaimForOperator(queue_id, /*cancel=*/true));
   absl::StatusOr<std::optional<ItemRecord>> loaded = co_await parts_.spool.Load(queue_id);
   absl::Status status = loaded.status();
@@ -156,19 +156,19 @@ Task<absl::Status> Dispatcher::Delete(QueueId queue_id, bool bounce) {
   }
   if (status.ok()) {
     const auto active = std::make_shared<ActiveItem>(std::make_shared<ItemRecord>(**std::move(loaded)), nullptr);
-    int nobody = 0;
+    int double_bounces = 0;
     {
       absl::MutexLock lock(&active->mutex);
-      nobody = ApplyDeletion(Now(), bounce, &active->record->item, &active->unsaved);
+      double_bounces = ApplyDeletion(Now(), bounce, &active->record->item, &active->unsaved);
       active->unsaved.urgent = true;
     }
-    CountDoubleBounces(active, nobody);
+    CountDoubleBounces(active, double_bounces);
     status = co_await Save(active);
     if (status.ok()) LOG_EVENT(kInfo, "deleted").QueueId(queue_id.Text()).Bool("bounce", bounce);
   }
   {
     absl::MutexLock lock(&mutex_);
-    if (!status.ok()) ScheduleRescan(Now());  // a job that was cancelled is found again
+    if (!status.ok()) ScheduleRescan(Now());  // its jobs were cancelled: find the item again
   }
   EndOperator(queue_id);
   co_return status;

@@ -18,7 +18,7 @@ namespace {
 
 constexpr uint64_t kHeaderBytes = 64 * 1024;
 constexpr absl::Duration kSavePause = absl::Seconds(1);
-constexpr absl::Duration kSavePauseMax = absl::Seconds(5);  // a drain waits so long at most
+constexpr absl::Duration kSavePauseMax = absl::Seconds(5);  // Drain() waits for it
 
 std::string TraceId(const std::string& traceparent) {
   const auto trace = rpc::TraceContext::Parse(traceparent);
@@ -65,7 +65,7 @@ Task<void> Dispatcher::RunJob(std::shared_ptr<Dispatcher> self, DestinationSched
     const bool fresh = active != nullptr && job.destination.resolved();
     if (active == nullptr) active = co_await self->Load(job, retry);
     if (active != nullptr) {
-      if (retry) (co_await self->MakeDue(active)).IgnoreError();  // logged; it was due as it was
+      if (retry) (co_await self->MakeDue(active)).IgnoreError();  // logged; its recipients stay due as they were
       if (!fresh) co_await self->Prepare(active);
       if (job.destination.resolved()) slot_free = co_await self->TryDestination(active, started);
     }
@@ -95,7 +95,7 @@ bool Dispatcher::Begin(const Job& job, Active* active, bool* retry) {
   return true;
 }
 
-// Null: there is nothing to do now.
+// Null: the item cannot be loaded, is gone, or is not due yet.
 Task<Dispatcher::Active> Dispatcher::Load(Job job, bool retry) {
   absl::StatusOr<std::optional<ItemRecord>> loaded = co_await parts_.spool.Load(job.queue_id);
   if (!loaded.ok()) {
@@ -113,7 +113,7 @@ Task<Dispatcher::Active> Dispatcher::Load(Job job, bool retry) {
   absl::MutexLock active_lock(&active->mutex);
   if (active->stored_due != job.due) Refile(job, active->record.get());
   if (active->stored_due > Now() && !retry) {
-    // The entry was older than the row.
+    // The row has moved since the window read it.
     window_.Add({active->stored_due, job.queue_id, DestinationOf(active->record->item), Wake(active->record->item)});
     co_return nullptr;
   }
@@ -121,8 +121,8 @@ Task<Dispatcher::Active> Dispatcher::Load(Job job, bool retry) {
   co_return active;
 }
 
-// A due row that does not match its item (key_schema.h). Mostly an entry that was
-// read just before its row moved; then this changes nothing.
+// Moves a due row that does not match its item (key_schema.h). Mostly the row had moved
+// since the window read it; then this changes nothing.
 void Dispatcher::Refile(const Job& job, const ItemRecord* record) {
   Change change;
   change.lazy = true;
@@ -144,15 +144,15 @@ Task<void> Dispatcher::Prepare(Active active) {
       return scheduler_.BlockedUntil(SiteOf(d)) <= now;
     });
   }
-  int nobody = 0;
+  int double_bounces = 0;
   bool save = false;
   {
     absl::MutexLock lock(&active->mutex);
-    nobody = ApplyTime(
+    double_bounces = ApplyTime(
         now, options_.settlement, [&](const Destination& d) { return destinations.contains(d); }, &active->record->item,
         &active->unsaved);
   }
-  CountDoubleBounces(active, nobody);
+  CountDoubleBounces(active, double_bounces);
   co_await Resolve(active);
   {
     absl::MutexLock lock(&active->mutex);
@@ -170,20 +170,20 @@ Task<void> Dispatcher::Resolve(Active active) {
     const auto answer = co_await parts_.routing.ResolveRecipient(target.recipient.address());
     AttemptTime time{.started = started, .now = Now(), .random = Random()};
     std::optional<Outcome> failed;
-    int nobody = 0;
+    int double_bounces = 0;
     {
       absl::MutexLock lock(&active->mutex);
       v1::Item* item = &active->record->item;
       failed = ApplyResolution(target.index, answer, time.now, options_.settlement, item, &active->unsaved);
       if (failed.has_value()) {
-        nobody = ApplyOutcomes({target}, {*failed}, time, options_.settlement, item, &active->unsaved);
+        double_bounces = ApplyOutcomes({target}, {*failed}, time, options_.settlement, item, &active->unsaved);
       }
     }
-    CountDoubleBounces(active, nobody);
+    CountDoubleBounces(active, double_bounces);
     if (!failed.has_value()) continue;
     unknown.targets = {target};
     LogOutcomes(unknown, {.outcomes = {*failed}}, started, time.now);
-    co_return;  // the rest is looked at when the item comes again
+    co_return;  // the next job of the item resolves the others
   }
 }
 
@@ -209,7 +209,7 @@ Task<bool> Dispatcher::TryDestination(Active active, DestinationScheduler::Start
     cut = aborting_;
   }
   if (cut) {
-    // What we cut ourselves says nothing about the recipient: it stays due.
+    // Drain() aborted the attempt: the recipients that it did not settle stay due.
     for (size_t i = result.outcomes.size(); i-- > 0;) {
       if (result.outcomes[i].kind != Outcome::Kind::kTemporary) continue;
       result.outcomes.erase(result.outcomes.begin() + static_cast<ptrdiff_t>(i));
@@ -218,13 +218,13 @@ Task<bool> Dispatcher::TryDestination(Active active, DestinationScheduler::Start
     if (result.outcomes.empty()) co_return true;
   }
   LogOutcomes(attempt, result, time.started, time.now);
-  int nobody = 0;
+  int double_bounces = 0;
   {
     absl::MutexLock lock(&active->mutex);
-    nobody = ApplyOutcomes(attempt.targets, result.outcomes, time, options_.settlement, &active->record->item,
-                           &active->unsaved);
+    double_bounces = ApplyOutcomes(attempt.targets, result.outcomes, time, options_.settlement, &active->record->item,
+                                   &active->unsaved);
   }
-  CountDoubleBounces(active, nobody);
+  CountDoubleBounces(active, double_bounces);
   (co_await Save(active)).IgnoreError();  // logged; the item stays due
   co_return true;
 }
@@ -277,7 +277,7 @@ void Dispatcher::LogOutcomes(const DeliveryAttempt& attempt, const DeliveryResul
 
 void Dispatcher::CountDoubleBounces(const Active& active, int recipients) {
   if (recipients == 0) return;
-  // RFC 5321 §4.5.5: a report is never answered with a report.
+  // RFC 5321 §4.5.5: no report about a message with the null reverse-path.
   parts_.metrics.double_bounces.Add(recipients);
   LOG_EVENT(kWarning, "double_bounce").QueueId(active->queue_id.Text()).Int("recipients", recipients);
 }
@@ -308,13 +308,13 @@ Task<absl::Status> Dispatcher::SaveOnce(Active active) {
     {
       absl::MutexLock lock(&active->mutex);
       if (active->unsaved.notices.empty()) {
-        if (!active->unsaved.any()) co_return absl::OkStatus();  // another job's save took it along
+        if (!active->unsaved.any()) co_return absl::OkStatus();  // another job has saved it
         saving = std::exchange(active->unsaved, Unsaved());
         change = BuildChange(*active, saving);
         due = active->record->due();
         break;
       }
-      // Reports are written first: no state is committed without what it owes.
+      // Reports are written first: a state is committed together with its report.
       notices.swap(active->unsaved.notices);
       item = active->record->item;
     }
@@ -324,7 +324,7 @@ Task<absl::Status> Dispatcher::SaveOnce(Active active) {
   {
     absl::MutexLock lock(&active->mutex);
     if (!status.ok()) {
-      active->record->recipient_rows = 0;  // nothing is known of them: write all
+      active->record->recipient_rows = 0;  // it is not known which exist: write all
       saving.ledger += active->unsaved.ledger;
       saving.changed.merge(active->unsaved.changed);
       saving.urgent |= active->unsaved.urgent;
@@ -355,8 +355,8 @@ Change Dispatcher::BuildChange(ActiveItem& active, const Unsaved& saving) {
     AddNewItem(report.record.get(), body, Wake(report.record->item), &change);
   }
   change.removal_only_ok = settled && saving.reports.empty();
-  // What a mailbox has is known to it: a crash costs a repeated no-op. What a remote
-  // host has is known to us only.
+  // A mailbox knows which deliveries it has stored: after a crash their repetition does
+  // nothing. A remote host would accept the message again.
   change.lazy = !saving.urgent;
   return change;
 }

@@ -36,7 +36,7 @@ void SetItemRows(ItemRecord* record, std::string key, const std::vector<int>& ch
     change->Set(std::move(key), EncodeValue(stored));
     return;
   }
-  // The recipients are elsewhere: lend the item without copying them.
+  // The recipients have rows of their own: take them out while the item is copied.
   google::protobuf::RepeatedPtrField<v1::ItemRecipient> recipients;
   recipients.Swap(record->item.mutable_recipients());
   *stored.mutable_item() = record->item;
@@ -45,7 +45,7 @@ void SetItemRows(ItemRecord* record, std::string key, const std::vector<int>& ch
 
   std::set<uint32_t> chunks;
   for (const int i : changed) chunks.insert(static_cast<uint32_t>(i / kRecipientsPerRow));
-  // A list that has grown out of its row, or into a new one.
+  // New rows of a list that has grown.
   for (uint32_t chunk = had; chunk < record->recipient_rows; ++chunk) chunks.insert(chunk);
   for (const uint32_t chunk : chunks) SetChunk(*record, chunk, change);
 }

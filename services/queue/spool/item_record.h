@@ -1,7 +1,8 @@
-// ItemRecord: one queued message as this process holds it, and its rows.
+// ItemRecord: one queued message in memory, and what its rows are (key_schema.h).
 //
-// Pure functions between Item and rows (key_schema.h); no I/O. Threads: a ItemRecord
-// is guarded by whoever holds it.
+// Pure functions, no I/O. The queue works on v1.Item itself: rows and answers to operators
+// are this proto, and a second struct would only be copied both ways.
+// Threads: the owner of an ItemRecord guards it.
 #pragma once
 
 #include <cstdint>
@@ -23,7 +24,7 @@
 namespace posthouse::queue {
 
 struct ItemRecord {
-  v1::Item item;  // whole: with all recipients, envelope.recipients empty
+  v1::Item item;  // with all recipients; envelope.recipients is empty
   std::string idempotency_key;
   uint32_t recipient_rows = 0;  // r/ rows that exist in the store
 
@@ -31,7 +32,7 @@ struct ItemRecord {
   absl::Time due() const;  // of its row t/
 };
 
-// What a change adds to the ledger; counts recipients, `items` counts messages.
+// What a change adds to the ledger, in recipients (`items`: in messages).
 struct LedgerDelta {
   int64_t accepted = 0, delivered = 0, relayed = 0, failed = 0, expired = 0, deleted = 0, items = 0;
   LedgerDelta& operator+=(const LedgerDelta& other);
@@ -64,31 +65,31 @@ void ToProto(absl::Duration d, google::protobuf::Duration* out);
 
 // ---- what an item still owes
 
-bool IsWaiting(const v1::ItemRecipient& recipient);  // queued, not held
+bool IsWaiting(const v1::ItemRecipient& recipient);
 bool IsSettled(const v1::ItemRecipient& recipient);
 bool AllSettled(const v1::Item& item);
 Destination DestinationOf(const v1::ItemRecipient& recipient);
 // The one destination of all waiting recipients; unresolved when there are several, or
 // one of them is not resolved.
 Destination DestinationOf(const v1::Item& item);
-// Sets next_attempt to the earliest of the waiting recipients'. Without any (all
-// held), far in the future.
+// Sets the item's next_attempt to the earliest of its waiting recipients'. Without any it
+// stays as it is.
 void RefreshNextAttempt(v1::Item* item);
-// When the item must be looked at even if its destination is backed off: for a
-// delay warning (`delay_warning_after`; zero: none), or since it expires.
+// When a job must look at the item even if its destination is blocked: for a delay warning
+// (`delay_warning_after`; zero: none), or since it expires.
 absl::Time WakeTime(const v1::Item& item, absl::Duration delay_warning_after);
-// Whether the sender wants to hear about `what` (RFC 3461 §4.1; not given: failure and delay).
+// Whether the sender asked for reports of `what` (RFC 3461 §4.1; not given: failure and delay).
 bool Wants(const v1::EnvelopeRecipient& recipient, v1::Notify what);
 
-// ---- changes; `record` has its final content, `wake` is WakeTime() of it
+// ---- changes; `record` has its final content, `wake` is its WakeTime()
 
-// A new item with its body row (`body` null: it is a blob).
+// A new item with its body row (`body` null: the body is a blob).
 void AddNewItem(ItemRecord* record, const std::string* body, absl::Time wake, Change* change);
-// The item after an attempt; `old_due` names its present due row. `changed` are
-// the recipients that differ from the stored ones.
+// The item after an attempt; `old_due` names the due row that the store has. `changed` are
+// the indexes of the recipients that differ from the stored ones.
 void AddUpdate(ItemRecord* record, absl::Time old_due, absl::Time wake, const std::vector<int>& changed,
                Change* change);
-// Every recipient is settled: a done mark takes the item's place.
+// An item whose recipients are all settled: a done mark takes its place.
 void AddSettle(ItemRecord* record, absl::Time old_due, absl::Time now, const std::vector<int>& changed, Change* change);
 
 // The value of a record's row t/.

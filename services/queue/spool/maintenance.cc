@@ -66,7 +66,7 @@ Task<absl::StatusOr<std::vector<bool>>> Exist(Spool& spool, std::vector<std::str
   co_return exist;
 }
 
-// i rows: D wins over them; each has its t.
+// Rows i/: a row D/ wins over them, and each has its row t/.
 Task<absl::Status> AuditItems(Spool& spool, absl::Duration delay_warning_after, Repairs& repairs) {
   std::string after;
   while (true) {
@@ -82,7 +82,7 @@ Task<absl::Status> AuditItems(Spool& spool, absl::Duration delay_warning_after, 
       const ItemRecord& record = records[i];
       const QueueId id = record.queue_id();
       if (!exist[2 * i] && exist[2 * i + 1]) continue;
-      // It may have moved between the two reads: only what stays wrong is wrong.
+      // The item may have changed between the two reads: look again before it is repaired.
       PH_CO_ASSIGN_OR_RETURN(const std::optional<ItemRecord> again, co_await spool.Load(id));
       if (!again.has_value()) continue;
       std::vector<std::string> both = {DoneKey(id), DueKey(again->due(), id)};
@@ -104,7 +104,7 @@ Task<absl::Status> AuditItems(Spool& spool, absl::Duration delay_warning_after, 
   }
 }
 
-// Rows that are nothing without an item (or, when `or_done`, a done mark).
+// Removes rows that have no item (and, with `or_done`, no done mark either).
 Task<absl::Status> AuditOrphans(Spool& spool, std::string prefix, bool or_done, size_t page_rows, Repairs& repairs) {
   std::string after;
   while (true) {
@@ -143,7 +143,7 @@ Task<absl::StatusOr<uint64_t>> PurgeDone(Spool& spool, absl::Duration retention)
     PH_CO_ASSIGN_OR_RETURN(const ItemPage page, co_await spool.ReadItems(/*done=*/true, after, kPage));
     for (const ItemRecord& record : page.items) {
       const QueueId id = record.queue_id();
-      // Ids are in order of acceptance: nothing from here on is old enough.
+      // Ids are in order of acceptance: no later one is old enough.
       if (TimeOfQueueId(id) + retention > now) {
         PH_CO_RETURN_IF_ERROR(co_await repairs.Flush());
         co_return repairs.count();
@@ -171,8 +171,8 @@ Task<absl::StatusOr<uint64_t>> SweepBlobs(Spool& spool) {
     std::vector<std::string> names, keys;
     for (store::BlobInfo& blob : blobs) {
       after = blob.name;
-      // First this, then whether an item names it: what is written now and committed
-      // before the read below is seen by one or the other.
+      // First ask whether the blob is being written, then whether an item names it: if its
+      // item is committed in between, the read below sees it.
       const std::optional<QueueId> id = QueueId::FromText(blob.name);
       if (!id.has_value() || spool.IsBeingWritten(*id)) continue;
       keys.push_back(ItemKey(*id));
@@ -225,7 +225,7 @@ absl::Duration Maintenance::oldest() const {
   return std::max(spool_.options().clock() - TimeOfQueueId(oldest_id_), absl::ZeroDuration());
 }
 
-Task<void> Maintenance::LookForOldest() {
+Task<void> Maintenance::FindOldest() {
   store::ReadRequest request{.partition = QueuePartition(spool_.options().shard), .prefix = kItemPrefix, .limit = 1};
   const absl::StatusOr<store::ReadResult> read = co_await spool_.store().Read(std::move(request));
   if (!read.ok()) co_return;
@@ -237,7 +237,7 @@ Task<void> Maintenance::Run() {
   absl::Time next_audit = absl::Now() + options_.first_audit;
   absl::Time next_purge = absl::Now();
   while (true) {
-    co_await LookForOldest();
+    co_await FindOldest();
     if (absl::Now() >= next_purge) {
       next_purge = absl::Now() + options_.purge_interval;
       const absl::StatusOr<uint64_t> purged = co_await PurgeDone(spool_, options_.done_retention);
