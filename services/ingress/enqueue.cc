@@ -96,7 +96,6 @@ class EnqueueCallImpl final : public EnqueueCall {
     v1::EnqueueRequest::Header& header = *request.mutable_header();
     header.set_idempotency_key(key_);
     *header.mutable_envelope() = envelope_;
-    header.set_size_hint_bytes(size_);
     return request;
   }
 

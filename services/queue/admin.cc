@@ -8,8 +8,8 @@
 #include "absl/strings/str_cat.h"
 #include "services/common/status/status.h"
 #include "services/queue/dsn/report.h"
+#include "services/queue/spool/item_record.h"
 #include "services/queue/spool/queue_id.h"
-#include "services/queue/spool/record.h"
 
 namespace posthouse::queue {
 namespace {
@@ -18,8 +18,14 @@ constexpr size_t kPage = 200;
 constexpr size_t kPagesPerAnswer = 25;
 constexpr uint64_t kHeaderBytes = 64 * 1024;
 constexpr uint32_t kMaxFound = 1000;
-// An answer stays under the 1 MiB of a unary message, but for a single huge item.
+// An answer stays under the 1 MiB of a unary message, except with a single larger item.
 constexpr size_t kMaxAnswerBytes = 900 * 1024;
+
+absl::StatusOr<QueueId> ToQueueId(const std::string& text) {
+  const std::optional<QueueId> id = QueueId::FromText(text);
+  if (!id.has_value()) return absl::InvalidArgumentError(absl::StrCat("queue_id: \"", text, "\" is not a queue id"));
+  return *id;
+}
 
 absl::string_view DomainOf(absl::string_view address) {
   const size_t at = address.rfind('@');
@@ -65,16 +71,15 @@ void KeepNewest(size_t limit, std::vector<v1::Item>* items) {
 }  // namespace
 
 Task<absl::StatusOr<v1::GetItemResponse>> Admin::GetItem(v1::GetItemRequest request) {
-  if (!IsQueueId(request.queue_id())) co_return absl::InvalidArgumentError("not a queue id");
+  PH_CO_ASSIGN_OR_RETURN(const QueueId id, ToQueueId(request.queue_id()));
   v1::GetItemResponse response;
-  PH_CO_ASSIGN_OR_RETURN(std::optional<Record> record, co_await spool_.Load(request.queue_id()));
+  PH_CO_ASSIGN_OR_RETURN(std::optional<ItemRecord> record, co_await spool_.Load(id));
   if (!record.has_value()) {
-    PH_CO_ASSIGN_OR_RETURN(record, co_await spool_.LoadDone(request.queue_id()));
+    PH_CO_ASSIGN_OR_RETURN(record, co_await spool_.LoadDone(id));
     if (!record.has_value()) co_return absl::NotFoundError(absl::StrCat("no message ", request.queue_id()));
     response.set_done(true);
   } else {
-    const absl::StatusOr<absl::Cord> bytes =
-        co_await spool_.ReadBody(request.queue_id(), record->item.blob(), 0, kHeaderBytes);
+    const absl::StatusOr<absl::Cord> bytes = co_await spool_.ReadBody(id, record->item.blob(), 0, kHeaderBytes);
     if (bytes.ok()) {
       const std::string front(*bytes);
       response.set_header(std::string(dsn::HeaderOf(front)));
@@ -86,15 +91,17 @@ Task<absl::StatusOr<v1::GetItemResponse>> Admin::GetItem(v1::GetItemRequest requ
 
 Task<absl::StatusOr<v1::ListItemsResponse>> Admin::ListItems(v1::ListItemsRequest request) {
   std::string after = request.page().page_token();
-  if (!after.empty() && !IsQueueId(after)) co_return absl::InvalidArgumentError("bad page_token");
+  if (!after.empty() && !QueueId::FromText(after).has_value()) {
+    co_return absl::InvalidArgumentError("page.page_token: not a token of ListItems");
+  }
   const uint32_t wanted = request.page().page_size() == 0 ? 100 : std::min<uint32_t>(request.page().page_size(), 1000);
   v1::ListItemsResponse response;
   size_t bytes = 0;
   for (size_t pages = 0; pages < kPagesPerAnswer; ++pages) {
     PH_CO_ASSIGN_OR_RETURN(ItemPage page, co_await spool_.ReadItems(/*done=*/false, after, kPage));
-    for (Record& record : page.items) {
+    for (ItemRecord& record : page.items) {
       if (!IsListed(record.item, request)) continue;
-      after = record.queue_id();
+      after = record.item.queue_id();
       bytes += record.item.ByteSizeLong();
       *response.add_items() = std::move(record.item);
       if (static_cast<uint32_t>(response.items_size()) < wanted && bytes < kMaxAnswerBytes) continue;
@@ -108,15 +115,15 @@ Task<absl::StatusOr<v1::ListItemsResponse>> Admin::ListItems(v1::ListItemsReques
   co_return response;
 }
 
-Task<absl::Status> Admin::FindBetween(bool done, std::string after, std::string end, size_t limit,
+Task<absl::Status> Admin::FindBetween(bool done, std::string after, QueueId end, size_t limit,
                                       const v1::FindItemsRequest& request, std::vector<v1::Item>* found) {
   while (true) {
     PH_CO_ASSIGN_OR_RETURN(ItemPage page, co_await spool_.ReadItems(done, after, kPage));
-    for (Record& record : page.items) {
+    for (ItemRecord& record : page.items) {
       if (!end.empty() && record.queue_id() > end) co_return absl::OkStatus();
       if (Matches(record.item, request)) found->push_back(std::move(record.item));
     }
-    // Somebody with a million messages is answered from a few of them.
+    // Bounds memory when very many messages match.
     if (found->size() > 2 * limit + kPage) KeepNewest(limit, found);
     if (!page.more) co_return absl::OkStatus();
     after = page.last_id;
@@ -126,7 +133,6 @@ Task<absl::Status> Admin::FindBetween(bool done, std::string after, std::string 
 Task<absl::StatusOr<v1::FindItemsResponse>> Admin::FindItems(v1::FindItemsRequest request) {
   v1::FindItemsResponse response;
   if (request.by_case() == v1::FindItemsRequest::kQueueId) {
-    if (!IsQueueId(request.queue_id())) co_return absl::InvalidArgumentError("not a queue id");
     v1::GetItemRequest get;
     get.set_queue_id(request.queue_id());
     absl::StatusOr<v1::GetItemResponse> item = co_await GetItem(std::move(get));
@@ -135,16 +141,16 @@ Task<absl::StatusOr<v1::FindItemsResponse>> Admin::FindItems(v1::FindItemsReques
     co_return response;
   }
   if (request.by_case() == v1::FindItemsRequest::BY_NOT_SET)
-    co_return absl::InvalidArgumentError("what to find is missing");
+    co_return absl::InvalidArgumentError("FindItems: one of queue_id, message_id, address, trace_id is required");
   const size_t limit = std::min(request.limit() == 0 ? 20 : request.limit(), kMaxFound);
-  // Backwards in time by growing steps: what is asked for is mostly recent.
+  // Backwards in time by growing steps: operators mostly ask for recent messages.
   std::vector<v1::Item> found;
-  std::string end;
+  QueueId end;
   for (const absl::Duration back : {absl::Minutes(10), absl::Hours(2), absl::Hours(24), absl::InfiniteDuration()}) {
-    const std::string start = back == absl::InfiniteDuration() ? "" : FirstQueueIdAt(clock_() - back);
+    const QueueId start = back == absl::InfiniteDuration() ? QueueId() : FirstQueueIdAt(clock_() - back);
     std::vector<v1::Item> step;
     for (const bool done : {false, true}) {
-      PH_CO_RETURN_IF_ERROR(co_await FindBetween(done, start, end, limit, request, &step));
+      PH_CO_RETURN_IF_ERROR(co_await FindBetween(done, start.Text(), end, limit, request, &step));
     }
     KeepNewest(limit, &step);
     std::move(step.begin(), step.end(), std::back_inserter(found));
@@ -162,24 +168,24 @@ Task<absl::StatusOr<v1::FindItemsResponse>> Admin::FindItems(v1::FindItemsReques
 Task<absl::StatusOr<v1::RetryItemsResponse>> Admin::RetryItems(v1::RetryItemsRequest request) {
   v1::RetryItemsResponse response;
   if (request.queue_id().empty() == request.domain().empty()) {
-    co_return absl::InvalidArgumentError("give queue_id or domain");
+    co_return absl::InvalidArgumentError("RetryItems: exactly one of queue_id, domain is required");
   }
   if (!request.domain().empty()) {
-    // Destinations are A-labels; an operator may well write capitals.
+    // Destinations are lower-case A-labels.
     const std::string domain = absl::AsciiStrToLower(request.domain());
-    PH_CO_ASSIGN_OR_RETURN(const uint32_t items, co_await dispatcher_.RetryDestination(domain));
+    PH_CO_ASSIGN_OR_RETURN(const uint32_t items, co_await operations_.RetryDestination(domain));
     response.set_items(items);
     co_return response;
   }
-  if (!IsQueueId(request.queue_id())) co_return absl::InvalidArgumentError("not a queue id");
-  PH_CO_RETURN_IF_ERROR(co_await dispatcher_.Retry(request.queue_id()));
+  PH_CO_ASSIGN_OR_RETURN(const QueueId id, ToQueueId(request.queue_id()));
+  PH_CO_RETURN_IF_ERROR(co_await operations_.Retry(id));
   response.set_items(1);
   co_return response;
 }
 
 Task<absl::StatusOr<v1::DeleteItemResponse>> Admin::DeleteItem(v1::DeleteItemRequest request) {
-  if (!IsQueueId(request.queue_id())) co_return absl::InvalidArgumentError("not a queue id");
-  PH_CO_RETURN_IF_ERROR(co_await dispatcher_.Delete(request.queue_id(), request.bounce()));
+  PH_CO_ASSIGN_OR_RETURN(const QueueId id, ToQueueId(request.queue_id()));
+  PH_CO_RETURN_IF_ERROR(co_await operations_.Delete(id, request.bounce()));
   co_return v1::DeleteItemResponse();
 }
 

@@ -1,4 +1,4 @@
-// Admin: what operators ask, method by method of QueueAdminService.
+// Admin: the methods of QueueAdminService.
 // Threads: any.
 #pragma once
 
@@ -15,25 +15,25 @@ namespace posthouse::queue {
 class Admin {
  public:
   // All of them outlive it.
-  Admin(Spool& spool, Dispatcher& dispatcher, Clock clock, std::function<absl::Duration()> oldest)
-      : spool_(spool), dispatcher_(dispatcher), clock_(std::move(clock)), oldest_(std::move(oldest)) {}
+  Admin(Spool& spool, ItemOperations& operations, Clock clock, std::function<absl::Duration()> oldest)
+      : spool_(spool), operations_(operations), clock_(std::move(clock)), oldest_(std::move(oldest)) {}
 
   Task<absl::StatusOr<v1::GetItemResponse>> GetItem(v1::GetItemRequest request);
-  // Oldest first. A page may be short of `page_size` and still have a next one: an
-  // answer looks at a bounded number of items.
+  // Oldest first. A call looks at a bounded number of items, so a page may be shorter than
+  // `page_size` and still have a next one.
   Task<absl::StatusOr<v1::ListItemsResponse>> ListItems(v1::ListItemsRequest request);
-  // Newest first; waiting and done.
+  // Newest first; items in the queue and done ones.
   Task<absl::StatusOr<v1::FindItemsResponse>> FindItems(v1::FindItemsRequest request);
   Task<absl::StatusOr<v1::RetryItemsResponse>> RetryItems(v1::RetryItemsRequest request);
   Task<absl::StatusOr<v1::DeleteItemResponse>> DeleteItem(v1::DeleteItemRequest request);
   Task<absl::StatusOr<v1::GetStatsResponse>> GetStats(v1::GetStatsRequest request);
 
  private:
-  Task<absl::Status> FindBetween(bool done, std::string after, std::string end, size_t limit,
+  Task<absl::Status> FindBetween(bool done, std::string after, QueueId end, size_t limit,
                                  const v1::FindItemsRequest& request, std::vector<v1::Item>* found);
 
   Spool& spool_;
-  Dispatcher& dispatcher_;
+  ItemOperations& operations_;
   const Clock clock_;
   const std::function<absl::Duration()> oldest_;
 };

@@ -18,8 +18,12 @@ App::~App() { Stop(); }
 
 absl::StatusOr<std::unique_ptr<App>> App::Create(runtime::Runtime& rt, rpc::Channels channels) {
   PH_ASSIGN_OR_RETURN(Settings settings, Settings::FromConfig(rt.config()));
-  if (channels.routing == nullptr) return absl::InvalidArgumentError("peers.routing: required by the queue");
-  if (channels.mailbox.empty()) return absl::InvalidArgumentError("peers.mailbox: required by the queue");
+  if (channels.routing == nullptr) {
+    return absl::InvalidArgumentError("peers.routing is required: the queue asks it for the hosts of a domain");
+  }
+  if (channels.mailbox.empty()) {
+    return absl::InvalidArgumentError("peers.mailbox is required: the queue delivers local mail to it");
+  }
   std::unique_ptr<App> app(new App(rt, std::move(settings)));
   PH_RETURN_IF_ERROR(app->Start(std::move(channels)));
   return app;
@@ -37,7 +41,7 @@ absl::Status App::Start(rpc::Channels channels) {
   local_ = NewLocalDelivery(std::move(channels));
   PH_ASSIGN_OR_RETURN(remote_, RemoteDelivery::Create(runtime().loops(), *routing_, settings_.remote));
   DispatcherOptions dispatch;
-  dispatch.sites = settings_.sites;
+  dispatch.scheduler = settings_.scheduler;
   dispatch.settlement = settings_.settlement;
   dispatch.bounce = settings_.bounce;
   dispatcher_ = Dispatcher::Create({runtime().loops(), *spool_, *routing_, *local_, *remote_, metrics_}, dispatch);

@@ -1,5 +1,4 @@
-// App: the queue service. Owns the store, the spool, the deliveries and the gRPC
-// services; starts them upwards, drains them downwards.
+// App: the queue service. Owns the store, the spool, the deliveries and the gRPC services.
 // Threads: as runtime::App says.
 #pragma once
 

@@ -8,13 +8,13 @@
 #include "services/common/rpc/server_calls.h"
 #include "services/common/status/status.h"
 #include "services/queue/admin.h"
-#include "services/queue/intake.h"
-#include "services/queue/spool/record.h"
+#include "services/queue/enqueue_request.h"
+#include "services/queue/spool/item_record.h"
 
 namespace posthouse::queue {
 namespace {
 
-constexpr size_t kMaxPiece = 1024 * 1024;  // twice-generous reading of the 256 KiB contract
+constexpr size_t kMaxPiece = 1024 * 1024;  // more than the 256 KiB that queue.proto allows
 constexpr size_t kHeadBytes = 64 * 1024;   // where Message-ID is looked for
 
 using EnqueueCall = rpc::ReaderCall<v1::EnqueueRequest, v1::EnqueueResponse>;
@@ -32,15 +32,15 @@ EnqueueResult ResultOf(const absl::Status& status) {
   }
 }
 
-// A message on its way into the spool.
-class Incoming {
+// One message that is being written to the spool, and its Message-ID.
+class SpoolUpload {
  public:
-  explicit Incoming(Spool& spool) : writer_(spool.NewBody()) {}
+  explicit SpoolUpload(Spool& spool) : writer_(spool.NewBody()) {}
 
   Task<absl::Status> Add(std::string piece) {
-    if (piece.size() > kMaxPiece) co_return absl::InvalidArgumentError("a piece of data is too large");
+    if (piece.size() > kMaxPiece) co_return absl::InvalidArgumentError("a data part is larger than 1 MiB");
     if (!found_) {
-      // Mostly the first piece has the whole header, and nothing is copied.
+      // The first piece mostly holds the whole header; then nothing is copied.
       if (head_.empty()) message_id_ = MessageIdOf(piece);
       found_ = !message_id_.empty();
       if (!found_ && head_.size() < kHeadBytes) {
@@ -89,25 +89,26 @@ class QueueRpc final : public v1::QueueService::CallbackService {
   Task<absl::Status> Take(EnqueueCall& call, uint64_t* bytes, absl::Time* complete) {
     PH_CO_RETURN_IF_ERROR(parts_.accepting());
     PH_CO_ASSIGN_OR_RETURN(std::optional<v1::EnqueueRequest> first, co_await call.Read());
-    if (!first.has_value() || !first->has_header()) co_return absl::InvalidArgumentError("the header is missing");
+    if (!first.has_value() || !first->has_header())
+      co_return absl::InvalidArgumentError("the first part must be the header");
     v1::EnqueueRequest::Header& header = *first->mutable_header();
     PH_CO_RETURN_IF_ERROR(CheckHeader(header));
-    Incoming incoming(parts_.spool);
-    if (!header.data().empty()) PH_CO_RETURN_IF_ERROR(co_await incoming.Add(std::move(*header.mutable_data())));
-    if (!header.commit()) PH_CO_RETURN_IF_ERROR(co_await ReadRest(call, incoming));
+    SpoolUpload upload(parts_.spool);
+    if (!header.data().empty()) PH_CO_RETURN_IF_ERROR(co_await upload.Add(std::move(*header.mutable_data())));
+    if (!header.commit()) PH_CO_RETURN_IF_ERROR(co_await ReadRest(call, upload));
     *complete = parts_.clock();
-    *bytes = incoming.size();
-    PH_CO_ASSIGN_OR_RETURN(Body body, co_await incoming.Finish());
-    const std::shared_ptr<Record> record = MakeRecord(&header, *complete, parts_.expire_after);
-    record->item.set_message_id(incoming.message_id());
+    *bytes = upload.size();
+    PH_CO_ASSIGN_OR_RETURN(Body body, co_await upload.Finish());
+    const std::shared_ptr<ItemRecord> record = NewItemRecord(&header, *complete, parts_.expire_after);
+    record->item.set_message_id(upload.message_id());
     const std::shared_ptr<const std::string> memory = body.memory;
     const absl::Time wake = WakeTime(record->item, parts_.delay_warning_after);
     PH_CO_ASSIGN_OR_RETURN(PutResult put, co_await parts_.spool.Put(record, std::move(body), wake));
-    call.response().set_queue_id(put.queue_id);
+    call.response().set_queue_id(put.queue_id.Text());
     call.response().set_duplicate(put.duplicate);
     LogEnqueued(call, put, record->item);
     if (put.duplicate) co_return absl::OkStatus();
-    // First the answer, then the delivery: the sender waits for the one only.
+    // The call is answered before the delivery starts: the sender waits for the answer only.
     auto accept = [dispatcher = parts_.dispatcher, record, memory] { dispatcher->Accept(record, memory); };
     if (Executor* current = Executor::Current(); current != nullptr) {
       current->Post(std::move(accept));
@@ -117,21 +118,21 @@ class QueueRpc final : public v1::QueueService::CallbackService {
     co_return absl::OkStatus();
   }
 
-  Task<absl::Status> ReadRest(EnqueueCall& call, Incoming& incoming) {
+  Task<absl::Status> ReadRest(EnqueueCall& call, SpoolUpload& upload) {
     while (true) {
       PH_CO_ASSIGN_OR_RETURN(std::optional<v1::EnqueueRequest> part, co_await call.Read());
-      if (!part.has_value()) co_return absl::CancelledError("the stream ended without commit");
+      if (!part.has_value()) co_return absl::CancelledError("the stream ended without a commit part");
       switch (part->part_case()) {
         case v1::EnqueueRequest::kData:
-          PH_CO_RETURN_IF_ERROR(co_await incoming.Add(std::move(*part->mutable_data())));
+          PH_CO_RETURN_IF_ERROR(co_await upload.Add(std::move(*part->mutable_data())));
           break;
         case v1::EnqueueRequest::kCommit:
-          if (part->commit().size_bytes() != incoming.size()) {
-            co_return absl::InvalidArgumentError("commit.size_bytes is not what came");
+          if (part->commit().size_bytes() != upload.size()) {
+            co_return absl::InvalidArgumentError("commit.size_bytes differs from the size of the data");
           }
           co_return absl::OkStatus();
         default:
-          co_return absl::InvalidArgumentError("expected data or commit");
+          co_return absl::InvalidArgumentError("after the header only data and commit are allowed");
       }
     }
   }
@@ -139,7 +140,7 @@ class QueueRpc final : public v1::QueueService::CallbackService {
   static void LogEnqueued(EnqueueCall& call, const PutResult& put, const v1::Item& item) {
     if (!log::Enabled(log::Level::kInfo)) return;
     LOG_EVENT(kInfo, "enqueued")
-        .QueueId(put.queue_id)
+        .QueueId(put.queue_id.Text())
         .Trace(call.info().trace.trace_id)
         .Bool("duplicate", put.duplicate)
         .Str("from", item.envelope().reverse_path())

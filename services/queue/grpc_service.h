@@ -1,5 +1,4 @@
-// The queue's gRPC services: QueueService (accepting) and QueueAdminService. A
-// light header; threads: any.
+// The queue's gRPC services: QueueService and QueueAdminService. Threads: any.
 #pragma once
 
 #include <functional>
@@ -32,7 +31,7 @@ struct ServiceParts {
   Clock clock;
   absl::Duration expire_after;
   absl::Duration delay_warning_after;
-  // OK while messages are accepted; else what Enqueue answers.
+  // OK while the queue accepts messages; else Enqueue answers this.
   std::function<absl::Status()> accepting;
   std::function<absl::Duration()> oldest;
 };

@@ -21,25 +21,27 @@ metrics::Counter& Connections(metrics::Registry& registry, const char* result) {
 
 Metrics::Metrics(metrics::Registry& r)
     : oldest_seconds(r.AddGauge("posthouse_queue_oldest_seconds", "Age of the oldest message in the queue.")),
-      waiting(r.AddGauge("posthouse_queue_waiting_jobs", "Attempts that are due and have not started.")),
-      running(r.AddGauge("posthouse_queue_running_jobs", "Attempts in progress.")),
-      blocked_sites(r.AddGauge("posthouse_queue_blocked_sites", "Destinations that are backed off.")),
-      window(r.AddGauge("posthouse_queue_window_entries", "Due rows held in memory.")),
+      waiting(r.AddGauge("posthouse_queue_waiting_jobs", "Jobs that wait for their turn at a destination.")),
+      running(r.AddGauge("posthouse_queue_running_jobs", "Jobs in progress: delivery attempts and recipient lookups.")),
+      blocked_sites(
+          r.AddGauge("posthouse_queue_blocked_sites", "Destinations that are blocked because they cannot be reached.")),
+      window(r.AddGauge("posthouse_queue_window_entries", "Rows of the due index in memory.")),
       double_bounces(r.AddCounter("posthouse_queue_double_bounces_total",
-                                  "Failures that were told to nobody: the message had no sender.")),
-      save_failures(
-          r.AddCounter("posthouse_queue_save_failures_total", "Commits of outcomes that failed and are repeated.")),
-      swept_blobs(r.AddCounter("posthouse_queue_swept_blobs_total", "Blobs removed that no item names.")),
+                                  "Failed recipients of messages without a sender, so that no report was sent.")),
+      save_failures(r.AddCounter("posthouse_queue_save_failures_total",
+                                 "Failed commits of delivery outcomes; each is repeated.")),
+      swept_blobs(r.AddCounter("posthouse_queue_swept_blobs_total", "Blobs removed because no item names them.")),
       purged_done(r.AddCounter("posthouse_queue_purged_done_total", "Done marks removed after their retention.")),
-      repaired_rows(
-          r.AddCounter("posthouse_queue_repaired_rows_total", "Rows found in a combination that should not be.")),
+      repaired_rows(r.AddCounter("posthouse_queue_repaired_rows_total",
+                                 "Rows that the audit removed or added because they did not fit together.")),
       connections_opened(Connections(r, "opened")),
       connections_reused(Connections(r, "reused")),
       connections_failed(Connections(r, "failed")),
       connections_open(r.AddGauge("posthouse_queue_connections_open", "Outgoing SMTP connections in use.")),
       connections_idle(r.AddGauge("posthouse_queue_connections_idle", "Outgoing SMTP connections kept for reuse.")),
       enqueued_bytes_(r.AddCounter("posthouse_queue_accepted_bytes_total", "Bytes of accepted messages.")),
-      enqueue_seconds_(r.AddHistogram("posthouse_queue_accept_seconds", "Commit of a message, from its last byte.")),
+      enqueue_seconds_(
+          r.AddHistogram("posthouse_queue_accept_seconds", "Seconds from the last byte of a message to its commit.")),
       items_(r.AddGauge("posthouse_queue_items", "Messages in the queue.")) {
   for (int i = 0; i < 6; ++i) {
     enqueued_[i] =
@@ -47,19 +49,20 @@ Metrics::Metrics(metrics::Registry& r)
   }
   for (int local = 0; local < 2; ++local) {
     for (int i = 0; i < 4; ++i) {
-      attempts_[local][i] = &r.AddCounter("posthouse_queue_attempts_total", "Recipients tried, by outcome.",
-                                          {{"kind", kKinds[local]}, {"outcome", kOutcomes[i]}});
+      attempts_[local][i] =
+          &r.AddCounter("posthouse_queue_attempts_total", "Delivery attempts by recipient and outcome.",
+                        {{"kind", kKinds[local]}, {"outcome", kOutcomes[i]}});
     }
-    delivered_[local] = &r.AddHistogram("posthouse_queue_delivery_seconds", "From acceptance to delivery.",
+    delivered_[local] = &r.AddHistogram("posthouse_queue_delivery_seconds", "Seconds from acceptance to delivery.",
                                         {{"kind", kKinds[local]}}, kDeliveryBuckets);
   }
   for (int i = 0; i < 4; ++i) {
-    reports_[i] = &r.AddCounter("posthouse_queue_reports_total", "Recipients reported on to senders (DSN).",
+    reports_[i] = &r.AddCounter("posthouse_queue_reports_total", "Recipients in reports to senders (DSN).",
                                 {{"action", kActions[i]}});
   }
   for (int i = 0; i < 7; ++i) {
     ledger_[i] = &r.AddGauge("posthouse_queue_ledger_recipients",
-                             "Recipients since the store was created: accepted is the sum of all the others.",
+                             "Recipients since the store was created, by state; accepted is the sum of the others.",
                              {{"state", kStates[i]}});
   }
 }

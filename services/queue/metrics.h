@@ -24,7 +24,7 @@ class Metrics {
   void SetLedger(const Ledger& ledger);
 
   metrics::Gauge& oldest_seconds;
-  metrics::Gauge& waiting;  // due, and not started
+  metrics::Gauge& waiting;
   metrics::Gauge& running;
   metrics::Gauge& blocked_sites;
   metrics::Gauge& window;

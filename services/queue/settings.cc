@@ -13,7 +13,7 @@
 namespace posthouse::queue {
 namespace {
 
-// How long idempotency keys must be remembered, even when done marks need not.
+// The least time that idempotency keys are kept, whatever done_retention says.
 constexpr absl::Duration kLeastRetention = absl::Hours(1);
 
 absl::Status Bad(absl::string_view key, absl::string_view what) {
@@ -38,8 +38,8 @@ absl::Status Check(const Settings& s, double factor) {
     return Bad("delay_warning_after", "must not be negative");
   if (s.remote.connect_timeout <= absl::ZeroDuration()) return Bad("connect_timeout", "must be positive");
   if (s.remote.reply_timeout <= absl::ZeroDuration()) return Bad("reply_timeout", "must be positive");
-  if (s.sites.max_remote > 100000) return Bad("max_concurrent", "must be 1 to 100000");
-  if (s.sites.max_per_remote_site > s.sites.max_remote)
+  if (s.scheduler.max_remote > 100000) return Bad("max_concurrent", "must be 1 to 100000");
+  if (s.scheduler.max_per_remote_site > s.scheduler.max_remote)
     return Bad("max_per_destination", "is more than queue.max_concurrent");
   return absl::OkStatus();
 }
@@ -52,7 +52,7 @@ absl::StatusOr<Settings> Settings::FromConfig(const config::v1::Config& config) 
   Settings s;
   s.hostname = absl::AsciiStrToLower(config.hostname().empty() ? HostName() : config.hostname());
   if (config.data_dir().empty())
-    return absl::InvalidArgumentError("data_dir is missing: the queue keeps its spool there");
+    return absl::InvalidArgumentError("data_dir is required: the queue keeps its spool there");
   s.store_dir = absl::StrCat(config.data_dir(), "/queue");
   if (!q.shard().empty()) s.shard = q.shard();
   s.expire_after = DurationOr(q.has_expire_after(), q.expire_after(), s.expire_after);
@@ -66,15 +66,17 @@ absl::StatusOr<Settings> Settings::FromConfig(const config::v1::Config& config) 
   s.settlement.delay_warning_after =
       DurationOr(q.has_delay_warning_after(), q.delay_warning_after(), s.settlement.delay_warning_after);
 
-  if (q.max_concurrent() != 0) s.sites.max_remote = static_cast<int>(std::min<uint32_t>(q.max_concurrent(), 1 << 20));
-  s.sites.max_per_remote_site = std::min(s.sites.max_per_remote_site, s.sites.max_remote);
+  if (q.max_concurrent() != 0)
+    s.scheduler.max_remote = static_cast<int>(std::min<uint32_t>(q.max_concurrent(), 1 << 20));
+  s.scheduler.max_per_remote_site = std::min(s.scheduler.max_per_remote_site, s.scheduler.max_remote);
   if (q.max_per_destination() != 0) {
-    s.sites.max_per_remote_site = static_cast<int>(std::min<uint32_t>(q.max_per_destination(), 1 << 20));
+    s.scheduler.max_per_remote_site = static_cast<int>(std::min<uint32_t>(q.max_per_destination(), 1 << 20));
   }
-  // A site is probed as often as its mail would be retried, but at least every quarter of an hour.
-  s.sites.remote_block.min = retry.min;
-  s.sites.remote_block.max = std::clamp(retry.max, retry.min, std::max(retry.min, absl::Minutes(15)));
-  s.sites.remote_block.factor = retry.factor;
+  // A blocked destination is probed as often as its mail would be retried, but at least every
+  // quarter of an hour.
+  s.scheduler.remote_block.min = retry.min;
+  s.scheduler.remote_block.max = std::clamp(retry.max, retry.min, std::max(retry.min, absl::Minutes(15)));
+  s.scheduler.remote_block.factor = retry.factor;
 
   s.bounce.hostname = s.hostname;
   s.bounce.expire_after = s.expire_after;

@@ -1,5 +1,5 @@
-// Settings: the queue's part of the configuration with its defaults filled in.
-// The reference manual is protos/posthouse/config/v1/config.proto.
+// Settings: the queue's part of the configuration, with defaults filled in. The reference is
+// protos/posthouse/config/v1/config.proto.
 #pragma once
 
 #include <string>
@@ -7,7 +7,9 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "services/queue/delivery/remote.h"
-#include "services/queue/schedule/dispatcher.h"
+#include "services/queue/schedule/bounce.h"
+#include "services/queue/schedule/destination_scheduler.h"
+#include "services/queue/schedule/settlement.h"
 
 namespace posthouse::config::v1 {
 class Config;
@@ -21,7 +23,7 @@ struct Settings {
   std::string shard = "0";
   absl::Duration expire_after = absl::Hours(24 * 5);  // RFC 5321 §4.5.4.1: at least 4-5 days
   absl::Duration done_retention = absl::Hours(24 * 3);
-  SitesOptions sites;
+  SchedulerOptions scheduler;
   SettlementPolicy settlement;
   BounceOptions bounce;
   RemoteOptions remote;

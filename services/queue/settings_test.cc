@@ -28,8 +28,8 @@ TEST(QueueSettingsTest, AbsentKeysMeanTheDocumentedDefaults) {
   EXPECT_EQ(s->settlement.retry.factor, 2);
   EXPECT_EQ(s->expire_after, absl::Hours(120));
   EXPECT_EQ(s->settlement.delay_warning_after, absl::Hours(4));
-  EXPECT_EQ(s->sites.max_remote, 500);
-  EXPECT_EQ(s->sites.max_per_remote_site, 20);
+  EXPECT_EQ(s->scheduler.max_remote, 500);
+  EXPECT_EQ(s->scheduler.max_per_remote_site, 20);
   EXPECT_EQ(s->remote.connect_timeout, absl::Seconds(30));
   EXPECT_EQ(s->remote.reply_timeout, absl::Minutes(5));
   EXPECT_EQ(s->remote.pool.idle_timeout, absl::Seconds(10));
@@ -47,9 +47,9 @@ TEST(QueueSettingsTest, ShortRetriesShortenTheRest) {
   config.mutable_queue()->set_max_concurrent(3);
   const absl::StatusOr<Settings> s = Settings::FromConfig(config);
   ASSERT_TRUE(s.ok()) << s.status();
-  EXPECT_EQ(s->sites.remote_block.min, absl::Seconds(1));
-  EXPECT_EQ(s->sites.remote_block.max, absl::Seconds(5));
-  EXPECT_EQ(s->sites.max_per_remote_site, 3);
+  EXPECT_EQ(s->scheduler.remote_block.min, absl::Seconds(1));
+  EXPECT_EQ(s->scheduler.remote_block.max, absl::Seconds(5));
+  EXPECT_EQ(s->scheduler.max_per_remote_site, 3);
   EXPECT_EQ(s->settlement.delay_warning_after, absl::ZeroDuration());
   EXPECT_EQ(s->done_retention, absl::Hours(1));  // idempotency keys live so long
 }

@@ -74,7 +74,7 @@ std::vector<std::string> ItemRow(const v1::Item& item, absl::Time now) {
   std::vector<std::string> waiting;
   std::string last;
   for (const v1::ItemRecipient& r : item.recipients()) {
-    if (r.state() != v1::RECIPIENT_STATE_QUEUED && r.state() != v1::RECIPIENT_STATE_HELD) continue;
+    if (r.state() != v1::RECIPIENT_STATE_QUEUED) continue;
     waiting.push_back(Printable(r.recipient().address()));
     if (r.has_last() && last.empty()) last = DescribeAttempt(r.last());
   }

@@ -17,7 +17,7 @@ Task<void> End(std::unique_ptr<smtp::Client> client) {
   client = nullptr;  // here, on its loop
 }
 
-// Says QUIT on the session's own loop, and nobody waits.
+// Sends QUIT on the session's own loop, without waiting for it.
 void EndOnItsLoop(std::unique_ptr<smtp::Client> client) {
   net::EventLoop& loop = client->connection().loop();
   Spawn(loop, End(std::move(client)));

@@ -1,7 +1,7 @@
 // ConnectionPool: SMTP sessions kept open for the next message to the same host.
 //
-// An idle session is QUIT after `idle_timeout`, one that has carried enough
-// messages at once. Bounded; over the limit the session is closed rather than kept.
+// The pool ends an idle session (QUIT) after `idle_timeout`, and at once when it has carried
+// `messages_per_connection` messages or the pool is full.
 // Threads: any; a session is used and closed on its own event loop.
 #pragma once
 
@@ -24,13 +24,13 @@ struct PoolOptions {
 class ConnectionPool {
  public:
   explicit ConnectionPool(PoolOptions options);
-  ~ConnectionPool();  // closes the idle ones without waiting
-  // An idle session under `key`, the one used last; null: none. The caller must
-  // move to its loop before using it.
+  ~ConnectionPool();  // closes the idle sessions without waiting
+  // The idle session under `key` that was used last; null: none. The caller must switch to
+  // the session's loop before using it.
   std::unique_ptr<smtp::Client> Take(const std::string& key);
-  // Keeps a usable session, or ends it. Call on its loop.
+  // Keeps a usable session under `key`, or ends it. Call on its loop.
   void Give(std::string key, std::unique_ptr<smtp::Client> client);
-  // Ends what is idle; what is given later is ended at once.
+  // Ends the idle sessions; a session that is given later ends at once.
   void Close();
   size_t idle() const;
 

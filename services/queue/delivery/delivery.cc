@@ -24,18 +24,18 @@ Outcome MakeOutcome(Outcome::Kind kind, uint32_t code, absl::string_view status,
   return outcome;
 }
 
-DeliveryResult SameForAll(const Transaction& transaction, const Outcome& outcome, Reach reach) {
+DeliveryResult SameForAll(const DeliveryAttempt& attempt, const Outcome& outcome, Reachability reachability) {
   DeliveryResult result;
-  result.outcomes.assign(transaction.targets.size(), outcome);
-  result.reach = reach;
+  result.outcomes.assign(attempt.targets.size(), outcome);
+  result.reachability = reachability;
   return result;
 }
 
 Outcome OutcomeForUnreadable(const absl::Status& status) {
   Outcome outcome =
-      MakeOutcome(Outcome::Kind::kTemporary, 451, "4.3.0", "the message cannot be read from the queue now");
+      MakeOutcome(Outcome::Kind::kTemporary, 451, "4.3.0", "message cannot be read from the queue, try again later");
   if (absl::IsNotFound(status)) {
-    outcome = MakeOutcome(Outcome::Kind::kPermanent, 554, "5.3.0", "the message was lost in the queue");
+    outcome = MakeOutcome(Outcome::Kind::kPermanent, 554, "5.3.0", "message content was lost in the queue");
   }
   outcome.attempt.set_error(CutText(absl::StrCat("reading the message: ", status.message())));
   return outcome;

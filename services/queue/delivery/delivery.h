@@ -1,5 +1,6 @@
-// What an attempt to deliver needs and what comes of it; shared by the local and
-// the remote delivery, and by the dispatcher that settles the outcomes.
+// DeliveryAttempt and its outcomes: what the dispatcher gives to the local and the remote
+// delivery, and what it settles afterwards.
+// Threads: one attempt belongs to one task; Delivery any.
 #pragma once
 
 #include <functional>
@@ -13,7 +14,8 @@
 #include "absl/time/time.h"
 #include "posthouse/queue/v1/queue.pb.h"
 #include "services/common/async/task.h"
-#include "services/queue/schedule/reach.h"
+#include "services/queue/spool/destination.h"
+#include "services/queue/spool/queue_id.h"
 
 namespace posthouse::queue {
 
@@ -22,61 +24,66 @@ struct Target {
   v1::EnvelopeRecipient recipient;
 };
 
-// One item's recipients at one destination.
-struct Transaction {
-  std::string queue_id;
-  std::string destination;  // "local/<home>" or a domain
+// One item's recipients at one destination, for one attempt. The dispatcher owns it and
+// keeps the item until the attempt is over.
+struct DeliveryAttempt {
+  explicit DeliveryAttempt(const v1::Envelope& e) : envelope(e) {}
+
+  const v1::Envelope& envelope;  // of the item; its own list of recipients is empty
+  QueueId queue_id;
+  Destination destination;  // resolved
   std::vector<Target> targets;
-  std::string reverse_path;
-  v1::BodyType body = v1::BODY_TYPE_UNSPECIFIED;
-  bool smtputf8 = false;
-  v1::Ret ret = v1::RET_UNSPECIFIED;
-  std::string envid;
-  std::string traceparent;
   absl::Time accepted;
   uint64_t size_bytes = 0;
   // Reads the message: bytes [offset, offset+length), fewer only at its end.
   std::function<Task<absl::StatusOr<absl::Cord>>(uint64_t offset, uint64_t length)> read;
-  std::shared_ptr<const std::string> memory;  // the whole, when it is at hand
+  std::shared_ptr<const std::string> memory;  // the whole message; null: use `read`
 };
 
 struct Outcome {
   // Closed: also a metric label.
   enum class Kind { kDelivered, kRelayed, kTemporary, kPermanent };
-  Kind kind = Kind::kTemporary;  // what is not known is temporary
-  v1::Attempt attempt;           // host, address, reply or error; times are the dispatcher's
+  Kind kind = Kind::kTemporary;  // unknown failures are temporary
+  v1::Attempt attempt;           // host, address, reply or error; the dispatcher adds the times
   std::string status;            // RFC 3463, for the DSN: "5.1.1"
-  // The host that took it reports about it from here on (RFC 3461 §5.2.1).
+  // The host that accepted the message sends the reports from here on (RFC 3461 §5.2.1).
   bool dsn_handed_on = false;
-  // The host may have taken it: nobody else is tried in this attempt.
+  // The host may have accepted the message: no other host is tried in this attempt.
   bool maybe_accepted = false;
   std::vector<std::string> redirects;  // recipients to add, before this one is settled
 };
 
-struct DeliveryResult {
-  std::vector<Outcome> outcomes;  // one for each target, in order
-  Reach reach = Reach::kNeutral;
-  std::string site;  // who serves the destination, when it is now known; else ""
+// What an attempt shows about its destination.
+enum class Reachability {
+  kSuccess,      // it answered
+  kNeutral,      // nothing
+  kUnreachable,  // it does not answer, or sends us away: block it for a while
 };
 
-// An outcome of our own making: `code` "451", `status` "4.3.0".
-Outcome MakeOutcome(Outcome::Kind kind, uint32_t code, absl::string_view status, absl::string_view text);
-// The same one for every target.
-DeliveryResult SameForAll(const Transaction& transaction, const Outcome& outcome, Reach reach);
+struct DeliveryResult {
+  std::vector<Outcome> outcomes;  // one for each target, in order
+  Reachability reachability = Reachability::kNeutral;
+  std::string site;  // the hosts that serve the destination, as routing names them; "" not known
+};
 
-// What a failed read of the message means: gone for good is permanent, all else is not.
+// An outcome that no host replied: `code` 451, `status` "4.3.0".
+Outcome MakeOutcome(Outcome::Kind kind, uint32_t code, absl::string_view status, absl::string_view text);
+// The same outcome for every target.
+DeliveryResult SameForAll(const DeliveryAttempt& attempt, const Outcome& outcome, Reachability reachability);
+
+// What a failed read of the message means: kNotFound is permanent, all else temporary.
 Outcome OutcomeForUnreadable(const absl::Status& status);
 
-// Cut for rows and logs; a peer's words are kept, but not all of them. The result is
-// UTF-8 whatever they were: a proto with another `string` cannot be read back.
+// A peer's text, cut to `max` bytes for rows and logs. The result is UTF-8 whatever the
+// peer sent: a proto with another `string` could not be read back.
 std::string CutText(absl::string_view text, size_t max = 500);
 
 class Delivery {
  public:
   virtual ~Delivery() = default;
-  // Never fails: every end is an outcome. `transaction` is the caller's until the end.
-  virtual Task<DeliveryResult> Deliver(const Transaction& transaction) = 0;
-  // Cuts what is in progress, and what starts later: it ends as a temporary failure.
+  // Never fails: every end is an outcome. The caller keeps `attempt` until then.
+  virtual Task<DeliveryResult> Deliver(const DeliveryAttempt& attempt) = 0;
+  // Aborts the attempts in progress and those that start later: they end as temporary failures.
   virtual void Abort() = 0;
 };
 

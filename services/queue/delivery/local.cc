@@ -11,7 +11,7 @@
 #include "posthouse/mailbox/v1/mailbox.grpc.pb.h"
 #include "services/common/rpc/client_streams.h"
 #include "services/common/status/status.h"
-#include "services/queue/spool/record.h"
+#include "services/queue/spool/item_record.h"
 
 namespace posthouse::queue {
 namespace {
@@ -21,16 +21,16 @@ using Kind = mv1::DeliveryOutcome::Kind;
 
 constexpr uint64_t kPieceBytes = 256 * 1024;
 
-mv1::DeliverRequest Header(const Transaction& transaction) {
+mv1::DeliverRequest Header(const DeliveryAttempt& attempt) {
   mv1::DeliverRequest request;
   mv1::DeliverRequest::Header* header = request.mutable_header();
-  header->set_reverse_path(transaction.reverse_path);
-  header->set_traceparent(transaction.traceparent);
-  header->set_queue_id(transaction.queue_id);
-  ToProto(transaction.accepted, header->mutable_accepted());
-  for (const Target& target : transaction.targets) {
+  header->set_reverse_path(attempt.envelope.reverse_path());
+  header->set_traceparent(attempt.envelope.traceparent());
+  header->set_queue_id(attempt.queue_id.Text());
+  ToProto(attempt.accepted, header->mutable_accepted());
+  for (const Target& target : attempt.targets) {
     mv1::DeliveryTarget* out = header->add_targets();
-    out->set_delivery_id(absl::StrCat(transaction.queue_id, "/", target.index, "/keep"));
+    out->set_delivery_id(absl::StrCat(attempt.queue_id.Text(), "/", target.index, "/keep"));
     const auto& local = target.recipient.resolved().local();
     *out->mutable_account() = local.account();
     out->set_recipient(target.recipient.address());
@@ -43,34 +43,33 @@ class LocalDelivery final : public Delivery {
  public:
   LocalDelivery(rpc::Channels channels, LocalOptions options) : channels_(std::move(channels)), options_(options) {}
 
-  Task<DeliveryResult> Deliver(const Transaction& transaction) override {
-    const std::shared_ptr<rpc::Members> members =
-        channels_.MailboxOf(transaction.destination.substr(sizeof("local/") - 1));
+  Task<DeliveryResult> Deliver(const DeliveryAttempt& attempt) override {
+    const std::shared_ptr<rpc::Members> members = channels_.MailboxOf(attempt.destination.name());
     if (members == nullptr) {
       const Outcome unknown =
-          MakeOutcome(Outcome::Kind::kTemporary, 451, "4.3.5", "the account's home is not configured here");
-      co_return SameForAll(transaction, unknown, Reach::kUnreachable);
+          MakeOutcome(Outcome::Kind::kTemporary, 451, "4.3.5", "no mailbox server is configured for the account");
+      co_return SameForAll(attempt, unknown, Reachability::kUnreachable);
     }
     // Any member of the store may take all targets; the first one's own saves it a cold start.
-    const auto& first = transaction.targets.front().recipient.resolved().local().account();
+    const auto& first = attempt.targets.front().recipient.resolved().local().account();
     const auto stub = members->For(first.account_id())->Stub<mv1::MailboxService>();
     rpc::CallOptions options;
-    options.deadline = options_.deadline + absl::Microseconds(transaction.size_bytes);
-    if (const auto trace = rpc::TraceContext::Parse(transaction.traceparent)) options.trace = trace->Child();
+    options.deadline = options_.deadline + absl::Microseconds(attempt.size_bytes);
+    if (const auto trace = rpc::TraceContext::Parse(attempt.envelope.traceparent())) options.trace = trace->Child();
     rpc::ClientWriter<mv1::DeliverRequest, mv1::DeliverResponse> writer(
         options, [stub](auto* context, mv1::DeliverResponse* response, auto* reactor) {
           stub->async()->Deliver(context, response, reactor);
         });
     absl::Status unreadable;
     Enter(&writer);
-    const absl::StatusOr<mv1::DeliverResponse> response = co_await Send(transaction, writer, &unreadable);
+    const absl::StatusOr<mv1::DeliverResponse> response = co_await Send(attempt, writer, &unreadable);
     Leave(&writer);
-    if (!unreadable.ok()) co_return SameForAll(transaction, OutcomeForUnreadable(unreadable), Reach::kNeutral);
-    if (!response.ok()) co_return ResultForFailedCall(transaction, response.status());
+    if (!unreadable.ok()) co_return SameForAll(attempt, OutcomeForUnreadable(unreadable), Reachability::kNeutral);
+    if (!response.ok()) co_return ResultForFailedCall(attempt, response.status());
     DeliveryResult result;
-    result.reach = Reach::kSuccess;
-    for (int i = 0; i < static_cast<int>(transaction.targets.size()); ++i) {
-      // An answer that is missing is read as "temporary".
+    result.reachability = Reachability::kSuccess;
+    for (int i = 0; i < static_cast<int>(attempt.targets.size()); ++i) {
+      // A missing outcome counts as temporary.
       result.outcomes.push_back(
           OutcomeForDelivered(i < response->outcomes_size() ? response->outcomes(i) : mv1::DeliveryOutcome()));
     }
@@ -96,28 +95,28 @@ class LocalDelivery final : public Delivery {
     busy_.erase(writer);
   }
 
-  // The message as one write when it is small, else in pieces. When the message
-  // cannot be read, `unreadable` says why and the call is dropped.
-  static Task<absl::StatusOr<mv1::DeliverResponse>> Send(const Transaction& transaction, Writer& writer,
+  // Sends a small message in one write, a larger one in pieces. When the message cannot be
+  // read, sets `unreadable` and drops the call.
+  static Task<absl::StatusOr<mv1::DeliverResponse>> Send(const DeliveryAttempt& attempt, Writer& writer,
                                                          absl::Status* unreadable) {
-    const std::string fields = DeliveryFields(transaction);
-    const uint64_t size = fields.size() + transaction.size_bytes;
-    mv1::DeliverRequest request = Header(transaction);
+    const std::string fields = DeliveryFields(attempt);
+    const uint64_t size = fields.size() + attempt.size_bytes;
+    mv1::DeliverRequest request = Header(attempt);
     std::string* data = request.mutable_header()->mutable_data();
     *data = fields;
     if (size <= kPieceBytes) {
-      *unreadable = co_await AppendBody(transaction, 0, transaction.size_bytes, data);
+      *unreadable = co_await AppendBody(attempt, 0, attempt.size_bytes, data);
       if (!unreadable->ok()) co_return *unreadable;
       request.mutable_header()->set_commit(true);
-      // An early end of the call shows in Finish(), with its reason.
+      // When the call has ended early, Finish() returns the reason.
       (co_await writer.Write(std::move(request))).IgnoreError();
       co_return co_await writer.Finish();
     }
     absl::Status written = co_await writer.Write(std::move(request));
-    for (uint64_t at = 0; written.ok() && at < transaction.size_bytes; at += kPieceBytes) {
+    for (uint64_t at = 0; written.ok() && at < attempt.size_bytes; at += kPieceBytes) {
       mv1::DeliverRequest piece;
-      const uint64_t length = std::min(kPieceBytes, transaction.size_bytes - at);
-      *unreadable = co_await AppendBody(transaction, at, length, piece.mutable_data());
+      const uint64_t length = std::min(kPieceBytes, attempt.size_bytes - at);
+      *unreadable = co_await AppendBody(attempt, at, length, piece.mutable_data());
       if (!unreadable->ok()) co_return *unreadable;
       written = co_await writer.Write(std::move(piece));
     }
@@ -129,16 +128,16 @@ class LocalDelivery final : public Delivery {
     co_return co_await writer.Finish();
   }
 
-  static Task<absl::Status> AppendBody(const Transaction& transaction, uint64_t offset, uint64_t length,
+  static Task<absl::Status> AppendBody(const DeliveryAttempt& attempt, uint64_t offset, uint64_t length,
                                        std::string* out) {
     if (length == 0) co_return absl::OkStatus();
-    if (transaction.memory != nullptr) {
-      out->append(*transaction.memory, offset, length);
+    if (attempt.memory != nullptr) {
+      out->append(*attempt.memory, offset, length);
       co_return absl::OkStatus();
     }
-    const absl::StatusOr<absl::Cord> bytes = co_await transaction.read(offset, length);
+    const absl::StatusOr<absl::Cord> bytes = co_await attempt.read(offset, length);
     if (!bytes.ok()) co_return bytes.status();
-    if (bytes->size() != length) co_return absl::DataLossError("the message is shorter than when it was accepted");
+    if (bytes->size() != length) co_return absl::DataLossError("the stored message is shorter than the accepted one");
     for (const absl::string_view chunk : bytes->Chunks()) out->append(chunk.data(), chunk.size());
     co_return absl::OkStatus();
   }
@@ -152,12 +151,12 @@ class LocalDelivery final : public Delivery {
 
 }  // namespace
 
-std::string DeliveryFields(const Transaction& transaction) {
+std::string DeliveryFields(const DeliveryAttempt& attempt) {
   // RFC 5321 §4.4: the delivery system adds the Return-path line, the null one too.
-  std::string fields = absl::StrCat("Return-Path: <", transaction.reverse_path, ">\r\n");
-  // Several recipients share one stored copy, which must not tell them of each other.
-  if (transaction.targets.size() == 1) {
-    absl::StrAppend(&fields, "Delivered-To: ", transaction.targets[0].recipient.address(), "\r\n");
+  std::string fields = absl::StrCat("Return-Path: <", attempt.envelope.reverse_path(), ">\r\n");
+  // Several recipients share one stored copy, which must not disclose them to each other.
+  if (attempt.targets.size() == 1) {
+    absl::StrAppend(&fields, "Delivered-To: ", attempt.targets[0].recipient.address(), "\r\n");
   }
   return fields;
 }
@@ -169,7 +168,8 @@ Outcome OutcomeForDelivered(const mv1::DeliveryOutcome& from) {
   Outcome outcome;
   switch (from.kind()) {
     case mv1::DeliveryOutcome::KIND_STORED:
-      outcome = MakeOutcome(Outcome::Kind::kDelivered, 250, "2.0.0", from.duplicate() ? "stored before" : "stored");
+      outcome = MakeOutcome(Outcome::Kind::kDelivered, 250, "2.0.0",
+                            from.duplicate() ? "stored by an earlier delivery" : "stored");
       break;
     case mv1::DeliveryOutcome::KIND_OVER_QUOTA:
       outcome = MakeOutcome(Outcome::Kind::kTemporary, 452, "4.2.2", text("mailbox full"));  // RFC 3463 §3.3
@@ -184,7 +184,7 @@ Outcome OutcomeForDelivered(const mv1::DeliveryOutcome& from) {
       outcome = MakeOutcome(Outcome::Kind::kPermanent, 552, "5.3.4", text("message too large for the mailbox"));
       break;
     default:
-      outcome = MakeOutcome(Outcome::Kind::kTemporary, 451, "4.3.0", text("mailbox not available now"));
+      outcome = MakeOutcome(Outcome::Kind::kTemporary, 451, "4.3.0", text("mailbox not available, try again later"));
       break;
   }
   outcome.attempt.set_address("mailbox");
@@ -194,19 +194,19 @@ Outcome OutcomeForDelivered(const mv1::DeliveryOutcome& from) {
   return outcome;
 }
 
-DeliveryResult ResultForFailedCall(const Transaction& transaction, const absl::Status& status) {
-  Outcome outcome = MakeOutcome(Outcome::Kind::kTemporary, 451, "4.3.0", "mailbox not available now");
+DeliveryResult ResultForFailedCall(const DeliveryAttempt& attempt, const absl::Status& status) {
+  Outcome outcome = MakeOutcome(Outcome::Kind::kTemporary, 451, "4.3.0", "mailbox not available, try again later");
   outcome.attempt.set_address("mailbox");
   outcome.attempt.set_error(CutText(absl::StrCat(absl::StatusCodeToString(status.code()), ": ", status.message())));
   switch (status.code()) {
-    // The shard is down, hangs, or has no room: let it breathe, probe it later.
+    // The mailbox process is down, hangs, or is full: block it and probe it later.
     case absl::StatusCode::kUnavailable:
     case absl::StatusCode::kDeadlineExceeded:
     case absl::StatusCode::kResourceExhausted:
     case absl::StatusCode::kUnauthenticated:
-      return SameForAll(transaction, outcome, Reach::kUnreachable);
+      return SameForAll(attempt, outcome, Reachability::kUnreachable);
     default:
-      return SameForAll(transaction, outcome, Reach::kNeutral);
+      return SameForAll(attempt, outcome, Reachability::kNeutral);
   }
 }
 

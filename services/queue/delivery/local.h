@@ -1,9 +1,10 @@
-// Local delivery: messages for accounts, handed to the mailbox shard that is their
-// home. One MailboxService.Deliver stream for all recipients of an item there.
+// Local delivery: hands messages to the mailbox process that is the home of their
+// recipients. One MailboxService.Deliver stream carries one message for all recipients of
+// an item with the same home.
 //
-// Each recipient has the delivery id "<queue id>/<index>/keep", under which the
-// mailbox stores a message once, however often it is delivered: so a crash between
-// its commit and ours costs nothing.
+// Each recipient has the delivery id "<queue id>/<index>/keep". The mailbox stores a
+// message once under it, however often it is delivered, so a crash between the mailbox's
+// commit and the queue's does no harm.
 //
 // Threads: any.
 #pragma once
@@ -20,7 +21,7 @@ class DeliveryOutcome;
 namespace posthouse::queue {
 
 struct LocalOptions {
-  // For a message of any size; a byte takes a microsecond more.
+  // Of a delivery, plus a microsecond for each byte of the message.
   absl::Duration deadline = absl::Seconds(60);
 };
 
@@ -30,10 +31,10 @@ std::unique_ptr<Delivery> NewLocalDelivery(rpc::Channels channels, LocalOptions 
 
 // Trace fields for the top of the message at final delivery (RFC 5321 §4.4):
 // Return-Path:, and Delivered-To: when the copy is for one recipient.
-std::string DeliveryFields(const Transaction& transaction);
-// What the mailbox's answer means for the recipient.
+std::string DeliveryFields(const DeliveryAttempt& attempt);
+// What the mailbox's answer means for a recipient.
 Outcome OutcomeForDelivered(const mailbox::v1::DeliveryOutcome& outcome);
 // What a failed call means; never permanent.
-DeliveryResult ResultForFailedCall(const Transaction& transaction, const absl::Status& status);
+DeliveryResult ResultForFailedCall(const DeliveryAttempt& attempt, const absl::Status& status);
 
 }  // namespace posthouse::queue

@@ -12,10 +12,11 @@ namespace {
 namespace mv1 = posthouse::mailbox::v1;
 using Kind = Outcome::Kind;
 
-Transaction Message(std::vector<std::string> recipients) {
-  Transaction t;
-  t.destination = "local/m1";
-  t.reverse_path = "s@example.org";
+DeliveryAttempt Message(std::vector<std::string> recipients, const std::string& reverse_path = "s@example.org") {
+  static v1::Envelope envelope;  // of the message that Message() made last
+  envelope.set_reverse_path(reverse_path);
+  DeliveryAttempt t(envelope);
+  t.destination = Destination::Local("m1");
   for (size_t i = 0; i < recipients.size(); ++i) {
     t.targets.push_back({static_cast<int>(i), {}});
     t.targets.back().recipient.set_address(recipients[i]);
@@ -26,9 +27,7 @@ Transaction Message(std::vector<std::string> recipients) {
 // RFC 5321 §4.4; a copy for several does not tell them of each other.
 TEST(LocalDeliveryTest, FieldsOnTop) {
   EXPECT_EQ(DeliveryFields(Message({"a@x.example"})), "Return-Path: <s@example.org>\r\nDelivered-To: a@x.example\r\n");
-  Transaction bounce = Message({"a@x.example", "b@x.example"});
-  bounce.reverse_path = "";
-  EXPECT_EQ(DeliveryFields(bounce), "Return-Path: <>\r\n");
+  EXPECT_EQ(DeliveryFields(Message({"a@x.example", "b@x.example"}, "")), "Return-Path: <>\r\n");
 }
 
 // What is not known to be permanent is temporary.
@@ -64,10 +63,11 @@ TEST(LocalDeliveryTest, AFailedCallBouncesNobody) {
                                                       absl::Status(static_cast<absl::StatusCode>(code), "x"));
     ASSERT_EQ(result.outcomes.size(), 2u);
     EXPECT_EQ(result.outcomes[1].kind, Kind::kTemporary) << code;
-    EXPECT_NE(result.reach, Reach::kSuccess) << code;
+    EXPECT_NE(result.reachability, Reachability::kSuccess) << code;
   }
-  EXPECT_EQ(ResultForFailedCall(Message({"a@x"}), absl::UnavailableError("down")).reach, Reach::kUnreachable);
-  EXPECT_EQ(ResultForFailedCall(Message({"a@x"}), absl::InternalError("odd")).reach, Reach::kNeutral);
+  EXPECT_EQ(ResultForFailedCall(Message({"a@x"}), absl::UnavailableError("down")).reachability,
+            Reachability::kUnreachable);
+  EXPECT_EQ(ResultForFailedCall(Message({"a@x"}), absl::InternalError("odd")).reachability, Reachability::kNeutral);
 }
 
 TEST(LocalDeliveryTest, AHomeThatIsNotConfiguredIsTemporary) {

@@ -9,7 +9,7 @@
 #include "posthouse/routing/v1/routing.grpc.pb.h"
 #include "services/common/rpc/client.h"
 #include "services/common/status/status.h"
-#include "services/queue/spool/record.h"
+#include "services/queue/spool/item_record.h"
 
 namespace posthouse::queue {
 namespace {
@@ -18,14 +18,14 @@ namespace rv1 = posthouse::routing::v1;
 
 constexpr size_t kMaxCached = 10000;
 constexpr absl::Duration kMaxTtl = absl::Minutes(5);
-constexpr absl::Duration kDeadline = absl::Seconds(30);  // DNS has its own, three tries of which are 21 s
+constexpr absl::Duration kDeadline = absl::Seconds(30);  // three tries of DNS take 21 s
 
 class RoutingClient final : public Routing {
  public:
   RoutingClient(std::shared_ptr<grpc::Channel> channel, Clock clock)
       : stub_(rv1::RoutingService::NewStub(std::move(channel))), clock_(std::move(clock)) {}
 
-  Task<absl::StatusOr<std::shared_ptr<const rv1::ResolveDestinationResponse>>> Destination(
+  Task<absl::StatusOr<std::shared_ptr<const rv1::ResolveDestinationResponse>>> ResolveDestination(
       std::string domain) override {
     if (auto cached = Cached(domain)) co_return cached;
     rv1::ResolveDestinationRequest request;
@@ -41,13 +41,13 @@ class RoutingClient final : public Routing {
     auto shared = std::make_shared<const rv1::ResolveDestinationResponse>(*std::move(response));
     if (shared->outcome() == rv1::ResolveDestinationResponse::OUTCOME_HOSTS && ttl > absl::ZeroDuration()) {
       absl::MutexLock lock(&mutex_);
-      if (cache_.size() >= kMaxCached) cache_.clear();  // it fills again with what is used
+      if (cache_.size() >= kMaxCached) cache_.clear();  // it fills again with the domains in use
       cache_[domain] = {clock_() + ttl, shared};
     }
     co_return shared;
   }
 
-  Task<absl::StatusOr<rv1::ResolveRecipientResponse>> Recipient(std::string address) override {
+  Task<absl::StatusOr<rv1::ResolveRecipientResponse>> ResolveRecipient(std::string address) override {
     rv1::ResolveRecipientRequest request;
     request.set_address(std::move(address));
     request.set_may_relay(true);

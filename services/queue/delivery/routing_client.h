@@ -1,5 +1,5 @@
-// Routing: the queue's view of RoutingService, with its answers about destinations
-// cached for as long as they may be. Threads: any.
+// Routing: asks RoutingService, and caches its answers about destinations for the time that
+// they allow, at most five minutes. Threads: any.
 #pragma once
 
 #include <memory>
@@ -22,12 +22,12 @@ namespace posthouse::queue {
 class Routing {
  public:
   virtual ~Routing() = default;
-  // Hosts of a domain. An error is temporary.
-  virtual Task<absl::StatusOr<std::shared_ptr<const routing::v1::ResolveDestinationResponse>>> Destination(
+  // The hosts of a domain. An error is temporary.
+  virtual Task<absl::StatusOr<std::shared_ptr<const routing::v1::ResolveDestinationResponse>>> ResolveDestination(
       std::string domain) = 0;
-  // Where an address of ours to write to goes (a bounce's sender, a redirect): mail
-  // that this system sends itself may go anywhere.
-  virtual Task<absl::StatusOr<routing::v1::ResolveRecipientResponse>> Recipient(std::string address) = 0;
+  // The destination of an address that this system itself sends to (the sender of a failed
+  // message, a redirect); so routing may relay to any domain.
+  virtual Task<absl::StatusOr<routing::v1::ResolveRecipientResponse>> ResolveRecipient(std::string address) = 0;
 };
 
 std::unique_ptr<Routing> NewRouting(std::shared_ptr<grpc::Channel> channel, Clock clock);

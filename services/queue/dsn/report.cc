@@ -12,7 +12,7 @@
 namespace posthouse::queue::dsn {
 namespace {
 
-// Well under the 998 of RFC 5322 §2.1.1, whatever name and indent come before.
+// Under the 998 of RFC 5322 §2.1.1 with any field name or indent before the text.
 constexpr size_t kFoldAt = 700;
 constexpr size_t kMaxText = 4096;
 
@@ -20,8 +20,8 @@ bool IsAscii(absl::string_view text) {
   return std::all_of(text.begin(), text.end(), [](char c) { return (static_cast<unsigned char>(c) & 0x80) == 0; });
 }
 
-// One line of printable text: controls become spaces, what is not UTF-8 "?".
-// Without `utf8` neither is what is not ASCII.
+// One line of printable text: control characters become spaces, invalid UTF-8 becomes "?",
+// and without `utf8` so do all characters that are not ASCII.
 std::string Line(absl::string_view text, bool utf8) {
   std::string line;
   text = text.substr(0, kMaxText);
@@ -39,7 +39,7 @@ std::string Line(absl::string_view text, bool utf8) {
   return line;
 }
 
-// Breaks a line that has become too long, at a space where there is one.
+// Breaks a line that is too long, at a space if possible.
 std::string Fold(absl::string_view line, absl::string_view indent) {
   std::string folded;
   while (line.size() > kFoldAt) {
@@ -99,7 +99,7 @@ bool Has(const Report& report, Action action) {
 
 absl::string_view Subject(const Report& report) {
   if (Has(report, Action::kFailed)) return "Undelivered mail: returned to its sender";
-  if (Has(report, Action::kDelayed)) return "Delayed mail: delivery is still being tried";
+  if (Has(report, Action::kDelayed)) return "Delayed mail: delivery will be tried again";
   return "Delivery report: your message arrived";
 }
 
@@ -116,25 +116,26 @@ std::string HumanText(const Report& report, bool utf8) {
       }
       if (!r.diagnostic.empty()) {
         const std::string said =
-            absl::StrCat(r.remote_mta.empty() ? "" : absl::StrCat("The host ", r.remote_mta, " said: "), r.diagnostic);
+            absl::StrCat(r.remote_mta.empty() ? "" : absl::StrCat("Host ", r.remote_mta, " replied: "), r.diagnostic);
         absl::StrAppend(&text, "\r\n    ", Fold(Line(said, utf8), "    "));
       } else if (!r.reason.empty()) {
         absl::StrAppend(&text, "\r\n    ", Fold(Line(r.reason, utf8), "    "));
       }
       if (action == Action::kDelayed && r.retry_until != absl::InfinitePast()) {
-        absl::StrAppend(&text, "\r\n    It will be tried until ", Date(r.retry_until), ".");
+        absl::StrAppend(&text, "\r\n    Delivery will be tried until ", Date(r.retry_until), ".");
       }
       absl::StrAppend(&text, "\r\n");
     }
   };
-  section(Action::kFailed, "Your message could not be delivered to these recipients, and will not be tried again:");
+  section(Action::kFailed,
+          "Your message could not be delivered to these recipients. Delivery will not be tried again:");
   section(Action::kDelayed,
-          "Your message has not been delivered to these recipients yet.\r\nYou need not do anything: it is still being "
-          "tried.");
+          "Your message has not been delivered to these recipients yet.\r\nYou need not do anything: delivery will be "
+          "tried again.");
   section(Action::kDelivered, "Your message was delivered to these recipients:");
-  section(Action::kRelayed, "Your message was handed on for these recipients, to hosts that report no success:");
-  absl::StrAppend(&text, "\r\nIts queue id here was ", report.original_queue_id, ".\r\n",
-                  report.full ? "It is attached." : "Its header is attached.", "\r\n");
+  section(Action::kRelayed, "Your message was relayed for these recipients, to hosts that send no delivery reports:");
+  absl::StrAppend(&text, "\r\nThe queue id of your message was ", report.original_queue_id, ".\r\n",
+                  report.full ? "Your message is attached." : "The header of your message is attached.", "\r\n");
   return text;
 }
 
@@ -165,7 +166,7 @@ std::string StatusFields(const Report& report, bool utf8) {
   return fields;
 }
 
-// RFC 5322 §2.1.1: what no host must take.
+// Longer than RFC 5322 §2.1.1 allows.
 bool HasLongLine(absl::string_view text) {
   for (size_t at = 0; at < text.size();) {
     const size_t end = std::min(text.find('\n', at), text.size());
@@ -181,7 +182,7 @@ struct ReturnedPart {
   std::string bytes;
 };
 
-// The message comes back as it is when that can be, else only its header.
+// The whole message where the report may carry it, else its header.
 ReturnedPart Returned(const Report& report, bool utf8) {
   const absl::string_view header = HeaderOf(report.content);
   const bool ascii_header = IsAscii(header);
@@ -192,8 +193,8 @@ ReturnedPart Returned(const Report& report, bool utf8) {
   const bool plain = !HasLongLine(header);
   if (ascii_header && plain) return {"text/rfc822-headers", "7bit", std::string(header)};
   if (utf8 && plain) return {"message/global-headers", "8bit", std::string(header)};
-  // A text/* part may be encoded, so that a raw 8-bit header, or one with overlong
-  // lines, still goes anywhere.
+  // A text/* part may be encoded, so every host can carry a raw 8-bit header, or one with
+  // overlong lines.
   return {"text/rfc822-headers; charset=utf-8", "quoted-printable", QuotedPrintable(header)};
 }
 
@@ -215,7 +216,7 @@ std::string ToUtf8AddrXtext(absl::string_view address) {
     if (length == 2) point = (at(0) & 0x1f) << 6 | (at(1) & 0x3f);
     if (length == 3) point = (at(0) & 0x0f) << 12 | (at(1) & 0x3f) << 6 | (at(2) & 0x3f);
     if (length == 4) point = (at(0) & 7) << 18 | (at(1) & 0x3f) << 12 | (at(2) & 0x3f) << 6 | (at(3) & 0x3f);
-    // RFC 6533 §3: what xtext must not hold itself is written out too.
+    // RFC 6533 §3: "+", "=" and "\\" are encoded too.
     if (point > 0x20 && point < 0x7f && point != '+' && point != '=' && point != '\\') {
       out.push_back(static_cast<char>(point));
     } else {

@@ -1,12 +1,12 @@
-// Delivery status notifications: what the sender is told about his recipients.
+// Report: the text of a delivery status notification to the sender of a message.
 //
-// RFC 3464 (multipart/report of a text for people, fields for programs, and the
-// message or its header), RFC 3461 (who wants what), RFC 6533 (addresses that are
-// not ASCII), RFC 3834 (marked as automatic). Pure text: who sends it, and that it
-// is committed together with what it reports, is dispatcher.h's matter.
+// RFC 3464 (multipart/report: a text for people, fields for programs, and the message or
+// its header), RFC 3461 (which reports a sender asks for), RFC 6533 (addresses that are not
+// ASCII), RFC 3834 (marked as automatic). Pure functions; dispatcher.h decides when a
+// report is sent and commits it together with the state that it reports.
 //
-// A report to an ASCII address is 7 bits wide but for a returned body that is not;
-// one to an address in UTF-8 needs SMTPUTF8 anyway and uses it (RFC 6533 §3, §4).
+// A report to an ASCII address is 7-bit unless it returns an 8-bit message. A report to a
+// UTF-8 address needs SMTPUTF8 anyway, and its fields are UTF-8 too (RFC 6533 §3, §4).
 // Threads: stateless.
 #pragma once
 
@@ -27,11 +27,11 @@ struct RecipientReport {
   std::string original_address;                    // as given in RCPT TO; "" = the same
   std::string orcpt;                               // "rfc822;user@example.org", decoded; "" = none given
   std::string status;                              // "5.1.1"
-  std::string remote_mta;                          // host that said `diagnostic`; "" = none
+  std::string remote_mta;                          // host that replied `diagnostic`; "" = none
   std::string diagnostic;                          // its reply, "550 5.1.1 no such user"; may have LFs
-  std::string reason;                              // our words when there was no reply
-  absl::Time last_attempt = absl::InfinitePast();  // then left out
-  absl::Time retry_until = absl::InfinitePast();   // of a delay
+  std::string reason;                              // our own text when there was no reply
+  absl::Time last_attempt = absl::InfinitePast();  // InfinitePast: left out
+  absl::Time retry_until = absl::InfinitePast();   // of a delayed recipient
 };
 
 struct Report {
@@ -59,7 +59,7 @@ Composed Compose(const Report& report);
 // The header of a message with its blank line; all of `bytes` when it has no end.
 absl::string_view HeaderOf(absl::string_view bytes);
 
-// RFC 6533 §3: "\x{FC}" for what is not ASCII, so that it fits into 7 bits.
+// utf-8-addr-xtext (RFC 6533 §3): "\x{FC}" for each character that is not ASCII.
 // Invalid UTF-8 becomes U+FFFD.
 std::string ToUtf8AddrXtext(absl::string_view address);
 

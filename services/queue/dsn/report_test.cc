@@ -93,13 +93,13 @@ Content-Transfer-Encoding: 7bit
 
 This is the mail system at mx.example.net.
 
-Your message could not be delivered to these recipients, and will not be tried again:
+Your message could not be delivered to these recipients. Delivery will not be tried again:
 
   <user@example.com>
-    The host mail.example.com said: 550 5.1.1 no such user
+    Host mail.example.com replied: 550 5.1.1 no such user
 
-Its queue id here was 01HF7Y00000000000000000000.
-Its header is attached.
+The queue id of your message was 01HF7Y00000000000000000000.
+The header of your message is attached.
 
 --=_01HF7YAT3VZZZZZZZZZZZZZZZZ
 Content-Description: Delivery report

@@ -1,7 +1,7 @@
-// When a recipient that could not be reached is tried again.
+// Backoff: how long to wait after a failure.
 //
-// RFC 5321 §4.5.4.1: retries are spaced out (at least 30 minutes is its advice for
-// the long run; the first few may come sooner). Pure functions; threads: any.
+// RFC 5321 §4.5.4.1: the retry interval should be at least 30 minutes in the long run; the
+// first few retries may come sooner. Pure functions; threads: any.
 #pragma once
 
 #include "absl/time/time.h"
@@ -15,8 +15,8 @@ struct BackoffPolicy {
   double jitter = 0.2;  // the delay is spread over +-20 %
 };
 
-// The wait after failure number `failures` (1 is the first): min * factor^(n-1),
-// at most max, spread by `random` in [0, 1).
+// The wait after failure number `failures` (1 is the first): min * factor^(failures-1), at
+// most max, spread by `random` in [0, 1).
 absl::Duration BackoffDelay(const BackoffPolicy& policy, int failures, double random);
 
 }  // namespace posthouse::queue

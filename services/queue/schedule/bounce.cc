@@ -8,7 +8,7 @@
 namespace posthouse::queue {
 namespace {
 
-// RFC 3463 class of the action, whatever the peer wrote.
+// A status code of the action's class (RFC 3463 §2); a peer's code of another class is ignored.
 std::string StatusFor(const v1::ItemRecipient& recipient, dsn::Action action) {
   const std::string& enhanced = recipient.last().reply().enhanced();
   switch (action) {
@@ -17,7 +17,7 @@ std::string StatusFor(const v1::ItemRecipient& recipient, dsn::Action action) {
       return !enhanced.empty() && enhanced[0] == '2' ? enhanced : "2.0.0";
     case dsn::Action::kDelayed:
       if (!enhanced.empty() && enhanced[0] == '4') return enhanced;
-      // Nobody answered, else there were a reply (RFC 3463 §3.5: X.4.1).
+      // A host without a reply did not answer (RFC 3463 §3.5: X.4.1).
       return recipient.last().host().empty() || recipient.last().reply().code() != 0 ? "4.0.0" : "4.4.1";
     case dsn::Action::kFailed:
       break;
@@ -54,7 +54,7 @@ dsn::RecipientReport ReportOn(const v1::Item& item, const Notice& notice) {
 }  // namespace
 
 uint64_t ReturnBytes(const v1::Item& item, const std::vector<Notice>& notices, const BounceOptions& options) {
-  // RFC 3461 §4.3: RET is for failures; of other reports the header is enough.
+  // RFC 3461 §4.3: RET applies to failures only. Other reports return the header.
   const bool failed =
       std::any_of(notices.begin(), notices.end(), [](const Notice& n) { return n.action == dsn::Action::kFailed; });
   const bool full = failed && item.envelope().ret() == v1::RET_FULL && item.size_bytes() <= options.max_return_bytes &&
@@ -63,10 +63,10 @@ uint64_t ReturnBytes(const v1::Item& item, const std::vector<Notice>& notices, c
 }
 
 dsn::Report MakeReport(const v1::Item& item, const std::vector<Notice>& notices, std::string content, bool full,
-                       const std::string& queue_id, absl::Time now, const BounceOptions& options) {
+                       const QueueId& queue_id, absl::Time now, const BounceOptions& options) {
   dsn::Report report;
   report.hostname = options.hostname;
-  report.queue_id = queue_id;
+  report.queue_id = queue_id.Text();
   report.original_queue_id = item.queue_id();
   report.to = item.envelope().reverse_path();
   report.envid = item.envelope().envid();
@@ -78,15 +78,15 @@ dsn::Report MakeReport(const v1::Item& item, const std::vector<Notice>& notices,
   return report;
 }
 
-std::shared_ptr<Record> MakeReportRecord(const v1::Item& item, const dsn::Composed& composed, const Body& body,
-                                         absl::Time now, const BounceOptions& options) {
-  auto record = std::make_shared<Record>();
+std::shared_ptr<ItemRecord> NewReportRecord(const v1::Item& item, const dsn::Composed& composed, const Body& body,
+                                            absl::Time now, const BounceOptions& options) {
+  auto record = std::make_shared<ItemRecord>();
   v1::Item& report = record->item;
-  report.set_queue_id(body.queue_id);
+  report.set_queue_id(body.queue_id.Text());
   report.set_size_bytes(body.size_bytes);
-  if (body.blob) report.set_blob(body.queue_id);
+  if (body.blob) report.set_blob(body.queue_id.Text());
   report.set_dsn_for(item.queue_id());
-  report.set_message_id(absl::StrCat("<", body.queue_id, "@", options.hostname, ">"));
+  report.set_message_id(absl::StrCat("<", body.queue_id.Text(), "@", options.hostname, ">"));
   v1::Envelope* envelope = report.mutable_envelope();
   envelope->set_body(composed.eight_bit ? v1::BODY_TYPE_8BITMIME : v1::BODY_TYPE_7BIT);
   envelope->set_smtputf8(composed.smtputf8);

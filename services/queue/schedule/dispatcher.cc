@@ -4,51 +4,31 @@
 #include <utility>
 
 #include "services/common/log/log.h"
+#include "services/common/net/event_loop.h"
 #include "services/common/status/status.h"
-#include "services/queue/schedule/dispatcher_impl.h"
+#include "services/queue/metrics.h"
 #include "services/queue/spool/key_schema.h"
 
 namespace posthouse::queue {
 namespace {
 
 constexpr size_t kDueAtOnce = 1000;
-constexpr size_t kMaxLearned = 50000;
+constexpr size_t kMaxKnownSites = 50000;
 constexpr absl::Duration kLongestWait = absl::Minutes(1);
-// A rescan costs at most a twentieth of the time.
+// Rescans take at most a twentieth of the time.
 constexpr absl::Duration kLeastRescan = absl::Seconds(1);
 constexpr int kRescanShare = 20;
 
 }  // namespace
 
-DispatcherImpl::DispatcherImpl(Parts parts, DispatcherOptions options)
-    : parts_(parts), options_(std::move(options)), window_(options_.window_entries), sites_(options_.sites) {}
+Dispatcher::Dispatcher(Parts parts, DispatcherOptions options)
+    : parts_(parts), options_(std::move(options)), window_(options_.window_entries), scheduler_(options_.scheduler) {}
 
-std::unique_ptr<Dispatcher> Dispatcher::Create(Parts parts, DispatcherOptions options) {
-  // Jobs keep the implementation, whoever owns the handle.
-  class Handle final : public Dispatcher {
-   public:
-    explicit Handle(std::shared_ptr<DispatcherImpl> impl) : impl_(std::move(impl)) {}
-    ~Handle() override { impl_->Drain(absl::ZeroDuration()); }
-    void Start() override { impl_->Start(); }
-    void Accept(std::shared_ptr<Record> record, std::shared_ptr<const std::string> memory) override {
-      impl_->Accept(std::move(record), std::move(memory));
-    }
-    Task<absl::Status> Retry(std::string id) override { return impl_->Retry(std::move(id)); }
-    Task<absl::StatusOr<uint32_t>> RetryDestination(std::string d) override {
-      return impl_->RetryDestination(std::move(d));
-    }
-    Task<absl::Status> Delete(std::string id, bool bounce) override { return impl_->Delete(std::move(id), bounce); }
-    void Poke() override { impl_->Poke(); }
-    void UpdateMetrics() override { impl_->UpdateMetrics(); }
-    void Drain(absl::Duration grace) override { impl_->Drain(grace); }
-
-   private:
-    const std::shared_ptr<DispatcherImpl> impl_;
-  };
-  return std::make_unique<Handle>(std::make_shared<DispatcherImpl>(parts, std::move(options)));
+std::shared_ptr<Dispatcher> Dispatcher::Create(Parts parts, DispatcherOptions options) {
+  return std::shared_ptr<Dispatcher>(new Dispatcher(parts, std::move(options)));
 }
 
-double DispatcherImpl::Random() {
+double Dispatcher::Random() {
   if (options_.random) return options_.random();
   absl::MutexLock lock(&mutex_);
   return absl::Uniform(random_, 0.0, 1.0);
@@ -56,7 +36,7 @@ double DispatcherImpl::Random() {
 
 // ---- the loop over the due index
 
-void DispatcherImpl::Start() {
+void Dispatcher::Start() {
   {
     absl::MutexLock lock(&mutex_);
     ++tasks_;
@@ -64,7 +44,7 @@ void DispatcherImpl::Start() {
   Spawn(parts_.loops.Next(), Run(shared_from_this()));
 }
 
-Task<void> DispatcherImpl::Run(std::shared_ptr<DispatcherImpl> self) {
+Task<void> Dispatcher::Run(std::shared_ptr<Dispatcher> self) {
   while (true) {
     co_await self->ReadPages();
     Startable jobs;
@@ -76,7 +56,7 @@ Task<void> DispatcherImpl::Run(std::shared_ptr<DispatcherImpl> self) {
         co_return;
       }
       const absl::Time now = self->Now();
-      self->OfferDue(now);
+      self->EnqueueDueItems(now);
       jobs = self->TakeStartable(now);
       wait = self->UntilNext(now);
       self->next_wake_ = now + wait;
@@ -86,15 +66,15 @@ Task<void> DispatcherImpl::Run(std::shared_ptr<DispatcherImpl> self) {
   }
 }
 
-// Reads what is due and not seen, and some of what comes after it.
-Task<void> DispatcherImpl::ReadPages() {
+// Reads all rows that are due, and some of those after them.
+Task<void> Dispatcher::ReadPages() {
   const absl::Time started = absl::Now();
   while (true) {
     std::string after;
     {
       absl::MutexLock lock(&mutex_);
       const absl::Time now = Now();
-      if (!draining_ && now >= rescan_allowed_ && (now >= rescan_at_ || sites_.TakeMissed(now))) {
+      if (!draining_ && now >= rescan_allowed_ && (now >= rescan_at_ || scheduler_.TakeRefusedWork(now))) {
         rescan_at_ = absl::InfiniteFuture();
         rescan_allowed_ = absl::InfiniteFuture();  // until this scan is done
         window_.Rescan();
@@ -106,12 +86,12 @@ Task<void> DispatcherImpl::ReadPages() {
     absl::MutexLock lock(&mutex_);
     if (!page.ok()) {
       LOG_EVENT(kError, "due_index_unreadable").Err(page.status());
-      Stray(Now());
+      ScheduleRescan(Now());
       break;
     }
     window_.Loaded(after, *std::move(page));
-    // What is due leaves the window at once, so that it never fills up with it.
-    OfferDue(Now());
+    // Due entries leave the window at once, so that they never fill it.
+    EnqueueDueItems(Now());
   }
   absl::MutexLock lock(&mutex_);
   if (rescan_allowed_ == absl::InfiniteFuture()) {
@@ -119,134 +99,135 @@ Task<void> DispatcherImpl::ReadPages() {
   }
 }
 
-void DispatcherImpl::OfferDue(absl::Time now) {
+void Dispatcher::EnqueueDueItems(absl::Time now) {
   while (true) {
     std::vector<DueEntry> due = window_.PopDue(now, kDueAtOnce);
     if (due.empty()) return;
     for (DueEntry& entry : due) {
       if (const auto it = claims_.find(entry.queue_id); it != claims_.end()) {
-        // Somebody works on it; its other destinations do not wait for him.
+        // A claimed item: its other destinations do not wait for the running jobs.
         Claim& claim = it->second;
-        if (claim.live != nullptr && !claim.cancelled) OfferLive(claim.live, claim, now);
+        if (claim.item != nullptr && !claim.cancelled) EnqueueDueDestinations(claim.item, claim, now);
         continue;
       }
-      // A warning or the expiry is not held up by a destination that is backed off.
-      const bool look = entry.destination.empty() || entry.wake <= now;
-      const std::string site = look ? kPrepareSite : SiteOf(entry.destination);
-      const std::string destination = look ? "" : entry.destination;
+      // A delay warning or the expiry does not wait for a blocked destination.
+      const bool look = entry.wake <= now;
+      const Destination destination = look ? Destination() : std::move(entry.destination);
       Job job{entry.queue_id, destination, entry.due};
-      if (sites_.Add(site, std::move(job), now) != Sites::Offer::kWaiting) continue;
+      if (scheduler_.Add(SiteOf(destination), std::move(job), now) != DestinationScheduler::Offer::kWaiting) continue;
       Claim& claim = claims_[entry.queue_id];
       claim.holders = 1;
-      claim.active.insert(destination);
+      claim.destinations.insert(destination);
     }
   }
 }
 
-absl::Duration DispatcherImpl::UntilNext(absl::Time now) {
+absl::Duration Dispatcher::UntilNext(absl::Time now) {
   absl::Time next = std::min(window_.NextDue(), now + kLongestWait);
   if (window_.WantsPage(now)) next = now + kLeastRescan;  // a read failed
   next = std::min(next, std::max(rescan_at_, rescan_allowed_));
-  if (sites_.any_missed()) next = std::min(next, std::max({sites_.NextMissed(), rescan_allowed_, now + kLeastRescan}));
+  if (scheduler_.has_refused_work())
+    next = std::min(next, std::max({scheduler_.NextRefusedWork(), rescan_allowed_, now + kLeastRescan}));
   return std::max(next - now, absl::ZeroDuration());
 }
 
 // ---- claims and lines
 
-std::string DispatcherImpl::SiteOf(const std::string& destination) const {
+const Destination& Dispatcher::SiteOf(const Destination& destination) const {
   const auto it = site_of_domain_.find(destination);
   return it == site_of_domain_.end() ? destination : it->second;
 }
 
-void DispatcherImpl::Learn(const std::string& domain, const std::string& site) {
-  if (site.empty() || site == domain || Sites::IsLocal(site)) return;
-  if (site_of_domain_.size() >= kMaxLearned) site_of_domain_.clear();  // learned again as it is used
+void Dispatcher::RememberSite(const Destination& domain, const Destination& site) {
+  if (site_of_domain_.size() >= kMaxKnownSites) site_of_domain_.clear();  // it fills again with the domains in use
   site_of_domain_[domain] = site;
 }
 
-void DispatcherImpl::Accept(std::shared_ptr<Record> record, std::shared_ptr<const std::string> memory) {
-  // A long line does not hold all its messages: they can be read again.
+void Dispatcher::Accept(std::shared_ptr<ItemRecord> record, std::shared_ptr<const std::string> memory) {
+  // Jobs in a long line do not keep their messages in memory: they are read again.
   if (parts_.spool.memory_is_short()) memory = nullptr;
-  const auto live = std::make_shared<LiveItem>(std::move(record), std::move(memory));
+  const auto active = std::make_shared<ActiveItem>(std::move(record), std::move(memory));
   Startable jobs;
   {
     absl::MutexLock lock(&mutex_);
-    if (draining_ || claims_.contains(live->queue_id)) return;
+    if (draining_ || claims_.contains(active->queue_id)) return;
     const absl::Time now = Now();
-    Claim& claim = claims_[live->queue_id];
-    claim.live = live;
-    claim.holders = 1;  // ourselves, until the jobs are there: leaving lines them up
-    Leave(live->queue_id, kNoDestination, now);
+    Claim& claim = claims_[active->queue_id];
+    claim.item = active;
+    claim.holders = 1;  // this function; ReleaseClaim() then adds the jobs
+    ReleaseClaim(active->queue_id, std::nullopt, now);
     jobs = TakeStartable(now);
   }
   Launch(std::move(jobs), /*here=*/true);
 }
 
-void DispatcherImpl::OfferLive(const Live& live, Claim& claim, absl::Time now) {
-  std::set<std::string> destinations;
+void Dispatcher::EnqueueDueDestinations(const Active& active, Claim& claim, absl::Time now) {
+  std::set<Destination> destinations;
   {
-    absl::MutexLock lock(&live->mutex);
-    if (live->settled || live->unsaved.any()) return;
-    for (const v1::ItemRecipient& recipient : live->record->item.recipients()) {
+    absl::MutexLock lock(&active->mutex);
+    if (active->settled || active->unsaved.any()) return;
+    for (const v1::ItemRecipient& recipient : active->record->item.recipients()) {
       if (IsWaiting(recipient) && FromProto(recipient.next_attempt()) <= now) {
         destinations.insert(DestinationOf(recipient));
       }
     }
   }
-  for (const std::string& destination : destinations) {
-    if (claim.active.contains(destination)) continue;
-    const std::string site = destination.empty() ? kPrepareSite : SiteOf(destination);
-    if (sites_.Add(site, {live->queue_id, destination}, now) != Sites::Offer::kWaiting) continue;
+  for (const Destination& destination : destinations) {
+    if (claim.destinations.contains(destination)) continue;
+    if (scheduler_.Add(SiteOf(destination), {active->queue_id, destination}, now) !=
+        DestinationScheduler::Offer::kWaiting)
+      continue;
     ++claim.holders;
-    claim.active.insert(destination);
+    claim.destinations.insert(destination);
   }
 }
 
-void DispatcherImpl::Leave(const std::string& queue_id, const std::string& destination, absl::Time now) {
+void Dispatcher::ReleaseClaim(const QueueId& queue_id, const std::optional<Destination>& destination, absl::Time now) {
   const auto it = claims_.find(queue_id);
   PH_CHECK(it != claims_.end());
   Claim& claim = it->second;
-  claim.active.erase(destination);
-  // What became due while its destination was busy with this very item.
-  if (claim.live != nullptr && !claim.cancelled && !draining_) OfferLive(claim.live, claim, now);
+  if (destination.has_value()) claim.destinations.erase(*destination);
+  // Recipients may have become due while a job of the same destination was running.
+  if (claim.item != nullptr && !claim.cancelled && !draining_) EnqueueDueDestinations(claim.item, claim, now);
   if (--claim.holders > 0) {
-    if (claim.live != nullptr && !claim.cancelled) RemindOf(claim, now);
+    if (claim.item != nullptr && !claim.cancelled) ScheduleNextDue(claim, now);
     return;
   }
-  const Live live = std::move(claim.live);
+  const Active active = std::move(claim.item);
   const bool cancelled = claim.cancelled;
   claims_.erase(it);
-  if (live == nullptr || cancelled) return;
-  absl::MutexLock lock(&live->mutex);
-  if (live->settled) return;
-  if (live->stored_due <= now) {
-    // Its line was full or blocked (that is remembered there), or a commit failed.
-    if (live->unsaved.any()) Stray(now);
+  if (active == nullptr || cancelled) return;
+  absl::MutexLock lock(&active->mutex);
+  if (active->settled) return;
+  if (active->stored_due <= now) {
+    // The scheduler refused its jobs (TakeRefusedWork() will find it), or a commit failed.
+    if (active->unsaved.any()) ScheduleRescan(now);
     return;
   }
-  window_.Add({live->stored_due, queue_id, DestinationOf(live->record->item), Wake(live->record->item)});
-  if (live->stored_due < next_wake_) wakeup_.Signal();
+  window_.Add({active->stored_due, queue_id, DestinationOf(active->record->item), Wake(active->record->item)});
+  if (active->stored_due < next_wake_) wakeup_.Signal();
 }
 
-void DispatcherImpl::RemindOf(const Claim& claim, absl::Time now) {
-  absl::MutexLock lock(&claim.live->mutex);
+void Dispatcher::ScheduleNextDue(const Claim& claim, absl::Time now) {
+  absl::MutexLock lock(&claim.item->mutex);
   absl::Time next = absl::InfiniteFuture();
-  std::string destination;
-  for (const v1::ItemRecipient& recipient : claim.live->record->item.recipients()) {
+  Destination destination;
+  for (const v1::ItemRecipient& recipient : claim.item->record->item.recipients()) {
     const absl::Time due = FromProto(recipient.next_attempt());
-    if (!IsWaiting(recipient) || due <= now || due >= next || claim.active.contains(DestinationOf(recipient))) continue;
+    if (!IsWaiting(recipient) || due <= now || due >= next || claim.destinations.contains(DestinationOf(recipient)))
+      continue;
     next = due;
     destination = DestinationOf(recipient);
   }
   if (next == absl::InfiniteFuture()) return;
-  window_.Add({DueTime(next), claim.live->queue_id, destination, Wake(claim.live->record->item)});
+  window_.Add({DueTime(next), claim.item->queue_id, destination, Wake(claim.item->record->item)});
   if (next < next_wake_) wakeup_.Signal();
 }
 
-DispatcherImpl::Startable DispatcherImpl::TakeStartable(absl::Time now) {
+Dispatcher::Startable Dispatcher::TakeStartable(absl::Time now) {
   Startable jobs;
   while (!draining_) {
-    std::optional<Sites::Started> started = sites_.Next(now);
+    std::optional<DestinationScheduler::Started> started = scheduler_.Next(now);
     if (!started.has_value()) break;
     ++tasks_;
     jobs.push_back(*std::move(started));
@@ -254,8 +235,8 @@ DispatcherImpl::Startable DispatcherImpl::TakeStartable(absl::Time now) {
   return jobs;
 }
 
-void DispatcherImpl::Launch(Startable jobs, bool here) {
-  for (Sites::Started& job : jobs) {
+void Dispatcher::Launch(Startable jobs, bool here) {
+  for (DestinationScheduler::Started& job : jobs) {
     Executor* const current = Executor::Current();
     if (here && current != nullptr) {
       SpawnHere(RunJob(shared_from_this(), std::move(job)));
@@ -267,15 +248,15 @@ void DispatcherImpl::Launch(Startable jobs, bool here) {
 
 // ---- the end
 
-void DispatcherImpl::UpdateMetrics() {
+void Dispatcher::UpdateMetrics() {
   absl::MutexLock lock(&mutex_);
-  parts_.metrics.waiting.Set(static_cast<double>(sites_.waiting()));
-  parts_.metrics.running.Set(sites_.running());
-  parts_.metrics.blocked_sites.Set(static_cast<double>(sites_.blocked(Now())));
+  parts_.metrics.waiting.Set(static_cast<double>(scheduler_.waiting()));
+  parts_.metrics.running.Set(scheduler_.running());
+  parts_.metrics.blocked_sites.Set(static_cast<double>(scheduler_.blocked(Now())));
   parts_.metrics.window.Set(static_cast<double>(window_.size()));
 }
 
-void DispatcherImpl::Drain(absl::Duration grace) {
+void Dispatcher::Drain(absl::Duration grace) {
   {
     absl::MutexLock lock(&mutex_);
     draining_ = true;

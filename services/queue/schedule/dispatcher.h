@@ -1,35 +1,49 @@
 // Dispatcher: takes items from acceptance (or the due index) to their end.
 //
-//   Accept ──▶ jobs by destination ──▶ Sites ──▶ attempt ──▶ Settlement ──▶ Spool
+//   Accept ──▶ jobs by destination ─▶ DestinationScheduler ─▶ attempt ─▶ settlement ─▶ Spool
 //   due row ─▶ one job (loads) ────────▲  │ blocked or full: left on disk,
 //       ▲                                 │ found by a rescan
 //       └──────────── rescheduled ────────┘
 //
-// An item that was just accepted goes to its deliveries from memory; one that waits
-// is a due row, read when its time comes (due_window.h). Every item has at most one
-// claim: what is claimed is in a line of Sites or being worked on, and is not
-// started twice. What is dropped unfinished for any reason is still a due row.
+// An item that was just accepted goes to its deliveries from memory. An item that waits
+// is a due row, which is read when its time comes (due_window.h). Every item has at most
+// one claim: while a claim exists, the item's jobs wait in a line of the scheduler or
+// run, and no second set of jobs is started. A job that is dropped unfinished, for any
+// reason, leaves its item as a due row.
 //
-// An outcome is committed together with what follows from it (a report to the
-// sender, recipients that rules add). A commit that fails is repeated until it is
-// done, so that a remote host is not given a message twice.
+// An outcome is committed together with what follows from it (a report to the sender,
+// recipients that rules add). The dispatcher repeats a failed commit until it succeeds,
+// so that a remote host does not get a message twice.
 //
-// Threads: any; jobs run on the loops. Drain() before destruction.
+// Threads: any; jobs run on the event loops and keep the dispatcher alive. Locks: mutex_
+// (lines, window, claims) before ActiveItem::mutex (one item); no await under either.
 #pragma once
 
 #include <functional>
+#include <map>
 #include <memory>
+#include <optional>
+#include <set>
 #include <string>
+#include <utility>
+#include <vector>
 
+#include "absl/base/thread_annotations.h"
+#include "absl/container/flat_hash_map.h"
+#include "absl/random/random.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
+#include "services/common/async/sync.h"
 #include "services/common/async/task.h"
-#include "services/queue/schedule/bounce.h"
 #include "services/queue/delivery/delivery.h"
 #include "services/queue/delivery/routing_client.h"
+#include "services/queue/schedule/active_item.h"
+#include "services/queue/schedule/bounce.h"
+#include "services/queue/schedule/destination_scheduler.h"
+#include "services/queue/schedule/due_window.h"
 #include "services/queue/schedule/settlement.h"
-#include "services/queue/schedule/sites.h"
 #include "services/queue/spool/spool.h"
 
 namespace posthouse::net {
@@ -41,18 +55,31 @@ namespace posthouse::queue {
 class Metrics;
 
 struct DispatcherOptions {
-  SitesOptions sites;
+  SchedulerOptions scheduler;
   SettlementPolicy settlement;
   BounceOptions bounce;
   Clock clock = [] { return absl::Now(); };
   std::function<double()> random;  // in [0, 1); null: a generator of its own
   size_t window_entries = 50000;
   size_t page_rows = 512;
-  // An item that could not be loaded or saved is looked for again after this.
-  absl::Duration stray_delay = absl::Seconds(30);
+  // After this, the due index is read again for an item that could not be loaded or saved.
+  absl::Duration rescan_delay = absl::Seconds(30);
 };
 
-class Dispatcher {
+// What an operator can do to items in the queue (Admin asks for it).
+class ItemOperations {
+ public:
+  virtual ~ItemOperations() = default;
+  // Makes the waiting recipients of an item due now. kNotFound: no such item.
+  virtual Task<absl::Status> Retry(QueueId queue_id) = 0;
+  // The same for all items with a recipient at `domain`; returns how many.
+  virtual Task<absl::StatusOr<uint32_t>> RetryDestination(std::string domain) = 0;
+  // Removes an item; with `bounce` its sender gets a report. kFailedPrecondition: a
+  // delivery of the item is running, try again.
+  virtual Task<absl::Status> Delete(QueueId queue_id, bool bounce) = 0;
+};
+
+class Dispatcher final : public ItemOperations, public std::enable_shared_from_this<Dispatcher> {
  public:
   // All of them outlive it.
   struct Parts {
@@ -63,33 +90,122 @@ class Dispatcher {
     Delivery& remote;
     Metrics& metrics;
   };
-  static std::unique_ptr<Dispatcher> Create(Parts parts, DispatcherOptions options);
-  virtual ~Dispatcher() = default;
+  // Call Drain() before the parts go: jobs use them.
+  static std::shared_ptr<Dispatcher> Create(Parts parts, DispatcherOptions options);
 
   // Begins to read the due index.
-  virtual void Start() = 0;
+  void Start();
   // Takes an item that was just put, with its message when that is in memory.
-  virtual void Accept(std::shared_ptr<Record> record, std::shared_ptr<const std::string> memory) = 0;
+  void Accept(std::shared_ptr<ItemRecord> record, std::shared_ptr<const std::string> memory);
 
-  // Makes the waiting recipients of an item due now. kNotFound: no such item.
-  virtual Task<absl::Status> Retry(std::string queue_id) = 0;
-  // The same for all items with a recipient there; returns how many.
-  virtual Task<absl::StatusOr<uint32_t>> RetryDestination(std::string domain) = 0;
-  // Removes an item; with `bounce` its sender is told. kFailedPrecondition: it is
-  // being delivered at this moment, try again.
-  virtual Task<absl::Status> Delete(std::string queue_id, bool bounce) = 0;
+  Task<absl::Status> Retry(QueueId queue_id) override;
+  Task<absl::StatusOr<uint32_t>> RetryDestination(std::string domain) override;
+  Task<absl::Status> Delete(QueueId queue_id, bool bounce) override;
 
-  // Looks at the clock now (tests turn it).
-  virtual void Poke() = 0;
+  // Makes the loop look at the clock now. Tests call it after they turned the clock.
+  void WakeForTest() { wakeup_.Signal(); }
   // Sets the gauges of lines and windows.
-  virtual void UpdateMetrics() = 0;
-  // Starts nothing more, waits up to `grace` for what runs, then cuts it; what is
-  // unfinished stays due. Blocks; not on a loop.
-  virtual void Drain(absl::Duration grace) = 0;
+  void UpdateMetrics();
+  // Starts no more jobs, waits up to `grace` for those that run, then aborts them; an
+  // unfinished item stays due. Blocks; not on an event loop.
+  void Drain(absl::Duration grace);
+
+ private:
+  using Active = std::shared_ptr<ActiveItem>;
+  using Startable = std::vector<DestinationScheduler::Started>;
+
+  // Who works on an item, or waits to.
+  struct Claim {
+    Active item;                         // null until a job has loaded it
+    int holders = 0;                     // jobs that wait or run, and operators' calls
+    int running = 0;                     // jobs that run
+    bool cancelled = false;              // the item is being deleted: jobs that wait must not start
+    bool retry = false;                  // the job that loads the item makes all its recipients due
+    std::set<Destination> destinations;  // with a job
+  };
+
+  Dispatcher(Parts parts, DispatcherOptions options);
+
+  // ---- scheduling (dispatcher.cc)
+  // The loop that reads the due index. Holds `self` until it ends.
+  static Task<void> Run(std::shared_ptr<Dispatcher> self);
+  Task<void> ReadPages();
+  void EnqueueDueItems(absl::Time now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  absl::Duration UntilNext(absl::Time now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Adds a job for each destination of the item that is due and has none.
+  void EnqueueDueDestinations(const Active& active, Claim& claim, absl::Time now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  Startable TakeStartable(absl::Time now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void Launch(Startable jobs, bool here);
+  // One holder leaves the claim: a job with its destination, or an operator. The last one
+  // returns the item to the due index.
+  void ReleaseClaim(const QueueId& queue_id, const std::optional<Destination>& destination, absl::Time now)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // While other holders go on with the item: puts into the window when its next
+  // destination without a job is due. When the window has no room, that destination
+  // waits until they are done.
+  void ScheduleNextDue(const Claim& claim, absl::Time now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  const Destination& SiteOf(const Destination& destination) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void RememberSite(const Destination& domain, const Destination& site) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void ScheduleRescan(absl::Time now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    rescan_at_ = std::min(rescan_at_, now + options_.rescan_delay);
+  }
+  double Random();
+
+  // ---- working on one item (dispatcher_work.cc)
+  static Task<void> RunJob(std::shared_ptr<Dispatcher> self, DestinationScheduler::Started started);
+  // False: the item was deleted meanwhile. `retry`: see Claim.
+  bool Begin(const Job& job, Active* active, bool* retry);
+  Task<Active> Load(Job job, bool retry);
+  // Makes all waiting recipients due and unblocks their destinations.
+  Task<absl::Status> MakeDue(Active active);
+  void Refile(const Job& job, const ItemRecord* record);
+  // Expiry, delay warnings, and recipients whose destination is not known.
+  Task<void> Prepare(Active active);
+  Task<void> Resolve(Active active);
+  // Tries the recipients at `job.destination`. True: there was an attempt, and the
+  // scheduler has its result.
+  Task<bool> TryDestination(Active active, DestinationScheduler::Started started);
+  void ReportSite(const DestinationScheduler::Started& started, const DeliveryResult& result, absl::Time now,
+                  AttemptTime* time);
+  void LogOutcomes(const DeliveryAttempt& attempt, const DeliveryResult& result, absl::Time started, absl::Time now);
+  void CountDoubleBounces(const Active& active, int recipients);
+  // Commits what the item has and the store has not, until it succeeds.
+  Task<absl::Status> Save(Active active);
+  Task<absl::Status> SaveOnce(Active active);
+  Task<absl::Status> WriteReport(Active active, v1::Item item, std::vector<Notice> notices);
+  Task<absl::StatusOr<std::string>> ReadMessage(Active active, const v1::Item& item, uint64_t bytes);
+  Change BuildChange(ActiveItem& active, const Unsaved& saving) ABSL_EXCLUSIVE_LOCKS_REQUIRED(active.mutex);
+  absl::Time Wake(const v1::Item& item) const { return WakeTime(item, options_.settlement.delay_warning_after); }
+  absl::Time Now() const { return options_.clock(); }
+  bool stopping() const {
+    absl::MutexLock lock(&mutex_);
+    return draining_;
+  }
+
+  // ---- operators (dispatcher_admin.cc)
+  Task<absl::Status> ClaimForOperator(QueueId queue_id, bool cancel);
+  Task<absl::StatusOr<Active>> LoadForOperator(QueueId queue_id);
+  void EndOperator(const QueueId& queue_id);
+
+  const Parts parts_;
+  const DispatcherOptions options_;
+  Wakeup wakeup_;
+  mutable absl::Mutex mutex_;
+  DueWindow window_ ABSL_GUARDED_BY(mutex_);
+  DestinationScheduler scheduler_ ABSL_GUARDED_BY(mutex_);
+  absl::flat_hash_map<QueueId, Claim> claims_ ABSL_GUARDED_BY(mutex_);
+  absl::flat_hash_map<Destination, Destination> site_of_domain_ ABSL_GUARDED_BY(mutex_);
+  absl::BitGen random_ ABSL_GUARDED_BY(mutex_);
+  absl::Time next_wake_ ABSL_GUARDED_BY(mutex_) = absl::InfiniteFuture();  // of the loop
+  absl::Time rescan_at_ ABSL_GUARDED_BY(mutex_) = absl::InfiniteFuture();
+  absl::Time rescan_allowed_ ABSL_GUARDED_BY(mutex_) = absl::InfinitePast();
+  int tasks_ ABSL_GUARDED_BY(mutex_) = 0;  // coroutines that use the parts
+  bool draining_ ABSL_GUARDED_BY(mutex_) = false;
+  bool aborting_ ABSL_GUARDED_BY(mutex_) = false;
 };
 
-// Recipients that `destination` stands for, due at `now`, as a transaction without
-// `read` and `memory`. Pure.
-Transaction MakeTransaction(const v1::Item& item, const std::string& destination, absl::Time now);
+// The item's recipients at `destination` that are due at `now`, as an attempt without
+// `read` and `memory`. The item outlives it. Pure.
+DeliveryAttempt MakeAttempt(const v1::Item& item, const Destination& destination, absl::Time now);
 
 }  // namespace posthouse::queue

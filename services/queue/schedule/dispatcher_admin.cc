@@ -1,28 +1,29 @@
-// What operators ask of the dispatcher.
+// ItemOperations of the dispatcher: what operators do to items.
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "services/common/async/when_all.h"
 #include "services/common/log/log.h"
+#include "services/common/net/event_loop.h"
 #include "services/common/status/status.h"
-#include "services/queue/schedule/dispatcher_impl.h"
+#include "services/queue/schedule/dispatcher.h"
 
 namespace posthouse::queue {
 namespace {
 constexpr size_t kTogether = 100;
 constexpr size_t kScanRows = 1000;
-// How long an operator's call waits for an attempt that is in progress.
+// An operator's call waits so many times kPause for a running attempt.
 constexpr int kPatience = 50;
 constexpr absl::Duration kPause = absl::Milliseconds(100);
 
 absl::Status BeingDelivered() {
-  return absl::FailedPreconditionError("the message is being delivered at this moment; try again");
+  return absl::FailedPreconditionError("a delivery of the message is in progress; try again");
 }
 }  // namespace
 
-// A claim that no job runs under: a new one, or, with jobs that wait in line, theirs.
-// `cancel` keeps those from starting. Given back by EndOperator().
-Task<absl::Status> DispatcherImpl::ClaimForOperator(std::string queue_id, bool cancel) {
+// Takes the item's claim, or makes one, while no job runs under it. `cancel` keeps the jobs
+// that wait in line from starting. EndOperator() releases the claim.
+Task<absl::Status> Dispatcher::ClaimForOperator(QueueId queue_id, bool cancel) {
   if (Executor::Current() == nullptr) co_await SwitchTo(parts_.loops.Next());
   for (int tries = 0; tries < kPatience; ++tries) {
     if (tries > 0) co_await Sleep(kPause);
@@ -37,99 +38,100 @@ Task<absl::Status> DispatcherImpl::ClaimForOperator(std::string queue_id, bool c
   co_return BeingDelivered();
 }
 
-// The item, under a claim; jobs that wait in line share it. Null: they have not loaded
-// it yet, and make it due when they do.
-Task<absl::StatusOr<DispatcherImpl::Live>> DispatcherImpl::LoadForOperator(std::string queue_id) {
+// The item, under a claim that jobs in line share. Null: such a job exists and has not
+// loaded the item yet; it makes all recipients due when it does.
+Task<absl::StatusOr<Dispatcher::Active>> Dispatcher::LoadForOperator(QueueId queue_id) {
   PH_CO_RETURN_IF_ERROR(co_await ClaimForOperator(queue_id, /*cancel=*/false));
-  Live shared;
+  Active shared;
   bool waits = false;
   {
     absl::MutexLock lock(&mutex_);
     Claim& claim = claims_.at(queue_id);
-    shared = claim.live;
+    shared = claim.item;
     waits = claim.holders > 1;
     claim.retry = waits && shared == nullptr;
   }
   if (shared != nullptr) co_return shared;
   if (waits) {
     EndOperator(queue_id);
-    co_return Live();
+    co_return Active();
   }
-  absl::StatusOr<std::optional<Record>> loaded = co_await parts_.spool.Load(queue_id);
+  absl::StatusOr<std::optional<ItemRecord>> loaded = co_await parts_.spool.Load(queue_id);
   if (!loaded.ok() || !loaded->has_value()) {
     if (!loaded.ok()) {
-      // Its due row may have been passed over meanwhile, as claimed.
+      // The loop may have skipped the due row, since the item was claimed.
       absl::MutexLock lock(&mutex_);
-      Stray(Now());
+      ScheduleRescan(Now());
     }
     EndOperator(queue_id);
     if (!loaded.ok()) co_return loaded.status();
-    co_return absl::NotFoundError(absl::StrCat("no message ", queue_id, " in the queue"));
+    co_return absl::NotFoundError(absl::StrCat("no message ", queue_id.Text(), " in the queue"));
   }
-  auto live = std::make_shared<LiveItem>(std::make_shared<Record>(**std::move(loaded)), nullptr);
+  auto active = std::make_shared<ActiveItem>(std::make_shared<ItemRecord>(**std::move(loaded)), nullptr);
   absl::MutexLock lock(&mutex_);
-  claims_.at(queue_id).live = live;
-  co_return live;
+  claims_.at(queue_id).item = active;
+  co_return active;
 }
 
-void DispatcherImpl::EndOperator(const std::string& queue_id) {
+void Dispatcher::EndOperator(const QueueId& queue_id) {
   Startable next;
   {
     absl::MutexLock lock(&mutex_);
     const absl::Time now = Now();
-    Leave(queue_id, kNoDestination, now);
+    ReleaseClaim(queue_id, std::nullopt, now);
     next = TakeStartable(now);
   }
   Launch(std::move(next), /*here=*/false);
 }
 
-Task<absl::Status> DispatcherImpl::Retry(std::string queue_id) {
-  PH_CO_ASSIGN_OR_RETURN(const Live live, co_await LoadForOperator(queue_id));
-  if (live == nullptr) co_return absl::OkStatus();
-  const absl::Status saved = co_await MakeDue(live);
-  EndOperator(queue_id);  // which lines it up
+Task<absl::Status> Dispatcher::Retry(QueueId queue_id) {
+  PH_CO_ASSIGN_OR_RETURN(const Active active, co_await LoadForOperator(queue_id));
+  if (active == nullptr) co_return absl::OkStatus();
+  const absl::Status saved = co_await MakeDue(active);
+  EndOperator(queue_id);  // adds the jobs
   co_return saved;
 }
 
-Task<absl::Status> DispatcherImpl::MakeDue(Live live) {
+Task<absl::Status> Dispatcher::MakeDue(Active active) {
   const absl::Time now = Now();
-  std::set<std::string> destinations;
+  std::set<Destination> destinations;
   {
-    absl::MutexLock lock(&live->mutex);
-    for (int i = 0; i < live->record->item.recipients_size(); ++i) {
-      v1::ItemRecipient* recipient = live->record->item.mutable_recipients(i);
+    absl::MutexLock lock(&active->mutex);
+    for (int i = 0; i < active->record->item.recipients_size(); ++i) {
+      v1::ItemRecipient* recipient = active->record->item.mutable_recipients(i);
       if (!IsWaiting(*recipient)) continue;
       ToProto(now, recipient->mutable_next_attempt());
-      live->unsaved.changed.insert(i);
+      active->unsaved.changed.insert(i);
       destinations.insert(DestinationOf(*recipient));
     }
-    live->unsaved.urgent = true;
+    active->unsaved.urgent = true;
   }
   {
     absl::MutexLock lock(&mutex_);
-    for (const std::string& destination : destinations) sites_.Unblock(SiteOf(destination));
+    for (const Destination& destination : destinations) scheduler_.Unblock(SiteOf(destination));
   }
-  co_return co_await Save(live);
+  co_return co_await Save(active);
 }
 
-Task<absl::StatusOr<uint32_t>> DispatcherImpl::RetryDestination(std::string domain) {
+Task<absl::StatusOr<uint32_t>> Dispatcher::RetryDestination(std::string domain) {
+  const Destination destination = Destination::Remote(domain);
   {
     absl::MutexLock lock(&mutex_);
-    sites_.Unblock(SiteOf(domain));
+    scheduler_.Unblock(SiteOf(destination));
   }
   uint32_t count = 0;
   std::string after;
   while (true) {
     PH_CO_ASSIGN_OR_RETURN(DuePage page, co_await parts_.spool.ReadDue(after, kScanRows));
-    std::vector<std::string> ids;
+    std::vector<QueueId> ids;
     for (const DueEntry& entry : page.entries) {
-      if (entry.destination == domain) ids.push_back(entry.queue_id);
-      if (!entry.destination.empty()) continue;
-      // Several destinations: ask the item.
-      absl::StatusOr<std::optional<Record>> record = co_await parts_.spool.Load(entry.queue_id);
+      if (entry.destination == destination) ids.push_back(entry.queue_id);
+      if (entry.destination.resolved()) continue;
+      // Several destinations: the item has them.
+      absl::StatusOr<std::optional<ItemRecord>> record = co_await parts_.spool.Load(entry.queue_id);
       if (!record.ok() || !record->has_value()) continue;
       for (const auto& recipient : (*record)->item.recipients()) {
-        if (!IsWaiting(recipient) || DestinationOf(recipient) != domain) continue;
+        if (!IsWaiting(recipient) || DestinationOf(recipient) != destination) continue;
         ids.push_back(entry.queue_id);
         break;
       }
@@ -140,34 +142,34 @@ Task<absl::StatusOr<uint32_t>> DispatcherImpl::RetryDestination(std::string doma
       for (const absl::Status& status : co_await WhenAll(std::move(retries))) count += status.ok() ? 1 : 0;
     }
     if (!page.more) co_return count;
-    // Rows that were moved to "now" lie behind; what comes next is beyond the page.
+    // The rows that were moved to "now" lie before the next page.
     after = page.last_key;
   }
 }
 
-Task<absl::Status> DispatcherImpl::Delete(std::string queue_id, bool bounce) {
-  // Jobs that wait in line will not start.
+Task<absl::Status> Dispatcher::Delete(QueueId queue_id, bool bounce) {
+  // With `cancel`, jobs that wait in line do not start.
   PH_CO_RETURN_IF_ERROR(co_await ClaimForOperator(queue_id, /*cancel=*/true));
-  absl::StatusOr<std::optional<Record>> loaded = co_await parts_.spool.Load(queue_id);
+  absl::StatusOr<std::optional<ItemRecord>> loaded = co_await parts_.spool.Load(queue_id);
   absl::Status status = loaded.status();
   if (loaded.ok() && !loaded->has_value()) {
-    status = absl::NotFoundError(absl::StrCat("no message ", queue_id, " in the queue"));
+    status = absl::NotFoundError(absl::StrCat("no message ", queue_id.Text(), " in the queue"));
   }
   if (status.ok()) {
-    const auto live = std::make_shared<LiveItem>(std::make_shared<Record>(**std::move(loaded)), nullptr);
-    int nobody = 0;
+    const auto active = std::make_shared<ActiveItem>(std::make_shared<ItemRecord>(**std::move(loaded)), nullptr);
+    int double_bounces = 0;
     {
-      absl::MutexLock lock(&live->mutex);
-      nobody = ApplyDeletion(Now(), bounce, &live->record->item, &live->unsaved);
-      live->unsaved.urgent = true;
+      absl::MutexLock lock(&active->mutex);
+      double_bounces = ApplyDeletion(Now(), bounce, &active->record->item, &active->unsaved);
+      active->unsaved.urgent = true;
     }
-    CountNobody(live, nobody);
-    status = co_await Save(live);
-    if (status.ok()) LOG_EVENT(kInfo, "deleted").QueueId(queue_id).Bool("bounce", bounce);
+    CountDoubleBounces(active, double_bounces);
+    status = co_await Save(active);
+    if (status.ok()) LOG_EVENT(kInfo, "deleted").QueueId(queue_id.Text()).Bool("bounce", bounce);
   }
   {
     absl::MutexLock lock(&mutex_);
-    if (!status.ok()) Stray(Now());  // a job that was cancelled is found again
+    if (!status.ok()) ScheduleRescan(Now());  // its jobs were cancelled: find the item again
   }
   EndOperator(queue_id);
   co_return status;

@@ -14,9 +14,9 @@
 #include "services/common/net/event_loop.h"
 #include "services/common/status/status.h"
 #include "services/common/store/testing/memory_store.h"
-#include "services/queue/spool/key_schema.h"
 #include "services/queue/metrics.h"
-#include "services/queue/spool/record.h"
+#include "services/queue/spool/item_record.h"
+#include "services/queue/spool/key_schema.h"
 
 namespace posthouse::queue {
 namespace {
@@ -45,14 +45,14 @@ class FakeDelivery final : public Delivery {
  public:
   explicit FakeDelivery(Outcome::Kind success) : success_(success) {}
 
-  Task<DeliveryResult> Deliver(const Transaction& t) override {
+  Task<DeliveryResult> Deliver(const DeliveryAttempt& t) override {
     std::string text;
     const absl::StatusOr<absl::Cord> bytes =
         t.memory != nullptr ? absl::Cord(*t.memory) : co_await t.read(0, t.size_bytes);
     DeliveryResult result;
     absl::MutexLock lock(&mutex_);
     mutex_.Await(absl::Condition(this, &FakeDelivery::MayGo));
-    result.reach = Reach::kSuccess;
+    result.reachability = Reachability::kSuccess;
     for (const Target& target : t.targets) {
       const std::string& address = target.recipient.address();
       attempts_.push_back(absl::StrCat(address, "#", target.index));
@@ -64,8 +64,8 @@ class FakeDelivery final : public Delivery {
       }
       if (aborted_) outcome = MakeOutcome(Outcome::Kind::kTemporary, 451, "4.4.2", "cut");
       if (bytes.ok()) bodies_[address] = std::string(*bytes);
-      if (unreachable_.contains(t.destination)) {
-        result.reach = Reach::kUnreachable;
+      if (unreachable_.contains(t.destination.name())) {
+        result.reachability = Reachability::kUnreachable;
         outcome = MakeOutcome(Outcome::Kind::kTemporary, 0, "4.4.1", "");
         outcome.attempt.set_error("connection refused");
       }
@@ -116,11 +116,11 @@ class FakeDelivery final : public Delivery {
 class FakeRouting final : public Routing {
  public:
   using Response = routing::v1::ResolveRecipientResponse;
-  Task<absl::StatusOr<std::shared_ptr<const routing::v1::ResolveDestinationResponse>>> Destination(
+  Task<absl::StatusOr<std::shared_ptr<const routing::v1::ResolveDestinationResponse>>> ResolveDestination(
       std::string) override {
     co_return absl::UnimplementedError("not asked by the dispatcher");
   }
-  Task<absl::StatusOr<Response>> Recipient(std::string address) override { co_return Answer(address); }
+  Task<absl::StatusOr<Response>> ResolveRecipient(std::string address) override { co_return Answer(address); }
   static Response Answer(const std::string& address) {
     Response response;
     response.set_outcome(Response::OUTCOME_ACCEPT);
@@ -179,9 +179,9 @@ class DispatcherTest : public ::testing::Test {
   }
 
   // Puts a message as Enqueue does. Recipients are resolved unless they begin with "?".
-  std::string Put(std::vector<std::string> recipients, const std::string& body = "Subject: x\r\n\r\nhello\r\n",
-                  bool hand_over = true) {
-    auto record = std::make_shared<Record>();
+  QueueId Put(std::vector<std::string> recipients, const std::string& body = "Subject: x\r\n\r\nhello\r\n",
+              bool hand_over = true) {
+    auto record = std::make_shared<ItemRecord>();
     record->item.mutable_envelope()->set_reverse_path(sender_);
     for (std::string& address : recipients) {
       auto* recipient = record->item.add_recipients();
@@ -224,16 +224,16 @@ class DispatcherTest : public ::testing::Test {
   }
   void Advance(absl::Duration by) {
     clock_.Advance(by);
-    dispatcher_->Poke();
+    dispatcher_->WakeForTest();
   }
-  v1::Item ItemOf(const std::string& id) {
-    absl::StatusOr<std::optional<Record>> record = SyncWait(spool_->Load(id));
+  v1::Item ItemOf(const QueueId& id) {
+    absl::StatusOr<std::optional<ItemRecord>> record = SyncWait(spool_->Load(id));
     if (record.ok() && !record->has_value()) record = SyncWait(spool_->LoadDone(id));
     EXPECT_TRUE(record.ok()) << record.status();
     return record.ok() && record->has_value() ? (*record)->item : v1::Item();
   }
   // The attempts on file of the item's first recipient.
-  uint32_t SavedAttempts(const std::string& id) {
+  uint32_t SavedAttempts(const QueueId& id) {
     const v1::Item item = ItemOf(id);
     return item.recipients().empty() ? 0 : item.recipients(0).attempts();
   }
@@ -253,14 +253,14 @@ class DispatcherTest : public ::testing::Test {
   std::unique_ptr<Spool> spool_;
   FakeRouting routing_;
   std::unique_ptr<FakeDelivery> local_, remote_;
-  std::unique_ptr<Dispatcher> dispatcher_;
+  std::shared_ptr<Dispatcher> dispatcher_;
 };
 
 using Strings = std::vector<std::string>;
 
 TEST_F(DispatcherTest, AnAcceptedMessageIsDeliveredFromMemory) {
   // The due index is not even read.
-  const std::string id = Put({"user@local.example"});
+  const QueueId id = Put({"user@local.example"});
   UntilEmpty();
   EXPECT_EQ(local_->attempts(), Strings{"user@local.example#0"});
   EXPECT_EQ(local_->body("user@local.example"), "Subject: x\r\n\r\nhello\r\n");
@@ -301,7 +301,7 @@ TEST_F(DispatcherTest, WhatIsDueAfterARestartIsFound) {
 TEST_F(DispatcherTest, ATemporaryFailureIsRetriedWhenItsTimeComes) {
   dispatcher_->Start();
   remote_->Script("user@remote.example", {Temporary(), Temporary()});
-  const std::string id = Put({"user@remote.example"});
+  const QueueId id = Put({"user@remote.example"});
   Until([&] { return SavedAttempts(id) == 1; }, "the first attempt on file");
   EXPECT_EQ(remote_->attempts().size(), 1u);
   Advance(absl::Seconds(80));
@@ -317,7 +317,7 @@ TEST_F(DispatcherTest, ARemoteReplyInLatin1IsKeptReadable) {
   dispatcher_->Start();
   remote_->Script("user@remote.example",
                   {MakeOutcome(Outcome::Kind::kTemporary, 450, "4.2.0", "bo\xeete temporairement indisponible")});
-  const std::string id = Put({"user@remote.example"});
+  const QueueId id = Put({"user@remote.example"});
   Until([&] { return SavedAttempts(id) == 1; }, "the first attempt on file");
   EXPECT_EQ(ItemOf(id).recipients(0).last().reply().text(), "bo?te temporairement indisponible");
   Advance(absl::Seconds(80));
@@ -326,7 +326,7 @@ TEST_F(DispatcherTest, ARemoteReplyInLatin1IsKeptReadable) {
 
 TEST_F(DispatcherTest, RetriesSurviveARestart) {
   remote_->Script("user@remote.example", {Temporary()});
-  const std::string id = Put({"user@remote.example"});
+  const QueueId id = Put({"user@remote.example"});
   Until([&] { return SavedAttempts(id) == 1; }, "the first attempt on file");
   Crash();
   dispatcher_->Start();
@@ -338,7 +338,7 @@ TEST_F(DispatcherTest, RetriesSurviveARestart) {
 // The report is there in the same commit in which the recipient has failed.
 TEST_F(DispatcherTest, AFailureIsReportedToTheSender) {
   remote_->Script("user@remote.example", {Permanent()});
-  const std::string id = Put({"user@remote.example"});
+  const QueueId id = Put({"user@remote.example"});
   UntilEmpty();
   EXPECT_EQ(spool_->ledger().failed, 1u);
   EXPECT_EQ(spool_->ledger().accepted, 2u);
@@ -347,7 +347,7 @@ TEST_F(DispatcherTest, AFailureIsReportedToTheSender) {
   EXPECT_TRUE(absl::StrContains(report, "Final-Recipient: rfc822; user@remote.example"));
   EXPECT_TRUE(absl::StrContains(report, "Status: 5.1.1"));
   EXPECT_TRUE(absl::StrContains(report, "Subject: x"));
-  EXPECT_TRUE(absl::StrContains(report, id));
+  EXPECT_TRUE(absl::StrContains(report, id.Text()));
 }
 
 TEST_F(DispatcherTest, AFailedReportIsNotReported) {
@@ -372,7 +372,7 @@ TEST_F(DispatcherTest, AFailedReportIsNotReported) {
 TEST_F(DispatcherTest, DelayedAndThenExpired) {
   dispatcher_->Start();
   remote_->Script("user@remote.example", std::deque<Outcome>(500, Temporary()));
-  const std::string id = Put({"user@remote.example"});
+  const QueueId id = Put({"user@remote.example"});
   for (uint32_t n = 1; ItemOf(id).recipients(0).state() == v1::RECIPIENT_STATE_QUEUED; ++n) {
     Until([&] { return SavedAttempts(id) >= n || spool_->ledger().expired > 0; }, "an attempt on file");
     Advance(absl::Hours(2));
@@ -387,7 +387,7 @@ TEST_F(DispatcherTest, RedirectsAndAliasesAreFollowed) {
   Outcome redirect = MakeOutcome(Outcome::Kind::kDelivered, 250, "2.0.0", "stored");
   redirect.redirects = {"alias@anywhere.example"};
   local_->Script("user@local.example", {redirect});
-  const std::string id = Put({"user@local.example"});
+  const QueueId id = Put({"user@local.example"});
   UntilEmpty();
   EXPECT_EQ(local_->attempts(), (Strings{"user@local.example#0", "one@local.example#1"}));
   EXPECT_EQ(remote_->attempts(), Strings{"two@remote.example#2"});
@@ -403,7 +403,7 @@ TEST_F(DispatcherTest, WhoCannotBeResolvedFails) {
 }
 
 TEST_F(DispatcherTest, OneDeadDestinationDelaysNobodyElse) {
-  options_.sites.max_waiting_per_site = 20;
+  options_.scheduler.max_waiting_per_site = 20;
   options_.window_entries = 30;
   options_.page_rows = 10;
   Crash();
@@ -415,7 +415,7 @@ TEST_F(DispatcherTest, OneDeadDestinationDelaysNobodyElse) {
   EXPECT_EQ(spool_->ledger().queued(), 200u);
   // What comes later passes too, also by way of the due index.
   remote_->Script("late@remote.example", {Temporary()});
-  const std::string late = Put({"late@remote.example"});
+  const QueueId late = Put({"late@remote.example"});
   Until([&] { return SavedAttempts(late) == 1; }, "its failure on file");
   Advance(absl::Minutes(2));
   Until([&] { return spool_->ledger().relayed == 2; }, "the live one again");
@@ -451,7 +451,7 @@ TEST_F(DispatcherTest, KilledAtEachCommit) {
     const uint64_t before = spool_->ledger().accepted;
     const std::string user = absl::StrCat("user", step, "@remote.example");
     remote_->Script(user, {Permanent()});
-    const std::string id = Put({user}, "Subject: x\r\n\r\nhello\r\n", /*hand_over=*/false);
+    const QueueId id = Put({user}, "Subject: x\r\n\r\nhello\r\n", /*hand_over=*/false);
     int calls = 0;
     disk_->SetCommitHook([&calls, step](const store::CommitRequest&, bool*) -> absl::Status {
       return calls++ < step ? absl::OkStatus() : absl::UnavailableError("killed");
@@ -474,7 +474,7 @@ TEST_F(DispatcherTest, KilledAtEachCommit) {
 TEST_F(DispatcherTest, AnOutcomeThatCannotBeSavedIsNotTriedAgain) {
   // The remote host has the message: it must not get it twice because our disk is busy.
   std::atomic<int> refused{0};
-  const std::string id = Put({"user@remote.example"}, "Subject: x\r\n\r\nhello\r\n", /*hand_over=*/false);
+  const QueueId id = Put({"user@remote.example"}, "Subject: x\r\n\r\nhello\r\n", /*hand_over=*/false);
   disk_->SetCommitHook([&refused](const store::CommitRequest&, bool*) -> absl::Status {
     return refused++ < 2 ? absl::UnavailableError("busy") : absl::OkStatus();
   });
@@ -487,7 +487,7 @@ TEST_F(DispatcherTest, AnOutcomeThatCannotBeSavedIsNotTriedAgain) {
 
 TEST_F(DispatcherTest, AStaleDueRowIsRemoved) {
   Change change;
-  change.Set(DueKey(clock_.Now(), "01HF7YAT3VZZZZZZZZZZZZZZZZ"), EncodeValue(v1::DueRow()));
+  change.Set(DueKey(clock_.Now(), NewQueueId(clock_.Now())), EncodeValue(v1::DueRow()));
   ASSERT_TRUE(SyncWait(spool_->Commit(std::move(change))).ok());
   dispatcher_->Start();
   Until([&] { return SyncWait(spool_->ReadDue("", 10))->entries.empty(); }, "the row's removal");
@@ -495,7 +495,7 @@ TEST_F(DispatcherTest, AStaleDueRowIsRemoved) {
 
 TEST_F(DispatcherTest, ADueRowAtTheWrongTimeIsRefiled) {
   remote_->Script("user@remote.example", {Temporary()});
-  const std::string id = Put({"user@remote.example"});
+  const QueueId id = Put({"user@remote.example"});
   Until([&] { return SavedAttempts(id) == 1; }, "the first attempt on file");
   const absl::Time due = FromProto(ItemOf(id).next_attempt());
   Stop();
@@ -515,7 +515,7 @@ TEST_F(DispatcherTest, ADueRowAtTheWrongTimeIsRefiled) {
 }
 
 TEST_F(DispatcherTest, ALostBodyFailsWithAReport) {
-  const std::string id = Put({"user@remote.example"}, "Subject: x\r\n\r\nhello\r\n", /*hand_over=*/false);
+  const QueueId id = Put({"user@remote.example"}, "Subject: x\r\n\r\nhello\r\n", /*hand_over=*/false);
   Change change;
   change.Remove(BodyKey(id));
   ASSERT_TRUE(SyncWait(spool_->Commit(std::move(change))).ok());
@@ -535,13 +535,13 @@ TEST_F(DispatcherTest, DrainWaitsForWhatRuns) {
   remote_->Hold(false);
   drain.join();
   EXPECT_EQ(spool_->ledger().relayed + spool_->ledger().queued(), 1u);
-  const std::string later = Put({"later@remote.example"});
+  const QueueId later = Put({"later@remote.example"});
   EXPECT_EQ(ItemOf(later).recipients(0).state(), v1::RECIPIENT_STATE_QUEUED);
 }
 
 TEST_F(DispatcherTest, DrainCutsWhatHangsAndLeavesItDue) {
   remote_->Hold(true);
-  const std::string id = Put({"user@remote.example"}, "Subject: x\r\n\r\nhello\r\n", /*hand_over=*/false);
+  const QueueId id = Put({"user@remote.example"}, "Subject: x\r\n\r\nhello\r\n", /*hand_over=*/false);
   dispatcher_->Start();
   dispatcher_->Drain(absl::Milliseconds(50));
   EXPECT_EQ(SavedAttempts(id), 0u);
@@ -556,7 +556,7 @@ TEST_F(DispatcherTest, DrainCutsWhatHangsAndLeavesItDue) {
 TEST_F(DispatcherTest, RetryNow) {
   dispatcher_->Start();
   remote_->Script("user@remote.example", {Temporary()});
-  const std::string id = Put({"user@remote.example"});
+  const QueueId id = Put({"user@remote.example"});
   Until([&] { return SavedAttempts(id) == 1; }, "the first attempt on file");
   ASSERT_TRUE(SyncWait(dispatcher_->Retry(id)).ok());
   UntilEmpty();
@@ -566,11 +566,11 @@ TEST_F(DispatcherTest, RetryNow) {
 // The same when its time comes by itself.
 TEST_F(DispatcherTest, ARetryDoesNotWaitForAnotherDestinationsLine) {
   Stop();
-  options_.sites.max_remote = 0;
+  options_.scheduler.max_remote = 0;
   Start();
   dispatcher_->Start();
   local_->Script("user@local.example", {Temporary(), Temporary()});
-  const std::string id = Put({"user@local.example", "waits@remote.example"});
+  const QueueId id = Put({"user@local.example", "waits@remote.example"});
   for (uint32_t n = 1; n <= 2; ++n) {
     Until([&] { return SavedAttempts(id) == n; }, "an attempt on file");
     Advance(absl::Minutes(4));
@@ -582,11 +582,11 @@ TEST_F(DispatcherTest, ARetryDoesNotWaitForAnotherDestinationsLine) {
 // One of its recipients waits in a line: that does not keep the others from their retry.
 TEST_F(DispatcherTest, RetryNowReachesTheRecipientsBesideOneInALine) {
   Stop();
-  options_.sites.max_remote = 0;
+  options_.scheduler.max_remote = 0;
   Start();
   dispatcher_->Start();
   local_->Script("user@local.example", {Temporary()});
-  const std::string id = Put({"user@local.example", "waits@remote.example"});
+  const QueueId id = Put({"user@local.example", "waits@remote.example"});
   Until([&] { return SavedAttempts(id) == 1; }, "the first attempt on file");
   ASSERT_TRUE(SyncWait(dispatcher_->Retry(id)).ok());
   Until([&] { return spool_->ledger().delivered == 1; }, "the second");
@@ -611,13 +611,13 @@ TEST_F(DispatcherTest, RetryOfADestinationOpensItAgain) {
 TEST_F(DispatcherTest, DeleteWithAndWithoutABounce) {
   dispatcher_->Start();
   remote_->Script("user@remote.example", {Temporary(), Temporary()});
-  const auto removed = [this](const std::string& id, bool bounce) { return SyncWait(dispatcher_->Delete(id, bounce)); };
-  const std::string quiet = Put({"user@remote.example"});
+  const auto removed = [this](const QueueId& id, bool bounce) { return SyncWait(dispatcher_->Delete(id, bounce)); };
+  const QueueId quiet = Put({"user@remote.example"});
   Until([&] { return SavedAttempts(quiet) == 1; }, "the first attempt on file");
   EXPECT_TRUE(removed(quiet, false).ok());
   EXPECT_EQ(spool_->ledger().deleted, 1u);
   EXPECT_EQ(ItemOf(quiet).recipients(0).state(), v1::RECIPIENT_STATE_DELETED);
-  const std::string told = Put({"user@remote.example"});
+  const QueueId told = Put({"user@remote.example"});
   Until([&] { return SavedAttempts(told) == 1; }, "the first attempt on file");
   EXPECT_TRUE(removed(told, true).ok());
   UntilEmpty();

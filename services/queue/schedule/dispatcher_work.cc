@@ -5,18 +5,20 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "services/common/log/log.h"
+#include "services/common/net/event_loop.h"
 #include "services/common/rpc/trace.h"
 #include "services/common/status/status.h"
-#include "services/queue/schedule/dispatcher_impl.h"
-#include "services/queue/spool/key_schema.h"
+#include "services/queue/metrics.h"
+#include "services/queue/schedule/dispatcher.h"
 #include "services/queue/schedule/resolution.h"
+#include "services/queue/spool/key_schema.h"
 
 namespace posthouse::queue {
 namespace {
 
 constexpr uint64_t kHeaderBytes = 64 * 1024;
 constexpr absl::Duration kSavePause = absl::Seconds(1);
-constexpr absl::Duration kSavePauseMax = absl::Seconds(5);  // a drain waits so long at most
+constexpr absl::Duration kSavePauseMax = absl::Seconds(5);  // Drain() waits for it
 
 std::string TraceId(const std::string& traceparent) {
   const auto trace = rpc::TraceContext::Parse(traceparent);
@@ -39,51 +41,43 @@ absl::string_view KindName(Outcome::Kind kind) {
 
 }  // namespace
 
-Transaction MakeTransaction(const v1::Item& item, const std::string& destination, absl::Time now) {
-  Transaction t;
+DeliveryAttempt MakeAttempt(const v1::Item& item, const Destination& destination, absl::Time now) {
+  DeliveryAttempt attempt(item.envelope());
+  attempt.queue_id = QueueId::FromText(item.queue_id()).value_or(QueueId());
+  attempt.destination = destination;
+  attempt.accepted = FromProto(item.accepted());
+  attempt.size_bytes = item.size_bytes();
   for (int i = 0; i < item.recipients_size(); ++i) {
     const v1::ItemRecipient& recipient = item.recipients(i);
     if (!IsWaiting(recipient) || FromProto(recipient.next_attempt()) > now) continue;
-    if (DestinationOf(recipient) == destination) t.targets.push_back({i, recipient.recipient()});
+    if (DestinationOf(recipient) == destination) attempt.targets.push_back({i, recipient.recipient()});
   }
-  if (t.targets.empty()) return t;
-  const v1::Envelope& envelope = item.envelope();
-  t.queue_id = item.queue_id();
-  t.destination = destination;
-  t.reverse_path = envelope.reverse_path();
-  t.body = envelope.body();
-  t.smtputf8 = envelope.smtputf8();
-  t.ret = envelope.ret();
-  t.envid = envelope.envid();
-  t.traceparent = envelope.traceparent();
-  t.accepted = FromProto(item.accepted());
-  t.size_bytes = item.size_bytes();
-  return t;
+  return attempt;
 }
 
-Task<void> DispatcherImpl::RunJob(std::shared_ptr<DispatcherImpl> self, Sites::Started started) {
+Task<void> Dispatcher::RunJob(std::shared_ptr<Dispatcher> self, DestinationScheduler::Started started) {
   const Job job = started.job;
-  Live live;
+  Active active;
   bool slot_free = false;
   bool retry = false;
-  const bool begun = self->Begin(job, &live, &retry);
+  const bool begun = self->Begin(job, &active, &retry);
   if (begun) {
-    const bool fresh = live != nullptr && !job.destination.empty();
-    if (live == nullptr) live = co_await self->Load(job, retry);
-    if (live != nullptr) {
-      if (retry) (co_await self->MakeDue(live)).IgnoreError();  // logged; it was due as it was
-      if (!fresh) co_await self->Prepare(live);
-      if (!job.destination.empty()) slot_free = co_await self->Attempt(live, started);
+    const bool fresh = active != nullptr && job.destination.resolved();
+    if (active == nullptr) active = co_await self->Load(job, retry);
+    if (active != nullptr) {
+      if (retry) (co_await self->MakeDue(active)).IgnoreError();  // logged; its recipients stay due as they were
+      if (!fresh) co_await self->Prepare(active);
+      if (job.destination.resolved()) slot_free = co_await self->TryDestination(active, started);
     }
   }
   Startable next;
   {
     absl::MutexLock lock(&self->mutex_);
     const absl::Time now = self->Now();
-    if (!slot_free) self->sites_.Done(started.site);
+    if (!slot_free) self->scheduler_.Done(started.site);
     Claim& claim = self->claims_.at(job.queue_id);
     if (begun) --claim.running;
-    self->Leave(job.queue_id, job.destination, now);
+    self->ReleaseClaim(job.queue_id, job.destination, now);
     next = self->TakeStartable(now);
   }
   self->Launch(std::move(next), /*here=*/false);
@@ -91,127 +85,123 @@ Task<void> DispatcherImpl::RunJob(std::shared_ptr<DispatcherImpl> self, Sites::S
   --self->tasks_;  // the last thing: Drain() may be waiting for it
 }
 
-bool DispatcherImpl::Begin(const Job& job, Live* live, bool* retry) {
+bool Dispatcher::Begin(const Job& job, Active* active, bool* retry) {
   absl::MutexLock lock(&mutex_);
   Claim& claim = claims_.at(job.queue_id);
   if (claim.cancelled) return false;
   ++claim.running;
-  *live = claim.live;
+  *active = claim.item;
   *retry = std::exchange(claim.retry, false);
   return true;
 }
 
-// Null: there is nothing to do now.
-Task<DispatcherImpl::Live> DispatcherImpl::Load(Job job, bool retry) {
-  absl::StatusOr<std::optional<Record>> loaded = co_await parts_.spool.Load(job.queue_id);
+// Null: the item cannot be loaded, is gone, or is not due yet.
+Task<Dispatcher::Active> Dispatcher::Load(Job job, bool retry) {
+  absl::StatusOr<std::optional<ItemRecord>> loaded = co_await parts_.spool.Load(job.queue_id);
   if (!loaded.ok()) {
-    LOG_EVENT(kError, "item_unreadable").QueueId(job.queue_id).Err(loaded.status());
+    LOG_EVENT(kError, "item_unreadable").QueueId(job.queue_id.Text()).Err(loaded.status());
     absl::MutexLock lock(&mutex_);
-    Stray(Now());
+    ScheduleRescan(Now());
     co_return nullptr;
   }
   if (!loaded->has_value()) {
     Refile(job, nullptr);
     co_return nullptr;
   }
-  auto live = std::make_shared<LiveItem>(std::make_shared<Record>(**std::move(loaded)), nullptr);
+  auto active = std::make_shared<ActiveItem>(std::make_shared<ItemRecord>(**std::move(loaded)), nullptr);
   absl::MutexLock lock(&mutex_);
-  absl::MutexLock live_lock(&live->mutex);
-  if (live->stored_due != job.due) Refile(job, live->record.get());
-  if (live->stored_due > Now() && !retry) {
-    // The entry was older than the row.
-    window_.Add({live->stored_due, job.queue_id, DestinationOf(live->record->item), Wake(live->record->item)});
+  absl::MutexLock active_lock(&active->mutex);
+  if (active->stored_due != job.due) Refile(job, active->record.get());
+  if (active->stored_due > Now() && !retry) {
+    // The row has moved since the window read it.
+    window_.Add({active->stored_due, job.queue_id, DestinationOf(active->record->item), Wake(active->record->item)});
     co_return nullptr;
   }
-  claims_.at(job.queue_id).live = live;
-  co_return live;
+  claims_.at(job.queue_id).item = active;
+  co_return active;
 }
 
-// A due row that does not match its item (key_schema.h). Mostly an entry that was
-// read just before its row moved; then this changes nothing.
-void DispatcherImpl::Refile(const Job& job, const Record* record) {
+// Moves a due row that does not match its item (key_schema.h). Mostly the row had moved
+// since the window read it; then this changes nothing.
+void Dispatcher::Refile(const Job& job, const ItemRecord* record) {
   Change change;
   change.lazy = true;
-  change.queue_id = job.queue_id;
   change.Remove(DueKey(job.due, job.queue_id));
   if (record != nullptr) change.Set(DueKey(record->due(), job.queue_id), DueValueOf(*record, Wake(record->item)));
   parts_.spool.Submit(std::move(change), [](absl::Status status) { log::LogIfError(status, "re-filing a due row"); });
 }
 
-Task<void> DispatcherImpl::Prepare(Live live) {
-  std::set<std::string> destinations;
+Task<void> Dispatcher::Prepare(Active active) {
+  std::set<Destination> destinations;
   {
-    absl::MutexLock lock(&live->mutex);
-    for (const auto& recipient : live->record->item.recipients()) destinations.insert(DestinationOf(recipient));
+    absl::MutexLock lock(&active->mutex);
+    for (const auto& recipient : active->record->item.recipients()) destinations.insert(DestinationOf(recipient));
   }
   const absl::Time now = Now();
   {
     absl::MutexLock lock(&mutex_);
-    std::erase_if(destinations, [&](const std::string& d)
-                                    ABSL_NO_THREAD_SAFETY_ANALYSIS { return sites_.BlockedUntil(SiteOf(d)) <= now; });
+    std::erase_if(destinations, [&](const Destination& d) ABSL_NO_THREAD_SAFETY_ANALYSIS {
+      return scheduler_.BlockedUntil(SiteOf(d)) <= now;
+    });
   }
-  int nobody = 0;
+  int double_bounces = 0;
   bool save = false;
   {
-    absl::MutexLock lock(&live->mutex);
-    nobody = ApplyTime(
-        now, options_.settlement, [&](const std::string& d) { return destinations.contains(d); }, &live->record->item,
-        &live->unsaved);
+    absl::MutexLock lock(&active->mutex);
+    double_bounces = ApplyTime(
+        now, options_.settlement, [&](const Destination& d) { return destinations.contains(d); }, &active->record->item,
+        &active->unsaved);
   }
-  CountNobody(live, nobody);
-  co_await Resolve(live);
+  CountDoubleBounces(active, double_bounces);
+  co_await Resolve(active);
   {
-    absl::MutexLock lock(&live->mutex);
-    save = live->unsaved.any();
+    absl::MutexLock lock(&active->mutex);
+    save = active->unsaved.any();
   }
-  if (save) (co_await Save(live)).IgnoreError();  // logged; the item stays due
+  if (save) (co_await Save(active)).IgnoreError();  // logged; the item stays due
 }
 
-Task<void> DispatcherImpl::Resolve(Live live) {
-  Transaction unknown;
-  {
-    absl::MutexLock lock(&live->mutex);
-    unknown = MakeTransaction(live->record->item, "", Now());
-  }
+Task<void> Dispatcher::Resolve(Active active) {
+  active->mutex.Lock();
+  DeliveryAttempt unknown = MakeAttempt(active->record->item, Destination(), Now());
+  active->mutex.Unlock();
   for (const Target& target : unknown.targets) {
     const absl::Time started = Now();
-    const auto answer = co_await parts_.routing.Recipient(target.recipient.address());
+    const auto answer = co_await parts_.routing.ResolveRecipient(target.recipient.address());
     AttemptTime time{.started = started, .now = Now(), .random = Random()};
     std::optional<Outcome> failed;
-    int nobody = 0;
+    int double_bounces = 0;
     {
-      absl::MutexLock lock(&live->mutex);
-      v1::Item* item = &live->record->item;
-      failed = ApplyResolution(target.index, answer, time.now, options_.settlement, item, &live->unsaved);
+      absl::MutexLock lock(&active->mutex);
+      v1::Item* item = &active->record->item;
+      failed = ApplyResolution(target.index, answer, time.now, options_.settlement, item, &active->unsaved);
       if (failed.has_value()) {
-        nobody = ApplyOutcomes({target}, {*failed}, time, options_.settlement, item, &live->unsaved);
+        double_bounces = ApplyOutcomes({target}, {*failed}, time, options_.settlement, item, &active->unsaved);
       }
     }
-    CountNobody(live, nobody);
+    CountDoubleBounces(active, double_bounces);
     if (!failed.has_value()) continue;
     unknown.targets = {target};
     LogOutcomes(unknown, {.outcomes = {*failed}}, started, time.now);
-    co_return;  // the rest is looked at when the item comes again
+    co_return;  // the next job of the item resolves the others
   }
 }
 
-Task<bool> DispatcherImpl::Attempt(Live live, Sites::Started started) {
-  const std::string& destination = started.job.destination;
+Task<bool> Dispatcher::TryDestination(Active active, DestinationScheduler::Started started) {
+  const Destination& destination = started.job.destination;
   AttemptTime time{.started = Now()};
-  Transaction transaction;
-  {
-    absl::MutexLock lock(&live->mutex);
-    transaction = MakeTransaction(live->record->item, destination, time.started);
-    if (transaction.targets.empty()) co_return false;
-    transaction.memory = live->memory;
-    transaction.read = [spool = &parts_.spool, id = live->queue_id, blob = live->record->item.blob()](
-                           uint64_t offset, uint64_t length) { return spool->ReadBody(id, blob, offset, length); };
-  }
-  Delivery& delivery = Sites::IsLocal(destination) ? parts_.local : parts_.remote;
-  DeliveryResult result = co_await delivery.Deliver(transaction);
+  active->mutex.Lock();
+  DeliveryAttempt attempt = MakeAttempt(active->record->item, destination, time.started);
+  active->mutex.Unlock();
+  if (attempt.targets.empty()) co_return false;
+  attempt.memory = active->memory;
+  attempt.read = [spool = &parts_.spool, id = active->queue_id, blob = active->record->item.blob()](
+                     uint64_t offset, uint64_t length) { return spool->ReadBody(id, blob, offset, length); };
+  Delivery& delivery = destination.remote() ? parts_.remote : parts_.local;
+  DeliveryResult result = co_await delivery.Deliver(attempt);
   time.now = Now();
   time.random = Random();
-  time.unreachable = result.reach == Reach::kUnreachable;
+  time.unreachable = result.reachability == Reachability::kUnreachable;
   ReportSite(started, result, time.now, &time);
   bool cut = false;
   {
@@ -219,61 +209,61 @@ Task<bool> DispatcherImpl::Attempt(Live live, Sites::Started started) {
     cut = aborting_;
   }
   if (cut) {
-    // What we cut ourselves says nothing about the recipient: it stays due.
+    // Drain() aborted the attempt: the recipients that it did not settle stay due.
     for (size_t i = result.outcomes.size(); i-- > 0;) {
       if (result.outcomes[i].kind != Outcome::Kind::kTemporary) continue;
       result.outcomes.erase(result.outcomes.begin() + static_cast<ptrdiff_t>(i));
-      transaction.targets.erase(transaction.targets.begin() + static_cast<ptrdiff_t>(i));
+      attempt.targets.erase(attempt.targets.begin() + static_cast<ptrdiff_t>(i));
     }
     if (result.outcomes.empty()) co_return true;
   }
-  LogOutcomes(transaction, result, time.started, time.now);
-  int nobody = 0;
+  LogOutcomes(attempt, result, time.started, time.now);
+  int double_bounces = 0;
   {
-    absl::MutexLock lock(&live->mutex);
-    nobody = ApplyOutcomes(transaction.targets, result.outcomes, time, options_.settlement, &live->record->item,
-                           &live->unsaved);
+    absl::MutexLock lock(&active->mutex);
+    double_bounces = ApplyOutcomes(attempt.targets, result.outcomes, time, options_.settlement, &active->record->item,
+                                   &active->unsaved);
   }
-  CountNobody(live, nobody);
-  (co_await Save(live)).IgnoreError();  // logged; the item stays due
+  CountDoubleBounces(active, double_bounces);
+  (co_await Save(active)).IgnoreError();  // logged; the item stays due
   co_return true;
 }
 
-void DispatcherImpl::ReportSite(const Sites::Started& started, const DeliveryResult& result, absl::Time now,
-                                AttemptTime* time) {
+void Dispatcher::ReportSite(const DestinationScheduler::Started& started, const DeliveryResult& result, absl::Time now,
+                            AttemptTime* time) {
   Startable next;
   {
     absl::MutexLock lock(&mutex_);
-    sites_.Done(started.site);
-    std::vector<std::string> sites = {started.site};
-    if (!Sites::IsLocal(started.site) && !result.site.empty() && result.site != started.site) {
-      Learn(started.job.destination, result.site);
-      sites.push_back(result.site);
+    scheduler_.Done(started.site);
+    std::vector<Destination> sites = {started.site};
+    if (Destination site = Destination::Remote(result.site); !result.site.empty() && site != started.site) {
+      if (site != started.job.destination) RememberSite(started.job.destination, site);
+      sites.push_back(std::move(site));
     }
-    for (const std::string& site : sites) {
-      for (const Job& returned : sites_.Report(site, result.reach, now, time->random)) {
-        Leave(returned.queue_id, returned.destination, now);
+    for (const Destination& site : sites) {
+      for (const Job& returned : scheduler_.Report(site, result.reachability, now, time->random)) {
+        ReleaseClaim(returned.queue_id, returned.destination, now);
       }
-      time->blocked_until = std::max(time->blocked_until, sites_.BlockedUntil(site));
+      time->blocked_until = std::max(time->blocked_until, scheduler_.BlockedUntil(site));
     }
     next = TakeStartable(now);
   }
   Launch(std::move(next), /*here=*/false);
 }
 
-void DispatcherImpl::LogOutcomes(const Transaction& transaction, const DeliveryResult& result, absl::Time started,
-                                 absl::Time now) {
-  const bool local = Sites::IsLocal(transaction.destination);
-  const std::string trace_id = TraceId(transaction.traceparent);
-  for (size_t i = 0; i < result.outcomes.size() && i < transaction.targets.size(); ++i) {
+void Dispatcher::LogOutcomes(const DeliveryAttempt& attempt, const DeliveryResult& result, absl::Time started,
+                             absl::Time now) {
+  const bool local = !attempt.destination.remote();
+  const std::string trace_id = TraceId(attempt.envelope.traceparent());
+  for (size_t i = 0; i < result.outcomes.size() && i < attempt.targets.size(); ++i) {
     const Outcome& outcome = result.outcomes[i];
     parts_.metrics.Attempt(local, outcome);
     const bool done = outcome.kind == Outcome::Kind::kDelivered || outcome.kind == Outcome::Kind::kRelayed;
-    if (done) parts_.metrics.Delivered(local, now - transaction.accepted);
+    if (done) parts_.metrics.Delivered(local, now - attempt.accepted);
     if (!log::Enabled(log::Level::kInfo)) continue;
     log::Event event(log::Level::kInfo, "attempt");
-    event.QueueId(transaction.queue_id).Trace(trace_id).Str("outcome", KindName(outcome.kind));
-    event.Str("recipient", transaction.targets[i].recipient.address()).Str("status", outcome.status);
+    event.QueueId(attempt.queue_id.Text()).Trace(trace_id).Str("outcome", KindName(outcome.kind));
+    event.Str("recipient", attempt.targets[i].recipient.address()).Str("status", outcome.status);
     if (!outcome.attempt.host().empty()) event.Str("host", outcome.attempt.host());
     if (!outcome.attempt.address().empty()) event.Str("address", outcome.attempt.address());
     if (outcome.attempt.reply().code() != 0) {
@@ -281,34 +271,34 @@ void DispatcherImpl::LogOutcomes(const Transaction& transaction, const DeliveryR
     }
     if (!outcome.attempt.tls().empty()) event.Str("tls", outcome.attempt.tls());
     if (!outcome.attempt.error().empty()) event.Str("error", outcome.attempt.error());
-    event.Seconds("took_seconds", now - started).Seconds("age_seconds", now - transaction.accepted);
+    event.Seconds("took_seconds", now - started).Seconds("age_seconds", now - attempt.accepted);
   }
 }
 
-void DispatcherImpl::CountNobody(const Live& live, int nobody) {
-  if (nobody == 0) return;
-  // RFC 5321 §4.5.5: a report is never answered with a report.
-  parts_.metrics.double_bounces.Add(nobody);
-  LOG_EVENT(kWarning, "double_bounce").QueueId(live->queue_id).Int("recipients", nobody);
+void Dispatcher::CountDoubleBounces(const Active& active, int recipients) {
+  if (recipients == 0) return;
+  // RFC 5321 §4.5.5: no report about a message with the null reverse-path.
+  parts_.metrics.double_bounces.Add(recipients);
+  LOG_EVENT(kWarning, "double_bounce").QueueId(active->queue_id.Text()).Int("recipients", recipients);
 }
 
 // ---- saving
 
-Task<absl::Status> DispatcherImpl::Save(Live live) {
-  const AsyncMutex::Guard guard = co_await live->save.Lock();
+Task<absl::Status> Dispatcher::Save(Active active) {
+  const AsyncMutex::Guard guard = co_await active->save.Lock();
   absl::Duration pause = kSavePause;
   while (true) {
-    const absl::Status status = co_await SaveOnce(live);
+    const absl::Status status = co_await SaveOnce(active);
     if (status.ok()) co_return status;
     parts_.metrics.save_failures.Add();
-    LOG_EVENT(kError, "outcome_not_saved").QueueId(live->queue_id).Err(status);
+    LOG_EVENT(kError, "outcome_not_saved").QueueId(active->queue_id.Text()).Err(status);
     if (stopping() || !parts_.spool.healthy().ok()) co_return status;
     co_await Sleep(pause);
     pause = std::min(pause * 2, kSavePauseMax);
   }
 }
 
-Task<absl::Status> DispatcherImpl::SaveOnce(Live live) {
+Task<absl::Status> Dispatcher::SaveOnce(Active active) {
   Unsaved saving;
   Change change;
   absl::Time due;
@@ -316,66 +306,66 @@ Task<absl::Status> DispatcherImpl::SaveOnce(Live live) {
     v1::Item item;
     std::vector<Notice> notices;
     {
-      absl::MutexLock lock(&live->mutex);
-      if (live->unsaved.notices.empty()) {
-        if (!live->unsaved.any()) co_return absl::OkStatus();  // another job's save took it along
-        saving = std::exchange(live->unsaved, Unsaved());
-        change = BuildChange(*live, saving);
-        due = live->record->due();
+      absl::MutexLock lock(&active->mutex);
+      if (active->unsaved.notices.empty()) {
+        if (!active->unsaved.any()) co_return absl::OkStatus();  // another job has saved it
+        saving = std::exchange(active->unsaved, Unsaved());
+        change = BuildChange(*active, saving);
+        due = active->record->due();
         break;
       }
-      // Reports are written first: no state is committed without what it owes.
-      notices.swap(live->unsaved.notices);
-      item = live->record->item;
+      // Reports are written first: a state is committed together with its report.
+      notices.swap(active->unsaved.notices);
+      item = active->record->item;
     }
-    PH_CO_RETURN_IF_ERROR(co_await WriteReport(live, std::move(item), std::move(notices)));
+    PH_CO_RETURN_IF_ERROR(co_await WriteReport(active, std::move(item), std::move(notices)));
   }
   const absl::Status status = co_await parts_.spool.Commit(std::move(change));
   {
-    absl::MutexLock lock(&live->mutex);
+    absl::MutexLock lock(&active->mutex);
     if (!status.ok()) {
-      live->record->recipient_rows = 0;  // nothing is known of them: write all
-      saving.ledger += live->unsaved.ledger;
-      saving.changed.merge(live->unsaved.changed);
-      saving.urgent |= live->unsaved.urgent;
-      saving.notices = std::move(live->unsaved.notices);
-      live->unsaved = std::move(saving);
+      active->record->recipient_rows = 0;  // it is not known which exist: write all
+      saving.ledger += active->unsaved.ledger;
+      saving.changed.merge(active->unsaved.changed);
+      saving.urgent |= active->unsaved.urgent;
+      saving.notices = std::move(active->unsaved.notices);
+      active->unsaved = std::move(saving);
       co_return status;
     }
-    live->stored_due = due;
-    live->settled = AllSettled(live->record->item) && !live->unsaved.any();
+    active->stored_due = due;
+    active->settled = AllSettled(active->record->item) && !active->unsaved.any();
   }
   for (ReportItem& report : saving.reports) Accept(std::move(report.record), std::move(report.body.memory));
   co_return absl::OkStatus();
 }
 
-Change DispatcherImpl::BuildChange(LiveItem& live, const Unsaved& saving) {
+Change Dispatcher::BuildChange(ActiveItem& active, const Unsaved& saving) {
   Change change;
   const std::vector<int> changed(saving.changed.begin(), saving.changed.end());
-  const bool settled = AllSettled(live.record->item);
+  const bool settled = AllSettled(active.record->item);
   if (settled) {
-    AddSettle(live.record.get(), live.stored_due, Now(), changed, &change);
+    AddSettle(active.record.get(), active.stored_due, Now(), changed, &change);
   } else {
-    RefreshNextAttempt(&live.record->item);
-    AddUpdate(live.record.get(), live.stored_due, Wake(live.record->item), changed, &change);
+    RefreshNextAttempt(&active.record->item);
+    AddUpdate(active.record.get(), active.stored_due, Wake(active.record->item), changed, &change);
   }
   change.ledger += saving.ledger;
   for (const ReportItem& report : saving.reports) {
     const std::string* body = report.body.blob ? nullptr : report.body.memory.get();
     AddNewItem(report.record.get(), body, Wake(report.record->item), &change);
   }
-  change.settles = settled && saving.reports.empty();
-  // What a mailbox has is known to it: a crash costs a repeated no-op. What a remote
-  // host has is known to us only.
+  change.removal_only_ok = settled && saving.reports.empty();
+  // A mailbox knows which deliveries it has stored: after a crash their repetition does
+  // nothing. A remote host would accept the message again.
   change.lazy = !saving.urgent;
   return change;
 }
 
-Task<absl::Status> DispatcherImpl::WriteReport(Live live, v1::Item item, std::vector<Notice> notices) {
+Task<absl::Status> Dispatcher::WriteReport(Active active, v1::Item item, std::vector<Notice> notices) {
   const absl::Time now = Now();
   const uint64_t whole = ReturnBytes(item, notices, options_.bounce);
-  absl::StatusOr<std::string> content = co_await ReadMessage(live, item, whole > 0 ? whole : kHeaderBytes);
-  if (!content.ok()) LOG_EVENT(kError, "report_without_message").QueueId(live->queue_id).Err(content.status());
+  absl::StatusOr<std::string> content = co_await ReadMessage(active, item, whole > 0 ? whole : kHeaderBytes);
+  if (!content.ok()) LOG_EVENT(kError, "report_without_message").QueueId(active->queue_id.Text()).Err(content.status());
   const bool full = whole > 0 && content.ok();
   std::unique_ptr<BodyWriter> writer = parts_.spool.NewBody();
   const dsn::Composed composed = dsn::Compose(MakeReport(item, notices, content.ok() ? *std::move(content) : "", full,
@@ -387,25 +377,25 @@ Task<absl::Status> DispatcherImpl::WriteReport(Live live, v1::Item item, std::ve
   } else {
     body = written;
   }
-  absl::MutexLock lock(&live->mutex);
+  absl::MutexLock lock(&active->mutex);
   if (!body.ok()) {
-    live->unsaved.notices.insert(live->unsaved.notices.begin(), notices.begin(), notices.end());
+    active->unsaved.notices.insert(active->unsaved.notices.begin(), notices.begin(), notices.end());
     co_return body.status();
   }
   for (const Notice& notice : notices) parts_.metrics.ReportSent(notice.action);
-  std::shared_ptr<Record> record = MakeReportRecord(item, composed, *body, now, options_.bounce);
+  std::shared_ptr<ItemRecord> record = NewReportRecord(item, composed, *body, now, options_.bounce);
   LOG_EVENT(kInfo, "report")
-      .QueueId(body->queue_id)
+      .QueueId(body->queue_id.Text())
       .Trace(TraceId(item.envelope().traceparent()))
-      .Str("about", live->queue_id);
-  live->unsaved.reports.push_back({std::move(record), *std::move(body)});
+      .Str("about", active->queue_id.Text());
+  active->unsaved.reports.push_back({std::move(record), *std::move(body)});
   co_return absl::OkStatus();
 }
 
-Task<absl::StatusOr<std::string>> DispatcherImpl::ReadMessage(Live live, const v1::Item& item, uint64_t bytes) {
+Task<absl::StatusOr<std::string>> Dispatcher::ReadMessage(Active active, const v1::Item& item, uint64_t bytes) {
   bytes = std::min<uint64_t>(bytes, item.size_bytes());
-  if (live->memory != nullptr) co_return live->memory->substr(0, bytes);
-  const absl::StatusOr<absl::Cord> read = co_await parts_.spool.ReadBody(item.queue_id(), item.blob(), 0, bytes);
+  if (active->memory != nullptr) co_return active->memory->substr(0, bytes);
+  const absl::StatusOr<absl::Cord> read = co_await parts_.spool.ReadBody(active->queue_id, item.blob(), 0, bytes);
   if (!read.ok()) co_return read.status();
   co_return std::string(*read);
 }

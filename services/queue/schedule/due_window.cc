@@ -39,8 +39,8 @@ void DueWindow::Evict() {
   }
 }
 
-void DueWindow::Remove(absl::Time due, const std::string& queue_id) {
-  entries_.erase({.due = due, .queue_id = queue_id, .destination = "", .wake = due});
+void DueWindow::Remove(absl::Time due, const QueueId& queue_id) {
+  entries_.erase({.due = due, .queue_id = queue_id, .destination = {}, .wake = due});
 }
 
 std::vector<DueEntry> DueWindow::PopDue(absl::Time now, size_t limit) {

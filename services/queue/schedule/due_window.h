@@ -1,10 +1,10 @@
 // DueWindow: the nearest part of the due index, in memory.
 //
-// Rows t/ are on disk in the order in which they become due. The window has read
-// them up to cursor(); what lies beyond is read when there is room, so memory is
-// bounded and a start over a million messages reads one page. Rows up to the
-// cursor are in the window, taken by somebody, or were dropped on purpose (their
-// destination is blocked); Rescan() finds the dropped ones again.
+// Rows t/ are on disk in the order in which they become due. The window has read the
+// rows up to cursor(); it reads the rows beyond when there is room, so memory is bounded
+// and a start over a million messages reads one page. A row up to the cursor is in the
+// window, or its item is claimed, or it was dropped because its destination is blocked.
+// Rescan() finds the dropped rows again.
 //
 // Pure logic with the time passed in. Threads: guarded by its owner.
 #pragma once
@@ -26,24 +26,24 @@ class DueWindow {
 
   // The key after which the next page is to be read.
   const std::string& cursor() const { return cursor_; }
-  // Whether a page should be read now: what is due at `now` has not all been seen,
-  // or less than half of the room is used.
+  // Whether a page should be read now: rows that are due at `now` may lie beyond the
+  // cursor, or less than half of the room is used.
   bool WantsPage(absl::Time now) const;
-  // The page read after cursor() (as it was then: a page that a Rescan() or an
-  // eviction overtook is read again, and false is returned).
+  // Takes the page that was read after `after`. False, and nothing is taken, when the
+  // cursor has moved since (by a Rescan() or an eviction): read again.
   bool Loaded(const std::string& after, DuePage page);
 
-  // A row that was just committed. Beyond the cursor it is left to the disk.
+  // A row that was just committed. The window ignores it when it lies beyond the cursor.
   void Add(DueEntry entry);
-  void Remove(absl::Time due, const std::string& queue_id);
+  void Remove(absl::Time due, const QueueId& queue_id);
 
-  // Entries due at `now` or to be looked at for another reason, at most `limit`.
+  // Takes out the entries that are due at `now`, at most `limit`.
   std::vector<DueEntry> PopDue(absl::Time now, size_t limit);
   // When the next entry of the window is due; InfiniteFuture when it is empty.
   absl::Time NextDue() const;
 
-  // Begins again at the first row, with nothing: whatever the window holds is a row up
-  // to the cursor, else an eviction would move the cursor over rows not seen yet.
+  // Begins again at the first row, with an empty window. (Every entry must be a row up to
+  // the cursor, else an eviction would move the cursor over rows that were not read.)
   void Rescan();
   size_t size() const { return entries_.size(); }
   bool complete() const { return complete_; }

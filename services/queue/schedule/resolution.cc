@@ -14,16 +14,16 @@ Outcome Refused(const Response& answer) {
       outcome = MakeOutcome(Outcome::Kind::kPermanent, 550, "5.1.1", "no such mailbox");
       break;
     case Response::OUTCOME_BAD_ADDRESS:
-      outcome = MakeOutcome(Outcome::Kind::kPermanent, 553, "5.1.3", "bad address");
+      outcome = MakeOutcome(Outcome::Kind::kPermanent, 553, "5.1.3", "bad destination mailbox address syntax");
       break;
     case Response::OUTCOME_RELAY_DENIED:
-      outcome = MakeOutcome(Outcome::Kind::kPermanent, 554, "5.7.1", "mail may not be sent there");
+      outcome = MakeOutcome(Outcome::Kind::kPermanent, 554, "5.7.1", "relaying denied");
       break;
     case Response::OUTCOME_SUSPENDED:
-      outcome = MakeOutcome(Outcome::Kind::kTemporary, 450, "4.2.1", "the account is suspended");
+      outcome = MakeOutcome(Outcome::Kind::kTemporary, 450, "4.2.1", "mailbox disabled");
       break;
     default:
-      outcome = MakeOutcome(Outcome::Kind::kTemporary, 451, "4.4.3", "the address cannot be looked up now");
+      outcome = MakeOutcome(Outcome::Kind::kTemporary, 451, "4.4.3", "address lookup failed, try again later");
       break;
   }
   outcome.attempt.set_error(CutText(answer.detail()));
@@ -40,7 +40,7 @@ void SetFinal(const posthouse::routing::v1::Recipient& resolved, v1::EnvelopeRec
 std::optional<Outcome> ApplyResolution(int index, const absl::StatusOr<Response>& answer, absl::Time now,
                                        const SettlementPolicy& policy, v1::Item* item, Unsaved* unsaved) {
   if (!answer.ok()) {
-    Outcome outcome = MakeOutcome(Outcome::Kind::kTemporary, 451, "4.4.3", "the address cannot be looked up now");
+    Outcome outcome = MakeOutcome(Outcome::Kind::kTemporary, 451, "4.4.3", "address lookup failed, try again later");
     outcome.attempt.set_error(CutText(absl::StrCat("routing: ", answer.status().message())));
     return outcome;
   }

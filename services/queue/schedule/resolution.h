@@ -1,5 +1,5 @@
-// Resolution: recipients whose destination is not known yet (the sender of a
-// bounce, a redirect), as routing answers about them. Pure.
+// Resolution: applies routing's answer to a recipient whose destination is not known yet
+// (the sender of a failed message, a redirect). Pure.
 #pragma once
 
 #include <optional>
@@ -11,9 +11,10 @@
 
 namespace posthouse::queue {
 
-// Writes the answer into recipients[index]; more than one final recipient are
-// appended, which must be committed before any of them is delivered (their index
-// is part of the delivery id). An outcome when it cannot be delivered (now).
+// Writes the answer into recipients[index]. When the address is an alias of several
+// recipients, appends the others; commit them before any of them is delivered, since their
+// index is part of the delivery id. Returns an outcome when the recipient cannot be
+// delivered (now).
 std::optional<Outcome> ApplyResolution(int index, const absl::StatusOr<routing::v1::ResolveRecipientResponse>& answer,
                                        absl::Time now, const SettlementPolicy& policy, v1::Item* item,
                                        Unsaved* unsaved);

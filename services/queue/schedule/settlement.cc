@@ -8,11 +8,11 @@ namespace posthouse::queue {
 namespace {
 
 constexpr int kHistory = 20;
-// All recipients of an item may change in one commit (store.h: 4 MiB). Beside an
-// envelope of at most 2 MiB (intake.cc) there is room for this many long answers.
+// All recipients of an item may change in one commit (store.h: 4 MiB). Beside an envelope
+// of at most 2 MiB (enqueue_request.cc) there is room for this many long replies.
 constexpr int kManyRecipients = 500;
 
-// What is left of an attempt when there are many.
+// Cuts an attempt short for an item with many recipients.
 void Shorten(v1::Attempt* attempt) {
   attempt->clear_tls();
   attempt->set_host(CutText(attempt->host(), 48));
@@ -31,11 +31,12 @@ class Settler {
     unsaved_.changed.insert(index);
   }
 
-  // Tells the sender, if he wants to know and there is one.
-  void Tell(int index, v1::Notify what, dsn::Action action) {
+  // Notes a report to the sender, if the sender asked for it. Without a sender a failure
+  // is a double bounce.
+  void Notify(int index, v1::Notify what, dsn::Action action) {
     if (!Wants(item_.recipients(index).recipient(), what)) return;
     if (item_.envelope().reverse_path().empty()) {
-      if (what == v1::NOTIFY_FAILURE) ++nobody_;
+      if (what == v1::NOTIFY_FAILURE) ++double_bounces_;
       return;
     }
     unsaved_.notices.push_back({index, action});
@@ -43,7 +44,7 @@ class Settler {
 
   void Expire(int index) {
     Settle(index, v1::RECIPIENT_STATE_EXPIRED);
-    Tell(index, v1::NOTIFY_FAILURE, dsn::Action::kFailed);
+    Notify(index, v1::NOTIFY_FAILURE, dsn::Action::kFailed);
   }
 
   void WarnIfLate(int index) {
@@ -54,7 +55,7 @@ class Settler {
     }
     recipient->set_delay_warned(true);
     unsaved_.changed.insert(index);
-    Tell(index, v1::NOTIFY_DELAY, dsn::Action::kDelayed);
+    Notify(index, v1::NOTIFY_DELAY, dsn::Action::kDelayed);
   }
 
   void Note(int index, const Outcome& outcome, const AttemptTime& time) {
@@ -67,7 +68,7 @@ class Settler {
     recipient->set_attempts(recipient->attempts() + 1);
     item_.set_attempts(item_.attempts() + 1);
     unsaved_.changed.insert(index);
-    // A message that goes through at once needs no history besides `last`.
+    // A recipient that is settled by the first attempt needs no history besides `last`.
     if (outcome.kind != Outcome::Kind::kTemporary && recipient->attempts() == 1) return;
     *item_.add_history() = *last;
     if (item_.history_size() > kHistory) item_.mutable_history()->DeleteSubrange(0, item_.history_size() - kHistory);
@@ -81,23 +82,23 @@ class Settler {
     v1::ItemRecipient* recipient = item_.mutable_recipients(index);
     const bool local = recipient->recipient().resolved().has_local();
     absl::Duration delay = BackoffDelay(policy_.retry, static_cast<int>(recipient->attempts()), time.random);
-    // A mailbox that is down comes back in seconds, and then says so to everybody.
+    // The scheduler probes a mailbox process every few seconds: its back-off is enough.
     if (local && time.unreachable) delay = absl::Seconds(time.random);
     absl::Time next = now_ + delay;
     if (time.blocked_until > next) next = time.blocked_until + absl::Seconds(time.random);
-    // The last try is when the time is up (RFC 5321 §4.5.4.1).
+    // The last attempt is made when the item expires (RFC 5321 §4.5.4.1).
     ToProto(std::min(next, FromProto(item_.expires())), recipient->mutable_next_attempt());
     WarnIfLate(index);
   }
 
-  int nobody() const { return nobody_; }
+  int double_bounces() const { return double_bounces_; }
 
  private:
   const absl::Time now_;
   const SettlementPolicy& policy_;
   v1::Item& item_;
   Unsaved& unsaved_;
-  int nobody_ = 0;
+  int double_bounces_ = 0;
 };
 
 }  // namespace
@@ -112,20 +113,20 @@ int ApplyOutcomes(const std::vector<Target>& targets, const std::vector<Outcome>
     settler.Note(index, outcome, time);
     switch (outcome.kind) {
       case Outcome::Kind::kDelivered:
-        // What the recipient's rules ask for becomes durable with the delivery.
+        // Redirects of the recipient's rules become durable with the delivery.
         for (const std::string& address : outcome.redirects) AddRecipient(address, time.now, policy, item, unsaved);
         settler.Settle(index, v1::RECIPIENT_STATE_DELIVERED);
-        settler.Tell(index, v1::NOTIFY_SUCCESS, dsn::Action::kDelivered);
+        settler.Notify(index, v1::NOTIFY_SUCCESS, dsn::Action::kDelivered);
         break;
       case Outcome::Kind::kRelayed:
         settler.Settle(index, v1::RECIPIENT_STATE_RELAYED);
         unsaved->urgent = true;
-        // RFC 3461 §5.2.2: a host without DSN will not tell, so we say "relayed".
-        if (!outcome.dsn_handed_on) settler.Tell(index, v1::NOTIFY_SUCCESS, dsn::Action::kRelayed);
+        // RFC 3461 §5.2.2: a host without DSN sends no report, so ours says "relayed".
+        if (!outcome.dsn_handed_on) settler.Notify(index, v1::NOTIFY_SUCCESS, dsn::Action::kRelayed);
         break;
       case Outcome::Kind::kPermanent:
         settler.Settle(index, v1::RECIPIENT_STATE_FAILED);
-        settler.Tell(index, v1::NOTIFY_FAILURE, dsn::Action::kFailed);
+        settler.Notify(index, v1::NOTIFY_FAILURE, dsn::Action::kFailed);
         break;
       case Outcome::Kind::kTemporary:
         settler.Retry(index, time);
@@ -133,10 +134,10 @@ int ApplyOutcomes(const std::vector<Target>& targets, const std::vector<Outcome>
     }
   }
   RefreshNextAttempt(item);
-  return settler.nobody();
+  return settler.double_bounces();
 }
 
-int ApplyTime(absl::Time now, const SettlementPolicy& policy, const std::function<bool(const std::string&)>& blocked,
+int ApplyTime(absl::Time now, const SettlementPolicy& policy, const std::function<bool(const Destination&)>& blocked,
               v1::Item* item, Unsaved* unsaved) {
   Settler settler(now, policy, item, unsaved);
   const bool expired = now >= FromProto(item->expires());
@@ -150,7 +151,7 @@ int ApplyTime(absl::Time now, const SettlementPolicy& policy, const std::functio
     }
   }
   RefreshNextAttempt(item);
-  return settler.nobody();
+  return settler.double_bounces();
 }
 
 int ApplyDeletion(absl::Time now, bool bounce, v1::Item* item, Unsaved* unsaved) {
@@ -161,16 +162,16 @@ int ApplyDeletion(absl::Time now, bool bounce, v1::Item* item, Unsaved* unsaved)
     ToProto(now, last->mutable_at());
     last->set_error("deleted by an operator");
     settler.Settle(i, v1::RECIPIENT_STATE_DELETED);
-    if (bounce) settler.Tell(i, v1::NOTIFY_FAILURE, dsn::Action::kFailed);
+    if (bounce) settler.Notify(i, v1::NOTIFY_FAILURE, dsn::Action::kFailed);
   }
-  return settler.nobody();
+  return settler.double_bounces();
 }
 
 bool AddRecipient(const std::string& address, absl::Time now, const SettlementPolicy& policy, v1::Item* item,
                   Unsaved* unsaved) {
   if (address.empty() || static_cast<size_t>(item->recipients_size()) >= policy.max_recipients) return false;
   for (const v1::ItemRecipient& known : item->recipients()) {
-    // Also what ends a circle of redirects: nobody gets a message twice by rules.
+    // A redirect reaches each address once. This also ends a loop of redirects.
     if (absl::EqualsIgnoreCase(known.recipient().address(), address)) return false;
   }
   v1::ItemRecipient* added = item->add_recipients();

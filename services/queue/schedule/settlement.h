@@ -1,47 +1,49 @@
-// Settlement: what the outcomes of an attempt do to an item. Pure; the dispatcher
-// commits the result. Threads: the caller holds the item.
+// Settlement: what the outcomes of an attempt, the time and operators do to an item.
+// Pure functions; the dispatcher commits the result. Threads: the caller locks the item.
 #pragma once
 
 #include <vector>
 
 #include "absl/time/time.h"
-#include "services/queue/schedule/backoff.h"
 #include "services/queue/delivery/delivery.h"
-#include "services/queue/schedule/live_item.h"
+#include "services/queue/schedule/active_item.h"
+#include "services/queue/schedule/backoff.h"
 
 namespace posthouse::queue {
 
 struct SettlementPolicy {
   BackoffPolicy retry;
   absl::Duration delay_warning_after = absl::Hours(4);  // zero: never
-  size_t max_recipients = 5000;                         // of an item, with what rules and aliases add
+  size_t max_recipients = 5000;                         // of an item, with those that rules and aliases add
 };
 
 struct AttemptTime {
   absl::Time started;
   absl::Time now;
-  // The destination is backed off until then; no retry comes sooner.
+  // The destination is blocked until then; no retry comes sooner.
   absl::Time blocked_until = absl::InfinitePast();
   bool unreachable = false;  // it was the destination, not the message
   double random = 0.5;       // in [0, 1)
 };
 
-// Settles or reschedules recipients[targets[i].index] by outcomes[i]; adds what
-// changed to `unsaved`. Returns how many reports had nobody to go to (the message
-// has the null reverse-path; RFC 5321 §4.5.5, a double bounce).
+// Each of these adds what it changed to `unsaved`, and returns the number of double
+// bounces: recipients that failed while the message has the null reverse-path, so that no
+// report can be sent (RFC 5321 §4.5.5).
+
+// Settles or reschedules recipients[targets[i].index] by outcomes[i].
 int ApplyOutcomes(const std::vector<Target>& targets, const std::vector<Outcome>& outcomes, const AttemptTime& time,
                   const SettlementPolicy& policy, v1::Item* item, Unsaved* unsaved);
 
-// Expires who is waiting too long and has been tried (or cannot be: `blocked` says
-// that of a destination), and notes delay warnings that are due.
-int ApplyTime(absl::Time now, const SettlementPolicy& policy, const std::function<bool(const std::string&)>& blocked,
+// Once the item has expired: expires each waiting recipient that was tried, or that cannot
+// be tried since its destination is `blocked`. Before: notes delay warnings that are due.
+int ApplyTime(absl::Time now, const SettlementPolicy& policy, const std::function<bool(const Destination&)>& blocked,
               v1::Item* item, Unsaved* unsaved);
 
-// An operator deletes the item. With `bounce` its sender is told.
+// An operator deletes the item. With `bounce` its sender gets a report.
 int ApplyDeletion(absl::Time now, bool bounce, v1::Item* item, Unsaved* unsaved);
 
-// Adds a recipient for the same message, to be resolved; false when it is there
-// already or there are too many.
+// Adds an unresolved recipient for the same message. False when the item has this
+// recipient already, or max_recipients.
 bool AddRecipient(const std::string& address, absl::Time now, const SettlementPolicy& policy, v1::Item* item,
                   Unsaved* unsaved);
 

@@ -211,7 +211,7 @@ TEST_F(SettlementTest, TheOutcomesOfAHugeItemFitACommit) {
   outcome.attempt.set_host(std::string(200, 'h'));
   outcome.attempt.set_error(std::string(500, 'e'));
   ApplyOutcomes(targets, std::vector<Outcome>(kMany, outcome), time_, policy_, &item_, &unsaved_);
-  Record record;
+  ItemRecord record;
   record.item = item_;
   Change change;
   const std::vector<int> changed(unsaved_.changed.begin(), unsaved_.changed.end());
@@ -344,7 +344,8 @@ TEST_F(SettlementTest, AReportIsAMessageThatNobodyReportsOn) {
   Body body;
   body.queue_id = "01HF7YAT3W0000000000000000";
   body.size_bytes = 77;
-  const std::shared_ptr<Record> record = MakeReportRecord(item_, composed, body, now_, {.hostname = "mx.example.net"});
+  const std::shared_ptr<ItemRecord> record =
+      NewReportRecord(item_, composed, body, now_, {.hostname = "mx.example.net"});
   EXPECT_EQ(record->item.envelope().reverse_path(), "");
   EXPECT_EQ(record->item.envelope().body(), v1::BODY_TYPE_8BITMIME);
   EXPECT_EQ(record->item.dsn_for(), item_.queue_id());

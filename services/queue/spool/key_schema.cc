@@ -6,7 +6,6 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
-#include "services/queue/spool/queue_id.h"
 
 namespace posthouse::queue {
 namespace {
@@ -27,39 +26,38 @@ std::string Join(absl::string_view prefix, absl::string_view rest) { return absl
 store::Partition QueuePartition(absl::string_view shard) { return {kStoreTenant, absl::StrCat("q/", shard)}; }
 
 std::string HeadKey() { return "H"; }
-std::string ItemKey(absl::string_view queue_id) { return Join(kItemPrefix, queue_id); }
-std::string BodyKey(absl::string_view queue_id) { return Join(kBodyPrefix, queue_id); }
-std::string DoneKey(absl::string_view queue_id) { return Join(kDonePrefix, queue_id); }
+std::string ItemKey(const QueueId& queue_id) { return Join(kItemPrefix, queue_id.Text()); }
+std::string BodyKey(const QueueId& queue_id) { return Join(kBodyPrefix, queue_id.Text()); }
+std::string DoneKey(const QueueId& queue_id) { return Join(kDonePrefix, queue_id.Text()); }
 std::string IdempotencyRowKey(absl::string_view key) { return Join(kIdempotencyPrefix, key); }
 
-std::string RecipientsKey(absl::string_view queue_id, uint32_t chunk) {
-  std::string key = absl::StrCat(kRecipientsPrefix, queue_id, "/");
+std::string RecipientsKey(const QueueId& queue_id, uint32_t chunk) {
+  std::string key = absl::StrCat(kRecipientsPrefix, queue_id.Text(), "/");
   AppendBigEndian(static_cast<uint16_t>(chunk), &key);
   return key;
 }
 
 absl::Time DueTime(absl::Time time) { return absl::FromUnixMicros(std::max<int64_t>(absl::ToUnixMicros(time), 0)); }
 
-std::string DueKey(absl::Time due, absl::string_view queue_id) {
+std::string DueKey(absl::Time due, const QueueId& queue_id) {
   std::string key = kDuePrefix;
   AppendBigEndian(static_cast<uint64_t>(std::max<int64_t>(absl::ToUnixMicros(due), 0)), &key);
-  absl::StrAppend(&key, "/", queue_id);
+  absl::StrAppend(&key, "/", queue_id.Text());
   return key;
 }
 
 std::optional<DueKeyParts> ParseDueKey(absl::string_view key) {
-  if (key.size() != 2 + 8 + 1 + kQueueIdBytes || !absl::StartsWith(key, kDuePrefix) || key[10] != '/') return {};
+  if (key.size() != 2 + 8 + 1 + QueueId::kTextBytes || !absl::StartsWith(key, kDuePrefix) || key[10] != '/') return {};
   uint64_t micros = 0;
   for (const char c : key.substr(2, 8)) micros = (micros << 8) | static_cast<uint8_t>(c);
-  if (micros > static_cast<uint64_t>(INT64_MAX) || !IsQueueId(key.substr(11))) return {};
-  return DueKeyParts{absl::FromUnixMicros(static_cast<int64_t>(micros)), std::string(key.substr(11))};
+  const std::optional<QueueId> id = QueueId::FromText(key.substr(11));
+  if (micros > static_cast<uint64_t>(INT64_MAX) || !id.has_value()) return {};
+  return DueKeyParts{absl::FromUnixMicros(static_cast<int64_t>(micros)), *id};
 }
 
-std::optional<std::string> QueueIdOfKey(absl::string_view key) {
-  if (key.size() < 2 + kQueueIdBytes || key[1] != '/') return {};
-  const absl::string_view id = key.substr(2, kQueueIdBytes);
-  if (!IsQueueId(id)) return {};
-  return std::string(id);
+std::optional<QueueId> QueueIdOfKey(absl::string_view key) {
+  if (key.size() < 2 + QueueId::kTextBytes || key[1] != '/') return {};
+  return QueueId::FromText(key.substr(2, QueueId::kTextBytes));
 }
 
 std::string EncodeValue(const google::protobuf::MessageLite& message) {

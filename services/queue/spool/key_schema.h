@@ -52,6 +52,7 @@
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "services/common/store/store.h"
+#include "services/queue/spool/queue_id.h"
 
 namespace google::protobuf {
 class MessageLite;
@@ -66,11 +67,11 @@ inline constexpr char kStoreTenant[] = "";
 store::Partition QueuePartition(absl::string_view shard);
 
 std::string HeadKey();
-std::string ItemKey(absl::string_view queue_id);
-std::string RecipientsKey(absl::string_view queue_id, uint32_t chunk);
-std::string BodyKey(absl::string_view queue_id);
-std::string DueKey(absl::Time due, absl::string_view queue_id);
-std::string DoneKey(absl::string_view queue_id);
+std::string ItemKey(const QueueId& queue_id);
+std::string RecipientsKey(const QueueId& queue_id, uint32_t chunk);
+std::string BodyKey(const QueueId& queue_id);
+std::string DueKey(absl::Time due, const QueueId& queue_id);
+std::string DoneKey(const QueueId& queue_id);
 std::string IdempotencyRowKey(absl::string_view key);
 
 inline constexpr char kItemPrefix[] = "i/";
@@ -82,11 +83,11 @@ inline constexpr char kIdempotencyPrefix[] = "k/";
 
 struct DueKeyParts {
   absl::Time due;
-  std::string queue_id;
+  QueueId queue_id;
 };
 std::optional<DueKeyParts> ParseDueKey(absl::string_view key);
 // Of i/, b/, D/ and r/ keys.
-std::optional<std::string> QueueIdOfKey(absl::string_view key);
+std::optional<QueueId> QueueIdOfKey(absl::string_view key);
 
 // `time` as the due index stores it: whole microseconds, never before 1970.
 absl::Time DueTime(absl::Time time);

@@ -10,12 +10,12 @@
 namespace posthouse::queue {
 namespace {
 
-constexpr char kId[] = "01HZZZZZZZ0123456789ABCDEF";
+const QueueId kId = *QueueId::FromText("01HZZZZZZZ0123456789ABCDEF");
 
 std::string Hex(absl::string_view bytes) { return absl::BytesToHexString(bytes); }
 
 TEST(KeySchemaTest, GoldenKeys) {
-  const std::string id_hex = Hex(kId);
+  const std::string id_hex = Hex(kId.Text());
   EXPECT_EQ(id_hex, "3031485a5a5a5a5a5a5a30313233343536373839414243444546");
   EXPECT_EQ(Hex(HeadKey()), "48");
   EXPECT_EQ(Hex(ItemKey(kId)), "692f" + id_hex);
@@ -33,9 +33,9 @@ TEST(KeySchemaTest, DueKeysSortByTimeThenId) {
                               absl::FromUnixMicros(256),   absl::FromUnixMicros(65535),
                               absl::FromUnixMicros(65536), absl::FromUnixMicros(INT64_MAX)};
   for (size_t i = 1; i < std::size(times); ++i) {
-    EXPECT_LT(DueKey(times[i - 1], "ZZZZZZZZZZZZZZZZZZZZZZZZZZ"), DueKey(times[i], kId)) << i;
+    EXPECT_LT(DueKey(times[i - 1], *QueueId::FromText("7ZZZZZZZZZZZZZZZZZZZZZZZZZ")), DueKey(times[i], kId)) << i;
   }
-  EXPECT_LT(DueKey(times[1], "01HZZZZZZZ0123456789ABCDEF"), DueKey(times[1], "01HZZZZZZZ0123456789ABCDEG"));
+  EXPECT_LT(DueKey(times[1], kId), DueKey(times[1], *QueueId::FromText("01HZZZZZZZ0123456789ABCDEG")));
   // Recipient rows: 255 before 256.
   EXPECT_LT(RecipientsKey(kId, 255), RecipientsKey(kId, 256));
 }
@@ -73,28 +73,6 @@ TEST(KeySchemaTest, ValuesCarryTheirSchemaTag) {
   EXPECT_EQ(*DecodeBody(EncodeBody("")), "");
   EXPECT_EQ(*DecodeBody(EncodeBody("x\r\n")), "x\r\n");
   EXPECT_FALSE(DecodeBody("x").ok());
-}
-
-TEST(QueueIdTest, SortByTimeAndKeepIt) {
-  const absl::Time t = absl::FromUnixMillis(1700000000123);
-  const std::string low = MakeQueueId(t, std::string(10, '\xff'));
-  const std::string high = MakeQueueId(t + absl::Milliseconds(1), std::string(10, '\0'));
-  EXPECT_LT(low, high);
-  EXPECT_EQ(low.size(), kQueueIdBytes);
-  EXPECT_EQ(low, "01HF7YAT3VZZZZZZZZZZZZZZZZ");
-  EXPECT_EQ(TimeOfQueueId(low), t);
-  EXPECT_EQ(FirstQueueIdAt(t), "01HF7YAT3V0000000000000000");
-  EXPECT_TRUE(IsQueueId(low));
-  EXPECT_FALSE(IsQueueId("01HF7YAT3VZZZZZZZZZZZZZZZI"));
-  EXPECT_FALSE(IsQueueId("../etc/passwd"));
-}
-
-TEST(QueueIdTest, AreNotRepeated) {
-  const absl::Time t = absl::FromUnixMillis(1700000000123);
-  std::set<std::string> ids;
-  for (int i = 0; i < 1000; ++i) ids.insert(NewQueueId(t));
-  EXPECT_EQ(ids.size(), 1000u);
-  EXPECT_EQ(MakeQueueId(t, "0123456789").substr(10), "60RK4CSM6MV3EE1S");
 }
 
 }  // namespace

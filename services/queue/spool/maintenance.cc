@@ -9,9 +9,9 @@
 #include "services/common/log/log.h"
 #include "services/common/status/status.h"
 #include "services/queue/metrics.h"
+#include "services/queue/spool/item_record.h"
 #include "services/queue/spool/key_schema.h"
 #include "services/queue/spool/queue_id.h"
-#include "services/queue/spool/record.h"
 
 namespace posthouse::queue {
 namespace {
@@ -66,29 +66,29 @@ Task<absl::StatusOr<std::vector<bool>>> Exist(Spool& spool, std::vector<std::str
   co_return exist;
 }
 
-// i rows: D wins over them; each has its t.
+// Rows i/: a row D/ wins over them, and each has its row t/.
 Task<absl::Status> AuditItems(Spool& spool, absl::Duration delay_warning_after, Repairs& repairs) {
   std::string after;
   while (true) {
     PH_CO_ASSIGN_OR_RETURN(const ItemPage page, co_await spool.ReadItems(/*done=*/false, after, kPage));
-    const std::vector<Record>& records = page.items;
+    const std::vector<ItemRecord>& records = page.items;
     std::vector<std::string> keys;
-    for (const Record& record : records) {
+    for (const ItemRecord& record : records) {
       keys.push_back(DoneKey(record.queue_id()));
       keys.push_back(DueKey(record.due(), record.queue_id()));
     }
     PH_CO_ASSIGN_OR_RETURN(const std::vector<bool> exist, co_await Exist(spool, std::move(keys)));
     for (size_t i = 0; i < records.size(); ++i) {
-      const Record& record = records[i];
-      const std::string& id = record.queue_id();
+      const ItemRecord& record = records[i];
+      const QueueId id = record.queue_id();
       if (!exist[2 * i] && exist[2 * i + 1]) continue;
-      // It may have moved between the two reads: only what stays wrong is wrong.
-      PH_CO_ASSIGN_OR_RETURN(const std::optional<Record> again, co_await spool.Load(id));
+      // The item may have changed between the two reads: look again before it is repaired.
+      PH_CO_ASSIGN_OR_RETURN(const std::optional<ItemRecord> again, co_await spool.Load(id));
       if (!again.has_value()) continue;
       std::vector<std::string> both = {DoneKey(id), DueKey(again->due(), id)};
       PH_CO_ASSIGN_OR_RETURN(const std::vector<bool> now, co_await Exist(spool, std::move(both)));
       if (!now[0] && now[1]) continue;
-      LOG_EVENT(kError, now[0] ? "item_beside_done_mark" : "due_row_lost").QueueId(id);
+      LOG_EVENT(kError, now[0] ? "item_beside_done_mark" : "due_row_lost").QueueId(id.Text());
       repairs.Count();
       if (now[0]) {
         repairs.Remove(ItemKey(id));
@@ -104,7 +104,7 @@ Task<absl::Status> AuditItems(Spool& spool, absl::Duration delay_warning_after, 
   }
 }
 
-// Rows that are nothing without an item (or, when `or_done`, a done mark).
+// Removes rows that have no item (and, with `or_done`, no done mark either).
 Task<absl::Status> AuditOrphans(Spool& spool, std::string prefix, bool or_done, size_t page_rows, Repairs& repairs) {
   std::string after;
   while (true) {
@@ -112,10 +112,10 @@ Task<absl::Status> AuditOrphans(Spool& spool, std::string prefix, bool or_done, 
     std::vector<std::string> rows, keys;
     for (const store::Row& row : page.page) {
       after = row.key;
-      std::optional<std::string> id = QueueIdOfKey(row.key);
+      std::optional<QueueId> id = QueueIdOfKey(row.key);
       if (prefix == kIdempotencyPrefix) {
         v1::IdempotencyRow value;
-        id = DecodeValue(row.value, &value).ok() ? std::optional(value.queue_id()) : std::nullopt;
+        id = DecodeValue(row.value, &value).ok() ? QueueId::FromText(value.queue_id()) : std::nullopt;
       }
       if (!id.has_value()) continue;
       rows.push_back(row.key);
@@ -141,9 +141,9 @@ Task<absl::StatusOr<uint64_t>> PurgeDone(Spool& spool, absl::Duration retention)
   std::string after;
   while (true) {
     PH_CO_ASSIGN_OR_RETURN(const ItemPage page, co_await spool.ReadItems(/*done=*/true, after, kPage));
-    for (const Record& record : page.items) {
-      const std::string& id = record.queue_id();
-      // Ids are in order of acceptance: nothing from here on is old enough.
+    for (const ItemRecord& record : page.items) {
+      const QueueId id = record.queue_id();
+      // Ids are in order of acceptance: no later one is old enough.
       if (TimeOfQueueId(id) + retention > now) {
         PH_CO_RETURN_IF_ERROR(co_await repairs.Flush());
         co_return repairs.count();
@@ -170,10 +170,11 @@ Task<absl::StatusOr<uint64_t>> SweepBlobs(Spool& spool) {
     cursor = std::move(page.next);
     std::vector<std::string> names, keys;
     for (store::BlobInfo& blob : page.blobs) {
-      // First this, then whether an item names it: what is written now and committed
-      // before the read below is seen by one or the other.
-      if (!IsQueueId(blob.name) || spool.IsBeingWritten(blob.name)) continue;
-      keys.push_back(ItemKey(blob.name));
+      // First ask whether the blob is being written, then whether an item names it: if its
+      // item is committed in between, the read below sees it.
+      const std::optional<QueueId> id = QueueId::FromText(blob.name);
+      if (!id.has_value() || spool.IsBeingWritten(*id)) continue;
+      keys.push_back(ItemKey(*id));
       names.push_back(std::move(blob.name));
     }
     PH_CO_ASSIGN_OR_RETURN(const std::vector<bool> owned, co_await Exist(spool, std::move(keys)));
@@ -223,19 +224,19 @@ absl::Duration Maintenance::oldest() const {
   return std::max(spool_.options().clock() - TimeOfQueueId(oldest_id_), absl::ZeroDuration());
 }
 
-Task<void> Maintenance::LookForOldest() {
+Task<void> Maintenance::FindOldest() {
   store::ReadRequest request{.partition = QueuePartition(spool_.options().shard), .prefix = kItemPrefix, .limit = 1};
   const absl::StatusOr<store::ReadResult> read = co_await spool_.store().Read(std::move(request));
   if (!read.ok()) co_return;
   absl::MutexLock lock(&mutex_);
-  oldest_id_ = read->page.empty() ? "" : QueueIdOfKey(read->page[0].key).value_or("");
+  oldest_id_ = read->page.empty() ? QueueId() : QueueIdOfKey(read->page[0].key).value_or(QueueId());
 }
 
 Task<void> Maintenance::Run() {
   absl::Time next_audit = absl::Now() + options_.first_audit;
   absl::Time next_purge = absl::Now();
   while (true) {
-    co_await LookForOldest();
+    co_await FindOldest();
     if (absl::Now() >= next_purge) {
       next_purge = absl::Now() + options_.purge_interval;
       const absl::StatusOr<uint64_t> purged = co_await PurgeDone(spool_, options_.done_retention);

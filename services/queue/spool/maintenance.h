@@ -1,9 +1,9 @@
-// Maintenance: what nobody waits for. Removes done marks after their retention and
-// blobs that no item names, checks that rows fit together (the table in
-// key_schema.h), and knows the age of the oldest message.
+// Maintenance: background work on a spool. It removes done marks after their retention and
+// blobs that no item names, checks that the rows fit together (the table in key_schema.h),
+// and measures the age of the oldest message.
 //
-// Every step reads a bounded page and submits bounded changes, so it may run beside
-// the traffic and be killed anywhere. Threads: any.
+// Every step reads a bounded page and submits bounded changes, so it may run beside the
+// traffic and be killed anywhere. Threads: any.
 #pragma once
 
 #include <cstdint>
@@ -21,7 +21,7 @@ namespace posthouse::queue {
 
 class Metrics;
 
-// Each returns how many it removed or repaired.
+// Each returns how many rows, items or blobs it removed or repaired.
 Task<absl::StatusOr<uint64_t>> PurgeDone(Spool& spool, absl::Duration retention);
 Task<absl::StatusOr<uint64_t>> SweepBlobs(Spool& spool);
 Task<absl::StatusOr<uint64_t>> Audit(Spool& spool, absl::Duration delay_warning_after);
@@ -29,7 +29,7 @@ Task<absl::StatusOr<uint64_t>> Audit(Spool& spool, absl::Duration delay_warning_
 struct MaintenanceOptions {
   absl::Duration done_retention = absl::Hours(72);
   absl::Duration delay_warning_after = absl::Hours(4);
-  absl::Duration first_audit = absl::Seconds(10);  // after the start: what a crash has left
+  absl::Duration first_audit = absl::Seconds(10);  // after the start; finds the leftovers of a crash
   absl::Duration audit_interval = absl::Hours(1);
   absl::Duration purge_interval = absl::Minutes(5);
   absl::Duration oldest_interval = absl::Seconds(5);
@@ -40,13 +40,13 @@ class Maintenance {
   // All of them outlive it; the loop runs on `executor`.
   Maintenance(Spool& spool, Metrics& metrics, Executor& executor, MaintenanceOptions options);
   void Start();
-  void Stop();  // blocks until the step that runs is done; not on a loop
-  // Zero when the queue is empty.
+  void Stop();  // blocks until the running step is done; not on an event loop
+  // Age of the oldest message; zero when the queue is empty.
   absl::Duration oldest() const;
 
  private:
   Task<void> Run();
-  Task<void> LookForOldest();
+  Task<void> FindOldest();
 
   Spool& spool_;
   Metrics& metrics_;
@@ -56,7 +56,7 @@ class Maintenance {
   mutable absl::Mutex mutex_;
   bool running_ ABSL_GUARDED_BY(mutex_) = false;
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
-  std::string oldest_id_ ABSL_GUARDED_BY(mutex_);
+  QueueId oldest_id_ ABSL_GUARDED_BY(mutex_);
 };
 
 }  // namespace posthouse::queue

@@ -8,9 +8,9 @@
 #include "services/common/status/status.h"
 #include "services/common/store/testing/memory_store.h"
 #include "services/queue/admin.h"
+#include "services/queue/spool/item_record.h"
 #include "services/queue/spool/key_schema.h"
 #include "services/queue/spool/queue_id.h"
-#include "services/queue/spool/record.h"
 
 namespace posthouse::queue {
 namespace {
@@ -21,25 +21,20 @@ const absl::Time kStart = absl::FromUnixSeconds(1700000000);
 constexpr absl::Duration kWarning = absl::Hours(4);
 
 // Remembers what it was asked.
-class FakeDispatcher final : public Dispatcher {
+class FakeOperations final : public ItemOperations {
  public:
-  void Start() override {}
-  void Accept(std::shared_ptr<Record>, std::shared_ptr<const std::string>) override {}
-  Task<absl::Status> Retry(std::string id) override {
-    asked.push_back("retry " + id);
+  Task<absl::Status> Retry(QueueId id) override {
+    asked.push_back("retry " + id.Text());
     co_return absl::OkStatus();
   }
   Task<absl::StatusOr<uint32_t>> RetryDestination(std::string domain) override {
     asked.push_back("retry at " + domain);
     co_return 3u;
   }
-  Task<absl::Status> Delete(std::string id, bool bounce) override {
-    asked.push_back(absl::StrCat("delete ", id, bounce ? " and tell" : ""));
+  Task<absl::Status> Delete(QueueId id, bool bounce) override {
+    asked.push_back(absl::StrCat("delete ", id.Text(), bounce ? " and tell" : ""));
     co_return absl::OkStatus();
   }
-  void Poke() override {}
-  void UpdateMetrics() override {}
-  void Drain(absl::Duration) override {}
   Strings asked;
 };
 
@@ -56,9 +51,9 @@ class MaintenanceTest : public ::testing::Test {
   }
   ~MaintenanceTest() override { SyncWait(spool_->Close()); }
 
-  std::string Put(const std::string& body, int recipients = 1, const std::string& sender = "s@example.org") {
+  QueueId Put(const std::string& body, int recipients = 1, const std::string& sender = "s@example.org") {
     now_ += absl::Milliseconds(1);
-    auto record = std::make_shared<Record>();
+    auto record = std::make_shared<ItemRecord>();
     record->idempotency_key = absl::StrCat("key", ++puts_);
     record->item.mutable_envelope()->set_reverse_path(sender);
     record->item.set_message_id(absl::StrCat("<", puts_, "@example.org>"));
@@ -77,8 +72,8 @@ class MaintenanceTest : public ::testing::Test {
     Body written = *SyncWait(writer->Finish());
     return SyncWait(spool_->Put(record, std::move(written), now_ + kWarning))->queue_id;
   }
-  void Settle(const std::string& id) {
-    Record record = **SyncWait(spool_->Load(id));
+  void Settle(const QueueId& id) {
+    ItemRecord record = **SyncWait(spool_->Load(id));
     const absl::Time old_due = record.due();
     Change change;
     std::vector<int> all;
@@ -127,8 +122,8 @@ class MaintenanceTest : public ::testing::Test {
 
 TEST_F(MaintenanceTest, DoneMarksGoAfterTheirRetention) {
   Settle(Put("x", 20));  // with recipients in rows of their own
-  const std::string waiting = Put("y");
-  const std::string late = Put("z");
+  const QueueId waiting = Put("y");
+  const QueueId late = Put("z");
   EXPECT_EQ(*SyncWait(PurgeDone(*spool_, absl::Hours(72))), 0u);
   now_ += absl::Hours(71);
   Settle(late);  // old, and settled just now: remembered for longer
@@ -143,8 +138,8 @@ TEST_F(MaintenanceTest, DoneMarksGoAfterTheirRetention) {
 }
 
 TEST_F(MaintenanceTest, BlobsThatNobodyNamesAreSwept) {
-  const std::string kept = Put(std::string(50000, 'x'));
-  ASSERT_TRUE(SyncWait(store_.blobs().Put(kStoreTenant, NewQueueId(now_), absl::Cord("left by a crash"))).ok());
+  const QueueId kept = Put(std::string(50000, 'x'));
+  ASSERT_TRUE(SyncWait(store_.blobs().Put(kStoreTenant, NewQueueId(now_).Text(), absl::Cord("left by a crash"))).ok());
   std::unique_ptr<BodyWriter> writing = spool_->NewBody();
   ASSERT_TRUE(SyncWait(writing->Append(std::string(50000, 'w'))).ok());
   Body body = *SyncWait(writing->Finish());  // finished, and its item comes in a moment
@@ -153,27 +148,27 @@ TEST_F(MaintenanceTest, BlobsThatNobodyNamesAreSwept) {
   body = Body();
   writing = nullptr;
   EXPECT_EQ(*SyncWait(SweepBlobs(*spool_)), 1u);
-  const absl::StatusOr<absl::Cord> bytes = SyncWait(spool_->ReadBody(kept, kept, 0, 50000));
+  const absl::StatusOr<absl::Cord> bytes = SyncWait(spool_->ReadBody(kept, kept.Text(), 0, 50000));
   ASSERT_TRUE(bytes.ok());
   EXPECT_EQ(bytes->size(), 50000u);
 }
 
 // The table of key_schema.h, row by row.
 TEST_F(MaintenanceTest, TheAuditMendsWhatShouldNotBe) {
-  const std::string good = Put("good", 20);
-  const std::string no_due = Put("no due row");
-  const std::string both = Put("item beside a done mark");
-  const std::string done = Put("done");
+  const QueueId good = Put("good", 20);
+  const QueueId no_due = Put("no due row");
+  const QueueId both = Put("item beside a done mark");
+  const QueueId done = Put("done");
   Settle(done);
   EXPECT_EQ(Audited(), 0u);
   const std::string rows = Rows();
-  const Record lost = **SyncWait(spool_->Load(no_due));
-  const Record twice = **SyncWait(spool_->Load(both));
+  const ItemRecord lost = **SyncWait(spool_->Load(no_due));
+  const ItemRecord twice = **SyncWait(spool_->Load(both));
   v1::StoredItem mark;
   *mark.mutable_item() = twice.item;
   v1::IdempotencyRow nobody;
-  const std::string gone = NewQueueId(now_);
-  nobody.set_queue_id(gone);
+  const QueueId gone = NewQueueId(now_);
+  nobody.set_queue_id(gone.Text());
   Edit({{DueKey(lost.due(), no_due), std::nullopt},
         {DoneKey(both), EncodeValue(mark)},
         {BodyKey(gone), EncodeBody("orphan")},
@@ -185,17 +180,17 @@ TEST_F(MaintenanceTest, TheAuditMendsWhatShouldNotBe) {
   absl::StatusOr<DuePage> due = SyncWait(spool_->ReadDue("", 10));
   ASSERT_EQ(due->entries.size(), 2u);
   EXPECT_EQ(due->entries[1].queue_id, no_due);
-  EXPECT_EQ(due->entries[1].destination, "example.com");
+  EXPECT_EQ(due->entries[1].destination, Destination::Remote("example.com"));
   EXPECT_TRUE(SyncWait(spool_->Load(good))->has_value());
 }
 
 TEST_F(MaintenanceTest, TheAuditGoesThroughAllPages) {
-  std::string last;
+  QueueId last;
   for (int i = 0; i < 600; ++i) last = Put("x");
-  const Record lost = **SyncWait(spool_->Load(last));
+  const ItemRecord lost = **SyncWait(spool_->Load(last));
   // A bad row among the first does not end it.
   const absl::StatusOr<ItemPage> page = SyncWait(spool_->ReadItems(false, "", 1));
-  Edit({{DueKey(lost.due(), last), std::nullopt}, {ItemKey(page->last_id), "\x01\xff"}});
+  Edit({{DueKey(lost.due(), last), std::nullopt}, {ItemKey(*QueueId::FromText(page->last_id)), "\x01\xff"}});
   EXPECT_EQ(Audited(), 1u);
 }
 
@@ -209,14 +204,14 @@ class AdminTest : public MaintenanceTest {
     for (const v1::Item& item : response.items()) ids.push_back(item.queue_id());
     return ids;
   }
-  FakeDispatcher dispatcher_;
-  Admin admin_{*spool_, dispatcher_, [this] { return now_; }, [] { return absl::Minutes(5); }};
+  FakeOperations operations_;
+  Admin admin_{*spool_, operations_, [this] { return now_; }, [] { return absl::Minutes(5); }};
 };
 
 TEST_F(AdminTest, AnItemIsShownWhileItWaitsAndWhenItIsDone) {
-  const std::string id = Put("Subject: x\r\nTo: y\r\n\r\nsecret\r\n");
+  const QueueId id = Put("Subject: x\r\nTo: y\r\n\r\nsecret\r\n");
   v1::GetItemRequest request;
-  request.set_queue_id(id);
+  request.set_queue_id(id.Text());
   absl::StatusOr<v1::GetItemResponse> shown = SyncWait(admin_.GetItem(request));
   ASSERT_TRUE(shown.ok());
   EXPECT_EQ(shown->header(), "Subject: x\r\nTo: y\r\n\r\n");  // never the body
@@ -226,7 +221,7 @@ TEST_F(AdminTest, AnItemIsShownWhileItWaitsAndWhenItIsDone) {
   ASSERT_TRUE(shown.ok());
   EXPECT_TRUE(shown->done());
   EXPECT_EQ(shown->item().recipients(0).state(), v1::RECIPIENT_STATE_DELIVERED);
-  request.set_queue_id(NewQueueId(now_));
+  request.set_queue_id(NewQueueId(now_).Text());
   EXPECT_EQ(SyncWait(admin_.GetItem(request)).status().code(), absl::StatusCode::kNotFound);
   request.set_queue_id("../x");
   EXPECT_EQ(SyncWait(admin_.GetItem(request)).status().code(), absl::StatusCode::kInvalidArgument);
@@ -234,7 +229,7 @@ TEST_F(AdminTest, AnItemIsShownWhileItWaitsAndWhenItIsDone) {
 
 TEST_F(AdminTest, ListsComeInPages) {
   Strings ids;
-  for (int i = 0; i < 5; ++i) ids.push_back(Put("x", 1, i == 2 ? "other@example.org" : "s@example.org"));
+  for (int i = 0; i < 5; ++i) ids.push_back(Put("x", 1, i == 2 ? "other@example.org" : "s@example.org").Text());
   v1::ListItemsRequest request;
   request.mutable_page()->set_page_size(2);
   Strings found;
@@ -272,40 +267,40 @@ TEST_F(AdminTest, AnAnswerHasABoundedSize) {
 }
 
 TEST_F(AdminTest, MessagesAreFoundNewestFirst) {
-  const std::string old = Put("x");
+  const QueueId old = Put("x");
   Settle(old);
   now_ += absl::Hours(30);
-  const std::string recent = Put("y");
+  const QueueId recent = Put("y");
   const auto find = [this](auto set) {
     v1::FindItemsRequest request;
     set(request);
     return Ids(*SyncWait(admin_.FindItems(request)));
   };
-  EXPECT_EQ(find([](auto& r) { r.set_address("r0@example.com"); }), (Strings{recent, old}));
-  EXPECT_EQ(find([](auto& r) { r.set_address("S@Example.ORG"), r.set_limit(1); }), Strings{recent});
-  EXPECT_EQ(find([](auto& r) { r.set_message_id("1@example.org"); }), Strings{old});
-  EXPECT_EQ(find([](auto& r) { r.set_message_id("<2@example.org>"); }), Strings{recent});
-  EXPECT_EQ(find([&](auto& r) { r.set_queue_id(old); }), Strings{old});
+  EXPECT_EQ(find([](auto& r) { r.set_address("r0@example.com"); }), (Strings{recent.Text(), old.Text()}));
+  EXPECT_EQ(find([](auto& r) { r.set_address("S@Example.ORG"), r.set_limit(1); }), Strings{recent.Text()});
+  EXPECT_EQ(find([](auto& r) { r.set_message_id("1@example.org"); }), Strings{old.Text()});
+  EXPECT_EQ(find([](auto& r) { r.set_message_id("<2@example.org>"); }), Strings{recent.Text()});
+  EXPECT_EQ(find([&](auto& r) { r.set_queue_id(old.Text()); }), Strings{old.Text()});
   EXPECT_EQ(find([](auto& r) { r.set_message_id(""); }), Strings{});
   EXPECT_EQ(SyncWait(admin_.FindItems({})).status().code(), absl::StatusCode::kInvalidArgument);
 }
 
 TEST_F(AdminTest, OrdersGoToTheDispatcher) {
-  const std::string id = NewQueueId(now_);
+  const QueueId id = NewQueueId(now_);
   v1::RetryItemsRequest retry;
   EXPECT_FALSE(SyncWait(admin_.RetryItems(retry)).ok());
   retry.set_domain("Example.COM");
   EXPECT_EQ(SyncWait(admin_.RetryItems(retry))->items(), 3u);
-  retry.set_queue_id(id);
+  retry.set_queue_id(id.Text());
   EXPECT_FALSE(SyncWait(admin_.RetryItems(retry)).ok());  // one or the other
   retry.clear_domain();
   EXPECT_EQ(SyncWait(admin_.RetryItems(retry))->items(), 1u);
   v1::DeleteItemRequest remove;
-  remove.set_queue_id(id);
+  remove.set_queue_id(id.Text());
   remove.set_bounce(true);
   EXPECT_TRUE(SyncWait(admin_.DeleteItem(remove)).ok());
-  EXPECT_EQ(dispatcher_.asked,
-            (Strings{"retry at example.com", "retry " + id, absl::StrCat("delete ", id, " and tell")}));
+  EXPECT_EQ(operations_.asked,
+            (Strings{"retry at example.com", "retry " + id.Text(), absl::StrCat("delete ", id.Text(), " and tell")}));
 }
 
 TEST_F(AdminTest, StatsAreTheLedger) {

@@ -1,31 +1,18 @@
-// Queue ids: the name of one accepted message, in logs, replies and keys.
-//
-// 26 characters of Crockford's base 32 (digits and upper case letters without
-// I, L, O, U): 10 for the milliseconds since 1970, 16 for 80 random bits. So they
-// sort by time of acceptance, can be read out on a telephone, name a blob and a
-// file, and cannot be guessed from another id. Threads: any.
+// QueueId: the name of one accepted message. Its Text() is what replies, logs, protos and
+// keys hold, and the name of the message's blob. Ids sort by the time of acceptance.
 #pragma once
 
-#include <string>
-
-#include "absl/strings/string_view.h"
 #include "absl/time/time.h"
+#include "services/common/ids/ids.h"
 
 namespace posthouse::queue {
 
-inline constexpr size_t kQueueIdBytes = 26;
+using QueueId = ObjectId;
 
-// `random` is 10 bytes; without it they come from the system's generator.
-std::string NewQueueId(absl::Time now);
-std::string MakeQueueId(absl::Time now, absl::string_view random);
-
-bool IsQueueId(absl::string_view text);
-// The millisecond in which the id was made. `id` must be a queue id.
-absl::Time TimeOfQueueId(absl::string_view id);
+inline QueueId NewQueueId(absl::Time now) { return QueueId::New(absl::ToUnixMillis(now)); }
+// The millisecond in which the id was made.
+inline absl::Time TimeOfQueueId(const QueueId& id) { return absl::FromUnixMillis(id.unix_millis()); }
 // The smallest id that can be made at `time`: where a scan by time begins.
-std::string FirstQueueIdAt(absl::Time time);
-
-// Bytes nobody can predict (getrandom).
-std::string RandomBytes(size_t n);
+inline QueueId FirstQueueIdAt(absl::Time time) { return QueueId::FirstAt(absl::ToUnixMillis(time)); }
 
 }  // namespace posthouse::queue

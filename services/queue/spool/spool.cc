@@ -9,10 +9,9 @@
 #include "absl/synchronization/mutex.h"
 #include "services/common/log/log.h"
 #include "services/common/status/status.h"
-#include "services/queue/spool/body_writer.h"
+#include "services/queue/spool/item_record.h"
 #include "services/queue/spool/key_schema.h"
 #include "services/queue/spool/queue_id.h"
-#include "services/queue/spool/record.h"
 #include "services/queue/spool/spool_batch.h"
 
 namespace posthouse::queue {
@@ -37,16 +36,17 @@ class SpoolImpl final : public Spool {
   }
 
   std::unique_ptr<BodyWriter> NewBody() override {
-    return NewBodyWriter(store_, options_.clock(), memory_use_, options_.memory_body_budget, writing_);
+    return std::make_unique<BodyWriter>(store_, options_.clock(), memory_use_, options_.memory_body_budget,
+                                        blobs_in_progress_);
   }
 
-  Task<absl::StatusOr<PutResult>> Put(std::shared_ptr<Record> record, Body body, absl::Time wake) override;
+  Task<absl::StatusOr<PutResult>> Put(std::shared_ptr<ItemRecord> record, Body body, absl::Time wake) override;
   void Submit(Change change, absl::AnyInvocable<void(absl::Status)> done) override;
-  Task<absl::StatusOr<std::optional<Record>>> Load(std::string queue_id) override { return LoadRow(ItemKey(queue_id)); }
-  Task<absl::StatusOr<std::optional<Record>>> LoadDone(std::string queue_id) override {
+  Task<absl::StatusOr<std::optional<ItemRecord>>> Load(QueueId queue_id) override { return LoadRow(ItemKey(queue_id)); }
+  Task<absl::StatusOr<std::optional<ItemRecord>>> LoadDone(QueueId queue_id) override {
     return LoadRow(DoneKey(queue_id));
   }
-  Task<absl::StatusOr<absl::Cord>> ReadBody(std::string queue_id, std::string blob, uint64_t offset,
+  Task<absl::StatusOr<absl::Cord>> ReadBody(QueueId queue_id, std::string blob, uint64_t offset,
                                             uint64_t length) override;
   Task<absl::StatusOr<DuePage>> ReadDue(std::string after, size_t limit) override;
   Task<absl::StatusOr<ItemPage>> ReadItems(bool done, std::string after, size_t limit) override;
@@ -60,7 +60,7 @@ class SpoolImpl final : public Spool {
     absl::MutexLock lock(&mutex_);
     return broken_;
   }
-  bool IsBeingWritten(const std::string& queue_id) const override { return writing_->Contains(queue_id); }
+  bool IsBeingWritten(const QueueId& queue_id) const override { return blobs_in_progress_->Contains(queue_id); }
   size_t body_memory() const override { return memory_use_->load(std::memory_order_relaxed); }
   store::Store& store() override { return store_; }
   const SpoolOptions& options() const override { return options_; }
@@ -74,7 +74,7 @@ class SpoolImpl final : public Spool {
     SpoolImpl* spool ABSL_GUARDED_BY(mutex) = nullptr;
   };
 
-  Task<absl::StatusOr<std::optional<Record>>> LoadRow(std::string key);
+  Task<absl::StatusOr<std::optional<ItemRecord>>> LoadRow(std::string key);
   Task<void> DropBlob(std::string name);
   Task<void> CommitLoop();
   Task<void> CommitBatch(Batch batch);
@@ -96,7 +96,7 @@ class SpoolImpl final : public Spool {
   const SpoolOptions options_;
   const store::Partition partition_;
   const MemoryUse memory_use_ = std::make_shared<std::atomic<size_t>>(0);
-  const std::shared_ptr<Writing> writing_ = std::make_shared<Writing>();
+  const std::shared_ptr<BlobsInProgress> blobs_in_progress_ = std::make_shared<BlobsInProgress>();
   const std::shared_ptr<TimerToken> timer_token_ = std::make_shared<TimerToken>();
   std::atomic<uint64_t> sequence_;
   mutable absl::Mutex mutex_;
@@ -294,30 +294,30 @@ Task<absl::StatusOr<SpoolImpl::Conflict>> SpoolImpl::Examine(Batch& batch, const
 }
 
 Task<void> SpoolImpl::CommitRemovals(Batch batch, absl::Status full) {
-  Batch settles;
+  Batch removal_only_ok;
   Batch refused;
-  for (PendingChange& p : batch) (p.change.settles ? settles : refused).push_back(std::move(p));
+  for (PendingChange& p : batch) (p.change.removal_only_ok ? removal_only_ok : refused).push_back(std::move(p));
   Complete(std::move(refused), full);
-  if (settles.empty()) co_return;
+  if (removal_only_ok.empty()) co_return;
   std::string head;
   {
     absl::MutexLock lock(&mutex_);
     head = stored_head_;
   }
-  const absl::Status status = co_await store_.Commit(ToRemovals(partition_, HeadKey(), head, settles));
+  const absl::Status status = co_await store_.Commit(ToRemovals(partition_, HeadKey(), head, removal_only_ok));
   if (status.ok()) {
     // The ledger is written by the next commit that finds room.
     v1::Head next;
     {
       absl::MutexLock lock(&mutex_);
-      next = NextHead(head_, settles, head_.sequence());
+      next = NextHead(head_, removal_only_ok, head_.sequence());
       head_ = next;
     }
-    for (const PendingChange& p : settles) {
+    for (const PendingChange& p : removal_only_ok) {
       for (const std::string& blob : p.change.drop_blobs) SpawnHere(DropBlob(blob));
     }
   }
-  Complete(std::move(settles), status);
+  Complete(std::move(removal_only_ok), status);
 }
 
 void SpoolImpl::Committed(Batch batch, v1::Head next) {
@@ -372,10 +372,10 @@ Task<void> SpoolImpl::Close() {
 
 // ---- putting and reading
 
-Task<absl::StatusOr<PutResult>> SpoolImpl::Put(std::shared_ptr<Record> record, Body body, absl::Time wake) {
-  record->item.set_queue_id(body.queue_id);
+Task<absl::StatusOr<PutResult>> SpoolImpl::Put(std::shared_ptr<ItemRecord> record, Body body, absl::Time wake) {
+  record->item.set_queue_id(body.queue_id.Text());
   record->item.set_size_bytes(body.size_bytes);
-  if (body.blob) record->item.set_blob(body.queue_id);
+  if (body.blob) record->item.set_blob(body.queue_id.Text());
   Change change;
   AddNewItem(record.get(), body.blob ? nullptr : body.memory.get(), wake, &change);
   const absl::Status status = co_await Commit(std::move(change));
@@ -383,16 +383,16 @@ Task<absl::StatusOr<PutResult>> SpoolImpl::Put(std::shared_ptr<Record> record, B
   // left to the sweep: the sender's retry would be told that all is well.
   const bool surely_not = absl::IsAlreadyExists(status) || absl::IsResourceExhausted(status) ||
                           absl::IsInvalidArgument(status) || absl::IsUnavailable(status);
-  if (body.blob && surely_not) co_await DropBlob(body.queue_id);
-  if (absl::IsAlreadyExists(status)) co_return PutResult{std::string(status.message()), true};
+  if (body.blob && surely_not) co_await DropBlob(body.queue_id.Text());
+  if (absl::IsAlreadyExists(status)) co_return PutResult{QueueId::FromText(status.message()).value_or(QueueId()), true};
   PH_CO_RETURN_IF_ERROR(status);
   co_return PutResult{body.queue_id, false};
 }
 
-Task<absl::StatusOr<std::optional<Record>>> SpoolImpl::LoadRow(std::string key) {
+Task<absl::StatusOr<std::optional<ItemRecord>>> SpoolImpl::LoadRow(std::string key) {
   store::ReadRequest request{.partition = partition_, .keys = {std::move(key)}};
   PH_CO_ASSIGN_OR_RETURN(store::ReadResult read, co_await store_.Read(std::move(request)));
-  if (!read.values[0].has_value()) co_return std::optional<Record>();
+  if (!read.values[0].has_value()) co_return std::optional<ItemRecord>();
   PH_CO_ASSIGN_OR_RETURN(v1::StoredItem stored, DecodeStored(*read.values[0]));
   std::vector<std::optional<std::string>> chunks;
   if (stored.recipient_rows() > 0) {
@@ -400,16 +400,16 @@ Task<absl::StatusOr<std::optional<Record>>> SpoolImpl::LoadRow(std::string key) 
     PH_CO_ASSIGN_OR_RETURN(store::ReadResult rows, co_await store_.Read(std::move(more)));
     chunks = std::move(rows.values);
   }
-  PH_CO_ASSIGN_OR_RETURN(Record record, ToRecord(std::move(stored), chunks));
-  co_return std::optional<Record>(std::move(record));
+  PH_CO_ASSIGN_OR_RETURN(ItemRecord record, ToItemRecord(std::move(stored), chunks));
+  co_return std::optional<ItemRecord>(std::move(record));
 }
 
-Task<absl::StatusOr<absl::Cord>> SpoolImpl::ReadBody(std::string queue_id, std::string blob, uint64_t offset,
+Task<absl::StatusOr<absl::Cord>> SpoolImpl::ReadBody(QueueId queue_id, std::string blob, uint64_t offset,
                                                      uint64_t length) {
   if (!blob.empty()) co_return co_await store_.blobs().Get(kStoreTenant, std::move(blob), offset, length);
   store::ReadRequest request{.partition = partition_, .keys = {BodyKey(queue_id)}};
   PH_CO_ASSIGN_OR_RETURN(store::ReadResult read, co_await store_.Read(std::move(request)));
-  if (!read.values[0].has_value()) co_return absl::NotFoundError(absl::StrCat("no body of ", queue_id));
+  if (!read.values[0].has_value()) co_return absl::NotFoundError(absl::StrCat("no body of ", queue_id.Text()));
   PH_CO_ASSIGN_OR_RETURN(std::string body, DecodeBody(*std::move(read.values[0])));
   if (offset >= body.size()) co_return absl::Cord();
   co_return absl::Cord(absl::string_view(body).substr(offset, length));
@@ -429,7 +429,7 @@ Task<absl::StatusOr<DuePage>> SpoolImpl::ReadDue(std::string after, size_t limit
       continue;
     }
     page.entries.push_back(
-        {parts->due, parts->queue_id, std::move(*value.mutable_destination()), FromProto(value.wake())});
+        {parts->due, parts->queue_id, Destination::FromString(value.destination()), FromProto(value.wake())});
   }
   co_return page;
 }
@@ -457,7 +457,7 @@ Task<absl::StatusOr<ItemPage>> SpoolImpl::ReadItems(bool done, std::string after
       chunks = std::move(rows.values);
       for (const std::optional<std::string>& chunk : chunks) bytes += chunk.has_value() ? chunk->size() : 0;
     }
-    absl::StatusOr<Record> record = stored.ok() ? ToRecord(*std::move(stored), chunks) : stored.status();
+    absl::StatusOr<ItemRecord> record = stored.ok() ? ToItemRecord(*std::move(stored), chunks) : stored.status();
     if (record.ok()) {
       page.items.push_back(*std::move(record));
     } else {

@@ -34,14 +34,13 @@
 #include "services/common/async/executor.h"
 #include "services/common/async/task.h"
 #include "services/common/store/store.h"
-#include "services/queue/spool/record.h"
+#include "services/queue/spool/body_writer.h"
+#include "services/queue/spool/item_record.h"
 
 namespace posthouse::queue {
 
 using Clock = std::function<absl::Time()>;
 
-// Bodies up to this stay in memory too, so that the first attempt need not read.
-inline constexpr size_t kMaxMemoryBodyBytes = 256 * 1024;
 // ReadItems() stops after so much.
 inline constexpr size_t kItemPageBytes = 1024 * 1024;
 
@@ -57,30 +56,11 @@ struct SpoolOptions {
   size_t memory_body_budget = 64 * 1024 * 1024;
 };
 
-// The bytes of one message, written and not yet owned by an item.
-struct Body {
-  std::string queue_id;  // made with it
-  uint64_t size_bytes = 0;
-  bool blob = false;                          // else `memory` is what is stored
-  std::shared_ptr<const std::string> memory;  // the whole; null when it was too large to keep
-  std::shared_ptr<void> being_written;        // keeps the sweep away from the blob
-};
-
-// Takes a message piece by piece. Destroyed before Finish(): nothing was stored.
-class BodyWriter {
- public:
-  virtual ~BodyWriter() = default;
-  virtual Task<absl::Status> Append(std::string piece) = 0;
-  virtual Task<absl::StatusOr<Body>> Finish() = 0;
-  virtual uint64_t size() const = 0;
-  virtual const std::string& queue_id() const = 0;
-};
-
 // A due row.
 struct DueEntry {
   absl::Time due;
-  std::string queue_id;
-  std::string destination;
+  QueueId queue_id;
+  Destination destination;  // of all its waiting recipients, see DestinationOf()
   absl::Time wake;
 };
 struct DuePage {
@@ -90,8 +70,8 @@ struct DuePage {
 };
 
 struct ItemPage {
-  std::vector<Record> items;  // in order of their ids
-  std::string last_id;        // pass as `after` for the next page
+  std::vector<ItemRecord> items;  // in order of their ids
+  std::string last_id;            // text of an id; pass as `after` for the next page
   bool more = false;
 };
 
@@ -103,7 +83,7 @@ struct Ledger {
 };
 
 struct PutResult {
-  std::string queue_id;
+  QueueId queue_id;
   bool duplicate = false;
 };
 
@@ -118,17 +98,17 @@ class Spool {
   // Takes responsibility for a message (RFC 5321 §4.2.5, 250 after DATA). Sets the
   // item's queue id, size and blob from `body`. When record->idempotency_key was
   // seen before, stores nothing and answers the first call's id.
-  virtual Task<absl::StatusOr<PutResult>> Put(std::shared_ptr<Record> record, Body body, absl::Time wake) = 0;
+  virtual Task<absl::StatusOr<PutResult>> Put(std::shared_ptr<ItemRecord> record, Body body, absl::Time wake) = 0;
 
   // Queues a change at once, so that the order of calls is the order of commits.
   virtual void Submit(Change change, absl::AnyInvocable<void(absl::Status)> done) = 0;
   Task<absl::Status> Commit(Change change);  // Submit() and wait
 
   // nullopt: no such item (or done mark).
-  virtual Task<absl::StatusOr<std::optional<Record>>> Load(std::string queue_id) = 0;
-  virtual Task<absl::StatusOr<std::optional<Record>>> LoadDone(std::string queue_id) = 0;
+  virtual Task<absl::StatusOr<std::optional<ItemRecord>>> Load(QueueId queue_id) = 0;
+  virtual Task<absl::StatusOr<std::optional<ItemRecord>>> LoadDone(QueueId queue_id) = 0;
   // Bytes of an item's message. kNotFound, kDataLoss: it is not there.
-  virtual Task<absl::StatusOr<absl::Cord>> ReadBody(std::string queue_id, std::string blob, uint64_t offset,
+  virtual Task<absl::StatusOr<absl::Cord>> ReadBody(QueueId queue_id, std::string blob, uint64_t offset,
                                                     uint64_t length) = 0;
   virtual Task<absl::StatusOr<DuePage>> ReadDue(std::string after, size_t limit) = 0;
   // Items (or done marks) with ids greater than `after`, at most `limit` and, however
@@ -140,7 +120,7 @@ class Spool {
   // OK, or why this process can no longer write the shard.
   virtual absl::Status healthy() const = 0;
   // Whether a body of this process is being written under that name.
-  virtual bool IsBeingWritten(const std::string& queue_id) const = 0;
+  virtual bool IsBeingWritten(const QueueId& queue_id) const = 0;
   // Bytes of bodies in memory, and whether that is more than the budget.
   virtual size_t body_memory() const = 0;
   bool memory_is_short() const { return body_memory() > options().memory_body_budget; }

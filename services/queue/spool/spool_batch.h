@@ -8,7 +8,7 @@
 #include "absl/functional/any_invocable.h"
 #include "absl/status/status.h"
 #include "services/common/store/store.h"
-#include "services/queue/spool/record.h"
+#include "services/queue/spool/item_record.h"
 
 namespace posthouse::queue {
 

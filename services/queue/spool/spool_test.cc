@@ -11,9 +11,9 @@
 #include "services/common/async/thread_pool.h"
 #include "services/common/status/status.h"
 #include "services/common/store/testing/memory_store.h"
+#include "services/queue/spool/item_record.h"
 #include "services/queue/spool/key_schema.h"
 #include "services/queue/spool/queue_id.h"
-#include "services/queue/spool/record.h"
 
 namespace posthouse::queue {
 namespace {
@@ -46,8 +46,8 @@ class SpoolTest : public ::testing::Test {
     return *std::move(spool);
   }
 
-  std::shared_ptr<Record> NewRecord(int recipients = 1, absl::string_view key = "") {
-    auto record = std::make_shared<Record>();
+  std::shared_ptr<ItemRecord> NewRecord(int recipients = 1, absl::string_view key = "") {
+    auto record = std::make_shared<ItemRecord>();
     record->idempotency_key = std::string(key);
     record->item.mutable_envelope()->set_reverse_path("sender@example.org");
     for (int i = 0; i < recipients; ++i) {
@@ -70,22 +70,22 @@ class SpoolTest : public ::testing::Test {
     PH_ASSIGN_OR_RETURN(Body body, SyncWait(writer->Finish()));
     return SyncWait(spool_->Put(NewRecord(recipients, key), std::move(body), now_ + absl::Hours(4)));
   }
-  std::string Put(const std::string& bytes, int recipients = 1, absl::string_view key = "") {
+  QueueId Put(const std::string& bytes, int recipients = 1, absl::string_view key = "") {
     absl::StatusOr<PutResult> put = TryPut(bytes, recipients, key);
     EXPECT_TRUE(put.ok()) << put.status();
-    return put.ok() ? put->queue_id : "";
+    return put.ok() ? put->queue_id : QueueId();
   }
-  Record Loaded(const std::string& id) {
-    absl::StatusOr<std::optional<Record>> record = SyncWait(spool_->Load(id));
+  ItemRecord Loaded(const QueueId& id) {
+    absl::StatusOr<std::optional<ItemRecord>> record = SyncWait(spool_->Load(id));
     EXPECT_TRUE(record.ok() && record->has_value()) << record.status();
-    return record.ok() && record->has_value() ? **std::move(record) : Record();
+    return record.ok() && record->has_value() ? **std::move(record) : ItemRecord();
   }
-  std::string BodyOf(const std::string& id) {
-    const Record record = Loaded(id);
+  std::string BodyOf(const QueueId& id) {
+    const ItemRecord record = Loaded(id);
     absl::StatusOr<absl::Cord> body = SyncWait(spool_->ReadBody(id, record.item.blob(), 0, record.item.size_bytes()));
     return body.ok() ? std::string(*body) : body.status().ToString();
   }
-  Change SettleAll(Record* record, v1::RecipientState state) {
+  Change SettleAll(ItemRecord* record, v1::RecipientState state) {
     const absl::Time old_due = record->due();
     Change change;
     std::vector<int> all;
@@ -95,16 +95,16 @@ class SpoolTest : public ::testing::Test {
       all.push_back(i);
     }
     AddSettle(record, old_due, now_, all, &change);
-    change.settles = true;
+    change.removal_only_ok = true;
     return change;
   }
   // Keys of the shard but the head, ids replaced.
-  std::vector<std::string> Keys(const std::string& id) {
+  std::vector<std::string> Keys(const QueueId& id) {
     absl::StatusOr<store::ReadResult> read =
         SyncWait(store_->Read({.partition = QueuePartition("0"), .limit = store::kMaxPageRows}));
     std::vector<std::string> keys;
     for (const store::Row& row : read->page) {
-      const size_t at = row.key.find(id);
+      const size_t at = row.key.find(id.Text());
       if (at != std::string::npos) keys.push_back(row.key.substr(0, 2));
       if (row.key[0] == 'k') keys.push_back(row.key);
     }
@@ -128,9 +128,9 @@ class SpoolTest : public ::testing::Test {
 using Strings = std::vector<std::string>;
 
 TEST_F(SpoolTest, APutIsThereAfterARestart) {
-  const std::string id = Put("Subject: x\r\n\r\nhello\r\n", 2, "key-1");
+  const QueueId id = Put("Subject: x\r\n\r\nhello\r\n", 2, "key-1");
   Reopen();
-  const Record record = Loaded(id);
+  const ItemRecord record = Loaded(id);
   EXPECT_EQ(record.item.recipients_size(), 2);
   EXPECT_EQ(record.item.size_bytes(), 21u);
   EXPECT_EQ(BodyOf(id), "Subject: x\r\n\r\nhello\r\n");
@@ -144,7 +144,7 @@ TEST_F(SpoolTest, BodiesAroundTheRowLimit) {
   const size_t limit = store_->Limits().max_row_body_bytes;
   for (const size_t size : {size_t{0}, size_t{1}, limit, limit + 1, size_t{300000}}) {
     const std::string bytes(size, 'x');
-    const std::string id = Put(bytes);
+    const QueueId id = Put(bytes);
     EXPECT_EQ(Loaded(id).item.blob().empty(), size <= limit) << size;
     EXPECT_EQ(BodyOf(id), bytes) << size;
   }
@@ -183,7 +183,7 @@ TEST_F(SpoolTest, BodiesInMemoryAreBoundedTogether) {
 }
 
 TEST_F(SpoolTest, TheSameKeyReturnsTheFirstId) {
-  const std::string id = Put("one", 1, "same");
+  const QueueId id = Put("one", 1, "same");
   const absl::StatusOr<PutResult> again = TryPut(std::string(50000, 'y'), 1, "same");
   ASSERT_TRUE(again.ok());
   EXPECT_EQ(again->queue_id, id);
@@ -193,21 +193,21 @@ TEST_F(SpoolTest, TheSameKeyReturnsTheFirstId) {
   EXPECT_EQ(TryPut("three", 1, "same")->queue_id, id);
   EXPECT_EQ(spool_->ledger().accepted, 1u);
   // Also when the message is long delivered.
-  Record record = Loaded(id);
+  ItemRecord record = Loaded(id);
   ASSERT_TRUE(SyncWait(spool_->Commit(SettleAll(&record, v1::RECIPIENT_STATE_DELIVERED))).ok());
   EXPECT_EQ(TryPut("four", 1, "same")->queue_id, id);
 }
 
 TEST_F(SpoolTest, SettlingLeavesADoneMark) {
-  const std::string id = Put(std::string(20000, 'z'), 1, "k");
-  EXPECT_EQ(Blobs(), Strings{id});
-  Record record = Loaded(id);
+  const QueueId id = Put(std::string(20000, 'z'), 1, "k");
+  EXPECT_EQ(Blobs(), Strings{id.Text()});
+  ItemRecord record = Loaded(id);
   ASSERT_TRUE(SyncWait(spool_->Commit(SettleAll(&record, v1::RECIPIENT_STATE_RELAYED))).ok());
   EXPECT_EQ(Keys(id), (Strings{"D/", "k/k"}));
   EXPECT_EQ(Blobs(), Strings{});
   Reopen();
   EXPECT_FALSE(SyncWait(spool_->Load(id))->has_value());
-  const absl::StatusOr<std::optional<Record>> done = SyncWait(spool_->LoadDone(id));
+  const absl::StatusOr<std::optional<ItemRecord>> done = SyncWait(spool_->LoadDone(id));
   ASSERT_TRUE(done.ok() && done->has_value());
   EXPECT_EQ((*done)->item.recipients(0).state(), v1::RECIPIENT_STATE_RELAYED);
   const Ledger ledger = spool_->ledger();
@@ -217,8 +217,8 @@ TEST_F(SpoolTest, SettlingLeavesADoneMark) {
 }
 
 TEST_F(SpoolTest, AnUpdateMovesTheDueRow) {
-  const std::string id = Put("x");
-  Record record = Loaded(id);
+  const QueueId id = Put("x");
+  ItemRecord record = Loaded(id);
   const absl::Time old_due = record.due();
   ToProto(now_ + absl::Hours(1), record.item.mutable_recipients(0)->mutable_next_attempt());
   RefreshNextAttempt(&record.item);
@@ -230,14 +230,14 @@ TEST_F(SpoolTest, AnUpdateMovesTheDueRow) {
   ASSERT_EQ(page->entries.size(), 1u);
   EXPECT_EQ(page->entries[0].due, now_ + absl::Hours(1));
   EXPECT_EQ(page->entries[0].wake, now_ + absl::Hours(2));
-  EXPECT_EQ(page->entries[0].destination, "example.com");
+  EXPECT_EQ(page->entries[0].destination, Destination::Remote("example.com"));
 }
 
 TEST_F(SpoolTest, ManyRecipientsLieInRowsOfTheirOwn) {
-  const std::string id = Put("x", 20);
+  const QueueId id = Put("x", 20);
   EXPECT_EQ(Keys(id), (Strings{"b/", "i/", "r/", "r/", "r/", "t/"}));
   Reopen();
-  Record record = Loaded(id);
+  ItemRecord record = Loaded(id);
   ASSERT_EQ(record.item.recipients_size(), 20);
   EXPECT_EQ(record.item.recipients(19).recipient().address(), "r19@example.com");
   // Only the touched row is written again.
@@ -254,8 +254,8 @@ TEST_F(SpoolTest, ManyRecipientsLieInRowsOfTheirOwn) {
 }
 
 TEST_F(SpoolTest, RecipientsThatAreAddedOutgrowTheItemRow) {
-  const std::string id = Put("x", 8);
-  Record record = Loaded(id);
+  const QueueId id = Put("x", 8);
+  ItemRecord record = Loaded(id);
   EXPECT_EQ(record.recipient_rows, 0u);
   *record.item.add_recipients() = record.item.recipients(0);
   Change change;
@@ -266,7 +266,7 @@ TEST_F(SpoolTest, RecipientsThatAreAddedOutgrowTheItemRow) {
 }
 
 TEST_F(SpoolTest, DuePagesComeInOrder) {
-  std::vector<std::string> ids;
+  std::vector<QueueId> ids;
   for (int i = 0; i < 5; ++i) {
     now_ = kStart + absl::Seconds(i);
     ids.push_back(Put("x"));
@@ -282,7 +282,7 @@ TEST_F(SpoolTest, DuePagesComeInOrder) {
 
 // A row that cannot be read hides neither its neighbours nor what comes after.
 TEST_F(SpoolTest, PagesOfItemsGoOnBehindABadRow) {
-  std::vector<std::string> ids;
+  std::vector<QueueId> ids;
   for (int i = 0; i < 6; ++i) {
     ids.push_back(Put("x", i == 3 ? 20 : 1));
     now_ += absl::Milliseconds(1);
@@ -291,17 +291,17 @@ TEST_F(SpoolTest, PagesOfItemsGoOnBehindABadRow) {
   change.Set(ItemKey(ids[1]), "\x01\xff not an item");
   change.Remove(RecipientsKey(ids[3], 1));
   ASSERT_TRUE(SyncWait(spool_->Commit(std::move(change))).ok());
-  Strings found;
+  std::vector<QueueId> found;
   std::string after;
   for (int pages = 1;; ++pages) {
     absl::StatusOr<ItemPage> page = SyncWait(spool_->ReadItems(false, after, 2));
     ASSERT_TRUE(page.ok());
-    for (const Record& record : page->items) found.push_back(record.queue_id());
+    for (const ItemRecord& record : page->items) found.push_back(record.queue_id());
     if (!page->more) break;
     ASSERT_LT(pages, 10);
     after = page->last_id;
   }
-  EXPECT_EQ(found, (Strings{ids[0], ids[2], ids[4], ids[5]}));
+  EXPECT_EQ(found, (std::vector<QueueId>{ids[0], ids[2], ids[4], ids[5]}));
 }
 
 TEST_F(SpoolTest, PagesOfLargeItemsAreShort) {
@@ -414,8 +414,8 @@ TEST_F(SpoolTest, ASecondWriterFencesTheFirst) {
 }
 
 TEST_F(SpoolTest, AFullStoreRefusesPutsAndStillSettles) {
-  const std::string id = Put("x");
-  Record record = Loaded(id);
+  const QueueId id = Put("x");
+  ItemRecord record = Loaded(id);
   disk_->SetFreeBytes(0);
   EXPECT_EQ(TryPut("y").status().code(), absl::StatusCode::kResourceExhausted);
   ASSERT_TRUE(SyncWait(spool_->Commit(SettleAll(&record, v1::RECIPIENT_STATE_DELIVERED))).ok());
@@ -451,7 +451,7 @@ TEST_F(SpoolTest, KilledAtEachCommit) {
       const absl::StatusOr<PutResult> put = TryPut("x", 1, absl::StrCat("key", step, happened));
       bool delivered = false;
       if (put.ok()) {
-        Record record = Loaded(put->queue_id);
+        ItemRecord record = Loaded(put->queue_id);
         const absl::Time old_due = record.due();
         record.item.mutable_recipients(0)->set_attempts(1);
         Change change;
@@ -472,7 +472,7 @@ TEST_F(SpoolTest, KilledAtEachCommit) {
       if (delivered) EXPECT_TRUE(done);
       if (queued) {
         EXPECT_EQ(BodyOf(retry->queue_id), "x");
-        Record record = Loaded(retry->queue_id);
+        ItemRecord record = Loaded(retry->queue_id);
         ASSERT_TRUE(SyncWait(spool_->Commit(SettleAll(&record, v1::RECIPIENT_STATE_DELIVERED))).ok());
       }
       EXPECT_EQ(spool_->ledger().queued(), 0u) << step << happened;
@@ -482,8 +482,8 @@ TEST_F(SpoolTest, KilledAtEachCommit) {
 }
 
 TEST_F(SpoolTest, LazyChangesAreCommittedWithoutCompany) {
-  const std::string id = Put("x");
-  Record record = Loaded(id);
+  const QueueId id = Put("x");
+  ItemRecord record = Loaded(id);
   Change change = SettleAll(&record, v1::RECIPIENT_STATE_DELIVERED);
   change.lazy = true;
   EXPECT_TRUE(SyncWait(spool_->Commit(std::move(change))).ok());
@@ -491,8 +491,8 @@ TEST_F(SpoolTest, LazyChangesAreCommittedWithoutCompany) {
 }
 
 TEST_F(SpoolTest, CloseCommitsWhatIsLazyAndRefusesTheRest) {
-  const std::string id = Put("x");
-  Record record = Loaded(id);
+  const QueueId id = Put("x");
+  ItemRecord record = Loaded(id);
   Change change = SettleAll(&record, v1::RECIPIENT_STATE_DELIVERED);
   change.lazy = true;
   absl::Status settled = absl::UnknownError("not called");

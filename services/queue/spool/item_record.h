@@ -1,7 +1,8 @@
-// Record: one queued message as this process holds it, and its rows.
+// ItemRecord: one queued message in memory, and what its rows are (key_schema.h).
 //
-// Pure functions between Item and rows (key_schema.h); no I/O. Threads: a Record
-// is guarded by whoever holds it.
+// Pure functions, no I/O. The queue works on v1.Item itself: rows and answers to operators
+// are this proto, and a second struct would only be copied both ways.
+// Threads: the owner of an ItemRecord guards it.
 #pragma once
 
 #include <cstdint>
@@ -17,19 +18,21 @@
 #include "posthouse/queue/v1/queue.pb.h"
 #include "posthouse/queue/v1/store.pb.h"
 #include "services/common/store/store.h"
+#include "services/queue/spool/destination.h"
+#include "services/queue/spool/queue_id.h"
 
 namespace posthouse::queue {
 
-struct Record {
-  v1::Item item;  // whole: with all recipients, envelope.recipients empty
+struct ItemRecord {
+  v1::Item item;  // with all recipients; envelope.recipients is empty
   std::string idempotency_key;
   uint32_t recipient_rows = 0;  // r/ rows that exist in the store
 
-  const std::string& queue_id() const { return item.queue_id(); }
+  QueueId queue_id() const { return QueueId::FromText(item.queue_id()).value_or(QueueId()); }
   absl::Time due() const;  // of its row t/
 };
 
-// What a change adds to the ledger; counts recipients, `items` counts messages.
+// What a change adds to the ledger, in recipients (`items`: in messages).
 struct LedgerDelta {
   int64_t accepted = 0, delivered = 0, relayed = 0, failed = 0, expired = 0, deleted = 0, items = 0;
   LedgerDelta& operator+=(const LedgerDelta& other);
@@ -42,10 +45,9 @@ struct Change {
   std::vector<store::Mutation> mutations;
   LedgerDelta ledger;
   std::string idempotency_key;  // must be new; "" = not asked
-  std::string queue_id;
   // Removing rows is enough when the store has no room for new ones: only the
   // done mark and the ledger's exactness are lost then.
-  bool settles = false;
+  bool removal_only_ok = false;
   // May wait a few milliseconds for company: a crash only repeats what is idempotent.
   bool lazy = false;
   std::vector<std::string> needs_blobs;  // finished bodies that become durable with the change
@@ -64,34 +66,35 @@ void ToProto(absl::Duration d, google::protobuf::Duration* out);
 
 // ---- what an item still owes
 
-bool IsWaiting(const v1::ItemRecipient& recipient);  // queued, not held
+bool IsWaiting(const v1::ItemRecipient& recipient);
 bool IsSettled(const v1::ItemRecipient& recipient);
 bool AllSettled(const v1::Item& item);
-// "local/<home>", an A-label domain, or "" when it must be resolved first.
-std::string DestinationOf(const v1::ItemRecipient& recipient);
-// The one destination of all waiting recipients; "" when there are several, or one is unknown.
-std::string DestinationOf(const v1::Item& item);
-// Sets next_attempt to the earliest of the waiting recipients'. Without any (all
-// held), far in the future.
+Destination DestinationOf(const v1::ItemRecipient& recipient);
+// The one destination of all waiting recipients; unresolved when there are several, or
+// one of them is not resolved.
+Destination DestinationOf(const v1::Item& item);
+// Sets the item's next_attempt to the earliest of its waiting recipients'. Without any it
+// stays as it is.
 void RefreshNextAttempt(v1::Item* item);
-// When the item must be looked at even if its destination is backed off: for a
-// delay warning (`delay_warning_after`; zero: none), or since it expires.
+// When a job must look at the item even if its destination is blocked: for a delay warning
+// (`delay_warning_after`; zero: none), or since it expires.
 absl::Time WakeTime(const v1::Item& item, absl::Duration delay_warning_after);
-// Whether the sender wants to hear about `what` (RFC 3461 §4.1; not given: failure and delay).
+// Whether the sender asked for reports of `what` (RFC 3461 §4.1; not given: failure and delay).
 bool Wants(const v1::EnvelopeRecipient& recipient, v1::Notify what);
 
-// ---- changes; `record` has its final content, `wake` is WakeTime() of it
+// ---- changes; `record` has its final content, `wake` is its WakeTime()
 
-// A new item with its body row (`body` null: it is a blob).
-void AddNewItem(Record* record, const std::string* body, absl::Time wake, Change* change);
-// The item after an attempt; `old_due` names its present due row. `changed` are
-// the recipients that differ from the stored ones.
-void AddUpdate(Record* record, absl::Time old_due, absl::Time wake, const std::vector<int>& changed, Change* change);
-// Every recipient is settled: a done mark takes the item's place.
-void AddSettle(Record* record, absl::Time old_due, absl::Time now, const std::vector<int>& changed, Change* change);
+// A new item with its body row (`body` null: the body is a blob).
+void AddNewItem(ItemRecord* record, const std::string* body, absl::Time wake, Change* change);
+// The item after an attempt; `old_due` names the due row that the store has. `changed` are
+// the indexes of the recipients that differ from the stored ones.
+void AddUpdate(ItemRecord* record, absl::Time old_due, absl::Time wake, const std::vector<int>& changed,
+               Change* change);
+// An item whose recipients are all settled: a done mark takes its place.
+void AddSettle(ItemRecord* record, absl::Time old_due, absl::Time now, const std::vector<int>& changed, Change* change);
 
 // The value of a record's row t/.
-std::string DueValueOf(const Record& record, absl::Time wake);
+std::string DueValueOf(const ItemRecord& record, absl::Time wake);
 
 // ---- reading
 
@@ -99,6 +102,6 @@ absl::StatusOr<v1::StoredItem> DecodeStored(absl::string_view value);
 // Keys of the chunks that `stored` needs.
 std::vector<std::string> ChunkKeys(const v1::StoredItem& stored);
 // kDataLoss when a chunk is missing.
-absl::StatusOr<Record> ToRecord(v1::StoredItem stored, const std::vector<std::optional<std::string>>& chunks);
+absl::StatusOr<ItemRecord> ToItemRecord(v1::StoredItem stored, const std::vector<std::optional<std::string>>& chunks);
 
 }  // namespace posthouse::queue

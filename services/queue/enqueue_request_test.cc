@@ -1,4 +1,4 @@
-#include "services/queue/intake.h"
+#include "services/queue/enqueue_request.h"
 
 #include <gtest/gtest.h>
 
@@ -24,7 +24,7 @@ v1::EnqueueRequest::Header Header(int recipients = 2) {
   return header;
 }
 
-TEST(IntakeTest, WhatBreaksTheContractIsNamed) {
+TEST(EnqueueRequestTest, WhatBreaksTheContractIsNamed) {
   EXPECT_TRUE(CheckHeader(Header()).ok());
   EXPECT_TRUE(CheckHeader(Header(5000)).ok());
   using H = v1::EnqueueRequest::Header;
@@ -54,9 +54,9 @@ TEST(IntakeTest, WhatBreaksTheContractIsNamed) {
   }
 }
 
-TEST(IntakeTest, TheItemOwesItsRecipientsAtOnceAndUntilItExpires) {
+TEST(EnqueueRequestTest, TheItemOwesItsRecipientsAtOnceAndUntilItExpires) {
   v1::EnqueueRequest::Header header = Header();
-  const auto record = MakeRecord(&header, kNow, absl::Hours(120));
+  const auto record = NewItemRecord(&header, kNow, absl::Hours(120));
   EXPECT_EQ(record->idempotency_key, "0123456789abcdef");
   ASSERT_EQ(record->item.recipients_size(), 2);
   EXPECT_EQ(record->item.recipients(1).recipient().address(), "r1@example.com");
@@ -65,10 +65,10 @@ TEST(IntakeTest, TheItemOwesItsRecipientsAtOnceAndUntilItExpires) {
   EXPECT_EQ(FromProto(record->item.expires()), kNow + absl::Hours(120));
   header = Header();
   header.mutable_envelope()->mutable_lifetime()->set_seconds(60);
-  EXPECT_EQ(FromProto(MakeRecord(&header, kNow, absl::Hours(120))->item.expires()), kNow + absl::Minutes(1));
+  EXPECT_EQ(FromProto(NewItemRecord(&header, kNow, absl::Hours(120))->item.expires()), kNow + absl::Minutes(1));
 }
 
-TEST(IntakeTest, MessageIds) {
+TEST(EnqueueRequestTest, MessageIds) {
   const std::vector<std::pair<std::string, std::string>> cases = {
       {"From: a@b\r\nMessage-ID: <1@x>\r\n\r\n", "<1@x>"},
       {"MESSAGE-id:<1@x>\n\n", "<1@x>"},

@@ -1,4 +1,4 @@
-#include "services/queue/spool/record.h"
+#include "services/queue/spool/item_record.h"
 
 #include <algorithm>
 #include <set>
@@ -16,7 +16,7 @@ uint32_t ChunksFor(const v1::Item& item) {
   return static_cast<uint32_t>((item.recipients_size() + kRecipientsPerRow - 1) / kRecipientsPerRow);
 }
 
-void SetChunk(const Record& record, uint32_t chunk, Change* change) {
+void SetChunk(const ItemRecord& record, uint32_t chunk, Change* change) {
   v1::RecipientChunk row;
   const int first = static_cast<int>(chunk) * kRecipientsPerRow;
   const int end = std::min(first + kRecipientsPerRow, record.item.recipients_size());
@@ -25,7 +25,7 @@ void SetChunk(const Record& record, uint32_t chunk, Change* change) {
 }
 
 // The i/ or D/ row, and the recipient rows that changed.
-void SetItemRows(Record* record, std::string key, const std::vector<int>& changed, Change* change) {
+void SetItemRows(ItemRecord* record, std::string key, const std::vector<int>& changed, Change* change) {
   const uint32_t had = record->recipient_rows;
   record->recipient_rows = ChunksFor(record->item);
   v1::StoredItem stored;
@@ -36,7 +36,7 @@ void SetItemRows(Record* record, std::string key, const std::vector<int>& change
     change->Set(std::move(key), EncodeValue(stored));
     return;
   }
-  // The recipients are elsewhere: lend the item without copying them.
+  // The recipients have rows of their own: take them out while the item is copied.
   google::protobuf::RepeatedPtrField<v1::ItemRecipient> recipients;
   recipients.Swap(record->item.mutable_recipients());
   *stored.mutable_item() = record->item;
@@ -45,14 +45,14 @@ void SetItemRows(Record* record, std::string key, const std::vector<int>& change
 
   std::set<uint32_t> chunks;
   for (const int i : changed) chunks.insert(static_cast<uint32_t>(i / kRecipientsPerRow));
-  // A list that has grown out of its row, or into a new one.
+  // New rows of a list that has grown.
   for (uint32_t chunk = had; chunk < record->recipient_rows; ++chunk) chunks.insert(chunk);
   for (const uint32_t chunk : chunks) SetChunk(*record, chunk, change);
 }
 
 }  // namespace
 
-absl::Time Record::due() const { return DueTime(FromProto(item.next_attempt())); }
+absl::Time ItemRecord::due() const { return DueTime(FromProto(item.next_attempt())); }
 
 LedgerDelta& LedgerDelta::operator+=(const LedgerDelta& other) {
   accepted += other.accepted;
@@ -111,26 +111,24 @@ bool IsWaiting(const v1::ItemRecipient& recipient) {
   return recipient.state() == v1::RECIPIENT_STATE_QUEUED || recipient.state() == v1::RECIPIENT_STATE_UNSPECIFIED;
 }
 
-bool IsSettled(const v1::ItemRecipient& recipient) {
-  return !IsWaiting(recipient) && recipient.state() != v1::RECIPIENT_STATE_HELD;
-}
+bool IsSettled(const v1::ItemRecipient& recipient) { return !IsWaiting(recipient); }
 
 bool AllSettled(const v1::Item& item) {
   return std::all_of(item.recipients().begin(), item.recipients().end(), IsSettled);
 }
 
-std::string DestinationOf(const v1::ItemRecipient& recipient) {
+Destination DestinationOf(const v1::ItemRecipient& recipient) {
   const auto& resolved = recipient.recipient().resolved();
-  if (resolved.has_local()) return absl::StrCat("local/", resolved.local().account().home());
-  return resolved.has_remote() ? resolved.remote().domain() : "";
+  if (resolved.has_local()) return Destination::Local(resolved.local().account().home());
+  return resolved.remote().domain().empty() ? Destination() : Destination::Remote(resolved.remote().domain());
 }
 
-std::string DestinationOf(const v1::Item& item) {
-  std::string only;
+Destination DestinationOf(const v1::Item& item) {
+  Destination only;
   for (const auto& recipient : item.recipients()) {
     if (!IsWaiting(recipient)) continue;
-    std::string destination = DestinationOf(recipient);
-    if (destination.empty() || (!only.empty() && destination != only)) return "";
+    Destination destination = DestinationOf(recipient);
+    if (!destination.resolved() || (only.resolved() && destination != only)) return Destination();
     only = std::move(destination);
   }
   return only;
@@ -141,8 +139,7 @@ void RefreshNextAttempt(v1::Item* item) {
   for (const auto& recipient : item->recipients()) {
     if (IsWaiting(recipient)) first = std::min(first, FromProto(recipient.next_attempt()));
   }
-  if (first == absl::InfiniteFuture()) first = FromProto(item->accepted()) + absl::Hours(24 * 365 * 10);
-  ToProto(first, item->mutable_next_attempt());
+  if (first != absl::InfiniteFuture()) ToProto(first, item->mutable_next_attempt());
 }
 
 absl::Time WakeTime(const v1::Item& item, absl::Duration delay_warning_after) {
@@ -161,37 +158,37 @@ bool Wants(const v1::EnvelopeRecipient& recipient, v1::Notify what) {
   return std::any_of(recipient.notify().begin(), recipient.notify().end(), [what](int n) { return n == what; });
 }
 
-std::string DueValueOf(const Record& record, absl::Time wake) {
+std::string DueValueOf(const ItemRecord& record, absl::Time wake) {
   v1::DueRow row;
-  row.set_destination(DestinationOf(record.item));
+  row.set_destination(DestinationOf(record.item).ToString());
   ToProto(wake, row.mutable_wake());
   return EncodeValue(row);
 }
 
-void AddNewItem(Record* record, const std::string* body, absl::Time wake, Change* change) {
+void AddNewItem(ItemRecord* record, const std::string* body, absl::Time wake, Change* change) {
   SetItemRows(record, ItemKey(record->queue_id()), {}, change);
   change->Set(DueKey(record->due(), record->queue_id()), DueValueOf(*record, wake));
   if (body != nullptr) change->Set(BodyKey(record->queue_id()), EncodeBody(*body));
   if (!record->item.blob().empty()) change->needs_blobs.push_back(record->item.blob());
   if (!record->idempotency_key.empty()) {
     v1::IdempotencyRow row;
-    row.set_queue_id(record->queue_id());
+    row.set_queue_id(record->item.queue_id());
     change->Set(IdempotencyRowKey(record->idempotency_key), EncodeValue(row));
     change->idempotency_key = record->idempotency_key;
   }
   change->ledger.accepted += record->item.recipients_size();
   change->ledger.items += 1;
-  if (change->queue_id.empty()) change->queue_id = record->queue_id();
 }
 
-void AddUpdate(Record* record, absl::Time old_due, absl::Time wake, const std::vector<int>& changed, Change* change) {
+void AddUpdate(ItemRecord* record, absl::Time old_due, absl::Time wake, const std::vector<int>& changed,
+               Change* change) {
   SetItemRows(record, ItemKey(record->queue_id()), changed, change);
   if (record->due() != old_due) change->Remove(DueKey(old_due, record->queue_id()));
   change->Set(DueKey(record->due(), record->queue_id()), DueValueOf(*record, wake));
-  change->queue_id = record->queue_id();
 }
 
-void AddSettle(Record* record, absl::Time old_due, absl::Time now, const std::vector<int>& changed, Change* change) {
+void AddSettle(ItemRecord* record, absl::Time old_due, absl::Time now, const std::vector<int>& changed,
+               Change* change) {
   ToProto(now, record->item.mutable_settled());
   change->Remove(ItemKey(record->queue_id()));
   change->Remove(DueKey(old_due, record->queue_id()));
@@ -202,7 +199,6 @@ void AddSettle(Record* record, absl::Time old_due, absl::Time now, const std::ve
   }
   SetItemRows(record, DoneKey(record->queue_id()), changed, change);
   change->ledger.items -= 1;
-  change->queue_id = record->queue_id();
 }
 
 absl::StatusOr<v1::StoredItem> DecodeStored(absl::string_view value) {
@@ -212,19 +208,21 @@ absl::StatusOr<v1::StoredItem> DecodeStored(absl::string_view value) {
 }
 
 std::vector<std::string> ChunkKeys(const v1::StoredItem& stored) {
+  const QueueId id = QueueId::FromText(stored.item().queue_id()).value_or(QueueId());
   std::vector<std::string> keys;
-  for (uint32_t n = 0; n < stored.recipient_rows(); ++n) keys.push_back(RecipientsKey(stored.item().queue_id(), n));
+  for (uint32_t n = 0; n < stored.recipient_rows(); ++n) keys.push_back(RecipientsKey(id, n));
   return keys;
 }
 
-absl::StatusOr<Record> ToRecord(v1::StoredItem stored, const std::vector<std::optional<std::string>>& chunks) {
-  Record record;
+absl::StatusOr<ItemRecord> ToItemRecord(v1::StoredItem stored, const std::vector<std::optional<std::string>>& chunks) {
+  ItemRecord record;
   record.item = std::move(*stored.mutable_item());
+  if (record.queue_id().empty()) return absl::DataLossError("the row of an item has no queue id");
   record.idempotency_key = std::move(*stored.mutable_idempotency_key());
   record.recipient_rows = stored.recipient_rows();
   for (const std::optional<std::string>& chunk : chunks) {
     if (!chunk.has_value())
-      return absl::DataLossError(absl::StrCat("recipients of ", record.queue_id(), " are missing"));
+      return absl::DataLossError(absl::StrCat("recipients of ", record.item.queue_id(), " are missing"));
     v1::RecipientChunk row;
     PH_RETURN_IF_ERROR(DecodeValue(*chunk, &row));
     for (auto& recipient : *row.mutable_recipients()) *record.item.add_recipients() = std::move(recipient);

@@ -1,4 +1,4 @@
-#include "services/queue/intake.h"
+#include "services/queue/enqueue_request.h"
 
 #include <algorithm>
 
@@ -11,12 +11,12 @@ namespace posthouse::queue {
 namespace {
 
 constexpr int kMaxRecipients = 5000;
-constexpr size_t kMaxAddress = 1000;  // RFC 5321 §4.5.3.1.3 says 256; UTF-8 and oddities are longer
+constexpr size_t kMaxAddress = 1000;  // RFC 5321 §4.5.3.1.3: 256; UTF-8 and quoting need more
 constexpr size_t kMaxText = 1000;
 constexpr size_t kMaxMessageId = 500;
-constexpr size_t kMaxEnvelope = 2 * 1024 * 1024;  // fits one commit whatever its recipients are
+constexpr size_t kMaxEnvelope = 2 * 1024 * 1024;  // fits into one commit with any recipients
 
-// Goes into header fields and logs: no line of its own.
+// Text for header fields and logs: it must not begin a new line.
 bool IsClean(absl::string_view text) {
   return std::none_of(text.begin(), text.end(), [](char c) { return c == '\r' || c == '\n' || c == '\0'; });
 }
@@ -85,8 +85,9 @@ absl::Status CheckHeader(const v1::EnqueueRequest::Header& header) {
   return absl::OkStatus();
 }
 
-std::shared_ptr<Record> MakeRecord(v1::EnqueueRequest::Header* header, absl::Time now, absl::Duration expire_after) {
-  auto record = std::make_shared<Record>();
+std::shared_ptr<ItemRecord> NewItemRecord(v1::EnqueueRequest::Header* header, absl::Time now,
+                                          absl::Duration expire_after) {
+  auto record = std::make_shared<ItemRecord>();
   record->idempotency_key = std::move(*header->mutable_idempotency_key());
   v1::Item& item = record->item;
   v1::Envelope* envelope = header->mutable_envelope();
@@ -127,7 +128,7 @@ std::string MessageIdOf(absl::string_view bytes) {
     id.erase(
         std::remove_if(id.begin(), id.end(), [](char c) { return absl::ascii_iscntrl(static_cast<unsigned char>(c)); }),
         id.end());
-    // A `string` field of a proto: what is not ASCII in a Message-ID is not one anyway.
+    // The proto field is a `string`, and a Message-ID is ASCII (RFC 5322 §3.6.4).
     for (char& c : id) c = (static_cast<unsigned char>(c) & 0x80) != 0 ? '?' : c;
     return id;
   }

@@ -1,0 +1,179 @@
+#include "services/queue/delivery/smtp_attempt.h"
+
+#include <algorithm>
+#include <memory>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "posthouse/routing/v1/routing.pb.h"
+#include "services/common/status/status.h"
+#include "services/mail_formats/smtp/address.h"
+
+namespace posthouse::queue {
+namespace {
+
+namespace rv1 = posthouse::routing::v1;
+using SmtpKind = smtp::Outcome::Kind;
+
+constexpr uint64_t kPieceBytes = 256 * 1024;
+constexpr uint64_t kHeaderBytes = 64 * 1024;
+
+smtp::BodyKind BodyOf(v1::BodyType body) {
+  if (body == v1::BODY_TYPE_8BITMIME) return smtp::BodyKind::kEightBitMime;
+  return body == v1::BODY_TYPE_BINARYMIME ? smtp::BodyKind::kBinaryMime : smtp::BodyKind::kSevenBit;
+}
+
+// The next piece of the message, from memory or from the spool.
+Task<absl::StatusOr<absl::Cord>> NextPiece(const DeliveryAttempt* attempt, std::shared_ptr<uint64_t> at,
+                                           absl::Status* unreadable) {
+  if (*at >= attempt->size_bytes) co_return absl::Cord();
+  if (attempt->memory != nullptr) {
+    *at = attempt->size_bytes;
+    co_return absl::MakeCordFromExternal(*attempt->memory, [keep = attempt->memory] {});
+  }
+  absl::StatusOr<absl::Cord> piece = co_await attempt->read(*at, std::min(kPieceBytes, attempt->size_bytes - *at));
+  if (piece.ok() && piece->empty()) piece = absl::DataLossError("the stored message is shorter than the accepted one");
+  if (!piece.ok()) {
+    *unreadable = piece.status();
+    co_return piece.status();
+  }
+  *at += piece->size();
+  co_return piece;
+}
+
+}  // namespace
+
+std::vector<size_t> SmtpAttempt::Open() const {
+  std::vector<size_t> open;
+  for (size_t i = 0; i < final_.size(); ++i) {
+    if (!final_[i].has_value()) open.push_back(i);
+  }
+  return open;
+}
+
+smtp::ClientMessage SmtpAttempt::MessageFor(const std::vector<size_t>& recipients) {
+  const v1::Envelope& envelope = attempt_.envelope;
+  smtp::ClientMessage message;
+  message.reverse_path = envelope.reverse_path();
+  message.size_bytes = attempt_.size_bytes;
+  message.body = BodyOf(envelope.body());
+  message.smtputf8 = smtputf8_;
+  message.envid = envelope.envid();
+  if (envelope.ret() == v1::RET_HDRS) message.ret = smtp::DsnReturn::kHeaders;
+  if (envelope.ret() == v1::RET_FULL) message.ret = smtp::DsnReturn::kFull;
+  for (const size_t i : recipients) {
+    const v1::EnvelopeRecipient& recipient = attempt_.targets[i].recipient;
+    message.recipients.push_back({recipient.address(), NotifyParameter(recipient), recipient.orcpt()});
+  }
+  message.next = [this, at = std::make_shared<uint64_t>(0)] { return NextPiece(&attempt_, at, &unreadable_); };
+  return message;
+}
+
+void SmtpAttempt::Replied(size_t recipient, Outcome outcome) {
+  if (outcome.kind == Outcome::Kind::kTemporary && !outcome.maybe_accepted) {
+    if (!deferred_[recipient].has_value()) deferred_[recipient] = std::move(outcome);
+  } else if (outcome.kind != Outcome::Kind::kPermanent || !deferred_[recipient].has_value()) {
+    final_[recipient] = std::move(outcome);
+  }
+}
+
+void SmtpAttempt::HostFailed(Outcome outcome) {
+  if (!host_failure_.has_value() || outcome.kind == Outcome::Kind::kTemporary) host_failure_ = std::move(outcome);
+}
+
+std::vector<Outcome> SmtpAttempt::TakeOutcomes() {
+  const Outcome nobody = MakeOutcome(Outcome::Kind::kTemporary, 451, "4.4.1", "no host of the destination answered");
+  std::vector<Outcome> outcomes;
+  for (size_t i = 0; i < final_.size(); ++i) {
+    std::optional<Outcome>& said = final_[i].has_value() ? final_[i] : deferred_[i];
+    outcomes.push_back(said.has_value() ? *std::move(said) : host_failure_.value_or(nobody));
+  }
+  return outcomes;
+}
+
+Task<bool> NeedsSmtpUtf8(const DeliveryAttempt& attempt) {
+  if (!attempt.envelope.smtputf8()) co_return false;
+  if (!smtp::IsAscii(attempt.envelope.reverse_path())) co_return true;
+  const uint64_t length = std::min(kHeaderBytes, attempt.size_bytes);
+  std::string front;
+  if (attempt.memory != nullptr) {
+    front = attempt.memory->substr(0, length);
+  } else {
+    const absl::StatusOr<absl::Cord> bytes = co_await attempt.read(0, length);
+    if (!bytes.ok()) co_return true;
+    front = std::string(*bytes);
+  }
+  const size_t end = front.find("\r\n\r\n");
+  if (end == std::string::npos && length < attempt.size_bytes) co_return true;
+  co_return !smtp::IsAscii(absl::string_view(front).substr(0, end));
+}
+
+DeliveryResult ResultForNoHosts(const DeliveryAttempt& attempt, const rv1::ResolveDestinationResponse& answer) {
+  using Response = rv1::ResolveDestinationResponse;
+  Outcome outcome;
+  switch (answer.outcome()) {
+    case Response::OUTCOME_NO_SUCH_DOMAIN:
+      outcome = MakeOutcome(Outcome::Kind::kPermanent, 550, "5.1.2", "domain does not exist or accepts no mail");
+      break;
+    case Response::OUTCOME_NULL_MX:  // RFC 7505 §4.1
+      outcome = MakeOutcome(Outcome::Kind::kPermanent, 556, "5.1.10", "domain accepts no mail (null MX)");
+      break;
+    case Response::OUTCOME_LOOP:  // RFC 5321 §5.1: we must not send to ourselves
+      outcome = MakeOutcome(Outcome::Kind::kPermanent, 554, "5.4.6", "mail for the domain loops back to this host");
+      break;
+    default:
+      outcome = MakeOutcome(Outcome::Kind::kTemporary, 451, "4.4.3", "domain lookup failed, try again later");
+      break;
+  }
+  if (!answer.detail().empty()) outcome.attempt.set_error(CutText(answer.detail()));
+  return SameForAll(attempt, outcome, Reachability::kNeutral);
+}
+
+std::string NotifyParameter(const v1::EnvelopeRecipient& recipient) {
+  std::vector<absl::string_view> words;
+  for (const int n : recipient.notify()) {
+    if (n == v1::NOTIFY_NEVER) return "NEVER";  // RFC 3461 §4.1: no other word beside it
+    if (n == v1::NOTIFY_SUCCESS) words.push_back("SUCCESS");
+    if (n == v1::NOTIFY_FAILURE) words.push_back("FAILURE");
+    if (n == v1::NOTIFY_DELAY) words.push_back("DELAY");
+  }
+  return absl::StrJoin(words, ",");
+}
+
+Outcome OutcomeForReply(const smtp::Outcome& from) {
+  Outcome outcome;
+  outcome.maybe_accepted = from.maybe_accepted;
+  const char* status = "4.0.0";
+  switch (from.kind) {
+    case SmtpKind::kAccepted:
+      outcome.kind = Outcome::Kind::kRelayed;
+      status = "2.0.0";
+      break;
+    case SmtpKind::kPermanent:
+      outcome.kind = Outcome::Kind::kPermanent;
+      status = "5.0.0";
+      break;
+    case SmtpKind::kTemporary:
+      break;
+    case SmtpKind::kConnection:
+      // RFC 3463 §3.5: X.4.1 no answer from host, X.4.2 bad connection.
+      status = from.step == smtp::ClientStep::kGreeting ? "4.4.1" : "4.4.2";
+      break;
+  }
+  // An enhanced code whose class contradicts the reply code is ignored.
+  const bool believed = !from.reply.enhanced.empty() && from.reply.enhanced[0] == status[0];
+  outcome.status = believed ? CutText(from.reply.enhanced, 16) : status;
+  if (from.reply.code != 0) {
+    auto* reply = outcome.attempt.mutable_reply();
+    reply->set_code(static_cast<uint32_t>(from.reply.code));
+    reply->set_enhanced(CutText(from.reply.enhanced, 16));
+    reply->set_text(CutText(from.reply.Text()));
+  }
+  if (!from.error.ok()) {
+    outcome.attempt.set_error(CutText(absl::StrCat(smtp::ClientStepName(from.step), ": ", from.error.message())));
+  }
+  return outcome;
+}
+
+}  // namespace posthouse::queue
