@@ -67,6 +67,10 @@ absl::Status CheckRevision(uint64_t given, uint64_t stored) {
 absl::StatusOr<Address> CheckOwnAddress(const Index& index, const std::string& text, const std::string& tenant) {
   absl::StatusOr<Address> parsed = ParseAddress(text);
   if (!parsed.ok()) return Annotate(parsed.status(), absl::StrCat("address \"", text, "\""));
+  // A Mailbox by RFC 5321 §4.1.2, but not one that we give to anybody.
+  if (parsed->local.empty()) {
+    return absl::InvalidArgumentError(absl::StrCat("address \"", text, "\": the local part is empty"));
+  }
   const v1::Domain* domain = index.FindDomain(parsed->domain);
   if (domain == nullptr) return absl::NotFoundError(absl::StrCat("there is no domain ", parsed->domain));
   if (!domain->alias_of().empty()) {

@@ -4,11 +4,10 @@
 
 #include <cstdint>
 #include <memory>
-#include <optional>
 #include <string>
 #include <vector>
 
-#include "services/mail_formats/smtp/command.h"
+#include "services/mail_formats/smtp/params.h"
 
 namespace posthouse::routing::v1 {
 class ResolveRecipientResponse;
@@ -33,19 +32,14 @@ struct Resolution {
 
 struct Recipient {
   std::string original;  // as in RCPT TO
-  smtp::Notify notify;
-  std::string orcpt;
+  smtp::RcptParameters parameters;
   std::shared_ptr<const routing::v1::ResolveRecipientResponse> answer;
 };
 
 struct Envelope {
   std::string reverse_path;  // "": null
+  smtp::MailParameters parameters;
   std::vector<Recipient> recipients;
-  std::optional<uint64_t> declared_bytes;  // SIZE
-  smtp::Body body = smtp::Body::kSevenBit;
-  bool smtputf8 = false;
-  smtp::Ret ret = smtp::Ret::kUnset;
-  std::string envid;
 };
 
 }  // namespace posthouse::ingress

@@ -38,6 +38,19 @@ Reply ReplyForLogin(const absl::Status& status) {
   }
 }
 
+Reply ReplyForSaslError(const absl::Status& error) {
+  switch (error.code()) {
+    case absl::StatusCode::kCancelled:
+      return Reply(501, "5.7.0", "Authentication cancelled");
+    case absl::StatusCode::kInvalidArgument:  // RFC 4954 §4
+      return Reply(501, "5.5.2", "Malformed SASL response");
+    case absl::StatusCode::kPermissionDenied:
+      return Reply(535, "5.7.8", "The authorization identity must be the user name");
+    default:
+      return ReplyForLogin(error);
+  }
+}
+
 Reply ReplyForMessage(const absl::Status& enqueued, const std::string& queue_id) {
   switch (enqueued.code()) {
     case absl::StatusCode::kOk:

@@ -7,14 +7,16 @@
 #include <string>
 
 #include "absl/status/status.h"
+#include "services/ingress/envelope.h"
 #include "services/mail_formats/smtp/data_decoder.h"
 #include "services/mail_formats/smtp/reply.h"
-#include "services/ingress/envelope.h"
 
 namespace posthouse::ingress {
 
 smtp::Reply ReplyForRecipient(Resolution::Outcome outcome);
 smtp::Reply ReplyForLogin(const absl::Status& status);
+// For an AUTH exchange that ended without credentials (mail_formats/sasl/mechanism.h).
+smtp::Reply ReplyForSaslError(const absl::Status& error);
 // `queue_id` counts when `enqueued` is OK.
 smtp::Reply ReplyForMessage(const absl::Status& enqueued, const std::string& queue_id);
 

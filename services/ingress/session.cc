@@ -8,11 +8,11 @@
 #include "absl/time/clock.h"
 #include "services/common/log/log.h"
 #include "services/common/rpc/trace.h"
-#include "services/mail_formats/smtp/received.h"
 #include "services/ingress/envelope_proto.h"
 #include "services/ingress/intake.h"
 #include "services/ingress/replies.h"
 #include "services/ingress/transaction.h"
+#include "services/mail_formats/smtp/received.h"
 
 namespace posthouse::ingress {
 namespace {
@@ -194,7 +194,7 @@ std::string Session::ReceivedField() const {
   info.esmtp = transaction_.esmtp();
   info.tls = connection_->tls();
   info.authenticated = transaction_.login().has_value();
-  info.smtputf8 = transaction_.envelope().smtputf8;
+  info.smtputf8 = transaction_.envelope().parameters.smtputf8;
   if (info.tls) info.tls_comment = absl::StrCat(connection_->tls_info().version, ", ", connection_->tls_info().cipher);
   info.id = trace_.trace_id;
   const std::vector<Recipient>& recipients = transaction_.envelope().recipients;

@@ -3,11 +3,11 @@
 #include <algorithm>
 #include <utility>
 
-#include "absl/strings/escaping.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
-#include "services/mail_formats/address/address.h"
+#include "absl/strings/str_join.h"
 #include "services/ingress/replies.h"
+#include "services/mail_formats/address/address.h"
 
 namespace posthouse::ingress {
 namespace {
@@ -20,10 +20,6 @@ constexpr unsigned Bit(State state) { return 1u << static_cast<unsigned>(state);
 constexpr unsigned kAnyState =
     Bit(State::kNew) | Bit(State::kReady) | Bit(State::kMail) | Bit(State::kRcpt) | Bit(State::kChunks);
 constexpr unsigned kIdle = Bit(State::kReady);
-
-// What a client that logs in under a name not in UTF-8 is told, is what a wrong one is.
-constexpr char kLoginPrompt[] = "VXNlcm5hbWU6";     // "Username:"
-constexpr char kPasswordPrompt[] = "UGFzc3dvcmQ6";  // "Password:"
 
 }  // namespace
 
@@ -81,12 +77,16 @@ void Transaction::Greet(std::string* out) {
 Transaction::Action Transaction::OnLineTooLong(std::string* out) {
   // RFC 5321 §4.5.3.1.9
   if (state_ == State::kAuthDialog) state_ = State::kReady;
+  auth_.reset();
   return Say(500, "5.5.2", "Line too long", out);
 }
 
 Transaction::Action Transaction::OnLine(absl::string_view line, std::string* out) {
   ends_group_ = false;
-  if (state_ == State::kAuthDialog) return AuthResponse(line, out);
+  if (state_ == State::kAuthDialog) {
+    ends_group_ = true;
+    return OnSasl(auth_->OnLine(line), out);
+  }
   const Command command = smtp::ParseCommand(line);
   ++counts_.commands[static_cast<size_t>(command.verb)];
   if (line.size() > smtp::kMaxCommandLine && command.verb != Verb::kAuth) return OnLineTooLong(out);
@@ -141,22 +141,22 @@ Transaction::Action Transaction::Hello(const Command& command, std::string* out)
   std::string text = absl::StrCat(rules_.hostname,
                                   "\nPIPELINING"  // RFC 2920
                                   "\nSIZE ",
-                                  rules_.max_message_bytes,  // RFC 1870
-                                  "\n8BITMIME"               // RFC 6152
-                                  "\nENHANCEDSTATUSCODES"    // RFC 2034
-                                  "\nSMTPUTF8"               // RFC 6531
-                                  "\nCHUNKING"               // RFC 3030
-                                  "\nDSN");                  // RFC 3461
-  if (rules_.starttls && !tls_) text += "\nSTARTTLS";        // RFC 3207
-  if (OffersAuth()) text += "\nAUTH PLAIN LOGIN";            // RFC 4954
+                                  rules_.max_message_bytes,                                         // RFC 1870
+                                  "\n8BITMIME"                                                      // RFC 6152
+                                  "\nENHANCEDSTATUSCODES"                                           // RFC 2034
+                                  "\nSMTPUTF8"                                                      // RFC 6531
+                                  "\nCHUNKING"                                                      // RFC 3030
+                                  "\nDSN");                                                         // RFC 3461
+  if (rules_.starttls && !tls_) text += "\nSTARTTLS";                                               // RFC 3207
+  if (OffersAuth()) absl::StrAppend(&text, "\nAUTH ", absl::StrJoin(sasl::MechanismNames(), " "));  // RFC 4954
   text += "\nHELP";
   return Say(250, "", text, out);
 }
 
 Transaction::Action Transaction::Mail(const Command& command, std::string* out) {
   // RFC 3030 §3 is not offered: the store keeps text in lines.
-  if (command.body == smtp::Body::kBinaryMime) return Say(555, "5.5.4", "BODY=BINARYMIME is not offered", out);
-  if (command.size.value_or(0) > rules_.max_message_bytes) {
+  if (command.mail.body == smtp::Body::kBinaryMime) return Say(555, "5.5.4", "BODY=BINARYMIME is not offered", out);
+  if (command.mail.size.value_or(0) > rules_.max_message_bytes) {
     return Say(552, "5.3.4", "Message is larger than the limit", out);  // RFC 1870 §6.1
   }
   const std::string path = command.path.has_value() ? command.path->ToString() : "";
@@ -169,17 +169,13 @@ Transaction::Action Transaction::Mail(const Command& command, std::string* out) 
   }
   envelope_ = Envelope();
   envelope_.reverse_path = path;
-  envelope_.declared_bytes = command.size;
-  envelope_.body = command.body;
-  envelope_.smtputf8 = command.smtputf8;
-  envelope_.ret = command.ret;
-  envelope_.envid = command.envid;
+  envelope_.parameters = command.mail;
   state_ = State::kMail;
   return Say(250, "2.1.0", "Sender ok", out);
 }
 
 Transaction::Action Transaction::Rcpt(const Command& command, std::string* out) {
-  if (!envelope_.smtputf8 && !command.path->ascii()) {
+  if (!envelope_.parameters.smtputf8 && !command.path->ascii()) {
     return Say(553, "5.6.7", "Address needs SMTPUTF8", out);  // RFC 6531 §3.5
   }
   // RFC 5321 §4.5.3.1.10: temporary, so that the client sends the rest later.
@@ -193,7 +189,8 @@ Transaction::Action Transaction::Rcpt(const Command& command, std::string* out) 
 
 Transaction::Action Transaction::OnResolved(const Resolution& resolution, std::string* out) {
   const uint64_t limit = resolution.max_message_bytes;
-  if (resolution.outcome == Resolution::Outcome::kAccept && limit > 0 && envelope_.declared_bytes.value_or(0) > limit) {
+  if (resolution.outcome == Resolution::Outcome::kAccept && limit > 0 &&
+      envelope_.parameters.size.value_or(0) > limit) {
     ++refused_recipients_;
     return Say(552, "5.3.4", "Message is larger than this mailbox takes", out);
   }
@@ -206,8 +203,7 @@ Transaction::Action Transaction::OnResolved(const Resolution& resolution, std::s
   const auto same = [this](const Recipient& r) { return r.original == pending_.address; };
   // Named twice, delivered once.
   if (std::none_of(envelope_.recipients.begin(), envelope_.recipients.end(), same)) {
-    Command& command = pending_.command;
-    envelope_.recipients.push_back({pending_.address, command.notify, std::move(command.orcpt), resolution.answer});
+    envelope_.recipients.push_back({pending_.address, std::move(pending_.command.rcpt), resolution.answer});
   }
   return Say(reply.code, reply.enhanced, reply.Text(), out);
 }
@@ -312,59 +308,28 @@ Transaction::Action Transaction::Auth(const Command& command, std::string* out) 
   if (!rules_.submission) return Say(502, "5.5.1", "Log in on the submission port", out);
   if (login_.has_value()) return Say(503, "5.5.1", "Already authenticated", out);  // RFC 4954 §4
   if (!OffersAuth()) return Say(538, "5.7.11", "Start TLS first", out);
-  credentials_ = Credentials();
-  const bool plain = command.argument == "PLAIN";
-  if (!plain && command.argument != "LOGIN") return Say(504, "5.5.4", "Mechanism not supported", out);
-  auth_step_ = plain ? AuthStep::kPlain : AuthStep::kLoginName;
-  state_ = State::kAuthDialog;
-  if (command.initial_response.has_value()) return AuthResponse(*command.initial_response, out);
-  Say(334, "", plain ? "" : kLoginPrompt, out);
-  return Action::kNone;
+  auth_ = sasl::Exchange::Begin(command.argument);
+  if (!auth_.has_value()) return Say(504, "5.5.4", "Mechanism not supported", out);
+  return OnSasl(auth_->Start(command.initial_response), out);
 }
 
-// One answer of the client: base64, or "*" to stop.
-Transaction::Action Transaction::AuthResponse(absl::string_view line, std::string* out) {
-  ends_group_ = true;
+Transaction::Action Transaction::OnSasl(sasl::Step step, std::string* out) {
+  if (const auto* challenge = std::get_if<sasl::Challenge>(&step)) {
+    state_ = State::kAuthDialog;
+    return Say(334, "", challenge->bytes, out);
+  }
   state_ = State::kReady;
-  if (line == "*") return Say(501, "5.7.0", "Authentication cancelled", out);
-  std::string decoded;
-  if (!absl::Base64Unescape(line, &decoded)) return Say(501, "5.5.2", "Not base64", out);
-  switch (auth_step_) {
-    case AuthStep::kPlain:
-      return PlainResponse(decoded, out);
-    case AuthStep::kLoginName:
-      credentials_.username = std::move(decoded);
-      auth_step_ = AuthStep::kLoginPassword;
-      state_ = State::kAuthDialog;
-      Say(334, "", kPasswordPrompt, out);
-      return Action::kNone;
-    case AuthStep::kLoginPassword:
-      credentials_.password = std::move(decoded);
-      return Action::kAuthenticate;
+  auth_.reset();
+  if (auto* credentials = std::get_if<sasl::Credentials>(&step)) {
+    credentials_ = std::move(*credentials);
+    return Action::kAuthenticate;
   }
-  return Action::kNone;
-}
-
-// message = [authzid] UTF8NUL authcid UTF8NUL passwd (RFC 4616 §2)
-Transaction::Action Transaction::PlainResponse(const std::string& decoded, std::string* out) {
-  const size_t first = decoded.find('\0');
-  const size_t second = first == std::string::npos ? first : decoded.find('\0', first + 1);
-  if (second == std::string::npos || decoded.find('\0', second + 1) != std::string::npos) {
-    return Say(501, "5.5.2", "Not a PLAIN response", out);
-  }
-  const std::string authzid = decoded.substr(0, first);
-  credentials_.username = decoded.substr(first + 1, second - first - 1);
-  credentials_.password = decoded.substr(second + 1);
-  // Acting for somebody else is not supported.
-  if (!authzid.empty() && !absl::EqualsIgnoreCase(authzid, credentials_.username)) {
-    credentials_ = Credentials();
-    return Say(535, "5.7.8", "Authorisation identity must be empty", out);
-  }
-  return Action::kAuthenticate;
+  const smtp::Reply reply = ReplyForSaslError(std::get<absl::Status>(step));
+  return Say(reply.code, reply.enhanced, reply.Text(), out);
 }
 
 Transaction::Action Transaction::OnAuthenticated(const absl::Status& status, const Login& login, std::string* out) {
-  credentials_ = Credentials();
+  credentials_ = sasl::Credentials();
   const smtp::Reply reply = ReplyForLogin(status);
   if (reply.positive()) login_ = login;
   return Say(reply.code, reply.enhanced, reply.Text(), out);

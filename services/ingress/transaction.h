@@ -23,9 +23,10 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/string_view.h"
+#include "services/ingress/envelope.h"
+#include "services/mail_formats/sasl/exchange.h"
 #include "services/mail_formats/smtp/command.h"
 #include "services/mail_formats/smtp/reply.h"
-#include "services/ingress/envelope.h"
 
 namespace posthouse::ingress {
 
@@ -54,9 +55,6 @@ class Transaction {
     kReceiveChunk,  // read chunk(), then OnChunk() or OnMessage()
     kClose,         // send what is in `out` and close
   };
-  struct Credentials {
-    std::string username, password;
-  };
   struct Chunk {
     uint64_t bytes = 0;
     bool last = false;
@@ -82,7 +80,7 @@ class Transaction {
   bool may_relay() const { return login_.has_value() || rules_.trusted_network; }
   Action OnResolved(const Resolution& resolution, std::string* out);
 
-  const Credentials& credentials() const { return credentials_; }
+  const sasl::Credentials& credentials() const { return credentials_; }
   // kUnauthenticated and kPermissionDenied are definite; else "try later".
   Action OnAuthenticated(const absl::Status& status, const Login& login, std::string* out);
 
@@ -125,8 +123,7 @@ class Transaction {
   Action Auth(const smtp::Command& command, std::string* out);
   Action Unavailable(const smtp::Command& command, std::string* out);
   Action Foreign(const smtp::Command& command, std::string* out);
-  Action AuthResponse(absl::string_view line, std::string* out);
-  Action PlainResponse(const std::string& decoded, std::string* out);
+  Action OnSasl(sasl::Step step, std::string* out);
   Action OutOfOrder(smtp::Verb verb, std::string* out);
   bool OffersAuth() const;
   void Forget();  // the transaction, not the session
@@ -146,9 +143,9 @@ class Transaction {
   struct {
     std::string address;
     smtp::Command command;
-  } pending_;  // the RCPT that is being resolved
-  enum class AuthStep { kPlain, kLoginName, kLoginPassword } auth_step_ = AuthStep::kPlain;
-  Credentials credentials_;
+  } pending_;                           // the RCPT that is being resolved
+  std::optional<sasl::Exchange> auth_;  // set in kAuthDialog
+  sasl::Credentials credentials_;
   Chunk chunk_;
 };
 

@@ -260,13 +260,13 @@ TEST_F(TransactionTest, ParametersReachTheEnvelope) {
   EXPECT_EQ(Say("MAIL FROM:<я@b.example> BODY=8BITMIME SMTPUTF8 RET=HDRS ENVID=x+2By SIZE=7"), "250 2.1.0");
   EXPECT_EQ(Say("RCPT TO:<ю@mx.example> NOTIFY=NEVER ORCPT=rfc822;o@x.example"), "250 2.1.5");
   const Envelope& e = transaction_->envelope();
-  EXPECT_EQ(e.body, smtp::Body::kEightBitMime);
-  EXPECT_TRUE(e.smtputf8);
-  EXPECT_EQ(e.ret, smtp::Ret::kHeaders);
-  EXPECT_EQ(e.envid, "x+y");
-  EXPECT_EQ(e.declared_bytes, 7u);
-  EXPECT_TRUE(e.recipients[0].notify.never);
-  EXPECT_EQ(e.recipients[0].orcpt, "rfc822;o@x.example");
+  EXPECT_EQ(e.parameters.body, smtp::Body::kEightBitMime);
+  EXPECT_TRUE(e.parameters.smtputf8);
+  EXPECT_EQ(e.parameters.ret, smtp::Ret::kHeaders);
+  EXPECT_EQ(e.parameters.envid, "x+y");
+  EXPECT_EQ(e.parameters.size, 7u);
+  EXPECT_TRUE(e.recipients[0].parameters.notify.never);
+  EXPECT_EQ(e.recipients[0].parameters.orcpt.ToString(), "rfc822;o@x.example");
   Say("RSET");
   Say("MAIL FROM:<a@b.example>");
   EXPECT_EQ(Say("RCPT TO:<ю@mx.example>"), "553 5.6.7");  // RFC 6531 §3.5

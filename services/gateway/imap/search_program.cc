@@ -6,6 +6,7 @@
 #include "posthouse/mailbox/v1/mailbox.pb.h"
 #include "services/common/status/status.h"
 #include "services/common/uid_set/uid_set_proto.h"
+#include "services/common/utf8/utf8.h"
 #include "services/mail_formats/imap/mailbox_name.h"
 
 namespace posthouse::gateway {
@@ -95,8 +96,7 @@ absl::Status Simple(const imap::SearchKey& key, Out* out) {
       out->set_kind(WithNumber(key.kind));
       break;
   }
-  if (!imap::IsUtf8(key.text) || !imap::IsUtf8(key.field))
-    return absl::InvalidArgumentError("not in the charset given");
+  if (!IsUtf8(key.text) || !IsUtf8(key.field)) return absl::InvalidArgumentError("not in the charset given");
   out->set_field(key.field);
   out->set_text(key.text);
   out->set_number(key.number);

@@ -13,12 +13,14 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "absl/status/status.h"
 #include "absl/strings/string_view.h"
 #include "services/common/uid_set/uid_set.h"
+#include "services/mail_formats/sasl/exchange.h"
 
 namespace posthouse::gateway::pop3 {
 
@@ -113,9 +115,7 @@ class Machine {
   Step Noop(absl::string_view args);
   Step Rset(absl::string_view args);
 
-  enum class Sasl { kNone, kPlain, kLoginUser, kLoginPassword };
-  Step OnSasl(absl::string_view answer);
-  Step SaslPlain(absl::string_view base64);
+  Step OnSasl(sasl::Step step);
   Step Login(std::string username, std::string password);
   Step Bad(std::string reply);
   bool MayAuthenticate() const { return options_.tls || options_.allow_plaintext_auth; }
@@ -131,8 +131,8 @@ class Machine {
   absl::string_view command_ = "other";
   size_t login_failures_ = 0;
   size_t bad_commands_ = 0;
-  std::string user_;  // of USER, or of AUTH LOGIN's first answer
-  Sasl sasl_ = Sasl::kNone;
+  std::string user_;                    // of USER, or of AUTH LOGIN's first answer
+  std::optional<sasl::Exchange> sasl_;  // set while AUTH waits for an answer
 
   Maildrop drop_;
   std::vector<bool> deleted_, retrieved_;

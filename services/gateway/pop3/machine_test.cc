@@ -191,9 +191,9 @@ TEST_F(MachineTest, AuthPlain) {
   EXPECT_EQ(Say(answer), "login u/p");
   EXPECT_EQ(Say("AUTH plain " + answer), "login u/p");
   EXPECT_EQ(Say("AUTH PLAIN"), "+ \r\n");
-  EXPECT_EQ(Say("*"), "-ERR cancelled\r\n");
-  EXPECT_EQ(Say("AUTH PLAIN ="), "-ERR no valid PLAIN answer\r\n");
-  EXPECT_EQ(Say("AUTH PLAIN !!!"), "-ERR no valid PLAIN answer\r\n");
+  EXPECT_EQ(Say("*"), "-ERR authentication cancelled\r\n");
+  EXPECT_EQ(Say("AUTH PLAIN ="), "-ERR malformed SASL response\r\n");
+  EXPECT_EQ(Say("AUTH PLAIN !!!"), "-ERR malformed SASL response\r\n");
   EXPECT_EQ(Say("AUTH"), "+OK\r\nPLAIN\r\nLOGIN\r\n.\r\n");
   EXPECT_EQ(Say("AUTH GSSAPI"), "-ERR mechanisms: PLAIN LOGIN\r\n");
 }
@@ -203,9 +203,9 @@ TEST_F(MachineTest, AuthLogin) {
   EXPECT_EQ(Say(B64("u")), "+ UGFzc3dvcmQ6\r\n");
   EXPECT_EQ(Say(B64("p")), "login u/p");
   EXPECT_EQ(Say("AUTH LOGIN " + B64("u")), "+ UGFzc3dvcmQ6\r\n");
-  EXPECT_EQ(Say("*"), "-ERR cancelled\r\n");
+  EXPECT_EQ(Say("*"), "-ERR authentication cancelled\r\n");
   EXPECT_EQ(Say("AUTH LOGIN"), "+ VXNlcm5hbWU6\r\n");
-  EXPECT_EQ(Say("no base64 !"), "-ERR no valid base64\r\n");
+  EXPECT_EQ(Say("no base64 !"), "-ERR malformed SASL response\r\n");
   EXPECT_EQ(Say("NOOP"), "-ERR not now\r\n");  // no answer is awaited any more
 }
 

@@ -13,8 +13,6 @@ namespace posthouse::imap {
 
 inline constexpr char kSeparator = '/';
 
-bool IsUtf8(absl::string_view text);
-
 // RFC 3501 §5.1.3. `utf8` must be valid UTF-8.
 std::string EncodeModifiedUtf7(absl::string_view utf8);
 // nullopt: not modified UTF-7 (bad base64, half a surrogate pair, open shift).

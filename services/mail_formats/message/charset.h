@@ -36,8 +36,6 @@ std::string ToUtf8(absl::string_view charset, absl::string_view bytes);
 // Raw header bytes: valid UTF-8 stays, else windows-1252 is assumed.
 std::string GuessUtf8(absl::string_view bytes);
 
-bool IsValidUtf8(absl::string_view bytes);
-void AppendUtf8(uint32_t code_point, std::string* out);
 // Decodes one code point at `*pos` of valid or invalid UTF-8 and moves past it;
 // U+FFFD for one bad byte.
 uint32_t NextCodePoint(absl::string_view bytes, size_t* pos);

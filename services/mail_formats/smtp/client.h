@@ -33,6 +33,7 @@
 #include "services/common/net/connection.h"
 #include "services/common/net/tls.h"
 #include "services/mail_formats/smtp/capabilities.h"
+#include "services/mail_formats/smtp/params.h"
 #include "services/mail_formats/smtp/reply.h"
 
 namespace posthouse::smtp {
@@ -92,24 +93,17 @@ struct Outcome {
   bool maybe_accepted = false;
 };
 
-// How a message is marked for DSNs (RFC 3461); passed on when the server has DSN.
-enum class DsnReturn { kUnset, kHeaders, kFull };
-enum class BodyKind { kSevenBit, kEightBitMime, kBinaryMime };
-
 struct ClientRecipient {
-  std::string address;  // Mailbox::ToString() form
-  std::string notify;   // "NEVER" or "SUCCESS,FAILURE,DELAY"; "" = not given
-  std::string orcpt;    // "rfc822;user@example.org", plain (encoded here); "" = not given
+  std::string address;        // Mailbox::ToString() form
+  RcptParameters parameters;  // sent to servers with DSN only
 };
 
 struct ClientMessage {
   std::string reverse_path;  // "" is the null reverse-path
   std::vector<ClientRecipient> recipients;
-  uint64_t size_bytes = 0;  // 0: not known
-  BodyKind body = BodyKind::kSevenBit;
-  bool smtputf8 = false;
-  DsnReturn ret = DsnReturn::kUnset;
-  std::string envid;  // plain (encoded here)
+  // Each is sent only to servers that announce its extension. `auth` is not sent;
+  // neither is a `size` of 0.
+  MailParameters parameters;
   // The next piece of the message as stored (CRLF line ends, not dot-stuffed); an
   // empty cord at its end. Asked only when the server wants the data, once per Send.
   // An error closes the connection: the server must not take half a message for a whole.

@@ -3,7 +3,7 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
-#include "services/mail_formats/smtp/address.h"
+#include "services/mail_formats/smtp/path.h"
 
 namespace posthouse::smtp {
 namespace {
@@ -12,7 +12,7 @@ namespace {
 // it cannot end a field, open a comment or forge another one.
 // UTF-8 only in a message that may hold it (RFC 6531 §3.7.3).
 std::string SafeName(absl::string_view name, bool utf8) {
-  if (IsDomain(name, utf8) || IsAddressLiteral(name)) return std::string(name);
+  if (CheckDomain(name, utf8).ok() || IsAddressLiteral(name)) return std::string(name);
   std::string out;
   for (const char c : name) {
     const bool safe = absl::ascii_isalnum(static_cast<unsigned char>(c)) || c == '.' || c == '-' || c == '_';

@@ -18,9 +18,9 @@
 #include "posthouse/routing/v1/routing.pb.h"
 #include "services/common/net/connection.h"
 #include "services/common/net/tls.h"
-#include "services/mail_formats/smtp/address.h"
-#include "services/mail_formats/smtp/client.h"
 #include "services/common/status/status.h"
+#include "services/mail_formats/smtp/client.h"
+#include "services/mail_formats/smtp/path.h"
 
 namespace posthouse::queue {
 namespace {
@@ -74,11 +74,6 @@ bool Closing(const smtp::Outcome& outcome) {
   return outcome.kind == SmtpKind::kConnection || outcome.reply.code == 421;
 }
 
-smtp::BodyKind BodyOf(v1::BodyType body) {
-  if (body == v1::BODY_TYPE_8BITMIME) return smtp::BodyKind::kEightBitMime;
-  return body == v1::BODY_TYPE_BINARYMIME ? smtp::BodyKind::kBinaryMime : smtp::BodyKind::kSevenBit;
-}
-
 // Pieces of the message, from memory or from the spool. `unreadable` is why there
 // are no more.
 Task<absl::StatusOr<absl::Cord>> NextPiece(const Transaction* transaction, std::shared_ptr<uint64_t> at,
@@ -104,7 +99,7 @@ Task<absl::StatusOr<absl::Cord>> NextPiece(const Transaction* transaction, std::
 // What cannot be looked at now is believed.
 Task<bool> NeedsSmtpUtf8(const Transaction& transaction) {
   if (!transaction.smtputf8) co_return false;
-  if (!smtp::IsAscii(transaction.reverse_path)) co_return true;
+  if (!IsAscii(transaction.reverse_path)) co_return true;
   const uint64_t length = std::min(kHeaderBytes, transaction.size_bytes);
   std::string front;
   if (transaction.memory != nullptr) {
@@ -116,22 +111,19 @@ Task<bool> NeedsSmtpUtf8(const Transaction& transaction) {
   }
   const size_t end = front.find("\r\n\r\n");
   if (end == std::string::npos && length < transaction.size_bytes) co_return true;
-  co_return !smtp::IsAscii(absl::string_view(front).substr(0, end));
+  co_return !IsAscii(absl::string_view(front).substr(0, end));
 }
 
 smtp::ClientMessage MessageFor(const Transaction& transaction, const std::vector<size_t>& targets, bool smtputf8,
                                absl::Status* unreadable) {
   smtp::ClientMessage message;
   message.reverse_path = transaction.reverse_path;
-  message.size_bytes = transaction.size_bytes;
-  message.body = BodyOf(transaction.body);
-  message.smtputf8 = smtputf8;
-  message.envid = transaction.envid;
-  if (transaction.ret == v1::RET_HDRS) message.ret = smtp::DsnReturn::kHeaders;
-  if (transaction.ret == v1::RET_FULL) message.ret = smtp::DsnReturn::kFull;
+  message.parameters = smtp::FromProto(transaction.envelope);
+  message.parameters.size = transaction.size_bytes;
+  message.parameters.smtputf8 = smtputf8;
   for (const size_t i : targets) {
     const v1::EnvelopeRecipient& recipient = transaction.targets[i].recipient;
-    message.recipients.push_back({recipient.address(), NotifyParameter(recipient), recipient.orcpt()});
+    message.recipients.push_back({recipient.address(), smtp::FromProto(recipient)});
   }
   message.next = [transaction = &transaction, at = std::make_shared<uint64_t>(0), unreadable] {
     return NextPiece(transaction, at, unreadable);
@@ -474,17 +466,6 @@ DeliveryResult ResultForNoHosts(const Transaction& transaction, const rv1::Resol
   }
   if (!answer.detail().empty()) outcome.attempt.set_error(CutText(answer.detail()));
   return SameForAll(transaction, outcome, Reach::kNeutral);
-}
-
-std::string NotifyParameter(const v1::EnvelopeRecipient& recipient) {
-  std::vector<absl::string_view> words;
-  for (const int n : recipient.notify()) {
-    if (n == v1::NOTIFY_NEVER) return "NEVER";  // stands alone
-    if (n == v1::NOTIFY_SUCCESS) words.push_back("SUCCESS");
-    if (n == v1::NOTIFY_FAILURE) words.push_back("FAILURE");
-    if (n == v1::NOTIFY_DELAY) words.push_back("DELAY");
-  }
-  return absl::StrJoin(words, ",");
 }
 
 Outcome OutcomeForReply(const smtp::Outcome& from) {

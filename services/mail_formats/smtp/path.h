@@ -1,8 +1,13 @@
-// Addresses of the SMTP envelope: RFC 5321 §4.1.2 grammar, RFC 6531 §3.3 UTF-8.
+// Mailboxes and paths of the SMTP envelope, and the only parser of this grammar:
+// RFC 5321 §4.1.2, with the UTF-8 of RFC 6531 §3.3.
 //
 //   Mailbox     user@example.org, "john doe"@[192.0.2.1], пример@example.org
 //   Path        <user@example.org>, <> (null reverse-path), <@a,@b:user@c>
 //               (source routes are dropped, RFC 5321 §3.3, appendix C), <postmaster>
+//
+// The empty quoted string is a local part: Quoted-string = DQUOTE *QcontentSMTP DQUOTE,
+// so "" @example.org (without the space) is a Mailbox. Who has such a mailbox is for
+// the directory to say.
 //
 // Errors: kInvalidArgument (not the grammar), kOutOfRange (a limit of RFC 5321
 // §4.5.3.1), kFailedPrecondition (not ASCII, and SMTPUTF8 was not asked for).
@@ -19,9 +24,9 @@
 
 namespace posthouse::smtp {
 
-inline constexpr size_t kMaxLocalPart = 64;  // RFC 5321 §4.5.3.1.1, octets as written
+inline constexpr size_t kMaxLocalPart = 64;  // RFC 5321 §4.5.3.1.1, octets without quotes and backslashes
 inline constexpr size_t kMaxDomain = 255;    // RFC 5321 §4.5.3.1.2
-inline constexpr size_t kMaxPath = 256;      // RFC 5321 §4.5.3.1.3, with "<" and ">"
+inline constexpr size_t kMaxPath = 256;      // RFC 5321 §4.5.3.1.3, with "<" and ">"; of TakePath() only
 
 struct Mailbox {
   std::string local_part;  // what it means: quotes and backslashes removed
@@ -46,16 +51,9 @@ enum class PathKind {
 // Without "<" the path ends at the first space: a bare address, as some clients send.
 absl::StatusOr<std::optional<Mailbox>> TakePath(absl::string_view* input, PathKind kind, bool utf8);
 
-// Whether `text` is a Domain or an address-literal (the argument of EHLO).
-bool IsDomain(absl::string_view text, bool utf8);
+// Whether all of `text` is a Domain; the status names what is wrong. An A-label has
+// at most 63 octets (RFC 1035 §2.3.4); IDNA limits U-labels when it encodes them.
+absl::Status CheckDomain(absl::string_view text, bool utf8);
 bool IsAddressLiteral(absl::string_view text);
-
-// What follows the last "@" of an address from Mailbox::ToString(); "" when none.
-absl::string_view DomainOf(absl::string_view address);
-
-bool IsAscii(absl::string_view text);
-bool IsUtf8(absl::string_view text);  // well-formed, shortest form, no surrogates (RFC 3629)
-// `text` with "?" for each octet that is not part of well-formed UTF-8.
-std::string ToUtf8(absl::string_view text);
 
 }  // namespace posthouse::smtp

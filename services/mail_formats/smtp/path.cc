@@ -1,13 +1,15 @@
-#include "services/mail_formats/smtp/address.h"
+#include "services/mail_formats/smtp/path.h"
 
 #include <arpa/inet.h>
 
+#include <algorithm>
 #include <cstdint>
 #include <utility>
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
 #include "services/common/utf8/utf8.h"
 
@@ -37,7 +39,19 @@ bool IsDotString(absl::string_view text) {
   return atom;
 }
 
+bool IsDomainCharacter(char c) {
+  return absl::ascii_isalnum(static_cast<unsigned char>(c)) || c == '-' || c == '_' ||
+         static_cast<unsigned char>(c) >= 0x80;
+}
+
 absl::Status Bad(absl::string_view what) { return absl::InvalidArgumentError(what); }
+
+absl::Status CheckCharacters(absl::string_view text, bool utf8) {
+  if (IsAscii(text)) return absl::OkStatus();
+  if (!IsUtf8(text)) return Bad("the address is not valid UTF-8");
+  if (!utf8) return absl::FailedPreconditionError("the address needs SMTPUTF8");
+  return absl::OkStatus();
+}
 
 // Quoted-string = DQUOTE *QcontentSMTP DQUOTE; `input` starts at the first quote.
 absl::Status TakeQuoted(absl::string_view* input, std::string* value) {
@@ -48,31 +62,30 @@ absl::Status TakeQuoted(absl::string_view* input, std::string* value) {
     if (c == '\\') {
       if (++i == input->size()) break;
       c = static_cast<unsigned char>((*input)[i]);
-      if (c >= 0x7f) return Bad("bad character after \"\\\" in the local part");
+      if (c >= 0x7f) return Bad("the local part has a non-ASCII character after a backslash");
     }
     // qtextSMTP = %d32-33 / %d35-91 / %d93-126 / UTF8-non-ascii
-    if (c < 0x20 || c == 0x7f) return Bad("control character in the local part");
+    if (c < 0x20 || c == 0x7f) return Bad("the local part has a control character");
     value->push_back(static_cast<char>(c));
   }
-  if (i >= input->size()) return Bad("unfinished quoted local part");
+  if (i >= input->size()) return Bad("the quoted local part has no closing quote");
   input->remove_prefix(i + 1);
   return absl::OkStatus();
 }
 
 // Local-part = Dot-string / Quoted-string
 absl::Status TakeLocalPart(absl::string_view* input, std::string* local) {
-  const absl::string_view start = *input;
   if (!input->empty() && input->front() == '"') {
     const absl::Status status = TakeQuoted(input, local);
     if (!status.ok()) return status;
   } else {
     size_t n = 0;
     while (n < input->size() && ((*input)[n] == '.' || IsAtext(static_cast<unsigned char>((*input)[n])))) ++n;
-    if (!IsDotString(input->substr(0, n))) return Bad("bad local part");
+    if (!IsDotString(input->substr(0, n))) return Bad("the local part is not a dot-string");
     *local = std::string(input->substr(0, n));
     input->remove_prefix(n);
   }
-  if (start.size() - input->size() > kMaxLocalPart) return absl::OutOfRangeError("local part over 64 octets");
+  if (local->size() > kMaxLocalPart) return absl::OutOfRangeError("the local part is longer than 64 octets");
   return absl::OkStatus();
 }
 
@@ -81,18 +94,13 @@ absl::Status TakeDomain(absl::string_view* input, std::string* domain) {
   size_t n = 0;
   if (!input->empty() && input->front() == '[') {
     n = input->find(']');
-    if (n == absl::string_view::npos) return Bad("unfinished address literal");
+    if (n == absl::string_view::npos) return Bad("the address literal has no \"]\"");
     ++n;
-    if (!IsAddressLiteral(input->substr(0, n))) return Bad("bad address literal");
+    if (!IsAddressLiteral(input->substr(0, n))) return Bad("the address literal is not an IP address");
   } else {
-    while (n < input->size()) {
-      const unsigned char c = static_cast<unsigned char>((*input)[n]);
-      if (!(c >= 0x80 || absl::ascii_isalnum(c) || c == '-' || c == '.' || c == '_')) break;
-      ++n;
-    }
-    if (n > kMaxDomain) return absl::OutOfRangeError("domain over 255 octets");
-    // UTF-8 is let through here: CheckCharacters() knows the better complaint.
-    if (!IsDomain(input->substr(0, n), true)) return Bad("bad domain");
+    while (n < input->size() && ((*input)[n] == '.' || IsDomainCharacter((*input)[n]))) ++n;
+    // The caller checks the characters of the whole path, for its better message.
+    if (absl::Status status = CheckDomain(input->substr(0, n), true); !status.ok()) return status;
   }
   *domain = std::string(input->substr(0, n));
   input->remove_prefix(n);
@@ -107,7 +115,7 @@ absl::StatusOr<Mailbox> TakeMailbox(absl::string_view* input, bool domain_option
   if (input->empty() || input->front() != '@') {
     // RFC 5321 §4.1.1.3: "<Postmaster>" needs no domain; nobody else goes without.
     if (domain_optional && absl::EqualsIgnoreCase(mailbox.local_part, "postmaster")) return mailbox;
-    return Bad("address without a domain");
+    return Bad("the address has no domain");
   }
   input->remove_prefix(1);
   status = TakeDomain(input, &mailbox.domain);
@@ -119,19 +127,12 @@ absl::StatusOr<Mailbox> TakeMailbox(absl::string_view* input, bool domain_option
 absl::Status SkipSourceRoute(absl::string_view* input) {
   std::string dropped;
   while (true) {
-    if (!absl::ConsumePrefix(input, "@")) return Bad("bad source route");
+    if (!absl::ConsumePrefix(input, "@")) return Bad("the source route is malformed");
     const absl::Status status = TakeDomain(input, &dropped);
     if (!status.ok()) return status;
     if (absl::ConsumePrefix(input, ":")) return absl::OkStatus();
-    if (!absl::ConsumePrefix(input, ",")) return Bad("bad source route");
+    if (!absl::ConsumePrefix(input, ",")) return Bad("the source route is malformed");
   }
-}
-
-absl::Status CheckCharacters(absl::string_view text, bool utf8) {
-  if (IsAscii(text)) return absl::OkStatus();
-  if (!IsUtf8(text)) return Bad("address is not UTF-8");
-  if (!utf8) return absl::FailedPreconditionError("address needs SMTPUTF8");
-  return absl::OkStatus();
 }
 
 }  // namespace
@@ -156,11 +157,10 @@ std::string Mailbox::ToString() const {
 bool Mailbox::ascii() const { return IsAscii(local_part) && IsAscii(domain); }
 
 absl::StatusOr<Mailbox> ParseMailbox(absl::string_view text, bool utf8) {
-  if (text.size() + 2 > kMaxPath) return absl::OutOfRangeError("address over 254 octets");
   const absl::Status characters = CheckCharacters(text, utf8);
   if (!characters.ok()) return characters;
   absl::StatusOr<Mailbox> mailbox = TakeMailbox(&text, false);
-  if (mailbox.ok() && !text.empty()) return Bad("characters after the address");
+  if (mailbox.ok() && !text.empty()) return Bad("characters follow the address");
   return mailbox;
 }
 
@@ -175,9 +175,9 @@ absl::StatusOr<std::optional<Mailbox>> TakePath(absl::string_view* input, PathKi
   }
   absl::StatusOr<Mailbox> mailbox = TakeMailbox(input, kind == PathKind::kForward);
   if (!mailbox.ok()) return mailbox.status();
-  if (bracketed && !absl::ConsumePrefix(input, ">")) return Bad("\">\" expected after the address");
+  if (bracketed && !absl::ConsumePrefix(input, ">")) return Bad("no \">\" follows the address");
   const absl::string_view path = whole.substr(0, whole.size() - input->size());
-  if (path.size() + (bracketed ? 0 : 2) > kMaxPath) return absl::OutOfRangeError("path over 256 octets");
+  if (path.size() + (bracketed ? 0 : 2) > kMaxPath) return absl::OutOfRangeError("the path is longer than 256 octets");
   const absl::Status characters = CheckCharacters(path, utf8);
   if (!characters.ok()) return characters;
   return std::optional<Mailbox>(*std::move(mailbox));
@@ -186,25 +186,19 @@ absl::StatusOr<std::optional<Mailbox>> TakePath(absl::string_view* input, PathKi
 // Domain = sub-domain *("." sub-domain); sub-domain = Let-dig [Ldh-str] / U-label
 // Departs from RFC 5321 §2.3.5: an underscore is a letter here, since hosts with one
 // in their names exist and send mail.
-bool IsDomain(absl::string_view text, bool utf8) {
-  if (text.empty() || text.size() > kMaxDomain) return false;
-  if (!IsAscii(text) && !(utf8 && IsUtf8(text))) return false;
-  size_t label = 0;
-  char last = '.';
-  for (const char c : text) {
-    if (c == '.') {
-      if (label == 0 || last == '-') return false;
-      label = 0;
-    } else {
-      const bool letter =
-          absl::ascii_isalnum(static_cast<unsigned char>(c)) || c == '_' || static_cast<unsigned char>(c) >= 0x80;
-      if (!letter && !(c == '-' && label > 0)) return false;
-      // RFC 1035 §2.3.4: 63 octets. U-labels are counted as they come.
-      if (++label > 63) return false;
-    }
-    last = c;
+absl::Status CheckDomain(absl::string_view text, bool utf8) {
+  if (text.empty()) return Bad("the domain is empty");
+  if (text.size() > kMaxDomain) return absl::OutOfRangeError("the domain is longer than 255 octets");
+  if (absl::Status status = CheckCharacters(text, utf8); !status.ok()) return status;
+  for (const absl::string_view label : absl::StrSplit(text, '.')) {
+    if (label.empty()) return Bad("the domain has an empty label");
+    if (label.front() == '-') return Bad("a label of the domain begins with a hyphen");
+    if (label.back() == '-') return Bad("a label of the domain ends with a hyphen");
+    if (IsAscii(label) && label.size() > 63)
+      return absl::OutOfRangeError("a label of the domain is longer than 63 octets");
+    if (!std::all_of(label.begin(), label.end(), IsDomainCharacter)) return Bad("the domain has a forbidden character");
   }
-  return label > 0 && last != '-';
+  return absl::OkStatus();
 }
 
 // address-literal = "[" ( IPv4-address-literal / IPv6-address-literal ) "]"
@@ -217,32 +211,6 @@ bool IsAddressLiteral(absl::string_view text) {
     return inet_pton(AF_INET6, std::string(text.substr(5)).c_str(), binary) == 1;
   }
   return inet_pton(AF_INET, std::string(text).c_str(), binary) == 1;
-}
-
-absl::string_view DomainOf(absl::string_view address) {
-  const size_t at = address.rfind('@');
-  return at == absl::string_view::npos ? absl::string_view() : address.substr(at + 1);
-}
-
-bool IsAscii(absl::string_view text) {
-  for (const char c : text) {
-    if (static_cast<unsigned char>(c) >= 0x80) return false;
-  }
-  return true;
-}
-
-bool IsUtf8(absl::string_view text) { return posthouse::IsUtf8(text); }
-
-std::string ToUtf8(absl::string_view text) {
-  if (IsAscii(text)) return std::string(text);
-  std::string out;
-  out.reserve(text.size());
-  while (!text.empty()) {
-    const size_t n = Utf8Length(text);
-    n == 0 ? out.push_back('?') : void(out.append(text.data(), n));
-    text.remove_prefix(n == 0 ? 1 : n);
-  }
-  return out;
 }
 
 }  // namespace posthouse::smtp
