@@ -7,6 +7,7 @@
 #include "absl/time/clock.h"
 #include "posthouse/directory/v1/directory.grpc.pb.h"
 #include "posthouse/routing/v1/routing.grpc.pb.h"
+#include "services/common/time/proto_time.h"
 #include "services/mail_formats/address/address.h"
 #include "services/common/log/log.h"
 #include "services/common/rpc/client.h"
@@ -23,7 +24,7 @@ constexpr absl::Duration kResolve = absl::Seconds(20);
 constexpr absl::Duration kLogin = absl::Seconds(30);  // password checks may queue
 constexpr absl::Duration kMaxTtl = absl::Minutes(5);
 
-Resolution::Outcome FromProto(Answer::Outcome outcome) {
+Resolution::Outcome OutcomeOf(Answer::Outcome outcome) {
   switch (outcome) {
     case Answer::OUTCOME_ACCEPT:
       return Resolution::Outcome::kAccept;
@@ -42,7 +43,7 @@ Resolution::Outcome FromProto(Answer::Outcome outcome) {
 
 Resolution FromAnswer(std::shared_ptr<const Answer> answer) {
   Resolution resolution;
-  resolution.outcome = FromProto(answer->outcome());
+  resolution.outcome = OutcomeOf(answer->outcome());
   if (resolution.outcome != Resolution::Outcome::kAccept) return resolution;
   // Accepted by nobody: an answer that cannot be, so nothing definite.
   if (answer->recipients().empty()) resolution.outcome = Resolution::Outcome::kTemporary;
@@ -85,7 +86,7 @@ class GrpcBackend final : public Backend {
       }
       co_return Resolution();
     }
-    const absl::Duration ttl = absl::Seconds(answer->ttl().seconds()) + absl::Nanoseconds(answer->ttl().nanos());
+    const absl::Duration ttl = FromProto(answer->ttl());
     Resolution resolution = FromAnswer(std::make_shared<const Answer>(*std::move(answer)));
     if (ttl > absl::ZeroDuration() && resolution.outcome != Resolution::Outcome::kTemporary) {
       cache_.Put(address, may_relay, resolution, absl::Now() + std::min(ttl, kMaxTtl));

@@ -5,6 +5,7 @@
 #include "absl/strings/str_cat.h"
 #include "posthouse/config/v1/config.pb.h"
 #include "services/common/status/status.h"
+#include "services/common/time/proto_time.h"
 #include "services/mail_formats/smtp/path.h"
 
 namespace posthouse::ingress {
@@ -41,7 +42,7 @@ absl::Status ReadListener(absl::string_view key, const config::v1::Endpoint& fro
 absl::Status ReadDuration(absl::string_view key, bool present, const google::protobuf::Duration& from,
                           absl::Duration* to) {
   if (!present) return absl::OkStatus();
-  *to = absl::Seconds(from.seconds()) + absl::Nanoseconds(from.nanos());
+  *to = FromProto(from);
   if (*to <= absl::ZeroDuration()) return Bad(key, absl::FormatDuration(*to), "a time above zero");
   return absl::OkStatus();
 }

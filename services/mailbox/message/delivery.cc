@@ -7,6 +7,7 @@
 #include "services/common/log/log.h"
 #include "services/common/rpc/trace.h"
 #include "services/common/status/status.h"
+#include "services/common/time/proto_time.h"
 #include "services/mailbox/rows/key_schema.h"
 
 namespace posthouse::mailbox {
@@ -104,9 +105,7 @@ Task<bool> DeliverToAll(Context& context, Mailboxes& mailboxes, const v1::Delive
     // A commit that failed may still have happened: only a clear answer frees the blob.
     named |= result == DeliveryResult::kStored || result == DeliveryResult::kTemporary;
     if (result == DeliveryResult::kStored && header.has_accepted()) {
-      const absl::Time accepted =
-          absl::FromUnixSeconds(header.accepted().seconds()) + absl::Nanoseconds(header.accepted().nanos());
-      context.metrics.visible_seconds.Observe(context.clock() - accepted);
+      context.metrics.visible_seconds.Observe(context.clock() - FromProto(header.accepted()));
     }
     LOG_EVENT(kInfo, "delivered")
         .QueueId(header.queue_id())
