@@ -1,5 +1,5 @@
-// What one SMTP transaction has gathered: who sends, to whom, and how it is marked.
-// Plain data, without protos: services/ingress/envelope_proto.h writes it out.
+// Envelope: reverse-path, recipients and parameters of one mail transaction (RFC 5321
+// §2.3.1). Plain data without protos; envelope_proto.h converts it.
 #pragma once
 
 #include <cstdint>
@@ -22,11 +22,11 @@ struct Login {
   std::vector<std::string> may_send_as;  // normalised (NormalizeLocalAddress)
 };
 
-// What routing says of one address, made ready for the state machine.
+// The answer of routing about one address, as the state machine needs it.
 struct Resolution {
   enum class Outcome { kAccept, kNoSuchMailbox, kBadAddress, kRelayDenied, kSuspended, kTemporary };
   Outcome outcome = Outcome::kTemporary;
-  uint64_t max_message_bytes = 0;                                       // the smallest of its local recipients; 0: none
+  uint64_t max_message_bytes = 0;                                       // least limit of its local recipients; 0: none
   std::shared_ptr<const routing::v1::ResolveRecipientResponse> answer;  // set with kAccept
 };
 

@@ -1,4 +1,4 @@
-// Transaction: what one SMTP client may say next, and what it is told. No I/O.
+// SmtpDialogue: the state machine of one SMTP session (RFC 5321 §4). No I/O.
 //
 //        EHLO         MAIL          RCPT          DATA, BDAT LAST
 //   kNew ───▶ kReady ───▶ kMail ───▶ kRcpt ───▶ (message) ─┐
@@ -7,43 +7,41 @@
 //   kReady ─AUTH▶ kAuthDialog ─response─▶ (credentials) ─▶ kReady
 //   any ─QUIT, too many errors▶ kClosed
 //
-// Out of order: 503, and nothing changes (RFC 5321 §4.1.4). The table of commands
-// is in transaction.cc. What needs the outside is returned as an Action; the session
-// does it and feeds the result back (OnResolved, OnAuthenticated, OnTlsStarted,
-// OnMessage). Replies are appended to `out`, so that those of a pipelined group
-// leave in one write (RFC 2920 §3.2).
+// A command out of order gets 503 and changes nothing (RFC 5321 §4.1.4). The table of
+// commands is in smtp_dialogue.cc. When the machine needs another service or the
+// connection, it returns an Action; the session performs the action and passes the
+// result back (OnResolved, OnAuthenticated, OnTlsStarted, OnChunk, OnMessage).
+// Replies are appended to `out`, so that those of a pipelined group leave in one
+// write (RFC 2920 §3.2).
 //
 // Threads: one session.
 #pragma once
 
 #include <array>
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 
 #include "absl/status/status.h"
 #include "absl/strings/string_view.h"
 #include "services/ingress/envelope.h"
+#include "services/ingress/policy.h"
 #include "services/mail_formats/sasl/exchange.h"
 #include "services/mail_formats/smtp/command.h"
 #include "services/mail_formats/smtp/reply.h"
 
 namespace posthouse::ingress {
 
-// What holds for a connection: of its listener, and of where the client comes from.
+// The rules of one connection: the policy, the port, and where the client comes from.
 struct Rules {
-  std::string hostname;
-  bool submission = false;       // AUTH offered and required; mail is completed
-  bool starttls = false;         // offered while the connection is in the clear
-  bool plaintext_auth = false;   // AUTH without TLS
-  bool trusted_network = false;  // may relay without AUTH
-  bool any_sender = false;       // authenticated users may give any MAIL FROM
-  uint64_t max_message_bytes = 50 << 20;
-  uint32_t max_recipients = 1000;
-  uint32_t max_errors = 20;
+  std::shared_ptr<const SmtpPolicy> policy;
+  bool submission = false;       // AUTH is offered and required; mail is completed
+  bool starttls = false;         // offered until the connection is encrypted
+  bool trusted_network = false;  // the client may relay without AUTH
 };
 
-class Transaction {
+class SmtpDialogue {
  public:
   enum class State { kNew, kReady, kMail, kRcpt, kChunks, kAuthDialog, kClosed };
   enum class Action {
@@ -58,7 +56,7 @@ class Transaction {
   struct Chunk {
     uint64_t bytes = 0;
     bool last = false;
-    bool discard = false;  // read and drop; refuse() says what to answer then
+    bool discard = false;  // read and dropped; then OnChunk() replies
   };
   // Since the connection began; for metrics.
   struct Counts {
@@ -67,13 +65,13 @@ class Transaction {
   };
 
   // `tls`: the connection is encrypted already (submissions).
-  Transaction(Rules rules, bool tls);
+  SmtpDialogue(Rules rules, bool tls);
 
   void Greet(std::string* out);
   // One command line, or one answer of an AUTH dialogue, without CRLF.
   Action OnLine(absl::string_view line, std::string* out);
   Action OnLineTooLong(std::string* out);
-  // The server wants to stop, or has waited too long: 421 and the end.
+  // 421: the server ends the session (shutdown, timeout, too much data).
   void Bye(absl::string_view enhanced, absl::string_view text, std::string* out);
 
   const std::string& resolve_address() const { return pending_.address; }
@@ -81,16 +79,17 @@ class Transaction {
   Action OnResolved(const Resolution& resolution, std::string* out);
 
   const sasl::Credentials& credentials() const { return credentials_; }
-  // kUnauthenticated and kPermissionDenied are definite; else "try later".
+  // `login` is used when `status` is OK. kUnauthenticated and kPermissionDenied are
+  // permanent (535), every other failure is temporary (454).
   Action OnAuthenticated(const absl::Status& status, const Login& login, std::string* out);
 
   void OnTlsStarted();
 
   const Chunk& chunk() const { return chunk_; }
-  // A chunk that is not the last was read (RFC 3030 §2). `refusal`: the message will
-  // not be taken any more.
+  // A chunk that is not the last was read (RFC 3030 §2). `refusal`: why the message
+  // was refused, if it was.
   Action OnChunk(const std::optional<smtp::Reply>& refusal, std::string* out);
-  // The message was read to its end; `reply` tells what became of it.
+  // The message was read to its end; `reply` is its outcome.
   Action OnMessage(const smtp::Reply& reply, std::string* out);
 
   State state() const { return state_; }

@@ -1,4 +1,4 @@
-#include "services/ingress/transaction.h"
+#include "services/ingress/smtp_dialogue.h"
 
 #include <gtest/gtest.h>
 
@@ -17,7 +17,7 @@
 namespace posthouse::ingress {
 namespace {
 
-using Action = Transaction::Action;
+using Action = SmtpDialogue::Action;
 using Outcome = Resolution::Outcome;
 
 std::string Base64(absl::string_view text) { return absl::Base64Escape(text); }
@@ -25,30 +25,31 @@ std::string Plain(absl::string_view user, absl::string_view password) {
   return Base64(absl::StrCat(std::string(1, '\0'), user, std::string(1, '\0'), password));
 }
 
-class TransactionTest : public testing::Test {
+class SmtpDialogueTest : public testing::Test {
  protected:
   void Begin(bool tls = false) {
-    transaction_ = std::make_unique<Transaction>(rules_, tls);
+    rules_.policy = std::make_shared<const SmtpPolicy>(policy_);
+    dialogue_ = std::make_unique<SmtpDialogue>(rules_, tls);
     std::string out;
-    transaction_->Greet(&out);
+    dialogue_->Greet(&out);
     EXPECT_EQ(out, "220 mx.example ESMTP Posthouse\r\n");
   }
 
   // Says one line, does what the machine asks for, and returns the reply without its
   // text: "250 2.1.0"; the lines of an EHLO reply whole.
   std::string Say(absl::string_view line) {
-    if (transaction_ == nullptr) Begin();
+    if (dialogue_ == nullptr) Begin();
     std::string out;
-    last_ = transaction_->OnLine(line, &out);
+    last_ = dialogue_->OnLine(line, &out);
     while (last_ == Action::kResolve || last_ == Action::kAuthenticate) {
       if (last_ == Action::kResolve) {
-        last_ = transaction_->OnResolved(Resolve(transaction_->resolve_address()), &out);
+        last_ = dialogue_->OnResolved(Resolve(dialogue_->resolve_address()), &out);
       } else {
-        const auto& c = transaction_->credentials();
+        const auto& c = dialogue_->credentials();
         Login login;
         login.address = c.username;
         login.may_send_as = {"user@mx.example", "alias@mx.example"};
-        last_ = transaction_->OnAuthenticated(c.password == "secret" ? absl::OkStatus() : auth_failure_, login, &out);
+        last_ = dialogue_->OnAuthenticated(c.password == "secret" ? absl::OkStatus() : auth_failure_, login, &out);
       }
     }
     return Short(out);
@@ -75,7 +76,7 @@ class TransactionTest : public testing::Test {
     } else if (absl::StartsWith(address, "later@")) {
       resolution.outcome = Outcome::kTemporary;
     } else if (!absl::EndsWith(address, "@mx.example") && !absl::EqualsIgnoreCase(address, "postmaster") &&
-               !transaction_->may_relay()) {
+               !dialogue_->may_relay()) {
       resolution.outcome = Outcome::kRelayDenied;
     } else {
       resolution.outcome = Outcome::kAccept;
@@ -87,12 +88,12 @@ class TransactionTest : public testing::Test {
 
   std::string Deliver(const smtp::Reply& reply) {
     std::string out;
-    last_ = transaction_->OnMessage(reply, &out);
+    last_ = dialogue_->OnMessage(reply, &out);
     return Short(out);
   }
   std::string Chunk(std::optional<smtp::Reply> refusal = std::nullopt) {
     std::string out;
-    last_ = transaction_->OnChunk(refusal, &out);
+    last_ = dialogue_->OnChunk(refusal, &out);
     return Short(out);
   }
   // A session on a submission port, encrypted and logged in.
@@ -103,21 +104,21 @@ class TransactionTest : public testing::Test {
     EXPECT_EQ(Say("AUTH PLAIN " + Plain("user@mx.example", "secret")), "235 2.7.0");
   }
 
-  Rules rules_ = [] {
-    Rules rules;
-    rules.hostname = "mx.example";
-    rules.max_message_bytes = 100000;
-    rules.starttls = true;
-    return rules;
+  SmtpPolicy policy_ = [] {
+    SmtpPolicy policy;
+    policy.hostname = "mx.example";
+    policy.max_message_bytes = 100000;
+    return policy;
   }();
-  std::unique_ptr<Transaction> transaction_;
+  Rules rules_ = {.starttls = true};
+  std::unique_ptr<SmtpDialogue> dialogue_;
   absl::Status auth_failure_ = absl::UnauthenticatedError("");
   Action last_ = Action::kNone;
   std::vector<std::string> resolved_;
 };
 
 // RFC 5321 appendix D.1
-TEST_F(TransactionTest, ATypicalTransaction) {
+TEST_F(SmtpDialogueTest, ATypicalTransaction) {
   EXPECT_EQ(Say("EHLO client.example"), "250");
   EXPECT_EQ(Say("MAIL FROM:<smith@bar.example>"), "250 2.1.0");
   EXPECT_EQ(Say("RCPT TO:<jones@mx.example>"), "250 2.1.5");
@@ -125,17 +126,17 @@ TEST_F(TransactionTest, ATypicalTransaction) {
   EXPECT_EQ(Say("RCPT TO:<brown@mx.example>"), "250 2.1.5");
   EXPECT_EQ(Say("DATA"), "354");
   EXPECT_EQ(last_, Action::kReceiveData);
-  ASSERT_EQ(transaction_->envelope().recipients.size(), 2u);
-  EXPECT_EQ(transaction_->envelope().reverse_path, "smith@bar.example");
+  ASSERT_EQ(dialogue_->envelope().recipients.size(), 2u);
+  EXPECT_EQ(dialogue_->envelope().reverse_path, "smith@bar.example");
   EXPECT_EQ(Deliver(smtp::Reply(250, "2.0.0", "ok")), "250 2.0.0");
-  EXPECT_EQ(transaction_->state(), Transaction::State::kReady);
-  EXPECT_TRUE(transaction_->envelope().recipients.empty());
+  EXPECT_EQ(dialogue_->state(), SmtpDialogue::State::kReady);
+  EXPECT_TRUE(dialogue_->envelope().recipients.empty());
   EXPECT_EQ(Say("QUIT"), "221 2.0.0");
   EXPECT_EQ(last_, Action::kClose);
 }
 
 // RFC 5321 §4.1.4: each command in each state where it does not belong.
-TEST_F(TransactionTest, OutOfOrderIsRefusedAndChangesNothing) {
+TEST_F(SmtpDialogueTest, OutOfOrderIsRefusedAndChangesNothing) {
   struct Case {
     std::vector<std::string> before;
     std::string line, reply;
@@ -154,43 +155,43 @@ TEST_F(TransactionTest, OutOfOrderIsRefusedAndChangesNothing) {
                                          {rcpt, "AUTH PLAIN", "503 5.5.1"}}) {
     Begin();
     for (const std::string& line : c.before) Say(line);
-    const Transaction::State state = transaction_->state();
+    const SmtpDialogue::State state = dialogue_->state();
     EXPECT_EQ(Say(c.line), c.reply) << c.line;
-    EXPECT_EQ(transaction_->state(), state);
+    EXPECT_EQ(dialogue_->state(), state);
     EXPECT_EQ(last_, Action::kNone);
   }
 }
 
-TEST_F(TransactionTest, EhloAndRsetForgetTheTransaction) {
+TEST_F(SmtpDialogueTest, EhloAndRsetForgetTheTransaction) {
   for (const char* line : {"RSET", "EHLO again", "HELO again"}) {
     Begin();
     for (const char* before : {"EHLO c", "MAIL FROM:<a@b.example>", "RCPT TO:<a@mx.example>"}) Say(before);
     EXPECT_TRUE(absl::StartsWith(Say(line), "250"));
     EXPECT_EQ(Say("DATA"), "503 5.5.1");
     EXPECT_EQ(Say("MAIL FROM:<>"), "250 2.1.0");
-    EXPECT_TRUE(transaction_->envelope().recipients.empty());
+    EXPECT_TRUE(dialogue_->envelope().recipients.empty());
   }
 }
 
-TEST_F(TransactionTest, EhloAnnouncesWhatIsServed) {
+TEST_F(SmtpDialogueTest, EhloAnnouncesWhatIsServed) {
   Begin();
   std::string out;
-  transaction_->OnLine("EHLO c", &out);
+  dialogue_->OnLine("EHLO c", &out);
   EXPECT_EQ(out,
             "250-mx.example\r\n250-PIPELINING\r\n250-SIZE 100000\r\n250-8BITMIME\r\n250-ENHANCEDSTATUSCODES\r\n"
             "250-SMTPUTF8\r\n250-CHUNKING\r\n250-DSN\r\n250-STARTTLS\r\n250 HELP\r\n");
   rules_.submission = true;
   Begin(/*tls=*/true);
   out.clear();
-  transaction_->OnLine("EHLO c", &out);
+  dialogue_->OnLine("EHLO c", &out);
   EXPECT_TRUE(absl::StrContains(out, "\r\n250-AUTH PLAIN LOGIN\r\n"));
   EXPECT_FALSE(absl::StrContains(out, "STARTTLS"));
   out.clear();
-  transaction_->OnLine("HELO c", &out);
+  dialogue_->OnLine("HELO c", &out);
   EXPECT_EQ(out, "250 mx.example\r\n");
 }
 
-TEST_F(TransactionTest, CommandsThatAreAlwaysPossible) {
+TEST_F(SmtpDialogueTest, CommandsThatAreAlwaysPossible) {
   EXPECT_EQ(Say("NOOP"), "250 2.0.0");
   EXPECT_EQ(Say("VRFY somebody"), "252 2.5.2");  // RFC 5321 §7.3
   EXPECT_EQ(Say("EXPN list"), "502 5.5.1");
@@ -198,22 +199,22 @@ TEST_F(TransactionTest, CommandsThatAreAlwaysPossible) {
   EXPECT_EQ(Say("LHLO c"), "502 5.5.1");
   EXPECT_EQ(Say("XYZZY"), "500 5.5.1");
   EXPECT_EQ(Say("RSET"), "250 2.0.0");
-  EXPECT_EQ(transaction_->state(), Transaction::State::kNew);
+  EXPECT_EQ(dialogue_->state(), SmtpDialogue::State::kNew);
   EXPECT_EQ(Say("GET / HTTP/1.1"), "421 4.7.0");
   EXPECT_EQ(last_, Action::kClose);
 }
 
-TEST_F(TransactionTest, LinesOverTheLimitAreRefused) {
+TEST_F(SmtpDialogueTest, LinesOverTheLimitAreRefused) {
   Say("EHLO c");
   EXPECT_EQ(Say("NOOP " + std::string(smtp::kMaxCommandLine, 'x')), "500 5.5.2");
   std::string out;
-  EXPECT_EQ(transaction_->OnLineTooLong(&out), Action::kNone);
+  EXPECT_EQ(dialogue_->OnLineTooLong(&out), Action::kNone);
   EXPECT_EQ(Short(out), "500 5.5.2");
 }
 
 // RFC 5321 §4.5.3.1.10
-TEST_F(TransactionTest, OneRecipientTooManyIsATemporaryFailure) {
-  rules_.max_recipients = 1;
+TEST_F(SmtpDialogueTest, OneRecipientTooManyIsATemporaryFailure) {
+  policy_.max_recipients = 1;
   Say("EHLO client.example");
   Say("MAIL FROM:<s@y.example>");
   EXPECT_EQ(Say("RCPT TO:<a@mx.example>"), "250 2.1.5");
@@ -221,15 +222,15 @@ TEST_F(TransactionTest, OneRecipientTooManyIsATemporaryFailure) {
   EXPECT_EQ(Say("DATA"), "354");
 }
 
-TEST_F(TransactionTest, ARecipientNamedTwiceIsOne) {
+TEST_F(SmtpDialogueTest, ARecipientNamedTwiceIsOne) {
   Say("EHLO c");
   Say("MAIL FROM:<>");
   EXPECT_EQ(Say("RCPT TO:<a@mx.example>"), "250 2.1.5");
   EXPECT_EQ(Say("RCPT TO:<\"a\"@mx.example>"), "250 2.1.5");
-  EXPECT_EQ(transaction_->envelope().recipients.size(), 1u);
+  EXPECT_EQ(dialogue_->envelope().recipients.size(), 1u);
 }
 
-TEST_F(TransactionTest, DataWithoutAnyRecipient) {
+TEST_F(SmtpDialogueTest, DataWithoutAnyRecipient) {
   Say("EHLO c");
   Say("MAIL FROM:<>");
   EXPECT_EQ(Say("RCPT TO:<nobody@mx.example>"), "550 5.1.1");
@@ -239,7 +240,7 @@ TEST_F(TransactionTest, DataWithoutAnyRecipient) {
 }
 
 // RFC 5321 §4.5.1: routing knows whose it is, also when our name is no mail domain.
-TEST_F(TransactionTest, PostmasterWithoutADomainIsOurs) {
+TEST_F(SmtpDialogueTest, PostmasterWithoutADomainIsOurs) {
   Say("EHLO c");
   Say("MAIL FROM:<>");
   EXPECT_EQ(Say("RCPT TO:<Postmaster>"), "250 2.1.5");
@@ -247,7 +248,7 @@ TEST_F(TransactionTest, PostmasterWithoutADomainIsOurs) {
 }
 
 // RFC 1870 §6.1
-TEST_F(TransactionTest, SizeIsCheckedBeforeTheMessage) {
+TEST_F(SmtpDialogueTest, SizeIsCheckedBeforeTheMessage) {
   Say("EHLO c");
   EXPECT_EQ(Say("MAIL FROM:<> SIZE=100001"), "552 5.3.4");
   EXPECT_EQ(Say("MAIL FROM:<> SIZE=100000"), "250 2.1.0");
@@ -255,11 +256,11 @@ TEST_F(TransactionTest, SizeIsCheckedBeforeTheMessage) {
   EXPECT_EQ(Say("RCPT TO:<big@mx.example>"), "250 2.1.5");
 }
 
-TEST_F(TransactionTest, ParametersReachTheEnvelope) {
+TEST_F(SmtpDialogueTest, ParametersReachTheEnvelope) {
   Say("EHLO c");
   EXPECT_EQ(Say("MAIL FROM:<я@b.example> BODY=8BITMIME SMTPUTF8 RET=HDRS ENVID=x+2By SIZE=7"), "250 2.1.0");
   EXPECT_EQ(Say("RCPT TO:<ю@mx.example> NOTIFY=NEVER ORCPT=rfc822;o@x.example"), "250 2.1.5");
-  const Envelope& e = transaction_->envelope();
+  const Envelope& e = dialogue_->envelope();
   EXPECT_EQ(e.parameters.body, smtp::Body::kEightBitMime);
   EXPECT_TRUE(e.parameters.smtputf8);
   EXPECT_EQ(e.parameters.ret, smtp::Ret::kHeaders);
@@ -274,8 +275,8 @@ TEST_F(TransactionTest, ParametersReachTheEnvelope) {
   EXPECT_EQ(Say("MAIL FROM:<> BODY=BINARYMIME"), "555 5.5.4");
 }
 
-TEST_F(TransactionTest, TooManyErrorsEndTheSession) {
-  rules_.max_errors = 3;
+TEST_F(SmtpDialogueTest, TooManyErrorsEndTheSession) {
+  policy_.max_errors = 3;
   Begin();
   EXPECT_EQ(Say("X"), "500 5.5.1");
   EXPECT_EQ(Say("Y"), "500 5.5.1");
@@ -283,8 +284,8 @@ TEST_F(TransactionTest, TooManyErrorsEndTheSession) {
   EXPECT_EQ(last_, Action::kClose);
 }
 
-TEST_F(TransactionTest, AnAcceptedMessageForgivesErrors) {
-  rules_.max_errors = 3;
+TEST_F(SmtpDialogueTest, AnAcceptedMessageForgivesErrors) {
+  policy_.max_errors = 3;
   for (int round = 0; round < 5; ++round) {
     Say("EHLO c");
     Say("XYZZY");
@@ -298,36 +299,36 @@ TEST_F(TransactionTest, AnAcceptedMessageForgivesErrors) {
 
 // ---- CHUNKING (RFC 3030)
 
-TEST_F(TransactionTest, ChunksMakeAMessage) {
+TEST_F(SmtpDialogueTest, ChunksMakeAMessage) {
   for (const char* line : {"EHLO c", "MAIL FROM:<>", "RCPT TO:<a@mx.example>"}) Say(line);
   EXPECT_EQ(Say("BDAT 10"), "");
   EXPECT_EQ(last_, Action::kReceiveChunk);
-  EXPECT_EQ(transaction_->chunk().bytes, 10u);
-  EXPECT_FALSE(transaction_->chunk().discard);
+  EXPECT_EQ(dialogue_->chunk().bytes, 10u);
+  EXPECT_FALSE(dialogue_->chunk().discard);
   EXPECT_EQ(Chunk(), "250 2.0.0");
   EXPECT_EQ(Say("DATA"), "503 5.5.1");  // RFC 3030 §2: not mixed
   EXPECT_EQ(Say("RCPT TO:<b@mx.example>"), "503 5.5.1");
   EXPECT_EQ(Say("BDAT 0 LAST"), "");
-  EXPECT_TRUE(transaction_->chunk().last);
+  EXPECT_TRUE(dialogue_->chunk().last);
   EXPECT_EQ(Deliver(smtp::Reply(250, "2.0.0", "ok")), "250 2.0.0");
 }
 
-TEST_F(TransactionTest, ChunksOutOfOrderAreReadAndRefused) {
+TEST_F(SmtpDialogueTest, ChunksOutOfOrderAreReadAndRefused) {
   Say("EHLO c");
   EXPECT_EQ(Say("BDAT 5 LAST"), "");
-  EXPECT_TRUE(transaction_->chunk().discard);
+  EXPECT_TRUE(dialogue_->chunk().discard);
   EXPECT_EQ(Chunk(), "503 5.5.1");
   Say("MAIL FROM:<>");
   Say("RCPT TO:<nobody@mx.example>");
   Say("BDAT 5 LAST");
-  EXPECT_TRUE(transaction_->chunk().discard);
+  EXPECT_TRUE(dialogue_->chunk().discard);
   EXPECT_EQ(Chunk(), "554 5.5.1");
   EXPECT_EQ(Say("BDAT 100001"), "421 4.5.1");
   EXPECT_EQ(last_, Action::kClose);
 }
 
 // Its octets would be read as commands.
-TEST_F(TransactionTest, AChunkOfUnknownSizeEndsTheSession) {
+TEST_F(SmtpDialogueTest, AChunkOfUnknownSizeEndsTheSession) {
   for (const char* line : {"BDAT", "BDAT x", "BDAT -1", "BDAT 5 FIRST", "BDAT 99999999999999999999999 LAST"}) {
     Begin();
     for (const char* before : {"EHLO c", "MAIL FROM:<>", "RCPT TO:<a@mx.example>"}) Say(before);
@@ -336,26 +337,26 @@ TEST_F(TransactionTest, AChunkOfUnknownSizeEndsTheSession) {
   }
 }
 
-TEST_F(TransactionTest, ARefusedChunkEndsTheTransaction) {
+TEST_F(SmtpDialogueTest, ARefusedChunkEndsTheTransaction) {
   for (const char* line : {"EHLO c", "MAIL FROM:<>", "RCPT TO:<a@mx.example>", "BDAT 10"}) Say(line);
   EXPECT_EQ(Chunk(smtp::Reply(552, "5.3.4", "too large")), "552 5.3.4");
   Say("BDAT 10 LAST");
-  EXPECT_TRUE(transaction_->chunk().discard);
+  EXPECT_TRUE(dialogue_->chunk().discard);
 }
 
 // ---- STARTTLS (RFC 3207)
 
-TEST_F(TransactionTest, AfterStartTlsNothingIsRemembered) {
+TEST_F(SmtpDialogueTest, AfterStartTlsNothingIsRemembered) {
   Say("EHLO c");
   EXPECT_EQ(Say("STARTTLS"), "220 2.0.0");
   EXPECT_EQ(last_, Action::kStartTls);
-  transaction_->OnTlsStarted();
+  dialogue_->OnTlsStarted();
   EXPECT_EQ(Say("MAIL FROM:<>"), "503 5.5.1");
   EXPECT_EQ(Say("EHLO c"), "250");
   EXPECT_EQ(Say("STARTTLS"), "503 5.5.1");
 }
 
-TEST_F(TransactionTest, WithoutCertificateThereIsNoStartTls) {
+TEST_F(SmtpDialogueTest, WithoutCertificateThereIsNoStartTls) {
   rules_.starttls = false;
   Say("EHLO c");
   EXPECT_EQ(Say("STARTTLS"), "502 5.5.1");
@@ -363,7 +364,7 @@ TEST_F(TransactionTest, WithoutCertificateThereIsNoStartTls) {
 
 // ---- AUTH (RFC 4954)
 
-TEST_F(TransactionTest, SubmissionNeedsALogin) {
+TEST_F(SmtpDialogueTest, SubmissionNeedsALogin) {
   rules_.submission = true;
   Begin(/*tls=*/true);
   Say("EHLO c");
@@ -378,7 +379,7 @@ TEST_F(TransactionTest, SubmissionNeedsALogin) {
   EXPECT_EQ(Say("RCPT TO:<x@elsewhere.example>"), "250 2.1.5");
 }
 
-TEST_F(TransactionTest, AuthDialogues) {
+TEST_F(SmtpDialogueTest, AuthDialogues) {
   rules_.submission = true;
   struct Case {
     std::vector<std::string> lines;
@@ -407,11 +408,11 @@ TEST_F(TransactionTest, AuthDialogues) {
     std::vector<std::string> replies;
     for (const std::string& line : c.lines) replies.push_back(Say(line));
     EXPECT_EQ(absl::StrJoin(replies, ", "), c.replies) << c.lines[0];
-    EXPECT_NE(transaction_->state(), Transaction::State::kAuthDialog);
+    EXPECT_NE(dialogue_->state(), SmtpDialogue::State::kAuthDialog);
   }
 }
 
-TEST_F(TransactionTest, WhatCannotBeCheckedIsATemporaryFailure) {
+TEST_F(SmtpDialogueTest, WhatCannotBeCheckedIsATemporaryFailure) {
   rules_.submission = true;
   struct Case {
     absl::Status status;
@@ -428,12 +429,12 @@ TEST_F(TransactionTest, WhatCannotBeCheckedIsATemporaryFailure) {
 }
 
 // RFC 4954 §4: no passwords in the clear.
-TEST_F(TransactionTest, AuthNeedsTls) {
+TEST_F(SmtpDialogueTest, AuthNeedsTls) {
   rules_.submission = true;
   Begin();
   Say("EHLO c");
   EXPECT_EQ(Say("AUTH PLAIN " + Plain("u", "secret")), "538 5.7.11");
-  rules_.plaintext_auth = true;
+  policy_.allow_plaintext_auth = true;
   Begin();
   Say("EHLO c");
   EXPECT_EQ(Say("AUTH PLAIN " + Plain("u", "secret")), "235 2.7.0");
@@ -443,7 +444,7 @@ TEST_F(TransactionTest, AuthNeedsTls) {
   EXPECT_EQ(Say("AUTH PLAIN " + Plain("u", "secret")), "502 5.5.1");
 }
 
-TEST_F(TransactionTest, UsersSendAsThemselves) {
+TEST_F(SmtpDialogueTest, UsersSendAsThemselves) {
   LogIn();
   EXPECT_EQ(Say("MAIL FROM:<boss@mx.example>"), "553 5.7.1");
   EXPECT_EQ(Say("MAIL FROM:<User@MX.Example>"), "250 2.1.0");
@@ -451,7 +452,7 @@ TEST_F(TransactionTest, UsersSendAsThemselves) {
   EXPECT_EQ(Say("MAIL FROM:<alias@mx.example>"), "250 2.1.0");
   Say("RSET");
   EXPECT_EQ(Say("MAIL FROM:<>"), "250 2.1.0");
-  rules_.any_sender = true;
+  policy_.allow_any_sender = true;
   LogIn();
   EXPECT_EQ(Say("MAIL FROM:<boss@mx.example>"), "250 2.1.0");
 }
@@ -459,7 +460,7 @@ TEST_F(TransactionTest, UsersSendAsThemselves) {
 // ---- no open relay
 
 // What scanners try; the first 16 are those of nmap's smtp-open-relay. Never relayed.
-TEST_F(TransactionTest, IsNoOpenRelay) {
+TEST_F(SmtpDialogueTest, IsNoOpenRelay) {
   const char* ip = "192.0.2.9";
   const std::vector<std::pair<std::string, std::string>> cases = {
       {"<>", "<relaytest@foreign.example>"},
@@ -491,22 +492,22 @@ TEST_F(TransactionTest, IsNoOpenRelay) {
   }
 }
 
-TEST_F(TransactionTest, ATrustedNetworkMayRelay) {
+TEST_F(SmtpDialogueTest, ATrustedNetworkMayRelay) {
   rules_.trusted_network = true;
   Say("EHLO c");
   Say("MAIL FROM:<a@mx.example>");
   EXPECT_EQ(Say("RCPT TO:<x@foreign.example>"), "250 2.1.5");
 }
 
-TEST_F(TransactionTest, CountsForMetrics) {
+TEST_F(SmtpDialogueTest, CountsForMetrics) {
   Say("EHLO c");
   Say("NOOP");
   Say("NOOP");
   Say("XYZZY");
-  EXPECT_EQ(transaction_->counts().commands[static_cast<size_t>(smtp::Verb::kNoop)], 2u);
-  EXPECT_EQ(transaction_->counts().commands[static_cast<size_t>(smtp::Verb::kUnknown)], 1u);
-  EXPECT_EQ(transaction_->counts().replies[2], 4u);  // with the greeting
-  EXPECT_EQ(transaction_->counts().replies[5], 1u);
+  EXPECT_EQ(dialogue_->counts().commands[static_cast<size_t>(smtp::Verb::kNoop)], 2u);
+  EXPECT_EQ(dialogue_->counts().commands[static_cast<size_t>(smtp::Verb::kUnknown)], 1u);
+  EXPECT_EQ(dialogue_->counts().replies[2], 4u);  // with the greeting
+  EXPECT_EQ(dialogue_->counts().replies[5], 1u);
 }
 
 }  // namespace

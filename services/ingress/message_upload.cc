@@ -1,4 +1,4 @@
-#include "services/ingress/intake.h"
+#include "services/ingress/message_upload.h"
 
 #include <utility>
 
@@ -6,38 +6,44 @@
 
 namespace posthouse::ingress {
 
-Intake::Intake(IntakeOptions options, std::unique_ptr<EnqueueCall> call)
-    : options_(std::move(options)),
+MessageUpload::MessageUpload(std::shared_ptr<const SmtpPolicy> policy, UploadOptions options,
+                             std::unique_ptr<EnqueueCall> call)
+    : policy_(std::move(policy)),
+      options_(std::move(options)),
       decoder_(options_.format, options_.bare_lf),
       editor_(options_.completion.has_value() ? HeaderEditor(*options_.completion) : HeaderEditor()),
       call_(std::move(call)) {}
 
-void Intake::Refuse(const smtp::Reply& reply) {
+void MessageUpload::Refuse(const smtp::Reply& reply) {
   if (!refusal_.has_value()) refusal_ = reply;
-  call_.reset();  // what the queue has of it is dropped
+  call_.reset();  // the queue drops what it has of the message
 }
 
-Task<std::string> Intake::Take(std::string input) {
+void MessageUpload::CheckLines() {
+  if (decoder_.violation() != smtp::DataDecoder::Violation::kNone) Refuse(BadLines(decoder_.violation()));
+}
+
+Task<std::string> MessageUpload::Add(std::string input) {
   std::string decoded;
   decoded.reserve(input.size());
   const size_t used = decoder_.Feed(input, &decoded);
   received_ += used;
-  if (decoder_.violation() != smtp::DataDecoder::Violation::kNone) Refuse(BadLines(decoder_.violation()));
+  CheckLines();
   co_await Pass(std::move(decoded));
   co_return used == input.size() ? std::string() : input.substr(used);
 }
 
-Task<void> Intake::FinishChunks() {
+Task<void> MessageUpload::FinishChunks() {
   std::string decoded;
   decoder_.Finish(&decoded);
-  if (decoder_.violation() != smtp::DataDecoder::Violation::kNone) Refuse(BadLines(decoder_.violation()));
+  CheckLines();
   co_await Pass(std::move(decoded));
 }
 
-// What the decoder gave: looked at while it is header, counted, sent on.
-Task<void> Intake::Pass(std::string decoded) {
+// Counts decoded bytes, edits them while they are header, and passes them on.
+Task<void> MessageUpload::Pass(std::string decoded) {
   bytes_ += decoded.size();
-  if (bytes_ > options_.max_bytes) Refuse(TooLarge());
+  if (bytes_ > policy_->max_message_bytes) Refuse(TooLarge());
   if (call_ == nullptr) co_return;
   std::string piece;
   if (editor_.in_body()) {
@@ -48,7 +54,7 @@ Task<void> Intake::Pass(std::string decoded) {
     started_ = true;
     editor_.Feed(decoded, &piece);
     if (done()) editor_.Finish(&piece);
-    if (editor_.received() > options_.max_received) {
+    if (editor_.received() > policy_->max_received) {
       Refuse(Looping());
       co_return;
     }
@@ -56,7 +62,7 @@ Task<void> Intake::Pass(std::string decoded) {
   if (!piece.empty()) co_await call_->Write(std::move(piece));
 }
 
-Task<smtp::Reply> Intake::Commit() {
+Task<smtp::Reply> MessageUpload::Commit() {
   if (refusal_.has_value()) co_return *refusal_;
   absl::StatusOr<std::string> queue_id = co_await call_->Commit();
   enqueue_status_ = queue_id.status();

@@ -1,6 +1,6 @@
-// Backend: what SMTP sessions ask of routing and directory, without gRPC.
+// RoutingAndDirectory: the calls of SMTP sessions to routing and directory.
 //
-// Nothing is retried here: what fails for now is told to the client, who retries.
+// It retries nothing: a temporary failure becomes a 4yz reply, and the client retries.
 // Threads: any; a call resumes on its caller's executor. Outlives its calls.
 #pragma once
 
@@ -21,16 +21,16 @@ struct LoginRequest {
   bool tls = false;
 };
 
-class Backend {
+class RoutingAndDirectory {
  public:
-  // `cache_entries`: recipients remembered for as long as routing allows.
-  static std::unique_ptr<Backend> Create(const rpc::Channels& channels, size_t cache_entries);
-  virtual ~Backend() = default;
+  // `cache_entries`: resolved recipients to keep, each for the time that routing allows.
+  static std::unique_ptr<RoutingAndDirectory> Create(const rpc::Channels& channels, size_t cache_entries);
+  virtual ~RoutingAndDirectory() = default;
 
-  // Never an error: what cannot be asked is Outcome::kTemporary.
+  // A failed call is Outcome::kTemporary.
   virtual Task<Resolution> Resolve(rpc::TraceContext trace, std::string address, bool may_relay) = 0;
   virtual Task<absl::StatusOr<Login>> Authenticate(rpc::TraceContext trace, LoginRequest request) = 0;
-  // The other services may go from now on: nothing new is asked. Any thread.
+  // The other services may shut down after this: no call starts any more. Any thread.
   virtual void Stop() = 0;
 };
 

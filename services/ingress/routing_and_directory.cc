@@ -1,4 +1,4 @@
-#include "services/ingress/backend.h"
+#include "services/ingress/routing_and_directory.h"
 
 #include <algorithm>
 #include <atomic>
@@ -7,11 +7,11 @@
 #include "absl/time/clock.h"
 #include "posthouse/directory/v1/directory.grpc.pb.h"
 #include "posthouse/routing/v1/routing.grpc.pb.h"
-#include "services/common/time/proto_time.h"
-#include "services/mail_formats/address/address.h"
 #include "services/common/log/log.h"
 #include "services/common/rpc/client.h"
+#include "services/common/time/proto_time.h"
 #include "services/ingress/recipient_cache.h"
+#include "services/mail_formats/address/address.h"
 
 namespace posthouse::ingress {
 namespace {
@@ -45,7 +45,7 @@ Resolution FromAnswer(std::shared_ptr<const Answer> answer) {
   Resolution resolution;
   resolution.outcome = OutcomeOf(answer->outcome());
   if (resolution.outcome != Resolution::Outcome::kAccept) return resolution;
-  // Accepted by nobody: an answer that cannot be, so nothing definite.
+  // "Accepted" without a recipient is a malformed answer, so the failure is temporary.
   if (answer->recipients().empty()) resolution.outcome = Resolution::Outcome::kTemporary;
   for (const route::Recipient& recipient : answer->recipients()) {
     const uint64_t limit = recipient.local().max_message_bytes();
@@ -57,9 +57,9 @@ Resolution FromAnswer(std::shared_ptr<const Answer> answer) {
   return resolution;
 }
 
-class GrpcBackend final : public Backend {
+class RoutingAndDirectoryClient final : public RoutingAndDirectory {
  public:
-  GrpcBackend(const rpc::Channels& channels, size_t cache_entries) : cache_(cache_entries) {
+  RoutingAndDirectoryClient(const rpc::Channels& channels, size_t cache_entries) : cache_(cache_entries) {
     if (channels.routing != nullptr) routing_ = route::RoutingService::NewStub(channels.routing);
     if (channels.directory != nullptr) directory_ = dir::DirectoryService::NewStub(channels.directory);
   }
@@ -79,7 +79,7 @@ class GrpcBackend final : public Backend {
     };
     absl::StatusOr<Answer> answer = co_await rpc::Call<Answer>(options, std::move(request), start);
     if (!answer.ok()) {
-      // When routing is down each RCPT fails: some of them tell enough.
+      // When routing is down every RCPT fails, so the log lines are limited.
       int64_t dropped = 0;
       if (log_limit_.Allow(&dropped)) {
         LOG_EVENT(kWarning, "resolve_failed").Err(answer.status()).Trace(trace.trace_id).Int("not_logged", dropped);
@@ -134,8 +134,8 @@ class GrpcBackend final : public Backend {
 
 }  // namespace
 
-std::unique_ptr<Backend> Backend::Create(const rpc::Channels& channels, size_t cache_entries) {
-  return std::make_unique<GrpcBackend>(channels, cache_entries);
+std::unique_ptr<RoutingAndDirectory> RoutingAndDirectory::Create(const rpc::Channels& channels, size_t cache_entries) {
+  return std::make_unique<RoutingAndDirectoryClient>(channels, cache_entries);
 }
 
 }  // namespace posthouse::ingress
