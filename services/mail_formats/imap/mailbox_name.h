@@ -20,8 +20,8 @@ std::optional<std::string> DecodeModifiedUtf7(absl::string_view wire);
 
 // A name as a client sent it, as UTF-8 with INBOX in capitals (as the first level
 // too) and without a trailing separator (RFC 9051 §6.3.4). `utf8`: names are UTF-8
-// on the wire; without it raw UTF-8 is understood as well. nullopt: not a name we
-// can keep: empty, bad encoding, control characters, empty levels, over 1000 bytes.
+// on the wire; without it raw UTF-8 is accepted as well. nullopt: the name is empty,
+// badly encoded, longer than 1000 bytes, or has control characters or empty levels.
 std::optional<std::string> DecodeMailboxName(absl::string_view wire, bool utf8);
 
 // One LIST pattern with its reference (RFC 9051 §6.3.9): "*" matches anything, "%"

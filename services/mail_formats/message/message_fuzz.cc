@@ -6,7 +6,7 @@
 #include "absl/strings/string_view.h"
 #include "services/common/status/status.h"
 #include "services/common/utf8/utf8.h"
-#include "services/mail_formats/message/address.h"
+#include "services/mail_formats/message/address_list.h"
 #include "services/mail_formats/message/charset.h"
 #include "services/mail_formats/message/date.h"
 #include "services/mail_formats/message/fields.h"

@@ -61,7 +61,7 @@ TEST(TransferTest, QuotedPrintable) {
 
 TEST(TransferTest, ALongRunOfBlanksIsBounded) {
   const std::string blanks(100000, ' ');
-  EXPECT_EQ(DecodeQuotedPrintable(blanks + "x"), blanks + "x");
+  EXPECT_EQ(DecodeTransfer(Encoding::kQuotedPrintable, blanks + "x"), blanks + "x");
 }
 
 TEST(TransferTest, EncodingNames) {

@@ -8,14 +8,14 @@
 namespace posthouse::smtp {
 namespace {
 
-// Nothing of ours may start a second command.
+// A control character could start a second command.
 bool HasControl(absl::string_view text) {
   return std::any_of(text.begin(), text.end(), [](char c) {
     return static_cast<unsigned char>(c) < 0x20 || static_cast<unsigned char>(c) == 0x7f;
   });
 }
 
-// Whoever its recipients are.
+// Of the message itself, without its recipients.
 bool NeedsUtf8(const ClientMessage& message) { return message.parameters.smtputf8 || !IsAscii(message.reverse_path); }
 
 bool AnyRecipientNeedsUtf8(const ClientMessage& message) {
@@ -59,11 +59,11 @@ std::optional<Reply> CannotTake(const ClientMessage& message, const Capabilities
   const uint64_t size = message.parameters.size.value_or(0);
   if (capabilities.size.value_or(0) > 0 && size > *capabilities.size) {
     return Reply(552, "5.3.4",
-                 absl::StrCat("message of ", size, " bytes is larger than the host takes (", *capabilities.size, ")"));
+                 absl::StrCat("message of ", size, " bytes exceeds the limit of the host (", *capabilities.size, ")"));
   }
   // RFC 6531 §3.4 and §3.6: only to hosts that announce it.
   if (NeedsUtf8(message) && !capabilities.smtputf8) {
-    return Reply(550, "5.6.7", "message needs SMTPUTF8, which the host does not have");
+    return Reply(550, "5.6.7", "message needs SMTPUTF8, which the host does not offer");
   }
   // RFC 3030 §3: BINARYMIME needs BDAT, which is not spoken here.
   if (message.parameters.body == Body::kBinaryMime) return Reply(554, "5.6.1", "binary message cannot be relayed");
@@ -74,9 +74,9 @@ std::optional<Reply> CannotTake(const ClientRecipient& recipient, const Capabili
   if (recipient.address.empty() || HasControl(recipient.address)) {
     return Reply(553, "5.1.3", "address cannot be written in SMTP");
   }
-  // RFC 6531 §3.2: his trouble alone, not that of those beside him.
+  // RFC 6531 §3.2: only this recipient fails, not the others.
   if (!IsAscii(recipient.address) && !capabilities.smtputf8) {
-    return Reply(550, "5.6.7", "address needs SMTPUTF8, which the host does not have");
+    return Reply(550, "5.6.7", "address needs SMTPUTF8, which the host does not offer");
   }
   return std::nullopt;
 }

@@ -86,7 +86,7 @@ bool ParseParameters(absl::string_view rest, Command* command) {
     if ((seen & bit) != 0) return Refuse(command, 501, "5.5.4", absl::StrCat(found->name, " given twice"));
     seen |= bit;
     if (!found->parse(value, command)) {
-      return Refuse(command, 501, "5.5.4", absl::StrCat("Bad value of ", found->name));
+      return Refuse(command, 501, "5.5.4", absl::StrCat("Bad value for ", found->name));
     }
   }
 }
@@ -112,8 +112,8 @@ void ParsePathCommand(absl::string_view rest, Command* command) {
   }
   command->path = *std::move(path);
   if (!ParseParameters(rest, command)) return;
-  // RFC 6531 §3.5: an internationalised address without SMTPUTF8. (For RCPT only
-  // the transaction knows.)
+  // RFC 6531 §3.5: an internationalised address needs SMTPUTF8. For RCPT the state
+  // machine checks this, since it knows the parameters of MAIL.
   if (mail && !command->mail.smtputf8 && command->path.has_value() && !command->path->ascii()) {
     Refuse(command, 553, "5.6.7", "Address needs SMTPUTF8");
   }
@@ -143,8 +143,8 @@ void ParseAuth(absl::string_view rest, Command* command) {
 }
 
 void ParseHello(absl::string_view rest, Command* command) {
-  // Departs from RFC 5321 §2.3.5: any one printable word is taken for a name, since
-  // clients behind NAT send what their system calls itself; it is never trusted.
+  // Departs from RFC 5321 §2.3.5: any printable word is accepted, since clients behind
+  // NAT send their system's name. The argument is never trusted.
   command->argument = std::string(absl::StripAsciiWhitespace(rest));
   if (command->argument.empty() || command->argument.find(' ') != std::string::npos ||
       command->argument.size() > kMaxDomain || !IsUtf8(command->argument)) {
@@ -164,7 +164,7 @@ void ParseArgument(absl::string_view rest, Command* command) {
       return;
     case Verb::kVrfy:
     case Verb::kExpn:
-      if (command->argument.empty()) Refuse(command, 501, "5.5.4", "An argument is needed");
+      if (command->argument.empty()) Refuse(command, 501, "5.5.4", "Argument required");
       return;
     default:
       return;
@@ -183,8 +183,8 @@ absl::string_view VerbName(Verb verb) {
 
 Command ParseCommand(absl::string_view line) {
   Command command;
-  // RFC 5321 §2.3.8: CR and LF only as CRLF. What holds a bare one, a NUL or another
-  // control is no command, and is neither repaired nor guessed at.
+  // RFC 5321 §2.3.8: CR and LF occur only as CRLF. A line with a bare one, a NUL or
+  // another control character is refused, not repaired.
   for (const char c : line) {
     const unsigned char u = static_cast<unsigned char>(c);
     if ((u < 0x20 && u != '\t') || u == 0x7f) {

@@ -1,4 +1,4 @@
-#include "services/mail_formats/message/address.h"
+#include "services/mail_formats/message/address_list.h"
 
 #include <gtest/gtest.h>
 
@@ -94,13 +94,6 @@ TEST(AddressTest, HostileInputIsBoundedAndQuick) {
   EXPECT_EQ(ParseAddresses(many, 100).size(), 100u);
   std::string open = "G:" + many;
   EXPECT_EQ(ParseAddresses(open, 100).back().kind, Address::Kind::kGroupEnd);
-}
-
-TEST(AddressTest, AddrSpecQuotesWhereNeeded) {
-  EXPECT_EQ(AddrSpec(ParseAddresses("john.doe@x")[0]), "john.doe@x");
-  EXPECT_EQ(AddrSpec(ParseAddresses("\"a b\"@x")[0]), "\"a b\"@x");
-  EXPECT_EQ(AddrSpec(ParseAddresses("\"a\\\"b\"@x")[0]), "\"a\\\"b\"@x");
-  EXPECT_EQ(AddrSpec(ParseAddresses("\".a\"@x")[0]), "\".a\"@x");
 }
 
 }  // namespace

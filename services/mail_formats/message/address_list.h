@@ -1,7 +1,7 @@
-// Address lists: RFC 5322 §3.4 with the obsolete forms, groups, and what real mail
-// has (missing commas, unquoted specials in names, raw 8-bit, unbalanced quotes).
-// Nothing fails; what cannot be read becomes an address with `mailbox` or `host`
-// empty and `broken` set.
+// Address lists of header fields: RFC 5322 §3.4 with groups, the obsolete forms, and
+// the errors of real mail (missing commas, unquoted specials in names, raw 8-bit,
+// unbalanced quotes). Parsing never fails: an unreadable address has `broken` set, and
+// `mailbox` or `host` empty. The envelope's grammar is mail_formats/smtp/path.h.
 #pragma once
 
 #include <string>
@@ -26,8 +26,5 @@ struct Address {
 
 // `raw` may be folded. At most `max` entries; the rest is dropped.
 std::vector<Address> ParseAddresses(absl::string_view raw, size_t max = 10000);
-
-// "mailbox@host", quoted where needed; what searches and filters compare.
-std::string AddrSpec(const Address& address);
 
 }  // namespace posthouse::message

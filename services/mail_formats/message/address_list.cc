@@ -1,4 +1,4 @@
-#include "services/mail_formats/message/address.h"
+#include "services/mail_formats/message/address_list.h"
 
 #include <algorithm>
 #include <utility>
@@ -294,29 +294,6 @@ class AddressReader {
 std::vector<Address> ParseAddresses(absl::string_view raw, size_t max) {
   const std::string text = Unfold(raw);
   return AddressReader(text, max).Read();
-}
-
-std::string AddrSpec(const Address& address) {
-  // dot-atom (RFC 5322 §3.2.3); 8-bit as in RFC 6532 §3.2.
-  const auto is_atext = [](char c) {
-    return absl::ascii_isalnum(static_cast<unsigned char>(c)) || static_cast<unsigned char>(c) >= 0x80 ||
-           In("!#$%&'*+-/=?^_`{|}~.", c);
-  };
-  const std::string& local = address.mailbox;
-  const bool plain = !local.empty() && local.front() != '.' && local.back() != '.' && !absl::StrContains(local, "..") &&
-                     std::all_of(local.begin(), local.end(), is_atext);
-  std::string out;
-  if (plain) {
-    out = local;
-  } else {
-    out = "\"";
-    for (const char c : local) {
-      if (c == '"' || c == '\\') out.push_back('\\');
-      out.push_back(c);
-    }
-    out.push_back('"');
-  }
-  return absl::StrCat(out, "@", address.host);
 }
 
 }  // namespace posthouse::message
