@@ -64,6 +64,10 @@ absl::Status CheckRevision(uint64_t given, uint64_t stored) {
 absl::StatusOr<Address> CheckNewAddress(const Index& index, const std::string& text, const std::string& tenant) {
   absl::StatusOr<Address> parsed = ParseAddress(text);
   if (!parsed.ok()) return Annotate(parsed.status(), absl::StrCat("address \"", text, "\""));
+  // RFC 5321 §4.1.2 allows an empty quoted string as the local part; no account or alias gets one.
+  if (parsed->local.empty()) {
+    return absl::InvalidArgumentError(absl::StrCat("address \"", text, "\": the local part is empty"));
+  }
   const v1::Domain* domain = index.FindDomain(parsed->domain);
   if (domain == nullptr) return NoSuchDomain(parsed->domain);
   if (!domain->alias_of().empty()) {

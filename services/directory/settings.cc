@@ -7,6 +7,7 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "posthouse/config/v1/config.pb.h"
+#include "services/common/time/proto_time.h"
 
 namespace posthouse::directory {
 namespace {
@@ -36,7 +37,7 @@ absl::StatusOr<Settings> ReadSettings(const config::v1::Config& config) {
   const uint32_t threads = config.blocking_threads() == 0 ? 8 : config.blocking_threads();
   settings.concurrent_checks = std::max<uint32_t>(1, threads / 2);
   if (own.has_login_cache()) {
-    settings.login_cache = absl::Seconds(own.login_cache().seconds()) + absl::Nanoseconds(own.login_cache().nanos());
+    settings.login_cache = FromProto(own.login_cache());
   }
   // RFC 9106 §3.1: memory at least 8 KiB a lane; the ceiling keeps a login from being an outage.
   if (settings.argon2_memory_kib < 8 || settings.argon2_memory_kib > 1024 * 1024) {

@@ -4,7 +4,6 @@
 #include <utility>
 
 #include "absl/cleanup/cleanup.h"
-#include "absl/strings/escaping.h"
 #include "posthouse/directory/v1/directory.pb.h"
 #include "services/common/log/log.h"
 #include "services/gateway/metrics.h"
@@ -89,31 +88,6 @@ size_t Logins::SessionsOf(const std::string& account_id) const {
   absl::MutexLock lock(&mutex_);
   const auto it = sessions_.find(account_id);
   return it == sessions_.end() ? 0 : it->second;
-}
-
-absl::StatusOr<std::string> DecodeBase64(absl::string_view base64) {
-  std::string bytes;
-  if (base64 == "=") return bytes;  // RFC 4959 §3: the empty response
-  if (base64.size() % 4 != 0 || !absl::Base64Unescape(base64, &bytes)) return absl::InvalidArgumentError("not base64");
-  return bytes;
-}
-
-absl::StatusOr<Credentials> DecodePlain(absl::string_view base64) {
-  absl::StatusOr<std::string> message = DecodeBase64(base64);
-  if (!message.ok()) return message.status();
-  const size_t first = message->find('\0');
-  const size_t second = first == std::string::npos ? first : message->find('\0', first + 1);
-  if (second == std::string::npos || message->find('\0', second + 1) != std::string::npos) {
-    return absl::InvalidArgumentError("not a PLAIN message");
-  }
-  Credentials credentials;
-  credentials.username = message->substr(first + 1, second - first - 1);
-  credentials.password = message->substr(second + 1);
-  const std::string authorize = message->substr(0, first);
-  if (credentials.username.empty()) return absl::InvalidArgumentError("empty user name");
-  // Acting for somebody else is not offered.
-  if (!authorize.empty() && authorize != credentials.username) return absl::InvalidArgumentError("authzid not allowed");
-  return credentials;
 }
 
 }  // namespace posthouse::gateway

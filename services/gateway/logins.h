@@ -81,15 +81,4 @@ class Logins {
   absl::flat_hash_map<std::string, size_t> sessions_ ABSL_GUARDED_BY(mutex_);
 };
 
-// SASL (RFC 4616 and the LOGIN mechanism): what the messages say, no I/O.
-struct Credentials {
-  std::string username;
-  std::string password;
-};
-// [authzid] NUL authcid NUL passwd, in base64. kInvalidArgument: not that, or an
-// authzid other than the authcid.
-absl::StatusOr<Credentials> DecodePlain(absl::string_view base64);
-// One answer of AUTH LOGIN.
-absl::StatusOr<std::string> DecodeBase64(absl::string_view base64);
-
 }  // namespace posthouse::gateway

@@ -6,6 +6,7 @@
 #include "posthouse/config/v1/config.pb.h"
 #include "services/common/runtime/runtime.h"
 #include "services/common/status/status.h"
+#include "services/common/time/proto_time.h"
 
 namespace posthouse::gateway {
 namespace {
@@ -41,7 +42,7 @@ absl::StatusOr<Port> ReadPort(const config::v1::Endpoint& endpoint, absl::string
 template <typename Message>
 absl::Status ReadDuration(bool present, const Message& value, absl::string_view key, absl::Duration least,
                           absl::Duration* out) {
-  *out = runtime::DurationOr(present, value, *out);
+  *out = DurationOr(present, value, *out);
   if (*out >= least) return absl::OkStatus();
   return Refuse(key, absl::FormatDuration(*out), absl::StrCat("at least ", absl::FormatDuration(least)));
 }

@@ -27,7 +27,7 @@ App::App(runtime::Runtime& rt, const rpc::Channels& channels, Settings settings,
          std::shared_ptr<net::TlsServerContext> tls)
     : ServiceApp(rt, "ingress", CheckConfig),
       metrics_(std::make_shared<Metrics>(rt.registry())),
-      backend_(Backend::Create(channels, kCachedRecipients)),
+      peers_(RoutingAndDirectory::Create(channels, kCachedRecipients)),
       enqueuer_(Enqueuer::Create(channels.queue)),
       tls_(std::move(tls)),
       settings_(std::make_shared<const Settings>(std::move(settings))) {}
@@ -63,9 +63,9 @@ absl::Status App::Listen(Port port, const Settings::Listener& listener) {
   options.max_connections = listener.max_connections;
   options.max_connections_per_address = listener.max_connections_per_address;
   options.proxy_from = listener.proxy_from;
-  options.overload_line = absl::StrCat("421 4.3.2 ", settings()->hostname, " too many connections\r\n");
+  options.overload_line = absl::StrCat("421 4.3.2 ", settings()->hostname, " Too many connections\r\n");
   if (port == Port::kSubmissions) options.implicit_tls = tls_;
-  const SessionContext context{backend_, enqueuer_, metrics_};
+  const SessionContext context{peers_, enqueuer_, metrics_};
   const auto serve = [this, context, port](std::unique_ptr<net::Connection> connection) {
     return ServeSmtp(context, port, settings(), tls_, std::move(connection));
   };
@@ -112,10 +112,10 @@ void App::FinishDrain(absl::Time deadline) {
     if (listener != nullptr) open.push_back(listener.get());
   }
   net::DrainAll(runtime().loops().at(0), open, runtime::TimeLeft(deadline));
-  // Sessions that still wait for an answer start nothing more: who they would ask may
-  // be gone (gRPC 1.51 crashes on a call into an in-process server that was shut down).
+  // Sessions that still wait for an answer must not start another call: gRPC 1.51
+  // crashes on a call into an in-process server that was shut down.
   enqueuer_->Stop();
-  backend_->Stop();
+  peers_->Stop();
 }
 
 void App::Collect() {

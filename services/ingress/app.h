@@ -18,9 +18,9 @@
 #include "absl/synchronization/mutex.h"
 #include "services/common/net/connection.h"
 #include "services/common/runtime/service_app.h"
-#include "services/ingress/backend.h"
 #include "services/ingress/enqueue.h"
 #include "services/ingress/metrics.h"
+#include "services/ingress/routing_and_directory.h"
 #include "services/ingress/session.h"
 #include "services/ingress/settings.h"
 
@@ -52,7 +52,7 @@ class App final : public runtime::ServiceApp {
   void Collect();
 
   const std::shared_ptr<Metrics> metrics_;
-  const std::shared_ptr<Backend> backend_;
+  const std::shared_ptr<RoutingAndDirectory> peers_;
   const std::shared_ptr<Enqueuer> enqueuer_;
   const std::shared_ptr<net::TlsServerContext> tls_;  // null: no certificates
   std::unique_ptr<net::Listener> listeners_[kPorts];

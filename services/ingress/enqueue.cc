@@ -31,7 +31,7 @@ std::string NewKey() {
   return key;
 }
 
-// Cancels a call that makes no progress for `timeout`, while it lives.
+// Cancels a call after `timeout`, unless the watchdog is destroyed first.
 class Watchdog {
  public:
   Watchdog(Writer& writer, absl::Duration timeout)
@@ -113,8 +113,7 @@ class EnqueueCallImpl final : public EnqueueCall {
   // The whole message in one write: header, data and commit.
   Task<absl::StatusOr<v1::EnqueueResponse>> CommitWhole() {
     v1::EnqueueRequest request = Header();
-    // Kept as long as another try may need it.
-    request.mutable_header()->set_data(kept_);
+    request.mutable_header()->set_data(kept_);  // a copy: a second try may need it
     request.mutable_header()->set_commit(true);
     Start(timeouts_.small);
     PH_CO_RETURN_IF_ERROR(co_await writer_->Write(std::move(request)));
@@ -125,22 +124,28 @@ class EnqueueCallImpl final : public EnqueueCall {
     const Watchdog watchdog(*writer_, timeouts_.step);
     v1::EnqueueRequest request;
     request.mutable_commit()->set_size_bytes(size_);
-    // An early end of the call shows in Finish(), with its reason.
+    // If the call has ended, Finish() returns why.
     (co_await writer_->Write(std::move(request))).IgnoreError();
     co_return co_await writer_->Finish();
   }
 
-  // Sends what is kept and not sent; begins the stream, again if it must.
+  // The next piece for the stream. A copy only while a second try may need it again.
+  std::string NextPiece(size_t bytes) {
+    return replayable_ || bytes < kept_.size() ? kept_.substr(sent_, bytes) : std::exchange(kept_, std::string());
+  }
+
+  // Sends the bytes of kept_ that the stream does not have yet. Starts the stream, also
+  // for a second try.
   Task<void> Push() {
     while (failure_.ok() && MayStart() && sent_ < kept_.size()) {
       v1::EnqueueRequest request;
       const size_t bytes = std::min(kPieceBytes, kept_.size() - sent_);
       if (!writer_.has_value()) {
         request = Header();
-        request.mutable_header()->set_data(kept_.substr(sent_, bytes));
+        request.mutable_header()->set_data(NextPiece(bytes));
         Start(timeouts_.stream);
       } else {
-        request.set_data(kept_.substr(sent_, bytes));
+        request.set_data(NextPiece(bytes));
       }
       absl::Status status;
       {
@@ -149,7 +154,7 @@ class EnqueueCallImpl final : public EnqueueCall {
         if (!status.ok()) status = (co_await writer_->Finish()).status();
       }
       if (status.ok()) {
-        sent_ += bytes;
+        sent_ = std::min(sent_ + bytes, kept_.size());
         continue;
       }
       writer_.reset();
@@ -162,14 +167,14 @@ class EnqueueCallImpl final : public EnqueueCall {
     }
   }
 
-  // False, with the failure noted: a stream would have to be started, and must not be.
+  // False when a stream would have to be started after Stop(); sets failure_.
   bool MayStart() {
     if (writer_.has_value() || !stopped_) return true;
     failure_ = absl::UnavailableError("shutting down");
     return false;
   }
 
-  // Another try, or the end.
+  // Prepares a second try if there may be one, else sets failure_.
   void Failed(const absl::Status& status) {
     sent_ = 0;
     if (replayable_ && tries_ < kTries && absl::IsUnavailable(status)) return;
@@ -184,10 +189,10 @@ class EnqueueCallImpl final : public EnqueueCall {
   const std::string key_;
   v1::Envelope envelope_;
   std::optional<Writer> writer_;
-  std::string kept_;  // while replayable: the whole message; then what is not sent
+  std::string kept_;  // while replayable_: the whole message; then what is not sent
   size_t sent_ = 0;   // bytes of kept_ that the stream has
   uint64_t size_ = 0;
-  bool replayable_ = true;
+  bool replayable_ = true;  // the message is short enough for a second try
   int tries_ = 0;
   absl::Status failure_;
 };
@@ -206,7 +211,7 @@ class EnqueuerImpl final : public Enqueuer {
 
   std::unique_ptr<EnqueueCall> Begin(rpc::TraceContext trace, v1::Envelope&& envelope) override {
     if (stubs_.empty()) return std::make_unique<NoQueue>();
-    // Any shard accepts: in turn, so that they share the load.
+    // Every shard accepts every message: round robin shares the load.
     const size_t first = next_.fetch_add(1, std::memory_order_relaxed);
     std::vector<Stub*> order;
     for (size_t i = 0; i < stubs_.size(); ++i) order.push_back(stubs_[(first + i) % stubs_.size()].get());

@@ -1,10 +1,10 @@
-// Handing a message to the queue, as a stream with back-pressure.
+// Enqueuer: streams messages into the queue, with back-pressure.
 //
-// What is written stays here until 64 KiB are there, so that a small message is one
-// write with its header and its commit; a larger one streams. Up to 1 MiB is kept
-// for another try: a queue that is UNAVAILABLE is asked once more (the next one when
-// there are several) under the same idempotency key. A failure is remembered and
-// told by Commit(), so that the client's data can be read to its end in any case.
+// A call collects 64 KiB before it sends, so that a small message is one write with
+// header, data and commit; a larger message streams. The first 1 MiB is kept for a
+// second try: when the queue is UNAVAILABLE, the call asks once more (the next queue,
+// if there are several) under the same idempotency key. Commit() returns any earlier
+// failure, so that the session can read the client's data to its end.
 //
 // Threads: one session, on its event loop.
 #pragma once
@@ -32,16 +32,18 @@ namespace posthouse::ingress {
 class EnqueueCall {
  public:
   virtual ~EnqueueCall() = default;
-  // Waits while the queue is slower than the client. After a failure it only drops.
+  // Waits while the queue is slower than the client. After a failure the bytes are
+  // dropped.
   virtual Task<void> Write(std::string piece) = 0;
-  // Once, at the end of the message: its queue id, when the queue has it for good.
+  // Call once, at the end of the message. Returns the queue id when the queue has
+  // taken responsibility; after an error it may have done so, too.
   virtual Task<absl::StatusOr<std::string>> Commit() = 0;
 };
 
 struct EnqueueTimeouts {
   absl::Duration small = absl::Seconds(60);  // a whole small message
   absl::Duration step = absl::Seconds(120);  // each write and the commit of a stream
-  absl::Duration stream = absl::Hours(4);    // the whole: a slow client sets the pace
+  absl::Duration stream = absl::Hours(4);    // a whole stream: a slow client sets the pace
 };
 
 class Enqueuer {
@@ -49,9 +51,10 @@ class Enqueuer {
   static std::unique_ptr<Enqueuer> Create(const std::vector<std::shared_ptr<grpc::Channel>>& queues,
                                           EnqueueTimeouts timeouts = {});
   virtual ~Enqueuer() = default;  // outlives its calls
-  // `envelope` is moved from. A new idempotency key is drawn.
+  // Moves from `envelope`; draws a new idempotency key.
   virtual std::unique_ptr<EnqueueCall> Begin(rpc::TraceContext trace, queue::v1::Envelope&& envelope) = 0;
-  // The queues may go from now on: no new streams, no second tries. Any thread.
+  // The queues may shut down after this: calls start no stream and no second try. Any
+  // thread.
   virtual void Stop() = 0;
 };
 

@@ -1,14 +1,13 @@
-// What one SMTP transaction has gathered: who sends, to whom, and how it is marked.
-// Plain data, without protos: services/ingress/envelope_proto.h writes it out.
+// Envelope: reverse-path, recipients and parameters of one mail transaction (RFC 5321
+// §2.3.1). Plain data without protos; envelope_proto.h converts it.
 #pragma once
 
 #include <cstdint>
 #include <memory>
-#include <optional>
 #include <string>
 #include <vector>
 
-#include "services/mail_formats/smtp/command.h"
+#include "services/mail_formats/smtp/params.h"
 
 namespace posthouse::routing::v1 {
 class ResolveRecipientResponse;
@@ -23,29 +22,24 @@ struct Login {
   std::vector<std::string> may_send_as;  // normalised (NormalizeLocalAddress)
 };
 
-// What routing says of one address, made ready for the state machine.
+// The answer of routing about one address, as the state machine needs it.
 struct Resolution {
   enum class Outcome { kAccept, kNoSuchMailbox, kBadAddress, kRelayDenied, kSuspended, kTemporary };
   Outcome outcome = Outcome::kTemporary;
-  uint64_t max_message_bytes = 0;                                       // the smallest of its local recipients; 0: none
+  uint64_t max_message_bytes = 0;                                       // least limit of its local recipients; 0: none
   std::shared_ptr<const routing::v1::ResolveRecipientResponse> answer;  // set with kAccept
 };
 
 struct Recipient {
   std::string original;  // as in RCPT TO
-  smtp::Notify notify;
-  std::string orcpt;
+  smtp::RcptParameters parameters;
   std::shared_ptr<const routing::v1::ResolveRecipientResponse> answer;
 };
 
 struct Envelope {
   std::string reverse_path;  // "": null
+  smtp::MailParameters parameters;
   std::vector<Recipient> recipients;
-  std::optional<uint64_t> declared_bytes;  // SIZE
-  smtp::Body body = smtp::Body::kSevenBit;
-  bool smtputf8 = false;
-  smtp::Ret ret = smtp::Ret::kUnset;
-  std::string envid;
 };
 
 }  // namespace posthouse::ingress

@@ -1,4 +1,4 @@
-// Writes an SMTP transaction's envelope out for the queue. Include from .cc files only.
+// The envelope of a mail transaction as the queue's proto. Include from .cc files only.
 #pragma once
 
 #include <string>
@@ -11,7 +11,7 @@ namespace posthouse::ingress {
 // Where a message came from.
 struct Origin {
   std::string client_address, client_name;
-  std::string authenticated_as, tenant;  // "" when nobody has logged in
+  std::string authenticated_as, tenant;  // "" without AUTH
   std::string traceparent;
 };
 

@@ -1,11 +1,11 @@
-// HeaderEditor: looks at the header section of a message as it streams by.
+// HeaderEditor: edits the header section of a message as it streams by.
 //
-// Always: counts Received: fields (RFC 5321 §6.3). For submitted mail (RFC 6409 §8)
-// also: removes Bcc: with its folded lines, and adds Date: and Message-ID: at the
-// end of the section when they are missing. Everything else passes byte for byte;
-// once the body began nothing is looked at.
+// It counts Received fields (RFC 5321 §6.3). For submitted mail (RFC 6409 §8) it also
+// removes Bcc fields, and adds Date and Message-ID at the end of the section when
+// they are missing. Everything else passes byte for byte, and so does the body.
 //
-// Input has CRLF line ends (DataDecoder's output), cut anywhere; memory is O(1).
+// Input has CRLF line ends (DataDecoder's output) and may be cut anywhere; memory is
+// O(1).
 #pragma once
 
 #include <cstdint>
@@ -27,7 +27,7 @@ class HeaderEditor {
   explicit HeaderEditor(Completion completion);  // submission
 
   void Feed(absl::string_view input, std::string* out);
-  // The message ended: a header section without a body is completed too.
+  // The message ended. Completes a header section without a body, too.
   void Finish(std::string* out);
 
   bool in_body() const { return where_ == Where::kBody; }

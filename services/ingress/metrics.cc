@@ -13,26 +13,28 @@ const char* PortName(Port port) {
 }
 
 Metrics::Metrics(metrics::Registry& r)
-    : accept_seconds(
-          r.AddHistogram("posthouse_ingress_accept_seconds", "End of data to the reply, accepted messages.")),
+    : accept_seconds(r.AddHistogram("posthouse_ingress_accept_seconds",
+                                    "Time from the end of data to the reply, of accepted messages.")),
       resolve_seconds(
-          r.AddHistogram("posthouse_ingress_resolve_seconds", "Resolution of one recipient, cache hits included.")),
+          r.AddHistogram("posthouse_ingress_resolve_seconds", "Time to resolve one recipient, cache hits included.")),
       message_bytes(r.AddCounter("posthouse_ingress_message_bytes_total", "Bytes of accepted messages.")),
       recipients(r.AddCounter("posthouse_ingress_recipients_total", "Recipients of accepted messages.")),
-      tls_started(r.AddCounter("posthouse_ingress_starttls_total", "STARTTLS handshakes.", {{"result", "ok"}})),
-      tls_failed(r.AddCounter("posthouse_ingress_starttls_total", "STARTTLS handshakes.", {{"result", "failed"}})),
+      tls_started(
+          r.AddCounter("posthouse_ingress_starttls_total", "STARTTLS handshakes by result.", {{"result", "ok"}})),
+      tls_failed(
+          r.AddCounter("posthouse_ingress_starttls_total", "STARTTLS handshakes by result.", {{"result", "failed"}})),
       certificate_not_after(r.AddGauge("posthouse_ingress_certificate_not_after_seconds",
-                                       "When the first certificate in use expires, Unix time; 0: none.")),
+                                       "Expiry of the first certificate in use to expire, Unix time; 0 without one.")),
       certificate_reload_failures(r.AddCounter("posthouse_ingress_certificate_reload_failures_total",
-                                               "Changed certificates that could not be loaded.")) {
+                                               "Changed certificate files that could not be loaded.")) {
   static constexpr const char* kRefusalNames[kRefusals] = {"limit", "address_limit", "bad_proxy", "tls_handshake"};
   for (const Port port : {Port::kMx, Port::kSubmission, Port::kSubmissions}) {
     const metrics::Labels labels = {{"port", PortName(port)}};
-    connections_[Index(port)] = &r.AddCounter("posthouse_ingress_connections_total", "Sessions begun.", labels);
+    connections_[Index(port)] = &r.AddCounter("posthouse_ingress_connections_total", "Sessions started.", labels);
     open_[Index(port)] = &r.AddGauge("posthouse_ingress_open_connections", "Connections open now.", labels);
     for (size_t why = 0; why < kRefusals; ++why) {
       refused_[Index(port)][why] = &r.AddCounter("posthouse_ingress_refused_connections_total",
-                                                 "Connections turned away before their session began, by reason.",
+                                                 "Connections refused before their session started, by reason.",
                                                  {{"port", PortName(port)}, {"reason", kRefusalNames[why]}});
     }
   }
@@ -47,11 +49,10 @@ Metrics::Metrics(metrics::Registry& r)
   }
   static constexpr const char* kEnds[] = {"accepted", "refused", "deferred", "cut_off"};
   for (size_t i = 0; i < messages_.size(); ++i) {
-    messages_[i] =
-        &r.AddCounter("posthouse_ingress_messages_total", "Messages by what became of them.", {{"result", kEnds[i]}});
+    messages_[i] = &r.AddCounter("posthouse_ingress_messages_total", "Messages by outcome.", {{"result", kEnds[i]}});
   }
   const auto login = [&](const char* result) {
-    return &r.AddCounter("posthouse_ingress_logins_total", "AUTH by result.", {{"result", result}});
+    return &r.AddCounter("posthouse_ingress_logins_total", "AUTH commands by result.", {{"result", result}});
   };
   login_ok_ = login("ok");
   login_wrong_ = login("wrong");

@@ -15,11 +15,11 @@ enum class Port { kMx, kSubmission, kSubmissions };
 inline constexpr int kPorts = 3;
 const char* PortName(Port port);  // "mx", "submission", "submissions"
 
-// Why the listener turned a connection away before its session.
+// Why the listener refused a connection before its session.
 enum class Refusal { kLimit, kAddressLimit, kBadProxy, kTlsHandshake };
 inline constexpr int kRefusals = 4;
 
-// What became of a message that was read to its end, or was not.
+// The outcome of a message. kCutOff: it was not read to its end.
 enum class MessageEnd { kAccepted, kRefused, kDeferred, kCutOff };
 
 class Metrics {
@@ -36,7 +36,7 @@ class Metrics {
   metrics::Counter& Messages(MessageEnd end) { return *messages_[static_cast<size_t>(end)]; }
   metrics::Counter& Logins(absl::StatusCode code);
 
-  // End of data to the reply: what a sender waits for.
+  // From the end of data to the reply: the time that a sender waits.
   metrics::Histogram& accept_seconds;
   metrics::Histogram& resolve_seconds;
   metrics::Counter& message_bytes;

@@ -1,7 +1,7 @@
-// RecipientCache: answers of routing, for as long as routing said they hold.
+// RecipientCache: answers of routing, each for the time to live that routing gave it.
 //
-// Bounded: two generations of `entries` / 2; a full one becomes the old one, what is
-// used moves on. Threads: any.
+// Bounded: two generations of `entries` / 2. A full generation becomes the old one; an
+// entry that is used moves to the young one. Threads: any.
 #pragma once
 
 #include <cstddef>

@@ -13,15 +13,15 @@ Reply ReplyForRecipient(Resolution::Outcome outcome) {
     case Resolution::Outcome::kNoSuchMailbox:
       return Reply(550, "5.1.1", "No such mailbox");  // RFC 3463 §3.2
     case Resolution::Outcome::kBadAddress:
-      return Reply(553, "5.1.3", "Bad address");
+      return Reply(553, "5.1.3", "Bad destination mailbox address syntax");
     case Resolution::Outcome::kRelayDenied:
       return Reply(554, "5.7.1", "Relaying denied");  // RFC 3463 §3.8
     case Resolution::Outcome::kSuspended:
-      return Reply(450, "4.2.1", "Mailbox is disabled for now");
+      return Reply(450, "4.2.1", "Mailbox disabled, try again later");
     case Resolution::Outcome::kTemporary:
       break;
   }
-  return Reply(451, "4.4.3", "Try again later");
+  return Reply(451, "4.4.3", "Recipient not resolved, try again later");
 }
 
 Reply ReplyForLogin(const absl::Status& status) {
@@ -30,11 +30,24 @@ Reply ReplyForLogin(const absl::Status& status) {
       return Reply(235, "2.7.0", "Authenticated");  // RFC 4954 §6
     case absl::StatusCode::kUnauthenticated:
     case absl::StatusCode::kInvalidArgument:
-      return Reply(535, "5.7.8", "Authentication failed");
+      return Reply(535, "5.7.8", "Authentication credentials invalid");
     case absl::StatusCode::kPermissionDenied:
-      return Reply(535, "5.7.8", "This account may not log in here");
+      return Reply(535, "5.7.8", "This account is not allowed to log in");
     default:
-      return Reply(454, "4.7.0", "Cannot check that now, try again later");
+      return Reply(454, "4.7.0", "Temporary authentication failure");
+  }
+}
+
+Reply ReplyForSaslError(const absl::Status& error) {
+  switch (error.code()) {
+    case absl::StatusCode::kCancelled:
+      return Reply(501, "5.7.0", "Authentication cancelled");
+    case absl::StatusCode::kInvalidArgument:  // RFC 4954 §4
+      return Reply(501, "5.5.2", "Malformed SASL response");
+    case absl::StatusCode::kPermissionDenied:
+      return Reply(535, "5.7.8", "The authorization identity must be the user name");
+    default:
+      return ReplyForLogin(error);
   }
 }
 
@@ -45,18 +58,18 @@ Reply ReplyForMessage(const absl::Status& enqueued, const std::string& queue_id)
     case absl::StatusCode::kResourceExhausted:
       return Reply(452, "4.3.1", "Mail system full, try again later");  // RFC 3463 §3.4
     default:
-      return Reply(451, "4.3.0", "Not taken, try again later");
+      return Reply(451, "4.3.0", "Message not queued, try again later");
   }
 }
 
-Reply TooLarge() { return Reply(552, "5.3.4", "Message is larger than the limit"); }
+Reply TooLarge() { return Reply(552, "5.3.4", "Message exceeds fixed maximum message size"); }  // RFC 1870 §6.3
 
-Reply Looping() { return Reply(554, "5.4.6", "Too many Received fields: the message loops"); }  // RFC 5321 §6.3
+Reply Looping() { return Reply(554, "5.4.6", "Routing loop detected: too many Received fields"); }  // RFC 5321 §6.3
 
 Reply BadLines(smtp::DataDecoder::Violation violation) {
   return Reply(550, "5.6.0",
-               absl::StrCat("Message refused: it holds a ", smtp::ViolationName(violation),
-                            "; lines end in CRLF (RFC 5321 2.3.8)"));
+               absl::StrCat("Message has a ", smtp::ViolationName(violation),
+                            "; lines must end in CRLF (RFC 5321 section 2.3.8)"));
 }
 
 }  // namespace posthouse::ingress

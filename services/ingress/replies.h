@@ -1,24 +1,27 @@
-// Where the outcomes of other services become SMTP replies: one function per question.
+// SMTP replies for the outcomes of other services: one function for each question.
 //
-// What is not known to be permanent is temporary: a surprise of ours bounces nobody's mail.
+// A failure that is not known to be permanent is temporary, so that an error of ours
+// bounces no mail.
 #pragma once
 
 #include <cstdint>
 #include <string>
 
 #include "absl/status/status.h"
+#include "services/ingress/envelope.h"
 #include "services/mail_formats/smtp/data_decoder.h"
 #include "services/mail_formats/smtp/reply.h"
-#include "services/ingress/envelope.h"
 
 namespace posthouse::ingress {
 
 smtp::Reply ReplyForRecipient(Resolution::Outcome outcome);
 smtp::Reply ReplyForLogin(const absl::Status& status);
-// `queue_id` counts when `enqueued` is OK.
+// For an AUTH exchange that ended without credentials (mail_formats/sasl/mechanism.h).
+smtp::Reply ReplyForSaslError(const absl::Status& error);
+// `queue_id` is used when `enqueued` is OK.
 smtp::Reply ReplyForMessage(const absl::Status& enqueued, const std::string& queue_id);
 
-// Reasons of our own to refuse a message that was read to its end.
+// Why ingress itself refuses a message.
 smtp::Reply TooLarge();
 smtp::Reply Looping();
 smtp::Reply BadLines(smtp::DataDecoder::Violation violation);

@@ -8,22 +8,22 @@
 #include "absl/time/clock.h"
 #include "services/common/log/log.h"
 #include "services/common/rpc/trace.h"
-#include "services/mail_formats/smtp/received.h"
 #include "services/ingress/envelope_proto.h"
-#include "services/ingress/intake.h"
+#include "services/ingress/message_upload.h"
 #include "services/ingress/replies.h"
-#include "services/ingress/transaction.h"
+#include "services/ingress/smtp_dialogue.h"
+#include "services/mail_formats/smtp/received.h"
 
 namespace posthouse::ingress {
 namespace {
 
-using Action = Transaction::Action;
+using Action = SmtpDialogue::Action;
 
 constexpr size_t kReadBytes = 64 * 1024;
 constexpr size_t kFlushBytes = 16 * 1024;
 constexpr absl::Duration kHandshakeTimeout = absl::Seconds(30);
-// Message data that comes more slowly than this, over more than two data timeouts,
-// is somebody holding a connection. Time that we make the client wait does not count.
+// A client that sends message data more slowly than this for longer than two data
+// timeouts is cut off. The time that the queue makes it wait does not count.
 constexpr double kMinBytesPerSecond = 128;
 
 class Session {
@@ -35,7 +35,7 @@ class Session {
         settings_(std::move(settings)),
         tls_(std::move(tls)),
         connection_(std::move(connection)),
-        transaction_(MakeRules(), connection_->tls()) {}
+        dialogue_(MakeRules(), connection_->tls()) {}
 
   Task<void> Run();
 
@@ -50,11 +50,11 @@ class Session {
   Task<std::optional<std::string>> ReadData(uint64_t max);
   bool TooSlow() const;
   Task<bool> Flush();
-  std::unique_ptr<Intake> NewIntake(smtp::DataFormat format);
+  std::unique_ptr<MessageUpload> NewUpload(smtp::DataFormat format);
   std::string ReceivedField() const;
   Action Lost(const absl::Status& status);
   void CutOff(const absl::Status& why);
-  void Record(const Intake& intake, const smtp::Reply& reply, absl::Duration took);
+  void Record(const smtp::Reply& reply, absl::Duration took);
   void CountNew();
 
   const SessionContext context_;
@@ -62,77 +62,77 @@ class Session {
   const std::shared_ptr<const Settings> settings_;
   const std::shared_ptr<net::TlsServerContext> tls_;
   const std::unique_ptr<net::Connection> connection_;
-  Transaction transaction_;
-  std::string out_;                                     // replies not sent yet
-  std::unique_ptr<Intake> intake_;                      // the message in progress
-  rpc::TraceContext trace_ = rpc::TraceContext::New();  // of the present message
-  absl::Duration data_waited_;                          // for the data of the present message
-  uint64_t data_bytes_ = 0;
+  SmtpDialogue dialogue_;
+  std::string out_;  // replies not sent yet
+  // The mail transaction in progress: its trace begins with the first question about a
+  // recipient, its upload with the data.
+  struct Message {
+    rpc::TraceContext trace = rpc::TraceContext::New();
+    std::unique_ptr<MessageUpload> upload;
+    absl::Duration waited;  // for its data
+    uint64_t bytes = 0;     // that came in this time
+  };
+  Message message_;
   bool draining_ = false;
-  Transaction::Counts counted_;
+  SmtpDialogue::Counts counted_;
 };
 
 Rules Session::MakeRules() const {
   Rules rules;
-  rules.hostname = settings_->hostname;
+  rules.policy = settings_;
   rules.submission = port_ != Port::kMx;
   rules.starttls = tls_ != nullptr;
-  rules.plaintext_auth = settings_->allow_plaintext_auth;
   const std::string& peer = connection_->peer().address;
   rules.trusted_network =
       port_ == Port::kMx && std::any_of(settings_->relay_networks.begin(), settings_->relay_networks.end(),
                                         [&](const net::Cidr& network) { return network.Contains(peer); });
-  rules.any_sender = settings_->allow_any_sender;
-  rules.max_message_bytes = settings_->max_message_bytes;
-  rules.max_recipients = settings_->max_recipients;
-  rules.max_errors = settings_->max_errors;
   return rules;
 }
 
 Task<void> Session::Run() {
   context_.metrics->Connections(port_).Add();
   const size_t max_line = port_ == Port::kMx ? smtp::kMaxCommandLine : smtp::kMaxAuthLine;
-  transaction_.Greet(&out_);
+  dialogue_.Greet(&out_);
   bool open = co_await Flush();
   while (open) {
     // RFC 5321 §4.5.3.2.7: at least five minutes for the next command.
     absl::StatusOr<std::string> line = co_await connection_->ReadLine(max_line, settings_->command_timeout);
     Action action = Action::kNone;
     if (line.ok()) {
-      action = co_await Perform(transaction_.OnLine(*line, &out_));
+      action = co_await Perform(dialogue_.OnLine(*line, &out_));
     } else if (absl::IsResourceExhausted(line.status())) {
-      action = transaction_.OnLineTooLong(&out_);
+      action = dialogue_.OnLineTooLong(&out_);
     } else {
       action = Lost(line.status());
     }
-    // RFC 3030 §4.2: RSET, EHLO or QUIT between chunks gives the message up; the next
-    // one must not find its bytes or its envelope here.
-    if (intake_ != nullptr && transaction_.state() != Transaction::State::kChunks) {
-      CutOff(absl::CancelledError("given up between chunks"));
+    // RFC 3030 §4.2: RSET, EHLO or QUIT between chunks ends the message; the next
+    // message must not contain its bytes.
+    if (message_.upload != nullptr && dialogue_.state() != SmtpDialogue::State::kChunks) {
+      CutOff(absl::CancelledError("the client reset the session between chunks"));
     }
     if (draining_ && action == Action::kNone) {
-      transaction_.Bye("4.3.2", "Shutting down", &out_);
+      dialogue_.Bye("4.3.2", "Service shutting down", &out_);
       action = Action::kClose;
     }
     // RFC 2920 §3.2: replies of a pipelined group leave together; none waits for a
     // command that has not come yet.
-    const bool group_ends = !connection_->LineBuffered() || transaction_.ends_group() || out_.size() > kFlushBytes;
+    const bool group_ends = !connection_->LineBuffered() || dialogue_.ends_group() || out_.size() > kFlushBytes;
     if (action == Action::kClose || group_ends) open = co_await Flush();
     if (action == Action::kClose) open = false;
   }
-  if (intake_ != nullptr) CutOff(absl::UnavailableError("the client is gone"));
+  if (message_.upload != nullptr) CutOff(absl::UnavailableError("the client closed the connection"));
   CountNew();
 }
 
-// Does what the state machine asked for, until it wants the next line.
+// Performs the actions of the state machine until it needs the next line.
 Task<Action> Session::Perform(Action action) {
   while (action != Action::kNone && action != Action::kClose) {
     switch (action) {
       case Action::kResolve: {
         metrics::Timer timer(context_.metrics->resolve_seconds);
         const Resolution resolution =
-            co_await context_.backend->Resolve(trace_, transaction_.resolve_address(), transaction_.may_relay());
-        action = transaction_.OnResolved(resolution, &out_);
+            co_await context_.peers->Resolve(message_.trace, dialogue_.resolve_address(), dialogue_.may_relay());
+        action = dialogue_.OnResolved(resolution, &out_);
         break;
       }
       case Action::kAuthenticate:
@@ -157,19 +157,19 @@ Task<Action> Session::Perform(Action action) {
 
 Task<Action> Session::Login() {
   LoginRequest request;
-  request.username = transaction_.credentials().username;
-  request.password = transaction_.credentials().password;
+  request.username = dialogue_.credentials().username;
+  request.password = dialogue_.credentials().password;
   request.client_address = connection_->peer().address;
   request.tls = connection_->tls();
-  absl::StatusOr<ingress::Login> login = co_await context_.backend->Authenticate(trace_, std::move(request));
+  absl::StatusOr<ingress::Login> login = co_await context_.peers->Authenticate(message_.trace, std::move(request));
   context_.metrics->Logins(login.status().code()).Add();
   LOG_EVENT(kInfo, "login")
       .Str("port", PortName(port_))
       .Str("client", connection_->peer().address)
       .Str("account", login.ok() ? login->address : "")
       .Str("result", absl::StatusCodeToString(login.status().code()))
-      .Trace(trace_.trace_id);
-  co_return transaction_.OnAuthenticated(login.status(), login.ok() ? *login : ingress::Login(), &out_);
+      .Trace(message_.trace.trace_id);
+  co_return dialogue_.OnAuthenticated(login.status(), login.ok() ? *login : ingress::Login(), &out_);
 }
 
 Task<Action> Session::StartTls() {
@@ -180,7 +180,7 @@ Task<Action> Session::StartTls() {
     LOG_EVENT(kInfo, "starttls_failed").Str("client", connection_->peer().address).Err(status);
     co_return Action::kClose;
   }
-  transaction_.OnTlsStarted();
+  dialogue_.OnTlsStarted();
   co_return Action::kNone;
 }
 
@@ -188,85 +188,83 @@ Task<Action> Session::StartTls() {
 
 std::string Session::ReceivedField() const {
   smtp::ReceivedInfo info;
-  info.client_name = transaction_.client_name();
+  info.client_name = dialogue_.client_name();
   info.client_address = connection_->peer().address;
   info.by = settings_->hostname;
-  info.esmtp = transaction_.esmtp();
+  info.esmtp = dialogue_.esmtp();
   info.tls = connection_->tls();
-  info.authenticated = transaction_.login().has_value();
-  info.smtputf8 = transaction_.envelope().smtputf8;
+  info.authenticated = dialogue_.login().has_value();
+  info.smtputf8 = dialogue_.envelope().parameters.smtputf8;
   if (info.tls) info.tls_comment = absl::StrCat(connection_->tls_info().version, ", ", connection_->tls_info().cipher);
-  info.id = trace_.trace_id;
-  const std::vector<Recipient>& recipients = transaction_.envelope().recipients;
+  info.id = message_.trace.trace_id;
+  const std::vector<Recipient>& recipients = dialogue_.envelope().recipients;
   if (recipients.size() == 1) info.for_address = recipients.front().original;
   info.at = absl::Now();
   return smtp::FormatReceived(info);
 }
 
-std::unique_ptr<Intake> Session::NewIntake(smtp::DataFormat format) {
-  data_waited_ = absl::ZeroDuration();
-  data_bytes_ = 0;
-  const bool authenticated = transaction_.login().has_value();
-  IntakeOptions options;
+std::unique_ptr<MessageUpload> Session::NewUpload(smtp::DataFormat format) {
+  const bool authenticated = dialogue_.login().has_value();
+  UploadOptions options;
   options.format = format;
-  // Our own users' mail is repaired, strangers' is refused (RFC 5321 §2.3.8).
+  // Bare CR and LF are repaired in the mail of our own users only (RFC 5321 §2.3.8).
   options.bare_lf = authenticated ? smtp::BareLinePolicy::kNormalize : settings_->bare_lf;
-  options.max_bytes = settings_->max_message_bytes;
-  options.max_received = settings_->max_received;
   options.received_field = ReceivedField();
   if (authenticated) {
     options.completion.emplace();
     options.completion->date = absl::StrCat("Date: ", smtp::FormatDate(absl::Now()), "\r\n");
-    options.completion->message_id = absl::StrCat("Message-ID: <", trace_.trace_id, "@", settings_->hostname, ">\r\n");
+    options.completion->message_id =
+        absl::StrCat("Message-ID: <", message_.trace.trace_id, "@", settings_->hostname, ">\r\n");
   }
   Origin origin;
   origin.client_address = connection_->peer().address;
-  origin.client_name = transaction_.client_name();
+  origin.client_name = dialogue_.client_name();
   if (authenticated) {
-    origin.authenticated_as = transaction_.login()->address;
-    origin.tenant = transaction_.login()->tenant;
+    origin.authenticated_as = dialogue_.login()->address;
+    origin.tenant = dialogue_.login()->tenant;
   }
-  origin.traceparent = trace_.ToHeader();
-  return std::make_unique<Intake>(std::move(options),
-                                  context_.enqueuer->Begin(trace_, ToProto(transaction_.envelope(), origin)));
+  origin.traceparent = message_.trace.ToHeader();
+  return std::make_unique<MessageUpload>(
+      settings_, std::move(options), context_.enqueuer->Begin(message_.trace, ToProto(dialogue_.envelope(), origin)));
 }
 
-// Some bytes of message data. Nullopt: the connection is over, Lost() was called.
+// Reads some bytes of message data. nullopt: the connection ended, and Lost() was called.
 Task<std::optional<std::string>> Session::ReadData(uint64_t max) {
   while (true) {
     // RFC 5321 §4.5.3.2.5: three minutes a block.
     const absl::Time start = absl::Now();
     absl::StatusOr<std::string> bytes = co_await connection_->ReadSome(
         static_cast<size_t>(std::min<uint64_t>(max, kReadBytes)), settings_->data_timeout);
-    data_waited_ += absl::Now() - start;
+    message_.waited += absl::Now() - start;
     if (bytes.ok()) {
-      data_bytes_ += bytes->size();
+      message_.bytes += bytes->size();
       if (!TooSlow()) co_return *std::move(bytes);
-      Lost(absl::DeadlineExceededError("message data comes too slowly"));
+      Lost(absl::DeadlineExceededError("the client sends message data too slowly"));
       co_return std::nullopt;
     }
     if (!absl::IsCancelled(bytes.status())) {
       Lost(bytes.status());
       co_return std::nullopt;
     }
-    draining_ = true;  // the message in progress is finished first
+    draining_ = true;  // after the message in progress
   }
 }
 
 bool Session::TooSlow() const {
-  return data_waited_ >
-         2 * settings_->data_timeout + absl::Seconds(static_cast<double>(data_bytes_) / kMinBytesPerSecond);
+  return message_.waited >
+         2 * settings_->data_timeout + absl::Seconds(static_cast<double>(message_.bytes) / kMinBytesPerSecond);
 }
 
 Task<Action> Session::ReceiveData() {
   if (!co_await Flush()) co_return Action::kClose;
-  intake_ = NewIntake(smtp::DataFormat::kDotStuffed);
-  while (!intake_->done()) {
+  message_.upload = NewUpload(smtp::DataFormat::kDotStuffed);
+  while (!message_.upload->done()) {
     std::optional<std::string> bytes = co_await ReadData(kReadBytes);
     if (!bytes.has_value()) co_return Action::kClose;
-    std::string rest = co_await intake_->Take(*std::move(bytes));
+    std::string rest = co_await message_.upload->Add(*std::move(bytes));
     connection_->Unread(std::move(rest));
-    if (intake_->Flooded()) co_return Lost(absl::ResourceExhaustedError("message data without end"));
+    if (message_.upload->Flooded())
+      co_return Lost(absl::ResourceExhaustedError("the message data exceeds twice the limit"));
   }
   co_return co_await Answer();
 }
@@ -274,8 +272,8 @@ Task<Action> Session::ReceiveData() {
 // One chunk (RFC 3030 §2). Small ones arrive pipelined with their commands, so
 // replies wait for the end of the group here too.
 Task<Action> Session::ReceiveChunk() {
-  const Transaction::Chunk chunk = transaction_.chunk();
-  if (!chunk.discard && intake_ == nullptr) intake_ = NewIntake(smtp::DataFormat::kChunk);
+  const SmtpDialogue::Chunk chunk = dialogue_.chunk();
+  if (!chunk.discard && message_.upload == nullptr) message_.upload = NewUpload(smtp::DataFormat::kChunk);
   uint64_t left = chunk.bytes;
   while (left > 0) {
     if (connection_->Buffered() == 0 && !co_await Flush()) co_return Action::kClose;
@@ -283,93 +281,92 @@ Task<Action> Session::ReceiveChunk() {
     if (!bytes.has_value()) co_return Action::kClose;
     left -= bytes->size();
     if (chunk.discard) continue;
-    co_await intake_->Take(*std::move(bytes));
-    if (intake_->Flooded()) co_return Lost(absl::ResourceExhaustedError("message data without end"));
+    co_await message_.upload->Add(*std::move(bytes));
+    if (message_.upload->Flooded())
+      co_return Lost(absl::ResourceExhaustedError("the message data exceeds twice the limit"));
   }
-  if (chunk.discard) co_return transaction_.OnChunk(std::nullopt, &out_);
+  if (chunk.discard) co_return dialogue_.OnChunk(std::nullopt, &out_);
   if (chunk.last) {
-    co_await intake_->FinishChunks();
+    co_await message_.upload->FinishChunks();
     co_return co_await Answer();
   }
-  const std::optional<smtp::Reply> refusal = intake_->refusal();
+  const std::optional<smtp::Reply> refusal = message_.upload->refusal();
   if (refusal.has_value()) {
-    Record(*intake_, *refusal, absl::ZeroDuration());
-    intake_.reset();
-    trace_ = rpc::TraceContext::New();
+    Record(*refusal, absl::ZeroDuration());
+    message_ = Message();
   }
-  co_return transaction_.OnChunk(refusal, &out_);
+  co_return dialogue_.OnChunk(refusal, &out_);
 }
 
-// The message is complete: hand it over and say what came of it.
+// The message is complete: commits it to the queue and sends the reply.
 Task<Action> Session::Answer() {
   const absl::Time end_of_data = absl::Now();
   // RFC 5321 §4.2.5: 250 only when the queue has taken responsibility.
-  const smtp::Reply reply = co_await intake_->Commit();
+  const smtp::Reply reply = co_await message_.upload->Commit();
   const absl::Duration took = absl::Now() - end_of_data;
-  Record(*intake_, reply, took);
-  intake_.reset();
-  trace_ = rpc::TraceContext::New();
-  co_return transaction_.OnMessage(reply, &out_);
+  Record(reply, took);
+  message_ = Message();
+  co_return dialogue_.OnMessage(reply, &out_);
 }
 
-void Session::Record(const Intake& intake, const smtp::Reply& reply, absl::Duration took) {
+// Counts and logs a message that was read to its end.
+void Session::Record(const smtp::Reply& reply, absl::Duration took) {
+  const MessageUpload& upload = *message_.upload;
   const MessageEnd end = reply.positive()    ? MessageEnd::kAccepted
                          : reply.temporary() ? MessageEnd::kDeferred
                                              : MessageEnd::kRefused;
-  const size_t recipients = transaction_.envelope().recipients.size();
+  const size_t recipients = dialogue_.envelope().recipients.size();
   context_.metrics->Messages(end).Add();
   if (end == MessageEnd::kAccepted) {
     context_.metrics->accept_seconds.Observe(took);
-    context_.metrics->message_bytes.Add(static_cast<double>(intake.bytes()));
+    context_.metrics->message_bytes.Add(static_cast<double>(upload.bytes()));
     context_.metrics->recipients.Add(static_cast<double>(recipients));
     LOG_EVENT(kInfo, "message_accepted")
-        .QueueId(intake.queue_id())
-        .Trace(trace_.trace_id)
+        .QueueId(upload.queue_id())
+        .Trace(message_.trace.trace_id)
         .Str("client", connection_->peer().address)
-        .Str("account", transaction_.login().has_value() ? transaction_.login()->address : "")
-        .Int("size_bytes", static_cast<int64_t>(intake.bytes()))
+        .Str("account", dialogue_.login().has_value() ? dialogue_.login()->address : "")
+        .Int("size_bytes", static_cast<int64_t>(upload.bytes()))
         .Int("rcpts", static_cast<int64_t>(recipients))
         .Seconds("took", took);
     return;
   }
   log::Event event(end == MessageEnd::kDeferred ? log::Level::kWarning : log::Level::kInfo, "message_not_accepted");
-  event.Trace(trace_.trace_id)
+  event.Trace(message_.trace.trace_id)
       .Str("client", connection_->peer().address)
-      .Int("size_bytes", static_cast<int64_t>(intake.bytes()))
+      .Int("size_bytes", static_cast<int64_t>(upload.bytes()))
       .Str("reply", reply.ToString());
-  if (!intake.enqueue_status().ok()) event.Err(intake.enqueue_status());
+  if (!upload.enqueue_status().ok()) event.Err(upload.enqueue_status());
 }
 
 // ---- the connection
 
-// The end of a session that the client did not end with QUIT; kClose, with a last
-// word when somebody may read it.
+// Ends a session without QUIT: 421 unless the connection failed. Returns kClose.
 Action Session::Lost(const absl::Status& status) {
   if (absl::IsDeadlineExceeded(status)) {
-    transaction_.Bye("4.4.2", "Timed out waiting for you", &out_);
+    dialogue_.Bye("4.4.2", "Timeout, closing connection", &out_);
   } else if (absl::IsCancelled(status)) {
-    transaction_.Bye("4.3.2", "Shutting down", &out_);
+    dialogue_.Bye("4.3.2", "Service shutting down", &out_);
   } else if (absl::IsResourceExhausted(status)) {
-    transaction_.Bye("4.3.4", "More than a message may have", &out_);
+    dialogue_.Bye("4.3.4", "Message data exceeds the limit", &out_);
   }
-  // Clients vanish; nothing was promised (RFC 5321 §4.1.1.4).
-  if (intake_ != nullptr) CutOff(status);
+  // The client got no reply, so it still has the message (RFC 5321 §4.1.1.4).
+  if (message_.upload != nullptr) CutOff(status);
   return Action::kClose;
 }
 
-// The message in progress will not come to its end.
+// Drops the message in progress, which was not read to its end.
 void Session::CutOff(const absl::Status& why) {
   context_.metrics->Messages(MessageEnd::kCutOff).Add();
   LOG_EVENT(kInfo, "message_cut_off")
-      .Trace(trace_.trace_id)
+      .Trace(message_.trace.trace_id)
       .Str("client", connection_->peer().address)
-      .Int("size_bytes", static_cast<int64_t>(intake_->bytes()))
+      .Int("size_bytes", static_cast<int64_t>(message_.upload->bytes()))
       .Err(why);
-  intake_.reset();
-  trace_ = rpc::TraceContext::New();
+  message_ = Message();
 }
 
-// False: the client is gone.
+// Sends the replies. False: the connection failed.
 Task<bool> Session::Flush() {
   CountNew();
   if (out_.empty()) co_return true;
@@ -377,7 +374,7 @@ Task<bool> Session::Flush() {
 }
 
 void Session::CountNew() {
-  const Transaction::Counts& now = transaction_.counts();
+  const SmtpDialogue::Counts& now = dialogue_.counts();
   for (size_t i = 0; i < now.commands.size(); ++i) {
     if (now.commands[i] == counted_.commands[i]) continue;
     context_.metrics->Command(static_cast<smtp::Verb>(i)).Add(now.commands[i] - counted_.commands[i]);

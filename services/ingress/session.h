@@ -1,8 +1,8 @@
-// Session: one SMTP connection. Moves bytes and asks other services; what is said
-// is decided in transaction.h, what becomes of the message bytes in intake.h.
+// Session: one SMTP connection. Moves bytes and calls other services. SmtpDialogue
+// decides the replies, MessageUpload processes the bytes of a message.
 //
-// Drain: an interrupted read ends an idle session with 421; in a message it is
-// noted, the message is finished and answered, and then comes the 421.
+// Drain: an idle session ends with 421 at once. A session in a message reads it to the
+// end, replies, and then sends 421.
 // Threads: on its connection's event loop.
 #pragma once
 
@@ -11,17 +11,17 @@
 
 #include "services/common/async/task.h"
 #include "services/common/net/connection.h"
-#include "services/ingress/backend.h"
 #include "services/ingress/enqueue.h"
 #include "services/ingress/metrics.h"
+#include "services/ingress/routing_and_directory.h"
 #include "services/ingress/settings.h"
 
 namespace posthouse::ingress {
 
-// What sessions share. Each holds on to it: one that waits for another service when a
-// drain gives up is there longer than the app.
+// State that all sessions share. Sessions keep it alive with shared_ptr, because a
+// session that waits for an RPC can outlive the App after a drain times out.
 struct SessionContext {
-  std::shared_ptr<Backend> backend;
+  std::shared_ptr<RoutingAndDirectory> peers;
   std::shared_ptr<Enqueuer> enqueuer;
   std::shared_ptr<Metrics> metrics;
 };

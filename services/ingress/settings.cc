@@ -4,8 +4,9 @@
 
 #include "absl/strings/str_cat.h"
 #include "posthouse/config/v1/config.pb.h"
-#include "services/mail_formats/smtp/address.h"
 #include "services/common/status/status.h"
+#include "services/common/time/proto_time.h"
+#include "services/mail_formats/smtp/path.h"
 
 namespace posthouse::ingress {
 namespace {
@@ -41,7 +42,7 @@ absl::Status ReadListener(absl::string_view key, const config::v1::Endpoint& fro
 absl::Status ReadDuration(absl::string_view key, bool present, const google::protobuf::Duration& from,
                           absl::Duration* to) {
   if (!present) return absl::OkStatus();
-  *to = absl::Seconds(from.seconds()) + absl::Nanoseconds(from.nanos());
+  *to = FromProto(from);
   if (*to <= absl::ZeroDuration()) return Bad(key, absl::FormatDuration(*to), "a time above zero");
   return absl::OkStatus();
 }
@@ -62,7 +63,7 @@ absl::StatusOr<Settings> Settings::FromConfig(const config::v1::Config& config) 
   const config::v1::Ingress& from = config.ingress();
   Settings s;
   s.hostname = config.hostname().empty() ? SystemName() : config.hostname();
-  if (!smtp::IsDomain(s.hostname, false)) {
+  if (!smtp::CheckDomain(s.hostname, false).ok()) {
     return absl::InvalidArgumentError(absl::StrCat("hostname: \"", s.hostname, "\" is not a domain name"));
   }
   PH_RETURN_IF_ERROR(ReadListener("smtp", from.smtp(), 2525, &s.smtp));

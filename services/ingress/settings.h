@@ -10,7 +10,7 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "services/common/net/connection.h"
-#include "services/mail_formats/smtp/data_decoder.h"
+#include "services/ingress/policy.h"
 
 namespace posthouse::config::v1 {
 class Config;
@@ -18,7 +18,7 @@ class Config;
 
 namespace posthouse::ingress {
 
-struct Settings {
+struct Settings : SmtpPolicy {
   struct Listener {
     bool enabled = true;
     std::string address = "127.0.0.1";
@@ -28,18 +28,10 @@ struct Settings {
     size_t max_connections_per_address = 0;
   };
 
-  std::string hostname;
   Listener smtp, submission, submissions;
-  uint64_t max_message_bytes = 50 << 20;
-  uint32_t max_recipients = 1000;
-  uint32_t max_errors = 20;
-  uint32_t max_received = 50;
   absl::Duration command_timeout = absl::Minutes(5);
   absl::Duration data_timeout = absl::Minutes(3);
   std::vector<net::Cidr> relay_networks;
-  smtp::BareLinePolicy bare_lf = smtp::BareLinePolicy::kReject;  // of strangers
-  bool allow_plaintext_auth = false;
-  bool allow_any_sender = false;
 
   // kInvalidArgument names the key, the value and what is allowed.
   static absl::StatusOr<Settings> FromConfig(const config::v1::Config& config);

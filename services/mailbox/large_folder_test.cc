@@ -18,9 +18,9 @@
 #include "services/common/log/log.h"
 #include "services/common/status/status.h"
 #include "services/common/store/rocks/rocks_store.h"
+#include "services/common/uid_set/uid_set_proto.h"
 #include "services/mailbox/message/body_receiver.h"
 #include "services/mailbox/message/fetch.h"
-#include "services/mailbox/rows/uid_set.h"
 #include "services/mailbox/search/search.h"
 #include "services/mailbox/testing/mailbox_fixture.h"
 
@@ -106,7 +106,7 @@ class LargeFolderTest : public testing::Test {
     request.mutable_key()->set_text(text);
     v1::SearchResponse response;
     EXPECT_TRUE(SyncWait(SearchMessages(fixture_.deps(), inbox_, request, [] { return false; }, &response)).ok());
-    return static_cast<uint32_t>(UidSet::FromProto(response.uids()).Count());
+    return static_cast<uint32_t>(UidSetFromProto(response.uids()).Count());
   }
 
   MailboxFixture fixture_{&OpenRocks};

@@ -23,6 +23,7 @@
 #include "services/common/log/log.h"
 #include "services/common/store/rocks/rocks_store.h"
 #include "services/common/store/testing/memory_store.h"
+#include "services/common/uid_set/uid_set.h"
 #include "services/mailbox/folder/folder_tree_ops.h"
 #include "services/mailbox/folder/mover.h"
 #include "services/mailbox/folder/sweeper.h"
@@ -30,7 +31,6 @@
 #include "services/mailbox/message/delivery.h"
 #include "services/mailbox/rows/key_schema.h"
 #include "services/mailbox/rows/row_codec.h"
-#include "services/mailbox/rows/uid_set.h"
 #include "services/mailbox/testing/mailbox_fixture.h"
 
 namespace posthouse::mailbox {
@@ -134,7 +134,7 @@ class Actor {
   }
   static UidSet SetOf(const std::vector<uint32_t>& uids) {
     UidSet set;
-    for (const uint32_t uid : uids) set.Append(uid);
+    for (const uint32_t uid : uids) set.Add(uid);
     return set;
   }
   std::vector<std::string> PickKeywords() {
@@ -275,7 +275,7 @@ class Actor {
     UidSet expected;
     for (const uint32_t uid : uids) {
       if (!even_undeleted && (boxes[id][uid].flags & v1::FLAG_DELETED) == 0) continue;
-      expected.Append(uid);
+      expected.Add(uid);
       boxes[id].erase(uid);
     }
     const absl::StatusOr<ExpungeResult> done = co_await folder->Expunge(SetOf(uids), even_undeleted);

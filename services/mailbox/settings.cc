@@ -2,16 +2,10 @@
 
 #include "absl/strings/str_cat.h"
 #include "posthouse/config/v1/config.pb.h"
+#include "services/common/time/proto_time.h"
 #include "services/mailbox/rows/folder_name.h"
 
 namespace posthouse::mailbox {
-namespace {
-
-absl::Duration FromProto(const google::protobuf::Duration& d) {
-  return absl::Seconds(d.seconds()) + absl::Nanoseconds(d.nanos());
-}
-
-}  // namespace
 
 Settings SettingsFrom(const config::v1::Config& config) {
   const config::v1::Mailbox& in = config.mailbox();

@@ -9,6 +9,7 @@
 #include "posthouse/config/v1/config.pb.h"
 #include "services/common/runtime/runtime.h"
 #include "services/common/status/status.h"
+#include "services/common/time/proto_time.h"
 
 namespace posthouse::queue {
 namespace {
@@ -48,7 +49,6 @@ absl::Status Check(const Settings& s, double factor) {
 
 absl::StatusOr<Settings> Settings::FromConfig(const config::v1::Config& config) {
   const config::v1::Queue& q = config.queue();
-  using runtime::DurationOr;
   Settings s;
   s.hostname = absl::AsciiStrToLower(config.hostname().empty() ? HostName() : config.hostname());
   if (config.data_dir().empty())

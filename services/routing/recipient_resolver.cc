@@ -6,6 +6,7 @@
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
+#include "services/common/time/proto_time.h"
 #include "services/mail_formats/address/address.h"
 
 namespace posthouse::routing {
@@ -161,7 +162,7 @@ RecipientResolver::Freshness RecipientResolver::Judge(const Cache::Hit& hit, abs
   }
   const bool followed = now - alive_ < kAliveFor && hit.value.epoch == epoch_;
   if (followed) return hit.fresh ? Freshness::kGood : Freshness::kOld;
-  const absl::Duration ttl = absl::Seconds(response.ttl().seconds()) + absl::Nanoseconds(response.ttl().nanos());
+  const absl::Duration ttl = FromProto(response.ttl());
   return now - hit.stored < ttl ? Freshness::kGood : Freshness::kOld;
 }
 

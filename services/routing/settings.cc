@@ -10,6 +10,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
 #include "posthouse/config/v1/config.pb.h"
+#include "services/common/time/proto_time.h"
 #include "services/mail_formats/address/address.h"
 #include "services/common/status/status.h"
 
@@ -18,11 +19,6 @@ namespace {
 
 absl::Status Refuse(absl::string_view key, absl::string_view value, absl::string_view allowed) {
   return absl::InvalidArgumentError(absl::StrCat("routing.", key, " is \"", value, "\": ", allowed));
-}
-
-template <typename Message>
-absl::Duration DurationOr(bool present, const Message& duration, absl::Duration fallback) {
-  return present ? absl::Seconds(duration.seconds()) + absl::Nanoseconds(duration.nanos()) : fallback;
 }
 
 std::string HostName() {

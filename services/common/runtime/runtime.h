@@ -71,10 +71,4 @@ std::unique_ptr<Runtime> NewTestRuntime(const config::v1::Config& config, int th
 // Where a service's gRPC server listens: config.rpc, or the documented default.
 rpc::ServerOptions RpcOptions(const config::v1::Config& config, const std::string& service);
 
-// `duration` of a config message, or `fallback` when it is absent.
-template <typename Message>
-absl::Duration DurationOr(bool present, const Message& duration, absl::Duration fallback) {
-  return present ? absl::Seconds(duration.seconds()) + absl::Nanoseconds(duration.nanos()) : fallback;
-}
-
 }  // namespace posthouse::runtime

@@ -5,6 +5,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <string>
 
 #include "absl/strings/string_view.h"
 
@@ -61,5 +62,21 @@ inline bool IsUtf8(absl::string_view text) {
   }
   return true;
 }
+
+inline bool IsAscii(absl::string_view text) {
+  for (const char c : text) {
+    if (static_cast<unsigned char>(c) >= 0x80) return false;
+  }
+  return true;
+}
+
+inline constexpr uint32_t kReplacementCharacter = 0xFFFD;
+
+// Appends the sequence of `code_point`; U+FFFD for what is no code point (a
+// surrogate, or above U+10FFFF).
+void AppendUtf8(uint32_t code_point, std::string* out);
+
+// `text` with "?" for each octet that is not part of well-formed UTF-8.
+std::string ReplaceInvalidUtf8(absl::string_view text);
 
 }  // namespace posthouse

@@ -51,10 +51,34 @@ TEST(Utf8Test, SequencesAreWhatRfc3629Says) {
     EXPECT_EQ(Utf8Length(std::string(c.text) + (c.length < 0 ? "" : "x")),
               c.length > 0 ? static_cast<size_t>(c.length) : 0);
     EXPECT_EQ(IsUtf8(c.text), c.length > 0);
+    std::string back;
+    AppendUtf8(code, &back);
+    if (c.length > 0) EXPECT_EQ(back, c.text);
   }
   EXPECT_TRUE(IsUtf8(""));
   EXPECT_TRUE(IsUtf8("a\xC3\xBC\xF0\x9F\x98\x80z"));
   EXPECT_FALSE(IsUtf8("a\xC3\xBC\xF0\x9F\x98"));
+}
+
+TEST(Utf8Test, WhatIsNoCodePointBecomesTheReplacementCharacter) {
+  for (const uint32_t code : {0xD800u, 0xDFFFu, 0x110000u}) {
+    std::string out;
+    AppendUtf8(code, &out);
+    EXPECT_EQ(out, "\xEF\xBF\xBD");
+  }
+}
+
+TEST(Utf8Test, InvalidOctetsBecomeQuestionMarks) {
+  EXPECT_EQ(ReplaceInvalidUtf8("plain"), "plain");
+  EXPECT_EQ(ReplaceInvalidUtf8("пр\xd0 \xe9t\xe9"), "пр? ?t?");
+  EXPECT_EQ(ReplaceInvalidUtf8("\xed\xa0\x80\xf5"), "????");
+  EXPECT_TRUE(IsUtf8(ReplaceInvalidUtf8("\xff\xfe\x80")));
+}
+
+TEST(Utf8Test, AsciiIsSevenBits) {
+  EXPECT_TRUE(IsAscii(""));
+  EXPECT_TRUE(IsAscii("\x01\x7F"));
+  EXPECT_FALSE(IsAscii("a\x80"));
 }
 
 }  // namespace

@@ -1,48 +1,29 @@
-// STARTTLS, AUTHENTICATE PLAIN and LOGIN, LOGIN.
+// STARTTLS, AUTHENTICATE, LOGIN.
+#include <optional>
+#include <string>
 #include <utility>
+#include <variant>
 
 #include "services/common/status/status.h"
 #include "services/gateway/imap/commands.h"
 #include "services/gateway/imap/session.h"
+#include "services/mail_formats/sasl/exchange.h"
 
 namespace posthouse::gateway {
 namespace {
 
-// RFC 4616. Without an initial response the server asks with an empty challenge.
-HandlerResult Plain(ImapSession& session, std::optional<std::string> initial) {
-  std::string response;
-  if (initial.has_value()) {
-    response = *std::move(initial);
-  } else {
-    PH_CO_ASSIGN_OR_RETURN(response, co_await session.Ask(""));
+// RFC 9051 §6.2.2: BAD when the client cancels or does not speak the mechanism.
+Reply ReplyForSaslError(const absl::Status& error) {
+  switch (error.code()) {
+    case absl::StatusCode::kCancelled:
+      return Bad("Authentication cancelled");
+    case absl::StatusCode::kInvalidArgument:
+      return Bad("Malformed SASL response");
+    case absl::StatusCode::kPermissionDenied:  // RFC 5530 §3
+      return No("AUTHORIZATIONFAILED", "The authorization identity must be the user name");
+    default:
+      return ReplyForLogin(error);
   }
-  if (response == "*") co_return Bad("Authentication cancelled");
-  absl::StatusOr<Credentials> credentials = DecodePlain(response);
-  if (!credentials.ok()) co_return Bad(credentials.status().message());
-  LoginAttempt attempt;
-  attempt.username = std::move(credentials->username);
-  attempt.password = std::move(credentials->password);
-  co_return co_await session.LogIn(std::move(attempt));
-}
-
-// The LOGIN mechanism: two questions, in base64 "Username:" and "Password:".
-HandlerResult LoginMechanism(ImapSession& session, std::optional<std::string> initial) {
-  LoginAttempt attempt;
-  std::string* const answers[] = {&attempt.username, &attempt.password};
-  static constexpr absl::string_view kQuestions[] = {"VXNlcm5hbWU6", "UGFzc3dvcmQ6"};
-  for (int i = 0; i < 2; ++i) {
-    std::string response;
-    if (i == 0 && initial.has_value()) {
-      response = *std::move(initial);
-    } else {
-      PH_CO_ASSIGN_OR_RETURN(response, co_await session.Ask(kQuestions[i]));
-    }
-    if (response == "*") co_return Bad("Authentication cancelled");
-    absl::StatusOr<std::string> answer = DecodeBase64(response);
-    if (!answer.ok()) co_return Bad(answer.status().message());
-    *answers[i] = *std::move(answer);
-  }
-  co_return co_await session.LogIn(std::move(attempt));
 }
 
 }  // namespace
@@ -58,10 +39,21 @@ HandlerResult CmdStartTls(ImapSession& session, imap::Command command) {
 }
 
 HandlerResult CmdAuthenticate(ImapSession& session, imap::Command command) {
-  imap::AuthenticateArgs args = std::get<imap::AuthenticateArgs>(std::move(command.args));
-  if (args.mechanism == "PLAIN") co_return co_await Plain(session, std::move(args.initial_response));
-  if (args.mechanism == "LOGIN") co_return co_await LoginMechanism(session, std::move(args.initial_response));
-  co_return No("CANNOT", "Unknown mechanism");
+  const imap::AuthenticateArgs args = std::get<imap::AuthenticateArgs>(std::move(command.args));
+  std::optional<sasl::Exchange> exchange = sasl::Exchange::Begin(args.mechanism);
+  if (!exchange.has_value()) co_return No("CANNOT", "Unknown mechanism");
+  sasl::Step step = exchange->Start(args.initial_response);
+  while (std::holds_alternative<sasl::Challenge>(step)) {
+    const std::string challenge = std::get<sasl::Challenge>(std::move(step)).bytes;
+    PH_CO_ASSIGN_OR_RETURN(const std::string response, co_await session.Ask(challenge));
+    step = exchange->OnLine(response);
+  }
+  if (const auto* error = std::get_if<absl::Status>(&step)) co_return ReplyForSaslError(*error);
+  sasl::Credentials credentials = std::get<sasl::Credentials>(std::move(step));
+  LoginAttempt attempt;
+  attempt.username = std::move(credentials.username);
+  attempt.password = std::move(credentials.password);
+  co_return co_await session.LogIn(std::move(attempt));
 }
 
 HandlerResult CmdLogin(ImapSession& session, imap::Command command) {

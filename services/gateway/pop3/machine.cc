@@ -3,13 +3,12 @@
 #include <algorithm>
 #include <utility>
 
-#include "absl/status/statusor.h"
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "absl/strings/strip.h"
-#include "services/gateway/logins.h"
 
 namespace posthouse::gateway::pop3 {
 namespace {
@@ -70,7 +69,7 @@ std::string Machine::Greeting() const { return "+OK POP3 ready\r\n"; }
 size_t Machine::MaxLine() const { return state_ == State::kAuthorization ? kMaxAuthLine : kMaxCommandLine; }
 
 Step Machine::OnLine(absl::string_view line) {
-  if (sasl_ != Sasl::kNone) return OnSasl(line);
+  if (sasl_.has_value()) return OnSasl(sasl_->OnLine(line));
   // RFC 1939 §3: keywords in any case, arguments separated by one blank.
   absl::string_view args = line;
   const std::string name = absl::AsciiStrToLower(TakeWord(&args));
@@ -89,7 +88,7 @@ Step Machine::OnLine(absl::string_view line) {
 }
 
 Step Machine::OnLineTooLong() {
-  sasl_ = Sasl::kNone;
+  sasl_.reset();
   command_ = "other";
   return Bad("-ERR line too long\r\n");
 }
@@ -103,7 +102,7 @@ Step Machine::Bad(std::string reply) {
 Step Machine::Capa(absl::string_view args) {
   std::string out = "+OK\r\nTOP\r\nUIDL\r\nRESP-CODES\r\nAUTH-RESP-CODE\r\nPIPELINING\r\nEXPIRE NEVER\r\n";
   if (options_.tls_available && !options_.tls && state_ == State::kAuthorization) out += "STLS\r\n";
-  if (MayAuthenticate()) out += "USER\r\nSASL PLAIN LOGIN\r\n";
+  if (MayAuthenticate()) absl::StrAppend(&out, "USER\r\nSASL ", absl::StrJoin(sasl::MechanismNames(), " "), "\r\n");
   return Reply(out + "IMPLEMENTATION Posthouse\r\n.\r\n");
 }
 
@@ -117,7 +116,7 @@ Step Machine::Stls(absl::string_view args) {
 void Machine::OnTls() {
   options_.tls = true;
   user_.clear();
-  sasl_ = Sasl::kNone;
+  sasl_.reset();
 }
 
 // ---- AUTHORIZATION
@@ -138,41 +137,34 @@ Step Machine::Pass(absl::string_view args) {
 Step Machine::Auth(absl::string_view args) {
   if (!MayAuthenticate()) return Bad("-ERR not without TLS: STLS first\r\n");
   // Without argument: the list that clients older than CAPA ask for.
-  if (args.empty()) return Reply("+OK\r\nPLAIN\r\nLOGIN\r\n.\r\n");
-  const std::string mechanism = absl::AsciiStrToUpper(TakeWord(&args));
+  if (args.empty()) return Reply(absl::StrCat("+OK\r\n", absl::StrJoin(sasl::MechanismNames(), "\r\n"), "\r\n.\r\n"));
+  sasl_ = sasl::Exchange::Begin(TakeWord(&args));
+  if (!sasl_.has_value())
+    return Bad(absl::StrCat("-ERR mechanisms: ", absl::StrJoin(sasl::MechanismNames(), " "), "\r\n"));
   user_.clear();
-  if (mechanism == "PLAIN") {
-    if (!args.empty()) return SaslPlain(args == "=" ? "" : args);
-    sasl_ = Sasl::kPlain;
-    return Reply("+ \r\n");
-  }
-  if (mechanism == "LOGIN") {
-    sasl_ = Sasl::kLoginUser;
-    if (!args.empty()) return OnSasl(args);
-    return Reply("+ VXNlcm5hbWU6\r\n");  // "Username:"
-  }
-  return Bad("-ERR mechanisms: PLAIN LOGIN\r\n");
+  return OnSasl(sasl_->Start(args.empty() ? std::nullopt : std::make_optional(args)));
 }
 
-Step Machine::OnSasl(absl::string_view answer) {
-  const Sasl waiting = std::exchange(sasl_, Sasl::kNone);
+Step Machine::OnSasl(sasl::Step step) {
   command_ = "auth";
-  if (answer == "*") return Reply("-ERR cancelled\r\n");  // RFC 5034 §4
-  if (waiting == Sasl::kPlain) return SaslPlain(answer);
-  absl::StatusOr<std::string> text = DecodeBase64(answer);
-  if (!text.ok()) return Bad("-ERR no valid base64\r\n");
-  if (waiting == Sasl::kLoginUser) {
-    user_ = *std::move(text);
-    sasl_ = Sasl::kLoginPassword;
-    return Reply("+ UGFzc3dvcmQ6\r\n");  // "Password:"
+  if (const auto* challenge = std::get_if<sasl::Challenge>(&step)) {
+    return Reply(absl::StrCat("+ ", challenge->bytes, "\r\n"));
   }
-  return Login(std::exchange(user_, {}), *std::move(text));
-}
-
-Step Machine::SaslPlain(absl::string_view base64) {
-  absl::StatusOr<Credentials> credentials = DecodePlain(base64);
-  if (!credentials.ok()) return Bad("-ERR no valid PLAIN answer\r\n");
-  return Login(std::move(credentials->username), std::move(credentials->password));
+  sasl_.reset();
+  if (auto* credentials = std::get_if<sasl::Credentials>(&step)) {
+    return Login(std::move(credentials->username), std::move(credentials->password));
+  }
+  const absl::Status& error = std::get<absl::Status>(step);
+  switch (error.code()) {
+    case absl::StatusCode::kCancelled:
+      return Reply("-ERR authentication cancelled\r\n");  // RFC 5034 §4
+    case absl::StatusCode::kInvalidArgument:
+      return Bad("-ERR malformed SASL response\r\n");
+    case absl::StatusCode::kPermissionDenied:
+      return Bad("-ERR [AUTH] the authorization identity must be the user name\r\n");
+    default:
+      return OnLogin(error, {});
+  }
 }
 
 Step Machine::Login(std::string username, std::string password) {
@@ -308,28 +300,27 @@ void Machine::OnSent(uint32_t uid) {
   if (at != drop_.messages.end() && at->uid == uid) retrieved_[static_cast<size_t>(at - drop_.messages.begin())] = true;
 }
 
-// Neighbours in the maildrop make one range: what lies between was gone at login,
-// and UIDs are never used again (RFC 9051 §2.3.1.1).
+// Neighbours in the maildrop make one range. The UIDs between them were gone at
+// login, and UIDs are never used again (RFC 9051 §2.3.1.1).
 template <typename Wanted>
-std::vector<Machine::UidRange> Machine::Ranges(Wanted wanted) const {
-  std::vector<UidRange> ranges;
-  bool open = false;
+UidSet Machine::Uids(Wanted wanted) const {
+  UidSet uids;
+  uint32_t previous = 0;  // 0: the message before is not in the set
   for (size_t i = 0; i < drop_.messages.size(); ++i) {
-    const bool take = wanted(i);
     const uint32_t uid = drop_.messages[i].uid;
-    if (take && open) ranges.back().last = uid;
-    if (take && !open) ranges.push_back({uid, uid});
-    open = take;
+    const bool take = wanted(i);
+    if (take) uids.Add(previous != 0 ? previous : uid, uid);
+    previous = take ? uid : 0;
   }
-  return ranges;
+  return uids;
 }
 
-std::vector<Machine::UidRange> Machine::Deleted() const {
-  return Ranges([this](size_t i) { return deleted_[i]; });
+UidSet Machine::Deleted() const {
+  return Uids([this](size_t i) { return deleted_[i]; });
 }
 
-std::vector<Machine::UidRange> Machine::Retrieved() const {
-  return Ranges([this](size_t i) { return retrieved_[i] && !deleted_[i]; });
+UidSet Machine::Retrieved() const {
+  return Uids([this](size_t i) { return retrieved_[i] && !deleted_[i]; });
 }
 
 }  // namespace posthouse::gateway::pop3

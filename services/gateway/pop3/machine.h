@@ -13,11 +13,14 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "absl/status/status.h"
 #include "absl/strings/string_view.h"
+#include "services/common/uid_set/uid_set.h"
+#include "services/mail_formats/sasl/exchange.h"
 
 namespace posthouse::gateway::pop3 {
 
@@ -80,13 +83,9 @@ class Machine {
   // Continues LIST or UIDL without argument: at most about `max_bytes`; false: done.
   bool AppendListing(size_t max_bytes, std::string* out);
 
-  // Ascending ranges of UIDs. A range may span UIDs that were gone at login.
-  struct UidRange {
-    uint32_t first = 0, last = 0;
-    friend bool operator==(const UidRange&, const UidRange&) = default;
-  };
-  std::vector<UidRange> Deleted() const;
-  std::vector<UidRange> Retrieved() const;  // and not deleted
+  // A range may span UIDs that were gone at login.
+  UidSet Deleted() const;
+  UidSet Retrieved() const;  // and not deleted
 
   State state() const { return state_; }
   // The name of the last command that was understood, lower case; else "other".
@@ -116,9 +115,7 @@ class Machine {
   Step Noop(absl::string_view args);
   Step Rset(absl::string_view args);
 
-  enum class Sasl { kNone, kPlain, kLoginUser, kLoginPassword };
-  Step OnSasl(absl::string_view answer);
-  Step SaslPlain(absl::string_view base64);
+  Step OnSasl(sasl::Step step);
   Step Login(std::string username, std::string password);
   Step Bad(std::string reply);
   bool MayAuthenticate() const { return options_.tls || options_.allow_plaintext_auth; }
@@ -127,15 +124,15 @@ class Machine {
   Step Listing(bool uidl, absl::string_view args);
   std::string UniqueId(uint32_t uid) const;
   template <typename Wanted>
-  std::vector<UidRange> Ranges(Wanted wanted) const;
+  UidSet Uids(Wanted wanted) const;
 
   Options options_;
   State state_ = State::kAuthorization;
   absl::string_view command_ = "other";
   size_t login_failures_ = 0;
   size_t bad_commands_ = 0;
-  std::string user_;  // of USER, or of AUTH LOGIN's first answer
-  Sasl sasl_ = Sasl::kNone;
+  std::string user_;                    // of USER, or of AUTH LOGIN's first answer
+  std::optional<sasl::Exchange> sasl_;  // set while AUTH waits for an answer
 
   Maildrop drop_;
   std::vector<bool> deleted_, retrieved_;

@@ -1,11 +1,12 @@
-// Address: a mailbox address as Posthouse compares and stores it.
+// Address: a mailbox address in the one form that Posthouse compares and stores.
 //
 // Two spellings of one mailbox have one normal form: the domain in lower-case
-// A-labels (RFC 5890), quotes that are not needed removed (RFC 5321 §4.1.2). The
-// local part of a foreign address is kept as it came; Fold() lowers the ASCII
+// A-labels (RFC 5890), the local part quoted only where needed (RFC 5321 §4.1.2). The
+// local part of a foreign address is kept as it came; Folded() lowers the ASCII
 // letters of our own (RFC 5321 §2.4 lets the receiving host decide).
 //
-// Bounded: local part 64 octets, domain 255 (RFC 5321 §4.5.3.1). No I/O; threads: any.
+// The grammar and its limits are those of smtp::ParseMailbox (mail_formats/smtp/path.h).
+// No I/O; threads: any.
 #pragma once
 
 #include <string>
@@ -17,10 +18,10 @@
 namespace posthouse {
 
 struct Address {
-  std::string local;   // unquoted content; may hold UTF-8 (RFC 6531 §3.3)
+  std::string local;   // unquoted; may be empty, may hold UTF-8 (RFC 6531 §3.3)
   std::string domain;  // lower-case A-labels, or a literal "[192.0.2.1]"
 
-  // For the wire: the local part quoted when it is no dot-string.
+  // For the wire: the local part is quoted when it is not a dot-string.
   std::string ToString() const;
   // The same address with ASCII letters of the local part in lower case.
   Address Folded() const;
@@ -28,16 +29,16 @@ struct Address {
   friend bool operator==(const Address&, const Address&) = default;
 };
 
-// Parses `local-part "@" ( domain / address-literal )`, RFC 5321 §4.1.2, with the
-// UTF-8 of RFC 6531. No source route, no angle brackets. kInvalidArgument with a
-// sentence that names what is wrong.
+// Parses one Mailbox of RFC 5321 §4.1.2, with the UTF-8 of RFC 6531, and a final dot
+// of its domain. No source route, no angle brackets. kInvalidArgument: the message
+// names what is wrong.
 absl::StatusOr<Address> ParseAddress(absl::string_view text);
 
 // ParseAddress, folded and written out: the key of one of our own addresses.
 absl::StatusOr<std::string> NormalizeLocalAddress(absl::string_view text);
 
 // Lower-case A-label form of a domain name (IDNA 2008, non-transitional). A final
-// dot is dropped. kInvalidArgument when it is no host name (RFC 1123 §2.1, plus
+// dot is dropped. kInvalidArgument when it is not a host name (RFC 1123 §2.1, plus
 // the underscore that real domains have).
 absl::StatusOr<std::string> NormalizeDomain(absl::string_view domain);
 

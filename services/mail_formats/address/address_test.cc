@@ -34,6 +34,7 @@ TEST(AddressTest, OneMailboxHasOneNormalForm) {
            {"Root@[IPV6:2001:DB8:0::1]", "Root@[IPv6:2001:db8::1]", "root@[IPv6:2001:db8::1]"},
            {"a@_dmarc.example", "a@_dmarc.example", "a@_dmarc.example"},
            {"a@localhost", "a@localhost", "a@localhost"},
+           {"\"\"@example.org", "\"\"@example.org", "\"\"@example.org"},  // *QcontentSMTP may be empty
        }) {
     const absl::StatusOr<Address> address = ParseAddress(c.text);
     ASSERT_TRUE(address.ok()) << c.text << ": " << address.status();
@@ -63,12 +64,14 @@ TEST(AddressTest, WhatIsNoAddressIsRefused) {
                                           "bob@.example.org",
                                           "\"bob@example.org",
                                           "\"bob\"example.org",
-                                          "\"\"@example.org",
+                                          "a@example.org..",
+                                          "\"\\\xC3\xA9\"@example.org",  // quoted-pairSMTP is ASCII
                                           "<bob@example.org>",
                                           "@a.example:bob@example.org",
                                           "bob@[300.0.0.1]",
                                           "bob@[IPv6:zz]",
                                           "bob@[192.0.2.1",
+                                          "bob@[192.0.2.1].",
                                           "\"a\nb\"@example.org",
                                           "b\xFF@example.org",
                                           "\xC0\xAF@example.org",
@@ -82,6 +85,8 @@ TEST(AddressTest, WhatIsNoAddressIsRefused) {
     EXPECT_EQ(ParseAddress(text).status().code(), absl::StatusCode::kInvalidArgument) << text;
   }
   EXPECT_TRUE(ParseAddress(std::string(64, 'a') + "@example.org").ok());  // RFC 5321 §4.5.3.1.1
+  // Stored addresses keep their meaning: quotes and backslashes do not count.
+  EXPECT_TRUE(ParseAddress('"' + std::string(62, 'a') + " \\\"\"@example.org").ok());
 }
 
 // RFC 5233 §4

@@ -1,6 +1,5 @@
-// Commands of IMAP as data: what RFC 9051 §9 (and RFC 3501, and the extensions
-// named below) lets a client say, parsed into structs. No I/O, no decisions: the
-// gateway decides what it supports.
+// IMAP commands as structs: the grammar of RFC 9051 §9, RFC 3501 and the extensions
+// named below. No I/O, no policy: the gateway decides which commands it supports.
 //
 // Mailbox names are as on the wire (mailbox_name.h decodes them).
 #pragma once
@@ -14,14 +13,14 @@
 
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
-#include "services/mail_formats/imap/number_set.h"
 #include "services/mail_formats/imap/scanner.h"
+#include "services/mail_formats/imap/sequence_set.h"
 
 namespace posthouse::imap {
 
 struct AuthenticateArgs {
   std::string mechanism;                        // upper case
-  std::optional<std::string> initial_response;  // base64; "=" is the empty one (RFC 4959)
+  std::optional<std::string> initial_response;  // base64; "=" is the empty response (RFC 4959)
 };
 struct LoginArgs {
   std::string username;

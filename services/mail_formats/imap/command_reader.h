@@ -3,16 +3,16 @@
 // It does no I/O: Feed() bytes, call Next() until it says kNeedInput. A command
 // is one string with its literals inside, as the parser reads them:
 // `a1 LOGIN {3}\r\njoe "pw"`, without the final CRLF. Memory is bounded by
-// `max_bytes` plus what was fed and not yet looked at: longer lines and larger
-// literals are discarded as they arrive, and then answered with kRefused.
+// `max_bytes` plus the bytes that were fed and not yet read. Longer lines and larger
+// literals are discarded as they arrive; then Next() returns kRefused.
 //
 //            line ends with {n}          bytes came
 //   kText ───────────────────▶ kLiteral ────────────▶ kText ─▶ kCommand
 //     │ too long, NUL            │ {n+} too large
 //     └──────────▶ kSkipLine ◀───┴─ kSkipLiteral          ─▶ kRefused
 //
-// The message of APPEND is never collected: kMessage hands it over (RFC 9051
-// §6.3.12), to be taken in pieces or refused.
+// The reader does not collect the message of APPEND (RFC 9051 §6.3.12): after kMessage
+// the caller takes it in pieces or refuses it.
 // Departs from RFC 9051 §2.2: a bare LF ends a line too, as every server accepts.
 #pragma once
 
@@ -29,16 +29,16 @@ class CommandReader {
   enum class Event {
     kNeedInput,
     kCommand,   // text() is a command; or, after kMessage, what followed the message
-    kContinue,  // a synchronising literal is welcome: send "+ ...", then call Next()
+    kContinue,  // a synchronising literal is accepted: send "+ ...", then call Next()
     kMessage,   // text() ends with the literal of APPEND's message: Accept or Refuse it
-    kRefused,   // why() says what was wrong; tag() whom to tell; input goes on after it
+    kRefused,   // why() and tag() are for the reply; reading goes on after the command
   };
 
   // `max_bytes`: one command with its literals (RFC 2683 §3.2.1.5 asks for 8000 at least).
   explicit CommandReader(size_t max_bytes) : max_bytes_(max_bytes) {}
 
   void Feed(std::string bytes);
-  // True when nothing fed waits to be looked at.
+  // True when all bytes that were fed are read.
   bool drained() const { return position_ == input_.size(); }
   // True when a whole line waits, so that Next() will not need input at once.
   bool HasLine() const;
@@ -67,10 +67,10 @@ class CommandReader {
   // At most `max` of the bytes fed; empty: feed more.
   std::string TakeMessage(size_t max);
 
-  // Throws away what was fed and not looked at (RFC 9051 §6.2.1: after STARTTLS).
+  // Drops the bytes that are not read yet (RFC 9051 §6.2.1: after STARTTLS).
   void Discard();
   void set_max_bytes(size_t max_bytes) { max_bytes_ = max_bytes; }
-  // Gives memory back while the client is idle. Only when drained.
+  // Frees memory while the client is idle. Requires drained().
   void Release();
 
  private:

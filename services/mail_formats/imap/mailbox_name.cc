@@ -33,25 +33,6 @@ int32_t NextCodePoint(absl::string_view text, size_t* at) {
   return static_cast<int32_t>(code);
 }
 
-void AppendUtf8(std::string& out, uint32_t code) {
-  const auto push = [&out](uint32_t byte) { out.push_back(static_cast<char>(byte)); };
-  if (code < 0x80) {
-    push(code);
-  } else if (code < 0x800) {
-    push(0xc0 | code >> 6);
-    push(0x80 | (code & 0x3f));
-  } else if (code < 0x10000) {
-    push(0xe0 | code >> 12);
-    push(0x80 | (code >> 6 & 0x3f));
-    push(0x80 | (code & 0x3f));
-  } else {
-    push(0xf0 | code >> 18);
-    push(0x80 | (code >> 12 & 0x3f));
-    push(0x80 | (code >> 6 & 0x3f));
-    push(0x80 | (code & 0x3f));
-  }
-}
-
 // Decodes one "&...-" run from after the "&"; `at` is moved behind the "-".
 bool DecodeShifted(absl::string_view wire, size_t* at, std::string* out) {
   uint32_t bits = 0;
@@ -68,14 +49,14 @@ bool DecodeShifted(absl::string_view wire, size_t* at, std::string* out) {
     bits &= (1u << have) - 1;
     if (high != 0) {
       if (unit < 0xdc00 || unit > 0xdfff) return false;
-      AppendUtf8(*out, 0x10000 + ((high - 0xd800) << 10) + (unit - 0xdc00));
+      AppendUtf8(0x10000 + ((high - 0xd800) << 10) + (unit - 0xdc00), out);
       high = 0;
     } else if (unit >= 0xd800 && unit < 0xdc00) {
       high = unit;
     } else if (unit >= 0xdc00 && unit < 0xe000) {
       return false;
     } else {
-      AppendUtf8(*out, unit);
+      AppendUtf8(unit, out);
     }
   }
   if (*at >= wire.size()) return false;  // the shift is never closed
@@ -97,8 +78,6 @@ std::string DecodeLoosely(absl::string_view wire, bool utf8) {
 }
 
 }  // namespace
-
-bool IsUtf8(absl::string_view text) { return posthouse::IsUtf8(text); }
 
 std::string EncodeModifiedUtf7(absl::string_view utf8) {
   std::string out;

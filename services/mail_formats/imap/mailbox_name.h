@@ -13,8 +13,6 @@ namespace posthouse::imap {
 
 inline constexpr char kSeparator = '/';
 
-bool IsUtf8(absl::string_view text);
-
 // RFC 3501 §5.1.3. `utf8` must be valid UTF-8.
 std::string EncodeModifiedUtf7(absl::string_view utf8);
 // nullopt: not modified UTF-7 (bad base64, half a surrogate pair, open shift).
@@ -22,8 +20,8 @@ std::optional<std::string> DecodeModifiedUtf7(absl::string_view wire);
 
 // A name as a client sent it, as UTF-8 with INBOX in capitals (as the first level
 // too) and without a trailing separator (RFC 9051 §6.3.4). `utf8`: names are UTF-8
-// on the wire; without it raw UTF-8 is understood as well. nullopt: not a name we
-// can keep: empty, bad encoding, control characters, empty levels, over 1000 bytes.
+// on the wire; without it raw UTF-8 is accepted as well. nullopt: the name is empty,
+// badly encoded, longer than 1000 bytes, or has control characters or empty levels.
 std::optional<std::string> DecodeMailboxName(absl::string_view wire, bool utf8);
 
 // One LIST pattern with its reference (RFC 9051 §6.3.9): "*" matches anything, "%"

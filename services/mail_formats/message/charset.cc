@@ -12,8 +12,6 @@
 namespace posthouse::message {
 namespace {
 
-constexpr uint32_t kReplacement = 0xFFFD;
-
 // windows-1252, 0x80 to 0x9F; 0 is undefined there.
 constexpr uint16_t kWindows1252[32] = {0x20AC, 0,      0x201A, 0x0192, 0x201E, 0x2026, 0x2020, 0x2021,
                                        0x02C6, 0x2030, 0x0160, 0x2039, 0x0152, 0,      0x017D, 0,
@@ -23,7 +21,7 @@ constexpr uint16_t kWindows1252[32] = {0x20AC, 0,      0x201A, 0x0192, 0x201E, 0
 uint32_t FromWindows1252(uint8_t byte) {
   if (byte < 0x80 || byte > 0x9F) return byte;
   const uint16_t c = kWindows1252[byte - 0x80];
-  return c == 0 ? kReplacement : c;
+  return c == 0 ? kReplacementCharacter : c;
 }
 
 enum class Kind { kUtf8, kWindows1252, kGuess, kIconv };
@@ -107,7 +105,7 @@ void CharsetDecoder::State::Utf8(absl::string_view bytes, std::string* out) {
       carry.assign(bytes.data() + pos, bytes.size() - pos);
       return;
     } else {
-      AppendUtf8(kind == Kind::kGuess ? FromWindows1252(static_cast<uint8_t>(bytes[pos])) : kReplacement, out);
+      AppendUtf8(kind == Kind::kGuess ? FromWindows1252(static_cast<uint8_t>(bytes[pos])) : kReplacementCharacter, out);
       ++pos;
     }
   }
@@ -128,7 +126,7 @@ void CharsetDecoder::State::Iconv(absl::string_view bytes, std::string* out) {
       carry.assign(in, in_left);
       return;
     }
-    AppendUtf8(kReplacement, out);
+    AppendUtf8(kReplacementCharacter, out);
     ++in;
     --in_left;
   }
@@ -176,7 +174,7 @@ void CharsetDecoder::Finish(std::string* out) {
   if (state_->kind == Kind::kGuess) {
     for (const char c : carry) AppendUtf8(FromWindows1252(static_cast<uint8_t>(c)), out);
   } else {
-    AppendUtf8(kReplacement, out);
+    AppendUtf8(kReplacementCharacter, out);
   }
 }
 
@@ -189,30 +187,9 @@ std::string ToUtf8(absl::string_view charset, absl::string_view bytes) {
 }
 
 std::string GuessUtf8(absl::string_view bytes) {
-  if (IsValidUtf8(bytes)) return std::string(bytes);
+  if (IsUtf8(bytes)) return std::string(bytes);
   // Not mixed: a field is one or the other.
   return ToUtf8("windows-1252", bytes);
-}
-
-bool IsValidUtf8(absl::string_view bytes) { return posthouse::IsUtf8(bytes); }
-
-void AppendUtf8(uint32_t c, std::string* out) {
-  if (c > 0x10FFFF || (c >= 0xD800 && c <= 0xDFFF)) c = kReplacement;
-  if (c < 0x80) {
-    out->push_back(static_cast<char>(c));
-  } else if (c < 0x800) {
-    out->push_back(static_cast<char>(0xC0 | (c >> 6)));
-    out->push_back(static_cast<char>(0x80 | (c & 0x3F)));
-  } else if (c < 0x10000) {
-    out->push_back(static_cast<char>(0xE0 | (c >> 12)));
-    out->push_back(static_cast<char>(0x80 | ((c >> 6) & 0x3F)));
-    out->push_back(static_cast<char>(0x80 | (c & 0x3F)));
-  } else {
-    out->push_back(static_cast<char>(0xF0 | (c >> 18)));
-    out->push_back(static_cast<char>(0x80 | ((c >> 12) & 0x3F)));
-    out->push_back(static_cast<char>(0x80 | ((c >> 6) & 0x3F)));
-    out->push_back(static_cast<char>(0x80 | (c & 0x3F)));
-  }
 }
 
 uint32_t NextCodePoint(absl::string_view bytes, size_t* pos) {
@@ -223,7 +200,7 @@ uint32_t NextCodePoint(absl::string_view bytes, size_t* pos) {
     return c;
   }
   ++*pos;
-  return kReplacement;
+  return kReplacementCharacter;
 }
 
 }  // namespace posthouse::message

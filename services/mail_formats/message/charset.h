@@ -1,7 +1,7 @@
 // Charsets to UTF-8, as a stream: utf-8, us-ascii, iso-8859-1 and windows-1252
-// here, everything else through iconv(3). Never fails: bytes that mean nothing in
-// the charset become U+FFFD; bytes of an unknown charset are read as UTF-8 where
-// they are valid, else as windows-1252.
+// here, all others through iconv(3). Decoding never fails: invalid bytes of a charset
+// become U+FFFD; bytes of an unknown charset are read as UTF-8 where they are valid,
+// else as windows-1252.
 #pragma once
 
 #include <cstdint>
@@ -22,8 +22,7 @@ class CharsetDecoder {
   // Appends UTF-8 (always valid); a character split between chunks is kept.
   void Feed(absl::string_view chunk, std::string* out);
   void Finish(std::string* out);
-  // False: the name is unknown here (and the guess above is used). What SEARCH
-  // CHARSET answers BADCHARSET for (RFC 9051 §6.4.4).
+  // False: the charset is unknown, so SEARCH CHARSET gets BADCHARSET (RFC 9051 §6.4.4).
   bool known() const;
 
  private:
@@ -33,11 +32,9 @@ class CharsetDecoder {
 
 std::string ToUtf8(absl::string_view charset, absl::string_view bytes);
 
-// Raw header bytes: valid UTF-8 stays, else windows-1252 is assumed.
+// Raw header bytes: valid UTF-8 stays; other bytes are read as windows-1252.
 std::string GuessUtf8(absl::string_view bytes);
 
-bool IsValidUtf8(absl::string_view bytes);
-void AppendUtf8(uint32_t code_point, std::string* out);
 // Decodes one code point at `*pos` of valid or invalid UTF-8 and moves past it;
 // U+FFFD for one bad byte.
 uint32_t NextCodePoint(absl::string_view bytes, size_t* pos);

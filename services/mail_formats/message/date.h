@@ -1,5 +1,5 @@
-// The Date field: RFC 5322 §3.3 with obsolete zones and years, and what real mail
-// has (missing weekday, missing seconds, wrong weekday, two digits, dashes, ctime).
+// The Date field: RFC 5322 §3.3 with obsolete zones and years, and the errors of real
+// mail (missing weekday, missing seconds, wrong weekday, two digits, dashes, ctime).
 #pragma once
 
 #include <cstdint>
@@ -21,8 +21,8 @@ struct Date {
   int64_t WrittenDay() const;
 };
 
-// nullopt: no day, month and year can be read. A date with an unreadable time is
-// taken at 00:00:00.
+// nullopt: day, month or year is unreadable. A date with an unreadable time gets
+// 00:00:00.
 std::optional<Date> ParseDate(absl::string_view raw);
 
 // "Fri, 21 Nov 1997 09:55:06 -0600" (RFC 5322 §3.3).

@@ -1,5 +1,5 @@
-// What header field bodies mean: folding, encoded words, MIME parameters, message
-// ids. No function fails; what cannot be understood is skipped or kept as text.
+// Header field bodies: folding, encoded words, MIME parameters, message ids. No
+// function fails; unreadable parts are skipped or kept as text.
 #pragma once
 
 #include <optional>
@@ -11,8 +11,8 @@
 namespace posthouse::message {
 
 // Removes CRLF (or LF) before a blank (RFC 5322 §2.2.3), the line end at the end,
-// and blanks around. A line end that is no fold becomes a blank too: the result
-// has no CR and no LF, ever. NUL stays.
+// and blanks around. A line end that is not a fold becomes a blank, too, so the result
+// never has CR or LF. NUL stays.
 std::string Unfold(absl::string_view raw);
 
 // Unfolds, decodes RFC 2047 encoded words anywhere (in quoted strings too: real

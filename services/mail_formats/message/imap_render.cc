@@ -7,7 +7,7 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
-#include "services/mail_formats/message/address.h"
+#include "services/mail_formats/message/address_list.h"
 #include "services/mail_formats/message/fields.h"
 
 namespace posthouse::message {

@@ -1,5 +1,5 @@
-// What IMAP shows of a parsed message, rendered once at delivery and sent as it is:
-// ENVELOPE, BODY and BODYSTRUCTURE (RFC 9051 §7.5.2, RFC 3501 §7.4.2).
+// ENVELOPE, BODY and BODYSTRUCTURE of a parsed message (RFC 9051 §7.5.2, RFC 3501
+// §7.4.2): rendered once at delivery, sent unchanged.
 //
 // The bytes are always valid IMAP: strings are quoted when they are plain ASCII,
 // else literals ({n} CRLF); NUL becomes 0x80, CR and LF a blank. Encoded words and
@@ -23,7 +23,7 @@ std::string RenderEnvelope(const Part& part);
 std::string RenderBody(const Message& message);           // BODY: without extension data
 std::string RenderBodyStructure(const Message& message);  // BODYSTRUCTURE: with it
 
-// A string, quoted or literal as it needs.
+// A quoted string, or a literal where a quoted string is not allowed.
 void AppendImapString(absl::string_view bytes, std::string* out);
 
 }  // namespace posthouse::message

@@ -4,7 +4,9 @@
 #include <string>
 
 #include "absl/strings/string_view.h"
-#include "services/mail_formats/message/address.h"
+#include "services/common/status/status.h"
+#include "services/common/utf8/utf8.h"
+#include "services/mail_formats/message/address_list.h"
 #include "services/mail_formats/message/charset.h"
 #include "services/mail_formats/message/date.h"
 #include "services/mail_formats/message/fields.h"
@@ -13,7 +15,6 @@
 #include "services/mail_formats/message/part_table.h"
 #include "services/mail_formats/message/search.h"
 #include "services/mail_formats/message/summary.h"
-#include "services/common/status/status.h"
 
 namespace posthouse::message {
 namespace {
@@ -78,7 +79,7 @@ void Run(absl::string_view bytes) {
   CheckImapSyntax(summary.envelope);
   CheckImapSyntax(summary.body);
   CheckImapSyntax(summary.body_structure);
-  PH_CHECK(IsValidUtf8(summary.preview) && IsValidUtf8(summary.base_subject));
+  PH_CHECK(IsUtf8(summary.preview) && IsUtf8(summary.base_subject));
   for (const uint32_t a : {1, 2}) {
     for (const uint32_t b : {1, 2}) {
       const auto range = table.Resolve({a, b}, SectionKind::kAll);
@@ -93,7 +94,7 @@ void Run(absl::string_view bytes) {
   filter.Feed(bytes, &filtered);
   filter.Finish(&filtered);
   for (const Field& field : m.root().fields) {
-    PH_CHECK(IsValidUtf8(DecodeText(field.value)));
+    PH_CHECK(IsUtf8(DecodeText(field.value)));
     ParseAddresses(field.value);
     ParseDate(field.value);
     ParseMessageIds(field.value);

@@ -1,13 +1,13 @@
 // Parser: one pass over a message of RFC 5322 and MIME (RFC 2045, 2046), in chunks.
 //
-// Keeps the header fields that matter (bounded) and byte offsets; never the body.
-// Never fails: what cannot be understood becomes text/plain, as Dovecot does it.
+// The parser keeps header fields (bounded) and byte offsets, but no bodies. It never
+// fails: an unreadable part becomes text/plain, as in Dovecot.
 //
 //   Parser parser;
 //   while (more) parser.Feed(chunk);
 //   Message message = parser.Finish();
 //
-// What real mail contains, and what is done:
+// Errors of real mail, and what the parser makes of them:
 //   bare LF, mixed line ends        a line ends at LF; sizes are of the bytes as they are
 //   a header line without a colon   kept in the header (Field with an empty name)
 //   "From " line on top             the same
@@ -106,7 +106,7 @@ class Parser {
   std::unique_ptr<Impl> impl_;
 };
 
-// The whole at once.
+// Parses a whole message.
 Message Parse(absl::string_view bytes, const Limits& limits = {});
 
 }  // namespace posthouse::message

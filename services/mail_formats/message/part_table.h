@@ -1,5 +1,5 @@
-// PartTable: where each part of a message is, small enough to be stored with it,
-// so that FETCH of a part is a range read (and SEARCH knows what to decode).
+// PartTable: the byte ranges of a message's parts, stored with the message. FETCH of a
+// part is then a range read, and SEARCH knows which ranges to decode.
 //
 //   std::string row = PartTable::Build(message).Serialize();   // at delivery
 //   absl::StatusOr<PartTable> table = PartTable::Parse(row);    // at FETCH
@@ -28,7 +28,7 @@ struct ByteRange {
   friend bool operator==(const ByteRange&, const ByteRange&) = default;
 };
 
-// What a section names (RFC 9051 §6.4.5.1); same order as Section.Kind of the
+// The kind of a section (RFC 9051 §6.4.5.1); same order as Section.Kind of the
 // mailbox proto.
 enum class SectionKind {
   kAll,              // BODY[] and BODY[1.2]

@@ -7,6 +7,7 @@
 #include <optional>
 #include <utility>
 
+#include "services/common/utf8/utf8.h"
 #include "services/mail_formats/message/charset.h"
 #include "services/mail_formats/message/fields.h"
 #include "services/mail_formats/message/transfer.h"

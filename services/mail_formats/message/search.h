@@ -1,4 +1,4 @@
-// SEARCH without an index: decoded, case-folded text compared as substrings
+// SEARCH without an index: substrings of decoded, case-folded text
 // (RFC 9051 §6.4.4, towards i;unicode-casemap, RFC 5051), streaming.
 //
 //   MessageSearch search(table, {{"subject words", MessageSearch::Where::kText}});

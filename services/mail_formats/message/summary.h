@@ -1,4 +1,4 @@
-// Summary: all that is derived from a message when it is stored, in one call.
+// Summary: everything that the mailbox derives from a message when it stores it.
 #pragma once
 
 #include <optional>
@@ -29,7 +29,7 @@ Summary Summarise(const Message& message);
 // (RFC 8970 §3.1). Empty when there is no text.
 std::string Preview(const Message& message);
 
-// What messages of one conversation share: a hash of the first id of References,
+// The id that messages of one conversation share: a hash of the first id of References,
 // else of In-Reply-To, else of the message's own id; 20 characters, "T" and
 // base32. Empty: the message has none of them (RFC 8474 §5.2: a server may say NIL).
 std::string ThreadId(const Part& root);

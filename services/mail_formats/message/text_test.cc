@@ -2,6 +2,7 @@
 
 #include <string>
 
+#include "services/common/utf8/utf8.h"
 #include "services/mail_formats/message/charset.h"
 #include "services/mail_formats/message/transfer.h"
 
@@ -60,7 +61,7 @@ TEST(TransferTest, QuotedPrintable) {
 
 TEST(TransferTest, ALongRunOfBlanksIsBounded) {
   const std::string blanks(100000, ' ');
-  EXPECT_EQ(DecodeQuotedPrintable(blanks + "x"), blanks + "x");
+  EXPECT_EQ(DecodeTransfer(Encoding::kQuotedPrintable, blanks + "x"), blanks + "x");
 }
 
 TEST(TransferTest, EncodingNames) {
@@ -107,7 +108,7 @@ TEST(CharsetTest, Converts) {
     std::string out;
     for (const char byte : c.in) {
       decoder.Feed(absl::string_view(&byte, 1), &out);
-      EXPECT_TRUE(IsValidUtf8(out));
+      EXPECT_TRUE(IsUtf8(out));
     }
     decoder.Finish(&out);
     EXPECT_EQ(out, c.out) << "byte by byte: " << c.charset;

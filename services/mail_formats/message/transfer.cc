@@ -161,6 +161,4 @@ std::string DecodeTransfer(Encoding encoding, absl::string_view bytes) {
 
 std::string DecodeBase64(absl::string_view bytes) { return DecodeTransfer(Encoding::kBase64, bytes); }
 
-std::string DecodeQuotedPrintable(absl::string_view bytes) { return DecodeTransfer(Encoding::kQuotedPrintable, bytes); }
-
 }  // namespace posthouse::message

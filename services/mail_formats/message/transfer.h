@@ -1,7 +1,7 @@
 // Content-Transfer-Encoding: base64 and quoted-printable, decoded as a stream.
 //
-// Nothing fails: what does not belong to the encoding is skipped (base64) or
-// taken as it is (quoted-printable), as mail clients do. Memory: a few bytes.
+// Decoding never fails: bytes outside the encoding are skipped (base64) or kept
+// (quoted-printable), as mail clients do. Memory: a few bytes.
 #pragma once
 
 #include <cstdint>
@@ -28,7 +28,7 @@ class TransferDecoder {
   explicit TransferDecoder(Encoding encoding) : encoding_(encoding) {}
   // Appends what `chunk` decodes to; the chunk may end anywhere.
   void Feed(absl::string_view chunk, std::string* out);
-  // What an unfinished last line or quantum still holds.
+  // Appends the bytes of an unfinished last line or quantum.
   void Finish(std::string* out);
 
  private:
@@ -41,9 +41,8 @@ class TransferDecoder {
   std::string pending_;  // quoted-printable: "=", "=X", or trailing blanks
 };
 
-// The whole at once.
+// Decodes a whole body.
 std::string DecodeTransfer(Encoding encoding, absl::string_view bytes);
 std::string DecodeBase64(absl::string_view bytes);
-std::string DecodeQuotedPrintable(absl::string_view bytes);
 
 }  // namespace posthouse::message

@@ -1,7 +1,7 @@
-// Capabilities: what a server announced in its (last) EHLO reply.
+// Capabilities: the extensions of a server's last EHLO reply.
 //
-// A server may write anything there; what is not understood is passed over, and what
-// is kept is bounded by the reply (ReplyLimits). Fuzzed with the replies.
+// Unknown keywords are ignored. The size is bounded by the reply (ReplyLimits). The
+// fuzz target of replies covers this parser.
 // Threads: stateless.
 #pragma once
 

@@ -5,9 +5,9 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
+#include "services/common/status/status.h"
 #include "services/mail_formats/smtp/client_commands.h"
 #include "services/mail_formats/smtp/data_encoder.h"
-#include "services/common/status/status.h"
 
 namespace posthouse::smtp {
 namespace {
@@ -16,8 +16,8 @@ using Kind = Outcome::Kind;
 
 constexpr size_t kReadBytes = 16 * 1024;
 constexpr size_t kWriteBytes = 64 * 1024;
-// RCPTs in one write: their replies must fit the socket buffers, since nobody reads
-// them meanwhile (RFC 2920 §3.1).
+// RCPTs in one write: their replies must fit into the socket buffers, since the client
+// does not read while it writes (RFC 2920 §3.1).
 constexpr size_t kRcptsPerGroup = 100;
 
 class ClientImpl final : public Client {
@@ -39,7 +39,7 @@ class ClientImpl final : public Client {
   struct Transaction {
     ClientMessage message;
     SendResult result;
-    std::vector<size_t> hopeful;  // recipients the server accepted so far
+    std::vector<size_t> hopeful;  // accepted at RCPT, without a final result
     size_t asked = 0;             // recipients whose RCPT was answered
     bool open = false;            // MAIL was accepted, nothing ended it yet
   };
@@ -56,7 +56,8 @@ class ClientImpl final : public Client {
   Task<void> EndOfData(Transaction& t, std::string rest);
   Task<void> EndUnwantedData();
 
-  // The outcome of everybody who may still hope, and of who was not yet asked.
+  // Sets `outcome` for every recipient without a final result, including those whose
+  // RCPT was not answered.
   static void SettleRest(Transaction& t, const Outcome& outcome) {
     for (const size_t i : t.hopeful) t.result.recipients[i] = outcome;
     for (; t.asked < t.message.recipients.size(); ++t.asked) {
@@ -64,10 +65,10 @@ class ClientImpl final : public Client {
     }
     t.hopeful.clear();
   }
-  // Notes what a reply means for the connection, and what it means at all.
+  // Turns a reply into an Outcome; marks the connection unusable when it must be.
   Outcome Read(ClientStep step, const Reply& reply, int expected) {
-    // RFC 5321 §4.2.2: 421 is the last reply of a connection. What is neither the
-    // wanted class nor a refusal shows that the two ends are out of step.
+    // RFC 5321 §4.2.2: 421 is the last reply of a connection. A reply that is neither
+    // of the expected class nor a refusal shows that client and server are out of step.
     const bool understood = reply.code / 100 == expected || reply.code >= 400;
     if (reply.code == 421 || !understood) usable_ = false;
     return FromReply(step, reply, expected);
@@ -88,7 +89,7 @@ class ClientImpl final : public Client {
 };
 
 Task<absl::StatusOr<Reply>> ClientImpl::ReadReply(absl::Duration timeout) {
-  const absl::Time deadline = absl::Now() + timeout;  // for the whole reply: no slow drip
+  const absl::Time deadline = absl::Now() + timeout;  // for all lines of the reply together
   while (true) {
     absl::string_view input = in_;
     absl::StatusOr<std::optional<Reply>> reply = parser_.Feed(&input);
@@ -104,7 +105,7 @@ Task<absl::StatusOr<Reply>> ClientImpl::ReadReply(absl::Duration timeout) {
 Task<absl::StatusOr<Reply>> ClientImpl::Exchange(std::string line, absl::Duration timeout) {
   const absl::Status written = co_await connection_->Write(std::move(line), timeout);
   if (!written.ok()) {
-    // What a server said before it hung up is worth more than the broken pipe.
+    // A reply that the server sent before it closed tells more than the write error.
     absl::StatusOr<Reply> last = co_await ReadReply(absl::Seconds(1));
     if (!last.ok()) co_return written;
     co_return last;
@@ -133,7 +134,7 @@ Task<Outcome> ClientImpl::Hello(bool may_fall_back) {
   if (reply->positive()) {
     capabilities_ = ParseCapabilities(reply->lines);
   } else if (reply->permanent() && may_fall_back && !options_.lmtp) {
-    // RFC 5321 §3.2: a server that does not know EHLO is greeted with HELO.
+    // RFC 5321 §3.2: HELO for a server that does not know EHLO.
     capabilities_ = Capabilities();
     reply = co_await Exchange(absl::StrCat("HELO ", options_.helo_name, "\r\n"), options_.timeouts.hello);
     if (!reply.ok()) co_return Broken(ClientStep::kHello, reply.status());
@@ -141,7 +142,7 @@ Task<Outcome> ClientImpl::Hello(bool may_fall_back) {
   co_return Read(ClientStep::kHello, *reply, 2);
 }
 
-// STARTTLS as the options want it (RFC 3207). Nullopt: go on.
+// STARTTLS as the options say (RFC 3207). nullopt: go on.
 Task<std::optional<Outcome>> ClientImpl::Encrypt() {
   const bool required = options_.tls == ClientTls::kRequired;
   if (options_.tls == ClientTls::kNever || (options_.tls_context == nullptr && !required)) co_return std::nullopt;
@@ -156,14 +157,14 @@ Task<std::optional<Outcome>> ClientImpl::Encrypt() {
     if (required || !usable_) co_return outcome;
     co_return std::nullopt;
   }
-  // Plaintext behind the 220 was put there by somebody in between (RFC 3207 §6).
+  // Plaintext after the 220 was injected by an attacker (RFC 3207 §6).
   if (!in_.empty() || connection_->Buffered() > 0) {
     co_return Broken(ClientStep::kStartTls, absl::InvalidArgumentError("unencrypted bytes after the STARTTLS reply"));
   }
   const absl::Status handshake =
       co_await connection_->StartTlsClient(options_.tls_context, options_.server_name, options_.timeouts.tls);
   if (!handshake.ok()) co_return Broken(ClientStep::kTls, handshake);
-  // RFC 3207 §4.2: what was announced in the clear does not count.
+  // RFC 3207 §4.2: discard the capabilities that were announced in the clear.
   capabilities_ = Capabilities();
   Outcome hello = co_await Hello(/*may_fall_back=*/false);
   if (hello.kind != Kind::kAccepted) co_return hello;

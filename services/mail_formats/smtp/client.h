@@ -10,9 +10,9 @@
 //   for (i) sent.recipients[i] -> settle, retry or bounce
 //   if (opened.client->usable()) keep it for the next message, else co_await Quit()
 //
-// Nothing is thrown away: every end is an Outcome, data that says which step it was,
-// what the server said or how the connection failed, and whether the server may
-// have taken the message all the same. What is not definitely permanent is temporary.
+// The client never loses a result: every Outcome has the step, the server's reply or
+// the error of the connection, and whether the server may have accepted the message.
+// A failure that is not definitely permanent is temporary.
 //
 // Threads: a client lives on its connection's EventLoop. One call at a time.
 #pragma once
@@ -33,6 +33,7 @@
 #include "services/common/net/connection.h"
 #include "services/common/net/tls.h"
 #include "services/mail_formats/smtp/capabilities.h"
+#include "services/mail_formats/smtp/params.h"
 #include "services/mail_formats/smtp/reply.h"
 
 namespace posthouse::smtp {
@@ -68,21 +69,21 @@ struct ClientOptions {
   ClientTimeouts timeouts;
 };
 
-// Where a session was when it ended (or went on).
+// The step of a session that an Outcome reports.
 enum class ClientStep { kGreeting, kHello, kStartTls, kTls, kMail, kRcpt, kData, kBody, kEndOfData, kReset };
 absl::string_view ClientStepName(ClientStep step);
 
 struct Outcome {
   enum class Kind {
     kAccepted,    // the server took responsibility (for this recipient)
-    kTemporary,   // 4yz, or what is not understood
+    kTemporary,   // 4yz, or a reply that is not understood
     kPermanent,   // 5yz, or this server can never take this message
     kConnection,  // the connection failed or the server broke the protocol: temporary, try another host
   };
   Kind kind = Kind::kConnection;
   ClientStep step = ClientStep::kGreeting;
-  // What the server said. When `ours`, it said nothing: we found that it cannot take
-  // the message (5.3.4 too large, 5.6.7 no SMTPUTF8, ...). Code 0: no reply came.
+  // The server's reply; code 0: none came. When `ours`, the client made the reply, since
+  // the server cannot take the message (5.3.4 too large, 5.6.7 no SMTPUTF8, ...).
   Reply reply;
   bool ours = false;
   // Set with kConnection: what failed.
@@ -92,27 +93,20 @@ struct Outcome {
   bool maybe_accepted = false;
 };
 
-// How a message is marked for DSNs (RFC 3461); passed on when the server has DSN.
-enum class DsnReturn { kUnset, kHeaders, kFull };
-enum class BodyKind { kSevenBit, kEightBitMime, kBinaryMime };
-
 struct ClientRecipient {
-  std::string address;  // Mailbox::ToString() form
-  std::string notify;   // "NEVER" or "SUCCESS,FAILURE,DELAY"; "" = not given
-  std::string orcpt;    // "rfc822;user@example.org", plain (encoded here); "" = not given
+  std::string address;        // Mailbox::ToString() form
+  RcptParameters parameters;  // sent to servers with DSN only
 };
 
 struct ClientMessage {
   std::string reverse_path;  // "" is the null reverse-path
   std::vector<ClientRecipient> recipients;
-  uint64_t size_bytes = 0;  // 0: not known
-  BodyKind body = BodyKind::kSevenBit;
-  bool smtputf8 = false;
-  DsnReturn ret = DsnReturn::kUnset;
-  std::string envid;  // plain (encoded here)
+  // Each is sent only to servers that announce its extension. `auth` is not sent;
+  // neither is a `size` of 0.
+  MailParameters parameters;
   // The next piece of the message as stored (CRLF line ends, not dot-stuffed); an
-  // empty cord at its end. Asked only when the server wants the data, once per Send.
-  // An error closes the connection: the server must not take half a message for a whole.
+  // empty cord at its end. Called only after the server's 354. An error closes the
+  // connection, so that the server does not accept half a message.
   std::function<Task<absl::StatusOr<absl::Cord>>()> next;
 };
 
@@ -128,29 +122,29 @@ class Client;
 struct OpenResult {
   std::unique_ptr<Client> client;  // null: it failed, see `outcome`
   Outcome outcome;                 // kAccepted when open; step and reply of the last exchange
-  // When it failed: the closed connection, so that a thread that might still Close()
-  // it can be told first. Of no other use.
+  // On failure: owns the closed connection, so that the caller can first tell a thread
+  // that might still Close() it. Of no other use.
   std::unique_ptr<Client> failed;
 };
 
 class Client {
  public:
-  // Greets and, as the options say, encrypts. On failure the connection is closed
-  // (with QUIT when the server still listens).
+  // Reads the greeting, sends EHLO and starts TLS as `options` say. On failure the
+  // connection is closed, with QUIT if the server still answers.
   static Task<OpenResult> Open(std::unique_ptr<net::Connection> connection, ClientOptions options);
 
   virtual ~Client() = default;  // closes at once
 
   // One mail transaction. With PIPELINING, MAIL, all RCPTs and DATA travel together
-  // (RFC 2920). Recipients that are refused do not stop the others. Temporary
-  // failure of MAIL or DATA is the outcome of every recipient still hoping.
-  // BODY=8BITMIME to a server without it is sent as it is (as everybody does);
-  // SMTPUTF8 (of a recipient: his alone), BINARYMIME and SIZE it cannot take are
-  // kPermanent, `ours`.
+  // (RFC 2920). A refused recipient does not stop the others. A failure of MAIL or
+  // DATA is the outcome of every recipient without a final one.
+  // An 8BITMIME message goes unchanged to a server without that extension. A message
+  // that needs SMTPUTF8, BINARYMIME or a larger SIZE than the server has is kPermanent,
+  // `ours`; a recipient that needs SMTPUTF8 is so alone.
   virtual Task<SendResult> Send(ClientMessage message) = 0;
-  // RSET: proves that an idle connection still lives before it is used again.
+  // RSET: checks an idle connection before it is used again.
   virtual Task<Outcome> Reset() = 0;
-  // QUIT, waits shortly for 221, closes.
+  // Sends QUIT, waits for the 221 (ClientTimeouts::quit), closes.
   virtual Task<void> Quit() = 0;
 
   // False after a connection failure or a 421: destroy it.

@@ -1,4 +1,4 @@
-// What the outbound client says and how it reads the answers; no I/O, for client.cc.
+// The commands of the outbound client and the meaning of replies; no I/O.
 #pragma once
 
 #include <optional>
@@ -8,7 +8,7 @@
 
 namespace posthouse::smtp {
 
-// "MAIL FROM:<a@b> SIZE=10 BODY=8BITMIME\r\n", with what the server announced only.
+// "MAIL FROM:<a@b> SIZE=10 BODY=8BITMIME\r\n", with parameters of announced extensions only.
 std::string MailCommand(const ClientMessage& message, const Capabilities& capabilities);
 std::string RcptCommand(const ClientRecipient& recipient, const Capabilities& capabilities);
 
@@ -16,7 +16,7 @@ std::string RcptCommand(const ClientRecipient& recipient, const Capabilities& ca
 std::optional<Reply> CannotTake(const ClientMessage& message, const Capabilities& capabilities);
 std::optional<Reply> CannotTake(const ClientRecipient& recipient, const Capabilities& capabilities);
 
-// The outcome of an exchange that was answered. `expected`: first digit of success.
+// The outcome of a reply. `expected`: the first digit of success.
 Outcome FromReply(ClientStep step, const Reply& reply, int expected);
 Outcome FromError(ClientStep step, const absl::Status& error);
 Outcome Ours(ClientStep step, const Reply& reply);

@@ -41,7 +41,7 @@ ClientMessage Message(std::vector<std::string> recipients,
                       std::vector<std::string> pieces = {"Subject: x\r\n\r\nbody\r\n"}) {
   ClientMessage message;
   message.reverse_path = "s@client.example";
-  for (std::string& r : recipients) message.recipients.push_back({std::move(r), "", ""});
+  for (std::string& r : recipients) message.recipients.push_back({std::move(r), {}});
   auto left = std::make_shared<std::vector<std::string>>(pieces.rbegin(), pieces.rend());
   message.next = [left]() -> Task<absl::StatusOr<absl::Cord>> {
     if (left->empty()) co_return absl::Cord();
@@ -138,13 +138,13 @@ TEST_F(ClientTest, PipelinesTheEnvelope) {
        "C DATA", "S 250 2.1.0 ok\r\n250 2.1.5 ok\r\n550 5.1.1 no such mailbox\r\n354 go", "D", "S 250 2.0.0 ok",
        "C QUIT", "S 221 bye"}));
   ClientMessage message = Message({"a@mx.example", "пример@mx.example"});
-  message.size_bytes = 22;
-  message.body = BodyKind::kEightBitMime;
-  message.smtputf8 = true;
-  message.ret = DsnReturn::kHeaders;
-  message.envid = "a+b";
-  message.recipients[0].notify = "SUCCESS,DELAY";
-  message.recipients[0].orcpt = "rfc822;a+1@x.example";
+  message.parameters.size = 22;
+  message.parameters.body = Body::kEightBitMime;
+  message.parameters.smtputf8 = true;
+  message.parameters.ret = Ret::kHeaders;
+  message.parameters.envid = "a+b";
+  message.recipients[0].parameters.notify = {.success = true, .delay = true};
+  message.recipients[0].parameters.orcpt = Orcpt::FromString("rfc822;a+1@x.example");
   EXPECT_THAT(SendOne(std::move(message)), ElementsAre("accepted end of data 250 2.0.0", "permanent RCPT 550 5.1.1"));
   EXPECT_THAT(server_->problems(), IsEmpty());
 }
@@ -179,7 +179,7 @@ TEST_F(ClientTest, FallsBackToHelo) {
           "C MAIL FROM:<s@client.example>", "S 250 ok", "C RCPT TO:<a@mx.example>", "S 250 ok", "C DATA", "S 354 go",
           "D", "S 250 ok", "C QUIT", "S 221 bye"});
   ClientMessage message = Message({"a@mx.example"});
-  message.size_bytes = 10;
+  message.parameters.size = 10;
   EXPECT_THAT(SendOne(std::move(message)), ElementsAre("accepted end of data 250"));
   EXPECT_THAT(server_->problems(), IsEmpty());
 }
@@ -369,10 +369,10 @@ TEST_F(ClientTest, LimitsOfTheServerAreKept) {
     std::string outcome;
   };
   const std::vector<Case> cases = {
-      {{"SIZE 1000"}, [](ClientMessage& m) { m.size_bytes = 1001; }, "permanent MAIL 552 5.3.4 (ours)"},
-      {{}, [](ClientMessage& m) { m.smtputf8 = true; }, "permanent MAIL 550 5.6.7 (ours)"},
+      {{"SIZE 1000"}, [](ClientMessage& m) { m.parameters.size = 1001; }, "permanent MAIL 552 5.3.4 (ours)"},
+      {{}, [](ClientMessage& m) { m.parameters.smtputf8 = true; }, "permanent MAIL 550 5.6.7 (ours)"},
       {{}, [](ClientMessage& m) { m.recipients[0].address = "пример@mx.example"; }, "permanent RCPT 550 5.6.7 (ours)"},
-      {{}, [](ClientMessage& m) { m.body = BodyKind::kBinaryMime; }, "permanent MAIL 554 5.6.1 (ours)"},
+      {{}, [](ClientMessage& m) { m.parameters.body = Body::kBinaryMime; }, "permanent MAIL 554 5.6.1 (ours)"},
       {{}, [](ClientMessage& m) { m.reverse_path = "a@b>\r\nRSET"; }, "permanent MAIL 553 5.1.7 (ours)"},
   };
   for (const Case& c : cases) {
@@ -408,9 +408,10 @@ TEST_F(ClientTest, OddDsnParametersDoNotFailAMessage) {
                {absl::StrCat(kMail, " ENVID=a+09b"), absl::StrCat(kA, " ORCPT=rfc822;a+09+7F@x.example"), kB, "C DATA",
                 "S 250 ok\r\n250 ok\r\n250 ok\r\n354 go", "D", "S 250 ok", "C QUIT", "S 221 bye"}));
   ClientMessage message = Message({"a@mx.example", "b@mx.example"});
-  message.envid = "a\tb";
-  message.recipients[0].orcpt = "rfc822;a\t\x7f@x.example";
-  message.recipients[1].orcpt = "utf-8;п@x.example";  // not without SMTPUTF8 (RFC 6533 §3)
+  message.parameters.envid = "a\tb";
+  message.recipients[0].parameters.orcpt = Orcpt::FromString("rfc822;a\t\x7f@x.example");
+  message.recipients[1].parameters.orcpt =
+      Orcpt::FromString("utf-8;п@x.example");  // not without SMTPUTF8 (RFC 6533 §3)
   EXPECT_THAT(SendOne(std::move(message)), ElementsAre("accepted end of data 250", "accepted end of data 250"));
   EXPECT_THAT(server_->problems(), IsEmpty());
 }

@@ -5,11 +5,9 @@
 #include "absl/status/status.h"
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
-#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
-#include "services/mail_formats/smtp/xtext.h"
+#include "services/common/utf8/utf8.h"
 
 namespace posthouse::smtp {
 namespace {
@@ -31,10 +29,6 @@ bool Refuse(Command* command, int code, absl::string_view enhanced, absl::string
   return false;
 }
 
-bool BadParameter(Command* command, absl::string_view name) {
-  return Refuse(command, 501, "5.5.4", absl::StrCat("Bad value of ", name));
-}
-
 absl::string_view TakeWord(absl::string_view* input) {
   *input = absl::StripLeadingAsciiWhitespace(*input);
   const size_t end = input->find(' ');
@@ -43,127 +37,35 @@ absl::string_view TakeWord(absl::string_view* input) {
   return word;
 }
 
-// 1*20DIGIT (RFC 1870 §4), also chunk-size (RFC 3030 §2).
-bool ParseNumber(absl::string_view text, uint64_t* value) {
-  if (text.empty() || text.size() > 20) return false;
-  for (const char c : text) {
-    if (!absl::ascii_isdigit(static_cast<unsigned char>(c))) return false;
-  }
-  return absl::SimpleAtoi(text, value);
-}
-
-// One parameter: esmtp-keyword ["=" esmtp-value] (RFC 5321 §4.1.2). False: refused.
-using ParseParameter = bool (*)(absl::string_view name, absl::string_view value, Command* command);
-
-bool Size(absl::string_view name, absl::string_view value, Command* command) {
-  uint64_t size = 0;
-  if (!ParseNumber(value, &size)) return BadParameter(command, name);
-  command->size = size;
+// False when there is no value.
+template <typename T, typename To>
+bool Set(std::optional<T> value, To* to) {
+  if (!value.has_value()) return false;
+  *to = *std::move(value);
   return true;
 }
 
-bool BodyParameter(absl::string_view name, absl::string_view value, Command* command) {
-  command->body_given = true;
-  if (absl::EqualsIgnoreCase(value, "7BIT")) {
-    command->body = Body::kSevenBit;
-  } else if (absl::EqualsIgnoreCase(value, "8BITMIME")) {
-    command->body = Body::kEightBitMime;
-  } else if (absl::EqualsIgnoreCase(value, "BINARYMIME")) {
-    command->body = Body::kBinaryMime;
-  } else {
-    return BadParameter(command, name);
-  }
-  return true;
+bool SetSmtpUtf8(absl::string_view value, Command* command) {
+  command->mail.smtputf8 = true;
+  return value.empty();  // RFC 6531 §3.4: no value
 }
 
-bool SmtpUtf8(absl::string_view name, absl::string_view value, Command* command) {
-  if (!value.empty()) return BadParameter(command, name);
-  command->smtputf8 = true;
-  return true;
-}
-
-bool RetParameter(absl::string_view name, absl::string_view value, Command* command) {
-  if (absl::EqualsIgnoreCase(value, "FULL")) {
-    command->ret = Ret::kFull;
-  } else if (absl::EqualsIgnoreCase(value, "HDRS")) {
-    command->ret = Ret::kHeaders;
-  } else {
-    return BadParameter(command, name);
-  }
-  return true;
-}
-
-// RFC 3461 §4.4: xtext of at most 100 characters, printable when decoded.
-bool Envid(absl::string_view name, absl::string_view value, Command* command) {
-  std::optional<std::string> decoded = DecodeXtext(value);
-  if (value.empty() || value.size() > 100 || !decoded.has_value()) return BadParameter(command, name);
-  for (const char c : *decoded) {
-    if (static_cast<unsigned char>(c) < 0x20 || static_cast<unsigned char>(c) > 0x7e)
-      return BadParameter(command, name);
-  }
-  command->envid = *std::move(decoded);
-  return true;
-}
-
-// RFC 4954 §5: xtext of a mailbox, or "<>". Parsed, never trusted.
-bool AuthParameter(absl::string_view name, absl::string_view value, Command* command) {
-  std::optional<std::string> decoded = DecodeXtext(value);
-  if (value.empty() || value.size() > 500 || !decoded.has_value()) return BadParameter(command, name);
-  command->auth_param = *std::move(decoded);
-  return true;
-}
-
-// notify-esmtp-value = "NEVER" / 1#notify-list-element (RFC 3461 §4.1)
-bool NotifyParameter(absl::string_view name, absl::string_view value, Command* command) {
-  Notify notify;
-  for (const absl::string_view item : absl::StrSplit(value, ',')) {
-    bool* const flag = absl::EqualsIgnoreCase(item, "NEVER")     ? &notify.never
-                       : absl::EqualsIgnoreCase(item, "SUCCESS") ? &notify.success
-                       : absl::EqualsIgnoreCase(item, "FAILURE") ? &notify.failure
-                       : absl::EqualsIgnoreCase(item, "DELAY")   ? &notify.delay
-                                                                 : nullptr;
-    if (flag == nullptr) return BadParameter(command, name);
-    *flag = true;
-  }
-  if (notify.never && (notify.success || notify.failure || notify.delay)) return BadParameter(command, name);
-  command->notify = notify;
-  return true;
-}
-
-// original-recipient-address = addr-type ";" xtext, at most 500 (RFC 3461 §4.2).
-// RFC 6533 §3: type "utf-8" carries UTF-8 (or \x{...}) instead; kept as given.
-bool Orcpt(absl::string_view name, absl::string_view value, Command* command) {
-  const size_t semicolon = value.find(';');
-  if (value.size() > 500 || semicolon == absl::string_view::npos || semicolon == 0) return BadParameter(command, name);
-  const absl::string_view type = value.substr(0, semicolon);
-  const absl::string_view address = value.substr(semicolon + 1);
-  for (const char c : type) {
-    if (!absl::ascii_isalnum(static_cast<unsigned char>(c)) && c != '-') return BadParameter(command, name);
-  }
-  if (absl::EqualsIgnoreCase(type, "utf-8")) {
-    if (address.empty() || !IsUtf8(address)) return BadParameter(command, name);
-    command->orcpt = std::string(value);
-    return true;
-  }
-  const std::optional<std::string> decoded = DecodeXtext(address);
-  if (!decoded.has_value() || decoded->empty()) return BadParameter(command, name);
-  for (const char c : *decoded) {
-    if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f) return BadParameter(command, name);
-  }
-  command->orcpt = absl::StrCat(type, ";", *decoded);
-  return true;
-}
-
+// One parameter: esmtp-keyword ["=" esmtp-value] (RFC 5321 §4.1.2). `parse` returns
+// false for a bad value.
 struct ParameterEntry {
   const char* name;
   Verb verb;
-  ParseParameter parse;
+  bool (*parse)(absl::string_view value, Command* command);
 };
 constexpr ParameterEntry kParameters[] = {
-    {"SIZE", Verb::kMail, Size},         {"BODY", Verb::kMail, BodyParameter},
-    {"SMTPUTF8", Verb::kMail, SmtpUtf8}, {"RET", Verb::kMail, RetParameter},
-    {"ENVID", Verb::kMail, Envid},       {"AUTH", Verb::kMail, AuthParameter},
-    {"ORCPT", Verb::kRcpt, Orcpt},       {"NOTIFY", Verb::kRcpt, NotifyParameter},
+    {"SIZE", Verb::kMail, [](absl::string_view v, Command* c) { return Set(ParseSize(v), &c->mail.size); }},
+    {"BODY", Verb::kMail, [](absl::string_view v, Command* c) { return Set(ParseBody(v), &c->mail.body); }},
+    {"SMTPUTF8", Verb::kMail, SetSmtpUtf8},
+    {"RET", Verb::kMail, [](absl::string_view v, Command* c) { return Set(ParseRet(v), &c->mail.ret); }},
+    {"ENVID", Verb::kMail, [](absl::string_view v, Command* c) { return Set(ParseEnvid(v), &c->mail.envid); }},
+    {"AUTH", Verb::kMail, [](absl::string_view v, Command* c) { return Set(ParseAuth(v), &c->mail.auth); }},
+    {"ORCPT", Verb::kRcpt, [](absl::string_view v, Command* c) { return Set(ParseOrcpt(v), &c->rcpt.orcpt); }},
+    {"NOTIFY", Verb::kRcpt, [](absl::string_view v, Command* c) { return Set(ParseNotify(v), &c->rcpt.notify); }},
 };
 
 bool ParseParameters(absl::string_view rest, Command* command) {
@@ -183,7 +85,9 @@ bool ParseParameters(absl::string_view rest, Command* command) {
     const unsigned bit = 1u << (found - kParameters);
     if ((seen & bit) != 0) return Refuse(command, 501, "5.5.4", absl::StrCat(found->name, " given twice"));
     seen |= bit;
-    if (!found->parse(found->name, value, command)) return false;
+    if (!found->parse(value, command)) {
+      return Refuse(command, 501, "5.5.4", absl::StrCat("Bad value for ", found->name));
+    }
   }
 }
 
@@ -202,15 +106,15 @@ void ParsePathCommand(absl::string_view rest, Command* command) {
   absl::StatusOr<std::optional<Mailbox>> path = TakePath(&rest, mail ? PathKind::kReverse : PathKind::kForward, true);
   if (!path.ok() || (!rest.empty() && rest.front() != ' ')) {
     // RFC 3463 §3.2: X.1.7 sender's, X.1.3 recipient's mailbox address syntax.
-    const absl::string_view why = path.ok() ? "characters after the address" : path.status().message();
+    const absl::string_view why = path.ok() ? "characters follow the address" : path.status().message();
     Refuse(command, 553, mail ? "5.1.7" : "5.1.3", absl::StrCat("Bad address: ", why));
     return;
   }
   command->path = *std::move(path);
   if (!ParseParameters(rest, command)) return;
-  // RFC 6531 §3.5: an internationalised address without SMTPUTF8. (For RCPT only
-  // the transaction knows.)
-  if (mail && !command->smtputf8 && command->path.has_value() && !command->path->ascii()) {
+  // RFC 6531 §3.5: an internationalised address needs SMTPUTF8. For RCPT the state
+  // machine checks this, since it knows the parameters of MAIL.
+  if (mail && !command->mail.smtputf8 && command->path.has_value() && !command->path->ascii()) {
     Refuse(command, 553, "5.6.7", "Address needs SMTPUTF8");
   }
 }
@@ -219,7 +123,7 @@ void ParsePathCommand(absl::string_view rest, Command* command) {
 void ParseBdat(absl::string_view rest, Command* command) {
   const absl::string_view size = TakeWord(&rest);
   const absl::string_view marker = TakeWord(&rest);
-  if (!ParseNumber(size, &command->chunk_bytes) || !TakeWord(&rest).empty() ||
+  if (!Set(ParseSize(size), &command->chunk_bytes) || !TakeWord(&rest).empty() ||
       !(marker.empty() || absl::EqualsIgnoreCase(marker, "LAST"))) {
     Refuse(command, 501, "5.5.4", "Syntax: BDAT size [LAST]");
     return;
@@ -235,12 +139,12 @@ void ParseAuth(absl::string_view rest, Command* command) {
     Refuse(command, 501, "5.5.4", "Syntax: AUTH mechanism [initial-response]");
     return;
   }
-  if (!initial.empty()) command->initial_response = initial == "=" ? "" : std::string(initial);
+  if (!initial.empty()) command->initial_response = std::string(initial);
 }
 
 void ParseHello(absl::string_view rest, Command* command) {
-  // Departs from RFC 5321 §2.3.5: any one printable word is taken for a name, since
-  // clients behind NAT send what their system calls itself; it is never trusted.
+  // Departs from RFC 5321 §2.3.5: any printable word is accepted, since clients behind
+  // NAT send their system's name. The argument is never trusted.
   command->argument = std::string(absl::StripAsciiWhitespace(rest));
   if (command->argument.empty() || command->argument.find(' ') != std::string::npos ||
       command->argument.size() > kMaxDomain || !IsUtf8(command->argument)) {
@@ -260,7 +164,7 @@ void ParseArgument(absl::string_view rest, Command* command) {
       return;
     case Verb::kVrfy:
     case Verb::kExpn:
-      if (command->argument.empty()) Refuse(command, 501, "5.5.4", "An argument is needed");
+      if (command->argument.empty()) Refuse(command, 501, "5.5.4", "Argument required");
       return;
     default:
       return;
@@ -279,8 +183,8 @@ absl::string_view VerbName(Verb verb) {
 
 Command ParseCommand(absl::string_view line) {
   Command command;
-  // RFC 5321 §2.3.8: CR and LF only as CRLF. What holds a bare one, a NUL or another
-  // control is no command, and is neither repaired nor guessed at.
+  // RFC 5321 §2.3.8: CR and LF occur only as CRLF. A line with a bare one, a NUL or
+  // another control character is refused, not repaired.
   for (const char c : line) {
     const unsigned char u = static_cast<unsigned char>(c);
     if ((u < 0x20 && u != '\t') || u == 0x7f) {

@@ -1,4 +1,4 @@
-// DataDecoder: what arrives after DATA, or in BDAT chunks, becomes the message.
+// DataDecoder: decodes the octets after DATA, or of BDAT chunks, into the message.
 //
 //            "."              CR               LF
 //   kLine ───────▶ kDot ───────────▶ kDotCr ───────▶ kEnd     exactly CRLF "." CRLF
@@ -8,12 +8,12 @@
 //
 // RFC 5321 §4.1.1.4: only CRLF "." CRLF ends the data, and only a CRLF makes the
 // next dot a stuffed one. A bare CR, a bare LF and a NUL (§2.3.8, §4.5.2) are never
-// line ends here; the policy says what becomes of a message that holds them:
-//   kReject     the message is refused (violation() says why); decoding goes on
-//               to the true end, so that the stream stays in step
+// line ends here. The policy decides about a message that has one:
+//   kReject     the message must be refused (violation() says why); decoding goes on
+//               to the end of the data, so that the next command is found
 //   kNormalize  bare LF becomes CRLF, bare CR too (dropped before CRLF), NUL is dropped
 //
-// Streaming: memory is O(1), what comes out of a call is at most twice what went in.
+// Streaming: memory is O(1); a call appends at most twice the bytes of its input.
 // Threads: one session.
 #pragma once
 
@@ -28,7 +28,7 @@ namespace posthouse::smtp {
 enum class BareLinePolicy { kReject, kNormalize };
 enum class DataFormat {
   kDotStuffed,  // DATA
-  kChunk,       // BDAT: no dots, the end is told by Finish()
+  kChunk,       // BDAT: no dot-stuffing; Finish() ends the message
 };
 
 class DataDecoder {

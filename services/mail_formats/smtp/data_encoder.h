@@ -1,9 +1,9 @@
-// DataEncoder: a message becomes what follows DATA: dots stuffed (RFC 5321 §4.5.2),
-// ended by CRLF "." CRLF. The pieces may be cut anywhere.
+// DataEncoder: encodes a message for DATA: dot-stuffing (RFC 5321 §4.5.2), and CRLF "."
+// CRLF at the end. The pieces may be cut anywhere.
 //
-// A bare CR or LF in what is stored (an IMAP client may have put it there) goes out
-// as CRLF: a sender must never send one (RFC 5321 §2.3.8), and nothing inside a
-// message can look like its end to any receiver. Threads: one session.
+// A bare CR or LF in the stored message (from an IMAP client) becomes CRLF: a sender
+// must never send one (RFC 5321 §2.3.8), and no receiver may see the end of data
+// inside the message. Threads: one session.
 #pragma once
 
 #include <string>

@@ -3,16 +3,16 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
-#include "services/mail_formats/smtp/address.h"
+#include "services/mail_formats/smtp/path.h"
 
 namespace posthouse::smtp {
 namespace {
 
-// A client can say anything in EHLO: what is not a name shows as "?" marks, so that
-// it cannot end a field, open a comment or forge another one.
-// UTF-8 only in a message that may hold it (RFC 6531 §3.7.3).
+// The EHLO argument is not trusted: characters outside a domain name become "?", so
+// that the argument cannot end the field, open a comment or forge another field.
+// UTF-8 appears only in a message with SMTPUTF8 (RFC 6531 §3.7.3).
 std::string SafeName(absl::string_view name, bool utf8) {
-  if (IsDomain(name, utf8) || IsAddressLiteral(name)) return std::string(name);
+  if (CheckDomain(name, utf8).ok() || IsAddressLiteral(name)) return std::string(name);
   std::string out;
   for (const char c : name) {
     const bool safe = absl::ascii_isalnum(static_cast<unsigned char>(c)) || c == '.' || c == '-' || c == '_';

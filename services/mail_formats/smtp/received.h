@@ -1,4 +1,4 @@
-// Received: fields (RFC 5321 §4.4), the trace of a message's way.
+// Received fields (RFC 5321 §4.4).
 // Threads: stateless.
 #pragma once
 
@@ -12,7 +12,7 @@ namespace posthouse::smtp {
 struct ReceivedInfo {
   std::string client_name;     // EHLO argument, as given
   std::string client_address;  // "192.0.2.1", "2001:db8::1"
-  std::string by;              // our name
+  std::string by;              // our host name
   bool esmtp = true, lmtp = false, tls = false, authenticated = false, smtputf8 = false;
   std::string tls_comment;  // "TLSv1.3, TLS_AES_256_GCM_SHA384"; without parentheses
   std::string id;           // "" = none

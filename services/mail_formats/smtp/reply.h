@@ -25,7 +25,6 @@ struct Reply {
 
   // By the first digit (RFC 5321 §4.2.1).
   bool positive() const { return code >= 200 && code < 300; }
-  bool intermediate() const { return code >= 300 && code < 400; }
   bool temporary() const { return code >= 400 && code < 500; }
   bool permanent() const { return code >= 500 && code < 600; }
   std::string Text() const;      // lines joined by LF, without codes
@@ -33,8 +32,8 @@ struct Reply {
   friend bool operator==(const Reply&, const Reply&) = default;
 };
 
-// Appends a reply as it goes on the wire: "250-2.1.5 a\r\n250 2.1.5 b\r\n". The
-// enhanced code stands in every line (RFC 2034 §4); LF in `text` starts a new line.
+// Appends a reply in wire form: "250-2.1.5 a\r\n250 2.1.5 b\r\n". Every line has the
+// enhanced code (RFC 2034 §4); LF in `text` starts a new line.
 void AppendReply(std::string* out, int code, absl::string_view enhanced, absl::string_view text);
 std::string Format(const Reply& reply);
 
@@ -44,19 +43,18 @@ struct ReplyLimits {
   size_t max_bytes = 16384;  // of text kept
 };
 
-// Takes replies out of a byte stream, in bounded memory.
+// Reads replies from a byte stream, in bounded memory.
 //
-// What is wrong but clear is read: bare LF line ends, a code without text, codes
-// that change between the lines (the last counts, RFC 5321 §4.2.1 note). What is
-// not a reply is kInvalidArgument, over a limit kResourceExhausted: hang up then.
+// Common errors are accepted: bare LF line ends, a code without text, codes that
+// differ between the lines (the last one counts, RFC 5321 §4.2.1 note). Other bytes
+// are kInvalidArgument, a reply over a limit is kResourceExhausted: then the caller
+// closes the connection.
 class ReplyParser {
  public:
   explicit ReplyParser(ReplyLimits limits = {}) : limits_(limits) {}
-  // Uses bytes from the front of `input`. A reply when one is complete, and the
-  // rest of `input` is left for the next call; nullopt: more is needed.
+  // Consumes bytes from the front of `input` up to the end of one reply and returns
+  // it; nullopt: the reply needs more bytes.
   absl::StatusOr<std::optional<Reply>> Feed(absl::string_view* input);
-  // Whether a reply has begun and is not complete.
-  bool Midway() const { return !line_.empty() || !reply_.lines.empty(); }
 
  private:
   absl::StatusOr<bool> TakeLine(absl::string_view line);
@@ -67,8 +65,8 @@ class ReplyParser {
   size_t bytes_ = 0;
 };
 
-// The enhanced code at the front of a reply's text ("2.1.5 ok" gives "2.1.5" and
-// leaves "ok"); "" and nothing taken when there is none (RFC 2034 §4).
+// Takes the enhanced code (RFC 2034 §4) from the front of a reply's text: "2.1.5 ok"
+// returns "2.1.5" and leaves "ok". "" when the text begins with no code.
 std::string TakeEnhancedCode(absl::string_view* text, int code);
 
 }  // namespace posthouse::smtp

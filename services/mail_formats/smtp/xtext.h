@@ -1,4 +1,4 @@
-// xtext of RFC 3461 §4: how ENVID, ORCPT and AUTH= carry any octets.
+// xtext (RFC 3461 §4): the encoding of any octets in ENVID, ORCPT and AUTH=.
 // Threads: stateless.
 #pragma once
 
@@ -9,7 +9,7 @@
 
 namespace posthouse::smtp {
 
-// "+" and "=" and what is not printable ASCII become "+XX".
+// "+", "=", and octets that are not printable ASCII become "+XX".
 std::string EncodeXtext(absl::string_view text);
 // nullopt: not xtext ("+" without two upper-case hex digits, "=", a space, a control).
 std::optional<std::string> DecodeXtext(absl::string_view text);

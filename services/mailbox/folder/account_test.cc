@@ -1,3 +1,4 @@
+#include "services/common/uid_set/uid_set.h"
 #include "services/mailbox/folder/account.h"
 
 #include "absl/strings/str_join.h"
@@ -5,7 +6,6 @@
 #include "services/mailbox/folder/folder_tree_ops.h"
 #include "services/mailbox/folder/mover.h"
 #include "services/mailbox/rows/folder_name.h"
-#include "services/mailbox/rows/uid_set.h"
 #include "services/mailbox/testing/mailbox_fixture.h"
 
 namespace posthouse::mailbox {

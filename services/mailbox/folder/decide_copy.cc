@@ -2,6 +2,7 @@
 // DecideBeginMove leaves an intent there, DecideCopy adds to the target.
 #include "absl/strings/str_cat.h"
 #include "services/common/status/status.h"
+#include "services/common/uid_set/uid_set_proto.h"
 #include "services/mailbox/folder/folder_deciders.h"
 #include "services/mailbox/rows/key_schema.h"
 #include "services/mailbox/rows/row_codec.h"
@@ -55,8 +56,8 @@ absl::StatusOr<store::Verdict> DecideReadForCopy(const FolderState& state, const
 absl::StatusOr<CopyBatch> DecodeCopyBatch(absl::string_view bytes) {
   PH_ASSIGN_OR_RETURN(const v1::CopyBatchRow row, DecodeRow<v1::CopyBatchRow>(bytes));
   CopyBatch batch;
-  const std::vector<uint32_t> from = UidSet::FromFlat(row.from()).Expand();
-  const std::vector<uint32_t> to = UidSet::FromFlat(row.to()).Expand();
+  const std::vector<uint32_t> from = UidSetFromFlat(row.from()).Expand();
+  const std::vector<uint32_t> to = UidSetFromFlat(row.to()).Expand();
   if (from.size() != to.size()) return absl::DataLossError("copy row whose sides differ");
   for (size_t i = 0; i < from.size(); ++i) batch.uids.emplace_back(from[i], to[i]);
   batch.covered_to = row.covered_to();
@@ -102,15 +103,15 @@ absl::StatusOr<store::Verdict> DecideCopy(const FolderState& state, const store:
         if (item.cache[k].has_value()) draft.AddCacheRows({{keys[k], item.cache[k]}});
       }
     }
-    from.Append(item.uid);
-    to.Append(uid);
+    from.Add(item.uid);
+    to.Add(uid);
     answer.uids.emplace_back(item.uid, uid);
     answer.covered_to = item.uid;
   }
   if (!dedupe_key.empty()) {
     v1::CopyBatchRow done;
-    from.ToFlat(done.mutable_from());
-    to.ToFlat(done.mutable_to());
+    UidSetToFlat(from, done.mutable_from());
+    UidSetToFlat(to, done.mutable_to());
     done.set_covered_to(answer.covered_to);
     done.set_last(last);
     done.set_at(now);
@@ -127,7 +128,7 @@ absl::StatusOr<store::Verdict> DecideBeginMove(const store::FetchedRows& rows, F
   if (!rows.Value(key).empty()) return absl::AbortedError("another request moves under this operation id");
   v1::MoveIntentRow row;
   row.set_to_folder_id(intent.to_folder_id);
-  intent.uids.ToFlat(row.mutable_uids());
+  UidSetToFlat(intent.uids, row.mutable_uids());
   row.set_batch(intent.batch);
   row.set_last(intent.last);
   row.set_at(now);

@@ -23,7 +23,7 @@ void Expunge(const FolderState& state, FolderDraft& draft, const UidSet& uids, u
       break;
     }
     if (answer.expunged.empty()) draft.TakeModseq();
-    answer.expunged.Append(meta.uid);
+    answer.expunged.Add(meta.uid);
     answer.last_uid = meta.uid;
     draft.Expunge(*had, meta.size_bytes);
     draft.AddCacheRows(CacheRemovals(meta.uid));

@@ -54,7 +54,7 @@ absl::StatusOr<store::Verdict> DecideFlags(const FolderState& state, const store
     if (!had.has_value()) continue;
     MessageFlags next = *had;
     if (change.unchanged_since.has_value() && had->modseq > *change.unchanged_since) {
-      answer.modified.Append(meta.uid);
+      answer.modified.Add(meta.uid);
     } else {
       next.flags = MergeFlags(change.mode, had->flags, change.flags);
       next.keyword_bits = MergeBits(change.mode, had->keyword_bits, keywords.bits);

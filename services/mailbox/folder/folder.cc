@@ -61,7 +61,7 @@ Task<absl::StatusOr<FlagResult>> Folder::StoreFlags(UidSet uids, FlagChange chan
                             FolderDraft& draft) { return DecideFlags(state, rows, draft, uids, after, change, batch); },
                         /*use_reserve=*/true, kIndex));
     for (MessageFlags& m : batch.messages) result.messages.push_back(std::move(m));
-    for (const UidSet::Range& r : batch.modified.ranges()) result.modified.AppendRange(r.first, r.last);
+    for (const UidSet::Range& r : batch.modified.ranges()) result.modified.Add(r.first, r.last);
     if (batch.own_modseq != 0) result.own_modseqs.push_back(batch.own_modseq);
     if (!batch.more) break;
     after = batch.last_uid;
@@ -84,7 +84,7 @@ Task<absl::StatusOr<ExpungeResult>> Folder::Expunge(UidSet uids, bool even_undel
         },
         /*use_reserve=*/true, kIndex));
     deps_.metrics.expunged.Add(static_cast<double>(batch.expunged.Count()));
-    for (const UidSet::Range& r : batch.expunged.ranges()) result.expunged.AppendRange(r.first, r.last);
+    for (const UidSet::Range& r : batch.expunged.ranges()) result.expunged.Add(r.first, r.last);
     after = batch.last_uid;
     result.more = batch.more && result.expunged.ranges().size() >= max_ranges;
     if (!batch.more || result.more) break;

@@ -1,3 +1,4 @@
+#include "services/common/uid_set/uid_set_proto.h"
 #include "services/mailbox/folder/folder_deciders.h"
 
 #include <map>
@@ -106,7 +107,7 @@ TEST_F(DecidersTest, AppendsOfOneCommitShareAModseqAndALogRow) {
   EXPECT_EQ(draft_.head.highest_modseq, 8u);
   const store::Row log = draft_.SealLog();
   EXPECT_EQ(log.key, ChangeKey(8));
-  EXPECT_EQ(UidSet::FromFlat(DecodeRow<v1::ChangeRow>(log.value)->changed()), UidSet({{10, 11}}));
+  EXPECT_EQ(UidSetFromFlat(DecodeRow<v1::ChangeRow>(log.value)->changed()), UidSet({{10, 11}}));
 }
 
 TEST_F(DecidersTest, AnAppendThatWasStoredBeforeChangesNothing) {
@@ -230,10 +231,10 @@ TEST_F(DecidersTest, TwoStoresOfOneCommitHaveTheirOwnModseqs) {
   EXPECT_EQ(batch_.own_modseq, 9u);
   EXPECT_EQ(batch_.messages, (std::vector<MessageFlags>{{2, 9, kSeen | kFlagged, ""}}));
   EXPECT_EQ(Drafted(2).flags(), kSeen | kFlagged);
-  EXPECT_EQ(UidSet::FromFlat(Logged(8).changed()), UidSet({{2, 2}}));
+  EXPECT_EQ(UidSetFromFlat(Logged(8).changed()), UidSet({{2, 2}}));
   const store::Row newest = draft_.SealLog();
   EXPECT_EQ(newest.key, ChangeKey(9));
-  EXPECT_EQ(UidSet::FromFlat(DecodeRow<v1::ChangeRow>(newest.value)->changed()), UidSet({{2, 2}}));
+  EXPECT_EQ(UidSetFromFlat(DecodeRow<v1::ChangeRow>(newest.value)->changed()), UidSet({{2, 2}}));
   EXPECT_EQ(draft_.head.unseen, 2u);
 }
 

@@ -4,6 +4,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "services/common/status/status.h"
+#include "services/common/uid_set/uid_set_proto.h"
 #include "services/mailbox/rows/cache_rows.h"
 #include "services/mailbox/rows/key_schema.h"
 #include "services/mailbox/rows/row_codec.h"
@@ -27,8 +28,8 @@ absl::StatusOr<std::optional<LoggedChanges>> ReadLog(uint64_t modseq, const std:
     PH_ASSIGN_OR_RETURN(const uint64_t number, ModseqOfKey(stored.key));
     if (number != ++modseq) return std::optional<LoggedChanges>();
     PH_ASSIGN_OR_RETURN(const v1::ChangeRow row, DecodeRow<v1::ChangeRow>(stored.value));
-    const UidSet c = UidSet::FromFlat(row.changed());
-    const UidSet e = UidSet::FromFlat(row.expunged());
+    const UidSet c = UidSetFromFlat(row.changed());
+    const UidSet e = UidSetFromFlat(row.expunged());
     changed.insert(changed.end(), c.ranges().begin(), c.ranges().end());
     expunged.insert(expunged.end(), e.ranges().begin(), e.ranges().end());
   }
@@ -191,7 +192,7 @@ Task<absl::Status> FolderModel::ReadMessages(const UidSet& changed, FolderIndex&
     for (size_t i = at; i < end; ++i) {
       const std::optional<std::string>& row = read.values[i - at];
       if (!row.has_value()) {
-        gone.Append(uids[i]);
+        gone.Add(uids[i]);
         continue;
       }
       PH_CO_ASSIGN_OR_RETURN(const v1::MessageRow message, DecodeMessage(uids[i], *row));

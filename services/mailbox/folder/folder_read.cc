@@ -3,6 +3,7 @@
 
 #include "posthouse/mailbox/v1/store.pb.h"
 #include "services/common/status/status.h"
+#include "services/common/uid_set/uid_set_proto.h"
 #include "services/mailbox/folder/folder.h"
 #include "services/mailbox/rows/key_schema.h"
 #include "services/mailbox/rows/row_codec.h"
@@ -88,7 +89,7 @@ Task<absl::StatusOr<std::optional<UidSet>>> Folder::ExpungedBetween(uint64_t aft
       if (modseq != ++after) co_return std::optional<UidSet>();
       if (modseq > to) break;
       PH_CO_ASSIGN_OR_RETURN(const v1::ChangeRow change, DecodeRow<v1::ChangeRow>(row.value));
-      const UidSet expunged = UidSet::FromFlat(change.expunged());
+      const UidSet expunged = UidSetFromFlat(change.expunged());
       ranges.insert(ranges.end(), expunged.ranges().begin(), expunged.ranges().end());
       request.after = row.key;
     }
@@ -104,7 +105,7 @@ Task<absl::StatusOr<std::optional<UidSet>>> Folder::VanishedAfter(uint64_t modse
   if (!all.has_value()) co_return std::optional<UidSet>();
   UidSet out;
   for (const uint32_t uid : all->Expand()) {
-    if (within.Contains(uid)) out.Append(uid);
+    if (within.Contains(uid)) out.Add(uid);
   }
   co_return std::optional<UidSet>(std::move(out));
 }
@@ -146,7 +147,7 @@ Task<absl::StatusOr<UidSet>> Folder::ChangedSince(UidSet uids, uint64_t modseq) 
       [&](const FolderState& state) {
         UidSet out;
         for (const MessageMeta& m : state.index->messages()) {
-          if (m.modseq > modseq && uids.Contains(m.uid)) out.Append(m.uid);
+          if (m.modseq > modseq && uids.Contains(m.uid)) out.Add(m.uid);
         }
         return out;
       },
@@ -215,7 +216,7 @@ Task<absl::StatusOr<std::vector<MoveIntent>>> Folder::ReadIntents() {
     MoveIntent intent;
     PH_CO_ASSIGN_OR_RETURN(intent.operation_id, OperationOfIntentKey(stored.key));
     intent.to_folder_id = row.to_folder_id();
-    intent.uids = UidSet::FromFlat(row.uids());
+    intent.uids = UidSetFromFlat(row.uids());
     intent.batch = row.batch();
     intent.last = row.last();
     out.push_back(std::move(intent));

@@ -1,6 +1,7 @@
 #include "services/mailbox/folder/folder_state.h"
 
 #include "absl/strings/match.h"
+#include "services/common/uid_set/uid_set_proto.h"
 #include "services/mailbox/rows/key_schema.h"
 #include "services/mailbox/rows/row_codec.h"
 
@@ -9,8 +10,8 @@ namespace {
 
 void ToFlatRanges(const std::vector<uint32_t>& uids, google::protobuf::RepeatedField<uint32_t>* out) {
   UidSet set;
-  for (const uint32_t uid : uids) set.Append(uid);
-  set.ToFlat(out);
+  for (const uint32_t uid : uids) set.Add(uid);
+  UidSetToFlat(set, out);
 }
 
 // RFC 9051 §2.3.2: keywords are compared without regard to case; the first spelling stays.

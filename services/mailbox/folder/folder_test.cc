@@ -1,3 +1,4 @@
+#include "services/common/uid_set/uid_set.h"
 #include "services/mailbox/folder/folder.h"
 
 #include "absl/container/flat_hash_set.h"
@@ -6,7 +7,6 @@
 #include "services/common/async/thread_pool.h"
 #include "services/common/async/when_all.h"
 #include "services/mailbox/rows/key_schema.h"
-#include "services/mailbox/rows/uid_set.h"
 #include "services/mailbox/testing/mailbox_fixture.h"
 
 namespace posthouse::mailbox {

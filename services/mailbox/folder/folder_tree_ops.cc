@@ -2,9 +2,9 @@
 
 #include "services/common/log/log.h"
 #include "services/common/status/status.h"
+#include "services/common/uid_set/uid_set.h"
 #include "services/mailbox/folder/mover.h"
 #include "services/mailbox/rows/folder_name.h"
-#include "services/mailbox/rows/uid_set.h"
 
 namespace posthouse::mailbox {
 

@@ -9,9 +9,9 @@
 #include <utility>
 #include <vector>
 
+#include "services/common/uid_set/uid_set.h"
 #include "services/mailbox/rows/folder_index.h"
 #include "services/mailbox/rows/head.h"
-#include "services/mailbox/rows/uid_set.h"
 
 namespace posthouse::mailbox {
 

@@ -6,17 +6,17 @@
 #include "posthouse/mailbox/v1/store.pb.h"
 #include "services/common/log/log.h"
 #include "services/common/status/status.h"
+#include "services/common/uid_set/uid_set.h"
 #include "services/mailbox/folder/account.h"
 #include "services/mailbox/folder/mailboxes.h"
 #include "services/mailbox/rows/key_schema.h"
-#include "services/mailbox/rows/uid_set.h"
 
 namespace posthouse::mailbox {
 namespace {
 
 UidSet SourcesOf(const CopyBatch& batch) {
   UidSet out;
-  for (const auto& [from, to] : batch.uids) out.Append(from);
+  for (const auto& [from, to] : batch.uids) out.Add(from);
   return out;
 }
 
@@ -80,7 +80,7 @@ Task<absl::StatusOr<CopyDone>> CopyMessages(MailboxDeps& deps, Mailboxes& mailbo
     UidSet bounded;
     for (const UidSet::Range& r : order.uids.ranges()) {
       const uint32_t last = std::min(r.last, target.head.uid_next - 1);
-      if (r.first <= last) bounded.AppendRange(r.first, last);
+      if (r.first <= last) bounded.Add(r.first, last);
     }
     order.uids = std::move(bounded);
   }
@@ -104,7 +104,7 @@ Task<absl::StatusOr<CopyDone>> CopyMessages(MailboxDeps& deps, Mailboxes& mailbo
           next.begin(), next.begin() + static_cast<ptrdiff_t>(std::min(next.size(), Folder::kBatch)));
       if (chosen.empty()) break;
       UidSet uids;
-      for (const MessageMeta& m : chosen) uids.Append(m.uid);
+      for (const MessageMeta& m : chosen) uids.Add(m.uid);
       if (order.move) {
         MoveIntent intent{order.operation_id, to->id().folder_id, uids, number, last};
         const absl::Status intended = co_await from->WriteIntent(intent);

@@ -23,9 +23,9 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "services/common/async/task.h"
+#include "services/common/uid_set/uid_set.h"
 #include "services/mailbox/folder/folder.h"
 #include "services/mailbox/folder/usage.h"
-#include "services/mailbox/rows/uid_set.h"
 
 namespace posthouse::mailbox {
 

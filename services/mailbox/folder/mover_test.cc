@@ -1,3 +1,4 @@
+#include "services/common/uid_set/uid_set.h"
 #include "services/mailbox/folder/mover.h"
 
 #include <map>
@@ -7,7 +8,6 @@
 #include "services/common/async/when_all.h"
 #include "services/mailbox/folder/sweeper.h"
 #include "services/mailbox/rows/key_schema.h"
-#include "services/mailbox/rows/uid_set.h"
 #include "services/mailbox/testing/mailbox_fixture.h"
 
 namespace posthouse::mailbox {

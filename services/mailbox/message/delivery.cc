@@ -8,6 +8,7 @@
 #include "services/common/log/log.h"
 #include "services/common/rpc/trace.h"
 #include "services/common/status/status.h"
+#include "services/common/time/proto_time.h"
 #include "services/mailbox/message/quota_append.h"
 #include "services/mailbox/rows/key_schema.h"
 
@@ -94,9 +95,7 @@ Task<bool> DeliverToAll(MailboxDeps& deps, Mailboxes& mailboxes, const v1::Deliv
     // A commit that failed may still have happened: only a clear answer frees the blob.
     named |= result == DeliveryResult::kStored || result == DeliveryResult::kTemporary;
     if (result == DeliveryResult::kStored && header.has_accepted()) {
-      const absl::Time accepted =
-          absl::FromUnixSeconds(header.accepted().seconds()) + absl::Nanoseconds(header.accepted().nanos());
-      deps.metrics.visible_seconds.Observe(deps.clock() - accepted);
+      deps.metrics.visible_seconds.Observe(deps.clock() - FromProto(header.accepted()));
     }
     LOG_EVENT(kInfo, "delivered")
         .QueueId(header.queue_id())

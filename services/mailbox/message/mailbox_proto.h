@@ -8,9 +8,9 @@
 #include "absl/status/statusor.h"
 #include "google/protobuf/repeated_ptr_field.h"
 #include "posthouse/common/v1/common.pb.h"
+#include "services/common/uid_set/uid_set.h"
 #include "services/mailbox/folder/account.h"
 #include "services/mailbox/folder/folder.h"
-#include "services/mailbox/rows/uid_set.h"
 
 namespace posthouse::mailbox::v1 {
 class Folder;

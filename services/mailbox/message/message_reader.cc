@@ -9,12 +9,12 @@
 #include "posthouse/mailbox/v1/store.pb.h"
 #include "services/common/log/log.h"
 #include "services/common/status/status.h"
+#include "services/common/uid_set/uid_set.h"
 #include "services/mail_formats/message/parser.h"
 #include "services/mailbox/message/cached_message.h"
 #include "services/mailbox/message/rows_reader.h"
 #include "services/mailbox/rows/key_schema.h"
 #include "services/mailbox/rows/row_codec.h"
-#include "services/mailbox/rows/uid_set.h"
 
 namespace posthouse::mailbox {
 namespace {

@@ -17,11 +17,11 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "services/common/async/task.h"
+#include "services/common/uid_set/uid_set.h"
 #include "services/mail_formats/message/part_table.h"
 #include "services/mailbox/folder/folder.h"
 #include "services/mailbox/folder/mailbox_deps.h"
 #include "services/mailbox/rows/cache_rows.h"
-#include "services/mailbox/rows/uid_set.h"
 
 namespace posthouse::mailbox::v1 {
 class MessageRow;

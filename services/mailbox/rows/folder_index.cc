@@ -5,7 +5,7 @@
 #include "posthouse/mailbox/v1/mailbox.pb.h"
 #include "posthouse/mailbox/v1/store.pb.h"
 #include "services/common/status/status.h"
-#include "services/mailbox/rows/uid_set.h"
+#include "services/common/uid_set/uid_set.h"
 
 namespace posthouse::mailbox {
 
@@ -98,7 +98,7 @@ UidSet FolderIndex::Uids() const {
   while (i < messages_.size()) {
     size_t end = i + 1;
     while (end < messages_.size() && messages_[end].uid == messages_[end - 1].uid + 1) ++end;
-    out.AppendRange(messages_[i].uid, messages_[end - 1].uid);
+    out.Add(messages_[i].uid, messages_[end - 1].uid);
     i = end;
   }
   return out;

@@ -4,13 +4,13 @@
 #pragma once
 
 #include <cstdint>
+#include "services/common/uid_set/uid_set.h"
 #include <string>
 #include <vector>
 
 #include "absl/container/flat_hash_map.h"
 #include "absl/container/flat_hash_set.h"
 #include "absl/strings/string_view.h"
-#include "services/mailbox/rows/uid_set.h"
 
 namespace posthouse::mailbox::v1 {
 class MessageRow;

@@ -1,16 +1,16 @@
 #include "services/queue/delivery/delivery.h"
 
 #include "absl/strings/str_cat.h"
-#include "services/mail_formats/smtp/address.h"
+#include "services/mail_formats/smtp/path.h"
 
 namespace posthouse::queue {
 
 std::string CutText(absl::string_view text, size_t max) {
   if (text.size() > max) {
     while (max > 0 && (static_cast<unsigned char>(text[max]) & 0xc0) == 0x80) --max;  // not inside a character
-    return absl::StrCat(smtp::ToUtf8(text.substr(0, max)), "...");
+    return absl::StrCat(ReplaceInvalidUtf8(text.substr(0, max)), "...");
   }
-  return smtp::ToUtf8(text);
+  return ReplaceInvalidUtf8(text);
 }
 
 Outcome MakeOutcome(Outcome::Kind kind, uint32_t code, absl::string_view status, absl::string_view text) {

@@ -11,6 +11,8 @@
 #include "posthouse/routing/v1/routing.pb.h"
 #include "services/common/net/connection.h"
 #include "services/common/status/status.h"
+#include "services/mail_formats/smtp/client.h"
+#include "services/mail_formats/smtp/path.h"
 
 namespace posthouse::queue {
 namespace {

@@ -8,7 +8,8 @@
 #include "absl/strings/str_join.h"
 #include "posthouse/routing/v1/routing.pb.h"
 #include "services/common/status/status.h"
-#include "services/mail_formats/smtp/address.h"
+#include "services/common/utf8/utf8.h"
+#include "services/mail_formats/smtp/envelope_proto.h"
 
 namespace posthouse::queue {
 namespace {
@@ -18,11 +19,6 @@ using SmtpKind = smtp::Outcome::Kind;
 
 constexpr uint64_t kPieceBytes = 256 * 1024;
 constexpr uint64_t kHeaderBytes = 64 * 1024;
-
-smtp::BodyKind BodyOf(v1::BodyType body) {
-  if (body == v1::BODY_TYPE_8BITMIME) return smtp::BodyKind::kEightBitMime;
-  return body == v1::BODY_TYPE_BINARYMIME ? smtp::BodyKind::kBinaryMime : smtp::BodyKind::kSevenBit;
-}
 
 // The next piece of the message, from memory or from the spool.
 Task<absl::StatusOr<absl::Cord>> NextPiece(const DeliveryAttempt* attempt, std::shared_ptr<uint64_t> at,
@@ -56,15 +52,12 @@ smtp::ClientMessage SmtpAttempt::MessageFor(const std::vector<size_t>& recipient
   const v1::Envelope& envelope = attempt_.envelope;
   smtp::ClientMessage message;
   message.reverse_path = envelope.reverse_path();
-  message.size_bytes = attempt_.size_bytes;
-  message.body = BodyOf(envelope.body());
-  message.smtputf8 = smtputf8_;
-  message.envid = envelope.envid();
-  if (envelope.ret() == v1::RET_HDRS) message.ret = smtp::DsnReturn::kHeaders;
-  if (envelope.ret() == v1::RET_FULL) message.ret = smtp::DsnReturn::kFull;
+  message.parameters = smtp::FromProto(envelope);
+  message.parameters.size = attempt_.size_bytes;
+  message.parameters.smtputf8 = smtputf8_;
   for (const size_t i : recipients) {
     const v1::EnvelopeRecipient& recipient = attempt_.targets[i].recipient;
-    message.recipients.push_back({recipient.address(), NotifyParameter(recipient), recipient.orcpt()});
+    message.recipients.push_back({recipient.address(), smtp::FromProto(recipient)});
   }
   message.next = [this, at = std::make_shared<uint64_t>(0)] { return NextPiece(&attempt_, at, &unreadable_); };
   return message;
@@ -94,7 +87,7 @@ std::vector<Outcome> SmtpAttempt::TakeOutcomes() {
 
 Task<bool> NeedsSmtpUtf8(const DeliveryAttempt& attempt) {
   if (!attempt.envelope.smtputf8()) co_return false;
-  if (!smtp::IsAscii(attempt.envelope.reverse_path())) co_return true;
+  if (!IsAscii(attempt.envelope.reverse_path())) co_return true;
   const uint64_t length = std::min(kHeaderBytes, attempt.size_bytes);
   std::string front;
   if (attempt.memory != nullptr) {
@@ -106,7 +99,7 @@ Task<bool> NeedsSmtpUtf8(const DeliveryAttempt& attempt) {
   }
   const size_t end = front.find("\r\n\r\n");
   if (end == std::string::npos && length < attempt.size_bytes) co_return true;
-  co_return !smtp::IsAscii(absl::string_view(front).substr(0, end));
+  co_return !IsAscii(absl::string_view(front).substr(0, end));
 }
 
 DeliveryResult ResultForNoHosts(const DeliveryAttempt& attempt, const rv1::ResolveDestinationResponse& answer) {

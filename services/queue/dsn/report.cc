@@ -16,10 +16,6 @@ namespace {
 constexpr size_t kFoldAt = 700;
 constexpr size_t kMaxText = 4096;
 
-bool IsAscii(absl::string_view text) {
-  return std::all_of(text.begin(), text.end(), [](char c) { return (static_cast<unsigned char>(c) & 0x80) == 0; });
-}
-
 // One line of printable text: control characters become spaces, invalid UTF-8 becomes "?",
 // and without `utf8` so do all characters that are not ASCII.
 std::string Line(absl::string_view text, bool utf8) {

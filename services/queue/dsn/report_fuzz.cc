@@ -10,15 +10,8 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "services/common/status/status.h"
+#include "services/common/utf8/utf8.h"
 #include "services/queue/dsn/report.h"
-
-namespace {
-
-bool IsAscii(absl::string_view text) {
-  return std::all_of(text.begin(), text.end(), [](char c) { return static_cast<unsigned char>(c) < 0x80; });
-}
-
-}  // namespace
 
 // First byte: action and what is returned. Then fields, each ended by 0xF8.
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
@@ -46,7 +39,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   report.recipients.assign(1 + (data[0] >> 6), recipient);
   report.content = fields[8];
   const Composed composed = Compose(report);
-  PH_CHECK(composed.eight_bit || IsAscii(composed.message));
+  PH_CHECK(composed.eight_bit || posthouse::IsAscii(composed.message));
 
   // Up to the returned message every line is ours.
   const std::string boundary = absl::StrCat("\r\n--=_", report.queue_id, "\r\n");

@@ -1,4 +1,5 @@
 #include "services/queue/dsn/report.h"
+#include "services/common/utf8/utf8.h"
 
 #include <gtest/gtest.h>
 
@@ -69,10 +70,6 @@ Parsed Parse(absl::string_view message) {
   }
   return parsed;
 }
-bool IsAscii(absl::string_view text) {
-  return std::all_of(text.begin(), text.end(), [](char c) { return c >= 0; });
-}
-
 TEST(ReportTest, GoldenFailure) {
   EXPECT_EQ(Compose(Base()).message, absl::StrReplaceAll(R"(Date: Tue, 14 Nov 2023 22:18:20 +0000
 From: Mail Delivery System <MAILER-DAEMON@mx.example.net>

@@ -1,0 +1,141 @@
+#include "services/ingress/routing_and_directory.h"
+
+#include <algorithm>
+#include <atomic>
+#include <utility>
+
+#include "absl/time/clock.h"
+#include "posthouse/directory/v1/directory.grpc.pb.h"
+#include "posthouse/routing/v1/routing.grpc.pb.h"
+#include "services/common/log/log.h"
+#include "services/common/rpc/client.h"
+#include "services/common/time/proto_time.h"
+#include "services/ingress/recipient_cache.h"
+#include "services/mail_formats/address/address.h"
+
+namespace posthouse::ingress {
+namespace {
+
+namespace dir = ::posthouse::directory::v1;
+namespace route = ::posthouse::routing::v1;
+using Answer = route::ResolveRecipientResponse;
+
+constexpr absl::Duration kResolve = absl::Seconds(20);
+constexpr absl::Duration kLogin = absl::Seconds(30);  // password checks may queue
+constexpr absl::Duration kMaxTtl = absl::Minutes(5);
+
+Resolution::Outcome OutcomeOf(Answer::Outcome outcome) {
+  switch (outcome) {
+    case Answer::OUTCOME_ACCEPT:
+      return Resolution::Outcome::kAccept;
+    case Answer::OUTCOME_NO_SUCH_MAILBOX:
+      return Resolution::Outcome::kNoSuchMailbox;
+    case Answer::OUTCOME_BAD_ADDRESS:
+      return Resolution::Outcome::kBadAddress;
+    case Answer::OUTCOME_RELAY_DENIED:
+      return Resolution::Outcome::kRelayDenied;
+    case Answer::OUTCOME_SUSPENDED:
+      return Resolution::Outcome::kSuspended;
+    default:
+      return Resolution::Outcome::kTemporary;
+  }
+}
+
+Resolution FromAnswer(std::shared_ptr<const Answer> answer) {
+  Resolution resolution;
+  resolution.outcome = OutcomeOf(answer->outcome());
+  if (resolution.outcome != Resolution::Outcome::kAccept) return resolution;
+  // "Accepted" without a recipient is a malformed answer, so the failure is temporary.
+  if (answer->recipients().empty()) resolution.outcome = Resolution::Outcome::kTemporary;
+  for (const route::Recipient& recipient : answer->recipients()) {
+    const uint64_t limit = recipient.local().max_message_bytes();
+    if (limit == 0) continue;
+    resolution.max_message_bytes =
+        resolution.max_message_bytes == 0 ? limit : std::min(resolution.max_message_bytes, limit);
+  }
+  resolution.answer = std::move(answer);
+  return resolution;
+}
+
+class RoutingAndDirectoryClient final : public RoutingAndDirectory {
+ public:
+  RoutingAndDirectoryClient(const rpc::Channels& channels, size_t cache_entries) : cache_(cache_entries) {
+    if (channels.routing != nullptr) routing_ = route::RoutingService::NewStub(channels.routing);
+    if (channels.directory != nullptr) directory_ = dir::DirectoryService::NewStub(channels.directory);
+  }
+
+  Task<Resolution> Resolve(rpc::TraceContext trace, std::string address, bool may_relay) override {
+    std::optional<Resolution> cached = cache_.Find(address, may_relay, absl::Now());
+    if (cached.has_value()) co_return *std::move(cached);
+    if (routing_ == nullptr || stopped_) co_return Resolution();
+    route::ResolveRecipientRequest request;
+    request.set_address(address);
+    request.set_may_relay(may_relay);
+    rpc::CallOptions options;
+    options.deadline = kResolve;
+    options.trace = trace;
+    const auto start = [stub = routing_.get()](auto* context, auto* req, auto* resp, auto done) {
+      stub->async()->ResolveRecipient(context, req, resp, std::move(done));
+    };
+    absl::StatusOr<Answer> answer = co_await rpc::Call<Answer>(options, std::move(request), start);
+    if (!answer.ok()) {
+      // When routing is down every RCPT fails, so the log lines are limited.
+      int64_t dropped = 0;
+      if (log_limit_.Allow(&dropped)) {
+        LOG_EVENT(kWarning, "resolve_failed").Err(answer.status()).Trace(trace.trace_id).Int("not_logged", dropped);
+      }
+      co_return Resolution();
+    }
+    const absl::Duration ttl = FromProto(answer->ttl());
+    Resolution resolution = FromAnswer(std::make_shared<const Answer>(*std::move(answer)));
+    if (ttl > absl::ZeroDuration() && resolution.outcome != Resolution::Outcome::kTemporary) {
+      cache_.Put(address, may_relay, resolution, absl::Now() + std::min(ttl, kMaxTtl));
+    }
+    co_return resolution;
+  }
+
+  Task<absl::StatusOr<Login>> Authenticate(rpc::TraceContext trace, LoginRequest login) override {
+    if (directory_ == nullptr) co_return absl::UnavailableError("no directory is configured");
+    if (stopped_) co_return absl::UnavailableError("shutting down");
+    dir::AuthenticateRequest request;
+    request.set_username(std::move(login.username));
+    request.set_password(std::move(login.password));
+    request.set_protocol("submission");
+    request.set_client_address(std::move(login.client_address));
+    request.set_tls(login.tls);
+    rpc::CallOptions options;
+    options.deadline = kLogin;
+    options.trace = trace;
+    const auto start = [stub = directory_.get()](auto* context, auto* req, auto* resp, auto done) {
+      stub->async()->Authenticate(context, req, resp, std::move(done));
+    };
+    absl::StatusOr<dir::AuthenticateResponse> response =
+        co_await rpc::Call<dir::AuthenticateResponse>(options, std::move(request), start);
+    if (!response.ok()) co_return response.status();
+    Login result;
+    result.address = response->address();
+    result.tenant = response->account().tenant();
+    for (const std::string& address : response->may_send_as()) {
+      absl::StatusOr<std::string> normal = NormalizeLocalAddress(address);
+      if (normal.ok()) result.may_send_as.push_back(*std::move(normal));
+    }
+    co_return result;
+  }
+
+  void Stop() override { stopped_ = true; }
+
+ private:
+  std::atomic<bool> stopped_{false};
+  std::unique_ptr<route::RoutingService::Stub> routing_;
+  std::unique_ptr<dir::DirectoryService::Stub> directory_;
+  RecipientCache cache_;
+  log::RateLimit log_limit_{10};
+};
+
+}  // namespace
+
+std::unique_ptr<RoutingAndDirectory> RoutingAndDirectory::Create(const rpc::Channels& channels, size_t cache_entries) {
+  return std::make_unique<RoutingAndDirectoryClient>(channels, cache_entries);
+}
+
+}  // namespace posthouse::ingress

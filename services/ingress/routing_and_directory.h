@@ -1,0 +1,37 @@
+// RoutingAndDirectory: the calls of SMTP sessions to routing and directory.
+//
+// It retries nothing: a temporary failure becomes a 4yz reply, and the client retries.
+// Threads: any; a call resumes on its caller's executor. Outlives its calls.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "services/common/async/task.h"
+#include "services/common/rpc/channels.h"
+#include "services/common/rpc/trace.h"
+#include "services/ingress/envelope.h"
+
+namespace posthouse::ingress {
+
+struct LoginRequest {
+  std::string username, password;
+  std::string client_address;
+  bool tls = false;
+};
+
+class RoutingAndDirectory {
+ public:
+  // `cache_entries`: resolved recipients to keep, each for the time that routing allows.
+  static std::unique_ptr<RoutingAndDirectory> Create(const rpc::Channels& channels, size_t cache_entries);
+  virtual ~RoutingAndDirectory() = default;
+
+  // A failed call is Outcome::kTemporary.
+  virtual Task<Resolution> Resolve(rpc::TraceContext trace, std::string address, bool may_relay) = 0;
+  virtual Task<absl::StatusOr<Login>> Authenticate(rpc::TraceContext trace, LoginRequest request) = 0;
+  // The other services may shut down after this: no call starts any more. Any thread.
+  virtual void Stop() = 0;
+};
+
+}  // namespace posthouse::ingress

@@ -1,0 +1,340 @@
+#include "services/ingress/smtp_dialogue.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "services/ingress/replies.h"
+#include "services/mail_formats/address/address.h"
+
+namespace posthouse::ingress {
+namespace {
+
+using smtp::Command;
+using smtp::Verb;
+using State = SmtpDialogue::State;
+
+constexpr unsigned Bit(State state) { return 1u << static_cast<unsigned>(state); }
+constexpr unsigned kAnyState =
+    Bit(State::kNew) | Bit(State::kReady) | Bit(State::kMail) | Bit(State::kRcpt) | Bit(State::kChunks);
+constexpr unsigned kIdle = Bit(State::kReady);
+
+}  // namespace
+
+struct SmtpDialogue::CommandRule {
+  Verb verb;
+  Action (SmtpDialogue::*handler)(const Command&, std::string*);
+  unsigned states;   // where it is allowed
+  bool before_auth;  // on a submission port
+  bool ends_group;   // RFC 2920 §3.1: the client waits for its reply
+};
+
+const SmtpDialogue::CommandRule SmtpDialogue::kCommands[] = {
+    {Verb::kEhlo, &SmtpDialogue::Hello, kAnyState, true, true},
+    {Verb::kHelo, &SmtpDialogue::Hello, kAnyState, true, true},
+    {Verb::kMail, &SmtpDialogue::Mail, kIdle, false, false},
+    {Verb::kRcpt, &SmtpDialogue::Rcpt, Bit(State::kMail) | Bit(State::kRcpt), false, false},
+    {Verb::kData, &SmtpDialogue::Data, Bit(State::kMail) | Bit(State::kRcpt), false, true},
+    // The chunk follows even a refused command, so Bdat() handles every state.
+    {Verb::kBdat, &SmtpDialogue::Bdat, kAnyState, true, false},
+    {Verb::kRset, &SmtpDialogue::Rset, kAnyState, true, false},
+    {Verb::kNoop, &SmtpDialogue::Noop, kAnyState, true, true},
+    {Verb::kQuit, &SmtpDialogue::Quit, kAnyState, true, true},
+    {Verb::kVrfy, &SmtpDialogue::Vrfy, kAnyState, false, true},
+    {Verb::kExpn, &SmtpDialogue::Unavailable, kAnyState, true, true},
+    {Verb::kLhlo, &SmtpDialogue::Unavailable, kAnyState, true, true},
+    {Verb::kHelp, &SmtpDialogue::Help, kAnyState, true, false},
+    {Verb::kStartTls, &SmtpDialogue::StartTls, Bit(State::kNew) | kIdle, true, true},
+    {Verb::kAuth, &SmtpDialogue::Auth, kIdle, true, true},
+    {Verb::kForeign, &SmtpDialogue::Foreign, kAnyState, true, true},
+};
+
+SmtpDialogue::SmtpDialogue(Rules rules, bool tls) : rules_(std::move(rules)), tls_(tls) {}
+
+// Appends a reply and counts it. Too many 5yz replies end the session.
+SmtpDialogue::Action SmtpDialogue::Say(int code, absl::string_view enhanced, absl::string_view text, std::string* out) {
+  smtp::AppendReply(out, code, enhanced, text);
+  ++counts_.replies[static_cast<size_t>(code / 100)];
+  if (code < 500 || ++errors_ < rules_.policy->max_errors) return Action::kNone;
+  Bye("4.7.0", "Too many errors", out);
+  return Action::kClose;
+}
+
+void SmtpDialogue::Bye(absl::string_view enhanced, absl::string_view text, std::string* out) {
+  // RFC 5321 §3.8: a server that ends the session on its own sends 421.
+  smtp::AppendReply(out, 421, enhanced, absl::StrCat(rules_.policy->hostname, " ", text));
+  ++counts_.replies[4];
+  state_ = State::kClosed;
+}
+
+void SmtpDialogue::Greet(std::string* out) {
+  // RFC 5321 §4.3.1: "ESMTP" invites EHLO.
+  Say(220, "", absl::StrCat(rules_.policy->hostname, " ESMTP Posthouse"), out);
+}
+
+SmtpDialogue::Action SmtpDialogue::OnLineTooLong(std::string* out) {
+  // RFC 5321 §4.5.3.1.9
+  if (state_ == State::kAuthDialog) state_ = State::kReady;
+  auth_.reset();
+  return Say(500, "5.5.2", "Line too long", out);
+}
+
+SmtpDialogue::Action SmtpDialogue::OnLine(absl::string_view line, std::string* out) {
+  ends_group_ = false;
+  if (state_ == State::kAuthDialog) {
+    ends_group_ = true;
+    return OnSasl(auth_->OnLine(line), out);
+  }
+  const Command command = smtp::ParseCommand(line);
+  ++counts_.commands[static_cast<size_t>(command.verb)];
+  if (line.size() > smtp::kMaxCommandLine && command.verb != Verb::kAuth) return OnLineTooLong(out);
+  const CommandRule* rule = nullptr;
+  for (const CommandRule& candidate : kCommands) {
+    if (candidate.verb == command.verb) rule = &candidate;
+  }
+  if (rule != nullptr) ends_group_ = rule->ends_group;
+  if (rule != nullptr && rules_.submission && !login_.has_value() && !rule->before_auth) {
+    return Say(530, "5.7.0", "Authentication required", out);  // RFC 4954 §6
+  }
+  if (command.error.has_value()) {
+    const Action action = Say(command.error->code, command.error->enhanced, command.error->Text(), out);
+    if (command.verb != Verb::kBdat || action == Action::kClose) return action;
+    // The size of the chunk is unknown, and its octets must not be read as commands.
+    Bye("4.5.1", "BDAT without a valid chunk size", out);
+    return Action::kClose;
+  }
+  if ((rule->states & Bit(state_)) == 0) return OutOfOrder(command.verb, out);
+  return (this->*rule->handler)(command, out);
+}
+
+SmtpDialogue::Action SmtpDialogue::OutOfOrder(Verb verb, std::string* out) {
+  const char* text = "Bad sequence of commands";
+  if (state_ == State::kNew) {
+    text = "Send EHLO first";
+  } else if (verb == Verb::kMail) {
+    text = "Mail transaction already in progress";
+  } else if (verb == Verb::kRcpt || verb == Verb::kData) {
+    text = state_ == State::kChunks ? "BDAT in progress" : "Send MAIL first";
+  }
+  return Say(503, "5.5.1", text, out);
+}
+
+bool SmtpDialogue::OffersAuth() const {
+  return rules_.submission && (tls_ || rules_.policy->allow_plaintext_auth) && !login_.has_value();
+}
+
+void SmtpDialogue::Forget() {
+  envelope_ = Envelope();
+  refused_recipients_ = 0;
+  if (state_ != State::kNew && state_ != State::kClosed) state_ = State::kReady;
+}
+
+// ehlo = "EHLO" SP ( Domain / address-literal ) CRLF (RFC 5321 §4.1.1.1)
+SmtpDialogue::Action SmtpDialogue::Hello(const Command& command, std::string* out) {
+  state_ = State::kReady;
+  Forget();  // RFC 5321 §4.1.4: EHLO in mid-session is also RSET
+  client_name_ = command.argument;
+  esmtp_ = command.verb == Verb::kEhlo;
+  if (!esmtp_) return Say(250, "", rules_.policy->hostname, out);
+  std::string text = absl::StrCat(rules_.policy->hostname,
+                                  "\nPIPELINING"  // RFC 2920
+                                  "\nSIZE ",
+                                  rules_.policy->max_message_bytes,                                 // RFC 1870
+                                  "\n8BITMIME"                                                      // RFC 6152
+                                  "\nENHANCEDSTATUSCODES"                                           // RFC 2034
+                                  "\nSMTPUTF8"                                                      // RFC 6531
+                                  "\nCHUNKING"                                                      // RFC 3030
+                                  "\nDSN");                                                         // RFC 3461
+  if (rules_.starttls && !tls_) text += "\nSTARTTLS";                                               // RFC 3207
+  if (OffersAuth()) absl::StrAppend(&text, "\nAUTH ", absl::StrJoin(sasl::MechanismNames(), " "));  // RFC 4954
+  text += "\nHELP";
+  return Say(250, "", text, out);
+}
+
+SmtpDialogue::Action SmtpDialogue::Mail(const Command& command, std::string* out) {
+  // BINARYMIME (RFC 3030 §3) is not offered, since the mail store keeps lines of text.
+  if (command.mail.body == smtp::Body::kBinaryMime) return Say(555, "5.5.4", "BODY=BINARYMIME not supported", out);
+  if (command.mail.size.value_or(0) > rules_.policy->max_message_bytes) {
+    const smtp::Reply reply = TooLarge();  // RFC 1870 §6.1
+    return Say(reply.code, reply.enhanced, reply.Text(), out);
+  }
+  const std::string path = command.path.has_value() ? command.path->ToString() : "";
+  if (login_.has_value() && !rules_.policy->allow_any_sender && !path.empty()) {
+    const absl::StatusOr<std::string> normal = NormalizeLocalAddress(path);
+    const auto& own = login_->may_send_as;
+    if (!normal.ok() || std::find(own.begin(), own.end(), *normal) == own.end()) {
+      return Say(553, "5.7.1", "Sender address not allowed for this account", out);
+    }
+  }
+  envelope_ = Envelope();
+  envelope_.reverse_path = path;
+  envelope_.parameters = command.mail;
+  state_ = State::kMail;
+  return Say(250, "2.1.0", "Sender ok", out);
+}
+
+SmtpDialogue::Action SmtpDialogue::Rcpt(const Command& command, std::string* out) {
+  if (!envelope_.parameters.smtputf8 && !command.path->ascii()) {
+    return Say(553, "5.6.7", "Address needs SMTPUTF8", out);  // RFC 6531 §3.5
+  }
+  // RFC 5321 §4.5.3.1.10: temporary, so that the client sends the rest later.
+  if (envelope_.recipients.size() >= rules_.policy->max_recipients)
+    return Say(452, "4.5.3", "Too many recipients", out);
+  pending_.command = command;
+  // RFC 5321 §4.5.1: routing resolves <postmaster> without a domain. Our host name need
+  // not be a domain with mailboxes.
+  pending_.address = command.path->ToString();
+  return Action::kResolve;
+}
+
+SmtpDialogue::Action SmtpDialogue::OnResolved(const Resolution& resolution, std::string* out) {
+  const uint64_t limit = resolution.max_message_bytes;
+  if (resolution.outcome == Resolution::Outcome::kAccept && limit > 0 &&
+      envelope_.parameters.size.value_or(0) > limit) {
+    ++refused_recipients_;
+    return Say(552, "5.3.4", "Message exceeds the maximum size of this mailbox", out);
+  }
+  const smtp::Reply reply = ReplyForRecipient(resolution.outcome);
+  if (!reply.positive()) {
+    ++refused_recipients_;
+    return Say(reply.code, reply.enhanced, reply.Text(), out);
+  }
+  state_ = State::kRcpt;
+  const auto same = [this](const Recipient& r) { return r.original == pending_.address; };
+  // A recipient that is given twice gets the message once.
+  if (std::none_of(envelope_.recipients.begin(), envelope_.recipients.end(), same)) {
+    envelope_.recipients.push_back({pending_.address, std::move(pending_.command.rcpt), resolution.answer});
+  }
+  return Say(reply.code, reply.enhanced, reply.Text(), out);
+}
+
+SmtpDialogue::Action SmtpDialogue::Data(const Command&, std::string* out) {
+  if (envelope_.recipients.empty()) {
+    // RFC 5321 §3.3: 503 without RCPT, 554 when every one was refused.
+    return refused_recipients_ > 0 ? Say(554, "5.5.1", "No valid recipients", out)
+                                   : Say(503, "5.5.1", "Send RCPT first", out);
+  }
+  Say(354, "", "End data with <CR><LF>.<CR><LF>", out);
+  return Action::kReceiveData;
+}
+
+SmtpDialogue::Action SmtpDialogue::Bdat(const Command& command, std::string* out) {
+  const bool allowed = (state_ == State::kRcpt || state_ == State::kChunks) && !envelope_.recipients.empty();
+  chunk_ = Chunk{command.chunk_bytes, command.last, !allowed};
+  if (allowed) {
+    state_ = State::kChunks;
+    return Action::kReceiveChunk;
+  }
+  // RFC 3030 §2: the client sends the chunk in any case. More octets than a message
+  // may have are not read.
+  if (command.chunk_bytes > rules_.policy->max_message_bytes) {
+    Bye("4.5.1", "BDAT out of order", out);
+    return Action::kClose;
+  }
+  return Action::kReceiveChunk;
+}
+
+SmtpDialogue::Action SmtpDialogue::OnChunk(const std::optional<smtp::Reply>& refusal, std::string* out) {
+  if (chunk_.discard) {
+    const bool tried = state_ == State::kMail && refused_recipients_ > 0;
+    return tried ? Say(554, "5.5.1", "No valid recipients", out) : Say(503, "5.5.1", "BDAT out of order", out);
+  }
+  if (refusal.has_value()) {
+    // RFC 3030 §2: after a refused chunk only RSET is valid; reset here.
+    Forget();
+    return Say(refusal->code, refusal->enhanced, refusal->Text(), out);
+  }
+  return Say(250, "2.0.0", absl::StrCat(chunk_.bytes, " octets received"), out);
+}
+
+SmtpDialogue::Action SmtpDialogue::OnMessage(const smtp::Reply& reply, std::string* out) {
+  Forget();
+  if (reply.positive()) errors_ = 0;
+  return Say(reply.code, reply.enhanced, reply.Text(), out);
+}
+
+SmtpDialogue::Action SmtpDialogue::Rset(const Command&, std::string* out) {
+  Forget();
+  return Say(250, "2.0.0", "Ok", out);
+}
+
+SmtpDialogue::Action SmtpDialogue::Noop(const Command&, std::string* out) { return Say(250, "2.0.0", "Ok", out); }
+
+SmtpDialogue::Action SmtpDialogue::Quit(const Command&, std::string* out) {
+  Say(221, "2.0.0", "Bye", out);
+  state_ = State::kClosed;
+  return Action::kClose;
+}
+
+// RFC 5321 §3.5.3, §7.3: the reply does not reveal whether the user exists.
+SmtpDialogue::Action SmtpDialogue::Vrfy(const Command&, std::string* out) {
+  return Say(252, "2.5.2", "Cannot VRFY user, but will accept message and attempt delivery", out);
+}
+
+SmtpDialogue::Action SmtpDialogue::Help(const Command&, std::string* out) {
+  return Say(214, "2.0.0", "EHLO HELO MAIL RCPT DATA BDAT RSET NOOP QUIT VRFY HELP STARTTLS AUTH\nSee RFC 5321", out);
+}
+
+SmtpDialogue::Action SmtpDialogue::Unavailable(const Command&, std::string* out) {
+  return Say(502, "5.5.1", "Command not implemented", out);
+}
+
+SmtpDialogue::Action SmtpDialogue::Foreign(const Command&, std::string* out) {
+  Bye("4.7.0", "This is an SMTP server", out);
+  return Action::kClose;
+}
+
+SmtpDialogue::Action SmtpDialogue::StartTls(const Command&, std::string* out) {
+  if (tls_) return Say(503, "5.5.1", "TLS already active", out);
+  if (!rules_.starttls) return Say(502, "5.5.1", "Command not implemented", out);
+  Say(220, "2.0.0", "Ready to start TLS", out);
+  return Action::kStartTls;
+}
+
+void SmtpDialogue::OnTlsStarted() {
+  // RFC 3207 §4.2: the server discards what the client sent before the handshake.
+  state_ = State::kNew;
+  tls_ = true;
+  esmtp_ = false;
+  client_name_.clear();
+  login_.reset();
+  envelope_ = Envelope();
+  refused_recipients_ = 0;
+}
+
+// ---- AUTH (RFC 4954)
+
+SmtpDialogue::Action SmtpDialogue::Auth(const Command& command, std::string* out) {
+  if (!rules_.submission) return Say(502, "5.5.1", "AUTH not available, use the submission port", out);
+  if (login_.has_value()) return Say(503, "5.5.1", "Already authenticated", out);  // RFC 4954 §4
+  if (!OffersAuth()) return Say(538, "5.7.11", "Encryption required for requested authentication mechanism", out);
+  auth_ = sasl::Exchange::Begin(command.argument);
+  if (!auth_.has_value()) return Say(504, "5.5.4", "Authentication mechanism not supported", out);
+  return OnSasl(auth_->Start(command.initial_response), out);
+}
+
+SmtpDialogue::Action SmtpDialogue::OnSasl(sasl::Step step, std::string* out) {
+  if (const auto* challenge = std::get_if<sasl::Challenge>(&step)) {
+    state_ = State::kAuthDialog;
+    return Say(334, "", challenge->bytes, out);
+  }
+  state_ = State::kReady;
+  auth_.reset();
+  if (auto* credentials = std::get_if<sasl::Credentials>(&step)) {
+    credentials_ = std::move(*credentials);
+    return Action::kAuthenticate;
+  }
+  const smtp::Reply reply = ReplyForSaslError(std::get<absl::Status>(step));
+  return Say(reply.code, reply.enhanced, reply.Text(), out);
+}
+
+SmtpDialogue::Action SmtpDialogue::OnAuthenticated(const absl::Status& status, const Login& login, std::string* out) {
+  credentials_ = sasl::Credentials();
+  const smtp::Reply reply = ReplyForLogin(status);
+  if (reply.positive()) login_ = login;
+  return Say(reply.code, reply.enhanced, reply.Text(), out);
+}
+
+}  // namespace posthouse::ingress

@@ -1,0 +1,514 @@
+#include "services/ingress/smtp_dialogue.h"
+
+#include <gtest/gtest.h>
+
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/escaping.h"
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "absl/strings/str_split.h"
+#include "posthouse/routing/v1/routing.pb.h"
+
+namespace posthouse::ingress {
+namespace {
+
+using Action = SmtpDialogue::Action;
+using Outcome = Resolution::Outcome;
+
+std::string Base64(absl::string_view text) { return absl::Base64Escape(text); }
+std::string Plain(absl::string_view user, absl::string_view password) {
+  return Base64(absl::StrCat(std::string(1, '\0'), user, std::string(1, '\0'), password));
+}
+
+class SmtpDialogueTest : public testing::Test {
+ protected:
+  void Begin(bool tls = false) {
+    rules_.policy = std::make_shared<const SmtpPolicy>(policy_);
+    dialogue_ = std::make_unique<SmtpDialogue>(rules_, tls);
+    std::string out;
+    dialogue_->Greet(&out);
+    EXPECT_EQ(out, "220 mx.example ESMTP Posthouse\r\n");
+  }
+
+  // Says one line, does what the machine asks for, and returns the reply without its
+  // text: "250 2.1.0"; the lines of an EHLO reply whole.
+  std::string Say(absl::string_view line) {
+    if (dialogue_ == nullptr) Begin();
+    std::string out;
+    last_ = dialogue_->OnLine(line, &out);
+    while (last_ == Action::kResolve || last_ == Action::kAuthenticate) {
+      if (last_ == Action::kResolve) {
+        last_ = dialogue_->OnResolved(Resolve(dialogue_->resolve_address()), &out);
+      } else {
+        const auto& c = dialogue_->credentials();
+        Login login;
+        login.address = c.username;
+        login.may_send_as = {"user@mx.example", "alias@mx.example"};
+        last_ = dialogue_->OnAuthenticated(c.password == "secret" ? absl::OkStatus() : auth_failure_, login, &out);
+      }
+    }
+    return Short(out);
+  }
+
+  static std::string Short(const std::string& out) {
+    std::vector<std::string> codes;
+    for (const absl::string_view line : absl::StrSplit(out, "\r\n", absl::SkipEmpty())) {
+      const std::vector<absl::string_view> words = absl::StrSplit(line, ' ');
+      if (line.size() > 3 && line[3] == '-') continue;
+      codes.push_back(words.size() > 1 && absl::StrContains(words[1], ".") && words[1].size() < 8 && words[1][0] < 'A'
+                          ? absl::StrCat(words[0], " ", words[1])
+                          : std::string(words[0]));
+    }
+    return absl::StrJoin(codes, ", ");
+  }
+
+  // Everybody at mx.example exists but "nobody"; foreign addresses need the right to relay.
+  Resolution Resolve(const std::string& address) {
+    resolved_.push_back(address);
+    Resolution resolution;
+    if (absl::StartsWith(address, "nobody@")) {
+      resolution.outcome = Outcome::kNoSuchMailbox;
+    } else if (absl::StartsWith(address, "later@")) {
+      resolution.outcome = Outcome::kTemporary;
+    } else if (!absl::EndsWith(address, "@mx.example") && !absl::EqualsIgnoreCase(address, "postmaster") &&
+               !dialogue_->may_relay()) {
+      resolution.outcome = Outcome::kRelayDenied;
+    } else {
+      resolution.outcome = Outcome::kAccept;
+      resolution.answer = std::make_shared<routing::v1::ResolveRecipientResponse>();
+      if (absl::StartsWith(address, "small@")) resolution.max_message_bytes = 1000;
+    }
+    return resolution;
+  }
+
+  std::string Deliver(const smtp::Reply& reply) {
+    std::string out;
+    last_ = dialogue_->OnMessage(reply, &out);
+    return Short(out);
+  }
+  std::string Chunk(std::optional<smtp::Reply> refusal = std::nullopt) {
+    std::string out;
+    last_ = dialogue_->OnChunk(refusal, &out);
+    return Short(out);
+  }
+  // A session on a submission port, encrypted and logged in.
+  void LogIn() {
+    rules_.submission = true;
+    Begin(/*tls=*/true);
+    Say("EHLO client.example");
+    EXPECT_EQ(Say("AUTH PLAIN " + Plain("user@mx.example", "secret")), "235 2.7.0");
+  }
+
+  SmtpPolicy policy_ = [] {
+    SmtpPolicy policy;
+    policy.hostname = "mx.example";
+    policy.max_message_bytes = 100000;
+    return policy;
+  }();
+  Rules rules_ = {.starttls = true};
+  std::unique_ptr<SmtpDialogue> dialogue_;
+  absl::Status auth_failure_ = absl::UnauthenticatedError("");
+  Action last_ = Action::kNone;
+  std::vector<std::string> resolved_;
+};
+
+// RFC 5321 appendix D.1
+TEST_F(SmtpDialogueTest, ATypicalTransaction) {
+  EXPECT_EQ(Say("EHLO client.example"), "250");
+  EXPECT_EQ(Say("MAIL FROM:<smith@bar.example>"), "250 2.1.0");
+  EXPECT_EQ(Say("RCPT TO:<jones@mx.example>"), "250 2.1.5");
+  EXPECT_EQ(Say("RCPT TO:<nobody@mx.example>"), "550 5.1.1");
+  EXPECT_EQ(Say("RCPT TO:<brown@mx.example>"), "250 2.1.5");
+  EXPECT_EQ(Say("DATA"), "354");
+  EXPECT_EQ(last_, Action::kReceiveData);
+  ASSERT_EQ(dialogue_->envelope().recipients.size(), 2u);
+  EXPECT_EQ(dialogue_->envelope().reverse_path, "smith@bar.example");
+  EXPECT_EQ(Deliver(smtp::Reply(250, "2.0.0", "ok")), "250 2.0.0");
+  EXPECT_EQ(dialogue_->state(), SmtpDialogue::State::kReady);
+  EXPECT_TRUE(dialogue_->envelope().recipients.empty());
+  EXPECT_EQ(Say("QUIT"), "221 2.0.0");
+  EXPECT_EQ(last_, Action::kClose);
+}
+
+// RFC 5321 §4.1.4: each command in each state where it does not belong.
+TEST_F(SmtpDialogueTest, OutOfOrderIsRefusedAndChangesNothing) {
+  struct Case {
+    std::vector<std::string> before;
+    std::string line, reply;
+  };
+  const std::vector<std::string> ready = {"EHLO c"}, mail = {"EHLO c", "MAIL FROM:<>"},
+                                 rcpt = {"EHLO c", "MAIL FROM:<>", "RCPT TO:<a@mx.example>"};
+  for (const Case& c : std::vector<Case>{{{}, "MAIL FROM:<a@b.example>", "503 5.5.1"},
+                                         {{}, "RCPT TO:<a@mx.example>", "503 5.5.1"},
+                                         {{}, "DATA", "503 5.5.1"},
+                                         {ready, "RCPT TO:<a@mx.example>", "503 5.5.1"},
+                                         {ready, "DATA", "503 5.5.1"},
+                                         {mail, "MAIL FROM:<a@b.example>", "503 5.5.1"},
+                                         {mail, "DATA", "503 5.5.1"},
+                                         {mail, "STARTTLS", "503 5.5.1"},
+                                         {rcpt, "MAIL FROM:<a@b.example>", "503 5.5.1"},
+                                         {rcpt, "AUTH PLAIN", "503 5.5.1"}}) {
+    Begin();
+    for (const std::string& line : c.before) Say(line);
+    const SmtpDialogue::State state = dialogue_->state();
+    EXPECT_EQ(Say(c.line), c.reply) << c.line;
+    EXPECT_EQ(dialogue_->state(), state);
+    EXPECT_EQ(last_, Action::kNone);
+  }
+}
+
+TEST_F(SmtpDialogueTest, EhloAndRsetForgetTheTransaction) {
+  for (const char* line : {"RSET", "EHLO again", "HELO again"}) {
+    Begin();
+    for (const char* before : {"EHLO c", "MAIL FROM:<a@b.example>", "RCPT TO:<a@mx.example>"}) Say(before);
+    EXPECT_TRUE(absl::StartsWith(Say(line), "250"));
+    EXPECT_EQ(Say("DATA"), "503 5.5.1");
+    EXPECT_EQ(Say("MAIL FROM:<>"), "250 2.1.0");
+    EXPECT_TRUE(dialogue_->envelope().recipients.empty());
+  }
+}
+
+TEST_F(SmtpDialogueTest, EhloAnnouncesWhatIsServed) {
+  Begin();
+  std::string out;
+  dialogue_->OnLine("EHLO c", &out);
+  EXPECT_EQ(out,
+            "250-mx.example\r\n250-PIPELINING\r\n250-SIZE 100000\r\n250-8BITMIME\r\n250-ENHANCEDSTATUSCODES\r\n"
+            "250-SMTPUTF8\r\n250-CHUNKING\r\n250-DSN\r\n250-STARTTLS\r\n250 HELP\r\n");
+  rules_.submission = true;
+  Begin(/*tls=*/true);
+  out.clear();
+  dialogue_->OnLine("EHLO c", &out);
+  EXPECT_TRUE(absl::StrContains(out, "\r\n250-AUTH PLAIN LOGIN\r\n"));
+  EXPECT_FALSE(absl::StrContains(out, "STARTTLS"));
+  out.clear();
+  dialogue_->OnLine("HELO c", &out);
+  EXPECT_EQ(out, "250 mx.example\r\n");
+}
+
+TEST_F(SmtpDialogueTest, CommandsThatAreAlwaysPossible) {
+  EXPECT_EQ(Say("NOOP"), "250 2.0.0");
+  EXPECT_EQ(Say("VRFY somebody"), "252 2.5.2");  // RFC 5321 §7.3
+  EXPECT_EQ(Say("EXPN list"), "502 5.5.1");
+  EXPECT_EQ(Say("HELP"), "214 2.0.0");
+  EXPECT_EQ(Say("LHLO c"), "502 5.5.1");
+  EXPECT_EQ(Say("XYZZY"), "500 5.5.1");
+  EXPECT_EQ(Say("RSET"), "250 2.0.0");
+  EXPECT_EQ(dialogue_->state(), SmtpDialogue::State::kNew);
+  EXPECT_EQ(Say("GET / HTTP/1.1"), "421 4.7.0");
+  EXPECT_EQ(last_, Action::kClose);
+}
+
+TEST_F(SmtpDialogueTest, LinesOverTheLimitAreRefused) {
+  Say("EHLO c");
+  EXPECT_EQ(Say("NOOP " + std::string(smtp::kMaxCommandLine, 'x')), "500 5.5.2");
+  std::string out;
+  EXPECT_EQ(dialogue_->OnLineTooLong(&out), Action::kNone);
+  EXPECT_EQ(Short(out), "500 5.5.2");
+}
+
+// RFC 5321 §4.5.3.1.10
+TEST_F(SmtpDialogueTest, OneRecipientTooManyIsATemporaryFailure) {
+  policy_.max_recipients = 1;
+  Say("EHLO client.example");
+  Say("MAIL FROM:<s@y.example>");
+  EXPECT_EQ(Say("RCPT TO:<a@mx.example>"), "250 2.1.5");
+  EXPECT_EQ(Say("RCPT TO:<b@mx.example>"), "452 4.5.3");
+  EXPECT_EQ(Say("DATA"), "354");
+}
+
+TEST_F(SmtpDialogueTest, ARecipientNamedTwiceIsOne) {
+  Say("EHLO c");
+  Say("MAIL FROM:<>");
+  EXPECT_EQ(Say("RCPT TO:<a@mx.example>"), "250 2.1.5");
+  EXPECT_EQ(Say("RCPT TO:<\"a\"@mx.example>"), "250 2.1.5");
+  EXPECT_EQ(dialogue_->envelope().recipients.size(), 1u);
+}
+
+TEST_F(SmtpDialogueTest, DataWithoutAnyRecipient) {
+  Say("EHLO c");
+  Say("MAIL FROM:<>");
+  EXPECT_EQ(Say("RCPT TO:<nobody@mx.example>"), "550 5.1.1");
+  EXPECT_EQ(Say("RCPT TO:<later@mx.example>"), "451 4.4.3");
+  EXPECT_EQ(Say("DATA"), "554 5.5.1");
+  EXPECT_EQ(last_, Action::kNone);
+}
+
+// RFC 5321 §4.5.1: routing knows whose it is, also when our name is no mail domain.
+TEST_F(SmtpDialogueTest, PostmasterWithoutADomainIsOurs) {
+  Say("EHLO c");
+  Say("MAIL FROM:<>");
+  EXPECT_EQ(Say("RCPT TO:<Postmaster>"), "250 2.1.5");
+  EXPECT_EQ(resolved_.back(), "Postmaster");
+}
+
+// RFC 1870 §6.1
+TEST_F(SmtpDialogueTest, SizeIsCheckedBeforeTheMessage) {
+  Say("EHLO c");
+  EXPECT_EQ(Say("MAIL FROM:<> SIZE=100001"), "552 5.3.4");
+  EXPECT_EQ(Say("MAIL FROM:<> SIZE=100000"), "250 2.1.0");
+  EXPECT_EQ(Say("RCPT TO:<small@mx.example>"), "552 5.3.4");
+  EXPECT_EQ(Say("RCPT TO:<big@mx.example>"), "250 2.1.5");
+}
+
+TEST_F(SmtpDialogueTest, ParametersReachTheEnvelope) {
+  Say("EHLO c");
+  EXPECT_EQ(Say("MAIL FROM:<я@b.example> BODY=8BITMIME SMTPUTF8 RET=HDRS ENVID=x+2By SIZE=7"), "250 2.1.0");
+  EXPECT_EQ(Say("RCPT TO:<ю@mx.example> NOTIFY=NEVER ORCPT=rfc822;o@x.example"), "250 2.1.5");
+  const Envelope& e = dialogue_->envelope();
+  EXPECT_EQ(e.parameters.body, smtp::Body::kEightBitMime);
+  EXPECT_TRUE(e.parameters.smtputf8);
+  EXPECT_EQ(e.parameters.ret, smtp::Ret::kHeaders);
+  EXPECT_EQ(e.parameters.envid, "x+y");
+  EXPECT_EQ(e.parameters.size, 7u);
+  EXPECT_TRUE(e.recipients[0].parameters.notify.never);
+  EXPECT_EQ(e.recipients[0].parameters.orcpt.ToString(), "rfc822;o@x.example");
+  Say("RSET");
+  Say("MAIL FROM:<a@b.example>");
+  EXPECT_EQ(Say("RCPT TO:<ю@mx.example>"), "553 5.6.7");  // RFC 6531 §3.5
+  Say("RSET");
+  EXPECT_EQ(Say("MAIL FROM:<> BODY=BINARYMIME"), "555 5.5.4");
+}
+
+TEST_F(SmtpDialogueTest, TooManyErrorsEndTheSession) {
+  policy_.max_errors = 3;
+  Begin();
+  EXPECT_EQ(Say("X"), "500 5.5.1");
+  EXPECT_EQ(Say("Y"), "500 5.5.1");
+  EXPECT_EQ(Say("Z"), "500 5.5.1, 421 4.7.0");
+  EXPECT_EQ(last_, Action::kClose);
+}
+
+TEST_F(SmtpDialogueTest, AnAcceptedMessageForgivesErrors) {
+  policy_.max_errors = 3;
+  for (int round = 0; round < 5; ++round) {
+    Say("EHLO c");
+    Say("XYZZY");
+    Say("MAIL FROM:<>");
+    Say("RCPT TO:<a@mx.example>");
+    Say("DATA");
+    EXPECT_EQ(Deliver(smtp::Reply(250, "2.0.0", "ok")), "250 2.0.0");
+    EXPECT_EQ(last_, Action::kNone);
+  }
+}
+
+// ---- CHUNKING (RFC 3030)
+
+TEST_F(SmtpDialogueTest, ChunksMakeAMessage) {
+  for (const char* line : {"EHLO c", "MAIL FROM:<>", "RCPT TO:<a@mx.example>"}) Say(line);
+  EXPECT_EQ(Say("BDAT 10"), "");
+  EXPECT_EQ(last_, Action::kReceiveChunk);
+  EXPECT_EQ(dialogue_->chunk().bytes, 10u);
+  EXPECT_FALSE(dialogue_->chunk().discard);
+  EXPECT_EQ(Chunk(), "250 2.0.0");
+  EXPECT_EQ(Say("DATA"), "503 5.5.1");  // RFC 3030 §2: not mixed
+  EXPECT_EQ(Say("RCPT TO:<b@mx.example>"), "503 5.5.1");
+  EXPECT_EQ(Say("BDAT 0 LAST"), "");
+  EXPECT_TRUE(dialogue_->chunk().last);
+  EXPECT_EQ(Deliver(smtp::Reply(250, "2.0.0", "ok")), "250 2.0.0");
+}
+
+TEST_F(SmtpDialogueTest, ChunksOutOfOrderAreReadAndRefused) {
+  Say("EHLO c");
+  EXPECT_EQ(Say("BDAT 5 LAST"), "");
+  EXPECT_TRUE(dialogue_->chunk().discard);
+  EXPECT_EQ(Chunk(), "503 5.5.1");
+  Say("MAIL FROM:<>");
+  Say("RCPT TO:<nobody@mx.example>");
+  Say("BDAT 5 LAST");
+  EXPECT_TRUE(dialogue_->chunk().discard);
+  EXPECT_EQ(Chunk(), "554 5.5.1");
+  EXPECT_EQ(Say("BDAT 100001"), "421 4.5.1");
+  EXPECT_EQ(last_, Action::kClose);
+}
+
+// Its octets would be read as commands.
+TEST_F(SmtpDialogueTest, AChunkOfUnknownSizeEndsTheSession) {
+  for (const char* line : {"BDAT", "BDAT x", "BDAT -1", "BDAT 5 FIRST", "BDAT 99999999999999999999999 LAST"}) {
+    Begin();
+    for (const char* before : {"EHLO c", "MAIL FROM:<>", "RCPT TO:<a@mx.example>"}) Say(before);
+    EXPECT_EQ(Say(line), "501 5.5.4, 421 4.5.1") << line;
+    EXPECT_EQ(last_, Action::kClose);
+  }
+}
+
+TEST_F(SmtpDialogueTest, ARefusedChunkEndsTheTransaction) {
+  for (const char* line : {"EHLO c", "MAIL FROM:<>", "RCPT TO:<a@mx.example>", "BDAT 10"}) Say(line);
+  EXPECT_EQ(Chunk(smtp::Reply(552, "5.3.4", "too large")), "552 5.3.4");
+  Say("BDAT 10 LAST");
+  EXPECT_TRUE(dialogue_->chunk().discard);
+}
+
+// ---- STARTTLS (RFC 3207)
+
+TEST_F(SmtpDialogueTest, AfterStartTlsNothingIsRemembered) {
+  Say("EHLO c");
+  EXPECT_EQ(Say("STARTTLS"), "220 2.0.0");
+  EXPECT_EQ(last_, Action::kStartTls);
+  dialogue_->OnTlsStarted();
+  EXPECT_EQ(Say("MAIL FROM:<>"), "503 5.5.1");
+  EXPECT_EQ(Say("EHLO c"), "250");
+  EXPECT_EQ(Say("STARTTLS"), "503 5.5.1");
+}
+
+TEST_F(SmtpDialogueTest, WithoutCertificateThereIsNoStartTls) {
+  rules_.starttls = false;
+  Say("EHLO c");
+  EXPECT_EQ(Say("STARTTLS"), "502 5.5.1");
+}
+
+// ---- AUTH (RFC 4954)
+
+TEST_F(SmtpDialogueTest, SubmissionNeedsALogin) {
+  rules_.submission = true;
+  Begin(/*tls=*/true);
+  Say("EHLO c");
+  EXPECT_EQ(Say("MAIL FROM:<user@mx.example>"), "530 5.7.0");
+  EXPECT_EQ(Say("VRFY user"), "530 5.7.0");
+  EXPECT_EQ(Say("NOOP"), "250 2.0.0");
+  EXPECT_EQ(Say("AUTH PLAIN " + Plain("user@mx.example", "wrong")), "535 5.7.8");
+  EXPECT_EQ(Say("MAIL FROM:<user@mx.example>"), "530 5.7.0");
+  EXPECT_EQ(Say("AUTH PLAIN " + Plain("user@mx.example", "secret")), "235 2.7.0");
+  EXPECT_EQ(Say("AUTH PLAIN " + Plain("user@mx.example", "secret")), "503 5.5.1");
+  EXPECT_EQ(Say("MAIL FROM:<user@mx.example>"), "250 2.1.0");
+  EXPECT_EQ(Say("RCPT TO:<x@elsewhere.example>"), "250 2.1.5");
+}
+
+TEST_F(SmtpDialogueTest, AuthDialogues) {
+  rules_.submission = true;
+  struct Case {
+    std::vector<std::string> lines;
+    std::string replies;
+  };
+  const std::string nul(1, '\0');
+  const std::vector<Case> cases = {
+      {{"AUTH PLAIN", Plain("u", "secret")}, "334, 235 2.7.0"},
+      {{"AUTH LOGIN", Base64("u"), Base64("secret")}, "334, 334, 235 2.7.0"},
+      {{"AUTH LOGIN " + Base64("u"), Base64("secret")}, "334, 235 2.7.0"},
+      {{"auth login", Base64("u"), Base64("wrong")}, "334, 334, 535 5.7.8"},
+      {{"AUTH PLAIN", "*"}, "334, 501 5.7.0"},
+      {{"AUTH LOGIN", Base64("u"), "*"}, "334, 334, 501 5.7.0"},
+      {{"AUTH PLAIN not-base64!"}, "501 5.5.2"},
+      {{"AUTH PLAIN " + Base64("no nuls")}, "501 5.5.2"},
+      {{"AUTH PLAIN " + Base64("a" + nul + "b" + nul + "c" + nul)}, "501 5.5.2"},
+      {{"AUTH PLAIN ="}, "501 5.5.2"},
+      {{"AUTH PLAIN " + Base64("u" + nul + "U" + nul + "secret")}, "235 2.7.0"},
+      {{"AUTH PLAIN " + Base64("other" + nul + "u" + nul + "secret")}, "535 5.7.8"},
+      {{"AUTH CRAM-MD5"}, "504 5.5.4"},
+      {{"AUTH"}, "501 5.5.4"},
+  };
+  for (const Case& c : cases) {
+    Begin(/*tls=*/true);
+    Say("EHLO c");
+    std::vector<std::string> replies;
+    for (const std::string& line : c.lines) replies.push_back(Say(line));
+    EXPECT_EQ(absl::StrJoin(replies, ", "), c.replies) << c.lines[0];
+    EXPECT_NE(dialogue_->state(), SmtpDialogue::State::kAuthDialog);
+  }
+}
+
+TEST_F(SmtpDialogueTest, WhatCannotBeCheckedIsATemporaryFailure) {
+  rules_.submission = true;
+  struct Case {
+    absl::Status status;
+    std::string reply;
+  };
+  for (const Case& c :
+       {Case{absl::UnavailableError(""), "454 4.7.0"}, Case{absl::ResourceExhaustedError(""), "454 4.7.0"},
+        Case{absl::UnknownError(""), "454 4.7.0"}, Case{absl::PermissionDeniedError(""), "535 5.7.8"}}) {
+    auth_failure_ = c.status;
+    Begin(/*tls=*/true);
+    Say("EHLO c");
+    EXPECT_EQ(Say("AUTH PLAIN " + Plain("u", "x")), c.reply);
+  }
+}
+
+// RFC 4954 §4: no passwords in the clear.
+TEST_F(SmtpDialogueTest, AuthNeedsTls) {
+  rules_.submission = true;
+  Begin();
+  Say("EHLO c");
+  EXPECT_EQ(Say("AUTH PLAIN " + Plain("u", "secret")), "538 5.7.11");
+  policy_.allow_plaintext_auth = true;
+  Begin();
+  Say("EHLO c");
+  EXPECT_EQ(Say("AUTH PLAIN " + Plain("u", "secret")), "235 2.7.0");
+  rules_.submission = false;
+  Begin(/*tls=*/true);
+  Say("EHLO c");
+  EXPECT_EQ(Say("AUTH PLAIN " + Plain("u", "secret")), "502 5.5.1");
+}
+
+TEST_F(SmtpDialogueTest, UsersSendAsThemselves) {
+  LogIn();
+  EXPECT_EQ(Say("MAIL FROM:<boss@mx.example>"), "553 5.7.1");
+  EXPECT_EQ(Say("MAIL FROM:<User@MX.Example>"), "250 2.1.0");
+  Say("RSET");
+  EXPECT_EQ(Say("MAIL FROM:<alias@mx.example>"), "250 2.1.0");
+  Say("RSET");
+  EXPECT_EQ(Say("MAIL FROM:<>"), "250 2.1.0");
+  policy_.allow_any_sender = true;
+  LogIn();
+  EXPECT_EQ(Say("MAIL FROM:<boss@mx.example>"), "250 2.1.0");
+}
+
+// ---- no open relay
+
+// What scanners try; the first 16 are those of nmap's smtp-open-relay. Never relayed.
+TEST_F(SmtpDialogueTest, IsNoOpenRelay) {
+  const char* ip = "192.0.2.9";
+  const std::vector<std::pair<std::string, std::string>> cases = {
+      {"<>", "<relaytest@foreign.example>"},
+      {"<antispam@foreign.example>", "<relaytest@foreign.example>"},
+      {absl::StrCat("<antispam@[", ip, "]>"), "<relaytest@foreign.example>"},
+      {"<antispam@mx.example>", "<relaytest@foreign.example>"},
+      {absl::StrCat("<antispam@[", ip, "]>"), absl::StrCat("<relaytest%foreign.example@[", ip, "]>")},
+      {"<antispam@mx.example>", "<relaytest%foreign.example@other.example>"},
+      {absl::StrCat("<antispam@[", ip, "]>"), "<\"relaytest@foreign.example\">"},
+      {"<antispam@mx.example>", "<\"relaytest%foreign.example\">"},
+      {absl::StrCat("<antispam@[", ip, "]>"), "<relaytest@foreign.example@foreign2.example>"},
+      {absl::StrCat("<antispam@[", ip, "]>"), absl::StrCat("<\"relaytest@foreign.example\"@[", ip, "]>")},
+      {"<antispam@mx.example>", "<\"relaytest@foreign.example\"@foreign2.example>"},
+      {absl::StrCat("<antispam@[", ip, "]>"), absl::StrCat("<@[", ip, "]:relaytest@foreign.example>")},
+      {"<antispam@mx.example>", "<@mx.example:relaytest@foreign.example>"},
+      {absl::StrCat("<antispam@[", ip, "]>"), "<foreign.example!relaytest>"},
+      {absl::StrCat("<antispam@[", ip, "]>"), absl::StrCat("<foreign.example!relaytest@[", ip, "]>")},
+      {"<antispam@mx.example>", "<foreign.example!relaytest@foreign2.example>"},
+      {"<a@mx.example>", "relaytest@foreign.example"},
+      {"<a@mx.example>", "<@mx.example,@foreign.example:relaytest@foreign2.example>"},
+  };
+  for (const auto& [from, to] : cases) {
+    Begin();
+    Say("EHLO c");
+    EXPECT_EQ(Say("MAIL FROM:" + from), "250 2.1.0") << from;
+    const std::string reply = Say("RCPT TO:" + to);
+    EXPECT_TRUE(reply == "554 5.7.1" || reply == "553 5.1.3") << to << " got " << reply;
+    EXPECT_EQ(Say("DATA").substr(0, 3), reply == "554 5.7.1" ? "554" : "503");
+  }
+}
+
+TEST_F(SmtpDialogueTest, ATrustedNetworkMayRelay) {
+  rules_.trusted_network = true;
+  Say("EHLO c");
+  Say("MAIL FROM:<a@mx.example>");
+  EXPECT_EQ(Say("RCPT TO:<x@foreign.example>"), "250 2.1.5");
+}
+
+TEST_F(SmtpDialogueTest, CountsForMetrics) {
+  Say("EHLO c");
+  Say("NOOP");
+  Say("NOOP");
+  Say("XYZZY");
+  EXPECT_EQ(dialogue_->counts().commands[static_cast<size_t>(smtp::Verb::kNoop)], 2u);
+  EXPECT_EQ(dialogue_->counts().commands[static_cast<size_t>(smtp::Verb::kUnknown)], 1u);
+  EXPECT_EQ(dialogue_->counts().replies[2], 4u);  // with the greeting
+  EXPECT_EQ(dialogue_->counts().replies[5], 1u);
+}
+
+}  // namespace
+}  // namespace posthouse::ingress
