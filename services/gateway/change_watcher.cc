@@ -9,6 +9,7 @@
 #include "posthouse/common/v1/common.pb.h"
 #include "posthouse/mailbox/v1/mailbox.pb.h"
 #include "services/common/async/sync.h"
+#include "services/common/async/when_all.h"
 #include "services/common/log/log.h"
 
 namespace posthouse::gateway {

@@ -4,6 +4,7 @@
 
 #include "posthouse/directory/v1/directory.grpc.pb.h"
 #include "posthouse/mailbox/v1/mailbox.grpc.pb.h"
+#include "services/common/async/when_all.h"
 #include "services/common/rpc/bidi_streaming.h"
 #include "services/common/rpc/server.h"
 #include "services/common/status/status.h"
