@@ -10,13 +10,12 @@ import re
 
 PASSWORDS = {"alice@example.org": "wonderland 1", "bob@example.org": "b\u00fccher und mehr", "carol@example.net": "carol's secret"}
 LIST = re.compile(rb'\((?P<flags>[^)]*)\) "/" (?P<name>.+)$')
-ROW = re.compile(rb"UID (?P<uid>\d+)")
 
 
 def connect(port, user):
     c = imaplib.IMAP4("127.0.0.1", port, timeout=60)
     c.authenticate("PLAIN", lambda _: b"\0" + user.encode() + b"\0" + PASSWORDS[user].encode())
-    c.enable("CONDSTORE")
+    ok(c.xatom("ENABLE", "CONDSTORE"))
     return c
 
 
@@ -26,21 +25,26 @@ def ok(result):
     return data
 
 
+def digest(*parts):
+    return hashlib.sha256(b"".join(parts)).hexdigest()
+
+
 def message(c, number):
-    data = ok(c.fetch(str(number), "(UID FLAGS MODSEQ INTERNALDATE RFC822.SIZE EMAILID THREADID ENVELOPE BODY.PEEK[])"))
+    data = ok(c.fetch(str(number), "(UID FLAGS MODSEQ INTERNALDATE RFC822.SIZE EMAILID THREADID BODY.PEEK[])"))
     head, body = next(item for item in data if isinstance(item, tuple))
     rest = head + b"".join(item for item in data if isinstance(item, bytes))
     field = lambda pattern: re.search(pattern, rest).group(1).decode()
     return {
         "uid": int(field(rb"UID (\d+)")),
-        "flags": sorted(field(rb"FLAGS \(([^)]*)\)").split()),
+        "flags": sorted(set(field(rb"FLAGS \(([^)]*)\)").split()) - {"\\Recent"}),
         "modseq": int(field(rb"MODSEQ \((\d+)\)")),
         "internal_date": field(rb'INTERNALDATE "([^"]+)"'),
         "size": int(field(rb"RFC822.SIZE (\d+)")),
         "email_id": field(rb"EMAILID \(([^)]*)\)"),
         "thread_id": field(rb"THREADID (\([^)]*\)|NIL)"),
-        "envelope": hashlib.sha256(re.search(rb"ENVELOPE (.*?) BODY\[\]", rest, re.S).group(1)).hexdigest(),
-        "sha256": hashlib.sha256(body).hexdigest(),
+        "envelope": digest(*ok(c.fetch(str(number), "(ENVELOPE)"))),
+        "structure": digest(*ok(c.fetch(str(number), "(BODYSTRUCTURE)"))),
+        "sha256": digest(body),
     }
 
 
@@ -80,7 +84,7 @@ def account(mail, user):
 
 
 def rows(text):
-    return [json.loads(line) for line in text.splitlines() if line]
+    return [json.loads(line) for line in text.splitlines() if line.startswith("{")]
 
 
 def without(value, *keys):
@@ -91,11 +95,10 @@ def without(value, *keys):
 
 
 def queue(mail):
-    """The items; the times and answers of attempts go on, so they are left out."""
-    items = rows(mail.ctl("queue", "list", "--json"))
-    moving = ("next_attempt", "last_attempt", "attempts", "detail", "answer", "last_answer", "last_host", "host", "at")
-    shown = {i["queue_id"]: without(rows(mail.ctl("queue", "show", i["queue_id"], "--json"))[0], *moving) for i in items}
-    return shown
+    """The items, without what further attempts change."""
+    moving = ("attempts", "next_attempt", "last", "history")
+    ids = [item["queue_id"] for item in rows(mail.ctl("queue", "list", "--json"))]
+    return {i: without(rows(mail.ctl("queue", "show", i, "--json"))[0], *moving) for i in ids}
 
 
 def everything(mail):
@@ -107,5 +110,5 @@ def everything(mail):
             "aliases": rows(mail.ctl("alias", "list", "--json")),
         },
         "queue": queue(mail),
-        "stats": rows(mail.ctl("queue", "stats", "--json"))[0],
+        "stats": without(rows(mail.ctl("queue", "stats", "--json"))[0], "oldest"),
     }
