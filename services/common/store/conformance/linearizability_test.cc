@@ -29,7 +29,7 @@ TEST(LinearizabilityTest, AcceptsWhatCanBeOrdered) {
       // A read during a write may see either.
       {Write("a", 0, 10), Read(std::nullopt, 1, 2), Read("a", 3, 4)},
       {Write("a", 0, 10), Write("b", 0, 10), Read("a", 11, 12), Read("a", 13, 14)},
-      // Of two that compare the same value one wins.
+      // Two operations compare the same value, and one wins.
       {Cas(std::nullopt, "a", Outcome::kOk, 0, 9), Cas(std::nullopt, "b", Outcome::kConflict, 0, 9), Read("a", 10, 11)},
       // Unknown: happened late, or never.
       {Write("a", 0, 1, Outcome::kUnknown), Read(std::nullopt, 2, 3), Read("a", 4, 5)},
@@ -48,7 +48,7 @@ TEST(LinearizabilityTest, RefusesWhatCannot) {
       {Write("a", 0, 10), Read("a", 1, 2), Read(std::nullopt, 3, 4)},
       // Two winners of one comparison.
       {Cas(std::nullopt, "a", Outcome::kOk, 0, 9), Cas(std::nullopt, "b", Outcome::kOk, 0, 9)},
-      // A conflict with nobody.
+      // A conflict without another operation.
       {Cas(std::nullopt, "a", Outcome::kConflict, 0, 9)},
       // A lost update: both compared "a".
       {Write("a", 0, 1), Cas("a", "b", Outcome::kOk, 2, 5), Cas("a", "c", Outcome::kOk, 3, 6), Read("c", 7, 8)},

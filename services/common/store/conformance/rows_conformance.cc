@@ -45,7 +45,7 @@ TEST_P(StoreConformanceTest, PreconditionsDecideTheWholeCommit) {
   // Nothing to change: a check.
   EXPECT_TRUE(Commit({Is("k", "1")}, {}).ok());
   EXPECT_EQ(Commit({Is("k", "2")}, {}).code(), StatusCode::kAborted);
-  // Of removed rows.
+  // Preconditions on removed rows.
   ASSERT_TRUE(Commit({Is("k", "1")}, {Remove("k")}).ok());
   EXPECT_EQ(Commit({Is("k", "1")}, {Set("k", "3")}).code(), StatusCode::kAborted);
   EXPECT_TRUE(Commit({Absent("k")}, {Set("k", "3")}).ok());

@@ -92,10 +92,10 @@ class Committer {
   uint64_t published() const { return published_.load(std::memory_order_acquire); }
 
   Task<absl::Status> Run(std::unique_ptr<CommitOp> op);
-  // All join the queue at once. Null ops are skipped; results are in order, OK for null.
+  // Queues all ops at once and waits for all. Skips null ops, whose result is OK.
   Task<std::vector<absl::Status>> RunAll(std::vector<std::unique_ptr<CommitOp>> ops);
-  // Written with the next batch that somebody waits for, or when many bytes are
-  // lazy; retried until written. False: stopping, and `op` is gone.
+  // Queues `op` for the next batch that a caller waits for, or until many lazy bytes wait,
+  // and retries until it is written. False: the committer stops, and `op` is dropped.
   bool RunLazily(std::unique_ptr<CommitOp> op);
   size_t lazy_bytes() const { return lazy_bytes_.load(std::memory_order_relaxed); }
 

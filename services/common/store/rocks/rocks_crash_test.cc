@@ -77,7 +77,8 @@ TEST_F(RocksCrashTest, PowerLossAtAnyWriteOrSync) {
     const std::unique_ptr<rocksdb::Env> env = rocksdb::NewCompositeEnv(fs);
     const RocksOptions options = OptionsFor(path, env.get());
     std::unique_ptr<RocksStore> store = MustOpen(options, registry_);
-    // Any file in every third run; else the log, whose appends and syncs are a commit's steps.
+    // Every third run cuts the power at any file, the others at the log, whose appends and
+    // syncs are the steps of a commit.
     std::atomic<int> countdown{static_cast<int>(random() % 200)};
     std::atomic<bool> powered{true};
     const bool any_file = run % 3 == 0;

@@ -139,7 +139,7 @@ TEST_F(RocksStoreTest, MetricsCountWhatHappened) {
   EXPECT_EQ(Metric("posthouse_store_commits_total{result=\"ok\",store=\"test\"}"), 3);
 }
 
-// What waits while a batch is written goes into the next one, together.
+// All commits that wait while a batch is written share the next one.
 TEST_F(RocksStoreTest, EverythingThatWaitsSharesOneWrite) {
   absl::Notification first_is_writing, go_on;
   std::atomic<bool> hold{false};

@@ -1,4 +1,4 @@
-// What the group committer is worth: commits a second of a RocksStore, against
+// Measures the group committer: commits a second of a RocksStore, against
 // RocksDB's own Put(sync) from as many threads, in one run on one disk.
 //
 //   store_bench [directory] [seconds for each line] [value bytes]
