@@ -394,9 +394,9 @@ bool GuardedCore::Decide(FetchedRows& rows, Draft& draft) {
     batch_ = std::move(kept);
     Defer(first);
     for (Request& r : batch_) r.full = true;
-    draft.full_ = true;
+    draft.SetStoreIsFull();
   }
-  rows.draft_ = &draft;
+  rows.Overlay(&draft);
   bool again = false;
   size_t drafted = 0;
   for (size_t i = 0; i < batch_.size(); ++i) {
@@ -405,9 +405,14 @@ bool GuardedCore::Decide(FetchedRows& rows, Draft& draft) {
     r.drafted = r.rejected = false;
     r.first_guard = draft.guards_.size();
     draft.needed_.clear();
+    const size_t bytes = draft.bytes_;
     const absl::StatusOr<Verdict> verdict = r.decide(rows, draft);
     r.guards = draft.guards_.size() - r.first_guard;
-    if (!verdict.ok() || *verdict == Verdict::kDone) {
+    const bool commits = verdict.ok() && *verdict == Verdict::kCommit;
+    if (!commits && (r.guards > 0 || draft.bytes_ != bytes)) {
+      r.rejected = again = true;
+      r.answer = absl::InternalError("a decider that changes nothing added to the draft");
+    } else if (!verdict.ok() || *verdict == Verdict::kDone) {
       r.answer = verdict.status();
     } else if (*verdict == Verdict::kNeedRows) {
       const size_t before = r.keys.size();

@@ -23,7 +23,9 @@
 //       });
 //
 // A decider may run many times; only its last run counts. So it sets every result anew,
-// and adds nothing to the draft before it answers kNeedRows, kDone or an error.
+// and adds nothing to the draft before it answers kNeedRows, kDone or an error. A run may
+// see what an earlier decider drafted in vain (a row twice, say): it answers as it would if
+// that were true, and runs again when the commit has failed.
 //
 // Several objects, also in several processes, may hold the same partition. The state in
 // memory is a guess; the precondition of the commit is the truth. One object has at most
@@ -104,6 +106,7 @@ class FetchedRows {
   absl::string_view Value(absl::string_view key) const;
   // By the primitive, and by tests of deciders.
   void Put(std::string key, std::optional<std::string> value) { rows_[std::move(key)] = std::move(value); }
+  void Overlay(const Draft* draft) { draft_ = draft; }
 
  private:
   friend class GuardedCore;
@@ -131,6 +134,7 @@ class Draft {
   // The store has no room for this change as it was drafted before. The decider may draft
   // less, which is then written with the reserve (ChangeOptions::use_reserve).
   bool store_is_full() const { return full_; }
+  void SetStoreIsFull() { full_ = true; }  // by the primitive, and by tests of deciders
   // Random, one for each commit; it makes the log row (or the head) differ from any other's.
   uint64_t nonce() const { return nonce_; }
   // The mutation of `key` in this draft; null: none.
