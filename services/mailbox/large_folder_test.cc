@@ -17,6 +17,7 @@
 #include "services/common/log/log.h"
 #include "services/common/status/status.h"
 #include "services/common/store/rocks/rocks_store.h"
+#include "services/common/uid_set/uid_set_proto.h"
 #include "services/mailbox/message/fetch.h"
 #include "services/mailbox/message/intake.h"
 #include "services/mailbox/search/search.h"
@@ -104,7 +105,7 @@ class LargeFolderTest : public testing::Test {
     request.mutable_key()->set_text(text);
     v1::SearchResponse response;
     EXPECT_TRUE(SyncWait(SearchMessages(world_.context(), inbox_, request, [] { return false; }, &response)).ok());
-    return static_cast<uint32_t>(UidSet::FromProto(response.uids()).Count());
+    return static_cast<uint32_t>(UidSetFromProto(response.uids()).Count());
   }
 
   World world_{&OpenRocks};

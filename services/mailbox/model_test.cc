@@ -19,13 +19,13 @@
 #include "posthouse/mailbox/v1/mailbox.pb.h"
 #include "posthouse/mailbox/v1/store.pb.h"
 #include "services/common/log/log.h"
-#include "services/common/store/testing/memory_store.h"
 #include "services/common/store/rocks/rocks_store.h"
-#include "services/mailbox/message/delivery.h"
-#include "services/mailbox/message/intake.h"
+#include "services/common/store/testing/memory_store.h"
 #include "services/mailbox/folder/mover.h"
 #include "services/mailbox/folder/sweeper.h"
 #include "services/mailbox/folder/tree_ops.h"
+#include "services/mailbox/message/delivery.h"
+#include "services/mailbox/message/intake.h"
 #include "services/mailbox/testing/world.h"
 
 namespace posthouse::mailbox {
@@ -129,7 +129,7 @@ class Actor {
   }
   static UidSet SetOf(const std::vector<uint32_t>& uids) {
     UidSet set;
-    for (const uint32_t uid : uids) set.Append(uid);
+    for (const uint32_t uid : uids) set.Add(uid);
     return set;
   }
   std::vector<std::string> PickKeywords() {
@@ -269,7 +269,7 @@ class Actor {
     UidSet expected;
     for (const uint32_t uid : uids) {
       if (!even_undeleted && (boxes[id][uid].flags & v1::FLAG_DELETED) == 0) continue;
-      expected.Append(uid);
+      expected.Add(uid);
       boxes[id].erase(uid);
     }
     const absl::StatusOr<ExpungeResult> done = co_await folder->Expunge(SetOf(uids), even_undeleted);

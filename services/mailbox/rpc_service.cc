@@ -6,13 +6,14 @@
 #include "services/common/log/log.h"
 #include "services/common/rpc/streaming.h"
 #include "services/common/status/status.h"
+#include "services/common/uid_set/uid_set_proto.h"
+#include "services/mailbox/folder/mover.h"
+#include "services/mailbox/folder/tree_ops.h"
 #include "services/mailbox/message/convert.h"
 #include "services/mailbox/message/delivery.h"
 #include "services/mailbox/message/fetch.h"
 #include "services/mailbox/message/intake.h"
-#include "services/mailbox/folder/mover.h"
 #include "services/mailbox/search/search.h"
-#include "services/mailbox/folder/tree_ops.h"
 
 namespace posthouse::mailbox {
 namespace {
@@ -339,9 +340,9 @@ class MailboxRpc final : public v1::MailboxService::CallbackService {
     change.max_messages = MaxRows(context_.settings.keywords_per_folder);
     PH_CO_ASSIGN_OR_RETURN(const FolderPtr folder, co_await OpenFolder(request.account(), request.folder_id()));
     PH_CO_ASSIGN_OR_RETURN(const FlagResult result,
-                           co_await folder->StoreFlags(UidSet::FromProto(request.uids()), std::move(change)));
+                           co_await folder->StoreFlags(UidSetFromProto(request.uids()), std::move(change)));
     ToProto(result.messages, result.keyword_bits, call.response().mutable_rows());
-    result.modified.ToProto(call.response().mutable_modified());
+    UidSetToProto(result.modified, call.response().mutable_modified());
     call.response().set_continue_after(result.continue_after);
     call.response().mutable_own_modseq()->Add(result.own_modseqs.begin(), result.own_modseqs.end());
     SetState(result.state, call.response().mutable_state());
@@ -355,9 +356,9 @@ class MailboxRpc final : public v1::MailboxService::CallbackService {
     // Everything, whatever its flags, is never what a client means.
     if (all && request.even_undeleted()) co_return absl::InvalidArgumentError("even_undeleted needs uids");
     PH_CO_ASSIGN_OR_RETURN(const ExpungeResult result,
-                           co_await folder->Expunge(all ? UidSet::All() : UidSet::FromProto(request.uids()),
+                           co_await folder->Expunge(all ? UidSet::All() : UidSetFromProto(request.uids()),
                                                     request.even_undeleted(), kMaxRanges));
-    result.expunged.ToProto(call.response().mutable_expunged());
+    UidSetToProto(result.expunged, call.response().mutable_expunged());
     call.response().set_more(result.more);
     SetState(result.state, call.response().mutable_state());
     co_return absl::OkStatus();
@@ -369,7 +370,7 @@ class MailboxRpc final : public v1::MailboxService::CallbackService {
     PH_CO_ASSIGN_OR_RETURN(const FolderPtr from, co_await mailboxes_.OpenFolder(account, request.from_folder_id()));
     PH_CO_ASSIGN_OR_RETURN(const FolderPtr to, co_await mailboxes_.OpenFolder(account, request.to_folder_id()));
     CopyOrder order;
-    order.uids = UidSet::FromProto(request.uids());
+    order.uids = UidSetFromProto(request.uids());
     order.move = request.move();
     order.operation_id = request.operation_id();
     order.quota = mailboxes_.QuotaOf(request.account());
@@ -394,7 +395,7 @@ class MailboxRpc final : public v1::MailboxService::CallbackService {
                            co_await folder->ChangesAfter(request.after_modseq(), request.after_uid(), limit));
     SetState(changes.state, call.response().mutable_state());
     ToProto(changes.messages, changes.keyword_bits, call.response().mutable_rows());
-    changes.vanished.ToProto(call.response().mutable_vanished());
+    UidSetToProto(changes.vanished, call.response().mutable_vanished());
     call.response().set_full(changes.full);
     call.response().set_more(changes.more);
     co_return absl::OkStatus();

@@ -11,11 +11,12 @@ command -v clang-tidy-19 >/dev/null || { echo "tidy: clang-tidy-19 is missing; t
 unit1=(
   services/mail_formats/address/address.cc
   services/common/config/values.cc
-  services/mail_formats/imap/{command_reader,mailbox_name,number_set,parse_command,parse_fetch,parse_list,parse_search,response}.cc
+  services/mail_formats/imap/{command_reader,mailbox_name,parse_command,parse_fetch,parse_list,parse_search,response,sequence_set}.cc
   services/common/log/json.cc
   services/mail_formats/message/{address,charset,date,imap_render,parser,part_table,search,summary}.cc
   services/common/net/{address,proxy_protocol}.cc
   services/common/rpc/trace.cc
+  services/common/uid_set/uid_set.cc
   services/mail_formats/smtp/{address,command,data_decoder,data_encoder,received,reply,xtext}.cc
   services/gateway/pop3/machine.cc
   services/ingress/{header_editor,replies,transaction}.cc

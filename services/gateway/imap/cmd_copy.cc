@@ -4,28 +4,22 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "posthouse/mailbox/v1/mailbox.pb.h"
-#include "services/mail_formats/imap/mailbox_name.h"
 #include "services/common/status/status.h"
+#include "services/common/uid_set/uid_set_proto.h"
 #include "services/gateway/imap/commands.h"
 #include "services/gateway/imap/operation_id.h"
 #include "services/gateway/imap/session.h"
+#include "services/mail_formats/imap/mailbox_name.h"
 
 namespace posthouse::gateway {
 namespace {
 
-// RFC 4315 §3: both sets pair up in the order written, so they are not sorted here.
-template <typename Ranges>
-void AppendPaired(std::string& out, const Ranges& ranges) {
-  std::vector<imap::NumberRange> list;
-  for (const auto& range : ranges) list.push_back({range.first(), range.last()});
-  imap::AppendRanges(out, list);
-}
-
 std::string CopyUid(const mail::CopyResponse& response) {
   std::string code = absl::StrCat("COPYUID ", response.uid_validity(), " ");
-  AppendPaired(code, response.from_uids());
+  // RFC 4315 §3: the sets correspond item by item, so neither is sorted.
+  AppendRanges(code, OrderedRanges(response.from_uids()));
   code += ' ';
-  AppendPaired(code, response.to_uids());
+  AppendRanges(code, OrderedRanges(response.to_uids()));
   return code;
 }
 
@@ -54,7 +48,7 @@ HandlerResult CmdCopy(ImapSession& session, imap::Command command) {
   mail::CopyRequest request;
   *request.mutable_account() = session.account();
   request.set_from_folder_id(view.folder_id());
-  FromNumberSet(*uids, request.mutable_uids());
+  UidSetToProto(*uids, request.mutable_uids());
   request.set_to_folder_id(target->folder().folder_id());
   request.set_move(move);
   request.set_operation_id(NewOperationId());
@@ -67,7 +61,7 @@ HandlerResult CmdCopy(ImapSession& session, imap::Command command) {
   absl::StrAppend(&session.out(), "* OK [", CopyUid(*response), "] Moved\r\n");
   if (target->folder().folder_id() == view.folder_id()) PH_CO_RETURN_IF_ERROR(co_await session.Look());
   if (session.selected() != nullptr) {
-    session.selected()->OwnExpunge(ToNumberSet(response->from_uids()), response->from_state());
+    session.selected()->OwnExpunge(UidSetFromProto(response->from_uids()), response->from_state());
   }
   co_return Ok("Moved");
 }

@@ -4,6 +4,7 @@
 #include "absl/strings/str_cat.h"
 #include "posthouse/mailbox/v1/mailbox.pb.h"
 #include "services/common/status/status.h"
+#include "services/common/uid_set/uid_set_proto.h"
 #include "services/gateway/imap/commands.h"
 #include "services/gateway/imap/session.h"
 
@@ -19,12 +20,12 @@ HandlerResult CmdExpunge(ImapSession& session, imap::Command command) {
     const absl::StatusOr<imap::NumberSet> uids = session.Resolve(args->set, /*uid=*/true);
     if (!uids.ok()) co_return Bad(uids.status().message());
     if (uids->empty()) co_return Ok("Nothing to expunge");
-    FromNumberSet(*uids, request.mutable_uids());
+    UidSetToProto(*uids, request.mutable_uids());
   }
   const absl::StatusOr<mail::ExpungeResponse> response =
       co_await session.shared().backend.Expunge(session.trace(), std::move(request));
   if (!response.ok()) co_return ReplyFor(response.status());
-  view.OwnExpunge(ToNumberSet(response->expunged()), response->state());  // told before the tagged reply
+  view.OwnExpunge(UidSetFromProto(response->expunged()), response->state());  // told before the tagged reply
   if (!session.dialect().qresync || response->expunged().empty()) co_return Ok("Expunged");
   // RFC 7162 §3.2.7: the client will resume from this number, so everything up to it
   // must have been told: what others did is read first.

@@ -6,6 +6,7 @@
 #include "posthouse/mailbox/v1/mailbox.pb.h"
 #include "services/common/log/log.h"
 #include "services/common/status/status.h"
+#include "services/common/uid_set/uid_set_proto.h"
 #include "services/gateway/imap/commands.h"
 #include "services/gateway/imap/fetch_render.h"
 #include "services/gateway/imap/session.h"
@@ -52,7 +53,7 @@ HandlerResult Stream(ImapSession& session, const imap::FetchArgs& args, bool uid
       co_return Ok("Fetched");
     }
     // RFC 7162 §3.2.10: before the FETCH responses; those the view still has come later.
-    const imap::NumberSet gone = ToNumberSet((*chunk)->vanished()).Minus(session.selected()->map().uids());
+    const imap::NumberSet gone = UidSetFromProto((*chunk)->vanished()).Minus(session.selected()->map().uids());
     if (!gone.empty()) absl::StrAppend(&session.out(), "* VANISHED (EARLIER) ", gone.ToString(), "\r\n");
     if (set_seen) session.selected()->Told((*chunk)->rows());
     PH_CO_RETURN_IF_ERROR(co_await SendChunk(session, render, *std::move(*chunk)));
@@ -89,7 +90,7 @@ HandlerResult CmdFetch(ImapSession& session, imap::Command command) {
   mail::FetchRequest request;
   *request.mutable_account() = session.account();
   request.set_folder_id(view.folder_id());
-  FromNumberSet(asked, request.mutable_uids());
+  UidSetToProto(asked, request.mutable_uids());
   request.set_vanished(args.vanished);
   FillFetchRequest(args, session.dialect(), SetsSeen(args, view), &request);
   const uint64_t expected = args.changed_since.has_value() ? 0 : asked.Count();

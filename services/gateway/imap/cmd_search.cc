@@ -4,6 +4,7 @@
 
 #include "posthouse/mailbox/v1/mailbox.pb.h"
 #include "services/common/status/status.h"
+#include "services/common/uid_set/uid_set_proto.h"
 #include "services/gateway/imap/commands.h"
 #include "services/gateway/imap/search_program.h"
 #include "services/gateway/imap/session.h"
@@ -27,7 +28,7 @@ Task<absl::StatusOr<uint64_t>> HighestModseq(ImapSession& session, const imap::N
   mail::FetchRequest request;
   *request.mutable_account() = session.account();
   request.set_folder_id(session.selected()->folder_id());
-  FromNumberSet(uids, request.mutable_uids());
+  UidSetToProto(uids, request.mutable_uids());
   request.set_modseq(true);
   const std::unique_ptr<FetchStream> stream = session.shared().backend.Fetch(session.trace(), std::move(request));
   if (stream == nullptr) co_return absl::UnavailableError("unknown mailbox shard");
@@ -63,7 +64,7 @@ HandlerResult CmdSearch(ImapSession& session, imap::Command command) {
   }
   // What the client has not heard of is not found yet.
   const SequenceMap& map = session.selected()->map();
-  const imap::NumberSet found = map.uids().Intersect(ToNumberSet(response->uids()));
+  const imap::NumberSet found = map.uids().Intersect(UidSetFromProto(response->uids()));
   const imap::NumberSet reported = Reported(args, found);
   uint64_t modseq = response->highest_modseq();
   if (args.uses_modseq && reported.Count() < found.Count()) {

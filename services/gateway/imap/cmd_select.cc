@@ -3,10 +3,11 @@
 
 #include "absl/strings/str_cat.h"
 #include "posthouse/mailbox/v1/mailbox.pb.h"
-#include "services/mail_formats/imap/mailbox_name.h"
 #include "services/common/status/status.h"
+#include "services/common/uid_set/uid_set_proto.h"
 #include "services/gateway/imap/commands.h"
 #include "services/gateway/imap/session.h"
+#include "services/mail_formats/imap/mailbox_name.h"
 
 namespace posthouse::gateway {
 namespace {
@@ -31,7 +32,7 @@ Task<absl::Status> TellEarlierChanges(ImapSession& session, const imap::QresyncA
   if (view.uid_next() > 1) known.Add(1, view.uid_next() - 1);
   if (args.known_uids.has_value()) known = known.Intersect(args.known_uids->Resolve(known.Max()));
   // A log that does not reach back: all that the client may know and that is not here.
-  const imap::NumberSet vanished = changes.full() ? known : known.Intersect(ToNumberSet(changes.vanished()));
+  const imap::NumberSet vanished = changes.full() ? known : known.Intersect(UidSetFromProto(changes.vanished()));
   const imap::NumberSet gone = vanished.Minus(view.map().uids());
   std::string& out = session.out();
   if (!gone.empty()) absl::StrAppend(&out, "* VANISHED (EARLIER) ", gone.ToString(), "\r\n");

@@ -4,6 +4,7 @@
 #include "absl/strings/str_cat.h"
 #include "posthouse/mailbox/v1/mailbox.pb.h"
 #include "services/common/status/status.h"
+#include "services/common/uid_set/uid_set_proto.h"
 #include "services/gateway/imap/commands.h"
 #include "services/gateway/imap/session.h"
 
@@ -63,7 +64,7 @@ HandlerResult CmdStore(ImapSession& session, imap::Command command) {
   mail::StoreFlagsRequest request;
   *request.mutable_account() = session.account();
   request.set_folder_id(view.folder_id());
-  FromNumberSet(*uids, request.mutable_uids());
+  UidSetToProto(*uids, request.mutable_uids());
   request.set_mode(ModeOf(args.mode));
   request.set_flags(args.flags.system);
   for (const std::string& keyword : args.flags.keywords) request.add_keywords(keyword);
@@ -87,7 +88,7 @@ HandlerResult CmdStore(ImapSession& session, imap::Command command) {
   // RFC 7162 §3.1.3: those that somebody else changed first, and what they are now.
   PH_CO_RETURN_IF_ERROR(co_await session.Look());
   if (session.selected() == nullptr) co_return No("NONEXISTENT", "The mailbox was deleted");
-  const imap::NumberSet modified = ToNumberSet(response->modified());
+  const imap::NumberSet modified = UidSetFromProto(response->modified());
   const imap::NumberSet named = uid ? modified : view.map().ToSequences(modified);
   co_return OkWith(absl::StrCat("MODIFIED ", named.ToString()), "Some had changed");
 }

@@ -4,8 +4,9 @@
 
 #include "absl/strings/str_cat.h"
 #include "posthouse/mailbox/v1/mailbox.pb.h"
-#include "services/mail_formats/imap/mailbox_name.h"
 #include "services/common/status/status.h"
+#include "services/common/uid_set/uid_set_proto.h"
+#include "services/mail_formats/imap/mailbox_name.h"
 
 namespace posthouse::gateway {
 namespace {
@@ -16,7 +17,7 @@ using Out = mail::SearchKey;
 
 void SetUids(const NumberSet& uids, Out* out) {
   out->set_kind(Out::KIND_UIDS);
-  FromNumberSet(uids, out->mutable_uids());
+  UidSetToProto(uids, out->mutable_uids());
 }
 
 absl::Status TranslateKeys(const imap::SearchKey& key, const Selected& view, const NumberSet& saved, Out::Kind kind,
@@ -129,7 +130,7 @@ absl::Status TranslateSearch(const imap::SearchKey& key, const Selected& view, c
       SetUids(key.set.saved_result ? saved : map.uids().Intersect(key.set.Resolve(map.max_uid())), out);
       return absl::OkStatus();
     case Kind::kRecent:
-      SetUids(map.uids().Intersect(NumberSet::Of({{view.recent_from(), UINT32_MAX}})), out);
+      SetUids(map.uids().Intersect(NumberSet({{view.recent_from(), UINT32_MAX}})), out);
       return absl::OkStatus();
     default:
       return Simple(key, out);

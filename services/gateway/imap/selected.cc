@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "posthouse/mailbox/v1/mailbox.pb.h"
+#include "services/common/uid_set/uid_set_proto.h"
 #include "services/mail_formats/imap/response.h"
 
 namespace posthouse::gateway {
@@ -26,7 +27,7 @@ Selected::Selected(bool read_only, const mail::ListUidsResponse& uids)
       // \Recent cannot be tracked for everybody and is gone in RFC 9051; what comes
       // while this session looks is recent to it (RFC 3501 §2.3.2).
       recent_from_(uids.state().uid_next()) {
-  map_.Assign(ToNumberSet(uids.uids()));
+  map_.Assign(UidSetFromProto(uids.uids()));
   TakeState(uids.state());
   flags_changed_ = false;
 }
@@ -105,7 +106,7 @@ void Selected::Absorb(mail::GetChangesResponse changes) {
   if (changes.full()) {
     Expunged(map_.uids().Minus(reported));
   } else {
-    Expunged(ToNumberSet(changes.vanished()));
+    Expunged(UidSetFromProto(changes.vanished()));
   }
   MoveTo(changes.state().highest_modseq());
 }
@@ -191,8 +192,8 @@ bool Selected::AnnounceExpunges(std::string& out, const Dialect& dialect, size_t
       top.last = part.first - 1;
     }
   }
-  map_.Remove(NumberSet::Of(std::move(told)));
-  expunged_ = NumberSet::Of(std::move(left));
+  map_.Remove(NumberSet(std::move(told)));
+  expunged_ = NumberSet(std::move(left));
   return !expunged_.empty();
 }
 

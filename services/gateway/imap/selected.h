@@ -15,13 +15,11 @@
 #include "absl/container/flat_hash_map.h"
 #include "absl/container/flat_hash_set.h"
 #include "absl/strings/string_view.h"
-#include "services/mail_formats/imap/number_set.h"
-#include "services/mail_formats/imap/scanner.h"
+#include "services/common/uid_set/uid_set.h"
 #include "services/gateway/imap/sequence_map.h"
+#include "services/mail_formats/imap/scanner.h"
+#include "services/mail_formats/imap/sequence_set.h"
 
-namespace posthouse::common::v1 {
-class UidRange;
-}
 namespace posthouse::mailbox::v1 {
 class Folder;
 class FolderState;
@@ -34,23 +32,6 @@ class StoreFlagsResponse;
 namespace posthouse::gateway {
 
 namespace mail = ::posthouse::mailbox::v1;
-
-// UID ranges of protos and back.
-template <typename Repeated>
-imap::NumberSet ToNumberSet(const Repeated& ranges) {
-  std::vector<imap::NumberRange> list;
-  list.reserve(static_cast<size_t>(ranges.size()));
-  for (const auto& range : ranges) list.push_back({range.first(), range.last()});
-  return imap::NumberSet::Of(std::move(list));
-}
-template <typename Repeated>
-void FromNumberSet(const imap::NumberSet& set, Repeated* ranges) {
-  for (const imap::NumberRange& range : set.ranges()) {
-    auto* added = ranges->Add();
-    added->set_first(range.first);
-    added->set_last(range.last);
-  }
-}
 
 class Selected {
  public:

@@ -7,7 +7,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "services/mail_formats/imap/number_set.h"
+#include "services/mail_formats/imap/sequence_set.h"
 
 namespace posthouse::gateway {
 

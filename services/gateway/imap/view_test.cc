@@ -128,7 +128,7 @@ TEST(SelectedTest, ExpungesWaitUntilTheyMayBeTold) {
 
 TEST(SelectedTest, QresyncSaysVanished) {
   Selected view(false, Uids(5));
-  view.Expunged(NumberSet::Of({{2, 3}, {5, 5}, {9, 9}}));
+  view.Expunged(NumberSet({{2, 3}, {5, 5}, {9, 9}}));
   EXPECT_EQ(Tell(view, true, {true, true}), "* VANISHED 2:3,5\r\n");
 }
 
@@ -195,10 +195,10 @@ TEST(SelectedTest, OwnExpungesMoveTheViewOnWhenNobodyElseWasThere) {
   state.set_highest_modseq(11);
   view.OwnExpunge(NumberSet(), state);  // nothing went, so 11 is somebody else's
   EXPECT_EQ(view.modseq(), 10u);
-  view.OwnExpunge(NumberSet::Of({{2, 2}}), state);
+  view.OwnExpunge(NumberSet({{2, 2}}), state);
   EXPECT_EQ(view.modseq(), 11u);
   state.set_highest_modseq(13);
-  view.OwnExpunge(NumberSet::Of({{3, 3}}), state);
+  view.OwnExpunge(NumberSet({{3, 3}}), state);
   EXPECT_EQ(view.modseq(), 11u);
   EXPECT_EQ(Tell(view, true), "* 3 EXPUNGE\r\n* 2 EXPUNGE\r\n");
 }

@@ -308,28 +308,27 @@ void Machine::OnSent(uint32_t uid) {
   if (at != drop_.messages.end() && at->uid == uid) retrieved_[static_cast<size_t>(at - drop_.messages.begin())] = true;
 }
 
-// Neighbours in the maildrop make one range: what lies between was gone at login,
-// and UIDs are never used again (RFC 9051 §2.3.1.1).
+// Neighbours in the maildrop make one range. The UIDs between them were gone at
+// login, and UIDs are never used again (RFC 9051 §2.3.1.1).
 template <typename Wanted>
-std::vector<Machine::UidRange> Machine::Ranges(Wanted wanted) const {
-  std::vector<UidRange> ranges;
-  bool open = false;
+UidSet Machine::Uids(Wanted wanted) const {
+  UidSet uids;
+  uint32_t previous = 0;  // 0: the message before is not in the set
   for (size_t i = 0; i < drop_.messages.size(); ++i) {
-    const bool take = wanted(i);
     const uint32_t uid = drop_.messages[i].uid;
-    if (take && open) ranges.back().last = uid;
-    if (take && !open) ranges.push_back({uid, uid});
-    open = take;
+    const bool take = wanted(i);
+    if (take) uids.Add(previous != 0 ? previous : uid, uid);
+    previous = take ? uid : 0;
   }
-  return ranges;
+  return uids;
 }
 
-std::vector<Machine::UidRange> Machine::Deleted() const {
-  return Ranges([this](size_t i) { return deleted_[i]; });
+UidSet Machine::Deleted() const {
+  return Uids([this](size_t i) { return deleted_[i]; });
 }
 
-std::vector<Machine::UidRange> Machine::Retrieved() const {
-  return Ranges([this](size_t i) { return retrieved_[i] && !deleted_[i]; });
+UidSet Machine::Retrieved() const {
+  return Uids([this](size_t i) { return retrieved_[i] && !deleted_[i]; });
 }
 
 }  // namespace posthouse::gateway::pop3

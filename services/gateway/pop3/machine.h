@@ -18,6 +18,7 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/string_view.h"
+#include "services/common/uid_set/uid_set.h"
 
 namespace posthouse::gateway::pop3 {
 
@@ -80,13 +81,9 @@ class Machine {
   // Continues LIST or UIDL without argument: at most about `max_bytes`; false: done.
   bool AppendListing(size_t max_bytes, std::string* out);
 
-  // Ascending ranges of UIDs. A range may span UIDs that were gone at login.
-  struct UidRange {
-    uint32_t first = 0, last = 0;
-    friend bool operator==(const UidRange&, const UidRange&) = default;
-  };
-  std::vector<UidRange> Deleted() const;
-  std::vector<UidRange> Retrieved() const;  // and not deleted
+  // A range may span UIDs that were gone at login.
+  UidSet Deleted() const;
+  UidSet Retrieved() const;  // and not deleted
 
   State state() const { return state_; }
   // The name of the last command that was understood, lower case; else "other".
@@ -127,7 +124,7 @@ class Machine {
   Step Listing(bool uidl, absl::string_view args);
   std::string UniqueId(uint32_t uid) const;
   template <typename Wanted>
-  std::vector<UidRange> Ranges(Wanted wanted) const;
+  UidSet Uids(Wanted wanted) const;
 
   Options options_;
   State state_ = State::kAuthorization;

@@ -87,7 +87,7 @@ TEST_F(MachineTest, DeletedMessagesAreNotThere) {
   EXPECT_EQ(Say("UIDL 2"), "-ERR no such message\r\n");
   EXPECT_EQ(Say("STAT"), "+OK 2 400\r\n");
   EXPECT_EQ(Say("LIST"), "+OK 2 messages\r\n1 100\r\n3 300\r\n.\r\n");
-  EXPECT_EQ(machine_.Deleted(), (std::vector<Machine::UidRange>{{20, 20}}));
+  EXPECT_EQ(machine_.Deleted(), UidSet({{20, 20}}));
   EXPECT_EQ(Say("RSET"), "+OK 3 messages\r\n");
   EXPECT_EQ(Say("STAT"), "+OK 3 600\r\n");
   EXPECT_TRUE(machine_.Deleted().empty());
@@ -97,13 +97,13 @@ TEST_F(MachineTest, DeletedRangesSpanNeighbours) {
   LogIn();
   Say("DELE 1");
   Say("DELE 2");
-  EXPECT_EQ(machine_.Deleted(), (std::vector<Machine::UidRange>{{10, 20}}));
+  EXPECT_EQ(machine_.Deleted(), UidSet({{10, 20}}));
   Say("DELE 3");
-  EXPECT_EQ(machine_.Deleted(), (std::vector<Machine::UidRange>{{10, 30}}));
+  EXPECT_EQ(machine_.Deleted(), UidSet({{10, 30}}));
   Say("RSET");
   Say("DELE 1");
   Say("DELE 3");
-  EXPECT_EQ(machine_.Deleted(), (std::vector<Machine::UidRange>{{10, 10}, {30, 30}}));
+  EXPECT_EQ(machine_.Deleted(), UidSet({{10, 10}, {30, 30}}));
 }
 
 TEST_F(MachineTest, RetrievedAndNotDeletedIsSeen) {
@@ -112,7 +112,7 @@ TEST_F(MachineTest, RetrievedAndNotDeletedIsSeen) {
   machine_.OnSent(10);
   machine_.OnSent(20);
   Say("DELE 1");
-  EXPECT_EQ(machine_.Retrieved(), (std::vector<Machine::UidRange>{{20, 20}}));
+  EXPECT_EQ(machine_.Retrieved(), UidSet({{20, 20}}));
 }
 
 TEST_F(MachineTest, Top) {

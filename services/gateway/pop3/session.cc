@@ -12,6 +12,7 @@
 #include "services/common/log/log.h"
 #include "services/common/rpc/trace.h"
 #include "services/common/status/status.h"
+#include "services/common/uid_set/uid_set_proto.h"
 #include "services/gateway/backend.h"
 #include "services/gateway/logins.h"
 #include "services/gateway/metrics.h"
@@ -266,13 +267,13 @@ class Session {
   // ---- update
 
   Task<absl::Status> Update() {
-    const std::vector<Machine::UidRange> deleted = machine_.Deleted();
-    for (size_t at = 0; at < deleted.size(); at += kRangesPerCall) {
+    const UidSet deleted = machine_.Deleted();
+    for (size_t at = 0; at < deleted.ranges().size(); at += kRangesPerCall) {
       mail::ExpungeRequest request;
       *request.mutable_account() = ticket_->account();
       request.set_folder_id(folder_id_);
       request.set_even_undeleted(true);
-      AddRanges(deleted, at, request.mutable_uids());
+      UidSetToProto(Part(deleted, at), request.mutable_uids());
       absl::StatusOr<mail::ExpungeResponse> response =
           co_await services_.backend.Expunge(trace_.Child(), std::move(request));
       if (!response.ok()) {
@@ -286,26 +287,24 @@ class Session {
 
   // A convenience for the account's IMAP clients: its failure fails nothing.
   Task<void> MarkSeen() {
-    const std::vector<Machine::UidRange> retrieved = machine_.Retrieved();
-    for (size_t at = 0; at < retrieved.size(); at += kRangesPerCall) {
+    const UidSet retrieved = machine_.Retrieved();
+    for (size_t at = 0; at < retrieved.ranges().size(); at += kRangesPerCall) {
       mail::StoreFlagsRequest request;
       *request.mutable_account() = ticket_->account();
       request.set_folder_id(folder_id_);
       request.set_mode(mail::StoreFlagsRequest::MODE_ADD);
       request.set_flags(mail::FLAG_SEEN);
-      AddRanges(retrieved, at, request.mutable_uids());
+      UidSetToProto(Part(retrieved, at), request.mutable_uids());
       const auto response = co_await services_.backend.StoreFlags(trace_.Child(), std::move(request));
       log::LogIfError(response.status(), "marking retrieved messages as seen");
     }
   }
 
-  template <typename Ranges>
-  static void AddRanges(const std::vector<Machine::UidRange>& from, size_t at, Ranges* to) {
-    for (size_t i = at; i < std::min(from.size(), at + kRangesPerCall); ++i) {
-      auto* range = to->Add();
-      range->set_first(from[i].first);
-      range->set_last(from[i].last);
-    }
+  // The ranges from index `at` on, as many as one call takes.
+  static UidSet Part(const UidSet& uids, size_t at) {
+    const auto first = uids.ranges().begin() + static_cast<ptrdiff_t>(at);
+    const size_t count = std::min(uids.ranges().size() - at, kRangesPerCall);
+    return UidSet(std::vector<UidSet::Range>(first, first + static_cast<ptrdiff_t>(count)));
   }
 
   void Ended(const absl::Status& why) {

@@ -14,8 +14,8 @@
 
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
-#include "services/mail_formats/imap/number_set.h"
 #include "services/mail_formats/imap/scanner.h"
+#include "services/mail_formats/imap/sequence_set.h"
 
 namespace posthouse::imap {
 

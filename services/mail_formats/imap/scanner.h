@@ -13,7 +13,7 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/string_view.h"
-#include "services/mail_formats/imap/number_set.h"
+#include "services/mail_formats/imap/sequence_set.h"
 
 namespace posthouse::imap {
 

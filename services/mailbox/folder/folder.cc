@@ -5,6 +5,7 @@
 #include "posthouse/mailbox/v1/store.pb.h"
 #include "services/common/log/log.h"
 #include "services/common/status/status.h"
+#include "services/common/uid_set/uid_set_proto.h"
 #include "services/mailbox/rows/cache_rows.h"
 
 namespace posthouse::mailbox {
@@ -221,7 +222,7 @@ Task<absl::StatusOr<UidSet>> Folder::ExpungedAfter(uint64_t modseq) {
     PH_CO_ASSIGN_OR_RETURN(const store::ReadResult read, co_await context_.store.Read(std::move(request)));
     for (const store::Row& row : read.page) {
       PH_CO_ASSIGN_OR_RETURN(const v1::ChangeRow change, DecodeRow<v1::ChangeRow>(row.value));
-      const UidSet expunged = UidSet::FromFlat(change.expunged());
+      const UidSet expunged = UidSetFromFlat(change.expunged());
       ranges.insert(ranges.end(), expunged.ranges().begin(), expunged.ranges().end());
       after = row.key;
     }
@@ -237,7 +238,7 @@ Task<absl::StatusOr<std::optional<UidSet>>> Folder::VanishedAfter(uint64_t modse
   PH_CO_ASSIGN_OR_RETURN(const UidSet all, co_await ExpungedAfter(modseq));
   UidSet out;
   for (const uint32_t uid : all.Expand()) {
-    if (within.Contains(uid)) out.Append(uid);
+    if (within.Contains(uid)) out.Add(uid);
   }
   co_return std::optional<UidSet>(std::move(out));
 }
@@ -281,7 +282,7 @@ Task<absl::StatusOr<UidSet>> Folder::ChangedSince(UidSet uids, uint64_t modseq) 
   absl::MutexLock lock(&mutex_);
   UidSet out;
   for (const MessageMeta& m : index_->messages()) {
-    if (m.modseq > modseq && uids.Contains(m.uid)) out.Append(m.uid);
+    if (m.modseq > modseq && uids.Contains(m.uid)) out.Add(m.uid);
   }
   co_return out;
 }
@@ -349,8 +350,8 @@ absl::StatusOr<std::string> Folder::KeywordBits(const std::vector<std::string>& 
 
 Task<absl::Status> Folder::Commit(Change change, absl::FunctionRef<void(FolderIndex&)> apply) {
   v1::ChangeRow log;
-  change.changed.ToFlat(log.mutable_changed());
-  change.expunged.ToFlat(log.mutable_expunged());
+  UidSetToFlat(change.changed, log.mutable_changed());
+  UidSetToFlat(change.expunged, log.mutable_expunged());
   log.set_nonce(change.nonce);
   const std::string log_row = EncodeRow(log);
   const uint64_t modseq = change.head.highest_modseq;

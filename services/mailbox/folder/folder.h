@@ -32,11 +32,12 @@
 #include "absl/synchronization/mutex.h"
 #include "services/common/async/sync.h"
 #include "services/common/async/task.h"
+#include "services/common/uid_set/uid_set.h"
 #include "services/mailbox/folder/context.h"
+#include "services/mailbox/folder/usage.h"
 #include "services/mailbox/rows/folder_index.h"
 #include "services/mailbox/rows/head.h"
 #include "services/mailbox/rows/records.h"
-#include "services/mailbox/folder/usage.h"
 
 namespace posthouse::mailbox {
 

@@ -4,8 +4,8 @@
 #include "absl/container/flat_hash_map.h"
 #include "posthouse/mailbox/v1/store.pb.h"
 #include "services/common/status/status.h"
-#include "services/mailbox/rows/cache_rows.h"
 #include "services/mailbox/folder/folder.h"
+#include "services/mailbox/rows/cache_rows.h"
 
 namespace posthouse::mailbox {
 namespace {
@@ -98,7 +98,7 @@ Task<absl::Status> Folder::CommitGroup(std::vector<Pending>& group) {
       result.uid = change.head.uid_next++;
       v1::MessageRow row = RowOf(message, change.head.highest_modseq, std::move(keywords), now);
       change.head.Count(message.flags, message.size_bytes, +1);
-      change.changed.Append(result.uid);
+      change.changed.Add(result.uid);
       change.mutations.push_back({MessageKey(result.uid), EncodeRow(row)});
       if (!message.done_key.empty()) {
         v1::DoneRow done;

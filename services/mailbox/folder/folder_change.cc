@@ -4,8 +4,8 @@
 #include "posthouse/mailbox/v1/mailbox.pb.h"
 #include "posthouse/mailbox/v1/store.pb.h"
 #include "services/common/status/status.h"
-#include "services/mailbox/rows/cache_rows.h"
 #include "services/mailbox/folder/folder.h"
+#include "services/mailbox/rows/cache_rows.h"
 
 namespace posthouse::mailbox {
 namespace {
@@ -83,7 +83,7 @@ Task<absl::Status> Folder::StoreBatch(const std::vector<uint32_t>& uids, const F
         const MessageMeta* m = index_->Find(uid);
         if (m == nullptr) continue;
         if (change.unchanged_since.has_value() && m->modseq > *change.unchanged_since) {
-          modified.Append(uid);
+          modified.Add(uid);
           continue;
         }
         const std::string& had = index_->KeywordBits(m->keywords);
@@ -107,7 +107,7 @@ Task<absl::Status> Folder::StoreBatch(const std::vector<uint32_t>& uids, const F
         row.set_modseq(commit.head.highest_modseq);
         row.set_flags(c.flags);
         row.set_keywords(c.keywords);
-        commit.changed.Append(c.uid);
+        commit.changed.Add(c.uid);
         commit.mutations.push_back({MessageKey(c.uid), EncodeRow(row)});
       }
       if (stale) {
@@ -125,8 +125,8 @@ Task<absl::Status> Folder::StoreBatch(const std::vector<uint32_t>& uids, const F
       PH_CO_RETURN_IF_ERROR(co_await LoadIndex());
     }
     UidSet changed;
-    for (const NewFlags& c : changes) changed.Append(c.uid);
-    for (const UidSet::Range& r : modified.ranges()) result.modified.AppendRange(r.first, r.last);
+    for (const NewFlags& c : changes) changed.Add(c.uid);
+    for (const UidSet::Range& r : modified.ranges()) result.modified.Add(r.first, r.last);
     absl::MutexLock lock(&mutex_);
     for (const uint32_t uid : uids) {
       const MessageMeta* m = index_->Find(uid);
@@ -184,7 +184,7 @@ Task<absl::Status> Folder::ExpungeBatch(const std::vector<uint32_t>& uids, bool 
         const MessageMeta* m = index_->Find(uid);
         if (m == nullptr || (!even_undeleted && (m->flags & v1::FLAG_DELETED) == 0)) continue;
         commit.head.Count(m->flags, m->size_bytes, -1);
-        commit.expunged.Append(uid);
+        commit.expunged.Add(uid);
         commit.mutations.push_back({MessageKey(uid), std::nullopt});
         for (store::Mutation& removal : CacheRemovals(uid)) commit.cache.push_back(std::move(removal));
       }
@@ -202,7 +202,7 @@ Task<absl::Status> Folder::ExpungeBatch(const std::vector<uint32_t>& uids, bool 
     if (absl::IsAborted(status)) continue;
     PH_CO_RETURN_IF_ERROR(status);
     context_.metrics.expunged.Add(static_cast<double>(gone.Count()));
-    for (const UidSet::Range& r : gone.ranges()) expunged.AppendRange(r.first, r.last);
+    for (const UidSet::Range& r : gone.ranges()) expunged.Add(r.first, r.last);
     co_return absl::OkStatus();
   }
   co_return absl::AbortedError("the folder changes too fast");

@@ -4,8 +4,9 @@
 #include "absl/strings/str_cat.h"
 #include "posthouse/mailbox/v1/store.pb.h"
 #include "services/common/status/status.h"
-#include "services/mailbox/rows/cache_rows.h"
+#include "services/common/uid_set/uid_set_proto.h"
 #include "services/mailbox/folder/folder.h"
+#include "services/mailbox/rows/cache_rows.h"
 
 namespace posthouse::mailbox {
 namespace {
@@ -16,8 +17,8 @@ constexpr size_t kMaxCarriedCacheBytes = 8 << 20;
 absl::StatusOr<CopyBatch> DecodeBatch(absl::string_view bytes) {
   PH_ASSIGN_OR_RETURN(const v1::CopyBatchRow row, DecodeRow<v1::CopyBatchRow>(bytes));
   CopyBatch batch;
-  const std::vector<uint32_t> from = UidSet::FromFlat(row.from()).Expand();
-  const std::vector<uint32_t> to = UidSet::FromFlat(row.to()).Expand();
+  const std::vector<uint32_t> from = UidSetFromFlat(row.from()).Expand();
+  const std::vector<uint32_t> to = UidSetFromFlat(row.to()).Expand();
   if (from.size() != to.size()) return absl::DataLossError("copy row whose sides differ");
   for (size_t i = 0; i < from.size(); ++i) batch.uids.emplace_back(from[i], to[i]);
   batch.covered_to = row.covered_to();
@@ -104,7 +105,7 @@ Task<absl::StatusOr<CopyBatch>> Folder::AddCopies(std::string operation_id, uint
       row.set_modseq(commit.head.highest_modseq);
       row.set_save_date(now);
       commit.head.Count(row.flags(), row.size_bytes(), +1);
-      commit.changed.Append(uid);
+      commit.changed.Add(uid);
       commit.mutations.push_back({MessageKey(uid), EncodeRow(row)});
       if (item.cache.size() == 3) {
         const std::string keys[] = {EnvelopeKey(uid), StructureKey(uid), HeaderKey(uid)};
@@ -112,15 +113,15 @@ Task<absl::StatusOr<CopyBatch>> Folder::AddCopies(std::string operation_id, uint
           if (item.cache[i].has_value()) commit.cache.push_back({keys[i], item.cache[i]});
         }
       }
-      from.Append(item.uid);
+      from.Add(item.uid);
       result.uids.emplace_back(item.uid, uid);
       result.covered_to = item.uid;
       rows.emplace_back(uid, std::move(row));
     }
     if (!done_key.empty()) {
       v1::CopyBatchRow done;
-      from.ToFlat(done.mutable_from());
-      commit.changed.ToFlat(done.mutable_to());
+      UidSetToFlat(from, done.mutable_from());
+      UidSetToFlat(commit.changed, done.mutable_to());
       done.set_covered_to(result.covered_to);
       done.set_last(last);
       done.set_at(now);
@@ -153,7 +154,7 @@ Task<absl::Status> Folder::WriteIntent(MoveIntent intent) {
     commit.use_reserve = true;
     v1::MoveIntentRow row;
     row.set_to_folder_id(intent.to_folder_id);
-    intent.uids.ToFlat(row.mutable_uids());
+    UidSetToFlat(intent.uids, row.mutable_uids());
     row.set_batch(intent.batch);
     row.set_last(intent.last);
     row.set_at(absl::ToUnixSeconds(context_.clock()));
@@ -186,7 +187,7 @@ Task<absl::StatusOr<std::vector<MoveIntent>>> Folder::ReadIntents() {
     MoveIntent intent;
     PH_CO_ASSIGN_OR_RETURN(intent.operation_id, OperationOfIntentKey(stored.key));
     intent.to_folder_id = row.to_folder_id();
-    intent.uids = UidSet::FromFlat(row.uids());
+    intent.uids = UidSetFromFlat(row.uids());
     intent.batch = row.batch();
     intent.last = row.last();
     out.push_back(std::move(intent));

@@ -14,7 +14,7 @@ namespace {
 
 UidSet SourcesOf(const CopyBatch& batch) {
   UidSet out;
-  for (const auto& [from, to] : batch.uids) out.Append(from);
+  for (const auto& [from, to] : batch.uids) out.Add(from);
   return out;
 }
 
@@ -78,7 +78,7 @@ Task<absl::StatusOr<CopyDone>> CopyMessages(Context& context, Mailboxes& mailbox
     UidSet bounded;
     for (const UidSet::Range& r : order.uids.ranges()) {
       const uint32_t last = std::min(r.last, target.head.uid_next - 1);
-      if (r.first <= last) bounded.AppendRange(r.first, last);
+      if (r.first <= last) bounded.Add(r.first, last);
     }
     order.uids = std::move(bounded);
   }
@@ -102,7 +102,7 @@ Task<absl::StatusOr<CopyDone>> CopyMessages(Context& context, Mailboxes& mailbox
           next.begin(), next.begin() + static_cast<ptrdiff_t>(std::min(next.size(), Folder::kBatch)));
       if (chosen.empty()) break;
       UidSet uids;
-      for (const MessageMeta& m : chosen) uids.Append(m.uid);
+      for (const MessageMeta& m : chosen) uids.Add(m.uid);
       if (order.move) {
         MoveIntent intent{order.operation_id, to->id().folder_id, uids, number, last};
         const absl::Status intended = co_await from->WriteIntent(intent);

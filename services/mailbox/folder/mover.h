@@ -23,6 +23,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "services/common/async/task.h"
+#include "services/common/uid_set/uid_set.h"
 #include "services/mailbox/folder/folder.h"
 #include "services/mailbox/folder/usage.h"
 

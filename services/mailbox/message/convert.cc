@@ -55,20 +55,8 @@ void ToProto(const std::vector<MessageMeta>& messages, const std::vector<std::st
 }
 
 UidSet Missing(const UidSet& asked, const UidSet& present, uint32_t uid_next) {
-  UidSet out;
-  auto p = present.ranges().begin();
-  for (const UidSet::Range& r : asked.ranges()) {
-    uint64_t next = r.first;
-    const uint64_t end = std::min<uint64_t>(uint64_t{r.last} + 1, uid_next);
-    while (p != present.ranges().end() && p->last < next) ++p;
-    for (auto q = p; q != present.ranges().end() && q->first < end; ++q) {
-      if (q->first > next) out.AppendRange(static_cast<uint32_t>(next), q->first - 1);
-      next = uint64_t{q->last} + 1;
-      p = q;
-    }
-    if (next < end) out.AppendRange(static_cast<uint32_t>(next), static_cast<uint32_t>(end - 1));
-  }
-  return out;
+  if (uid_next <= 1) return UidSet();
+  return asked.Minus(present).Intersect(UidSet({{1, uid_next - 1}}));
 }
 
 }  // namespace posthouse::mailbox

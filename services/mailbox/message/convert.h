@@ -7,6 +7,7 @@
 
 #include "google/protobuf/repeated_ptr_field.h"
 #include "posthouse/common/v1/common.pb.h"
+#include "services/common/uid_set/uid_set.h"
 #include "services/mailbox/folder/account.h"
 #include "services/mailbox/folder/folder.h"
 #include "services/mailbox/rows/records.h"

@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "posthouse/mailbox/v1/mailbox.pb.h"
 #include "services/common/status/status.h"
+#include "services/common/uid_set/uid_set_proto.h"
 #include "services/mailbox/message/convert.h"
 #include "services/mailbox/message/message_reader.h"
 
@@ -142,7 +143,7 @@ Task<absl::Status> FetchMessages(Context& context, std::shared_ptr<Folder> folde
                                  FetchSink sink) {
   if (asked.sections_size() > kMaxSections) co_return absl::InvalidArgumentError("too many sections");
   v1::FetchRequest request = asked;
-  const UidSet uids = UidSet::FromProto(request.uids());
+  const UidSet uids = UidSetFromProto(request.uids());
   request.clear_uids();
   if (request.set_seen()) {
     // RFC 9051 §6.4.5: BODY[] sets \Seen; durable before anybody is told.

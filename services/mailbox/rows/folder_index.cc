@@ -83,7 +83,7 @@ UidSet FolderIndex::Uids() const {
   while (i < messages_.size()) {
     size_t end = i + 1;
     while (end < messages_.size() && messages_[end].uid == messages_[end - 1].uid + 1) ++end;
-    out.AppendRange(messages_[i].uid, messages_[end - 1].uid);
+    out.Add(messages_[i].uid, messages_[end - 1].uid);
     i = end;
   }
   return out;

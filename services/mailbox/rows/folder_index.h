@@ -9,6 +9,7 @@
 
 #include "absl/container/flat_hash_map.h"
 #include "absl/strings/string_view.h"
+#include "services/common/uid_set/uid_set.h"
 #include "services/mailbox/rows/records.h"
 
 namespace posthouse::mailbox::v1 {

@@ -118,35 +118,5 @@ TEST(HeadTest, CountsFlags) {
   EXPECT_EQ(head.exists, 1u);
 }
 
-std::vector<uint32_t> Flat(const UidSet& set) {
-  std::vector<uint32_t> out;
-  for (const UidSet::Range& r : set.ranges()) out.insert(out.end(), {r.first, r.last});
-  return out;
-}
-
-TEST(UidSetTest, SortsJoinsAndRepairs) {
-  EXPECT_EQ(Flat(UidSet({{5, 7}, {1, 2}, {3, 3}, {10, 8}})), (std::vector<uint32_t>{1, 3, 5, 10}));
-  EXPECT_EQ(Flat(UidSet({{0, 0}, {0, 2}})), (std::vector<uint32_t>{1, 2}));
-  EXPECT_EQ(Flat(UidSet({{7, UINT32_MAX}, {1, 9}})), (std::vector<uint32_t>{1, UINT32_MAX}));
-  UidSet set;
-  for (const uint32_t uid : {1u, 2u, 4u, 255u, 256u}) set.Append(uid);
-  EXPECT_EQ(Flat(set), (std::vector<uint32_t>{1, 2, 4, 4, 255, 256}));
-  EXPECT_TRUE(set.Contains(2));
-  EXPECT_FALSE(set.Contains(3));
-  EXPECT_TRUE(set.Contains(256));
-  EXPECT_FALSE(set.Contains(257));
-  EXPECT_EQ(set.Count(), 5u);
-  EXPECT_EQ(set.Max(), 256u);
-}
-
-TEST(UidSetTest, OrderedPairsKeepTheirOrder) {
-  google::protobuf::RepeatedPtrField<common::v1::UidRange> out;
-  for (const uint32_t uid : {5u, 6u, 3u, 4u}) AppendInOrder(&out, uid);
-  ASSERT_EQ(out.size(), 2);
-  EXPECT_EQ(out[0].first(), 5u);
-  EXPECT_EQ(out[0].last(), 6u);
-  EXPECT_EQ(out[1].first(), 3u);
-}
-
 }  // namespace
 }  // namespace posthouse::mailbox

@@ -5,9 +5,10 @@
 
 #include "posthouse/mailbox/v1/mailbox.pb.h"
 #include "services/common/log/log.h"
+#include "services/common/status/status.h"
+#include "services/common/uid_set/uid_set_proto.h"
 #include "services/mail_formats/message/part_table.h"
 #include "services/mail_formats/message/search.h"
-#include "services/common/status/status.h"
 #include "services/mailbox/message/convert.h"
 #include "services/mailbox/message/message_reader.h"
 #include "services/mailbox/search/search_program.h"
@@ -119,7 +120,7 @@ Task<absl::Status> SearchMessages(Context& context, std::shared_ptr<Folder> fold
     for (const StoredMessage& m : page) {
       const Verdict verdict = program.Evaluate(FactsOf(m));
       if (verdict == Verdict::kYes) hits.emplace_back(m.meta.uid, m.meta.modseq);
-      if (verdict == Verdict::kUnknown) open.Append(m.meta.uid);
+      if (verdict == Verdict::kUnknown) open.Add(m.meta.uid);
     }
     if (!open.empty()) {
       PH_CO_ASSIGN_OR_RETURN(const std::vector<StoredMessage> loaded, co_await reader.Next(open, 0, wanted));
@@ -140,12 +141,12 @@ Task<absl::Status> SearchMessages(Context& context, std::shared_ptr<Folder> fold
     }
     std::sort(hits.begin(), hits.end());
     for (const auto& [uid, modseq] : hits) {
-      found.Append(uid);
+      found.Add(uid);
       highest_modseq = std::max(highest_modseq, modseq);
     }
     if (after == UINT32_MAX) break;
   }
-  found.ToProto(response->mutable_uids());
+  UidSetToProto(found, response->mutable_uids());
   if (program.uses_modseq()) response->set_highest_modseq(highest_modseq);
   co_return absl::OkStatus();
 }

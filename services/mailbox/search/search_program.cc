@@ -7,6 +7,7 @@
 #include "absl/strings/strip.h"
 #include "posthouse/mailbox/v1/mailbox.pb.h"
 #include "services/common/status/status.h"
+#include "services/common/uid_set/uid_set_proto.h"
 #include "services/mailbox/rows/cache_rows.h"
 
 namespace posthouse::mailbox {
@@ -71,7 +72,7 @@ absl::StatusOr<std::unique_ptr<SearchProgram::Node>> SearchProgram::Build(const 
       }
       break;
     case v1::SearchKey::KIND_UIDS:
-      node->uids = UidSet::FromProto(key.uids());
+      node->uids = UidSetFromProto(key.uids());
       break;
     case v1::SearchKey::KIND_FLAG:
       node->flag = key.flag();

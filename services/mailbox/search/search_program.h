@@ -11,6 +11,7 @@
 #include "absl/functional/function_ref.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "services/common/uid_set/uid_set.h"
 #include "services/mail_formats/message/search.h"
 #include "services/mailbox/rows/folder_index.h"
 #include "services/mailbox/rows/records.h"
