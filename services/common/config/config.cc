@@ -17,7 +17,9 @@
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "posthouse/config/v1/config.pb.h"
+#include "services/common/cli/suggest.h"
 #include "services/common/status/status.h"
 
 namespace posthouse::config {
@@ -31,36 +33,12 @@ using google::protobuf::Reflection;
 // Values of this depth and size are no configuration.
 constexpr size_t kMaxFileBytes = 4 * 1024 * 1024;
 
-// How far two names are apart (Levenshtein), for "did you mean".
-size_t Distance(absl::string_view a, absl::string_view b) {
-  std::vector<size_t> row(b.size() + 1);
-  for (size_t j = 0; j <= b.size(); ++j) row[j] = j;
-  for (size_t i = 1; i <= a.size(); ++i) {
-    size_t diagonal = row[0];
-    row[0] = i;
-    for (size_t j = 1; j <= b.size(); ++j) {
-      const size_t above = row[j];
-      row[j] = std::min({above + 1, row[j - 1] + 1, diagonal + (a[i - 1] != b[j - 1])});
-      diagonal = above;
-    }
-  }
-  return row[b.size()];
-}
-
 std::string Nearest(const Descriptor& type, absl::string_view key) {
-  std::string best;
-  size_t best_distance = 4;
-  std::string all;
-  for (int i = 0; i < type.field_count(); ++i) {
-    const std::string& name = type.field(i)->name();
-    absl::StrAppend(&all, i == 0 ? "" : ", ", name);
-    const size_t distance = Distance(name, key);
-    if (distance < best_distance) {
-      best_distance = distance;
-      best = name;
-    }
-  }
-  return best.empty() ? absl::StrCat("allowed here: ", all) : absl::StrCat("did you mean \"", best, "\"?");
+  std::vector<std::string> names;
+  for (int i = 0; i < type.field_count(); ++i) names.push_back(type.field(i)->name());
+  const std::string nearest = cli::Nearest(key, names);
+  return nearest.empty() ? absl::StrCat("allowed here: ", absl::StrJoin(names, ", "))
+                         : absl::StrCat("did you mean \"", nearest, "\"?");
 }
 
 bool IsDuration(const FieldDescriptor& field) {
