@@ -105,7 +105,7 @@ class Outage(unittest.TestCase):
         wait_for(lambda: USER in self.mail.ctl("queue", "list"), what="the message in the queue")
         self.up("mailbox")
         self.arrived(1)
-        self.assertIn("nothing waits", self.mail.ctl("queue", "list"))
+        self.assertIn("no messages are waiting", self.mail.ctl("queue", "list"))
 
     def test_an_open_imap_session_outlives_its_mailbox(self):
         c = imap(self.mail.ports["imap"], USER, PASSWORD)

@@ -1,11 +1,7 @@
-// ping: does each service answer, and how fast?
+// ping: whether each service answers, and how fast.
 #include <grpcpp/generic/generic_stub.h>
 #include <grpcpp/support/byte_buffer.h>
 
-#include <chrono>
-#include <condition_variable>
-#include <functional>
-#include <mutex>
 #include <ostream>
 #include <string>
 #include <vector>
@@ -48,11 +44,11 @@ absl::Status CheckHealth(Context& context, const std::string& target) {
   done.WaitForNotification();
   PH_RETURN_IF_ERROR(rpc::FromGrpc(status));
   std::vector<grpc::Slice> slices;
-  if (!response.Dump(&slices).ok()) return absl::DataLossError("the health answer is broken");
+  if (!response.Dump(&slices).ok()) return absl::DataLossError("cannot read the answer of the health service");
   std::string bytes;
   for (const grpc::Slice& slice : slices) bytes.append(reinterpret_cast<const char*>(slice.begin()), slice.size());
   if (bytes == "\x08\x01") return absl::OkStatus();
-  return absl::UnavailableError("it says NOT_SERVING: it starts, drains, or cannot do its own work (see its /readyz)");
+  return absl::UnavailableError("not serving: it is starting, draining or unable to work (its /readyz says why)");
 }
 
 absl::Status PingDirectory(Context& context, const std::string& target) {
@@ -63,7 +59,7 @@ absl::Status PingDirectory(Context& context, const std::string& target) {
                       &directory::v1::DirectoryAdminService::Stub::ListTenants, request, &response);
 }
 
-// An address that is nobody's: the answer proves routing, and its way to the directory.
+// Asks for an address that nobody can have: any answer shows that routing works and reaches the directory.
 absl::Status PingRouting(Context& context, const std::string& target) {
   routing::v1::ResolveRecipientRequest request;
   request.set_address("ping@posthouse.invalid");  // RFC 2606 §2
@@ -71,7 +67,7 @@ absl::Status PingRouting(Context& context, const std::string& target) {
   PH_RETURN_IF_ERROR(context.Call(target, &routing::v1::RoutingService::NewStub,
                                   &routing::v1::RoutingService::Stub::ResolveRecipient, request, &response));
   if (response.outcome() != routing::v1::ResolveRecipientResponse::OUTCOME_TEMPORARY) return absl::OkStatus();
-  return absl::UnavailableError(absl::StrCat("it answers, but cannot resolve: ", response.detail()));
+  return absl::UnavailableError(absl::StrCat("answers, but cannot resolve addresses: ", response.detail()));
 }
 
 absl::Status PingQueue(Context& context, const std::string& target) {
@@ -80,7 +76,7 @@ absl::Status PingQueue(Context& context, const std::string& target) {
                       queue::v1::GetStatsRequest(), &response);
 }
 
-// An account that cannot exist: being told so is the proof.
+// Asks for an account that cannot exist: the refusal shows that the mailbox works.
 absl::Status PingMailbox(Context& context, const std::string& target) {
   mailbox::v1::GetUsageResponse response;
   const absl::Status status =
@@ -92,7 +88,6 @@ absl::Status PingMailbox(Context& context, const std::string& target) {
 absl::Status Healthy(Context& context, const std::string& target) { return CheckHealth(context, target); }
 
 absl::Status Ping(Context& context) {
-  PH_RETURN_IF_ERROR(context.arguments.ExpectOperands(0, 0));
   struct Probe {
     std::string service, target;
     absl::Status (*ask)(Context&, const std::string&);
@@ -126,11 +121,18 @@ absl::Status Ping(Context& context) {
   }
   if (!context.json) context.out << Table({"SERVICE", "TARGET", "STATE", "TOOK", ""}, rows);
   if (failed == 0) return absl::OkStatus();
-  return absl::UnavailableError(absl::StrCat(failed, " of ", probes.size(), " do not answer as they should"));
+  return absl::UnavailableError(absl::StrCat(failed, " of ", probes.size(), " services failed"));
 }
 
 }  // namespace
 
-std::vector<Command> PingCommands() { return {{"ping", "", "Ask each service whether it can do its work.", {}, Ping}}; }
+Command PingCommand() {
+  return {{"ping",
+           {},
+           "Ask each service whether it can do its work",
+           {},
+           {"posthousectl ping", "posthousectl ping --directory 10.0.0.5:7405 --edge 10.0.0.9:7400"}},
+          Ping};
+}
 
 }  // namespace posthouse::ctl

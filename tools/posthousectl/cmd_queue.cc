@@ -1,4 +1,4 @@
-// queue: what waits, and what an operator does about it.
+// queue: messages that wait for delivery, and what an operator does about them.
 #include <algorithm>
 #include <ostream>
 #include <string>
@@ -27,7 +27,7 @@ absl::Status Ask(Context& context, const std::string& shard,
   return context.Call(shard, &v1::QueueAdminService::NewStub, method, request, response);
 }
 
-// The one shard that knows `queue_id` answers; the others say NOT_FOUND.
+// Asks the shards in turn until one knows the message; the others answer NOT_FOUND.
 template <typename Request, typename Response>
 absl::Status AskOwner(Context& context, grpc::Status (Stub::*method)(grpc::ClientContext*, const Request&, Response*),
                       const Request& request, Response* response) {
@@ -36,16 +36,15 @@ absl::Status AskOwner(Context& context, grpc::Status (Stub::*method)(grpc::Clien
   for (const std::string& shard : context.targets.queue) {
     absl::Status status = Ask(context, shard, method, request, response);
     if (status.ok()) return status;
-    // A shard that does not answer may be the owner: that is the better news.
+    // A shard that does not answer may be the owner, so its error takes precedence over NOT_FOUND.
     if (last.ok() || absl::IsNotFound(last)) last = std::move(status);
   }
   return last;
 }
 
 absl::Status List(Context& context) {
-  PH_RETURN_IF_ERROR(context.arguments.ExpectOperands(0, 0));
   PH_RETURN_IF_ERROR(context.NeedQueue());
-  PH_ASSIGN_OR_RETURN(const uint32_t limit, context.arguments.GetCount("limit", 100));
+  const uint32_t limit = context.arguments.GetCount("limit", 100);
   Listing listing(context.json, context.out, ItemHead());
   bool more = false;
   for (const std::string& shard : context.targets.queue) {
@@ -66,18 +65,17 @@ absl::Status List(Context& context) {
     }
   }
   if (listing.size() == 0) {
-    context.Report("nothing waits");
+    context.Report("no messages are waiting");
     return absl::OkStatus();
   }
   listing.Finish();
-  if (more) context.Report("and more: --limit shows them");
+  if (more) context.Report("more messages are waiting: a higher --limit lists them");
   return absl::OkStatus();
 }
 
 absl::Status Show(Context& context) {
-  PH_RETURN_IF_ERROR(context.arguments.ExpectOperands(1, 1));
   v1::GetItemRequest request;
-  request.set_queue_id(context.arguments.operands()[0]);
+  request.set_queue_id(context.Operand());
   v1::GetItemResponse response;
   PH_RETURN_IF_ERROR(AskOwner(context, &Stub::GetItem, request, &response));
   if (context.json) {
@@ -103,14 +101,13 @@ absl::Status Show(Context& context) {
 }
 
 absl::Status Retry(Context& context) {
-  PH_RETURN_IF_ERROR(context.arguments.ExpectOperands(0, 1));
   const bool one = !context.arguments.operands().empty();
-  if (one == context.arguments.Has("domain")) return absl::InvalidArgumentError("give a queue id or --domain DOMAIN");
+  if (one == context.arguments.Has("domain")) return absl::InvalidArgumentError("give either a QUEUE-ID or --domain");
   PH_RETURN_IF_ERROR(context.NeedQueue());
   v1::RetryItemsRequest request;
   uint32_t items = 0;
   if (one) {
-    request.set_queue_id(context.arguments.operands()[0]);
+    request.set_queue_id(context.Operand());
     v1::RetryItemsResponse response;
     PH_RETURN_IF_ERROR(AskOwner(context, &Stub::RetryItems, request, &response));
     items = response.items();
@@ -125,24 +122,22 @@ absl::Status Retry(Context& context) {
   if (context.json) {
     context.out << "{\"items\":" << items << "}\n";
   } else {
-    context.out << items << (items == 1 ? " message is" : " messages are") << " due now\n";
+    context.out << items << (items == 1 ? " message" : " messages") << " will be retried now\n";
   }
   return absl::OkStatus();
 }
 
 absl::Status Delete(Context& context) {
-  PH_RETURN_IF_ERROR(context.arguments.ExpectOperands(1, 1));
   v1::DeleteItemRequest request;
-  request.set_queue_id(context.arguments.operands()[0]);
+  request.set_queue_id(context.Operand());
   request.set_bounce(context.arguments.Has("bounce"));
   v1::DeleteItemResponse response;
   PH_RETURN_IF_ERROR(AskOwner(context, &Stub::DeleteItem, request, &response));
-  context.Report(request.bounce() ? "deleted, the sender is told" : "deleted");
+  context.Report(request.bounce() ? "deleted; the sender gets a bounce" : "deleted");
   return absl::OkStatus();
 }
 
 absl::Status Stats(Context& context) {
-  PH_RETURN_IF_ERROR(context.arguments.ExpectOperands(0, 0));
   PH_RETURN_IF_ERROR(context.NeedQueue());
   Listing listing(context.json, context.out,
                   {"SHARD", "MESSAGES", "RECIPIENTS", "ACCEPTED", "DELIVERED", "RELAYED", "FAILED", "EXPIRED",
@@ -164,28 +159,36 @@ absl::Status Stats(Context& context) {
 
 }  // namespace
 
-std::vector<Command> QueueCommands() {
-  return {
-      {"queue list",
-       "",
-       "List waiting messages, oldest first.",
-       {{"domain", "DOMAIN", "only with a waiting recipient there"},
-        {"sender", "ADDRESS", "only from this reverse-path"},
-        {"limit", "N", "at most so many (default 100)"}},
-       List},
-      {"queue show",
-       "QUEUE-ID",
-       "Show a message: recipients, attempts, answers.",
-       {{"header", "", "its header fields too"}},
-       Show},
-      {"queue retry",
-       "QUEUE-ID",
-       "Try again now.",
-       {{"domain", "DOMAIN", "all that waits for this destination"}},
-       Retry},
-      {"queue delete", "QUEUE-ID", "Give a message up.", {{"bounce", "", "tell its sender"}}, Delete},
-      {"queue stats", "", "Show the ledger: what came in and what became of it.", {}, Stats},
-  };
+Noun QueueCommands() {
+  return {"queue",
+          "messages that wait for delivery",
+          {
+              {{"queue list",
+                {},
+                "List the waiting messages, oldest first",
+                {cli::Text("domain", "DOMAIN", "list only messages that wait for a recipient in this domain"),
+                 cli::Text("sender", "ADDRESS", "list only messages with this reverse-path"),
+                 cli::Count("limit", "N", "list at most N messages (default 100)")},
+                {"posthousectl queue list --domain example.net"}},
+               List},
+              {{"queue show",
+                {{"QUEUE-ID"}},
+                "Show a message: its recipients, the attempts and the replies",
+                {cli::Switch("header", "show its header fields, too")}},
+               Show},
+              {{"queue retry",
+                {{"QUEUE-ID", cli::Operand::Times::kOptional}},
+                "Retry one message, or all messages for a domain, now",
+                {cli::Text("domain", "DOMAIN", "retry all mail queued for this domain")},
+                {"posthousectl queue retry --domain example.net"}},
+               Retry},
+              {{"queue delete",
+                {{"QUEUE-ID"}},
+                "Delete a message: no further attempts",
+                {cli::Switch("bounce", "send its sender a bounce")}},
+               Delete},
+              {{"queue stats", {}, "Show how many messages came in and what became of them"}, Stats},
+          }};
 }
 
 }  // namespace posthouse::ctl

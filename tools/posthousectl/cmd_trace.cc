@@ -1,4 +1,4 @@
-// trace: "where is my mail?"
+// trace: answers "where is my mail?"
 #include <algorithm>
 #include <map>
 #include <ostream>
@@ -23,10 +23,9 @@ namespace {
 namespace v1 = queue::v1;
 
 absl::Status Trace(Context& context) {
-  PH_RETURN_IF_ERROR(context.arguments.ExpectOperands(1, 1));
-  PH_ASSIGN_OR_RETURN(const uint32_t limit, context.arguments.GetCount("limit", 20));
+  const uint32_t limit = context.arguments.GetCount("limit", 20);
   PH_RETURN_IF_ERROR(context.NeedQueue());
-  const std::string& what = context.arguments.operands()[0];
+  const std::string& what = context.Operand();
   std::map<std::string, v1::Item, std::greater<>> found;  // newest first
   for (v1::FindItemsRequest& request : QueriesFor(what)) {
     request.set_limit(limit);
@@ -40,8 +39,8 @@ absl::Status Trace(Context& context) {
   if (found.empty()) {
     return absl::NotFoundError(
         absl::StrCat("no message found for \"", Printable(what),
-                     "\". Done messages are remembered for queue.done_retention; what was refused at "
-                     "SMTP was never in the queue: look for it in the log of ingress"));
+                     "\". The queue remembers finished messages for queue.done_retention. A message that was "
+                     "refused at SMTP never reached the queue: look in the log of ingress"));
   }
   uint32_t shown = 0;
   for (const auto& [queue_id, item] : found) {
@@ -57,12 +56,13 @@ absl::Status Trace(Context& context) {
 
 }  // namespace
 
-std::vector<Command> TraceCommands() {
+Command TraceCommand() {
   return {{"trace",
-           "QUEUE-ID|MESSAGE-ID|ADDRESS|TRACE-ID",
-           "Follow messages, waiting and done, newest first.",
-           {{"limit", "N", "at most so many (default 20)"}},
-           Trace}};
+           {{"ID|ADDRESS"}},
+           "Find messages by queue id, Message-ID, trace id or address, newest first",
+           {cli::Count("limit", "N", "show at most N messages (default 20)")},
+           {"posthousectl trace alice@example.org", "posthousectl trace '<20240102.1@example.net>' --json"}},
+          Trace};
 }
 
 }  // namespace posthouse::ctl

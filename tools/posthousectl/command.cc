@@ -1,69 +1,62 @@
 #include "tools/posthousectl/command.h"
 
-#include <algorithm>
+#include <utility>
 
-#include "absl/strings/str_cat.h"
-#include "absl/strings/str_join.h"
 #include "tools/posthousectl/context.h"
 
 namespace posthouse::ctl {
 namespace {
 
-void AppendFlags(const std::vector<Flag>& flags, std::string* out) {
-  for (const Flag& flag : flags) {
-    std::string left = absl::StrCat("  --", flag.name, flag.argument.empty() ? "" : " ", flag.argument);
-    left.resize(std::max<size_t>(left.size() + 1, 28), ' ');
-    absl::StrAppend(out, left, flag.help, "\n");
+const std::vector<Noun>& Nouns() {
+  static const auto* const nouns = new std::vector<Noun>{
+      TenantCommands(),
+      DomainCommands(),
+      AccountCommands(),
+      AliasCommands(),
+      PasswordCommands(),
+      QueueCommands(),
+      {"", "", {TraceCommand(), PingCommand(), CompletionCommand()}},
+  };
+  return *nouns;
+}
+
+cli::Program MakeProgram() {
+  cli::Program program;
+  program.name = "posthousectl";
+  program.help = "posthousectl administers a Posthouse mail system.";
+  program.flags = TargetFlags();
+  program.flags.push_back(cli::Count("timeout", "SECONDS", "time limit of each call (default 10)"));
+  program.flags.push_back(cli::Switch("json", "print JSON, one object a line"));
+  program.environment_prefix = "POSTHOUSE_";
+  program.footer =
+      "[NAME] is an environment variable that has the same effect as the flag. When the command line has a HOST:PORT\n"
+      "flag, posthousectl ignores all HOST:PORT variables.\n"
+      "\n"
+      "'posthousectl COMMAND --help' explains a command and shows examples.\n"
+      "\n"
+      "exit codes: 0 done, 1 refused or failed, 2 wrong usage, 3 no answer (a later call may succeed)\n";
+  for (const Noun& noun : Nouns()) {
+    cli::Group group{noun.name, noun.help, {}};
+    for (const Command& command : noun.commands) group.commands.push_back(command.line);
+    program.groups.push_back(std::move(group));
   }
+  return program;
 }
 
 }  // namespace
 
-const std::vector<Command>& Commands() {
-  static const auto* const all = [] {
-    auto* commands = new std::vector<Command>();
-    for (const auto& part : {DirectoryCommands(), QueueCommands(), TraceCommands(), PingCommands()}) {
-      commands->insert(commands->end(), part.begin(), part.end());
-    }
-    return commands;
-  }();
-  return *all;
+const cli::Program& Program() {
+  static const auto* const program = new cli::Program(MakeProgram());
+  return *program;
 }
 
-const Command* FindCommand(const std::vector<std::string>& words, size_t* used) {
-  for (const size_t count : {2, 1}) {
-    if (words.size() < count) continue;
-    const std::string name = absl::StrJoin(words.begin(), words.begin() + static_cast<std::ptrdiff_t>(count), " ");
-    for (const Command& command : Commands()) {
-      if (command.name != name) continue;
-      *used = count;
-      return &command;
+absl::Status Execute(const cli::Command& command, Context& context) {
+  for (const Noun& noun : Nouns()) {
+    for (const Command& known : noun.commands) {
+      if (known.line.name == command.name) return known.run(context);
     }
   }
-  return nullptr;
-}
-
-std::string Help() {
-  std::string out = "posthousectl administers Posthouse.\n\n  posthousectl [global flags] <command> ...\n\n";
-  for (const Command& command : Commands()) {
-    std::string left = absl::StrCat("  ", command.name, command.operands.empty() ? "" : " ", command.operands);
-    left.resize(std::max<size_t>(left.size() + 1, 36), ' ');
-    absl::StrAppend(&out, left, command.help, "\n");
-  }
-  out.append("\nGlobal flags (each also from the environment: --queue from POSTHOUSE_QUEUE):\n");
-  AppendFlags(GlobalFlags(), &out);
-  out.append(
-      "\nposthousectl <command> --help has the flags of a command.\n"
-      "Exit codes: 0 done, 1 refused or failed, 2 wrong usage, 3 no answer (try again).\n");
-  return out;
-}
-
-std::string HelpFor(const Command& command) {
-  std::string out = absl::StrCat("posthousectl ", command.name, command.operands.empty() ? "" : " ", command.operands,
-                                 "\n", command.help, "\n");
-  if (!command.flags.empty()) out.append("\n");
-  AppendFlags(command.flags, &out);
-  return out;
+  return absl::InternalError("no such command: " + command.name);
 }
 
 }  // namespace posthouse::ctl

@@ -1,39 +1,42 @@
-// Command: one thing posthousectl does. The table is the manual that --help prints.
+// The commands of posthousectl. Each noun has a file cmd_<noun>.cc with its table and what its commands do.
 #pragma once
 
 #include <string>
 #include <vector>
 
 #include "absl/status/status.h"
-#include "absl/strings/string_view.h"
-#include "tools/posthousectl/arguments.h"
+#include "services/common/cli/cli.h"
 
 namespace posthouse::ctl {
 
 class Context;
 
 struct Command {
-  std::string name;      // "account add"
-  std::string operands;  // "ADDRESS [TARGET...]"
-  std::string help;      // one sentence
-  std::vector<Flag> flags;
+  cli::Command line;  // what is typed, and its help
   absl::Status (*run)(Context& context);
 };
 
-// All of them, in the order of the help.
-const std::vector<Command>& Commands();
+// The commands that begin with one noun.
+struct Noun {
+  std::string name;
+  std::string help;  // what it is
+  std::vector<Command> commands;
+};
 
-// The command that `words` begin with, or null. `*used` is how many words name it.
-const Command* FindCommand(const std::vector<std::string>& words, size_t* used);
+Noun TenantCommands();
+Noun DomainCommands();
+Noun AccountCommands();
+Noun AliasCommands();
+Noun PasswordCommands();
+Noun QueueCommands();
+Command TraceCommand();
+Command PingCommand();
+Command CompletionCommand();
 
-// Help for everything, or for one command.
-std::string Help();
-std::string HelpFor(const Command& command);
+// All of the above, as the parser, the help and the completions know them.
+const cli::Program& Program();
 
-// Tables of the parts, in cmd_*.cc.
-std::vector<Command> DirectoryCommands();
-std::vector<Command> QueueCommands();
-std::vector<Command> TraceCommands();
-std::vector<Command> PingCommands();
+// Does what `command` of Program() is for. The status decides on the exit code (run.h).
+absl::Status Execute(const cli::Command& command, Context& context);
 
 }  // namespace posthouse::ctl

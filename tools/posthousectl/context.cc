@@ -1,6 +1,7 @@
 #include "tools/posthousectl/context.h"
 
 #include <ostream>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "services/common/rpc/channel.h"
@@ -9,53 +10,55 @@
 
 namespace posthouse::ctl {
 
-const std::vector<Flag>& GlobalFlags() {
-  static const auto* const flags = new std::vector<Flag>{
-      {"server", "HOST:PORT", "standalone, or any one process that serves everything (default 127.0.0.1:7400)"},
-      {"directory", "HOST:PORT", "the directory, when services are processes of their own"},
-      {"routing", "HOST:PORT", "routing"},
-      {"queue", "HOST:PORT", "a queue shard; may be given several times"},
-      {"mailbox", "HOST:PORT", "a mailbox shard; may be given several times"},
-      {"edge", "HOST:PORT", "an ingress or gateway, for ping; may be given several times"},
-      {"ca", "FILE", "mTLS: the authority that signed the services' certificates"},
-      {"cert", "FILE", "mTLS: certificate of this administrator"},
-      {"key", "FILE", "mTLS: its private key"},
-      {"timeout", "SECONDS", "for each call (default 10)"},
-      {"json", "", "print JSON, one object a line"},
-      {"help", "", "explain"},
-  };
-  return *flags;
+namespace {
+
+cli::Flag Address(std::string name, std::string help, bool repeated = false) {
+  return {.name = std::move(name),
+          .argument = "HOST:PORT",
+          .help = std::move(help),
+          .kind = cli::Flag::Kind::kAddress,
+          .repeated = repeated};
 }
 
-absl::StatusOr<Targets> Targets::From(const Arguments& globals) {
+}  // namespace
+
+std::vector<cli::Flag> TargetFlags() {
+  cli::Flag server = Address("server", "standalone, which serves everything (default 127.0.0.1:7400)");
+  server.excludes = {"directory", "routing", "queue", "mailbox"};
+  return {
+      std::move(server),
+      Address("directory", "the directory, when each service is a process of its own"),
+      Address("routing", "routing"),
+      Address("queue", "a queue shard", /*repeated=*/true),
+      Address("mailbox", "a mailbox shard", /*repeated=*/true),
+      Address("edge", "an ingress or a gateway, for ping", /*repeated=*/true),
+      cli::File("ca", "mTLS: the authority that signed the certificates of the services"),
+      cli::File("cert", "mTLS: your certificate"),
+      cli::File("key", "mTLS: the private key of your certificate"),
+  };
+}
+
+Targets Targets::From(const cli::Arguments& arguments) {
   Targets targets;
-  targets.tls = {globals.GetOr("cert", ""), globals.GetOr("key", ""), globals.GetOr("ca", "")};
-  targets.edge = globals.GetAll("edge");
+  targets.tls = {arguments.GetOr("cert", ""), arguments.GetOr("key", ""), arguments.GetOr("ca", "")};
+  targets.edge = arguments.GetAll("edge");
   for (const char* name : {"directory", "routing", "queue", "mailbox"}) {
-    if (globals.Has(name)) targets.one_process = false;
+    if (arguments.Has(name)) targets.one_process = false;
   }
   if (targets.one_process) {
-    const std::string server = globals.GetOr("server", "127.0.0.1:7400");
+    const std::string server = arguments.GetOr("server", "127.0.0.1:7400");
     targets.directory = targets.routing = server;
     targets.queue = targets.mailbox = {server};
     return targets;
   }
-  if (globals.Has("server")) {
-    return absl::InvalidArgumentError(
-        "--server is for one process, --directory, --queue, ... for several: give one kind");
-  }
-  targets.directory = globals.GetOr("directory", "");
-  targets.routing = globals.GetOr("routing", "");
-  targets.queue = globals.GetAll("queue");
-  targets.mailbox = globals.GetAll("mailbox");
+  targets.directory = arguments.GetOr("directory", "");
+  targets.routing = arguments.GetOr("routing", "");
+  targets.queue = arguments.GetAll("queue");
+  targets.mailbox = arguments.GetAll("mailbox");
   return targets;
 }
 
 absl::StatusOr<std::shared_ptr<grpc::Channel>> Context::ChannelTo(const std::string& target) {
-  if (target.empty()) {
-    return absl::InvalidArgumentError(
-        "where is that service? Give --server, or --directory, --routing, --queue and --mailbox");
-  }
   std::shared_ptr<grpc::Channel>& channel = channels_[target];
   if (channel == nullptr) {
     PH_ASSIGN_OR_RETURN(channel, rpc::Dial(target, targets.tls));
@@ -63,9 +66,14 @@ absl::StatusOr<std::shared_ptr<grpc::Channel>> Context::ChannelTo(const std::str
   return channel;
 }
 
+absl::Status Context::NeedDirectory() const {
+  if (!targets.directory.empty()) return absl::OkStatus();
+  return absl::InvalidArgumentError("no directory address: use --server or --directory");
+}
+
 absl::Status Context::NeedQueue() const {
   if (!targets.queue.empty()) return absl::OkStatus();
-  return absl::InvalidArgumentError("where is the queue? Give --server or --queue");
+  return absl::InvalidArgumentError("no queue address: use --server or --queue");
 }
 
 void Context::Report(const google::protobuf::Message& message, const std::string& text) const {
@@ -78,7 +86,8 @@ void Context::Report(const std::string& text) const {
 
 absl::Status Context::Explain(const std::string& target, absl::Status status) const {
   if (status.code() == absl::StatusCode::kUnavailable) {
-    return Annotate(status, absl::StrCat("no answer from ", target, " (does it run? do --ca, --cert and --key fit?)"));
+    return Annotate(status,
+                    absl::StrCat("no answer from ", target, " (is it running? are --ca, --cert and --key right?)"));
   }
   if (status.code() == absl::StatusCode::kDeadlineExceeded) {
     return Annotate(status, absl::StrCat(target, " took longer than ", absl::FormatDuration(timeout)));

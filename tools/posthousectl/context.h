@@ -1,5 +1,5 @@
-// Context: what a command of posthousectl works with: its arguments, connections to
-// the services, and where it prints.
+// Context: what a command of posthousectl uses: its arguments, connections to the services, and the streams it prints
+// to.
 #pragma once
 
 #include <grpcpp/grpcpp.h>
@@ -14,9 +14,9 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "services/common/cli/cli.h"
 #include "services/common/rpc/client.h"
 #include "services/common/rpc/server.h"
-#include "tools/posthousectl/arguments.h"
 
 namespace google::protobuf {
 class Message;
@@ -24,32 +24,40 @@ class Message;
 
 namespace posthouse::ctl {
 
-// Where the services are. In `standalone` all of them are one target.
+// Addresses of the services. `standalone` serves all of them at one address.
 struct Targets {
   std::string directory, routing;
   std::vector<std::string> queue, mailbox;  // one for each shard
-  std::vector<std::string> edge;            // ingress and gateway: health only
+  std::vector<std::string> edge;            // ingress and gateway, whose health `ping` asks for
   bool one_process = true;
   rpc::TlsFiles tls;
 
-  // From the global flags; kInvalidArgument when they contradict each other.
-  static absl::StatusOr<Targets> From(const Arguments& globals);
+  static Targets From(const cli::Arguments& arguments);
 };
 
-// The flags that every command takes.
-const std::vector<Flag>& GlobalFlags();
+// The flags that From() reads.
+std::vector<cli::Flag> TargetFlags();
 
 class Context {
  public:
-  // All of them outlive it.
-  Context(const Targets& targets, const Arguments& arguments, absl::Duration timeout, bool json, std::istream& in,
-          std::ostream& out, std::ostream& err)
-      : arguments(arguments), targets(targets), timeout(timeout), json(json), in(in), out(out), err(err) {}
+  // All parameters outlive the Context.
+  Context(const Targets& targets, const cli::Arguments& arguments, std::istream& in, std::ostream& out,
+          std::ostream& err)
+      : arguments(arguments),
+        targets(targets),
+        timeout(absl::Seconds(arguments.GetCount("timeout", 10))),
+        json(arguments.Has("json")),
+        in(in),
+        out(out),
+        err(err) {}
 
-  // A lazily connected channel; kUnavailable or kInvalidArgument when it cannot be made.
+  // The one operand of a command that takes one.
+  const std::string& Operand() const { return arguments.operands().at(0); }
+
+  // A channel that connects at its first call; kInvalidArgument when `target` or the TLS files are unusable.
   absl::StatusOr<std::shared_ptr<grpc::Channel>> ChannelTo(const std::string& target);
 
-  // One call: `method` of a stub, with the deadline; the error names the target.
+  // Calls `method` of the service at `target` and waits for its answer, at most `timeout`.
   template <typename Stub, typename Request, typename Response>
   absl::Status Call(const std::string& target,
                     std::unique_ptr<Stub> (*new_stub)(const std::shared_ptr<grpc::ChannelInterface>&,
@@ -66,14 +74,15 @@ class Context {
     return Explain(target, rpc::FromGrpc(((*stub).*method)(&context, request, response)));
   }
 
-  // kInvalidArgument when no flag says where the queue is.
+  // kInvalidArgument when no flag has the address of the directory, or of a queue shard.
+  absl::Status NeedDirectory() const;
   absl::Status NeedQueue() const;
-  // What a command did: `message` as JSON, or `text` for people.
+  // Prints what a command did: `message` with --json, else `text`.
   void Report(const google::protobuf::Message& message, const std::string& text) const;
-  // For answers that are empty: nothing in JSON.
+  // Prints `text`, and nothing with --json: the answer was empty.
   void Report(const std::string& text) const;
 
-  const Arguments& arguments;
+  const cli::Arguments& arguments;
   const Targets& targets;
   const absl::Duration timeout;
   const bool json;
@@ -82,7 +91,7 @@ class Context {
   std::ostream& err;
 
  private:
-  // Says where nobody answered, and what to look at.
+  // Adds to a status without an answer which target was asked, and what to check.
   absl::Status Explain(const std::string& target, absl::Status status) const;
 
   std::map<std::string, std::shared_ptr<grpc::Channel>> channels_;

@@ -98,7 +98,7 @@ std::string DescribeItem(const v1::Item& item, absl::Time now) {
                     ")");
   }
   if (!envelope.authenticated_as().empty()) absl::StrAppend(&out, " as ", Printable(envelope.authenticated_as()));
-  if (!item.dsn_for().empty()) absl::StrAppend(&out, ", a report on ", item.dsn_for());
+  if (!item.dsn_for().empty()) absl::StrAppend(&out, ", a delivery report on ", item.dsn_for());
   absl::StrAppend(&out, "\n  from       ", Path(envelope.reverse_path()), "\n  Message-ID ",
                   item.message_id().empty() ? "-" : Printable(item.message_id()), "\n  trace      ",
                   TraceIdOf(envelope.traceparent()), "\n");

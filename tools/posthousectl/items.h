@@ -12,12 +12,12 @@ class Item;
 
 namespace posthouse::ctl {
 
-// Row of a table and its head.
+// A row of the table of `queue list`, and the head of that table.
 std::vector<std::string> ItemHead();
 std::vector<std::string> ItemRow(const queue::v1::Item& item, absl::Time now);
 
-// Everything known about one message, over several lines: who sent it when, what became
-// of each recipient, and every attempt that is remembered.
+// Several lines on one message: who sent it and when, the state of each recipient, and every attempt that the queue
+// remembers.
 std::string DescribeItem(const queue::v1::Item& item, absl::Time now);
 
 }  // namespace posthouse::ctl

@@ -16,17 +16,17 @@ class Timestamp;
 
 namespace posthouse::ctl {
 
-// Columns as wide as their widest cell, two blanks apart; the last one is not padded.
-// A table without rows is its head alone.
+// Columns are as wide as their widest cell and two blanks apart; the last one is not padded. A table without rows is
+// its head alone.
 std::string Table(const std::vector<std::string>& head, const std::vector<std::vector<std::string>>& rows);
 
 // `message` as one JSON object on one line: proto field names, enums by name, 64-bit
 // integers as numbers, Timestamp as RFC 3339 text, Duration as seconds. Unlike proto3's
-// own mapping `bytes` are text (mail addresses), with U+FFFD for what is no UTF-8.
-// Absent fields are left out.
+// own mapping `bytes` are text (mail addresses), with U+FFFD for broken UTF-8. Absent
+// fields are left out.
 std::string ToJson(const google::protobuf::Message& message);
 
-// Text from a peer on a terminal: control characters and broken UTF-8 as "?".
+// Text from a peer, safe on a terminal: "?" for control characters, U+FFFD for broken UTF-8, blanks for line ends.
 std::string Printable(absl::string_view text);
 
 absl::Time TimeOf(const google::protobuf::Timestamp& stamp);
@@ -36,7 +36,7 @@ std::string ShowTime(absl::Time time);      // local zone, milliseconds; "-" for
 std::string FormatBytes(uint64_t bytes);    // "712 B", "4.1 KiB"
 std::string FormatAge(absl::Duration age);  // "12 ms", "4.2 s", "5 min", "3 h", "2 d"
 
-// A list as it is printed: JSON, an object a line as they come, or one table at the end.
+// Prints a list: with JSON one object a line as they come, else one table at the end.
 class Listing {
  public:
   Listing(bool json, std::ostream& out, std::vector<std::string> head);

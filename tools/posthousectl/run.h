@@ -1,18 +1,17 @@
 // Run: one call of posthousectl, from its words to its exit code.
 #pragma once
 
-#include <functional>
 #include <iosfwd>
-#include <optional>
 #include <string>
 #include <vector>
 
+#include "services/common/cli/cli.h"
+
 namespace posthouse::ctl {
 
-// 0 done, 1 refused or failed, 2 wrong usage, 3 no answer: trying again may help.
-// `words` are without the program's name.
-int Run(const std::vector<std::string>& words,
-        const std::function<std::optional<std::string>(const std::string&)>& getenv, std::istream& in,
-        std::ostream& out, std::ostream& err);
+// Returns 0 when it is done, 1 when it was refused or failed, 2 for wrong usage, 3 when a service did not answer and
+// a later call may succeed. `words` are without the program's name.
+int Run(const std::vector<std::string>& words, const cli::Environment& environment, std::istream& in, std::ostream& out,
+        std::ostream& err);
 
 }  // namespace posthouse::ctl

@@ -9,6 +9,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "services/common/status/status.h"
+#include "tools/posthousectl/context.h"
 
 namespace posthouse::ctl {
 namespace {
@@ -27,11 +28,13 @@ absl::StatusOr<std::string> FirstLine(const std::string& path, std::istream& in)
   std::getline(path == "-" ? in : file, line);
   if (!line.empty() && line.back() == '\r') line.pop_back();
   if (line.empty()) return absl::InvalidArgumentError(absl::StrCat(path == "-" ? "standard input" : path, " is empty"));
-  if (line.size() > kMaxSecret) return absl::InvalidArgumentError("more than 4096 octets are no password");
+  if (line.size() > kMaxSecret)
+    return absl::InvalidArgumentError(
+        absl::StrCat(path == "-" ? "standard input" : path, ": the first line is longer than 4096 octets"));
   return line;
 }
 
-// A line typed without echo.
+// Turns the terminal's echo off while it lives.
 class Terminal {
  public:
   Terminal() {
@@ -55,22 +58,22 @@ class Terminal {
 
 }  // namespace
 
-const std::vector<Flag>& SecretFlags() {
-  static const auto* const flags = new std::vector<Flag>{
-      {"password-file", "FILE", "its first line is the password; - is standard input"},
-      {"password-hash-file", "FILE", "its first line is a hash from another server: crypt(3), $argon2id$ or {SCHEME}"},
-      {"generate", "", "make a password and print it once"},
-      {"no-password", "", "none: nobody can log in yet"},
+std::vector<cli::Flag> SecretFlags() {
+  return {
+      cli::File("password-file", "file whose first line is the password; - is standard input"),
+      cli::File("password-hash-file",
+                "file whose first line is a password hash of another server: crypt(3), $argon2id$ or {SCHEME}"),
+      cli::Switch("generate", "generate a password and print it once"),
+      cli::Switch("no-password", "no password: nobody can log in"),
   };
-  return *flags;
 }
 
-absl::StatusOr<Secret> ReadSecret(const Arguments& arguments, std::istream& in, std::ostream& prompt) {
+absl::StatusOr<Secret> ReadSecret(const cli::Arguments& arguments, std::istream& in, std::ostream& prompt) {
   int given = 0;
-  for (const Flag& flag : SecretFlags()) given += arguments.Has(flag.name) ? 1 : 0;
+  for (const cli::Flag& flag : SecretFlags()) given += arguments.Has(flag.name) ? 1 : 0;
   if (given > 1) {
     return absl::InvalidArgumentError(
-        "give one of --password-file, --password-hash-file, --generate and --no-password");
+        "use only one of --password-file, --password-hash-file, --generate and --no-password");
   }
   Secret secret;
   if (arguments.Has("no-password")) return secret;
@@ -86,12 +89,22 @@ absl::StatusOr<Secret> ReadSecret(const Arguments& arguments, std::istream& in, 
   } else if (isatty(STDIN_FILENO) == 1) {
     Terminal terminal;
     secret.text = terminal.Ask("Password: ", in, prompt);
-    if (secret.text.empty()) return absl::InvalidArgumentError("no password was given");
-    if (terminal.Ask("Again: ", in, prompt) != secret.text) return absl::InvalidArgumentError("the two differ");
+    if (secret.text.empty()) return absl::InvalidArgumentError("the password is empty");
+    if (terminal.Ask("Again: ", in, prompt) != secret.text)
+      return absl::InvalidArgumentError("the two passwords differ");
   } else {
-    return absl::InvalidArgumentError("give --password-file FILE (- is standard input) or --generate");
+    return absl::InvalidArgumentError("no password: use --password-file FILE, --generate or a terminal");
   }
   return secret;
+}
+
+void ShowGenerated(const Context& context, const Secret& secret) {
+  if (!secret.generated) return;
+  if (context.json) {
+    context.out << "{\"password\":\"" << secret.text << "\"}\n";
+  } else {
+    context.out << "password: " << secret.text << "  (not shown again)\n";
+  }
 }
 
 std::string MakePassword() {
@@ -101,7 +114,7 @@ std::string MakePassword() {
     if (getrandom(random, sizeof(random), 0) != static_cast<ssize_t>(sizeof(random)))
       CheckFailed(__FILE__, __LINE__, "getrandom");
     for (const unsigned char byte : random) {
-      // The largest multiple of the number of letters: above it some would be likelier.
+      // Bytes above the largest multiple of the number of letters would make some letters likelier.
       if (byte < 256 / kLetters.size() * kLetters.size() && password.size() < kLength) {
         password.push_back(kLetters[byte % kLetters.size()]);
       }

@@ -1,30 +1,36 @@
-// Secret: a password from where it is not seen by others: a file, standard input, the
-// terminal without echo, or made here. Never from the command line, which `ps` shows.
+// Secret: a password from a place that other users cannot see: a file, standard input, the terminal without echo,
+// or generated. Never from the command line, which `ps` shows.
 #pragma once
 
 #include <iosfwd>
 #include <string>
+#include <vector>
 
 #include "absl/status/statusor.h"
-#include "tools/posthousectl/arguments.h"
+#include "services/common/cli/cli.h"
 
 namespace posthouse::ctl {
+
+class Context;
 
 struct Secret {
   enum class Kind { kNone, kPassword, kHash };
   Kind kind = Kind::kNone;
   std::string text;
-  bool generated = false;  // to be shown once
+  bool generated = false;
 };
 
 // --password-file FILE, --password-hash-file FILE ("-" is `in`), --generate, --no-password.
-const std::vector<Flag>& SecretFlags();
+std::vector<cli::Flag> SecretFlags();
 
-// What the flags say; with none of them the terminal is asked twice. kInvalidArgument:
-// two at once, or none and no terminal. Of a file the first line counts.
-absl::StatusOr<Secret> ReadSecret(const Arguments& arguments, std::istream& in, std::ostream& prompt);
+// Reads the secret that the flags name; the first line of a file is the secret. Without a flag it asks twice on the
+// terminal. kInvalidArgument: two of the flags, or neither a flag nor a terminal; kNotFound: an unreadable file.
+absl::StatusOr<Secret> ReadSecret(const cli::Arguments& arguments, std::istream& in, std::ostream& prompt);
 
-// 20 characters of 58 that are not mistaken for each other: 117 bits (getrandom).
+// Prints a generated secret, once: nobody else knows it. Does nothing for others.
+void ShowGenerated(const Context& context, const Secret& secret);
+
+// 20 characters out of 58 that do not look alike: 117 bits (getrandom).
 std::string MakePassword();
 
 }  // namespace posthouse::ctl

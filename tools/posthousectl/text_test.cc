@@ -1,59 +1,14 @@
-// The command line and what is printed.
+// What posthousectl prints, and the queries of `trace`.
 #include <gtest/gtest.h>
 
 #include "posthouse/directory/v1/directory.pb.h"
 #include "posthouse/queue/v1/queue.pb.h"
-#include "tools/posthousectl/arguments.h"
 #include "tools/posthousectl/items.h"
 #include "tools/posthousectl/output.h"
 #include "tools/posthousectl/trace_query.h"
 
 namespace posthouse::ctl {
 namespace {
-
-const std::vector<Flag> kFlags = {{"json", "", ""}, {"queue", "HOST:PORT", ""}, {"limit", "N", ""}};
-
-TEST(ArgumentsTest, FlagsAndOperandsInAnyOrder) {
-  const auto a = Arguments::Parse({"one", "--queue", "h:1", "--json", "two", "--queue=h:2", "--", "--three"}, kFlags);
-  ASSERT_TRUE(a.ok()) << a.status();
-  EXPECT_EQ(a->operands(), (std::vector<std::string>{"one", "two", "--three"}));
-  EXPECT_EQ(a->GetAll("queue"), (std::vector<std::string>{"h:1", "h:2"}));
-  EXPECT_EQ(a->Get("queue"), "h:2");
-  EXPECT_TRUE(a->Has("json"));
-  EXPECT_FALSE(a->Has("limit"));
-  EXPECT_TRUE(a->ExpectOperands(1, 3).ok());
-  EXPECT_EQ(a->ExpectOperands(1, 2).message(), "\"--three\" is one word too many");
-}
-
-TEST(ArgumentsTest, MistakesAreNamed) {
-  const auto error = [](const std::vector<std::string>& words) {
-    return std::string(Arguments::Parse(words, kFlags).status().message());
-  };
-  EXPECT_EQ(error({"--nonsense"}), "unknown flag --nonsense");
-  EXPECT_EQ(error({"--queue"}), "--queue wants HOST:PORT");
-  EXPECT_EQ(error({"--json=1"}), "--json takes no value");
-  EXPECT_EQ(error({"-x"}), "");  // an operand, as an address may begin so
-}
-
-TEST(ArgumentsTest, CountsAreWholeNumbersFromOne) {
-  for (const char* bad : {"0", "-1", "x", "1.5", "99999999999"}) {
-    EXPECT_FALSE(Arguments::Parse({"--limit", bad}, kFlags)->GetCount("limit", 5).ok()) << bad;
-  }
-  EXPECT_EQ(*Arguments::Parse({"--limit", "7"}, kFlags)->GetCount("limit", 5), 7u);
-  EXPECT_EQ(*Arguments::Parse({}, kFlags)->GetCount("limit", 5), 5u);
-}
-
-TEST(ArgumentsTest, TheEnvironmentFillsWhatIsMissing) {
-  auto a = *Arguments::Parse({"--limit", "7"}, kFlags);
-  a.FillFromEnvironment(kFlags, [](const std::string& name) -> std::optional<std::string> {
-    if (name == "POSTHOUSE_LIMIT") return "9";
-    if (name == "POSTHOUSE_QUEUE") return "h:1";
-    return std::nullopt;
-  });
-  EXPECT_EQ(a.Get("limit"), "7");
-  EXPECT_EQ(a.Get("queue"), "h:1");
-  EXPECT_FALSE(a.Has("json"));
-}
 
 TEST(OutputTest, TablesLineUp) {
   EXPECT_EQ(Table({"A", "LONGER"}, {{"x", "1"}, {"wide \xC3\xBC", "2"}}),

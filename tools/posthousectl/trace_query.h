@@ -1,4 +1,4 @@
-// What a person types after `trace`, as questions to the queue.
+// Turns what a person types after `trace` into queries to the queue.
 #pragma once
 
 #include <vector>
@@ -8,10 +8,9 @@
 
 namespace posthouse::ctl {
 
-// 26 characters of a queue id are one; 32 hex digits are a trace id; `<...>` is a
-// Message-ID or, since people write addresses so too, an address; anything else with
-// an "@" may be either as well; the rest is a Message-ID. Every question that fits is
-// asked.
+// Returns every query that fits `what`; their results are to be merged. 26 letters and digits are a queue id, 32 hex
+// digits a trace id, each with one query. Other text is a Message-ID, with or without angle brackets; if it has an "@"
+// it is also an address, which gives two queries.
 std::vector<queue::v1::FindItemsRequest> QueriesFor(absl::string_view what);
 
 }  // namespace posthouse::ctl
