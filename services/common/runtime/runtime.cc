@@ -13,9 +13,10 @@
 #include "absl/synchronization/mutex.h"
 #include "absl/time/clock.h"
 #include "posthouse/config/v1/config.pb.h"
+#include "services/common/cli/cli.h"
 #include "services/common/config/config.h"
-#include "services/common/log/log.h"
 #include "services/common/http/http_server.h"
+#include "services/common/log/log.h"
 #include "services/common/rpc/listen.h"
 #include "services/common/status/status.h"
 
@@ -63,40 +64,48 @@ struct Process {
   CheckConfig check;  // may be null
 };
 
-void PrintHelp(const std::string& service) {
-  std::printf(
-      "posthouse-%s [--config FILE] [--check-config]\n\n"
-      "  --config FILE    YAML configuration (docs/configuration.md); without it every key has its default\n"
-      "  --check-config   load and validate the configuration, print \"ok\" or what is wrong, and exit\n"
-      "  --version        print the version and exit\n"
-      "  --help           this text\n\n"
-      "SIGTERM drains and stops, SIGHUP reloads certificates, limits and log levels.\n",
-      service.c_str());
+cli::Program FlagsOf(const std::string& service) {
+  const std::string name = "posthouse-" + service;
+  return {.name = name,
+          .help = absl::StrCat(name, " runs ",
+                               service == "standalone" ? "all services of Posthouse in one process."
+                                                       : absl::StrCat("the ", service, " service of Posthouse.")),
+          .flags = {cli::File("config", "YAML configuration; without it every key has its default"),
+                    cli::Switch("check-config", "check the configuration, print \"ok\" or what is wrong, and exit"),
+                    cli::Switch("version", "print the version and exit")},
+          .footer = absl::StrCat(
+              "docs/configuration.md explains every key of the configuration.\n\n"
+              "signals: SIGTERM and SIGINT finish what runs and stop, a second one stops at once; SIGHUP loads the\n"
+              "configuration again.\n\n"
+              "exit codes: 0 stopped as told, 1 failed, 2 wrong flags or configuration\n\n"
+              "examples:\n"
+              "  ",
+              name, " --config /etc/posthouse/", service,
+              ".yaml --check-config\n"
+              "  ",
+              name, " --config /etc/posthouse/", service, ".yaml\n")};
 }
 
-// Exit code, or -1 to go on.
+// Returns the exit code, or -1 to go on.
 int ParseFlags(int argc, char** argv, const std::string& service, Flags* flags) {
-  for (int i = 1; i < argc; ++i) {
-    const std::string arg = argv[i];
-    if (arg == "--help" || arg == "-h") {
-      PrintHelp(service);
+  const cli::Program program = FlagsOf(service);
+  const cli::Parsed parsed = cli::Parse(program, {argv + 1, argv + argc}, cli::ProcessEnvironment);
+  switch (parsed.outcome) {
+    case cli::Parsed::Outcome::kHelp:
+      std::fputs(parsed.text.c_str(), stdout);
       return 0;
-    }
-    if (arg == "--version") {
-      std::printf("posthouse-%s %s\n", service.c_str(), kVersion);
-      return 0;
-    }
-    if (arg == "--check-config") {
-      flags->check = true;
-    } else if (arg == "--config" && i + 1 < argc) {
-      flags->config = argv[++i];
-    } else if (arg.rfind("--config=", 0) == 0) {
-      flags->config = arg.substr(9);
-    } else {
-      std::fprintf(stderr, "posthouse-%s: unknown argument \"%s\"; --help lists them\n", service.c_str(), arg.c_str());
+    case cli::Parsed::Outcome::kMistake:
+      std::fputs(parsed.text.c_str(), stderr);
       return 2;
-    }
+    case cli::Parsed::Outcome::kRun:
+      break;
   }
+  if (parsed.arguments.Has("version")) {
+    std::printf("posthouse-%s %s\n", service.c_str(), kVersion);
+    return 0;
+  }
+  flags->config = parsed.arguments.GetOr("config", "");
+  flags->check = parsed.arguments.Has("check-config");
   return -1;
 }
 

@@ -137,12 +137,17 @@ TEST_F(RuntimeTest, CheckConfigSaysOkOrWhatIsWrong) {
 TEST_F(RuntimeTest, FlagsAreChecked) {
   Process unknown({"--confg", "x"});
   EXPECT_EQ(unknown.Exit(), 2);
-  EXPECT_THAT(unknown.said(), HasSubstr("unknown argument \"--confg\""));
+  EXPECT_THAT(unknown.said(), HasSubstr("posthouse-probe: unknown flag --confg; did you mean --config?\n"));
+  Process operand({"start"});
+  EXPECT_EQ(operand.Exit(), 2);
+  EXPECT_THAT(operand.said(), HasSubstr("unexpected operand: 'start'"));
   Process missing({"--config", "/nonexistent/x.yaml"});
   EXPECT_EQ(missing.Exit(), 2);
   Process help({"--help"});
   EXPECT_EQ(help.Exit(), 0);
-  EXPECT_THAT(help.said(), HasSubstr("--check-config"));
+  for (const char* flag : {"--config FILE", "--check-config", "--version", "--help"}) {
+    EXPECT_THAT(help.said(), HasSubstr(flag));
+  }
   Process version({"--version"});
   EXPECT_EQ(version.Exit(), 0);
 }
