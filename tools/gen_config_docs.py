@@ -44,7 +44,7 @@ def parse(text):
         elif current is not None and line:
             match = FIELD.match(line)
             if match is None:
-                sys.exit("%s:%d: not understood: %s" % (PROTO, number, line))
+                sys.exit("%s:%d: cannot read this line: %s" % (PROTO, number, line))
             words = comment + ([match["comment"]] if match["comment"] else [])
             current.fields.append(Field(match["name"], match["type"], match["label"] == "repeated ", " ".join(words)))
         comment = []
@@ -112,8 +112,9 @@ def render(head, messages):
     lines = ["# Configuration", "",
              "<!-- Written by tools/gen_config_docs.py from %s; change that file. -->" % PROTO, "",
              sentence(head), "",
-             "`posthouse-<service> --config FILE --check-config` says `ok` or what is wrong, as `file:line:column: key: ...`.",
-             "SIGHUP loads the file again and applies what is marked reloadable, and certificates.", "",
+             "`posthouse-<service> --config FILE --check-config` prints `ok`, or what is wrong as `file:line:column: key: ...`.",
+             "SIGHUP makes a process load the file again. It applies the keys that are marked reloadable, and new certificates;",
+             "the log names the changed keys that need a restart.", "",
              "```yaml", "hostname: mail.example.org", "data_dir: /var/lib/posthouse", "tls:", "  certificates:",
              "    - certificate_file: /etc/posthouse/tls.crt", "      private_key_file: /etc/posthouse/tls.key", "ingress:",
              "  smtp: {address: 0.0.0.0, port: 25}", "  max_message_bytes: 50MiB", "queue:", "  expire_after: 5d", "```", ""]
@@ -136,7 +137,7 @@ def render(head, messages):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--check", action="store_true", help="compare only")
+    parser.add_argument("--check", action="store_true", help="compare the page, write nothing")
     arguments = parser.parse_args()
     if not os.path.exists(PROTO):  # from anywhere in the clone; under Bazel it is there already
         os.chdir(os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
@@ -148,8 +149,8 @@ def main():
         return
     with open(PAGE, encoding="utf-8") as file:
         if file.read() != page:
-            sys.exit("%s is not current: run tools/gen_config_docs.py" % PAGE)
-    print("%s is current, %d lines" % (PAGE, page.count("\n")))
+            sys.exit("%s does not match %s: run tools/gen_config_docs.py" % (PAGE, PROTO))
+    print("%s is up to date, %d lines" % (PAGE, page.count("\n")))
 
 
 if __name__ == "__main__":

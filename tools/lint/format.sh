@@ -1,7 +1,7 @@
 #!/bin/bash
-# Every .cc and .h is as clang-format-19 writes it (.clang-format).
-#   tools/lint/format.sh          names the files that are not
-#   tools/lint/format.sh --fix    writes them
+# Checks that clang-format-19 would change no .cc and no .h (style: .clang-format).
+#   tools/lint/format.sh          lists the files that it would change
+#   tools/lint/format.sh --fix    formats them
 set -u
 cd "$(dirname "$(readlink -f "$0")")/../.." || exit 1
 command -v clang-format-19 >/dev/null || { echo "format: clang-format-19 is missing; tools/install-deps --test installs it"; exit 1; }
@@ -11,10 +11,10 @@ if [ "${1:-}" = --fix ]; then
   clang-format-19 -i "${files[@]}"
   exit
 fi
-# Names alone: what to do is always the same.
+# The names are enough: the cure is always --fix.
 bad=$(clang-format-19 --dry-run -Werror --ferror-limit=1 "${files[@]}" 2>&1 | sed -n 's/^\([^:]*\):[0-9]*:[0-9]*: error: .*/\1/p' | sort -u)
 if [ -n "$bad" ]; then
-  printf 'format: not formatted; tools/lint/format.sh --fix does it:\n%s\n' "$bad"
+  printf 'format: not formatted (tools/lint/format.sh --fix formats them):\n%s\n' "$bad"
   exit 1
 fi
 echo "format: ${#files[@]} files"

@@ -1,9 +1,8 @@
 #!/bin/bash
-# clang-tidy over what reads bytes of peers: parsers and state machines (.clang-tidy says what is checked).
-# Most of the time goes into the headers they share, so the sources are read in a few units, each one
-# translation unit that includes many. Two files that define the same helper in the same namespace need
-# different units ("redefinition of ..." says so).
-#   tools/lint/tidy.sh      about half a minute
+# Runs clang-tidy on the parsers of bytes from peers and on the state machines; .clang-tidy has the checks.
+# Shared headers take most of the time, so each unit below is one translation unit that includes many sources. Two
+# sources that define the same helper in the same namespace need different units (the error is "redefinition of ...").
+#   tools/lint/tidy.sh      takes about half a minute
 set -u
 cd "$(dirname "$(readlink -f "$0")")/../.." || exit 1
 command -v clang-tidy-19 >/dev/null || { echo "tidy: clang-tidy-19 is missing; tools/install-deps --test installs it"; exit 1; }
@@ -30,7 +29,7 @@ failed=0
 for unit in unit1 unit2 unit3; do
   declare -n files=$unit
   for file in "${files[@]}"; do
-    [ -f "$file" ] || { echo "tidy: $file is gone; take it out of tools/lint/tidy.sh"; failed=1; }
+    [ -f "$file" ] || { echo "tidy: $file does not exist; remove it from tools/lint/tidy.sh"; failed=1; }
     echo "#include \"$file\""
   done > "$dir/$unit.cc"
   clang-tidy-19 --quiet --config-file=.clang-tidy \

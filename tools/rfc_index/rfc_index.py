@@ -4,9 +4,9 @@
     tools/rfc_index/rfc_index.py            writes the page
     tools/rfc_index/rfc_index.py --check    exits 1 when the page is not what would be written
 
-It reads comments only: "RFC 5321 §4.5.3.1.8" at the line that obeys, and at the test that
-proves it; "Departs from RFC ..." where we do not. A section cited only in code is one whose
-test does not name it, not one without a test.
+It collects citations such as "RFC 5321 §4.5.3.1.8" from the sources, the tests and the
+transcripts of tests/conformance, and sentences that begin with "Departs from RFC ...". A
+section without a test in the page has no test that cites it; another test may cover it.
 """
 import argparse
 import os
@@ -47,7 +47,8 @@ def sources():
     for root in ROOTS:
         for folder, _, names in os.walk(root):
             for name in names:
-                if name.endswith(ENDINGS) and name != "rfc_index.py":
+                transcript = folder.startswith("tests/conformance") and name.endswith(".txt")
+                if (name.endswith(ENDINGS) or transcript) and name != "rfc_index.py":
                     yield os.path.join(folder, name)
 
 
@@ -83,8 +84,8 @@ def render():
     index, departures = collect()
     lines = ["# Standards", "",
              "<!-- Written by tools/rfc_index/rfc_index.py from the citations in the code. -->", "",
-             "Where each section is obeyed, and the tests that name it. Paths are below `services/` unless they say otherwise.",
-             "A dash under *test* means that no test cites the section, not that none covers it.", "", "## Departures", ""]
+             "The code that obeys each section, and the tests that cite it. Paths are below `services/` unless they begin with `tests/`,",
+             "`protos/` or `tools/`. A dash under *test* means that no test cites the section; a test may still cover it.", "", "## Departures", ""]
     lines += ["- %s (`%s`)" % (text, path) for path, text in departures] + [""]
     for rfc in sorted(index):
         lines += ["## RFC %d%s" % (rfc, ": " + TITLES[rfc] if rfc in TITLES else ""), "", "| section | code | test |",
@@ -98,7 +99,7 @@ def render():
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--check", action="store_true", help="compare only")
+    parser.add_argument("--check", action="store_true", help="compare the page, write nothing")
     arguments = parser.parse_args()
     # Under Bazel this file is a link to the one in the clone.
     os.chdir(os.path.join(os.path.dirname(os.path.realpath(__file__)), "..", ".."))
@@ -108,8 +109,8 @@ def main():
             file.write(page)
         return
     if not os.path.exists(PAGE) or open(PAGE, encoding="utf-8").read() != page:
-        sys.exit("%s is not current: run tools/rfc_index/rfc_index.py" % PAGE)
-    print("%s is current, %d lines" % (PAGE, page.count("\n")))
+        sys.exit("%s does not match the citations: run tools/rfc_index/rfc_index.py" % PAGE)
+    print("%s is up to date, %d lines" % (PAGE, page.count("\n")))
 
 
 if __name__ == "__main__":
