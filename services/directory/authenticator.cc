@@ -16,7 +16,7 @@ namespace {
 
 absl::Status Wrong() { return absl::UnauthenticatedError("wrong login name or password"); }
 
-// Right password; may the account log in now?
+// Whether an account with the right password may log in now.
 absl::Status MayLogIn(const AccountInfo& account) {
   switch (account.status) {
     case v1::STATUS_SUSPENDED:
@@ -32,7 +32,7 @@ absl::Status MayLogIn(const AccountInfo& account) {
 
 struct Judgement {
   bool proven = false;
-  std::string new_hash;  // set when the old one is to be replaced
+  std::string new_hash;  // set when it replaces the old hash
 };
 
 // Runs on the pool. Every path makes or checks exactly one Argon2id of full cost.

@@ -19,7 +19,7 @@ namespace {
 // The proto promises one at least every 15 s.
 constexpr absl::Duration kHeartbeat = absl::Seconds(10);
 constexpr size_t kWatchBatch = 500;
-// Without the change stream an answer may be this old.
+// How long a caller without the change stream may use an answer.
 constexpr int64_t kLookupTtlSeconds = 30;
 
 void FillAccountRef(const AccountInfo& account, common::v1::AccountRef* ref) {
@@ -75,7 +75,7 @@ class DirectoryRpc final : public v1::DirectoryService::CallbackService {
 
  private:
   Task<absl::Status> DoLookup(rpc::UnaryCall<v1::LookupAddressRequest, v1::LookupAddressResponse>& call) {
-    // The revision first: a change that comes in between makes the answer look older, never newer.
+    // Read the revision first: a change in between then makes the answer look older, never newer.
     const uint64_t revision = repository_.feed().revision();
     const absl::StatusOr<LookupAnswer> answer =
         repository_.Read([&](const Index& index) { return Lookup(index, call.request().address(), hostname_); });
@@ -121,7 +121,7 @@ class DirectoryRpc final : public v1::DirectoryService::CallbackService {
   Task<absl::Status> DoAuthenticate(rpc::UnaryCall<v1::AuthenticateRequest, v1::AuthenticateResponse>& call) {
     const v1::AuthenticateRequest& request = call.request();
     if (!request.has_password()) {
-      co_return absl::InvalidArgumentError("credential: this directory checks passwords only");
+      co_return absl::InvalidArgumentError("credential: only passwords are supported");
     }
     const absl::StatusOr<AccountInfo> account =
         co_await authenticator_.Check(request.username(), request.password(), absl::Now());
@@ -153,7 +153,7 @@ class DirectoryRpc final : public v1::DirectoryService::CallbackService {
     absl::StatusOr<std::unique_ptr<ChangeFeed::Subscription>> subscribed =
         repository_.feed().Subscribe(call.request().after_revision(), call.request().only_new());
     if (!subscribed.ok()) co_return subscribed.status();
-    // Kept by the callback too, which may come after this task is done.
+    // The callback has a reference too: it may run after this task has ended.
     const std::shared_ptr<ChangeFeed::Subscription> watcher = *std::move(subscribed);
     const std::weak_ptr<ChangeFeed::Subscription> weak = watcher;
     call.OnCancel([weak] {
@@ -183,7 +183,7 @@ class DirectoryRpc final : public v1::DirectoryService::CallbackService {
   const std::string hostname_;
 };
 
-// One unary method that is a method of Admin.
+// A unary method that calls the method of Admin with its name.
 #define POSTHOUSE_ADMIN_METHOD(Name)                                                                     \
   grpc::ServerUnaryReactor* Name(grpc::CallbackServerContext* context, const v1::Name##Request* request, \
                                  v1::Name##Response* response) override {                                \
@@ -191,7 +191,7 @@ class DirectoryRpc final : public v1::DirectoryService::CallbackService {
                       [this](auto& call) { return Forward(call, #Name, admin_.Name(call.request())); }); \
   }
 
-// What an admin call is about, for the log: the name in the request or in its record.
+// The object of an admin call, for the log: the name in the request or in its record.
 std::string TargetOf(const google::protobuf::Message& request) {
   const google::protobuf::Descriptor& type = *request.GetDescriptor();
   for (const char* name : {"address", "account", "alias", "domain", "account_id", "tenant"}) {

@@ -47,7 +47,7 @@ void LoginCache::Insert(absl::string_view account_id, absl::string_view password
   if (generation != generation_) return;
   if (entries_.size() >= max_entries_ && !entries_.contains(account_id)) {
     absl::erase_if(entries_, [now](const auto& entry) { return entry.second.expires <= now; });
-    // Still full: everybody proves himself once more; rarer and cheaper than an LRU list.
+    // Still full: start again with an empty cache. Rare, and cheaper than an LRU list.
     if (entries_.size() >= max_entries_) entries_.clear();
   }
   entries_[account_id] = Entry{mac, now + ttl_};

@@ -13,9 +13,9 @@ namespace {
 
 using Outcome = LookupAnswer::Outcome;
 constexpr size_t kMaxSendAs = 1000;
-constexpr size_t kMaxDomainHops = 4;  // admin changes keep it at 1
+constexpr size_t kMaxDomainHops = 4;  // admin calls allow 1
 
-// Follows "another name of" to the domain that holds addresses.
+// Follows alias_of to the domain that has the addresses.
 const v1::Domain* StandsFor(const Index& index, const v1::Domain* domain, std::vector<std::string>* passed) {
   for (size_t hops = 0; domain != nullptr && !domain->alias_of().empty(); ++hops) {
     if (hops == kMaxDomainHops) return nullptr;
@@ -49,7 +49,7 @@ class Expansion {
   }
 
  private:
-  // `detail`: of the address that led here, for targets that have none of their own.
+  // `detail`: the subaddress of the address before, for targets without their own.
   void Visit(Address address, const std::string& detail, size_t depth) {
     if (!error_.ok()) return;
     if (depth > kMaxDepth) {
@@ -72,7 +72,7 @@ class Expansion {
     address = address.Folded();
     address.domain = domain->domain();
     if (!Usable(status)) return;
-    if (!visited_.insert(address.ToString()).second) return;  // a loop, or met before
+    if (!visited_.insert(address.ToString()).second) return;  // a loop or a duplicate
     Resolve(*domain, address, detail, depth);
   }
 

@@ -1,6 +1,6 @@
-// What an address leads to, in the directory: documented order, no I/O.
+// From an address to its accounts and foreign addresses. No I/O. In this order:
 //
-//   1. domain: not ours -> kNotLocal; another name of a domain -> that domain
+//   1. domain: not local -> kNotLocal; another name of a domain -> that domain
 //   2. account of exactly that local part
 //   3. alias of exactly that local part: each target starts again at 1
 //   4. local part without its subaddress (RFC 5233): account, then alias; the
@@ -8,13 +8,13 @@
 //   5. the domain's catch-all
 //   6. nothing: kNoSuchAddress
 //
-// Loops are cut (an address is visited once), duplicates removed. A chain deeper
-// than kMaxDepth or an expansion over kMaxTargets fails with kFailedPrecondition:
-// a temporary failure at the edge, since cutting it would lose somebody's mail.
+// Each address is visited once, so loops end and duplicates vanish. A chain deeper than
+// kMaxDepth or an expansion over kMaxTargets is kFailedPrecondition, a temporary failure
+// for the sender: a cut expansion would lose mail.
 //
-// Suspended members of a list are left out while others remain; alone they make
-// the outcome kSuspended. A frozen one makes the whole answer kSuspended: it is
-// being moved and takes its mail a moment later.
+// Suspended members of a list are left out while others remain; when none remains, the
+// outcome is kSuspended. A frozen member makes the whole answer kSuspended: its account is
+// being moved and accepts mail a moment later.
 #pragma once
 
 #include <cstdint>
@@ -30,7 +30,7 @@ namespace posthouse::directory {
 
 inline constexpr size_t kMaxDepth = 10;
 inline constexpr size_t kMaxTargets = 1000;
-// Beyond so many names an answer depends on "*".
+// An answer that depends on more names depends on "*".
 inline constexpr size_t kMaxDependencies = 200;
 
 struct LookupTarget {
@@ -47,16 +47,16 @@ struct LookupAnswer {
   std::vector<std::string> depends_on;
 };
 
-// `hostname`: whose postmaster a bare "postmaster" is (RFC 5321 §4.5.1); then its
-// parent domains, then the oldest domains are tried. kInvalidArgument: no address.
+// A bare "postmaster" (RFC 5321 §4.5.1) is looked up in `hostname`, then in its parent
+// domains, then in the oldest domains. kInvalidArgument: not an address.
 absl::StatusOr<LookupAnswer> Lookup(const Index& index, absl::string_view address, absl::string_view hostname);
 
-// The account a login name means: its address, also under another name of its
-// domain. Subaddresses and aliases are no login names.
+// The account of a login name: an account's address, also under another name of its
+// domain. Subaddresses and aliases are not login names.
 std::optional<AccountInfo> FindLogin(const Index& index, absl::string_view username);
 
-// Addresses an account may use in MAIL FROM and From: its own, aliases that name
-// it, each under every name of the domain; at most 1000.
+// The addresses that an account may use in MAIL FROM and From: its own and the aliases
+// with it as a target, each under every name of the domain; at most 1000.
 std::vector<std::string> MaySendAs(const Index& index, const AccountInfo& account);
 
 // Would `targets` lead back to `alias`? The chain "a -> b -> a", or "".

@@ -1,18 +1,20 @@
 #include "services/directory/metrics.h"
 
-#include "services/directory/hash_limiter.h"
 #include "services/directory/login_cache.h"
+#include "services/directory/password_hash_limiter.h"
 #include "services/directory/repository.h"
 
 namespace posthouse::directory {
 namespace {
 
 metrics::Counter& Lookups(metrics::Registry& registry, const std::string& outcome) {
-  return registry.AddCounter("posthouse_directory_lookups_total", "Address lookups by outcome", {{"outcome", outcome}});
+  return registry.AddCounter("posthouse_directory_lookups_total", "Address lookups, by outcome.",
+                             {{"outcome", outcome}});
 }
 
 metrics::Counter& Logins(metrics::Registry& registry, const std::string& outcome) {
-  return registry.AddCounter("posthouse_directory_logins_total", "Password checks by outcome", {{"outcome", outcome}});
+  return registry.AddCounter("posthouse_directory_logins_total", "Password checks, by outcome.",
+                             {{"outcome", outcome}});
 }
 
 }  // namespace
@@ -25,23 +27,26 @@ Metrics::Metrics(metrics::Registry& r)
       lookups_failed(Lookups(r, "failed")),
       logins_ok(Logins(r, "ok")),
       logins_cached(r.AddCounter("posthouse_directory_logins_cached_total",
-                                 "Password checks answered by the login cache, without hashing")),
+                                 "Password checks that the login cache answered, without hashing.")),
       logins_wrong(Logins(r, "wrong")),
       logins_refused(Logins(r, "refused")),
       logins_overload(Logins(r, "overload")),
       logins_failed(Logins(r, "failed")),
-      rehashed(r.AddCounter("posthouse_directory_rehashed_total", "Old password forms replaced by Argon2id at login")),
-      changes(r.AddCounter("posthouse_directory_changes_total", "Admin changes made")),
+      rehashed(r.AddCounter("posthouse_directory_rehashed_total",
+                            "Password hashes of other forms that were replaced by Argon2id at a login.")),
+      changes(r.AddCounter("posthouse_directory_changes_total", "Changes by admin calls.")),
       hash_seconds(r.AddHistogram("posthouse_directory_password_check_seconds",
-                                  "A password check, waiting for its turn included")),
-      accounts(r.AddGauge("posthouse_directory_accounts", "Accounts")),
-      aliases(r.AddGauge("posthouse_directory_aliases", "Aliases")),
-      domains(r.AddGauge("posthouse_directory_domains", "Domains")),
-      revision(r.AddGauge("posthouse_directory_revision", "Newest change")),
-      watchers(r.AddGauge("posthouse_directory_watchers", "Open change streams")),
-      hash_waiting(r.AddGauge("posthouse_directory_password_checks_waiting", "Password checks waiting for their turn")),
-      login_cache_entries(r.AddGauge("posthouse_directory_login_cache_entries", "Passwords remembered as proven")),
-      fenced(r.AddGauge("posthouse_directory_fenced", "1 when another writer has taken over the store")) {}
+                                  "Time of a password check, with the wait before it.")),
+      accounts(r.AddGauge("posthouse_directory_accounts", "Accounts.")),
+      aliases(r.AddGauge("posthouse_directory_aliases", "Aliases.")),
+      domains(r.AddGauge("posthouse_directory_domains", "Domains.")),
+      revision(r.AddGauge("posthouse_directory_revision", "Revision of the newest change.")),
+      watchers(r.AddGauge("posthouse_directory_watchers", "Open change streams.")),
+      hash_waiting(r.AddGauge("posthouse_directory_password_checks_waiting", "Password checks that wait.")),
+      login_cache_entries(
+          r.AddGauge("posthouse_directory_login_cache_entries", "Proven passwords in the login cache.")),
+      fenced(r.AddGauge("posthouse_directory_fenced",
+                        "1 when another writer has taken over the store: restart this process.")) {}
 
 void Metrics::Update(const Repository& repository, const PasswordHashLimiter& limiter, const LoginCache& cache) {
   repository.Read([this](const Index& index) {

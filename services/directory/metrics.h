@@ -1,4 +1,4 @@
-// All metrics of the directory, one place.
+// The metrics of the directory.
 #pragma once
 
 #include "services/common/metrics/metrics.h"

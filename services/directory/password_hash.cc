@@ -76,7 +76,7 @@ Parsed Parse(absl::string_view hash) {
   if (absl::StartsWith(scheme, "ARGON2")) {
     parsed.kind = absl::StartsWith(parsed.body, "$argon2") ? Kind::kArgon2 : Kind::kUnknown;
   } else if (IsCryptScheme(scheme)) {
-    // The body decides the algorithm; Argon2 in {CRYPT} is not libcrypt's.
+    // The body names the algorithm; libcrypt does not know Argon2 in {CRYPT}.
     parsed.kind = absl::StartsWith(parsed.body, "$argon2") ? Kind::kArgon2 : Kind::kCrypt;
   } else if (scheme == "PLAIN" || scheme == "CLEARTEXT" || scheme == "CLEAR") {
     parsed.kind = Kind::kPlain;
@@ -90,8 +90,8 @@ Parsed Parse(absl::string_view hash) {
   return parsed;
 }
 
-// Equal bytes, in a time that does not depend on where they differ. Lengths of
-// digests are public; a plain password's length is hidden by comparing digests.
+// Compares in a time that does not depend on where the bytes differ. Lengths of digests
+// are public; plain passwords are compared by their digests, which hides their lengths.
 bool EqualBytes(absl::string_view a, absl::string_view b) {
   return a.size() == b.size() && CRYPTO_memcmp(a.data(), b.data(), a.size()) == 0;
 }
@@ -116,7 +116,7 @@ std::optional<std::string> DecodeDigest(const std::string& body, size_t digest_s
     }
     return body.size() % 2 == 0;
   };
-  // Hex when it is exactly as long as hex would be; no base64 digest has that length.
+  // Hex when it has exactly the length of hex; no base64 digest has that length.
   if (is_hex() && (body.size() == digest_size * 2 || (salted && body.size() > digest_size * 2))) {
     return absl::HexStringToBytes(body);
   }
@@ -143,7 +143,7 @@ bool VerifyArgon2(const std::string& hash, absl::string_view password) {
 }
 
 bool VerifyCrypt(const std::string& hash, absl::string_view password) {
-  // 32 KiB: too large for a coroutine frame or a pool thread's comfort.
+  // 32 KiB: too large for a coroutine frame or a thread's stack.
   const auto data = std::make_unique<crypt_data>();
   std::memset(data.get(), 0, sizeof(*data));
   const std::string phrase(password);
@@ -181,7 +181,7 @@ int Digit(char c) {
   return at == absl::string_view::npos ? -1 : static_cast<int>(at);
 }
 
-// `count` digits from `at`, the low one first; UINT64_MAX when there are not so many.
+// `count` digits from `at`, the lowest first; UINT64_MAX when there are fewer.
 uint64_t Number(absl::string_view text, size_t at, size_t count) {
   uint64_t value = 0;
   for (size_t i = 0; i < count; ++i) {
@@ -198,7 +198,7 @@ bool Affordable(uint64_t log_n, uint64_t r, uint64_t p) {
          (uint64_t{128} * r) << log_n <= uint64_t{kMaxArgonMemoryKib} * 1024;
 }
 
-// What a check of this crypt(3) form costs at most; UINT64_MAX rounds: too much.
+// The largest cost of a check of this crypt(3) form; UINT64_MAX rounds: too much.
 struct CryptCost {
   bool memory_ok = true;
   uint64_t rounds = 0;

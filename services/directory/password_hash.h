@@ -1,5 +1,4 @@
-// Password hashes: making new ones (Argon2id) and checking every form that other
-// servers leave behind.
+// Password hashes: makes Argon2id hashes, and checks them and the forms of other servers.
 //
 //   $argon2id$...  $argon2i$... $argon2d$...          PHC strings (libargon2)
 //   $6$ $5$ $1$ $2a$ $2b$ $2y$ $y$ $7$ ... and DES     crypt(3) (libcrypt)
@@ -9,7 +8,7 @@
 //   {PLAIN} {CLEARTEXT} {CLEAR}                        the password itself
 // A scheme name may end in .HEX or .B64 (Dovecot); names in any case.
 //
-// Comparison takes the same time for equal and unequal values. Verify() and
+// Comparison takes the same time for equal and unequal values. VerifyHash() and
 // MakeHash() take milliseconds: call them on a pool. Threads: any; no state.
 #pragma once
 
@@ -23,7 +22,7 @@
 
 namespace posthouse::directory {
 
-// Longer passwords are refused: libcrypt's own bound (CRYPT_MAX_PASSPHRASE_SIZE).
+// The longest password: libcrypt's limit (CRYPT_MAX_PASSPHRASE_SIZE).
 inline constexpr size_t kMaxPasswordBytes = 511;
 
 struct HashCost {
@@ -38,16 +37,16 @@ absl::Status CheckPassword(absl::string_view password);
 // "$argon2id$v=19$m=19456,t=2,p=1$..." with 16 random bytes of salt.
 absl::StatusOr<std::string> MakeHash(absl::string_view password, const HashCost& cost);
 
-// Does `password` fit `hash`? False also for a hash that cannot be understood.
+// Whether `password` matches `hash`. False for a hash of an unknown form.
 bool VerifyHash(absl::string_view hash, absl::string_view password);
 
-// Is this a form above whose check stays affordable (cost bounds: Argon2 256 MiB and
-// 64 passes, scrypt and yescrypt 256 MiB, bcrypt 2^16, others 5,000,000 rounds)?
-// kInvalidArgument says what is allowed.
+// OK for one of the forms above whose check is not too expensive: Argon2 up to 256 MiB and
+// 64 passes, scrypt and yescrypt up to 256 MiB, bcrypt up to 2^16, others up to 5,000,000
+// rounds. kInvalidArgument says what is allowed.
 absl::Status CheckHash(absl::string_view hash);
 
-// True when a login that proves the password should store a new hash: anything
-// but Argon2id of at least `cost`.
+// Whether a successful login should store a new hash: for all forms but Argon2id of at
+// least `cost`.
 bool NeedsRehash(absl::string_view hash, const HashCost& cost);
 
 }  // namespace posthouse::directory

@@ -74,9 +74,15 @@ struct Repository::Model : store::GuardedModel<PartitionState, PartitionDraft> {
   absl::StatusOr<store::SealedDraft> Seal(const PartitionState& state, PartitionDraft& draft) {
     if (!draft.claims) {
       // An empty commit takes a revision of its own: no head may be written twice.
-      if (draft.record.revision() == 0) draft.record.set_revision(++repository->last_revision_);
-      draft.head.set_epoch(repository->epoch_);
-      draft.head.set_owner(repository->owner_);
+      if (draft.record.revision() == 0) {
+        draft.record.set_revision(std::max<uint64_t>(repository->last_revision_, draft.head.last_revision()) + 1);
+        repository->last_revision_ = draft.record.revision();
+      }
+      // Without an epoch yet, an empty commit only ends a claim in doubt; the owner stays.
+      if (repository->epoch_ != 0) {
+        draft.head.set_epoch(repository->epoch_);
+        draft.head.set_owner(repository->owner_);
+      }
       draft.head.set_last_revision(draft.record.revision());
     }
     if (!draft.record.changes().empty()) {
@@ -93,7 +99,7 @@ struct Repository::Model : store::GuardedModel<PartitionState, PartitionDraft> {
 
   void Apply(PartitionState& state, PartitionDraft& draft) {
     state.head = draft.head;
-    claimed = true;
+    if (draft.head.owner() == repository->owner_) claimed = true;
     while (!state.logged.empty() && state.logged.front() <= draft.head.log_floor()) state.logged.pop_front();
     if (!draft.record.changes().empty()) state.logged.push_back(draft.record.revision());
     if (!draft.claims) repository->Landed(draft.record, draft.follow);
@@ -245,8 +251,10 @@ Task<absl::StatusOr<Repository::Turn>> Repository::Begin() {
   if (fenced()) co_return FencedError();
   if (!in_doubt_.empty()) {
     // Settles the commit in doubt: applies it when it happened.
+    store::ChangeOptions fresh;
+    fresh.fresh = true;
     const auto settled = co_await partitions_.at(in_doubt_)->guarded->Look(
-        [](const PartitionState& state) { return state.head.last_revision(); }, {.fresh = true});
+        [](const PartitionState& state) { return state.head.last_revision(); }, std::move(fresh));
     if (!settled.ok()) co_return settled.status();
     in_doubt_.clear();
   }

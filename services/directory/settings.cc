@@ -39,7 +39,7 @@ absl::StatusOr<Settings> ReadSettings(const config::v1::Config& config) {
   if (own.has_login_cache()) {
     settings.login_cache = FromProto(own.login_cache());
   }
-  // RFC 9106 §3.1: memory at least 8 KiB a lane; the ceiling keeps a login from being an outage.
+  // RFC 9106 §3.1: at least 8 KiB a lane. The maximum keeps one login from using all memory.
   if (settings.argon2_memory_kib < 8 || settings.argon2_memory_kib > 1024 * 1024) {
     return Refuse("argon2_memory_kib", settings.argon2_memory_kib, "8 to 1048576");
   }

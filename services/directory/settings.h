@@ -14,9 +14,9 @@ class Config;
 namespace posthouse::directory {
 
 struct Settings {
-  std::string hostname;  // whose postmaster a bare "postmaster" is
+  std::string hostname;  // the domain of a bare "postmaster"
   std::string store_dir;
-  uint32_t argon2_memory_kib = 19456;  // OWASP's floor for Argon2id
+  uint32_t argon2_memory_kib = 19456;  // OWASP's minimum for Argon2id
   uint32_t argon2_passes = 2;
   uint32_t max_waiting_checks = 256;
   uint32_t concurrent_checks = 4;  // half of the blocking threads

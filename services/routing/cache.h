@@ -1,7 +1,7 @@
-// TtlCache: a bounded map whose entries age. An entry past its time is kept for a
-// while, marked as stale, for the day the source does not answer.
+// TtlCache: a bounded map whose entries expire. An expired entry stays for a while and is
+// returned as not fresh, for use while the source does not answer.
 //
-// The least recently used entry goes when there are too many. Threads: any.
+// When there are too many entries, the least recently used one is dropped. Threads: any.
 #pragma once
 
 #include <cstddef>
@@ -28,7 +28,7 @@ class TtlCache {
     absl::Time expires;
   };
 
-  // Entries stay `stale_for` after they expired.
+  // Entries stay for `stale_for` after they expire.
   TtlCache(size_t max_entries, absl::Duration stale_for) : max_entries_(max_entries), stale_for_(stale_for) {}
 
   std::optional<Hit> Get(absl::string_view key, absl::Time now) {

@@ -12,7 +12,7 @@ void Fill(metrics::Registry& registry, std::array<metrics::Counter*, N>& counter
   for (size_t i = 0; i < N; ++i) counters[i] = &registry.AddCounter(name, help, {{label, values[i]}});
 }
 
-// A value from a newer peer counts as the first, "other".
+// A value of a newer version counts as the first label, "other".
 template <size_t N>
 void Count(std::array<metrics::Counter*, N>& counters, size_t value) {
   counters[value < N ? value : 0]->Add();
@@ -22,18 +22,19 @@ void Count(std::array<metrics::Counter*, N>& counters, size_t value) {
 
 Metrics::Metrics(metrics::Registry& r)
     : dns_seconds_(
-          r.AddHistogram("posthouse_routing_dns_query_seconds", "A DNS question that the cache did not answer")),
+          r.AddHistogram("posthouse_routing_dns_query_seconds", "Time of a DNS query that the cache did not answer.")),
       directory_stream_(
-          r.AddGauge("posthouse_routing_directory_stream", "1 while the directory's change stream is up")),
-      recipient_cache_(r.AddGauge("posthouse_routing_recipient_cache_entries", "Answers of the directory remembered")),
-      dns_cache_(r.AddGauge("posthouse_routing_dns_cache_entries", "DNS answers remembered")) {
-  Fill<7>(r, recipients_, "posthouse_routing_recipients_total", "Recipients resolved by outcome", "outcome",
+          r.AddGauge("posthouse_routing_directory_stream", "1 while the directory's change stream is up.")),
+      recipient_cache_(
+          r.AddGauge("posthouse_routing_recipient_cache_entries", "Answers of the directory in the cache.")),
+      dns_cache_(r.AddGauge("posthouse_routing_dns_cache_entries", "DNS answers in the cache.")) {
+  Fill<7>(r, recipients_, "posthouse_routing_recipients_total", "Recipients resolved, by outcome.", "outcome",
           {"other", "accept", "no_such_mailbox", "bad_address", "relay_denied", "suspended", "temporary"});
-  Fill<4>(r, recipient_sources_, "posthouse_routing_recipient_answers_total", "Where the directory's answer came from",
+  Fill<4>(r, recipient_sources_, "posthouse_routing_recipient_answers_total", "Answers of the directory, by source.",
           "source", {"cache", "directory", "stale", "none"});
-  Fill<6>(r, destinations_, "posthouse_routing_destinations_total", "Destinations resolved by outcome", "outcome",
+  Fill<6>(r, destinations_, "posthouse_routing_destinations_total", "Destinations resolved, by outcome.", "outcome",
           {"other", "hosts", "no_such_domain", "null_mx", "loop", "temporary"});
-  Fill<5>(r, dns_, "posthouse_routing_dns_queries_total", "DNS questions by what became of them", "result",
+  Fill<5>(r, dns_, "posthouse_routing_dns_queries_total", "DNS queries, by result.", "result",
           {"hit", "answered", "negative", "stale", "failed"});
 }
 

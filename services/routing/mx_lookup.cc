@@ -18,7 +18,7 @@ namespace {
 
 using Response = v1::ResolveDestinationResponse;
 
-// A fixed answer is as good as the configuration it comes from.
+// A configured answer does not expire; callers ask again after this time.
 constexpr absl::Duration kFixedTtl = absl::Hours(1);
 constexpr size_t kMaxSiteBytes = 255;
 
@@ -45,7 +45,7 @@ void AddHost(Response* response, const std::string& name, uint32_t preference, u
   for (const std::string& address : addresses) host->add_addresses(address);
 }
 
-// "[192.0.2.1]" or "[IPv6:2001:db8::1]" without what is around the address.
+// The address in "[192.0.2.1]" or "[IPv6:2001:db8::1]".
 std::string LiteralAddress(absl::string_view domain) {
   domain = domain.substr(1, domain.size() - 2);
   if (absl::StartsWithIgnoreCase(domain, "IPv6:")) domain.remove_prefix(5);
@@ -70,7 +70,7 @@ struct MxLookup::Candidate {
   size_t order = 0;
 };
 
-// Addresses of one host; `error` when they could not be learnt.
+// The addresses of one host, or the error of the lookup.
 struct MxLookup::Found {
   std::vector<std::string> addresses;
   absl::Duration ttl = kFixedTtl;
@@ -114,7 +114,7 @@ Task<Response> MxLookup::ByTransport(Transport transport) {
   }
   std::vector<Candidate> candidates = {Candidate{transport.host, 0, transport.port, transport.tls}};
   Response response = co_await ToHosts(std::move(candidates), kFixedTtl);
-  // The operator's mistake or a moment's trouble: it bounces nobody's mail.
+  // Misconfiguration or a transient error: temporary, so no mail bounces.
   if (response.outcome() == Response::OUTCOME_NO_SUCH_DOMAIN) response.set_outcome(Response::OUTCOME_TEMPORARY);
   response.set_detail(absl::StrCat("transport ", transport.domain, ": ", response.detail()));
   co_return response;
@@ -122,7 +122,7 @@ Task<Response> MxLookup::ByTransport(Transport transport) {
 
 Task<Response> MxLookup::ByMx(std::string domain) {
   const absl::StatusOr<dns::Answer> mx = co_await resolver_.Query(domain, dns::RecordType::kMx);
-  // RFC 5321 §5.1: when the MX lookup fails temporarily, addresses are not a way round it.
+  // RFC 5321 §5.1: after a temporary failure of the MX lookup, the address must not be used instead.
   if (!mx.ok())
     co_return Outcome(Response::OUTCOME_TEMPORARY, absl::StrCat("MX of ", domain, ": ", mx.status().message()));
   if (mx->outcome == dns::Answer::Outcome::kNoSuchName) {
@@ -137,14 +137,14 @@ Task<Response> MxLookup::ByMx(std::string domain) {
       candidates.push_back(Candidate{record.host, record.preference, options_.smtp_port, v1::TLS_POLICY_OPPORTUNISTIC});
     }
   }
-  // RFC 7505 §3: "." alone. Beside others it is a mistake and says nothing.
+  // RFC 7505 §3: "." is a null MX only when it is the only record; else it is ignored.
   if (null_mx && candidates.empty()) {
-    co_return Outcome(Response::OUTCOME_NULL_MX, absl::StrCat(domain, " takes no mail (null MX)"), mx->ttl);
+    co_return Outcome(Response::OUTCOME_NULL_MX, absl::StrCat(domain, " accepts no mail (null MX)"), mx->ttl);
   }
   const bool implicit = candidates.empty();
   if (implicit) candidates.push_back(Candidate{domain, 0, options_.smtp_port, v1::TLS_POLICY_OPPORTUNISTIC});
   if (!Order(&candidates)) {
-    // RFC 5321 §5.1: it must not be sent to ourselves, and nobody better is left.
+    // RFC 5321 §5.1: mail must not be sent to this system, and no better host is left.
     co_return Outcome(Response::OUTCOME_LOOP, absl::StrCat("the best mail host of ", domain, " is this system"),
                       mx->ttl);
   }
@@ -157,13 +157,13 @@ Task<Response> MxLookup::ByMx(std::string domain) {
 }
 
 bool MxLookup::Order(std::vector<Candidate>* candidates) const {
-  // Shuffled and numbered, so that equals come in random order (RFC 5321 §5.1).
+  // Hosts of equal preference come in random order (RFC 5321 §5.1).
   for (size_t i = candidates->size(); i > 1; --i) std::swap((*candidates)[i - 1], (*candidates)[random_(i)]);
   for (size_t i = 0; i < candidates->size(); ++i) (*candidates)[i].order = i;
   std::sort(candidates->begin(), candidates->end(), [](const Candidate& a, const Candidate& b) {
     return std::make_pair(a.preference, a.order) < std::make_pair(b.preference, b.order);
   });
-  // RFC 5321 §5.1: with ourselves in the list, only better hosts may be used.
+  // RFC 5321 §5.1: with this system in the list, only better hosts may be used.
   const auto self = std::find_if(candidates->begin(), candidates->end(),
                                  [this](const Candidate& c) { return c.host == options_.hostname; });
   if (self != candidates->end()) {
@@ -184,7 +184,7 @@ Task<Response> MxLookup::ToHosts(std::vector<Candidate> candidates, absl::Durati
   for (size_t i = 0; i < found.size(); ++i) {
     if (!found[i].error.ok()) {
       trouble = absl::StrCat("address of ", candidates[i].host, ": ", found[i].error.message());
-      // It may be there again sooner than its neighbours' records end.
+      // This host may be known again before the other records expire.
       ttl = std::min(ttl, absl::Minutes(1));
       continue;
     }
@@ -219,7 +219,7 @@ Task<MxLookup::Found> MxLookup::AddressesOf(std::string host) {
       if (found.addresses.size() < kMaxAddresses) found.addresses.push_back(address);
     }
   }
-  // One family's addresses are enough to go on with.
+  // The addresses of one family are enough.
   if (!found.addresses.empty()) found.error = absl::OkStatus();
   co_return found;
 }
@@ -233,7 +233,7 @@ std::string SiteOf(const Response& response) {
   }
   std::sort(names.begin(), names.end());
   std::string site = absl::StrJoin(names, ",");
-  // Cut where a name ends: still the same for the same hosts.
+  // Cut after a whole name, so the key is still the same for the same hosts.
   if (site.size() > kMaxSiteBytes) {
     const size_t comma = site.rfind(',', kMaxSiteBytes);
     site.resize(comma == std::string::npos ? kMaxSiteBytes : comma);

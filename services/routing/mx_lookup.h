@@ -3,15 +3,15 @@
 //   address literal            -> that address
 //   a transport of the config  -> its host (first match)
 //   MX: none                   -> the domain itself, if it has an address (implicit MX)
-//   MX: only "."               -> null MX (RFC 7505): takes no mail
+//   MX: only "."               -> null MX (RFC 7505): the domain accepts no mail
 //   MX: hosts                  -> in order of preference, equal ones shuffled, without
-//                                 those that have no address; if we are among them,
-//                                 without ourselves and everything not better than us
-//   NXDOMAIN, or no address at all                          -> definite: no such domain
-//   SERVFAIL, time-out, nonsense                            -> temporary
+//                                 hosts that have no address; when this system is one of
+//                                 them, only the hosts with a better preference
+//   NXDOMAIN, or no address    -> definite: no such domain
+//   SERVFAIL, time-out, malformed -> temporary
 //
-// A host whose address cannot be learnt now is left out while others are known.
-// Bounded: the best kMaxHosts hosts, kMaxAddresses addresses each.
+// A host whose address is unknown for now is left out while another host has one.
+// Bounded: the best kMaxHosts hosts, with kMaxAddresses addresses each.
 //
 // Threads: any; the resolver outlives this.
 #pragma once
@@ -40,11 +40,11 @@ class MxLookup {
     bool ipv6 = false;
     std::vector<Transport> transports;
   };
-  // `random(n)`: evenly from [0, n).
+  // `random(n)`: uniform in [0, n).
   using Random = absl::AnyInvocable<size_t(size_t) const>;
   MxLookup(dns::Resolver& resolver, Options options, Random random);
 
-  // Never fails: what is not known is OUTCOME_TEMPORARY with the reason in `detail`.
+  // Never fails: an unknown answer is OUTCOME_TEMPORARY, with the reason in `detail`.
   // `domain` in any form; a bad one is OUTCOME_NO_SUCH_DOMAIN.
   Task<v1::ResolveDestinationResponse> Resolve(std::string domain);
 
@@ -56,7 +56,7 @@ class MxLookup {
   Task<v1::ResolveDestinationResponse> ToHosts(std::vector<Candidate> candidates, absl::Duration ttl);
   Task<Found> AddressesOf(std::string host);
   const Transport* FindTransport(absl::string_view domain) const;
-  // Sorted and shuffled; without us and worse. False: we are the best.
+  // Sorts and shuffles; removes this system and the hosts that are not better. False: none is left.
   bool Order(std::vector<Candidate>* candidates) const;
 
   dns::Resolver& resolver_;
@@ -64,7 +64,7 @@ class MxLookup {
   const Random random_;
 };
 
-// The key for shaping: the same for domains that the same best hosts serve.
+// The key of the destination: the same for all domains with the same best hosts.
 std::string SiteOf(const v1::ResolveDestinationResponse& response);
 
 }  // namespace posthouse::routing

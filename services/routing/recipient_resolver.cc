@@ -15,12 +15,12 @@ namespace {
 using directory::v1::LookupAddressResponse;
 using Response = v1::ResolveRecipientResponse;
 
-// With the stream an answer may be this old; the bound is for lost invalidations.
+// The age limit of an answer while the stream is up, in case an invalidation was lost.
 constexpr absl::Duration kMaxAge = absl::Hours(1);
-// The stream counts as up so long after a sign of life (the directory beats every 10 s).
+// The stream counts as up for this time after each message (the directory sends one every 10 s).
 constexpr absl::Duration kAliveFor = absl::Seconds(45);
 constexpr size_t kMaxChangedNames = 100000;
-// What our caller may reuse has no invalidation: short, and never for a "no".
+// The caller has no invalidation: its TTL is short, and zero for a rejection.
 constexpr int64_t kCallerTtlSeconds = 10;
 
 Response Outcome(Response::Outcome outcome, std::string detail) {
@@ -116,7 +116,7 @@ Task<Response> RecipientResolver::Resolve(v1::ResolveRecipientRequest request, s
 
 Task<absl::StatusOr<LookupAddressResponse>> RecipientResolver::Ask(std::string key, std::string address,
                                                                    std::string trace_id) {
-  // A domain that is not ours is one entry, however many addresses are tried in it.
+  // A foreign domain is one entry, however many of its addresses are tried.
   const size_t at = key.rfind('@');
   const std::string domain_key = at == std::string::npos ? key : key.substr(at);
   std::optional<Cache::Hit> hit = cache_.Get(domain_key, clock_());
@@ -135,11 +135,11 @@ Task<absl::StatusOr<LookupAddressResponse>> RecipientResolver::Ask(std::string k
   if (answer.ok()) {
     observer_(Source::kDirectory);
     const bool foreign = answer->outcome() == LookupAddressResponse::OUTCOME_NOT_LOCAL;
-    if (!foreign) cache_.Erase(domain_key);  // it may have become ours
+    if (!foreign) cache_.Erase(domain_key);  // it may have become local
     cache_.Put(foreign ? domain_key : key, Entry{*answer, epoch}, kMaxAge, clock_());
     co_return answer;
   }
-  // A definite error is an answer; whatever else, the directory is away.
+  // A definite error is an answer; any other error means that the directory is away.
   if (freshness == Freshness::kOld && !absl::IsInvalidArgument(answer.status()) &&
       !absl::IsFailedPrecondition(answer.status())) {
     observer_(Source::kStale);
@@ -170,9 +170,9 @@ void RecipientResolver::OnChanged(uint64_t revision, const directory::v1::WatchR
   absl::MutexLock lock(&mutex_);
   newest_ = std::max(newest_, revision);
   for (const directory::v1::Change& change : changes.changes()) {
-    // A password changes nothing about where mail goes.
+    // A new password does not change the destination of mail.
     if (change.kind() == directory::v1::Change::KIND_CREDENTIAL) continue;
-    if (change.kind() == directory::v1::Change::KIND_UNSPECIFIED) ++epoch_;  // not known to us: nothing is sure
+    if (change.kind() == directory::v1::Change::KIND_UNSPECIFIED) ++epoch_;  // a newer kind: any entry may be wrong
     changed_at_[change.name()] = revision;
   }
   if (changed_at_.size() > kMaxChangedNames) {

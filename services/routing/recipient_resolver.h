@@ -1,15 +1,16 @@
-// RecipientResolver: from an address in RCPT TO to who takes its mail.
+// RecipientResolver: from an address in RCPT TO to the accounts and forwards that take
+// its mail.
 //
 //   not an address                                      -> bad address
 //   the directory knows it -> its accounts and forwards -> accept, no such mailbox, suspended
-//   a domain that is not ours, may_relay                -> accept, remote
-//   a domain that is not ours, otherwise                -> relay denied (no open relay)
-//   the directory does not answer                       -> what it said before, else temporary
+//   a foreign domain, with may_relay                    -> accept, remote
+//   a foreign domain, without                           -> relay denied (no open relay)
+//   the directory does not answer                       -> its last answer, else temporary
 //
-// Answers of the directory are cached, also the negative ones. While the change
-// stream is up, an answer holds until a change names something it depends on;
-// without the stream for the answer's TTL. When the directory is away, an answer of
-// up to two hours ago serves, unless it is known to have changed.
+// Answers of the directory are cached, negative ones too. While the change stream is up,
+// an answer is good until a change names something that it depends on; without the
+// stream, for its TTL. While the directory is away, an answer of the last two hours is
+// used, unless it is known to have changed.
 //
 // Threads: any.
 #pragma once
@@ -44,15 +45,15 @@ class RecipientResolver {
 
   RecipientResolver(Lookup lookup, size_t cache_entries, Clock clock, Observer observer);
 
-  // Never fails: what is not known is OUTCOME_TEMPORARY.
+  // Never fails: an unknown answer is OUTCOME_TEMPORARY.
   Task<v1::ResolveRecipientResponse> Resolve(v1::ResolveRecipientRequest request, std::string trace_id = "");
 
   // From the change stream, one at a time.
   void OnChanged(uint64_t revision, const directory::v1::WatchResponse& changes);
-  void OnLost();   // changes were missed: nothing cached is sure any more
+  void OnLost();   // changes were missed: any cached answer may be wrong
   void OnAlive();  // the stream is up
 
-  bool followed();  // is the stream up?
+  bool followed();  // whether the stream is up
   size_t cached() const { return cache_.size(); }
 
  private:
@@ -72,10 +73,10 @@ class RecipientResolver {
   const Observer observer_;
   Cache cache_;
   absl::Mutex mutex_;
-  // Counts the times that changes were missed; an entry of an older one is unsure.
+  // Counts the times that changes were missed; an entry with an older epoch may be wrong.
   uint64_t epoch_ ABSL_GUARDED_BY(mutex_) = 0;
   absl::Time alive_ ABSL_GUARDED_BY(mutex_) = absl::InfinitePast();
-  // Newest revision that named it. Bounded: see OnChanged.
+  // By name, the newest revision that changed it. Bounded: see OnChanged.
   absl::flat_hash_map<std::string, uint64_t> changed_at_ ABSL_GUARDED_BY(mutex_);
   uint64_t newest_ ABSL_GUARDED_BY(mutex_) = 0;
 };

@@ -17,16 +17,16 @@ class Config;
 
 namespace posthouse::routing {
 
-// A fixed way out.
+// A fixed host for a domain, instead of DNS.
 struct Transport {
-  std::string domain;  // "example.org", ".example.org" (all below it), "*"
+  std::string domain;  // "example.org", ".example.org" (its subdomains), "*" (all)
   std::string host;    // name or literal without brackets
   uint16_t port = 25;
   v1::TlsPolicy tls = v1::TLS_POLICY_OPPORTUNISTIC;
 };
 
 struct Settings {
-  std::string hostname;  // ours, for loop detection
+  std::string hostname;  // of this system, for loop detection
   dns::CaresOptions dns;
   dns::CachingOptions dns_cache;
   uint16_t smtp_port = 25;

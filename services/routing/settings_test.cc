@@ -1,11 +1,14 @@
 #include "services/routing/settings.h"
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include "posthouse/config/v1/config.pb.h"
 
 namespace posthouse::routing {
 namespace {
+
+using ::testing::StartsWith;
 
 TEST(RoutingSettingsTest, AbsentKeysMeanTheDocumentedDefaults) {
   config::v1::Config config;
@@ -52,17 +55,21 @@ TEST(RoutingSettingsTest, MistakesAreNamed) {
     return std::string(settings.status().message());
   };
   EXPECT_EQ(refuse([](auto& r) { r.set_smtp_port(70000); }), "routing.smtp_port is \"70000\": 1 to 65535");
-  refuse([](auto& r) { r.set_dns_tries(11); });
-  refuse([](auto& r) { r.mutable_dns_timeout()->set_seconds(0); });
-  refuse([](auto& r) { r.mutable_dns_min_ttl()->set_seconds(7200); });
-  refuse([](auto& r) { r.add_transports()->set_host("x.example"); });
-  refuse([](auto& r) { r.add_transports()->set_domain("*"); });
-  refuse([](auto& r) {
+  EXPECT_THAT(refuse([](auto& r) { r.set_dns_tries(11); }), StartsWith("routing.dns_tries is \"11\": "));
+  EXPECT_THAT(refuse([](auto& r) { r.mutable_dns_timeout()->set_seconds(0); }), StartsWith("routing.dns_timeout is "));
+  EXPECT_THAT(refuse([](auto& r) { r.mutable_dns_min_ttl()->set_seconds(7200); }),
+              StartsWith("routing.dns_max_ttl is "));
+  EXPECT_THAT(refuse([](auto& r) { r.add_transports()->set_host("x.example"); }),
+              StartsWith("routing.transports.domain is \"\": "));
+  EXPECT_THAT(refuse([](auto& r) { r.add_transports()->set_domain("*"); }),
+              StartsWith("routing.transports.host is \"\": "));
+  const auto unknown_policy = [](auto& r) {
     auto* t = r.add_transports();
     t->set_domain("*");
     t->set_host("x.example");
     t->set_tls("sometimes");
-  });
+  };
+  EXPECT_THAT(refuse(unknown_policy), StartsWith("routing.transports.tls is \"sometimes\": "));
 }
 
 }  // namespace

@@ -69,6 +69,7 @@ def posthouse_fuzz_target(name, srcs, corpus, deps = []):
     """
     native.cc_binary(
         name = name,
+        testonly = True,
         srcs = srcs,
         copts = _COPTS,
         linkopts = ["-fsanitize=fuzzer"],

@@ -30,7 +30,7 @@ using google::protobuf::FieldDescriptor;
 using google::protobuf::Message;
 using google::protobuf::Reflection;
 
-// Values of this depth and size are no configuration.
+// Limits of a file, so that no file exhausts memory or stack.
 constexpr size_t kMaxFileBytes = 4 * 1024 * 1024;
 
 std::string Nearest(const Descriptor& type, absl::string_view key) {
@@ -182,7 +182,7 @@ std::string Quoted(absl::string_view text) {
   return out + "\"";
 }
 
-// "scheme://user:secret@host" loses what is before the @.
+// "scheme://user:secret@host" without "user:secret@".
 std::string WithoutUserinfo(const std::string& text) {
   const size_t scheme = text.find("://");
   const size_t at = text.find('@', scheme == std::string::npos ? 0 : scheme);
@@ -217,7 +217,7 @@ std::string ScalarText(const Message& message, const FieldDescriptor& field, int
 
 void Print(const Message& message, const std::string& indent, std::string* out);
 
-// One key that is set, with what is below it.
+// A key that is set, with the keys below it.
 void PrintField(const Message& message, const FieldDescriptor& field, const std::string& indent, std::string* out) {
   const Reflection& reflection = *message.GetReflection();
   const bool nested = field.message_type() != nullptr && !IsDuration(field);

@@ -93,7 +93,7 @@ absl::Status CheckEndpoint(absl::string_view key, const v1::Endpoint& endpoint) 
   return CheckNetworks(absl::StrCat(key, ".proxy_from"), endpoint.proxy_from());
 }
 
-// A process without its peers would start and then fail each request.
+// Without its peers a process would start and then fail each request.
 absl::Status CheckPeers(const v1::Config& config, absl::string_view service) {
   const v1::Peers& peers = config.peers();
   const auto need = [&](bool present, absl::string_view key) {
@@ -136,7 +136,7 @@ absl::Status CheckQueue(const v1::Queue& queue) {
   return absl::OkStatus();
 }
 
-// What is taken at the door must fit into the house.
+// A message that ingress accepts must not be too large for the mailbox.
 absl::Status CheckSizes(const v1::Config& config) {
   const uint64_t taken = config.ingress().max_message_bytes() != 0 ? config.ingress().max_message_bytes() : 50 << 20;
   const uint64_t kept = config.mailbox().max_message_bytes() != 0 ? config.mailbox().max_message_bytes() : 100 << 20;
@@ -146,7 +146,7 @@ absl::Status CheckSizes(const v1::Config& config) {
                           "): such mail would be accepted and then returned; make the latter larger"));
 }
 
-// Two listeners of one process on one port: the start would fail, and blame another process.
+// Two listeners of one process on one port: the start would fail and blame another process.
 class Ports {
  public:
   absl::Status Add(absl::string_view key, const std::string& address, uint32_t port) {
@@ -187,7 +187,7 @@ absl::Status CheckPorts(const v1::Config& config, absl::string_view service) {
     PH_RETURN_IF_ERROR(ports.Add("gateway.pop3", config.gateway().pop3(), 2110));
     PH_RETURN_IF_ERROR(ports.Add("gateway.pop3s", config.gateway().pop3s(), 2995));
   }
-  // An absent port is the documented default, which is nobody's but this process's.
+  // An absent port is the documented default, which differs for each service.
   if (config.rpc().has_port() && !config.rpc().in_process_only() && service != "ingress" && service != "gateway") {
     PH_RETURN_IF_ERROR(ports.Add("rpc", config.rpc().address(), config.rpc().port()));
   }

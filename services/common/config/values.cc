@@ -18,7 +18,7 @@ struct Unit {
 constexpr Unit kTimes[] = {{"ms", 1e6}, {"us", 1e3}, {"s", 1e9}, {"m", 60e9}, {"h", 3600e9}, {"d", 86400e9}};
 constexpr Unit kSizes[] = {{"KiB", 1024.0}, {"MiB", 1048576.0}, {"GiB", 1073741824.0}, {"TiB", 1099511627776.0}};
 
-// Takes "12.5" from the front of `text`; false: there is no number.
+// Removes a number ("12.5") from the front of `text`; false: there is none.
 bool TakeNumber(absl::string_view* text, double* number) {
   size_t n = 0;
   while (n < text->size() && (absl::ascii_isdigit((*text)[n]) || (*text)[n] == '.')) ++n;

@@ -10,7 +10,7 @@
 namespace posthouse::net {
 namespace {
 
-// The 4 or 16 bytes of a literal; IPv4-mapped IPv6 becomes IPv4. Empty: not one.
+// The 4 or 16 bytes of a literal; IPv4-mapped IPv6 becomes IPv4. Empty: not a literal.
 std::string AddressBytes(absl::string_view text) {
   const std::string z(text);
   unsigned char bytes[16];
@@ -32,8 +32,7 @@ absl::StatusOr<Cidr> Cidr::Parse(absl::string_view text) {
   Cidr cidr;
   cidr.bytes_ = AddressBytes(text.substr(0, slash));
   if (cidr.bytes_.empty())
-    return absl::InvalidArgumentError(
-        absl::StrCat("\"", text, "\" is not a network: want 192.0.2.0/24 or 2001:db8::/32"));
+    return absl::InvalidArgumentError(absl::StrCat("\"", text, "\" is not a network (192.0.2.0/24 or 2001:db8::/32)"));
   const int width = static_cast<int>(cidr.bytes_.size()) * 8;
   cidr.bits_ = width;
   if (slash != absl::string_view::npos &&

@@ -22,12 +22,12 @@ namespace {
 
 using Clock = ConnectionCore::Clock;
 
-// A line that never ends is dropped up to here, then so is the peer.
+// Discard at most this much of an overlong line, then close the connection.
 constexpr size_t kMaxDiscard = 64 * 1024 * 1024;
-// So many reads in a row that need no waiting; then others on the loop get their turn,
-// or one fast client would have it for himself.
+// Reads in a row without a wait; then other work on the loop gets its turn, so that one
+// fast client cannot take the whole loop.
 constexpr int kEagerReads = 4;
-// A receive buffer that was larger is given back once it is empty.
+// A larger receive buffer is freed once it is empty.
 constexpr size_t kKeepBuffer = 2048;
 
 Clock::time_point DeadlineAfter(absl::Duration timeout) {
@@ -38,7 +38,7 @@ Clock::time_point DeadlineAfter(absl::Duration timeout) {
 absl::Status PeerClosed() { return absl::UnavailableError("peer closed the connection"); }
 absl::Status ClosedHere() { return absl::UnavailableError("connection is closed"); }
 
-// Suspends until the side is ready, failed, or its deadline passed.
+// Suspends until the side is ready or has failed, or its deadline has passed.
 struct ReadinessAwaiter {
   ConnectionCore& core;
   ConnectionCore::Side& side;
@@ -82,7 +82,7 @@ void ConnectionCore::Suspend(Side& side, std::coroutine_handle<> handle, Clock::
     const auto type = &side == &read ? asio::socket_base::wait_read : asio::socket_base::wait_write;
     socket.async_wait(type, [self = shared_from_this(), &side](const asio::error_code& error) {
       side.armed = false;
-      if (error && self->closed) return;  // CloseNow() told the waiter
+      if (error && self->closed) return;  // CloseNow() has resumed the waiter
       // Readiness with an error: the next system call reports it.
       self->Complete(side, absl::OkStatus());
     });
@@ -96,7 +96,7 @@ void ConnectionCore::Complete(Side& side, absl::Status status) {
   std::exchange(side.waiting, {}).resume();
 }
 
-// A timer set for an earlier time is kept: when it fires it looks at the present deadline.
+// Keeps a timer that is set for an earlier time: when it fires, it checks the present deadline.
 void ConnectionCore::SetTimer(Side& side) {
   if (side.deadline == Clock::time_point::max()) return;
   if (side.timer != 0 && side.timer_due <= side.deadline) return;
@@ -133,8 +133,8 @@ void ConnectionCore::CloseNow() {
     ERR_clear_error();
     if (SSL_is_init_finished(ssl.get())) SSL_shutdown(ssl.get());  // close_notify, if it can be sent now
   }
-  // Half-close and take what the peer already sent: closing with unread input would
-  // send a reset, which can destroy the last reply on its way.
+  // Half-close and read what the peer has sent: closing with unread input would send a
+  // reset, which can destroy the last reply on its way.
   ::shutdown(fd, SHUT_WR);
   char* const scratch = loop.impl().scratch.get();
   for (int i = 0; i < 16 && ::recv(fd, scratch, EventLoop::Impl::kScratchBytes, MSG_DONTWAIT) > 0; ++i) {
@@ -193,7 +193,7 @@ Task<absl::Status> ConnectionImpl::TakeProxyHeader(absl::Duration timeout) {
     absl::StatusOr<ProxyHeader> parsed = ParseProxyHeader(header);
     const bool incomplete = absl::IsUnavailable(parsed.status()) && header.size() < kMaxProxyHeader;
     if (!parsed.ok() && !incomplete) co_return absl::InvalidArgumentError(parsed.status().message());
-    // A header that is not complete is all of what is there.
+    // An incomplete header is all that has arrived.
     const size_t take = (parsed.ok() ? parsed->header_bytes : header.size()) - before;
     if (::recv(fd, ahead, take, 0) != static_cast<ssize_t>(take))
       co_return absl::InternalError("read lost peeked bytes");
@@ -217,7 +217,7 @@ void ConnectionImpl::Close() {
 void ConnectionImpl::AcknowledgeNow() {
   if (core_->closed) return;
   const int on = 1;
-  // Best effort: without it the client waits a little longer.
+  // Best effort: if it fails, the client waits a little longer.
   static_cast<void>(::setsockopt(core_->socket.native_handle(), IPPROTO_TCP, TCP_QUICKACK, &on, sizeof(on)));
 }
 
@@ -291,8 +291,8 @@ ConnectionImpl::Attempt ConnectionImpl::TryWrite(const char* from, size_t bytes)
 Task<absl::Status> ConnectionImpl::WaitFor(Attempt::Kind kind, Deadline deadline) {
   ConnectionCore::Side& side = kind == Attempt::kWaitRead ? core_->read : core_->write;
   if (side.waiting) {
-    // TLS wants the direction that the session's other task waits on already (a
-    // key update): rare, and soon over.
+    // TLS needs the direction that the session's other task waits on (a key update): rare
+    // and short.
     if (Clock::now() >= deadline) co_return absl::DeadlineExceededError("timed out waiting for the peer");
     co_await Sleep(absl::Milliseconds(2));
     co_return absl::OkStatus();
@@ -330,7 +330,7 @@ Task<absl::Status> ConnectionImpl::Fill(Deadline deadline) {
 Task<absl::StatusOr<std::string>> ConnectionImpl::ReadLine(size_t max_bytes, absl::Duration timeout,
                                                            bool allow_bare_lf) {
   const Deadline deadline = DeadlineAfter(timeout);
-  size_t scanned = 0;  // bytes after pos_ known to hold no line end
+  size_t scanned = 0;  // bytes after pos_ that have no line end
   size_t dropped = 0;
   while (true) {
     size_t lf;
@@ -416,7 +416,7 @@ Task<absl::Status> ConnectionImpl::StartTlsClient(std::shared_ptr<TlsClientConte
 Task<absl::Status> ConnectionImpl::Handshake(NewSsl made, bool server, bool verify, absl::Duration timeout) {
   if (core_->closed) co_return ClosedHere();
   const Deadline deadline = DeadlineAfter(timeout);
-  // RFC 3207 §4.2: what was said in the clear is forgotten.
+  // RFC 3207 §4.2: discard what was received in the clear.
   in_ = std::string();
   pos_ = 0;
   tls_keep_ = std::move(made.keep);

@@ -10,7 +10,7 @@ namespace {
 
 Task<bool> Drain(Listener* listener, absl::Duration grace) {
   co_await listener->Drain(grace);
-  co_return true;  // WhenAll() wants results
+  co_return true;  // WhenAll() needs a result
 }
 
 Task<void> Run(EventLoop& loop, const std::vector<Listener*>& listeners, absl::Duration grace) {

@@ -16,7 +16,7 @@ int64_t NowNanos() { return std::chrono::steady_clock::now().time_since_epoch().
 }  // namespace
 
 EventLoop::EventLoop() : impl_(std::make_unique<Impl>()) {
-  // OpenSSL writes to sockets without MSG_NOSIGNAL; a peer that left must not end us.
+  // OpenSSL writes to sockets without MSG_NOSIGNAL; a peer that left must not end the process.
   std::signal(SIGPIPE, SIG_IGN);
   impl_->thread = std::thread([this] {
     const Executor::Scope scope(this);
@@ -29,7 +29,7 @@ EventLoop::~EventLoop() { Stop(); }
 void EventLoop::Post(absl::AnyInvocable<void()> work) { asio::post(impl_->io, std::move(work)); }
 
 uint64_t EventLoop::PostAfter(absl::Duration delay, absl::AnyInvocable<void()> work) {
-  // A century stands in for "never": time_point arithmetic must not overflow.
+  // A century for "never": time_point arithmetic must not overflow.
   const absl::Duration bounded = std::clamp(delay, absl::ZeroDuration(), absl::Hours(24 * 36500));
   const Impl::Clock::time_point when = Impl::Clock::now() + absl::ToChronoNanoseconds(bounded);
   bool earlier;

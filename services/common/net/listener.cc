@@ -23,7 +23,7 @@ namespace {
 
 using asio::ip::tcp;
 
-// Shared by the listener and its connections' tasks; outlives both.
+// Shared by the listener and its connections' tasks.
 struct ListenerState {
   ListenerState(ListenerOptions o, Listener::Serve s) : options(std::move(o)), serve(std::move(s)) {}
 
@@ -58,14 +58,14 @@ bool Trusted(const ListenerOptions& options, const std::string& address) {
                      [&](const Cidr& cidr) { return cidr.Contains(address); });
 }
 
-// What the limit of one client counts: the address, or of IPv6 its /64.
+// The key of the limit for one client: the address, or the /64 of an IPv6 address.
 std::string LimitedAs(const std::string& address) {
   in6_addr bytes{};
   if (inet_pton(AF_INET6, address.c_str(), &bytes) != 1) return address;
   return std::string(reinterpret_cast<const char*>(bytes.s6_addr), 8);
 }
 
-// Counts the connection against its client; false: over the limit.
+// Counts the connection for its client; false: over the limit.
 bool AdmitAddress(ListenerState& state, const std::string& client) {
   absl::MutexLock lock(&state.mutex);
   size_t& count = state.per_address[client];
@@ -83,7 +83,7 @@ void ForgetAddress(ListenerState& state, const std::string& client) {
   if (it != state.per_address.end() && --it->second == 0) state.per_address.erase(it);
 }
 
-// One line for many: a flood of connections must not become a flood of lines.
+// Rate limited: a flood of connections must not become a flood of log lines.
 void LogRefused(ListenerState& state, const ConnectionImpl& connection, absl::string_view event, log::Level level,
                 const absl::Status& why) {
   int64_t dropped = 0;
@@ -98,7 +98,7 @@ void LogRefused(ListenerState& state, const ConnectionImpl& connection, absl::st
 Task<void> Refuse(ListenerState& state, ConnectionImpl& connection, absl::string_view why) {
   LogRefused(state, connection, "connection_refused", log::Level::kWarning, absl::ResourceExhaustedError(why));
   if (state.options.implicit_tls == nullptr && !state.options.overload_line.empty()) {
-    (co_await connection.Write(state.options.overload_line, absl::Seconds(1))).IgnoreError();  // a courtesy
+    (co_await connection.Write(state.options.overload_line, absl::Seconds(1))).IgnoreError();  // best effort
   }
 }
 
@@ -116,8 +116,8 @@ Task<void> Admitted(std::shared_ptr<ListenerState> state, std::unique_ptr<Connec
 }
 
 Task<void> Run(std::shared_ptr<ListenerState> state, std::unique_ptr<ConnectionImpl> connection, bool overload) {
-  // Kept to the end: its address is the key in `open`, and must not be given to a new
-  // connection before the entry is gone.
+  // Lives to the end: its address is the key in `open`, so no new connection may get the
+  // address before the entry is removed.
   const std::shared_ptr<ConnectionCore> core = connection->core();
   if (overload) {
     co_await Refuse(*state, *connection, "too many connections");
@@ -135,7 +135,7 @@ Task<void> Run(std::shared_ptr<ListenerState> state, std::unique_ptr<ConnectionI
         co_await Refuse(*state, *connection, "too many connections of one client");
       }
     } else if (!absl::IsUnavailable(proxy)) {
-      // A balancer that connects and closes only looks whether we live.
+      // A balancer that connects and closes only checks that the port answers.
       state->Count(&ListenerStats::bad_proxy);
       LogRefused(*state, *connection, "proxy_header_refused", log::Level::kWarning, proxy);
     }
@@ -154,7 +154,7 @@ struct Acceptor : std::enable_shared_from_this<Acceptor> {
     acceptor.async_accept([self = shared_from_this()](const asio::error_code& error, tcp::socket socket) {
       if (self->state->closed) return;
       if (error) {
-        // Out of descriptors or memory: trying at once would only spin.
+        // Out of descriptors or memory: an immediate retry would spin.
         int64_t dropped = 0;
         if (self->state->log_limit.Allow(&dropped)) {
           LOG_EVENT(kError, "accept_failed").Str("error", error.message()).Int("not_logged", dropped);
@@ -213,7 +213,7 @@ absl::Status Bind(tcp::acceptor& acceptor, const ListenerOptions& options, uint1
   return absl::OkStatus();
 }
 
-// SO_REUSEPORT would let a second server of ours share the port unnoticed: find out first.
+// SO_REUSEPORT would let a second process share the port unnoticed: check first.
 absl::Status CheckFree(EventLoop& loop, const ListenerOptions& options) {
   asio::error_code error;
   const asio::ip::address address = asio::ip::make_address(options.address, error);
@@ -257,7 +257,7 @@ class ListenerImpl final : public Listener {
   Task<void> Drain(absl::Duration grace) override {
     Close();
     for (const std::shared_ptr<Acceptor>& acceptor : acceptors_) {
-      // Once this returns nobody can connect any more.
+      // After this returns no client can connect.
       co_await RunOn(acceptor->loop, [&acceptor] { acceptor->CloseNow(); });
     }
     for (const auto& core : state_->OpenCores()) core->loop.Post([core] { core->Interrupt(); });

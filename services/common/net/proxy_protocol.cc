@@ -21,7 +21,7 @@ absl::Status Bad(absl::string_view why) {
   return absl::InvalidArgumentError(std::string("not a PROXY header: ") + std::string(why));
 }
 
-// The one text form of an address, IPv4-mapped IPv6 as IPv4: as an accepted socket's.
+// The normal form of an address, IPv4-mapped IPv6 as IPv4, as for an accepted socket.
 std::string AddressText(int family, const unsigned char* bytes) {
   static constexpr unsigned char kMapped[12] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff};
   if (family == AF_INET6 && std::memcmp(bytes, kMapped, sizeof kMapped) == 0) {
@@ -84,7 +84,7 @@ absl::StatusOr<ProxyHeader> ParseV2(absl::string_view input) {
   ProxyHeader header;
   header.header_bytes = 16 + length;
   const int command = byte(12) & 0xf;
-  if (command == 0) return header;  // LOCAL: a health check of the balancer itself
+  if (command == 0) return header;  // LOCAL: the balancer's own health check
   if (command != 1) return Bad("unknown command");
   const char* a = input.data() + 16;
   if (byte(13) == 0x11) {  // TCP over IPv4
@@ -96,7 +96,7 @@ absl::StatusOr<ProxyHeader> ParseV2(absl::string_view input) {
     header.source = ReadEndpoint(AF_INET6, a, a + 32);
     header.destination = ReadEndpoint(AF_INET6, a + 16, a + 34);
   }
-  return header;  // other families: keep the real peer
+  return header;  // other families: the socket's peer is the client
 }
 
 }  // namespace

@@ -37,7 +37,7 @@ using X509Ptr = std::unique_ptr<X509, Deleter<X509_free>>;
 using PkeyPtr = std::unique_ptr<EVP_PKEY, Deleter<EVP_PKEY_free>>;
 using FilePtr = std::unique_ptr<FILE, Deleter<fclose>>;
 
-// The file's identity and time: what "changed" means for a reload.
+// The files' identities and times: a reload is due when they change.
 std::string Stamp(const std::string& path) {
   struct stat st{};
   if (stat(path.c_str(), &st) != 0) return "absent";
@@ -75,7 +75,7 @@ std::vector<std::string> NamesOf(X509* certificate) {
   return names;
 }
 
-// RFC 6125 §6.4.3: a wildcard stands for the whole left-most label.
+// RFC 6125 §6.4.3: a wildcard matches the whole left-most label.
 bool NameMatches(absl::string_view pattern, absl::string_view host) {
   if (pattern == host) return true;
   if (!absl::StartsWith(pattern, "*.")) return false;
@@ -195,13 +195,13 @@ class ServerContext final : public TlsServerContext {
   }
 
  private:
-  // Two calls of stat a certificate, seldom: cheap enough for an event loop.
+  // Two stat() calls for each certificate, rarely: cheap enough for an event loop.
   void LookForChanges() {
     {
       absl::MutexLock lock(&mutex_);
       if (absl::Now() < next_look_) return;
       next_look_ = absl::Now() + look_every_;
-      // Files that could not be loaded are tried again when they have changed again.
+      // Files that could not be loaded are tried again after their next change.
       if (StampAll() == tried_stamp_) return;
     }
     const absl::Status status = Reload();
@@ -225,8 +225,8 @@ class ServerContext final : public TlsServerContext {
   const absl::Duration look_every_;
   mutable absl::Mutex mutex_;
   std::shared_ptr<const LoadedSet> set_ ABSL_GUARDED_BY(mutex_);
-  std::string stamp_ ABSL_GUARDED_BY(mutex_);        // of what is loaded
-  std::string tried_stamp_ ABSL_GUARDED_BY(mutex_);  // of what was tried last
+  std::string stamp_ ABSL_GUARDED_BY(mutex_);        // of the loaded files
+  std::string tried_stamp_ ABSL_GUARDED_BY(mutex_);  // of the files tried last
   absl::Time next_look_ ABSL_GUARDED_BY(mutex_);
   uint64_t failures_ ABSL_GUARDED_BY(mutex_) = 0;
 };
@@ -301,7 +301,7 @@ absl::Status WriteSelfSigned(const CertificateFiles& files, const std::vector<st
   X509* x = certificate.get();
   X509_set_version(x, 2);
   ASN1_INTEGER_set_int64(X509_get_serialNumber(x), absl::ToUnixNanos(absl::Now()));
-  X509_gmtime_adj(X509_getm_notBefore(x), -3600);                           // clocks differ
+  X509_gmtime_adj(X509_getm_notBefore(x), -3600);                           // for clocks that are slow
   X509_gmtime_adj(X509_getm_notAfter(x), static_cast<long>(days) * 86400);  // NOLINT(google-runtime-int)
   X509_set_pubkey(x, key.get());
   X509_NAME* subject = X509_get_subject_name(x);
@@ -327,7 +327,7 @@ absl::Status WriteSelfSigned(const CertificateFiles& files, const std::vector<st
   }
   if (X509_sign(x, key.get(), EVP_sha256()) == 0) return absl::InternalError(TakeSslErrors());
 
-  // The key is readable by us alone from its first byte.
+  // From its first byte only this user can read the key.
   const int key_fd = open(files.private_key.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
   const FilePtr key_file(key_fd < 0 ? nullptr : fdopen(key_fd, "w"));
   const FilePtr certificate_file(fopen(files.certificate_chain.c_str(), "w"));

@@ -29,7 +29,7 @@ namespace {
 
 namespace tls = grpc::experimental;
 
-// How often changed files are looked for.
+// How often gRPC looks for changed files.
 constexpr unsigned kRefreshSeconds = 1;
 
 template <typename T, void (*Free)(T*)>
@@ -56,7 +56,7 @@ absl::StatusOr<X509Ptr> ReadCertificate(const std::string& path) {
   return certificate;
 }
 
-// Lets in the calls of named peers only. Runs on the call's thread: it is a lookup.
+// Accepts the calls of named peers only. Runs on the call's thread: it only looks up a name.
 class AllowedPeers final : public grpc::AuthMetadataProcessor {
  public:
   explicit AllowedPeers(const std::vector<std::string>& names) : names_(names.begin(), names.end()) {}
@@ -72,8 +72,8 @@ class AllowedPeers final : public grpc::AuthMetadataProcessor {
     if (limit_.Allow(&dropped)) {
       LOG_EVENT(kWarning, "rpc_peer_refused").Str("peer", who).Int("not_logged", dropped);
     }
-    // Not PERMISSION_DENIED: to somebody who asks on behalf of a user that would be a
-    // verdict on the user, and this is a mistake of ours that will be put right.
+    // Not PERMISSION_DENIED: a caller that asks for a user would take that as an answer about
+    // the user. This is a misconfiguration, so temporary.
     return grpc::Status(grpc::StatusCode::UNAVAILABLE, absl::StrCat(who, " is not an allowed peer"));
   }
 
@@ -123,7 +123,7 @@ absl::Status CheckTlsFiles(const TlsFiles& files) {
   const bool none = files.certificate_chain.empty() && files.private_key.empty() && files.ca.empty();
   if (none) return absl::OkStatus();
   if (files.certificate_chain.empty() || files.private_key.empty() || files.ca.empty()) {
-    return absl::InvalidArgumentError("mTLS needs a certificate, its private key and a CA file; all three or none");
+    return absl::InvalidArgumentError("mTLS needs certificate_file, private_key_file and ca_file: all three or none");
   }
   PH_ASSIGN_OR_RETURN(const X509Ptr certificate, ReadCertificate(files.certificate_chain));
   PH_RETURN_IF_ERROR(ReadCertificate(files.ca).status());
@@ -154,7 +154,7 @@ void RouteGrpcLog() {
     gpr_set_log_function([](gpr_log_func_args* args) {
       static log::RateLimit limit(5);
       int64_t dropped = 0;
-      // At its default verbosity gRPC says errors only; most are a peer's.
+      // At its default verbosity gRPC logs errors only; most are mistakes of peers.
       if (!limit.Allow(&dropped)) return;
       LOG_EVENT(kWarning, "grpc")
           .Str("error", args->message)
@@ -170,7 +170,8 @@ absl::StatusOr<std::shared_ptr<grpc::ServerCredentials>> ServerCredentialsFor(
   if (files.ca.empty()) {
     PH_RETURN_IF_ERROR(RefusePlaintext(host));
     if (!allowed_peers.empty()) {
-      return absl::InvalidArgumentError("allowed peers are known by their certificates: mTLS is needed");
+      return absl::InvalidArgumentError(
+          "rpc.allowed_peers names certificates: it needs rpc.certificate_file, rpc.private_key_file and rpc.ca_file");
     }
     return grpc::InsecureServerCredentials();
   }

@@ -1,5 +1,5 @@
-// TLS for service-to-service traffic: what certificates, what peers, and where
-// plaintext is allowed. For the .cc files of this directory.
+// TLS between services: certificates, allowed peers, and where plaintext is allowed. For
+// the .cc files of this directory.
 #pragma once
 
 #include <grpcpp/grpcpp.h>
@@ -16,14 +16,14 @@
 
 namespace posthouse::rpc {
 
-// "127.0.0.1", "::1", "[::1]", "localhost": what never leaves the machine.
+// Whether traffic to `host` stays on the machine: "127.0.0.1", "::1", "[::1]", "localhost".
 bool IsLoopback(absl::string_view host);
 
 // The host of a gRPC target: "dns:///queue:7402" is "queue", "[::1]:1" is "::1";
 // "unix:..." counts as "localhost".
 std::string HostOfTarget(absl::string_view target);
 
-// All three files or none; when given they are read and must fit together.
+// All three files or none. Files that are given are read and must fit together.
 absl::Status CheckTlsFiles(const TlsFiles& files);
 
 // Empty files: plaintext credentials. `host` decides whether that is allowed.
@@ -32,14 +32,14 @@ absl::StatusOr<std::shared_ptr<grpc::ServerCredentials>> ServerCredentialsFor(
 absl::StatusOr<std::shared_ptr<grpc::ChannelCredentials>> ChannelCredentialsFor(const TlsFiles& files,
                                                                                 absl::string_view host);
 
-// When the certificate in `path` expires; InfinitePast when there is none to read.
+// When the certificate in `path` expires; InfinitePast when it cannot be read.
 absl::Time CertificateNotAfter(const std::string& path);
 
-// gRPC's own complaints (failed handshakes, files that do not load) as lines of our
-// log, rate limited, instead of its text on stderr. Once is enough, more do no harm.
+// Writes gRPC's own messages (failed handshakes, files that do not load) to the log, rate
+// limited, instead of stderr. Idempotent.
 void RouteGrpcLog();
 
-// Names a verified peer certificate stands for: its common name, then DNS names.
+// The names in a verified peer certificate: its common name, then its DNS names.
 std::vector<std::string> PeerNames(const grpc::AuthContext& auth);
 
 }  // namespace posthouse::rpc

@@ -17,7 +17,7 @@
 namespace posthouse::rpc {
 namespace {
 
-// Both are switches of the whole gRPC library, read when a server is built.
+// Both switches are global in gRPC, which reads them when a server is built.
 void EnablePlugins() {
   static std::once_flag once;
   std::call_once(once, [] {
@@ -57,16 +57,16 @@ class GrpcServer final : public RpcServer {
 
   void Shutdown(absl::Duration grace) override {
     SetServing(false);
-    // gRPC 1.51 crashes on a call into an in-process transport whose server is shut
-    // down, so with such channels the server serves until its object goes.
+    // gRPC 1.51 crashes on a call into an in-process transport whose server is shut down.
+    // With such channels the server therefore serves until it is destroyed.
     if (!in_process_) Stop(grace);
   }
 
  private:
   void Stop(absl::Duration grace) {
     if (std::exchange(stopped_, true)) return;
-    // Refuses new calls at once; past the deadline it cancels those in flight,
-    // and returns when their handlers have ended.
+    // Refuses new calls at once. At the deadline it cancels the calls in flight, and returns
+    // when their handlers have ended.
     server_->Shutdown(absl::ToChronoTime(absl::Now() + grace));
     server_->Wait();
   }
@@ -97,7 +97,7 @@ absl::StatusOr<std::unique_ptr<RpcServer>> RpcServer::Start(const ServerOptions&
   if (options.port >= 0 && !options.tls.certificate_chain.empty()) {
     metrics::Gauge& not_after =
         registry.AddGauge("posthouse_rpc_certificate_not_after_seconds",
-                          "When the certificate for other services expires, Unix time; 0: it cannot be read.");
+                          "When the certificate for other services expires, Unix time; 0 when it cannot be read.");
     collect = registry.OnCollect([&not_after, path = options.tls.certificate_chain] {
       const absl::Time when = CertificateNotAfter(path);
       not_after.Set(when == absl::InfinitePast() ? 0 : static_cast<double>(absl::ToUnixSeconds(when)));
@@ -110,7 +110,7 @@ absl::StatusOr<std::unique_ptr<RpcServer>> RpcServer::Start(const ServerOptions&
   // Peers may check an idle connection every ten seconds.
   builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);
   builder.AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS, 9000);
-  // Reflection is the only service with a thread of its own; it needs one.
+  // Reflection is the only synchronous service; it needs one thread.
   builder.SetSyncServerOption(grpc::ServerBuilder::SyncServerOption::NUM_CQS, 1);
   builder.SetSyncServerOption(grpc::ServerBuilder::SyncServerOption::MIN_POLLERS, 1);
   builder.SetSyncServerOption(grpc::ServerBuilder::SyncServerOption::MAX_POLLERS, 1);

@@ -13,7 +13,7 @@
 namespace posthouse::runtime {
 namespace {
 
-constexpr int kSelfSignedDays = 825;  // what clients accept at most of a pinned certificate
+constexpr int kSelfSignedDays = 825;  // the longest validity that clients accept
 
 absl::StatusOr<net::CertificateFiles> SelfSigned(const config::v1::Config& config) {
   if (config.data_dir().empty()) return absl::InvalidArgumentError("tls.self_signed needs data_dir");
@@ -25,7 +25,7 @@ absl::StatusOr<net::CertificateFiles> SelfSigned(const config::v1::Config& confi
   const bool present = std::filesystem::exists(files.certificate_chain, error);
   const absl::Status usable = net::TlsServerContext::Create({files}).status();
   if (!usable.ok()) {
-    // Ours to renew: absent, half written when we were killed, or expired.
+    // Absent, half written by a process that was killed, or expired: write a new one.
     if (present) LOG_EVENT(kWarning, "self_signed_certificate_renewed").Err(usable);
     const std::string name = config.hostname().empty() ? "localhost" : config.hostname();
     std::vector<std::string> names = {name};

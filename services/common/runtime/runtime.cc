@@ -25,7 +25,7 @@ namespace posthouse::runtime {
 namespace {
 
 constexpr char kVersion[] = "0.1.0";
-// A loop that has not turned for so long is stuck: /livez says so and Kubernetes restarts us.
+// A loop that has not turned for this time is stuck: /livez fails, and Kubernetes restarts the process.
 constexpr absl::Duration kStuck = absl::Seconds(20);
 
 int DefaultThreads() { return static_cast<int>(std::clamp(std::thread::hardware_concurrency(), 1u, 16u)); }
@@ -37,7 +37,7 @@ class RuntimeImpl final : public Runtime {
         pool_(config.blocking_threads() != 0 ? static_cast<int>(config.blocking_threads()) : 8),
         loops_(loops) {}
   ~RuntimeImpl() override {
-    // Loops first: their work may be waiting for the pool, never the other way round.
+    // Loops first: their work may wait for the pool, but the pool never waits for a loop.
     loops_.Stop();
     pool_.Stop();
   }
@@ -121,7 +121,7 @@ absl::StatusOr<config::v1::Config> LoadConfig(const std::string& path, const Pro
   return config;
 }
 
-// Connections are files: use as many as the system lets us.
+// Connections are files: raises the limit as far as the system allows.
 void RaiseFileLimit() {
   struct rlimit limit{};
   if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
@@ -146,7 +146,7 @@ uint16_t HttpPort(const config::v1::Config& config, const std::string& service) 
   return 9400;
 }
 
-// The configuration in use, shown by /config; replaced by a reload.
+// The configuration in use, for /config; a reload replaces it.
 class ShownConfig {
  public:
   explicit ShownConfig(const config::v1::Config& config) : text_(config::Redacted(config)) {}
@@ -188,14 +188,14 @@ absl::StatusOr<std::unique_ptr<http::HttpServer>> StartHttp(Runtime& runtime, Ap
   return http::HttpServer::Start(runtime.loops(), options, http::Pages(std::move(sources), runtime.registry()));
 }
 
-// `started_with`: the config of the start, which keys without a reload still have.
+// `started_with`: the config of the start, which still holds for keys that need a restart.
 void Reload(App& app, const config::v1::Config& started_with, const Flags& flags, const Process& process,
             ShownConfig& shown, metrics::Counter& failures) {
   absl::StatusOr<config::v1::Config> fresh = LoadConfig(flags.config, process);
   const absl::Status status = fresh.ok() ? app.Reload(*fresh) : fresh.status();
   if (!status.ok()) {
     failures.Add();
-    LOG_EVENT(kError, "reload_failed").Err(status);  // what was loaded before stays in use
+    LOG_EVENT(kError, "reload_failed").Err(status);  // the configuration before stays in use
     return;
   }
   ApplyLogLevel(*fresh);
@@ -208,9 +208,9 @@ void Reload(App& app, const config::v1::Config& started_with, const Flags& flags
 }
 
 [[nodiscard]] metrics::CollectHandle AddProcessMetrics(metrics::Registry& registry, absl::Time started) {
-  registry.AddGauge("posthouse_process_start_time_seconds", "When this process started, in seconds since 1970.")
+  registry.AddGauge("posthouse_process_start_time_seconds", "When this process started, Unix time.")
       .Set(absl::ToDoubleSeconds(started - absl::UnixEpoch()));
-  registry.AddGauge("posthouse_build_info", "1; the label tells the version.", {{"version", kVersion}}).Set(1);
+  registry.AddGauge("posthouse_build_info", "Always 1; the version is a label.", {{"version", kVersion}}).Set(1);
   metrics::Gauge& resident =
       registry.AddGauge("posthouse_process_resident_memory_bytes", "Resident memory of this process.");
   return registry.OnCollect([&resident] {
@@ -230,8 +230,8 @@ sigset_t HandledSignals() {
   return set;
 }
 
-// Waits for signals; returns when the process shall drain.
-void ServeUntilTold(const sigset_t& signals, const std::function<void()>& reload) {
+// Handles signals; returns when the process must drain.
+void ServeUntilSignalled(const sigset_t& signals, const std::function<void()>& reload) {
   while (true) {
     int number = 0;
     if (sigwait(&signals, &number) != 0) continue;
@@ -243,15 +243,16 @@ void ServeUntilTold(const sigset_t& signals, const std::function<void()>& reload
   }
 }
 
-// A second signal while draining ends the process at once: everything
-// acknowledged is on disk already.
+// A second SIGTERM or SIGINT while draining ends the process at once: everything that
+// was acknowledged is on disk.
 void StopAtSecondSignal(const sigset_t& signals) {
   std::thread([signals] {
-    int number = SIGHUP;  // a reload that comes too late is nothing to die of
-    while (number == SIGHUP) {
-      if (sigwait(&signals, &number) != 0) number = SIGHUP;
+    int number = 0;
+    while (true) {
+      if (sigwait(&signals, &number) != 0) continue;
+      if (number != SIGHUP) _exit(1);
+      LOG_EVENT(kInfo, "reload_ignored").Str("why", "draining");
     }
-    _exit(1);
   }).detach();
 }
 
@@ -259,8 +260,8 @@ int Run(Runtime& runtime, const Flags& flags, const Process& process, const sigs
   const std::string& service = process.service;
   const absl::Time started = absl::Now();
   const metrics::CollectHandle collect = AddProcessMetrics(runtime.registry(), started);
-  metrics::Counter& reload_failures =
-      runtime.registry().AddCounter("posthouse_config_reload_failures_total", "Reloads that were refused.");
+  metrics::Counter& reload_failures = runtime.registry().AddCounter(
+      "posthouse_config_reload_failures_total", "Reloads that failed; the configuration before stayed in use.");
   absl::StatusOr<std::unique_ptr<App>> app = process.make(runtime);
   if (!app.ok()) {
     LOG_EVENT(kError, "start_failed").Err(app.status());
@@ -277,7 +278,7 @@ int Run(Runtime& runtime, const Flags& flags, const Process& process, const sigs
     return 1;
   }
   LOG_EVENT(kInfo, "started").Str("version", kVersion).Int("http_port", (*http)->port());
-  ServeUntilTold(signals, [&] { Reload(**app, runtime.config(), flags, process, shown, reload_failures); });
+  ServeUntilSignalled(signals, [&] { Reload(**app, runtime.config(), flags, process, shown, reload_failures); });
   StopAtSecondSignal(signals);
   (*app)->Drain(DurationOr(runtime.config().has_drain_timeout(), runtime.config().drain_timeout(), absl::Seconds(30)));
   http->reset();
@@ -302,12 +303,12 @@ int Main(int argc, char** argv, const std::string& service, const MakeApp& make,
     std::printf("ok\n");
     return 0;
   }
-  // Before any thread exists, so that all of them inherit the mask and only sigwait sees these.
+  // Before any thread exists: all threads inherit the mask, so only sigwait gets these signals.
   const sigset_t signals = HandledSignals();
   pthread_sigmask(SIG_BLOCK, &signals, nullptr);
   std::signal(SIGPIPE, SIG_IGN);
   RaiseFileLimit();
-  // Debian builds Abseil with its lock order checker on: 2 % of the CPU under load. TSan checks ours.
+  // Debian builds Abseil with its lock order checker on, which costs 2 % of the CPU. TSan checks lock order in tests.
   absl::SetMutexDeadlockDetectionMode(absl::OnDeadlockCycle::kIgnore);
   log::SetService(service);
   ApplyLogLevel(*config);

@@ -169,7 +169,7 @@ TEST_F(RuntimeTest, ASecondSigtermEndsADrainAtOnceAndSighupDoesNot) {
   process->Signal(SIGTERM);
   process->Until("probe_drains");
   process->Signal(SIGHUP);
-  absl::SleepFor(absl::Milliseconds(200));
+  EXPECT_THAT(process->Until("reload_ignored"), HasSubstr("\"why\":\"draining\""));
   const absl::Time before = absl::Now();
   process->Signal(SIGTERM);
   EXPECT_EQ(process->Exit(), 1);

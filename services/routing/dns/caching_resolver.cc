@@ -90,27 +90,27 @@ Task<absl::StatusOr<Answer>> CachingResolver::AskOnce(std::string key, std::stri
     bool first = false;
     {
       absl::MutexLock lock(&mutex_);
-      std::vector<Done>& waiting = flying_[key];
+      std::vector<Done>& waiting = in_flight_[key];
       first = waiting.empty();
       waiting.push_back(end);
     }
-    // On no executor: it belongs to nobody who asks, and goes on where answers come.
+    // Run without a current executor: the shared query must not be tied to one caller's event loop.
     const Executor::Scope nobodys(nullptr);
-    if (first) SpawnHere(Fly(key, name, type));
+    if (first) SpawnHere(RunShared(key, name, type));
   });
   if (timer != 0) executor->CancelTimer(timer);
   co_return answer;
 }
 
-// One query for all who wait for it; answers each on his own executor.
-Task<void> CachingResolver::Fly(std::string key, std::string name, RecordType type) {
+// Makes one query for all callers that wait for it; each resumes on its own executor.
+Task<void> CachingResolver::RunShared(std::string key, std::string name, RecordType type) {
   const absl::StatusOr<Answer> answer = co_await Ask(std::move(name), type);
   std::vector<Done> waiting;
   {
     absl::MutexLock lock(&mutex_);
-    const auto it = flying_.find(key);
+    const auto it = in_flight_.find(key);
     waiting = std::move(it->second);
-    flying_.erase(it);
+    in_flight_.erase(it);
   }
   for (Done& done : waiting) done(answer);
 }
@@ -126,7 +126,7 @@ Task<absl::StatusOr<Answer>> CachingResolver::Ask(std::string name, RecordType t
     ttl = std::min(ttl, answer->ttl);
     if (answer->follow.empty()) break;
     if (i == kMaxCnames || std::find(path.begin(), path.end(), answer->follow) != path.end()) {
-      // Somebody's mistake that may be mended: temporary, as everything that is not a definite no.
+      // A mistake in the zone that its owner may correct: temporary.
       answer = absl::UnavailableError(absl::StrCat("CNAME loop at ", name));
       break;
     }
@@ -138,7 +138,7 @@ Task<absl::StatusOr<Answer>> CachingResolver::Ask(std::string name, RecordType t
     answer->follow.clear();
     cache_.Put(key, answer, answer->ttl, now);
   } else {
-    // Beside the answer, which may have to serve as stale.
+    // In a row of its own: the expired answer may still be needed.
     cache_.Put(FailureKey(key), answer.status(), kRememberFailure, now);
   }
   co_return answer;

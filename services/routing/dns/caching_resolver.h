@@ -1,16 +1,16 @@
-// CachingResolver: a Resolver that remembers, asks once for many who ask at the
-// same time, and follows CNAMEs that a server left unfollowed.
+// CachingResolver: a Resolver with a cache. Callers that ask the same at the same time
+// share one query. Follows CNAMEs that a server did not follow.
 //
-// Positive and negative answers live for their TTL, within [min_ttl, max_ttl]
-// (RFC 2308). When the servers fail, an expired positive answer serves for up to
-// `stale_for` (RFC 8767): mail goes where it went an hour ago rather than nowhere.
-// It serves after `patience` already, so that servers which say nothing do not use
-// up the caller's deadline; the question goes on and its answer is kept.
-// Failures are remembered for a second (30, with an old answer at hand), so that a
-// dead server is not asked by every message of a burst.
+// Positive and negative answers are cached for their TTL, within [min_ttl, max_ttl]
+// (RFC 2308). While the servers fail, an expired positive answer is used for up to
+// `stale_for` (RFC 8767): mail goes where it went an hour ago rather than nowhere. It is
+// used after `patience`, so that silent servers do not use up the caller's deadline; the
+// query goes on, and its answer is cached. A failure is cached for a second, or for 30 s
+// when an expired answer exists, so that a burst of messages does not query a dead server
+// each time.
 //
-// Threads: any. The inner resolver outlives this. Questions may outlive the calls that
-// put them: end the inner one's (CaresResolver::Stop) before this is destroyed.
+// Threads: any. The inner resolver outlives this. A query may outlive the calls that
+// wait for it: end the queries (CaresResolver::Stop) before this is destroyed.
 #pragma once
 
 #include <memory>
@@ -35,7 +35,7 @@ struct CachingOptions {
   absl::Duration patience = absl::Milliseconds(1800);  // RFC 8767 §5
 };
 
-// What happened to a query; for metrics.
+// How a query was answered, for metrics.
 enum class QueryResult { kHit, kAnswered, kNegative, kStale, kFailed };
 
 class CachingResolver final : public Resolver {
@@ -48,10 +48,10 @@ class CachingResolver final : public Resolver {
 
  private:
   using Done = absl::AnyInvocable<void(absl::StatusOr<Answer>)>;
-  // The answer from the inner resolver, CNAMEs followed, stored.
+  // The answer from the inner resolver, with CNAMEs followed; put into the cache.
   Task<absl::StatusOr<Answer>> Ask(std::string name, RecordType type);
-  Task<void> Fly(std::string key, std::string name, RecordType type);
-  // kDeadlineExceeded after `patience`; the flight goes on.
+  Task<void> RunShared(std::string key, std::string name, RecordType type);
+  // kDeadlineExceeded after `patience`; the query goes on.
   Task<absl::StatusOr<Answer>> AskOnce(std::string key, std::string name, RecordType type, absl::Duration patience);
 
   Resolver& inner_;
@@ -60,8 +60,8 @@ class CachingResolver final : public Resolver {
   const Observer observer_;
   TtlCache<absl::StatusOr<Answer>> cache_;
   absl::Mutex mutex_;
-  // Who waits for a query that somebody else is making.
-  absl::flat_hash_map<std::string, std::vector<Done>> flying_ ABSL_GUARDED_BY(mutex_);
+  // The callers that wait for a query in flight, by its key.
+  absl::flat_hash_map<std::string, std::vector<Done>> in_flight_ ABSL_GUARDED_BY(mutex_);
 };
 
 }  // namespace posthouse::routing::dns

@@ -25,7 +25,7 @@
 namespace posthouse::routing::dns {
 namespace {
 
-// RFC 6891 §6.2.5 and the DNS flag day: what passes without fragments.
+// RFC 6891 §6.2.5, DNS flag day 2020: the size of a UDP response that is not fragmented.
 constexpr int kEdnsBytes = 1232;
 
 struct Pending {
@@ -42,14 +42,14 @@ absl::StatusOr<Answer> ToAnswer(int status, const unsigned char* bytes, int size
     case ARES_ENODATA:
     case ARES_ENOTFOUND: {
       absl::StatusOr<Answer> answer = ParseAnswer(message, pending.name, pending.type);
-      // Nonsense from a server is the server's trouble, never the domain's.
+      // A malformed response is the server's fault and says nothing about the domain.
       if (!answer.ok()) return absl::UnavailableError(answer.status().message());
       return answer;
     }
     case ARES_ETIMEOUT:
       return absl::DeadlineExceededError("no DNS server answered in time");
     case ARES_EBADNAME: {
-      // No such name can exist.
+      // A name that cannot exist.
       Answer answer;
       answer.outcome = Answer::Outcome::kNoSuchName;
       answer.ttl = absl::Minutes(5);
@@ -60,7 +60,7 @@ absl::StatusOr<Answer> ToAnswer(int status, const unsigned char* bytes, int size
   }
 }
 
-// c-ares' global state; never cleaned up, since threads of others may still use it.
+// Initialises c-ares' global state. Never cleaned up: other threads may still use it.
 int LibraryInit() {
   static const int status = ares_library_init(ARES_LIB_INIT_ALL);
   return status;
@@ -94,7 +94,7 @@ class CaresResolver::Loop {
       Wake();
       thread_.join();
     }
-    // Ends what is pending, with ARES_EDESTRUCTION.
+    // Ends the pending queries with ARES_EDESTRUCTION.
     if (std::exchange(initialised_, false)) ares_destroy(channel_);
   }
 
@@ -141,7 +141,7 @@ class CaresResolver::Loop {
 
   void Wake() const {
     const uint64_t one = 1;
-    // A full counter is a wake-up already on its way.
+    // A full counter means that a wake-up is already on its way.
     [[maybe_unused]] const ssize_t written = write(wake_, &one, sizeof(one));
   }
 
@@ -171,7 +171,7 @@ class CaresResolver::Loop {
       const int milliseconds =
           wait == nullptr ? -1 : static_cast<int>(wait->tv_sec * 1000 + (wait->tv_usec + 999) / 1000);
       if (poll(fds.data(), fds.size(), milliseconds) < 0 && errno != EINTR) {
-        // Short of memory for a moment: whoever waits must not wait for ever.
+        // Out of memory for a moment: end the queries, so that no caller waits for ever.
         LOG_EVENT(kError, "dns_poll").Str("error", std::strerror(errno));
         std::this_thread::sleep_for(std::chrono::milliseconds(50));
         for (pollfd& fd : fds) fd.revents = 0;
@@ -182,7 +182,7 @@ class CaresResolver::Loop {
       }
       Process(fds);
     }
-    // What never reached c-ares.
+    // Queries that c-ares never got.
     std::deque<Pending> rest;
     {
       absl::MutexLock lock(&mutex_);

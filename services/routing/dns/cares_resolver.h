@@ -1,7 +1,7 @@
-// CaresResolver: queries over UDP (TCP when truncated) by c-ares, on one thread of
-// its own that sleeps in poll(2). Nothing blocks the caller.
+// CaresResolver: queries DNS servers over UDP, and over TCP after a truncated response,
+// with c-ares on a thread of its own. Does not block the caller.
 //
-// Bounded: at most `max_pending` queries; more are kUnavailable at once.
+// Bounded: at most `max_pending` queries; further ones are kUnavailable at once.
 #pragma once
 
 #include <cstddef>
@@ -25,10 +25,10 @@ struct CaresOptions {
 
 class CaresResolver final : public Resolver {
  public:
-  // kInvalidArgument: a server that cannot be read.
+  // kInvalidArgument: a malformed server address.
   static absl::StatusOr<std::unique_ptr<CaresResolver>> Create(const CaresOptions& options);
   ~CaresResolver() override;  // Stop()s
-  // Ends pending queries with kUnavailable, and later ones too. Idempotent.
+  // Ends pending and later queries with kUnavailable. Idempotent.
   void Stop();
   Task<absl::StatusOr<Answer>> Query(std::string name, RecordType type) override;
 

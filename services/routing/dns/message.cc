@@ -7,10 +7,8 @@
 #include <utility>
 
 #include "absl/strings/ascii.h"
-#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
-#include "absl/strings/str_split.h"
 #include "services/common/status/status.h"
 
 namespace posthouse::routing::dns {
@@ -45,7 +43,7 @@ class Reader {
     if (!low) return std::nullopt;
     return static_cast<uint32_t>(*high) << 16 | *low;
   }
-  // A name, compression followed (RFC 1035 §4.1.4). Pointers must go backwards,
+  // A name, with its compression resolved (RFC 1035 §4.1.4). Pointers must go backwards,
   // so that they end.
   std::optional<std::string> Name() {
     std::string name;
@@ -191,12 +189,12 @@ std::string CanonicalName(absl::string_view name) {
 absl::StatusOr<Answer> ParseAnswer(absl::string_view message, absl::string_view name, RecordType type) {
   Reader reader(message);
   PH_ASSIGN_OR_RETURN(const Header header, ReadHeader(reader));
-  if ((header.flags & 0x8000) == 0) return Malformed("not an answer");
-  if (header.questions != 1) return Malformed("not one question");
+  if ((header.flags & 0x8000) == 0) return Malformed("not a response");
+  if (header.questions != 1) return Malformed("the number of questions is not 1");
   const std::optional<std::string> asked = reader.Name();
   if (!asked || !reader.Has(4)) return Malformed("question");
   if (*asked != CanonicalName(name) || *reader.U16() != static_cast<uint16_t>(type)) {
-    return Malformed("an answer to another question");
+    return Malformed("a response to another question");
   }
   reader.U16();
   constexpr int kNoError = 0, kNameError = 3;
@@ -205,7 +203,7 @@ absl::StatusOr<Answer> ParseAnswer(absl::string_view message, absl::string_view 
   }
   Answer answer;
   answer.authenticated = header.authenticated();
-  // Servers send a CNAME before what it leads to; one pass follows the chain.
+  // Servers send a CNAME before the records of its target, so one pass follows the chain.
   std::string owner = *asked;
   uint32_t ttl = kMaxTtl;
   size_t chain = 0, kept = 0;
@@ -243,103 +241,6 @@ absl::StatusOr<Answer> ParseAnswer(absl::string_view message, absl::string_view 
   answer.ttl = absl::Seconds(soa ? ttl : std::min(ttl, kNegativeTtlWithoutSoa));
   if (answer.outcome == Answer::Outcome::kNoData && chain > 0 && !soa) answer.follow = owner;
   return answer;
-}
-
-absl::StatusOr<Question> ParseQuestion(absl::string_view message) {
-  Reader reader(message);
-  Question question;
-  if (const std::optional<uint16_t> id = reader.U16()) question.id = *id;
-  reader.Seek(0);
-  PH_ASSIGN_OR_RETURN(const Header header, ReadHeader(reader));
-  if ((header.flags & 0x8000) != 0 || header.questions != 1) return Malformed("not a query");
-  question.recursion_desired = (header.flags & 0x0100) != 0;
-  std::optional<std::string> name = reader.Name();
-  const std::optional<uint16_t> type = name ? reader.U16() : std::nullopt;
-  if (!type) return Malformed("question");
-  question.name = *std::move(name);
-  question.type = *type;
-  return question;
-}
-
-namespace {
-void PutU16(std::string* out, uint32_t value) {
-  out->push_back(static_cast<char>(value >> 8 & 0xFF));
-  out->push_back(static_cast<char>(value & 0xFF));
-}
-void PutU32(std::string* out, uint32_t value) {
-  PutU16(out, value >> 16);
-  PutU16(out, value & 0xFFFF);
-}
-void PutRecord(std::string* out, const ResourceRecord& record) {
-  absl::StrAppend(out, EncodeName(record.name));
-  PutU16(out, static_cast<uint16_t>(record.type));
-  PutU16(out, kClassIn);
-  PutU32(out, record.ttl);
-  PutU16(out, static_cast<uint32_t>(record.data.size()));
-  absl::StrAppend(out, record.data);
-}
-}  // namespace
-
-std::string EncodeName(absl::string_view name) {
-  std::string wire;
-  for (const absl::string_view label : absl::StrSplit(CanonicalName(name), '.', absl::SkipEmpty())) {
-    wire.push_back(static_cast<char>(label.size()));
-    wire.append(label.data(), label.size());
-  }
-  wire.push_back('\0');
-  return wire;
-}
-
-std::string MxData(uint16_t preference, absl::string_view host) {
-  std::string data;
-  PutU16(&data, preference);
-  return data + EncodeName(host);
-}
-
-std::string AddressData(absl::string_view address) {
-  unsigned char bytes[16];
-  const std::string text(address);
-  if (inet_pton(AF_INET, text.c_str(), bytes) == 1) return std::string(reinterpret_cast<char*>(bytes), 4);
-  PH_CHECK(inet_pton(AF_INET6, text.c_str(), bytes) == 1);
-  return std::string(reinterpret_cast<char*>(bytes), 16);
-}
-
-std::string SoaData(uint32_t minimum) {
-  std::string data = EncodeName("ns.invalid") + EncodeName("hostmaster.invalid");
-  for (const uint32_t field : {1u, 3600u, 600u, 86400u, minimum}) PutU32(&data, field);
-  return data;
-}
-
-std::string TxtData(absl::string_view text) {
-  std::string data;
-  do {
-    const absl::string_view piece = text.substr(0, 255);
-    data.push_back(static_cast<char>(piece.size()));
-    data.append(piece.data(), piece.size());
-    text.remove_prefix(piece.size());
-  } while (!text.empty());
-  return data;
-}
-
-std::string WriteAnswer(const Question& question, const AnswerHeader& header,
-                        const std::vector<ResourceRecord>& answers, const std::vector<ResourceRecord>& authority) {
-  std::string out;
-  PutU16(&out, question.id);
-  uint32_t flags = 0x8080 | static_cast<uint32_t>(header.rcode);  // QR, RA
-  if (question.recursion_desired) flags |= 0x0100;
-  if (header.truncated) flags |= 0x0200;
-  if (header.authenticated) flags |= 0x0020;
-  PutU16(&out, flags);
-  PutU16(&out, 1);
-  PutU16(&out, static_cast<uint32_t>(answers.size()));
-  PutU16(&out, static_cast<uint32_t>(authority.size()));
-  PutU16(&out, 0);
-  absl::StrAppend(&out, EncodeName(question.name));
-  PutU16(&out, question.type);
-  PutU16(&out, kClassIn);
-  for (const ResourceRecord& record : answers) PutRecord(&out, record);
-  for (const ResourceRecord& record : authority) PutRecord(&out, record);
-  return out;
 }
 
 }  // namespace posthouse::routing::dns

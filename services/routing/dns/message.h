@@ -1,8 +1,7 @@
-// DNS messages (RFC 1035) as far as a mail system asks: what an answer says, and
-// how to write queries and answers (for tests).
+// DNS messages (RFC 1035): parses the responses to the queries of a mail system.
 //
-// ParseAnswer() reads what a stranger sent: bounded, no recursion, no allocation
-// that the message's own size does not pay for. Fuzzed.
+// A response comes from a stranger: ParseAnswer() is bounded, does not recurse, and
+// allocates in proportion to the message. Fuzzed.
 #pragma once
 
 #include <cstdint>
@@ -24,7 +23,7 @@ struct MxRecord {
   friend bool operator==(const MxRecord&, const MxRecord&) = default;
 };
 
-// A definite answer. What is not definite (SERVFAIL, time-out) is a Status.
+// A definite answer. Anything else (SERVFAIL, time-out) is a Status.
 struct Answer {
   enum class Outcome {
     kRecords,
@@ -35,50 +34,21 @@ struct Answer {
   std::vector<MxRecord> mx;
   std::vector<std::string> addresses;  // A or AAAA, as inet_ntop writes them
   std::vector<std::string> texts;      // TXT, strings joined
-  // kNoData behind a CNAME that the server did not follow: ask again for this name.
+  // With kNoData: the target of a CNAME that the server did not follow; query this name next.
   std::string follow;
   absl::Duration ttl;          // of the shortest-lived record; negative: by the SOA (RFC 2308 §5)
-  bool authenticated = false;  // AD, for those who trust the resolver (RFC 4035 §3.2.3)
+  bool authenticated = false;  // the AD bit; counts only if the resolver is trusted (RFC 4035 §3.2.3)
 };
 
-// More records than this are not kept: no mail domain needs them.
+// Records of an answer that are kept: more than any mail domain needs.
 inline constexpr size_t kMaxRecords = 256;
 
-// What `message` says about `name` and `type`, CNAMEs inside it followed.
-// kInvalidArgument: no such answer. kUnavailable: SERVFAIL, REFUSED and the like.
+// The answer in `message` to a query for `name` and `type`; follows CNAMEs inside it.
+// kInvalidArgument: malformed, or the response to another query. kUnavailable: SERVFAIL,
+// REFUSED or another error of the server.
 absl::StatusOr<Answer> ParseAnswer(absl::string_view message, absl::string_view name, RecordType type);
 
 // Lower case, no final dot. Labels keep odd octets as \DDD (RFC 4343 §2.1).
 std::string CanonicalName(absl::string_view name);
-
-// ---- writing, for test servers
-
-struct Question {
-  uint16_t id = 0;
-  bool recursion_desired = false;
-  std::string name;  // canonical
-  uint16_t type = 0;
-};
-absl::StatusOr<Question> ParseQuestion(absl::string_view message);
-
-struct ResourceRecord {
-  std::string name;
-  RecordType type = RecordType::kA;
-  uint32_t ttl = 60;
-  std::string data;  // RDATA
-};
-std::string EncodeName(absl::string_view name);
-std::string MxData(uint16_t preference, absl::string_view host);
-std::string AddressData(absl::string_view address);  // IPv4 or IPv6 text
-std::string SoaData(uint32_t minimum);
-std::string TxtData(absl::string_view text);
-
-struct AnswerHeader {
-  int rcode = 0;
-  bool truncated = false;
-  bool authenticated = false;
-};
-std::string WriteAnswer(const Question& question, const AnswerHeader& header,
-                        const std::vector<ResourceRecord>& answers, const std::vector<ResourceRecord>& authority);
 
 }  // namespace posthouse::routing::dns

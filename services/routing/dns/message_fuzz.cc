@@ -1,10 +1,11 @@
-// What DNS servers may send us.
+// Responses that DNS servers may send.
 #include <cstddef>
 #include <cstdint>
 
 #include "absl/strings/string_view.h"
 #include "services/common/status/status.h"
 #include "services/routing/dns/message.h"
+#include "services/routing/dns/testing/message_writer.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   using namespace posthouse::routing::dns;
@@ -14,7 +15,6 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   for (const RecordType type : {RecordType::kA, RecordType::kMx, RecordType::kTxt, RecordType::kAaaa}) {
     const absl::StatusOr<Answer> answer = ParseAnswer(message, name, type);
     if (!answer.ok()) continue;
-    // What comes out is bounded by what came in.
     PH_CHECK(answer->mx.size() + answer->addresses.size() + answer->texts.size() <= kMaxRecords);
     PH_CHECK(answer->ttl >= absl::ZeroDuration());
     PH_CHECK((answer->outcome == Answer::Outcome::kRecords) ==

@@ -1,5 +1,5 @@
-// Resolver: asks the DNS. CaresResolver asks servers, CachingResolver stands
-// before one, FakeResolver (dns/testing) holds data.
+// Resolver: queries the DNS. CaresResolver queries servers, CachingResolver caches the
+// answers of another resolver, FakeResolver (dns/testing) has the data of a test.
 #pragma once
 
 #include <string>
@@ -13,8 +13,8 @@ namespace posthouse::routing::dns {
 class Resolver {
  public:
   virtual ~Resolver() = default;
-  // `name` in A-label form. Definite answers only; everything else is a Status and
-  // temporary: kUnavailable (SERVFAIL, refused, nonsense), kDeadlineExceeded.
+  // `name` in A-label form. Returns definite answers; a Status is temporary: kUnavailable
+  // (SERVFAIL, REFUSED, malformed) or kDeadlineExceeded.
   // Threads: any; resumes on the caller's executor.
   virtual Task<absl::StatusOr<Answer>> Query(std::string name, RecordType type) = 0;
 };

@@ -1,6 +1,5 @@
-// DnsServer: a real DNS server on loopback for tests, UDP and TCP on one port.
-//
-// What is not in its data is NXDOMAIN, with an SOA. Threads: any.
+// DnsServer: a real DNS server on loopback for tests, UDP and TCP on one port. Answers
+// NXDOMAIN, with an SOA, for names that it has no data for. Threads: any.
 #pragma once
 
 #include <cstdint>
@@ -8,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "services/routing/dns/message.h"
+#include "services/routing/dns/testing/message_writer.h"
 
 namespace posthouse::routing::dns {
 
