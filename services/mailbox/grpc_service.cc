@@ -255,8 +255,8 @@ class MailboxGrpcService final : public v1::MailboxService::CallbackService {
     const v1::GetChangesRequest& request = call.request();
     PH_CO_ASSIGN_OR_RETURN(const FolderPtr folder, co_await OpenFolder(request.account(), request.folder_id()));
     const size_t limit = MaxRows(deps_.settings.keywords_per_folder);
-    PH_CO_ASSIGN_OR_RETURN(const FolderChanges changes,
-                           co_await folder->ChangesAfter(request.after_modseq(), request.after_uid(), limit));
+    PH_CO_ASSIGN_OR_RETURN(const FolderChanges changes, co_await folder->ChangesAfter(Modseq(request.after_modseq()),
+                                                                                      Uid(request.after_uid()), limit));
     SetState(changes.state, call.response().mutable_state());
     ToProto(changes.messages, call.response().mutable_rows());
     UidSetToProto(changes.vanished, call.response().mutable_vanished());

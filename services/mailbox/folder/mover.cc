@@ -30,7 +30,7 @@ Task<absl::StatusOr<CopyBatch>> MoveBatch(MailboxDeps& deps, std::shared_ptr<Fol
     done = *std::move(before);
   } else {
     BlobPins::Hold hold(deps.pins);
-    PH_CO_ASSIGN_OR_RETURN(std::vector<CopyItem> items, co_await from->ReadForCopy(intent.uids, 0, hold));
+    PH_CO_ASSIGN_OR_RETURN(std::vector<CopyItem> items, co_await from->ReadForCopy(intent.uids, Uid(), hold));
     PH_CO_ASSIGN_OR_RETURN(done,
                            co_await to->AddCopies(intent.operation_id, intent.batch, std::move(items), intent.last,
                                                   /*move=*/true));
@@ -55,7 +55,7 @@ Task<absl::StatusOr<Usage::Reservation>> ReserveFor(Mailboxes& mailboxes, std::s
                                                     Quota quota) {
   PH_CO_RETURN_IF_ERROR(co_await mailboxes.CountUsage(account));
   PH_CO_ASSIGN_OR_RETURN(const std::vector<MessageMeta> messages,
-                         co_await from->Select(std::move(uids), after, SIZE_MAX));
+                         co_await from->Select(std::move(uids), Uid(after), SIZE_MAX));
   Usage::Reservation room = account->usage()->Reserve(AmountOf(messages), quota);
   if (!room.ok()) co_return absl::ResourceExhaustedError("over quota");
   co_return std::move(room);
@@ -98,7 +98,7 @@ Task<absl::StatusOr<CopyDone>> CopyMessages(MailboxDeps& deps, Mailboxes& mailbo
       if (order.move) PH_CO_RETURN_IF_ERROR(co_await from->FinishIntent(order.operation_id, SourcesOf(batch)));
     } else {
       PH_CO_ASSIGN_OR_RETURN(const std::vector<MessageMeta> next,
-                             co_await from->Select(order.uids, after, Folder::kBatch + 1));
+                             co_await from->Select(order.uids, Uid(after), Folder::kBatch + 1));
       const bool last = next.size() <= Folder::kBatch;
       const std::vector<MessageMeta> chosen(
           next.begin(), next.begin() + static_cast<ptrdiff_t>(std::min(next.size(), Folder::kBatch)));
@@ -122,7 +122,7 @@ Task<absl::StatusOr<CopyDone>> CopyMessages(MailboxDeps& deps, Mailboxes& mailbo
           room.emplace(std::move(reserved));
         }
         BlobPins::Hold hold(deps.pins);
-        PH_CO_ASSIGN_OR_RETURN(std::vector<CopyItem> items, co_await from->ReadForCopy(uids, 0, hold));
+        PH_CO_ASSIGN_OR_RETURN(std::vector<CopyItem> items, co_await from->ReadForCopy(uids, Uid(), hold));
         PH_CO_ASSIGN_OR_RETURN(
             batch, co_await to->AddCopies(order.operation_id, number, std::move(items), last, /*move=*/false));
         if (room.has_value()) room->Give(AmountOf(chosen));

@@ -19,6 +19,7 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "services/common/async/task.h"
+#include "services/common/ids/ids.h"
 #include "services/mailbox/folder/mailbox_deps.h"
 #include "services/mailbox/folder/mailboxes.h"
 
@@ -45,14 +46,14 @@ class Sweeper {
 
  private:
   struct Candidate {
-    std::string blob;
+    ObjectId blob;
     uint64_t size_bytes = 0;
   };
   Task<absl::StatusOr<std::vector<std::string>>> Tenants();
   Task<absl::Status> SweepBlobs(std::string tenant, Result& result);
   // Blobs older than the grace time, from `cursor` on, which moves; empty: the end.
   Task<absl::StatusOr<std::vector<Candidate>>> OldBlobs(std::string tenant, std::string& cursor);
-  Task<absl::Status> RemoveReferenced(std::string tenant, absl::flat_hash_set<std::string>& unseen);
+  Task<absl::Status> RemoveReferenced(std::string tenant, absl::flat_hash_set<ObjectId>& unseen);
   Task<absl::Status> SweepFolders(std::string tenant, Result& result);
   Task<absl::Status> SweepFolder(std::string tenant, std::string folder_id, Result& result);
   Task<absl::Status> PruneDedupeRows(store::Partition partition, Result& result);

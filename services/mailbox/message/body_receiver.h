@@ -17,6 +17,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "services/common/async/task.h"
+#include "services/common/ids/ids.h"
 #include "services/mailbox/folder/blob_pins.h"
 #include "services/mailbox/folder/mailbox_deps.h"
 #include "services/mailbox/rows/cache_rows.h"
@@ -28,7 +29,7 @@ class Parser;
 namespace posthouse::mailbox {
 
 struct ReceivedMessage {
-  std::string blob;  // 16 bytes
+  ObjectId blob;
   uint64_t size_bytes = 0;
   std::shared_ptr<const CachedMessage> cached;
 };
@@ -52,7 +53,7 @@ class BodyReceiver {
   Task<absl::Status> Flush();
   MailboxDeps& deps_;
   const std::vector<std::string> tenants_;
-  const std::string blob_;
+  const ObjectId blob_;
   BlobPins::Hold hold_;
   std::unique_ptr<message::Parser> parser_;
   std::vector<std::unique_ptr<store::BlobWriter>> writers_;  // one a tenant, once streaming

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "absl/strings/string_view.h"
+#include "services/common/ids/ids.h"
 #include "services/mailbox/rows/cache_rows.h"
 
 namespace posthouse::message {
@@ -15,6 +16,6 @@ namespace posthouse::mailbox {
 inline constexpr size_t kFirstBytes = 256 * 1024;
 
 // `head` is the message's beginning, as far as it is in memory.
-CachedMessage BuildCachedMessage(const message::Message& message, absl::string_view head, absl::string_view blob);
+CachedMessage BuildCachedMessage(const message::Message& message, absl::string_view head, const ObjectId& blob);
 
 }  // namespace posthouse::mailbox

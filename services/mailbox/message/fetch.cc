@@ -62,7 +62,7 @@ class FetchChunker {
     if (request_.save_date()) rows.add_save_date(m.save_date), bytes_ += 8;
     if (request_.ids()) {
       // RFC 8474 §5.1: copies share the EMAILID, as they share the bytes.
-      Add(rows.add_email_id(), absl::StrCat("M", IdToHex(m.blob)));
+      Add(rows.add_email_id(), absl::StrCat("M", m.blob.Hex()));
       Add(rows.add_thread_id(), std::string(m.thread_id));
     }
     if (request_.preview()) Add(rows.add_preview(), std::move(m.cached.preview));
@@ -102,7 +102,7 @@ class FetchChunker {
 // RFC 7162 §3.2.5.1: when the log does not reach back, every UID of the set that is
 // not there any more is reported.
 Task<absl::StatusOr<UidSet>> VanishedOf(std::shared_ptr<Folder> folder, const UidSet& uids, uint64_t since) {
-  PH_CO_ASSIGN_OR_RETURN(std::optional<UidSet> vanished, co_await folder->VanishedAfter(since, uids));
+  PH_CO_ASSIGN_OR_RETURN(std::optional<UidSet> vanished, co_await folder->VanishedAfter(Modseq(since), uids));
   if (vanished.has_value()) co_return *std::move(vanished);
   PH_CO_ASSIGN_OR_RETURN(const std::shared_ptr<const UidsView> view, co_await folder->Uids());
   co_return Missing(uids, view->uids, view->state.head.uid_next);
@@ -172,7 +172,7 @@ Task<absl::Status> FetchMessages(MailboxDeps& deps, std::shared_ptr<Folder> fold
   UidSet selected = uids;
   if (request.changed_since() != 0) {
     // RFC 7162 §3.1.4.1: only what changed is read at all.
-    PH_CO_ASSIGN_OR_RETURN(selected, co_await folder->ChangedSince(uids, request.changed_since()));
+    PH_CO_ASSIGN_OR_RETURN(selected, co_await folder->ChangedSince(uids, Modseq(request.changed_since())));
   }
   uint32_t after = 0;
   while (true) {

@@ -17,6 +17,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "services/common/async/task.h"
+#include "services/common/ids/ids.h"
 #include "services/common/uid_set/uid_set.h"
 #include "services/mail_formats/message/part_table.h"
 #include "services/mailbox/folder/folder.h"
@@ -43,7 +44,7 @@ struct StoredMessage {
   std::string keyword_bits;
   bool gone = false;  // expunged since it was selected
   // m/ row
-  std::string blob;
+  ObjectId blob;
   std::string thread_id;
   int64_t save_date = 0;
   // derived; only what was wanted
@@ -98,7 +99,7 @@ class MessageReader {
   const store::Partition partition_;
   const store::Partition cache_partition_;
   // The last small body, for several sections of one message.
-  std::string whole_blob_;
+  ObjectId whole_blob_;
   std::string whole_;
 };
 

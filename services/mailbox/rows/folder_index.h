@@ -4,9 +4,10 @@
 #pragma once
 
 #include <cstdint>
-#include "services/common/uid_set/uid_set.h"
 #include <string>
 #include <vector>
+#include "services/common/ids/ids.h"
+#include "services/common/uid_set/uid_set.h"
 
 #include "absl/container/flat_hash_map.h"
 #include "absl/container/flat_hash_set.h"
@@ -30,8 +31,10 @@ struct MessageMeta {
 };
 static_assert(sizeof(MessageMeta) == 40);
 
-// Last 4 bytes of a blob id.
-uint32_t CheckOfBlob(absl::string_view blob);
+// The name of a message's body. empty(): the row is damaged.
+ObjectId BlobOf(const v1::MessageRow& row);
+// Last 4 bytes of a body's name.
+uint32_t CheckOfBlob(const ObjectId& blob);
 
 class FolderIndex {
  public:

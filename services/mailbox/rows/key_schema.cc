@@ -1,6 +1,5 @@
 #include "services/mailbox/rows/key_schema.h"
-
-#include <openssl/rand.h>
+#include "services/common/ids/ids.h"
 
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
@@ -42,12 +41,6 @@ std::string LengthPrefixed(absl::string_view prefix, absl::string_view operation
   key.push_back(static_cast<char>(operation_id.size()));
   absl::StrAppend(&key, operation_id);
   return key;
-}
-
-std::string RandomBytes(size_t n) {
-  std::string bytes(n, '\0');
-  PH_CHECK(RAND_bytes(reinterpret_cast<unsigned char*>(bytes.data()), static_cast<int>(n)) == 1);
-  return bytes;
 }
 
 }  // namespace
@@ -123,14 +116,5 @@ std::string IdToBytes(absl::string_view hex) { return absl::HexStringToBytes(hex
 std::string IdToHex(absl::string_view bytes) { return absl::BytesToHexString(bytes); }
 std::string NewId() { return IdToHex(RandomBytes(16)); }
 uint64_t NewNonce() { return ReadBigEndian<uint64_t>(RandomBytes(8)); }
-std::string NewBlobId(int64_t now_millis) {
-  std::string id;
-  AppendBigEndian(id, static_cast<uint64_t>(now_millis));
-  id.erase(0, 2);
-  return id + RandomBytes(10);
-}
-int64_t BlobMillis(absl::string_view blob_id) {
-  return static_cast<int64_t>(ReadBigEndian<uint64_t>(blob_id.substr(0, 6)));
-}
 
 }  // namespace posthouse::mailbox

@@ -100,9 +100,5 @@ std::string IdToBytes(absl::string_view hex);
 std::string IdToHex(absl::string_view bytes);
 std::string NewId();  // random, hex
 uint64_t NewNonce();  // random; tells one commit from another
-// 16 bytes for a blob: 6 of milliseconds since 1970, then random, so that the age
-// of a blob is in its name.
-std::string NewBlobId(int64_t now_millis);
-int64_t BlobMillis(absl::string_view blob_id);
 
 }  // namespace posthouse::mailbox

@@ -11,6 +11,7 @@
 #include "absl/functional/function_ref.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "services/common/ids/ids.h"
 #include "services/common/uid_set/uid_set.h"
 #include "services/mail_formats/message/search.h"
 #include "services/mailbox/rows/folder_index.h"
@@ -28,7 +29,7 @@ struct SearchFacts {
   const MessageMeta* meta = nullptr;
   absl::string_view keyword_bits;
   bool have_row = false;
-  absl::string_view blob;
+  ObjectId blob;
   absl::string_view thread_id;
   int64_t save_date = 0;
   bool have_header = false;
