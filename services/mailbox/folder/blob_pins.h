@@ -1,11 +1,11 @@
-// BlobPins: blobs that are being written or copied and may not yet be named by a row.
-// The sweeper deletes none that was pinned at any moment since its sweep began:
+// BlobPins: blobs that an operation is writing or copying, and that no row may name yet. The
+// sweeper keeps every blob that was pinned at any moment since its sweep began:
 //
-//   copy:    Pin -> read the source row again -> commit the target row -> unpin
+//   copy:    read the source row and Pin between two commits -> commit the target row -> unpin
 //   sweep:   BeginSweep -> scan every row -> MayDelete(blob) -> delete -> EndSweep
 //
-// A copy that unpins before BeginSweep has its row seen by the scan; one that unpins
-// later is remembered until EndSweep. Threads: any.
+// When a copy unpins before BeginSweep, the scan sees its row. BlobPins remembers later ones until
+// EndSweep. Pins are of this process. Threads: any.
 #pragma once
 
 #include <memory>

@@ -55,8 +55,8 @@ class Folder {
   // Messages of `uids` above `after`, with their keyword bits when `bits` is not null.
   Task<absl::StatusOr<std::vector<MessageMeta>>> Select(UidSet uids, Uid after, size_t limit,
                                                         std::vector<std::string>* bits = nullptr);
-  // What changed after `modseq`, of the messages above `after` at most `limit`; `full`
-  // when the log does not reach back, or has more to tell than all that is there.
+  // Changes after `modseq`, with at most `limit` messages above `after`. `full`: the log does not
+  // reach back, or has more than kMaxVanishedRanges ranges.
   Task<absl::StatusOr<FolderChanges>> ChangesAfter(Modseq modseq, Uid after = Uid(), size_t limit = SIZE_MAX);
   // UIDs of `within` expunged after `modseq`; nullopt: the log does not reach back.
   Task<absl::StatusOr<std::optional<UidSet>>> VanishedAfter(Modseq modseq, UidSet within);
@@ -67,11 +67,11 @@ class Folder {
 
   // ---- changing
   Task<absl::StatusOr<AppendResult>> Append(NewMessage message);
-  // What an append with this dedupe key stored before.
+  // The UID that an append with this dedupe key has stored.
   Task<absl::StatusOr<std::optional<uint32_t>>> FindStoredUid(std::string dedupe_key);
   Task<absl::StatusOr<FlagResult>> StoreFlags(UidSet uids, FlagChange change);
   Task<absl::StatusOr<ExpungeResult>> Expunge(UidSet uids, bool even_undeleted, size_t max_ranges = SIZE_MAX);
-  // Everything in it is gone for good; calls from now on answer kNotFound.
+  // Removes all its rows. Every later call answers kNotFound.
   Task<absl::Status> Destroy();
 
   // ---- copying (mover.h)
@@ -107,7 +107,7 @@ class Folder {
   FolderSnapshot SnapshotOf(const FolderState& state) const { return {ref_.folder_id, state.head, state.keywords}; }
   Task<absl::StatusOr<std::vector<std::optional<std::string>>>> ReadKeys(store::Partition partition,
                                                                          std::vector<std::string> keys);
-  // What the log says was expunged in (after, to]; nullopt: some of its rows are gone.
+  // The UIDs that the log has as expunged in (after, to]; nullopt: some of its rows are gone.
   Task<absl::StatusOr<std::optional<UidSet>>> ExpungedBetween(Modseq after, Modseq to);
   Task<void> AddCachedRows(std::vector<CopyItem>& items);
 

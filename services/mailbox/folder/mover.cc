@@ -48,8 +48,8 @@ Usage::Amount AmountOf(const std::vector<MessageMeta>& messages) {
   return amount;
 }
 
-// Room for all that is still to be copied, before the first of it: a copy over quota
-// must leave the target as it was (RFC 9051 §6.4.7).
+// Reserves room for all remaining messages before the first is copied: a copy over quota must
+// leave the target as it was (RFC 9051 §6.4.7).
 Task<absl::StatusOr<Usage::Reservation>> ReserveFor(Mailboxes& mailboxes, std::shared_ptr<Account> account,
                                                     std::shared_ptr<Folder> from, UidSet uids, uint32_t after,
                                                     Quota quota) {
@@ -94,7 +94,7 @@ Task<absl::StatusOr<CopyDone>> CopyMessages(MailboxDeps& deps, Mailboxes& mailbo
     }
     if (before.has_value()) {
       batch = *std::move(before);
-      // Done before, perhaps without its end.
+      // An earlier request copied it, and may not have removed it from the source.
       if (order.move) PH_CO_RETURN_IF_ERROR(co_await from->FinishIntent(order.operation_id, SourcesOf(batch)));
     } else {
       PH_CO_ASSIGN_OR_RETURN(const std::vector<MessageMeta> next,
@@ -144,7 +144,7 @@ Task<absl::Status> RecoverMoves(MailboxDeps& deps, Mailboxes& mailboxes, std::sh
   PH_CO_ASSIGN_OR_RETURN(const std::vector<MoveIntent> intents, co_await from->ReadIntents());
   for (const MoveIntent& intent : intents) {
     if (!account->FindById(intent.to_folder_id).ok()) {
-      // The target is gone, and with it what was copied: the messages stay where they are.
+      // The target was deleted with the copies: the messages stay in the source.
       PH_CO_RETURN_IF_ERROR(co_await from->FinishIntent(intent.operation_id, UidSet()));
       continue;
     }

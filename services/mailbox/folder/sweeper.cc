@@ -18,7 +18,7 @@ namespace {
 
 constexpr absl::Duration kPruneEvery = absl::Hours(24);
 
-// When the row was written; nullopt: not one of the two kinds.
+// When a d/ or a/ row was written, in seconds since 1970.
 absl::StatusOr<int64_t> WrittenAt(const store::Row& row) {
   const bool operation = row.key.compare(0, 2, kOperationPrefix) == 0;
   const size_t operation_length = row.key.size() > 2 ? static_cast<unsigned char>(row.key[2]) : 0;
@@ -80,7 +80,7 @@ Task<absl::StatusOr<Sweeper::Result>> Sweeper::Sweep() {
       deps_.pins.EndSweep();
     }
     PH_CO_RETURN_IF_ERROR(Stopped());
-    // What cannot be read of one tenant keeps the others' garbage no longer.
+    // A row of one tenant that cannot be read must not keep the garbage of the others.
     if (!swept.ok()) failed = Annotate(swept, absl::StrCat("tenant ", tenant));
   }
   PH_CO_RETURN_IF_ERROR(failed);
@@ -178,7 +178,7 @@ Task<absl::Status> Sweeper::SweepFolder(std::string tenant, std::string folder_i
   bool orphan = !read.values[0].has_value();  // a drop that a crash cut short
   if (!orphan) {
     PH_CO_ASSIGN_OR_RETURN(const Head head, Head::Decode(*read.values[0]));
-    // A young one may be about to be named by its tree.
+    // The tree may be about to name a young one.
     if (absl::FromUnixSeconds(head.created) < deps_.clock() - deps_.settings.sweep_grace) {
       PH_CO_ASSIGN_OR_RETURN(const std::shared_ptr<Account> account,
                              co_await mailboxes_.OpenAccount(tenant, head.account_id));

@@ -55,7 +55,7 @@ Task<absl::Status> BodyReceiver::Flush() {
 
 Task<absl::StatusOr<ReceivedMessage>> BodyReceiver::Finish(uint64_t expected_bytes) {
   if (expected_bytes != 0 && expected_bytes != size_bytes_) {
-    co_return absl::InvalidArgumentError("the size in the commit is not what was sent");
+    co_return absl::InvalidArgumentError("commit.size_bytes differs from the bytes received");
   }
   if (size_bytes_ == 0) co_return absl::InvalidArgumentError("empty message");
   ReceivedMessage received;

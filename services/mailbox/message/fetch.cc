@@ -99,8 +99,8 @@ class FetchChunker {
   size_t bytes_ = 0;
 };
 
-// RFC 7162 §3.2.5.1: when the log does not reach back, every UID of the set that is
-// not there any more is reported.
+// RFC 7162 §3.2.5.1: when the log does not reach back, the answer has every UID of the set that
+// does not exist.
 Task<absl::StatusOr<UidSet>> VanishedOf(std::shared_ptr<Folder> folder, const UidSet& uids, uint64_t since) {
   PH_CO_ASSIGN_OR_RETURN(std::optional<UidSet> vanished, co_await folder->VanishedAfter(Modseq(since), uids));
   if (vanished.has_value()) co_return *std::move(vanished);
@@ -146,7 +146,7 @@ Task<absl::Status> FetchMessages(MailboxDeps& deps, std::shared_ptr<Folder> fold
   const UidSet uids = UidSetFromProto(request.uids());
   request.clear_uids();
   if (request.set_seen()) {
-    // RFC 9051 §6.4.5: BODY[] sets \Seen; durable before anybody is told.
+    // RFC 9051 §6.4.5: BODY[] sets \Seen. The flag is durable before the first chunk goes out.
     FlagChange seen;
     seen.mode = FlagChange::Mode::kAdd;
     seen.flags = v1::FLAG_SEEN;
@@ -171,7 +171,7 @@ Task<absl::Status> FetchMessages(MailboxDeps& deps, std::shared_ptr<Folder> fold
   MessageReader reader(deps, folder);
   UidSet selected = uids;
   if (request.changed_since() != 0) {
-    // RFC 7162 §3.1.4.1: only what changed is read at all.
+    // RFC 7162 §3.1.4.1: messages that did not change are not read.
     PH_CO_ASSIGN_OR_RETURN(selected, co_await folder->ChangedSince(uids, Modseq(request.changed_since())));
   }
   uint32_t after = 0;

@@ -44,11 +44,11 @@ message::ByteRange Clip(const v1::Section& section, uint64_t total) {
   return {begin, begin + std::min<uint64_t>(section.length(), total - begin)};
 }
 
-// What must be derived again from the message: not at all; for this time only, for it
-// is too long to be kept; or to be kept.
+// Whether the cached row must be rebuilt: kNo; kTooLong (rebuild it for this answer, its row would
+// be too long); kYes (rebuild it and store it).
 enum class RebuildReason { kNo, kTooLong, kYes };
 
-// What of `row` may be used for `meta`; nullopt: missing, of another message, or not kept.
+// The row, when it is that of the message `meta`; nullopt: absent, of another message, or truncated.
 template <typename Row>
 std::optional<Row> Usable(const std::optional<std::string>& stored, const MessageMeta& meta, RebuildReason& missing) {
   absl::StatusOr<Row> row = absl::NotFoundError("");
@@ -154,7 +154,7 @@ Task<absl::StatusOr<CachedMessage>> MessageReader::Rebuild(StoredMessage& messag
   if (message.blob.empty()) {
     std::vector<StoredMessage> one = {message};
     PH_CO_RETURN_IF_ERROR(co_await LoadRows(one));
-    if (one[0].gone) co_return absl::NotFoundError("expunged");
+    if (one[0].gone) co_return absl::NotFoundError("the message was expunged");
     message = std::move(one[0]);
   }
   deps_.metrics.cache_rebuilds.Add();

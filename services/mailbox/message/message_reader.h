@@ -1,6 +1,5 @@
-// MessageReader: what is stored of messages, read for FETCH and SEARCH: derived rows
-// (rebuilt from the message when they are missing or not its own) and sections by
-// range reads of the body.
+// MessageReader: reads stored messages for FETCH and SEARCH: derived rows, which it rebuilds from
+// the message when they are missing, and sections, by range reads of the body.
 //
 // Memory: a page of rows, or at most kWholeBytes of a body. Threads: one task at a
 // time; several readers of one folder may run at once.
@@ -31,7 +30,7 @@ class Section;
 
 namespace posthouse::mailbox {
 
-// Which derived rows of a page are wanted.
+// Which rows of each message to read.
 struct RowSelection {
   bool row = false;        // the m/ row
   bool envelope = false;   // ENVELOPE and preview
@@ -47,7 +46,7 @@ struct StoredMessage {
   ObjectId blob;
   std::string thread_id;
   int64_t save_date = 0;
-  // derived; only what was wanted
+  // derived; only the rows that were selected
   CachedMessage cached;
 };
 
@@ -71,7 +70,7 @@ class MessageReader {
     uint64_t total_bytes = 0;
   };
   using Emit = std::function<Task<absl::Status>(std::string bytes)>;
-  // Tells the section's size, then emits its bytes in pieces of at most kRangeBytes.
+  // Calls `begin` with the section's size, then emits its bytes in pieces of at most kRangeBytes.
   // `message` was read with row and structure (see NeedsStructure).
   Task<absl::Status> ReadSection(const StoredMessage& message, const v1::Section& section,
                                  const std::function<void(SectionInfo)>& begin, const Emit& emit);
@@ -85,7 +84,7 @@ class MessageReader {
  private:
   Task<absl::Status> LoadRows(std::vector<StoredMessage>& messages);
   Task<absl::Status> LoadDerived(std::vector<StoredMessage>& messages, const RowSelection& wanted);
-  // From the message itself; `keep`: for the next time, too.
+  // Builds the cached rows from the message. `keep`: stores them, too.
   Task<absl::StatusOr<CachedMessage>> Rebuild(StoredMessage& message, bool keep);
   Task<absl::Status> EmitString(std::string bytes, const v1::Section& section,
                                 const std::function<void(SectionInfo)>& begin, const Emit& emit);
