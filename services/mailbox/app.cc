@@ -17,7 +17,7 @@
 namespace posthouse::mailbox {
 namespace {
 
-// The store's schema number: newer than ours refuses to open (STYLE of all stores).
+// Refuses a store that a newer version has written; writes the schema number into a new one.
 Task<absl::Status> CheckSchema(store::Store& store) {
   store::ReadRequest request;
   request.partition = SystemPartition();

@@ -88,7 +88,7 @@ class MailboxGrpcService final : public v1::MailboxService::CallbackService {
   void SetState(const FolderSnapshot& state, v1::FolderState* out) const {
     ToProto(state, deps_.settings.keywords_per_folder, out);
   }
-  // Adds the state of a folder that has one.
+  // With the state, unless the level only holds children.
   Task<absl::Status> FillFolder(AccountPtr account, const FolderInfo& info, v1::Folder* out) {
     ToProto(info, out);
     if (info.folder_id.empty()) co_return absl::OkStatus();
@@ -196,7 +196,7 @@ class MailboxGrpcService final : public v1::MailboxService::CallbackService {
         change.mode = FlagChange::Mode::kRemove;
         break;
       default:
-        co_return absl::InvalidArgumentError("mode missing");
+        co_return absl::InvalidArgumentError("mode: one of replace, add, remove");
     }
     change.flags = request.flags() & kAllFlags;
     PH_CO_ASSIGN_OR_RETURN(change.keywords, CheckKeywords(request.keywords()));
@@ -218,8 +218,8 @@ class MailboxGrpcService final : public v1::MailboxService::CallbackService {
     const v1::ExpungeRequest& request = call.request();
     PH_CO_ASSIGN_OR_RETURN(const FolderPtr folder, co_await OpenFolder(request.account(), request.folder_id()));
     const bool all = request.uids().empty();
-    // Everything, whatever its flags, is never what a client means.
-    if (all && request.even_undeleted()) co_return absl::InvalidArgumentError("even_undeleted needs uids");
+    // No client means to expunge every message whatever its flags.
+    if (all && request.even_undeleted()) co_return absl::InvalidArgumentError("even_undeleted: name the uids");
     PH_CO_ASSIGN_OR_RETURN(const ExpungeResult result,
                            co_await folder->Expunge(all ? UidSet::All() : UidSetFromProto(request.uids()),
                                                     request.even_undeleted(), kMaxRanges));
@@ -256,8 +256,8 @@ class MailboxGrpcService final : public v1::MailboxService::CallbackService {
     const v1::GetChangesRequest& request = call.request();
     PH_CO_ASSIGN_OR_RETURN(const FolderPtr folder, co_await OpenFolder(request.account(), request.folder_id()));
     const size_t limit = MaxRows(deps_.settings.keywords_per_folder);
-    PH_CO_ASSIGN_OR_RETURN(const FolderChanges changes,
-                           co_await folder->ChangesAfter(request.after_modseq(), request.after_uid(), limit));
+    PH_CO_ASSIGN_OR_RETURN(const FolderChanges changes, co_await folder->ChangesAfter(Modseq(request.after_modseq()),
+                                                                                      Uid(request.after_uid()), limit));
     SetState(changes.state, call.response().mutable_state());
     ToProto(changes.messages, call.response().mutable_rows());
     UidSetToProto(changes.vanished, call.response().mutable_vanished());

@@ -36,7 +36,7 @@ Task<absl::StatusOr<ReceivedMessage>> ReceiveBody(rpc::ReaderCall<Request, Respo
       expected = next->commit().size_bytes();
       committed = true;
     } else {
-      co_return absl::InvalidArgumentError("a second header");
+      co_return absl::InvalidArgumentError("the stream has a second header");
     }
   }
   co_return co_await receiver.Finish(expected);
@@ -55,7 +55,8 @@ std::vector<std::string> TenantsOf(const v1::DeliverRequest::Header& header) {
 Task<absl::Status> AppendOne(MailboxDeps& deps, Mailboxes& mailboxes,
                              rpc::ReaderCall<v1::AppendRequest, v1::AppendResponse>& call) {
   PH_CO_ASSIGN_OR_RETURN(std::optional<v1::AppendRequest> first, co_await call.Read());
-  if (!first.has_value() || !first->has_header()) co_return absl::InvalidArgumentError("an append starts with header");
+  if (!first.has_value() || !first->has_header())
+    co_return absl::InvalidArgumentError("the first message of an append is its header");
   v1::AppendRequest::Header header = std::move(*first->mutable_header());
   if (header.operation_id().size() > kMaxOperationIdBytes) {
     co_return absl::InvalidArgumentError("operation_id: at most 64 bytes");
@@ -95,10 +96,11 @@ Task<absl::Status> AppendOne(MailboxDeps& deps, Mailboxes& mailboxes,
 Task<absl::Status> ReceiveDelivery(MailboxDeps& deps, Mailboxes& mailboxes,
                                    rpc::ReaderCall<v1::DeliverRequest, v1::DeliverResponse>& call) {
   PH_CO_ASSIGN_OR_RETURN(std::optional<v1::DeliverRequest> first, co_await call.Read());
-  if (!first.has_value() || !first->has_header()) co_return absl::InvalidArgumentError("a delivery starts with header");
+  if (!first.has_value() || !first->has_header())
+    co_return absl::InvalidArgumentError("the first message of a delivery is its header");
   v1::DeliverRequest::Header header = std::move(*first->mutable_header());
   if (header.targets().empty() || header.targets_size() > kMaxTargets) {
-    co_return absl::InvalidArgumentError("a delivery needs 1 to 1000 targets");
+    co_return absl::InvalidArgumentError("targets: 1 to 1000");
   }
   BodyReceiver receiver(deps, TenantsOf(header));
   std::string first_piece = std::move(*header.mutable_data());

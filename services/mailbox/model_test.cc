@@ -408,7 +408,7 @@ class ModelTest : public testing::Test {
     const std::shared_ptr<Folder> folder = *SyncWait(fixture_.mailboxes().OpenFolder(account, id));
     const FolderSnapshot state = *SyncWait(folder->Snapshot());
     std::vector<std::string> bits;
-    const std::vector<MessageMeta> metas = *SyncWait(folder->Select(UidSet::All(), 0, SIZE_MAX, &bits));
+    const std::vector<MessageMeta> metas = *SyncWait(folder->Select(UidSet::All(), Uid(), SIZE_MAX, &bits));
     const std::vector<store::Row> rows = Rows(id, kMessagePrefix);
     ASSERT_EQ(metas.size(), model.size());
     ASSERT_EQ(rows.size(), model.size());
@@ -454,7 +454,7 @@ class ModelTest : public testing::Test {
   void CheckChanges(Folder& folder, const std::string& id, const Box& model) {
     const auto before = seen_.find(id);
     if (before != seen_.end()) {
-      const FolderChanges changes = *SyncWait(folder.ChangesAfter(before->second.modseq));
+      const FolderChanges changes = *SyncWait(folder.ChangesAfter(Modseq(before->second.modseq)));
       std::set<uint32_t> uids;
       if (!changes.full) uids = before->second.uids;
       for (const MessageFlags& m : changes.messages) uids.insert(m.uid);

@@ -26,9 +26,9 @@ struct Settings {
   uint32_t change_log_entries = 100000;
   std::vector<DefaultFolder> default_folders;  // besides INBOX
   absl::Duration sweep_interval = absl::Hours(1);
-  // Blobs younger than this are never swept; longer than any call may take.
+  // The sweeper keeps younger blobs. It must be longer than any call takes.
   absl::Duration sweep_grace = absl::Hours(2);
-  // How long delivery ids and operation ids are remembered: longer than the queue retries.
+  // Delivery ids and operation ids are kept this long: longer than the queue retries.
   absl::Duration dedupe_retention = absl::Hours(24 * 14);
   // Folders kept open, by what they hold in memory.
   uint64_t folder_cache_bytes = 256 << 20;
@@ -38,7 +38,7 @@ struct Settings {
 };
 
 Settings SettingsFrom(const config::v1::Config& config);
-// kInvalidArgument with the key at fault.
+// kInvalidArgument names the key and its limit.
 absl::Status Validate(const Settings& settings);
 
 }  // namespace posthouse::mailbox

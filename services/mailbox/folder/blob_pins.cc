@@ -2,7 +2,7 @@
 
 namespace posthouse::mailbox {
 
-void BlobPins::Hold::Pin(const std::string& blob) {
+void BlobPins::Hold::Pin(const ObjectId& blob) {
   blobs_.push_back(blob);
   absl::MutexLock lock(&pins_.mutex_);
   ++pins_.held_[blob];
@@ -10,7 +10,7 @@ void BlobPins::Hold::Pin(const std::string& blob) {
 
 BlobPins::Hold::~Hold() {
   absl::MutexLock lock(&pins_.mutex_);
-  for (const std::string& blob : blobs_) {
+  for (const ObjectId& blob : blobs_) {
     const auto it = pins_.held_.find(blob);
     if (--it->second == 0) pins_.held_.erase(it);
     if (pins_.sweeping_) pins_.released_.insert(blob);
@@ -22,7 +22,7 @@ void BlobPins::BeginSweep() {
   sweeping_ = true;
 }
 
-bool BlobPins::MayDelete(const std::string& blob) const {
+bool BlobPins::MayDelete(const ObjectId& blob) const {
   absl::MutexLock lock(&mutex_);
   return !held_.contains(blob) && !released_.contains(blob);
 }

@@ -1,11 +1,11 @@
-// BlobPins: blobs that are being written or copied and may not yet be named by a row.
-// The sweeper deletes none that was pinned at any moment since its sweep began:
+// BlobPins: blobs that an operation is writing or copying, and that no row may name yet. The
+// sweeper keeps every blob that was pinned at any moment since its sweep began:
 //
-//   copy:    Pin -> read the source row again -> commit the target row -> unpin
+//   copy:    read the source row and Pin between two commits -> commit the target row -> unpin
 //   sweep:   BeginSweep -> scan every row -> MayDelete(blob) -> delete -> EndSweep
 //
-// A copy that unpins before BeginSweep has its row seen by the scan; one that unpins
-// later is remembered until EndSweep. Threads: any.
+// When a copy unpins before BeginSweep, the scan sees its row. BlobPins remembers later ones until
+// EndSweep. Pins are of this process. Threads: any.
 #pragma once
 
 #include <memory>
@@ -17,6 +17,8 @@
 #include "absl/container/flat_hash_set.h"
 #include "absl/synchronization/mutex.h"
 
+#include "services/common/ids/ids.h"
+
 namespace posthouse::mailbox {
 
 class BlobPins {
@@ -27,22 +29,22 @@ class BlobPins {
     explicit Hold(BlobPins& pins) : pins_(pins) {}
     ~Hold();
     Hold(const Hold&) = delete;
-    void Pin(const std::string& blob);  // 16 raw bytes
+    void Pin(const ObjectId& blob);
 
    private:
     BlobPins& pins_;
-    std::vector<std::string> blobs_;
+    std::vector<ObjectId> blobs_;
   };
 
   void BeginSweep();
-  bool MayDelete(const std::string& blob) const;
+  bool MayDelete(const ObjectId& blob) const;
   void EndSweep();
   size_t size() const;
 
  private:
   mutable absl::Mutex mutex_;
-  absl::flat_hash_map<std::string, int> held_ ABSL_GUARDED_BY(mutex_);
-  absl::flat_hash_set<std::string> released_ ABSL_GUARDED_BY(mutex_);  // during the sweep that runs
+  absl::flat_hash_map<ObjectId, int> held_ ABSL_GUARDED_BY(mutex_);
+  absl::flat_hash_set<ObjectId> released_ ABSL_GUARDED_BY(mutex_);  // during the sweep that runs
   bool sweeping_ ABSL_GUARDED_BY(mutex_) = false;
 };
 

@@ -17,7 +17,7 @@ v1::MessageRow RowOf(const NewMessage& message, uint64_t modseq, std::string key
   row.set_internal_date_zone(message.zone);
   row.set_save_date(now);
   row.set_size_bytes(message.size_bytes);
-  row.set_blob(message.blob);
+  row.set_blob(message.blob.Bytes());
   row.set_thread_id(message.thread_id);
   return row;
 }
@@ -40,7 +40,7 @@ absl::StatusOr<store::Verdict> DecideAppend(const FolderState& state, const stor
   const uint64_t modseq = draft.TakeModseqForAdditions();
   answer = {draft.head.uid_next++, /*duplicate=*/false};
   draft.AddMessage(answer.uid, RowOf(message, modseq, keywords.bits, now));
-  draft.NeedBlob(IdToHex(message.blob));
+  draft.NeedBlob(message.blob.Hex());
   if (!message.dedupe_key.empty()) {
     v1::DedupeRow row;
     row.set_uid(answer.uid);

@@ -4,6 +4,7 @@
 #include "services/common/status/status.h"
 #include "services/common/uid_set/uid_set_proto.h"
 #include "services/mailbox/folder/folder_deciders.h"
+#include "services/mailbox/rows/folder_index.h"
 #include "services/mailbox/rows/key_schema.h"
 #include "services/mailbox/rows/row_codec.h"
 
@@ -29,7 +30,7 @@ std::vector<std::string> NamesOf(absl::string_view bits, const FolderState& stat
 
 absl::StatusOr<store::Verdict> DecideReadForCopy(const FolderState& state, const store::FetchedRows& rows,
                                                  FolderDraft& draft, const UidSet& uids, uint32_t after,
-                                                 std::vector<CopyItem>& answer, std::vector<std::string>& blobs) {
+                                                 std::vector<CopyItem>& answer, std::vector<ObjectId>& blobs) {
   answer.clear();
   blobs.clear();
   std::vector<std::string> missing;
@@ -48,7 +49,7 @@ absl::StatusOr<store::Verdict> DecideReadForCopy(const FolderState& state, const
     item.row = std::string(stored);
     item.keywords = NamesOf(row->keywords(), state, draft);
     answer.push_back(std::move(item));
-    blobs.push_back(row->blob());
+    blobs.push_back(BlobOf(*row));
   }
   return missing.empty() ? store::Verdict::kDone : draft.Need(std::move(missing));
 }

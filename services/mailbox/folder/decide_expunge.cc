@@ -12,13 +12,14 @@ namespace {
 void Expunge(const FolderState& state, FolderDraft& draft, const UidSet& uids, uint32_t after, bool even_undeleted,
              BatchAnswer& answer) {
   answer = {};
+  size_t chosen = 0;
   const std::vector<MessageMeta>& messages = state.index->messages();
   for (size_t i = state.index->LowerBound(after + 1); i < messages.size(); ++i) {
     const MessageMeta& meta = messages[i];
     if (!uids.Contains(meta.uid)) continue;
     const std::optional<MessageFlags> had = draft.Find(state, meta);
     if (!had.has_value() || (!even_undeleted && (had->flags & v1::FLAG_DELETED) == 0)) continue;
-    if (answer.expunged.Count() == kBatchMessages) {
+    if (chosen++ == kBatchMessages) {
       answer.more = true;
       break;
     }

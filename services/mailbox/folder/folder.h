@@ -53,31 +53,31 @@ class Folder {
   Task<absl::StatusOr<FolderSnapshot>> Snapshot();
   Task<absl::StatusOr<std::shared_ptr<const UidsView>>> Uids();
   // Messages of `uids` above `after`, with their keyword bits when `bits` is not null.
-  Task<absl::StatusOr<std::vector<MessageMeta>>> Select(UidSet uids, uint32_t after, size_t limit,
+  Task<absl::StatusOr<std::vector<MessageMeta>>> Select(UidSet uids, Uid after, size_t limit,
                                                         std::vector<std::string>* bits = nullptr);
-  // What changed after `modseq`, of the messages above `after` at most `limit`; `full`
-  // when the log does not reach back, or has more to tell than all that is there.
-  Task<absl::StatusOr<FolderChanges>> ChangesAfter(uint64_t modseq, uint32_t after = 0, size_t limit = SIZE_MAX);
+  // Changes after `modseq`, with at most `limit` messages above `after`. `full`: the log does not
+  // reach back, or has more than kMaxVanishedRanges ranges.
+  Task<absl::StatusOr<FolderChanges>> ChangesAfter(Modseq modseq, Uid after = Uid(), size_t limit = SIZE_MAX);
   // UIDs of `within` expunged after `modseq`; nullopt: the log does not reach back.
-  Task<absl::StatusOr<std::optional<UidSet>>> VanishedAfter(uint64_t modseq, UidSet within);
+  Task<absl::StatusOr<std::optional<UidSet>>> VanishedAfter(Modseq modseq, UidSet within);
   // The messages of `uids` whose modseq is above `modseq`.
-  Task<absl::StatusOr<UidSet>> ChangedSince(UidSet uids, uint64_t modseq);
+  Task<absl::StatusOr<UidSet>> ChangedSince(UidSet uids, Modseq modseq);
   // Adds the folder to its account's usage.
   Task<absl::Status> CountUsage();
 
   // ---- changing
   Task<absl::StatusOr<AppendResult>> Append(NewMessage message);
-  // What an append with this dedupe key stored before.
+  // The UID that an append with this dedupe key has stored.
   Task<absl::StatusOr<std::optional<uint32_t>>> FindStoredUid(std::string dedupe_key);
   Task<absl::StatusOr<FlagResult>> StoreFlags(UidSet uids, FlagChange change);
   Task<absl::StatusOr<ExpungeResult>> Expunge(UidSet uids, bool even_undeleted, size_t max_ranges = SIZE_MAX);
-  // Everything in it is gone for good; calls from now on answer kNotFound.
+  // Removes all its rows. Every later call answers kNotFound.
   Task<absl::Status> Destroy();
 
   // ---- copying (mover.h)
   // The messages of `uids` above `after` that exist, at most kBatch. `hold` pins their bodies
   // before another change of this object can expunge them.
-  Task<absl::StatusOr<std::vector<CopyItem>>> ReadForCopy(UidSet uids, uint32_t after, BlobPins::Hold& hold);
+  Task<absl::StatusOr<std::vector<CopyItem>>> ReadForCopy(UidSet uids, Uid after, BlobPins::Hold& hold);
   // Adds the items in one commit with a CopyBatchRow; a batch that was done before is
   // answered from its row. `operation_id` may be empty: then no row is kept. The
   // second half of a `move` goes on while the disk is full.
@@ -107,8 +107,8 @@ class Folder {
   FolderSnapshot SnapshotOf(const FolderState& state) const { return {ref_.folder_id, state.head, state.keywords}; }
   Task<absl::StatusOr<std::vector<std::optional<std::string>>>> ReadKeys(store::Partition partition,
                                                                          std::vector<std::string> keys);
-  // What the log says was expunged in (after, to]; nullopt: some of its rows are gone.
-  Task<absl::StatusOr<std::optional<UidSet>>> ExpungedBetween(uint64_t after, uint64_t to);
+  // The UIDs that the log has as expunged in (after, to]; nullopt: some of its rows are gone.
+  Task<absl::StatusOr<std::optional<UidSet>>> ExpungedBetween(Modseq after, Modseq to);
   Task<void> AddCachedRows(std::vector<CopyItem>& items);
 
   MailboxDeps& deps_;

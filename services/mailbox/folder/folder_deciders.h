@@ -51,7 +51,7 @@ absl::StatusOr<store::Verdict> DecideExpunge(const FolderState& state, FolderDra
 // bodies. Changes nothing. Needs the index.
 absl::StatusOr<store::Verdict> DecideReadForCopy(const FolderState& state, const store::FetchedRows& rows,
                                                  FolderDraft& draft, const UidSet& uids, uint32_t after,
-                                                 std::vector<CopyItem>& answer, std::vector<std::string>& blobs);
+                                                 std::vector<CopyItem>& answer, std::vector<ObjectId>& blobs);
 // What a CopyBatchRow says.
 absl::StatusOr<CopyBatch> DecodeCopyBatch(absl::string_view row);
 // Adds copies of `items`. With a dedupe key (a/ of the operation and batch), a batch that was

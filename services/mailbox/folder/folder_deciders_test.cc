@@ -1,5 +1,5 @@
-#include "services/common/uid_set/uid_set_proto.h"
 #include "services/mailbox/folder/folder_deciders.h"
+#include "services/common/uid_set/uid_set_proto.h"
 
 #include <map>
 #include <string>
@@ -48,13 +48,11 @@ class DecidersTest : public testing::Test {
   }
 
   // A second change of the same commit sees the rows of the first.
-  void Overlay() {
-    for (const store::Mutation& m : draft_.mutations()) rows_.Put(m.key, m.value);
-  }
+  void Overlay() { rows_.Overlay(&draft_); }
   NewMessage Message(std::string dedupe_key = "", std::vector<std::string> keywords = {}) {
     NewMessage message;
     message.size_bytes = 100;
-    message.blob = std::string(16, 'x');
+    message.blob = *ObjectId::FromBytes(std::string(16, 'x'));
     message.dedupe_key = std::move(dedupe_key);
     message.keywords = std::move(keywords);
     return message;
@@ -294,12 +292,13 @@ TEST_F(DecidersTest, AnExpungeOfManyStopsAfterABatch) {
 
 TEST_F(DecidersTest, ACopyReadsWhatIsThere) {
   std::vector<CopyItem> items;
-  std::vector<std::string> blobs;
+  std::vector<ObjectId> blobs;
   ASSERT_EQ(*DecideReadForCopy(state_, rows_, draft_, UidSet({{3, 7}}), 0, items, blobs), Verdict::kDone);
   ASSERT_EQ(items.size(), 2u);
   EXPECT_EQ(items[0].uid, 3u);
   EXPECT_EQ(items[0].keywords, std::vector<std::string>{"$Work"});
-  EXPECT_EQ(blobs, (std::vector<std::string>{std::string(16, 'd'), std::string(16, 'f')}));
+  EXPECT_EQ(blobs, (std::vector<ObjectId>{*ObjectId::FromBytes(std::string(16, 'd')),
+                                          *ObjectId::FromBytes(std::string(16, 'f'))}));
 }
 
 TEST_F(DecidersTest, ACopyNumbersKeywordsAnewAndIsDoneOnce) {

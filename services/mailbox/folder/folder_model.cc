@@ -267,11 +267,12 @@ absl::StatusOr<bool> FolderModel::Patch(FolderState& state, const std::string& r
                                         const std::vector<store::Row>& log) {
   PH_ASSIGN_OR_RETURN(const Head head, DecodeHead(row));
   PH_ASSIGN_OR_RETURN(const std::optional<LoggedChanges> changes, ReadLog(state.head.highest_modseq, log));
-  if (!changes.has_value() || changes->last != head.highest_modseq || head.keywords != state.head.keywords) {
+  const bool follows = changes.has_value() && changes->last == head.highest_modseq;
+  const bool index_is_old = state.index.has_value() && !(follows && changes->changed.empty());
+  if (!follows || index_is_old || head.keywords != state.head.keywords) {
     KeepIndex(state);
     return false;
   }
-  if (!changes->changed.empty()) KeepIndex(state);
   if (state.index.has_value()) state.index->Erase(changes->expunged);
   usage_->Changed(ref_.folder_id, AmountOf(head) - AmountOf(state.head));
   state.head = head;

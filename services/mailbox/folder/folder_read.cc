@@ -21,12 +21,11 @@ store::ChangeOptions NeedsIndex() {
 }
 
 // From the index: `all`, or only those whose modseq is above `modseq`.
-void AddChanged(const FolderState& state, bool all, uint64_t modseq, uint32_t after, size_t limit,
-                FolderChanges& changes) {
+void AddChanged(const FolderState& state, bool all, Modseq modseq, Uid after, size_t limit, FolderChanges& changes) {
   const std::vector<MessageMeta>& messages = state.index->messages();
-  for (size_t i = after == 0 ? 0 : state.index->LowerBound(after); i < messages.size(); ++i) {
+  for (size_t i = state.index->LowerBound(after.value()); i < messages.size(); ++i) {
     const MessageMeta& m = messages[i];
-    if (m.uid <= after || (!all && m.modseq <= modseq)) continue;
+    if (m.uid <= after.value() || (!all && m.modseq <= modseq.value())) continue;
     if ((changes.more = changes.messages.size() >= limit)) break;
     changes.messages.push_back({m.uid, m.modseq, m.flags, state.index->KeywordBits(m.keywords)});
   }
@@ -59,12 +58,12 @@ Task<absl::StatusOr<std::shared_ptr<const UidsView>>> Folder::Uids() {
       NeedsIndex());
 }
 
-Task<absl::StatusOr<std::vector<MessageMeta>>> Folder::Select(UidSet uids, uint32_t after, size_t limit,
+Task<absl::StatusOr<std::vector<MessageMeta>>> Folder::Select(UidSet uids, Uid after, size_t limit,
                                                               std::vector<std::string>* bits) {
   PH_CO_RETURN_IF_ERROR(rows_->healthy());
   co_return co_await rows_->Look(
       [&](const FolderState& state) {
-        std::vector<MessageMeta> out = state.index->Select(uids, after, limit);
+        std::vector<MessageMeta> out = state.index->Select(uids, after.value(), limit);
         if (bits != nullptr) {
           bits->clear();
           for (const MessageMeta& m : out) bits->push_back(state.index->KeywordBits(m.keywords));
@@ -74,20 +73,21 @@ Task<absl::StatusOr<std::vector<MessageMeta>>> Folder::Select(UidSet uids, uint3
       NeedsIndex());
 }
 
-Task<absl::StatusOr<std::optional<UidSet>>> Folder::ExpungedBetween(uint64_t after, uint64_t to) {
+Task<absl::StatusOr<std::optional<UidSet>>> Folder::ExpungedBetween(Modseq after, Modseq to) {
   std::vector<UidSet::Range> ranges;
   store::ReadRequest request;
   request.partition = partition_;
   request.prefix = kChangePrefix;
-  request.after = ChangeKey(after);
+  request.after = ChangeKey(after.value());
   request.limit = store::kMaxPageRows;
   while (after < to) {
     PH_CO_ASSIGN_OR_RETURN(const store::ReadResult read, co_await deps_.store.Read(request));
     for (const store::Row& row : read.page) {
       PH_CO_ASSIGN_OR_RETURN(const uint64_t modseq, ModseqOfKey(row.key));
+      after = after.Next();
       // The oldest rows may have been dropped since the head was looked at.
-      if (modseq != ++after) co_return std::optional<UidSet>();
-      if (modseq > to) break;
+      if (modseq != after.value()) co_return std::optional<UidSet>();
+      if (after > to) break;
       PH_CO_ASSIGN_OR_RETURN(const v1::ChangeRow change, DecodeRow<v1::ChangeRow>(row.value));
       const UidSet expunged = UidSetFromFlat(change.expunged());
       ranges.insert(ranges.end(), expunged.ranges().begin(), expunged.ranges().end());
@@ -98,10 +98,11 @@ Task<absl::StatusOr<std::optional<UidSet>>> Folder::ExpungedBetween(uint64_t aft
   co_return std::optional<UidSet>(UidSet(std::move(ranges)));
 }
 
-Task<absl::StatusOr<std::optional<UidSet>>> Folder::VanishedAfter(uint64_t modseq, UidSet within) {
+Task<absl::StatusOr<std::optional<UidSet>>> Folder::VanishedAfter(Modseq modseq, UidSet within) {
   PH_CO_ASSIGN_OR_RETURN(const FolderSnapshot state, co_await Snapshot());
-  if (modseq < state.head.log_floor) co_return std::optional<UidSet>();
-  PH_CO_ASSIGN_OR_RETURN(const std::optional<UidSet> all, co_await ExpungedBetween(modseq, state.head.highest_modseq));
+  if (modseq.value() < state.head.log_floor) co_return std::optional<UidSet>();
+  PH_CO_ASSIGN_OR_RETURN(const std::optional<UidSet> all,
+                         co_await ExpungedBetween(modseq, Modseq(state.head.highest_modseq)));
   if (!all.has_value()) co_return std::optional<UidSet>();
   UidSet out;
   for (const uint32_t uid : all->Expand()) {
@@ -110,12 +111,12 @@ Task<absl::StatusOr<std::optional<UidSet>>> Folder::VanishedAfter(uint64_t modse
   co_return std::optional<UidSet>(std::move(out));
 }
 
-Task<absl::StatusOr<FolderChanges>> Folder::ChangesAfter(uint64_t modseq, uint32_t after, size_t limit) {
+Task<absl::StatusOr<FolderChanges>> Folder::ChangesAfter(Modseq modseq, Uid after, size_t limit) {
   PH_CO_RETURN_IF_ERROR(rows_->healthy());
   // Nothing new is what the poll after a lost hint finds most of the time: it needs no index.
   PH_CO_ASSIGN_OR_RETURN(FolderSnapshot now, co_await Snapshot());
   FolderChanges out;
-  if (modseq == now.head.highest_modseq) {
+  if (modseq.value() == now.head.highest_modseq) {
     out.state = std::move(now);
     co_return out;
   }
@@ -123,7 +124,7 @@ Task<absl::StatusOr<FolderChanges>> Folder::ChangesAfter(uint64_t modseq, uint32
     out.state = SnapshotOf(state);
     out.messages.clear();
     // A modseq of the future is from another life of the folder: start again.
-    out.full = out.full || modseq < state.head.log_floor || modseq > state.head.highest_modseq;
+    out.full = out.full || modseq.value() < state.head.log_floor || modseq.value() > state.head.highest_modseq;
     AddChanged(state, out.full, modseq, after, limit, out);
     return true;
   };
@@ -131,23 +132,23 @@ Task<absl::StatusOr<FolderChanges>> Folder::ChangesAfter(uint64_t modseq, uint32
   if (out.full) co_return out;
   // Up to the head that was looked at: what came later belongs to the next answer.
   PH_CO_ASSIGN_OR_RETURN(std::optional<UidSet> vanished,
-                         co_await ExpungedBetween(modseq, out.state.head.highest_modseq));
+                         co_await ExpungedBetween(modseq, Modseq(out.state.head.highest_modseq)));
   if (!vanished.has_value() || vanished->ranges().size() > kMaxVanishedRanges) {
     out.full = true;
     PH_CO_RETURN_IF_ERROR((co_await rows_->Look(look, NeedsIndex())).status());
-  } else if (after == 0) {
+  } else if (after.empty()) {
     out.vanished = *std::move(vanished);
   }
   co_return out;
 }
 
-Task<absl::StatusOr<UidSet>> Folder::ChangedSince(UidSet uids, uint64_t modseq) {
+Task<absl::StatusOr<UidSet>> Folder::ChangedSince(UidSet uids, Modseq modseq) {
   PH_CO_RETURN_IF_ERROR(rows_->healthy());
   co_return co_await rows_->Look(
       [&](const FolderState& state) {
         UidSet out;
         for (const MessageMeta& m : state.index->messages()) {
-          if (m.modseq > modseq && uids.Contains(m.uid)) out.Add(m.uid);
+          if (m.modseq > modseq.value() && uids.Contains(m.uid)) out.Add(m.uid);
         }
         return out;
       },
@@ -174,14 +175,15 @@ size_t Folder::MemoryBytes() const {
 
 // ---- for copies and moves
 
-Task<absl::StatusOr<std::vector<CopyItem>>> Folder::ReadForCopy(UidSet uids, uint32_t after, BlobPins::Hold& hold) {
+Task<absl::StatusOr<std::vector<CopyItem>>> Folder::ReadForCopy(UidSet uids, Uid after, BlobPins::Hold& hold) {
   std::vector<CopyItem> items;
   PH_CO_RETURN_IF_ERROR(co_await Change(
       [&](const FolderState& state, const store::FetchedRows& rows, FolderDraft& draft) {
-        std::vector<std::string> blobs;
-        const absl::StatusOr<store::Verdict> verdict = DecideReadForCopy(state, rows, draft, uids, after, items, blobs);
+        std::vector<ObjectId> blobs;
+        const absl::StatusOr<store::Verdict> verdict =
+            DecideReadForCopy(state, rows, draft, uids, after.value(), items, blobs);
         // Here, between two commits: an expunge that frees one of them comes after the pins.
-        for (const std::string& blob : blobs) hold.Pin(blob);
+        for (const ObjectId& blob : blobs) hold.Pin(blob);
         return verdict;
       },
       /*use_reserve=*/true, kIndex));

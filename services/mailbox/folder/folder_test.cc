@@ -1,5 +1,5 @@
-#include "services/common/uid_set/uid_set.h"
 #include "services/mailbox/folder/folder.h"
+#include "services/common/uid_set/uid_set.h"
 
 #include "absl/container/flat_hash_set.h"
 #include "gtest/gtest.h"
@@ -153,7 +153,7 @@ TEST_F(FolderTest, KeywordsKeepTheirBitAndSpelling) {
   Reopen();
   EXPECT_EQ(State().keywords.size(), 2u);
   std::vector<std::string> bits;
-  const auto messages = *SyncWait(inbox_->Select(UidSet::All(), 0, 10, &bits));
+  const auto messages = *SyncWait(inbox_->Select(UidSet::All(), Uid(), 10, &bits));
   EXPECT_EQ(bits[0], "");
   EXPECT_EQ(messages[0].flags, v1::FLAG_FLAGGED);
 }
@@ -227,14 +227,14 @@ TEST_F(FolderTest, ChangesAfterTellsNewChangedAndVanished) {
   Expunge(UidSet({{7, 7}}), true);  // came and went
   for (const bool reopen : {false, true}) {
     if (reopen) Reopen();
-    const FolderChanges changes = *SyncWait(inbox_->ChangesAfter(since));
+    const FolderChanges changes = *SyncWait(inbox_->ChangesAfter(Modseq(since)));
     EXPECT_FALSE(changes.full);
     ASSERT_EQ(changes.messages.size(), 2u);
     EXPECT_EQ(changes.messages[0].uid, 2u);
     EXPECT_EQ(changes.messages[1].uid, 6u);
     EXPECT_EQ(changes.vanished, UidSet({{4, 4}, {7, 7}}));
   }
-  EXPECT_TRUE(SyncWait(inbox_->ChangesAfter(State().head.highest_modseq))->messages.empty());
+  EXPECT_TRUE(SyncWait(inbox_->ChangesAfter(Modseq(State().head.highest_modseq)))->messages.empty());
 }
 
 TEST_F(FolderTest, ABoundedLogAnswersFullBeforeItsFloor) {
@@ -243,14 +243,14 @@ TEST_F(FolderTest, ABoundedLogAnswersFullBeforeItsFloor) {
   for (int i = 0; i < 50; ++i) fixture_.Add(*inbox_);
   const Head head = State().head;
   EXPECT_EQ(head.highest_modseq - head.log_floor, 10u);
-  EXPECT_TRUE(SyncWait(inbox_->ChangesAfter(head.log_floor - 1))->full);
-  EXPECT_EQ(SyncWait(inbox_->ChangesAfter(0))->messages.size(), 50u);
-  const FolderChanges changes = *SyncWait(inbox_->ChangesAfter(head.log_floor));
+  EXPECT_TRUE(SyncWait(inbox_->ChangesAfter(Modseq(head.log_floor - 1)))->full);
+  EXPECT_EQ(SyncWait(inbox_->ChangesAfter(Modseq()))->messages.size(), 50u);
+  const FolderChanges changes = *SyncWait(inbox_->ChangesAfter(Modseq(head.log_floor)));
   EXPECT_FALSE(changes.full);
   EXPECT_EQ(changes.messages.size(), 10u);
-  EXPECT_TRUE(SyncWait(inbox_->ChangesAfter(head.highest_modseq + 1))->full);
-  EXPECT_FALSE(SyncWait(inbox_->VanishedAfter(1, UidSet::All()))->has_value());
-  EXPECT_TRUE(SyncWait(inbox_->VanishedAfter(head.log_floor, UidSet::All()))->has_value());
+  EXPECT_TRUE(SyncWait(inbox_->ChangesAfter(Modseq(head.highest_modseq + 1)))->full);
+  EXPECT_FALSE(SyncWait(inbox_->VanishedAfter(Modseq(1), UidSet::All()))->has_value());
+  EXPECT_TRUE(SyncWait(inbox_->VanishedAfter(Modseq(head.log_floor), UidSet::All()))->has_value());
   // Exactly the rows that the invariant names are on the disk.
   store::ReadRequest request;
   request.partition = FolderPartition("t1", inbox_->id().folder_id);
@@ -406,7 +406,7 @@ TEST_F(FolderTest, ChangesAreToldInParts) {
   std::vector<uint32_t> uids;
   uint32_t after = 0;
   for (bool more = true; more;) {
-    const FolderChanges part = *SyncWait(inbox_->ChangesAfter(modseq, after, 2));
+    const FolderChanges part = *SyncWait(inbox_->ChangesAfter(Modseq(modseq), Uid(after), 2));
     EXPECT_FALSE(part.full);
     EXPECT_EQ(part.vanished, after == 0 ? UidSet({{5, 5}, {10, 10}}) : UidSet());
     for (const MessageFlags& m : part.messages) uids.push_back(after = m.uid);

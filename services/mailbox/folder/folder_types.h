@@ -9,6 +9,7 @@
 #include <utility>
 #include <vector>
 
+#include "services/common/ids/ids.h"
 #include "services/common/uid_set/uid_set.h"
 #include "services/mailbox/rows/folder_index.h"
 #include "services/mailbox/rows/head.h"
@@ -52,7 +53,7 @@ struct NewMessage {
   int64_t internal_date = 0;  // seconds since 1970
   int zone = 0;               // minutes east of UTC
   uint64_t size_bytes = 0;
-  std::string blob;                             // 16 bytes; the body is written
+  ObjectId blob;                                // the body is written
   std::string thread_id;                        // message::ThreadId; may be empty
   std::string dedupe_key;                       // d/ or a/ key that makes a repetition a no-op; "": none
   std::shared_ptr<const CachedMessage> cached;  // null: built when first read

@@ -27,7 +27,7 @@ struct MailboxDeps {
   ChangeHints& hints;  // each commit of a folder publishes one
   BlobPins& pins;      // bodies that the sweeper must not delete
   Settings settings;
-  // Dates that are written into rows; no decision about order or ownership uses it.
+  // For dates in rows and the ages that the sweeper compares. Correctness does not depend on it.
   std::function<absl::Time()> clock = [] { return absl::Now(); };
   // Where a folder waits between two tries of a commit; null: it does not wait.
   Executor* executor = nullptr;

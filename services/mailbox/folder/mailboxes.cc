@@ -11,7 +11,7 @@
 namespace posthouse::mailbox {
 namespace {
 
-// Checking the size of every open folder costs; this often is often enough.
+// Trim() asks every open folder for its size, so it runs once in so many opens.
 constexpr uint64_t kTrimEvery = 256;
 constexpr size_t kMaxIdBytes = 128;
 
@@ -27,7 +27,7 @@ bool IsPlainId(absl::string_view id) {
 
 Task<absl::StatusOr<std::shared_ptr<Account>>> Mailboxes::OpenAccount(std::string tenant, std::string account_id) {
   if (account_id.empty() || !IsPlainId(account_id) || !IsPlainId(tenant)) {
-    co_return absl::InvalidArgumentError("an account needs a tenant and an id of letters, digits, '-', '_' and '.'");
+    co_return absl::InvalidArgumentError("account: tenant and account_id have letters, digits, '-', '_' and '.' only");
   }
   std::shared_ptr<Account> account;
   {
@@ -69,7 +69,7 @@ Task<absl::StatusOr<std::shared_ptr<Folder>>> Mailboxes::OpenFolder(std::shared_
   if (folder->TakeRecoveryNeeded()) {
     const absl::Status recovered = co_await RecoverMoves(deps_, *this, account, folder);
     if (!recovered.ok()) {
-      // Its messages are still all there; the next to open it tries again.
+      // No message is lost. The next OpenFolder tries again.
       folder->SetRecoveryNeeded();
       LOG_EVENT(kWarning, "move_recovery_failed").Str("folder_id", folder_id).Err(recovered);
     }

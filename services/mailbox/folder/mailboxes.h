@@ -1,5 +1,5 @@
-// Mailboxes: the accounts and folders that are open, bounded by the memory they hold.
-// One Account and one Folder object for each, for as long as somebody uses it.
+// Mailboxes: the open accounts and folders, bounded by the memory that they hold. There is one
+// Account or Folder object for each while a caller uses it.
 //
 // Threads: any.
 #pragma once
@@ -29,24 +29,24 @@ class Mailboxes {
  public:
   explicit Mailboxes(MailboxDeps& deps) : deps_(deps) {}
 
-  // The account, made when it is not there (the directory knows that it exists).
-  // kInvalidArgument: ids that cannot be ours.
+  // Creates the account when it is not there: the caller has it from the directory.
+  // kInvalidArgument: an id with other characters than letters, digits, '-', '_' and '.'.
   Task<absl::StatusOr<std::shared_ptr<Account>>> OpenAccount(std::string tenant, std::string account_id);
-  // A folder that the account's tree names, with half-done moves out of it finished.
+  // A folder of the account's tree. Finishes interrupted moves out of it first. kNotFound.
   Task<absl::StatusOr<std::shared_ptr<Folder>>> OpenFolder(std::shared_ptr<Account> account, std::string folder_id);
-  // As OpenFolder, whatever the tree says and without finishing moves.
+  // The folder object, without a look at the tree and without finishing moves.
   std::shared_ptr<Folder> Get(const Account& account, const std::string& folder_id);
-  // Destroys a folder that the tree has forgotten.
+  // Destroys a folder that was taken out of the tree.
   Task<absl::Status> DestroyFolder(std::shared_ptr<Account> account, std::string folder_id);
   // Counts all folders of the account.
   Task<absl::Status> CountUsage(std::shared_ptr<Account> account);
 
-  // Limits of an account: what its reference says, else the default.
+  // The limits in the account's reference, else the default.
   Quota QuotaOf(const common::v1::AccountRef& account) const;
 
-  // Closes what is not used: folders, the longest unused first, down to the budget of
-  // memory; accounts without an open folder, when a folder was closed or many are open.
-  // Called by OpenFolder now and then, and by the sweeper, which opens every account.
+  // Closes unused folders, the longest unused first, until they are within folder_cache_bytes;
+  // then accounts without an open folder, when it closed a folder or many accounts are open.
+  // OpenFolder calls it now and then; the sweeper, which opens every account, calls it, too.
   void Trim();
   void UpdateMetrics();
 

@@ -30,7 +30,7 @@ Task<absl::StatusOr<CopyBatch>> MoveBatch(MailboxDeps& deps, std::shared_ptr<Fol
     done = *std::move(before);
   } else {
     BlobPins::Hold hold(deps.pins);
-    PH_CO_ASSIGN_OR_RETURN(std::vector<CopyItem> items, co_await from->ReadForCopy(intent.uids, 0, hold));
+    PH_CO_ASSIGN_OR_RETURN(std::vector<CopyItem> items, co_await from->ReadForCopy(intent.uids, Uid(), hold));
     PH_CO_ASSIGN_OR_RETURN(done,
                            co_await to->AddCopies(intent.operation_id, intent.batch, std::move(items), intent.last,
                                                   /*move=*/true));
@@ -48,14 +48,14 @@ Usage::Amount AmountOf(const std::vector<MessageMeta>& messages) {
   return amount;
 }
 
-// Room for all that is still to be copied, before the first of it: a copy over quota
-// must leave the target as it was (RFC 9051 §6.4.7).
+// Reserves room for all remaining messages before the first is copied: a copy over quota must
+// leave the target as it was (RFC 9051 §6.4.7).
 Task<absl::StatusOr<Usage::Reservation>> ReserveFor(Mailboxes& mailboxes, std::shared_ptr<Account> account,
                                                     std::shared_ptr<Folder> from, UidSet uids, uint32_t after,
                                                     Quota quota) {
   PH_CO_RETURN_IF_ERROR(co_await mailboxes.CountUsage(account));
   PH_CO_ASSIGN_OR_RETURN(const std::vector<MessageMeta> messages,
-                         co_await from->Select(std::move(uids), after, SIZE_MAX));
+                         co_await from->Select(std::move(uids), Uid(after), SIZE_MAX));
   Usage::Reservation room = account->usage()->Reserve(AmountOf(messages), quota);
   if (!room.ok()) co_return absl::ResourceExhaustedError("over quota");
   co_return std::move(room);
@@ -94,11 +94,11 @@ Task<absl::StatusOr<CopyDone>> CopyMessages(MailboxDeps& deps, Mailboxes& mailbo
     }
     if (before.has_value()) {
       batch = *std::move(before);
-      // Done before, perhaps without its end.
+      // An earlier request copied it, and may not have removed it from the source.
       if (order.move) PH_CO_RETURN_IF_ERROR(co_await from->FinishIntent(order.operation_id, SourcesOf(batch)));
     } else {
       PH_CO_ASSIGN_OR_RETURN(const std::vector<MessageMeta> next,
-                             co_await from->Select(order.uids, after, Folder::kBatch + 1));
+                             co_await from->Select(order.uids, Uid(after), Folder::kBatch + 1));
       const bool last = next.size() <= Folder::kBatch;
       const std::vector<MessageMeta> chosen(
           next.begin(), next.begin() + static_cast<ptrdiff_t>(std::min(next.size(), Folder::kBatch)));
@@ -122,7 +122,7 @@ Task<absl::StatusOr<CopyDone>> CopyMessages(MailboxDeps& deps, Mailboxes& mailbo
           room.emplace(std::move(reserved));
         }
         BlobPins::Hold hold(deps.pins);
-        PH_CO_ASSIGN_OR_RETURN(std::vector<CopyItem> items, co_await from->ReadForCopy(uids, 0, hold));
+        PH_CO_ASSIGN_OR_RETURN(std::vector<CopyItem> items, co_await from->ReadForCopy(uids, Uid(), hold));
         PH_CO_ASSIGN_OR_RETURN(
             batch, co_await to->AddCopies(order.operation_id, number, std::move(items), last, /*move=*/false));
         if (room.has_value()) room->Give(AmountOf(chosen));
@@ -144,7 +144,7 @@ Task<absl::Status> RecoverMoves(MailboxDeps& deps, Mailboxes& mailboxes, std::sh
   PH_CO_ASSIGN_OR_RETURN(const std::vector<MoveIntent> intents, co_await from->ReadIntents());
   for (const MoveIntent& intent : intents) {
     if (!account->FindById(intent.to_folder_id).ok()) {
-      // The target is gone, and with it what was copied: the messages stay where they are.
+      // The target was deleted with the copies: the messages stay in the source.
       PH_CO_RETURN_IF_ERROR(co_await from->FinishIntent(intent.operation_id, UidSet()));
       continue;
     }

@@ -1,17 +1,17 @@
 // Copies and moves between folders.
 //
-// A copy is destination only: batches of Folder::kBatch messages, each one commit
-// with a row under the operation id, so that a repeated request copies nothing twice.
-// A move is, batch by batch:
+// A copy changes the target only, in batches of Folder::kBatch messages. Each batch is one commit
+// with a row under the operation id, so a repeated request copies no message twice. A move has
+// three commits for each batch:
 //
 //   step               crash after it means
 //   1 source: intent   nothing moved; recovery does steps 2 and 3
 //   2 target: copies   in both folders until recovery does step 3
 //   3 source: expunge and intent removed, one commit   done
 //
-// so no message is ever in neither folder, and none stays in both. Recovery runs
-// before a folder with an intent is first used, and over all folders at start. While
-// a move runs it holds the source's move mutex: no message is moved to two places.
+// So every message is in one folder or in both, and none stays in both. Recovery runs at start,
+// and before a folder with an intent is first used. A move holds the source's move mutex: no
+// two moves of this process take the same message.
 #pragma once
 
 #include <cstdint>

@@ -1,5 +1,5 @@
-#include "services/common/uid_set/uid_set.h"
 #include "services/mailbox/folder/mover.h"
+#include "services/common/uid_set/uid_set.h"
 
 #include <map>
 
@@ -43,7 +43,7 @@ class MoverTest : public testing::Test {
   std::map<uint64_t, int> Census() {
     std::map<uint64_t, int> out;
     for (Folder* f : {inbox_.get(), trash_.get()}) {
-      const std::vector<MessageMeta> messages = *SyncWait(f->Select(UidSet::All(), 0, 10000));
+      const std::vector<MessageMeta> messages = *SyncWait(f->Select(UidSet::All(), Uid(), 10000));
       for (const MessageMeta& m : messages) ++out[m.size_bytes];
     }
     return out;
@@ -60,7 +60,7 @@ TEST_F(MoverTest, CopyKeepsFlagsKeywordsAndTheBody) {
   const CopyDone done = *Copy(UidSet({{2, 9}}), false);
   EXPECT_EQ(done.uids, (std::vector<std::pair<uint32_t, uint32_t>>{{2, 1}, {3, 2}, {4, 3}}));
   std::vector<std::string> bits;
-  const auto copies = *SyncWait(trash_->Select(UidSet::All(), 0, 10, &bits));
+  const auto copies = *SyncWait(trash_->Select(UidSet::All(), Uid(), 10, &bits));
   EXPECT_EQ(copies[0].size_bytes, 2u);
   EXPECT_EQ(bits[0], "\x01");
   EXPECT_EQ(SyncWait(trash_->Snapshot())->keywords, std::vector<std::string>{"kw"});
@@ -246,27 +246,29 @@ TEST_F(MoverTest, TheSweeperRemovesOnlyWhatNothingNames) {
   EXPECT_EQ(left.blobs.size(), 4u);  // messages 1, 3, 4 and the young one
   for (Folder* f : {inbox_.get(), trash_.get()}) {
     BlobPins::Hold hold(fixture_.pins());
-    EXPECT_TRUE(SyncWait(f->ReadForCopy(UidSet::All(), 0, hold)).ok());
+    EXPECT_TRUE(SyncWait(f->ReadForCopy(UidSet::All(), Uid(), hold)).ok());
   }
 }
 
 TEST(BlobPinsTest, WhatWasPinnedDuringTheSweepStays) {
+  const ObjectId a = ObjectId::New(1);
+  const ObjectId b = ObjectId::New(1);
   BlobPins pins;
   {
     BlobPins::Hold before(pins);
-    before.Pin("a");
+    before.Pin(a);
   }
   pins.BeginSweep();
-  EXPECT_TRUE(pins.MayDelete("a"));
+  EXPECT_TRUE(pins.MayDelete(a));
   {
     BlobPins::Hold during(pins);
-    during.Pin("b");
-    EXPECT_FALSE(pins.MayDelete("b"));
+    during.Pin(b);
+    EXPECT_FALSE(pins.MayDelete(b));
   }
-  EXPECT_FALSE(pins.MayDelete("b"));
+  EXPECT_FALSE(pins.MayDelete(b));
   pins.EndSweep();
   pins.BeginSweep();
-  EXPECT_TRUE(pins.MayDelete("b"));
+  EXPECT_TRUE(pins.MayDelete(b));
   pins.EndSweep();
   EXPECT_EQ(pins.size(), 0u);
 }
@@ -316,7 +318,7 @@ TEST_F(MoverTest, ACopyOverQuotaCopiesNothing) {
 
 TEST_F(MoverTest, WhatCannotBeReadOfOneTenantDoesNotStopTheOthers) {
   const std::shared_ptr<Account> other = fixture_.OpenAccount("acc2", "t2");
-  ASSERT_TRUE(SyncWait(fixture_.store().blobs().Put("t2", IdToHex(NewBlobId(absl::ToUnixMillis(fixture_.now()))),
+  ASSERT_TRUE(SyncWait(fixture_.store().blobs().Put("t2", ObjectId::New(absl::ToUnixMillis(fixture_.now())).Hex(),
                                                     absl::Cord("nobody")))
                   .ok());
   store::CommitRequest damage;

@@ -1,12 +1,14 @@
 #include "services/mailbox/folder/sweeper.h"
 
 #include <memory>
+#include <optional>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "posthouse/mailbox/v1/store.pb.h"
 #include "services/common/log/log.h"
 #include "services/common/status/status.h"
+#include "services/mailbox/rows/folder_index.h"
 #include "services/mailbox/rows/head.h"
 #include "services/mailbox/rows/key_schema.h"
 #include "services/mailbox/rows/row_codec.h"
@@ -16,7 +18,7 @@ namespace {
 
 constexpr absl::Duration kPruneEvery = absl::Hours(24);
 
-// When the row was written; nullopt: not one of the two kinds.
+// When a d/ or a/ row was written, in seconds since 1970.
 absl::StatusOr<int64_t> WrittenAt(const store::Row& row) {
   const bool operation = row.key.compare(0, 2, kOperationPrefix) == 0;
   const size_t operation_length = row.key.size() > 2 ? static_cast<unsigned char>(row.key[2]) : 0;
@@ -78,7 +80,7 @@ Task<absl::StatusOr<Sweeper::Result>> Sweeper::Sweep() {
       deps_.pins.EndSweep();
     }
     PH_CO_RETURN_IF_ERROR(Stopped());
-    // What cannot be read of one tenant keeps the others' garbage no longer.
+    // A row of one tenant that cannot be read must not keep the garbage of the others.
     if (!swept.ok()) failed = Annotate(swept, absl::StrCat("tenant ", tenant));
   }
   PH_CO_RETURN_IF_ERROR(failed);
@@ -97,12 +99,12 @@ Task<absl::Status> Sweeper::SweepBlobs(std::string tenant, Result& result) {
   std::string cursor;
   do {
     PH_CO_ASSIGN_OR_RETURN(const std::vector<Candidate> candidates, co_await OldBlobs(tenant, cursor));
-    absl::flat_hash_set<std::string> unseen;
+    absl::flat_hash_set<ObjectId> unseen;
     for (const Candidate& c : candidates) unseen.insert(c.blob);
     PH_CO_RETURN_IF_ERROR(co_await RemoveReferenced(tenant, unseen));
     for (const Candidate& c : candidates) {
       if (!unseen.contains(c.blob) || !deps_.pins.MayDelete(c.blob)) continue;
-      PH_CO_RETURN_IF_ERROR(co_await deps_.store.blobs().Delete(tenant, IdToHex(c.blob)));
+      PH_CO_RETURN_IF_ERROR(co_await deps_.store.blobs().Delete(tenant, c.blob.Hex()));
       ++result.blobs;
       result.bytes += c.size_bytes;
       deps_.metrics.swept_blobs.Add();
@@ -121,15 +123,14 @@ Task<absl::StatusOr<std::vector<Sweeper::Candidate>>> Sweeper::OldBlobs(std::str
                            co_await deps_.store.blobs().List(tenant, cursor, store::kMaxPageRows));
     cursor = std::move(page.next);
     for (const store::BlobInfo& info : page.blobs) {
-      if (!IsId(info.name)) continue;  // not ours
-      std::string blob = IdToBytes(info.name);
-      if (BlobMillis(blob) < before) out.push_back({std::move(blob), info.size_bytes});
+      const std::optional<ObjectId> blob = ObjectId::FromHex(info.name);
+      if (blob.has_value() && blob->unix_millis() < before) out.push_back({*blob, info.size_bytes});
     }
   } while (!cursor.empty() && out.size() < kWindow);
   co_return out;
 }
 
-Task<absl::Status> Sweeper::RemoveReferenced(std::string tenant, absl::flat_hash_set<std::string>& unseen) {
+Task<absl::Status> Sweeper::RemoveReferenced(std::string tenant, absl::flat_hash_set<ObjectId>& unseen) {
   std::string after_folder;
   while (!unseen.empty()) {
     PH_CO_ASSIGN_OR_RETURN(const std::vector<std::string> folders, co_await NextFolders(tenant, after_folder));
@@ -144,7 +145,7 @@ Task<absl::Status> Sweeper::RemoveReferenced(std::string tenant, absl::flat_hash
         PH_CO_ASSIGN_OR_RETURN(const store::ReadResult read, co_await deps_.store.Read(request));
         for (const store::Row& row : read.page) {
           PH_CO_ASSIGN_OR_RETURN(const v1::MessageRow message, DecodeRow<v1::MessageRow>(row.value));
-          unseen.erase(message.blob());
+          unseen.erase(BlobOf(message));
           request.after = row.key;
         }
         more = read.more;
@@ -177,7 +178,7 @@ Task<absl::Status> Sweeper::SweepFolder(std::string tenant, std::string folder_i
   bool orphan = !read.values[0].has_value();  // a drop that a crash cut short
   if (!orphan) {
     PH_CO_ASSIGN_OR_RETURN(const Head head, Head::Decode(*read.values[0]));
-    // A young one may be about to be named by its tree.
+    // The tree may be about to name a young one.
     if (absl::FromUnixSeconds(head.created) < deps_.clock() - deps_.settings.sweep_grace) {
       PH_CO_ASSIGN_OR_RETURN(const std::shared_ptr<Account> account,
                              co_await mailboxes_.OpenAccount(tenant, head.account_id));

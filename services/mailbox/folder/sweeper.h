@@ -1,10 +1,9 @@
-// Sweeper: finds what nothing names any more and removes it: bodies without a row,
-// partitions of folders that no tree names, old delivery and operation ids; and, at
-// start, finishes moves that were under way.
+// Sweeper: removes bodies that no row names, partitions of folders that no tree names, and old
+// delivery and operation ids. At start it finishes interrupted moves.
 //
-// Safe against everything that runs: a body younger than the grace period, or pinned
-// at any moment since the sweep began (blob_pins.h), stays; and so does everything
-// when one row could not be read. Memory: kWindow body names at a time.
+// It runs beside all other work. It keeps a body that is younger than the grace period or was
+// pinned since the sweep began (blob_pins.h). When it cannot read a row, it keeps every body of
+// that tenant. Memory: kWindow body names at a time.
 //
 // Threads: one sweep at a time.
 #pragma once
@@ -19,6 +18,7 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "services/common/async/task.h"
+#include "services/common/ids/ids.h"
 #include "services/mailbox/folder/mailbox_deps.h"
 #include "services/mailbox/folder/mailboxes.h"
 
@@ -40,19 +40,19 @@ class Sweeper {
   Task<absl::StatusOr<Result>> Sweep();
   // Opens every folder that has an intent, which finishes its moves.
   Task<absl::Status> RecoverAll();
-  // Any thread: the sweep that runs ends soon.
+  // Ends a running sweep soon. Threads: any.
   void Stop() { stopped_ = true; }
 
  private:
   struct Candidate {
-    std::string blob;
+    ObjectId blob;
     uint64_t size_bytes = 0;
   };
   Task<absl::StatusOr<std::vector<std::string>>> Tenants();
   Task<absl::Status> SweepBlobs(std::string tenant, Result& result);
   // Blobs older than the grace time, from `cursor` on, which moves; empty: the end.
   Task<absl::StatusOr<std::vector<Candidate>>> OldBlobs(std::string tenant, std::string& cursor);
-  Task<absl::Status> RemoveReferenced(std::string tenant, absl::flat_hash_set<std::string>& unseen);
+  Task<absl::Status> RemoveReferenced(std::string tenant, absl::flat_hash_set<ObjectId>& unseen);
   Task<absl::Status> SweepFolders(std::string tenant, Result& result);
   Task<absl::Status> SweepFolder(std::string tenant, std::string folder_id, Result& result);
   Task<absl::Status> PruneDedupeRows(store::Partition partition, Result& result);

@@ -39,7 +39,7 @@ class TwoWritersTest : public testing::Test {
   static Model Seen(Folder& folder) {
     Model out;
     std::vector<std::string> bits;
-    const std::vector<MessageMeta> messages = *SyncWait(folder.Select(UidSet::All(), 0, SIZE_MAX, &bits));
+    const std::vector<MessageMeta> messages = *SyncWait(folder.Select(UidSet::All(), Uid(), SIZE_MAX, &bits));
     const FolderSnapshot state = *SyncWait(folder.Snapshot());
     for (size_t i = 0; i < messages.size(); ++i) {
       ModelMessage& m = out[messages[i].uid];

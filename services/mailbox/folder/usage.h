@@ -27,9 +27,9 @@ class Usage {
     friend Amount operator-(const Amount& a, const Amount& b) { return {a.bytes - b.bytes, a.messages - b.messages}; }
   };
 
-  // The folder's head says `amount`; call with the folder's writer lock held.
+  // The folder's head has `amount`. Call it where no commit can change the head meanwhile.
   void Count(const std::string& folder_id, Amount amount);
-  // A commit changed the folder; ignored until it was counted.
+  // A commit changed the folder by `delta`. Ignored while the folder is not counted.
   void Changed(const std::string& folder_id, Amount delta);
   // The folder is gone.
   void Forget(const std::string& folder_id, Amount amount);
@@ -44,7 +44,7 @@ class Usage {
     Reservation& operator=(Reservation&&) = delete;
     ~Reservation();
     bool ok() const { return usage_ != nullptr; }
-    // Gives back `amount` of it: that was added.
+    // Gives back `amount`, which a commit has added to the usage.
     void Give(Amount amount);
 
    private:
@@ -53,7 +53,7 @@ class Usage {
     Usage* usage_ = nullptr;
     Amount amount_;
   };
-  // Not ok(): it does not fit.
+  // Not ok(): the quota has no room for it.
   Reservation Reserve(Amount amount, const Quota& quota);
 
  private:

@@ -15,7 +15,7 @@ namespace posthouse::mailbox {
 BodyReceiver::BodyReceiver(MailboxDeps& deps, std::vector<std::string> tenants)
     : deps_(deps),
       tenants_(std::move(tenants)),
-      blob_(NewBlobId(absl::ToUnixMillis(deps.clock()))),
+      blob_(ObjectId::New(absl::ToUnixMillis(deps.clock()))),
       hold_(deps.pins),
       parser_(std::make_unique<message::Parser>()) {
   hold_.Pin(blob_);
@@ -43,7 +43,7 @@ Task<absl::Status> BodyReceiver::Flush() {
   if (writers_.empty()) {
     head_ = pending_.substr(0, kFirstBytes);
     for (const std::string& tenant : tenants_) {
-      writers_.push_back(deps_.store.blobs().Create(tenant, IdToHex(blob_)));
+      writers_.push_back(deps_.store.blobs().Create(tenant, blob_.Hex()));
     }
   }
   // Not Cord(std::string&&): Debian's GCC and our Clang mangle that constructor differently.
@@ -55,7 +55,7 @@ Task<absl::Status> BodyReceiver::Flush() {
 
 Task<absl::StatusOr<ReceivedMessage>> BodyReceiver::Finish(uint64_t expected_bytes) {
   if (expected_bytes != 0 && expected_bytes != size_bytes_) {
-    co_return absl::InvalidArgumentError("the size in the commit is not what was sent");
+    co_return absl::InvalidArgumentError("commit.size_bytes differs from the bytes received");
   }
   if (size_bytes_ == 0) co_return absl::InvalidArgumentError("empty message");
   ReceivedMessage received;
@@ -68,7 +68,7 @@ Task<absl::StatusOr<ReceivedMessage>> BodyReceiver::Finish(uint64_t expected_byt
   if (writers_.empty()) {
     const absl::Cord bytes{absl::string_view(pending_)};
     for (const std::string& tenant : tenants_) {
-      PH_CO_RETURN_IF_ERROR(co_await deps_.store.blobs().Put(tenant, IdToHex(blob_), bytes));
+      PH_CO_RETURN_IF_ERROR(co_await deps_.store.blobs().Put(tenant, blob_.Hex(), bytes));
     }
     co_return received;
   }
@@ -80,7 +80,7 @@ Task<absl::StatusOr<ReceivedMessage>> BodyReceiver::Finish(uint64_t expected_byt
 Task<void> BodyReceiver::Discard() {
   if (!finished_) co_return;
   for (const std::string& tenant : tenants_) {
-    log::LogIfError(co_await deps_.store.blobs().Delete(tenant, IdToHex(blob_)), "discarding an unused body");
+    log::LogIfError(co_await deps_.store.blobs().Delete(tenant, blob_.Hex()), "discarding an unused body");
   }
 }
 

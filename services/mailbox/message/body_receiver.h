@@ -2,8 +2,8 @@
 // blob of each tenant that wants it. Up to kInMemoryBytes the bytes wait in memory and
 // are written in one go; beyond that they stream, and memory stays bounded.
 //
-// The blob is pinned against the sweeper while the BodyReceiver lives; one that no row
-// names afterwards is swept later, or removed at once by Discard().
+// The sweeper keeps the blob while the BodyReceiver lives. Afterwards it removes a blob that no
+// row names; Discard() does so at once.
 //
 // Errors: kInvalidArgument over the size limit or empty; else as store::BlobStore.
 // Threads: one task at a time.
@@ -17,6 +17,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "services/common/async/task.h"
+#include "services/common/ids/ids.h"
 #include "services/mailbox/folder/blob_pins.h"
 #include "services/mailbox/folder/mailbox_deps.h"
 #include "services/mailbox/rows/cache_rows.h"
@@ -28,7 +29,7 @@ class Parser;
 namespace posthouse::mailbox {
 
 struct ReceivedMessage {
-  std::string blob;  // 16 bytes
+  ObjectId blob;
   uint64_t size_bytes = 0;
   std::shared_ptr<const CachedMessage> cached;
 };
@@ -41,9 +42,9 @@ class BodyReceiver {
   ~BodyReceiver();
 
   Task<absl::Status> Add(std::string bytes);
-  // The whole came, `expected_bytes` of it (0: not told).
+  // Call it after the last Add(). `expected_bytes`: the size that the sender gave; 0: none.
   Task<absl::StatusOr<ReceivedMessage>> Finish(uint64_t expected_bytes);
-  // Nothing names the blob: removes it now.
+  // Removes the blob. Call it when no row can name the blob.
   Task<void> Discard();
 
   bool too_large() const { return too_large_; }
@@ -52,7 +53,7 @@ class BodyReceiver {
   Task<absl::Status> Flush();
   MailboxDeps& deps_;
   const std::vector<std::string> tenants_;
-  const std::string blob_;
+  const ObjectId blob_;
   BlobPins::Hold hold_;
   std::unique_ptr<message::Parser> parser_;
   std::vector<std::unique_ptr<store::BlobWriter>> writers_;  // one a tenant, once streaming

@@ -14,7 +14,7 @@ constexpr size_t kMaxFieldsBytes = 16 * 1024;  // more is rare, and then the hea
 
 }  // namespace
 
-CachedMessage BuildCachedMessage(const message::Message& message, absl::string_view head, absl::string_view blob) {
+CachedMessage BuildCachedMessage(const message::Message& message, absl::string_view head, const ObjectId& blob) {
   message::Summary summary = message::Summarise(message);
   CachedMessage out;
   out.check = CheckOfBlob(blob);

@@ -1,7 +1,8 @@
-// Derives what is cached of a message (cache_rows.h) from its parsed form. No I/O.
+// BuildCachedMessage: derives a CachedMessage (cache_rows.h) from the parsed message. No I/O.
 #pragma once
 
 #include "absl/strings/string_view.h"
+#include "services/common/ids/ids.h"
 #include "services/mailbox/rows/cache_rows.h"
 
 namespace posthouse::message {
@@ -10,11 +11,11 @@ struct Message;
 
 namespace posthouse::mailbox {
 
-// How much of a message's beginning BuildCachedMessage() wants at most: more than the header
-// fields that are kept.
+// BuildCachedMessage() uses at most this much of the message's beginning: more than all the header
+// fields that it keeps.
 inline constexpr size_t kFirstBytes = 256 * 1024;
 
-// `head` is the message's beginning, as far as it is in memory.
-CachedMessage BuildCachedMessage(const message::Message& message, absl::string_view head, absl::string_view blob);
+// `head` is the beginning of the message, at least the header fields or kFirstBytes of it.
+CachedMessage BuildCachedMessage(const message::Message& message, absl::string_view head, const ObjectId& blob);
 
 }  // namespace posthouse::mailbox

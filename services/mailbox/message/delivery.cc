@@ -24,8 +24,7 @@ Outcome MakeOutcome(Outcome::Kind kind, absl::string_view detail) {
   return outcome;
 }
 
-// Only what is known to be permanent is definite; a surprise of ours, and a full
-// store, bounce nobody's mail.
+// Every error is temporary: neither a defect of this service nor a full store may bounce mail.
 Outcome OutcomeOf(const absl::Status& status) { return MakeOutcome(Outcome::KIND_TEMPORARY, status.message()); }
 
 DeliveryResult ResultOf(const Outcome& outcome) {
@@ -55,7 +54,7 @@ Outcome StoredIn(const Folder& folder, uint32_t uid, bool duplicate) {
 Task<absl::StatusOr<Outcome>> DeliverTo(MailboxDeps& deps, Mailboxes& mailboxes, const v1::DeliveryTarget& target,
                                         const ReceivedMessage& message) {
   if (target.delivery_id().empty() || target.delivery_id().size() > kMaxDeliveryIdBytes) {
-    co_return absl::InvalidArgumentError("a delivery needs an id of at most 900 bytes");
+    co_return absl::InvalidArgumentError("delivery_id: 1 to 900 bytes");
   }
   PH_CO_ASSIGN_OR_RETURN(const std::shared_ptr<Account> account,
                          co_await mailboxes.OpenAccount(target.account().tenant(), target.account().account_id()));

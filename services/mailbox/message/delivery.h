@@ -1,8 +1,7 @@
 // Delivery: one message to many accounts, each idempotent by its delivery id.
 //
-// A delivery stores into INBOX with the delivery id as dedupe row, in one commit. The
-// user's rules (Sieve) have their place in DeliverTo, between opening the account and
-// choosing the folder; until then a subaddress goes to INBOX like everything else.
+// A delivery adds the message to INBOX and writes the delivery id as a dedupe row, in one commit.
+// There are no user rules yet (Sieve): mail to a subaddress goes to INBOX, too.
 #pragma once
 
 #include <string>
@@ -20,9 +19,8 @@ class DeliverResponse;
 
 namespace posthouse::mailbox {
 
-// Stores `message` for every target of `header`; one outcome each, in order. Never
-// fails as a whole: what is not known to be definite is KIND_TEMPORARY. True when
-// some row may name the blob now.
+// Stores `message` for every target of `header` and answers one outcome for each, in order. An
+// outcome that is not definite is KIND_TEMPORARY. True: some row may name the blob.
 Task<bool> DeliverToAll(MailboxDeps& deps, Mailboxes& mailboxes, const v1::DeliverRequest_Header& header,
                         const ReceivedMessage& message, v1::DeliverResponse* response);
 

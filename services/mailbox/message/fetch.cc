@@ -62,7 +62,7 @@ class FetchChunker {
     if (request_.save_date()) rows.add_save_date(m.save_date), bytes_ += 8;
     if (request_.ids()) {
       // RFC 8474 §5.1: copies share the EMAILID, as they share the bytes.
-      Add(rows.add_email_id(), absl::StrCat("M", IdToHex(m.blob)));
+      Add(rows.add_email_id(), absl::StrCat("M", m.blob.Hex()));
       Add(rows.add_thread_id(), std::string(m.thread_id));
     }
     if (request_.preview()) Add(rows.add_preview(), std::move(m.cached.preview));
@@ -99,10 +99,10 @@ class FetchChunker {
   size_t bytes_ = 0;
 };
 
-// RFC 7162 §3.2.5.1: when the log does not reach back, every UID of the set that is
-// not there any more is reported.
+// RFC 7162 §3.2.5.1: when the log does not reach back, the answer has every UID of the set that
+// does not exist.
 Task<absl::StatusOr<UidSet>> VanishedOf(std::shared_ptr<Folder> folder, const UidSet& uids, uint64_t since) {
-  PH_CO_ASSIGN_OR_RETURN(std::optional<UidSet> vanished, co_await folder->VanishedAfter(since, uids));
+  PH_CO_ASSIGN_OR_RETURN(std::optional<UidSet> vanished, co_await folder->VanishedAfter(Modseq(since), uids));
   if (vanished.has_value()) co_return *std::move(vanished);
   PH_CO_ASSIGN_OR_RETURN(const std::shared_ptr<const UidsView> view, co_await folder->Uids());
   co_return Missing(uids, view->uids, view->state.head.uid_next);
@@ -146,7 +146,7 @@ Task<absl::Status> FetchMessages(MailboxDeps& deps, std::shared_ptr<Folder> fold
   const UidSet uids = UidSetFromProto(request.uids());
   request.clear_uids();
   if (request.set_seen()) {
-    // RFC 9051 §6.4.5: BODY[] sets \Seen; durable before anybody is told.
+    // RFC 9051 §6.4.5: BODY[] sets \Seen. The flag is durable before the first chunk goes out.
     FlagChange seen;
     seen.mode = FlagChange::Mode::kAdd;
     seen.flags = v1::FLAG_SEEN;
@@ -171,8 +171,8 @@ Task<absl::Status> FetchMessages(MailboxDeps& deps, std::shared_ptr<Folder> fold
   MessageReader reader(deps, folder);
   UidSet selected = uids;
   if (request.changed_since() != 0) {
-    // RFC 7162 §3.1.4.1: only what changed is read at all.
-    PH_CO_ASSIGN_OR_RETURN(selected, co_await folder->ChangedSince(uids, request.changed_since()));
+    // RFC 7162 §3.1.4.1: messages that did not change are not read.
+    PH_CO_ASSIGN_OR_RETURN(selected, co_await folder->ChangedSince(uids, Modseq(request.changed_since())));
   }
   uint32_t after = 0;
   while (true) {

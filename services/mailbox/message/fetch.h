@@ -18,8 +18,8 @@ namespace posthouse::mailbox {
 
 using FetchSink = std::function<Task<absl::Status>(v1::FetchResponse chunk)>;
 
-// Sends what `request` asks for to `sink`, in UID order, in chunks of 64-256 KiB;
-// \Seen is set, durably, before the first one. An error of the sink ends it.
+// Sends the messages of `request` to `sink`, in UID order, in chunks of 64-256 KiB. Sets \Seen,
+// durably, before the first chunk. An error of the sink ends the fetch.
 Task<absl::Status> FetchMessages(MailboxDeps& deps, std::shared_ptr<Folder> folder, const v1::FetchRequest& request,
                                  FetchSink sink);
 

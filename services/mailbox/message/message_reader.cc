@@ -13,6 +13,7 @@
 #include "services/mail_formats/message/parser.h"
 #include "services/mailbox/message/cached_message.h"
 #include "services/mailbox/message/rows_reader.h"
+#include "services/mailbox/rows/folder_index.h"
 #include "services/mailbox/rows/key_schema.h"
 #include "services/mailbox/rows/row_codec.h"
 
@@ -43,11 +44,11 @@ message::ByteRange Clip(const v1::Section& section, uint64_t total) {
   return {begin, begin + std::min<uint64_t>(section.length(), total - begin)};
 }
 
-// What must be derived again from the message: not at all; for this time only, for it
-// is too long to be kept; or to be kept.
+// Whether the cached row must be rebuilt: kNo; kTooLong (rebuild it for this answer, its row would
+// be too long); kYes (rebuild it and store it).
 enum class RebuildReason { kNo, kTooLong, kYes };
 
-// What of `row` may be used for `meta`; nullopt: missing, of another message, or not kept.
+// The row, when it is that of the message `meta`; nullopt: absent, of another message, or truncated.
 template <typename Row>
 std::optional<Row> Usable(const std::optional<std::string>& stored, const MessageMeta& meta, RebuildReason& missing) {
   absl::StatusOr<Row> row = absl::NotFoundError("");
@@ -69,7 +70,8 @@ MessageReader::MessageReader(MailboxDeps& deps, std::shared_ptr<Folder> folder)
 Task<absl::StatusOr<std::vector<StoredMessage>>> MessageReader::Next(const UidSet& uids, uint32_t after,
                                                                      RowSelection wanted) {
   std::vector<std::string> bits;
-  PH_CO_ASSIGN_OR_RETURN(const std::vector<MessageMeta> metas, co_await folder_->Select(uids, after, kPage, &bits));
+  PH_CO_ASSIGN_OR_RETURN(const std::vector<MessageMeta> metas,
+                         co_await folder_->Select(uids, Uid(after), kPage, &bits));
   std::vector<StoredMessage> out(metas.size());
   for (size_t i = 0; i < metas.size(); ++i) {
     out[i].meta = metas[i];
@@ -93,7 +95,7 @@ Task<absl::Status> MessageReader::LoadRows(std::vector<StoredMessage>& messages)
       continue;
     }
     PH_CO_ASSIGN_OR_RETURN(v1::MessageRow row, DecodeRow<v1::MessageRow>(*rows[i]));
-    messages[i].blob = std::move(*row.mutable_blob());
+    messages[i].blob = BlobOf(row);
     messages[i].thread_id = std::move(*row.mutable_thread_id());
     messages[i].save_date = row.save_date();
   }
@@ -152,7 +154,7 @@ Task<absl::StatusOr<CachedMessage>> MessageReader::Rebuild(StoredMessage& messag
   if (message.blob.empty()) {
     std::vector<StoredMessage> one = {message};
     PH_CO_RETURN_IF_ERROR(co_await LoadRows(one));
-    if (one[0].gone) co_return absl::NotFoundError("expunged");
+    if (one[0].gone) co_return absl::NotFoundError("the message was expunged");
     message = std::move(one[0]);
   }
   deps_.metrics.cache_rebuilds.Add();
@@ -175,7 +177,7 @@ Task<absl::StatusOr<CachedMessage>> MessageReader::Rebuild(StoredMessage& messag
 Task<absl::StatusOr<std::string>> MessageReader::Read(const StoredMessage& message, uint64_t offset, uint64_t length) {
   const bool small = message.meta.size_bytes <= kWholeBytes;
   if (small && whole_blob_ == message.blob) co_return whole_.substr(std::min<uint64_t>(offset, whole_.size()), length);
-  absl::StatusOr<absl::Cord> bytes = co_await deps_.store.blobs().Get(folder_->id().tenant, IdToHex(message.blob),
+  absl::StatusOr<absl::Cord> bytes = co_await deps_.store.blobs().Get(folder_->id().tenant, message.blob.Hex(),
                                                                       small ? 0 : offset, small ? kWholeBytes : length);
   if (absl::IsNotFound(bytes.status())) {
     LOG_EVENT(kError, "body_missing").Str("folder_id", folder_->id().folder_id).Int("uid", message.meta.uid);

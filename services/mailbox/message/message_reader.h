@@ -1,6 +1,5 @@
-// MessageReader: what is stored of messages, read for FETCH and SEARCH: derived rows
-// (rebuilt from the message when they are missing or not its own) and sections by
-// range reads of the body.
+// MessageReader: reads stored messages for FETCH and SEARCH: derived rows, which it rebuilds from
+// the message when they are missing, and sections, by range reads of the body.
 //
 // Memory: a page of rows, or at most kWholeBytes of a body. Threads: one task at a
 // time; several readers of one folder may run at once.
@@ -17,6 +16,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "services/common/async/task.h"
+#include "services/common/ids/ids.h"
 #include "services/common/uid_set/uid_set.h"
 #include "services/mail_formats/message/part_table.h"
 #include "services/mailbox/folder/folder.h"
@@ -30,7 +30,7 @@ class Section;
 
 namespace posthouse::mailbox {
 
-// Which derived rows of a page are wanted.
+// Which rows of each message to read.
 struct RowSelection {
   bool row = false;        // the m/ row
   bool envelope = false;   // ENVELOPE and preview
@@ -43,10 +43,10 @@ struct StoredMessage {
   std::string keyword_bits;
   bool gone = false;  // expunged since it was selected
   // m/ row
-  std::string blob;
+  ObjectId blob;
   std::string thread_id;
   int64_t save_date = 0;
-  // derived; only what was wanted
+  // derived; only the rows that were selected
   CachedMessage cached;
 };
 
@@ -70,7 +70,7 @@ class MessageReader {
     uint64_t total_bytes = 0;
   };
   using Emit = std::function<Task<absl::Status>(std::string bytes)>;
-  // Tells the section's size, then emits its bytes in pieces of at most kRangeBytes.
+  // Calls `begin` with the section's size, then emits its bytes in pieces of at most kRangeBytes.
   // `message` was read with row and structure (see NeedsStructure).
   Task<absl::Status> ReadSection(const StoredMessage& message, const v1::Section& section,
                                  const std::function<void(SectionInfo)>& begin, const Emit& emit);
@@ -84,7 +84,7 @@ class MessageReader {
  private:
   Task<absl::Status> LoadRows(std::vector<StoredMessage>& messages);
   Task<absl::Status> LoadDerived(std::vector<StoredMessage>& messages, const RowSelection& wanted);
-  // From the message itself; `keep`: for the next time, too.
+  // Builds the cached rows from the message. `keep`: stores them, too.
   Task<absl::StatusOr<CachedMessage>> Rebuild(StoredMessage& message, bool keep);
   Task<absl::Status> EmitString(std::string bytes, const v1::Section& section,
                                 const std::function<void(SectionInfo)>& begin, const Emit& emit);
@@ -98,7 +98,7 @@ class MessageReader {
   const store::Partition partition_;
   const store::Partition cache_partition_;
   // The last small body, for several sections of one message.
-  std::string whole_blob_;
+  ObjectId whole_blob_;
   std::string whole_;
 };
 

@@ -1,5 +1,4 @@
-// Reads rows of many messages at once: by pages when they lie close together, by keys
-// when they are few among many.
+// Reads rows of many messages at once: as pages when the UIDs are close together, else by keys.
 #pragma once
 
 #include <cstdint>

@@ -12,7 +12,7 @@
 namespace posthouse::mailbox {
 namespace {
 
-constexpr size_t kMaxValueBytes = 60 * 1024;  // of a row's 64 KiB
+constexpr size_t kMaxValueBytes = 60 * 1024;  // a row takes 64 KiB with its key
 
 }  // namespace
 
@@ -22,9 +22,9 @@ size_t CachedMessage::bytes() const {
 
 bool IsCachedField(absl::string_view name) {
   static const auto& names = *new absl::flat_hash_set<std::string>{
-      // ENVELOPE, and what SEARCH looks for.
+      // ENVELOPE, and fields that clients search.
       "date", "subject", "from", "sender", "reply-to", "to", "cc", "bcc", "in-reply-to", "message-id", "references",
-      // What Thunderbird, mutt, Apple Mail and mbsync list folders with.
+      // Fields that Thunderbird, mutt, Apple Mail and mbsync fetch to list a folder.
       "content-type", "content-description", "mime-version", "lines", "priority", "x-priority", "importance",
       "newsgroups", "followup-to", "mail-followup-to", "list-id", "list-post", "list-unsubscribe", "x-label",
       "x-mailing-list", "x-uniform-type-identifier", "disposition-notification-to", "return-receipt-to", "x-tuid",

@@ -1,7 +1,7 @@
-// What is derived from a message once, when it is added: ENVELOPE, BODYSTRUCTURE,
-// BODY and the preview as IMAP sends them, the part table, and the header fields that
-// clients ask for. Kept in the folder's cache partition; all of it can be rebuilt
-// from the message. No I/O.
+// CachedMessage: what the mailbox derives from a message when it is added: ENVELOPE,
+// BODYSTRUCTURE, BODY and the preview as IMAP sends them, the part table, and the header fields
+// that clients ask for. It lies in the folder's cache partition and can be rebuilt from the
+// message. No I/O.
 #pragma once
 
 #include <cstddef>
@@ -37,7 +37,7 @@ bool IsCachedField(absl::string_view name);
 std::vector<store::Mutation> CacheMutations(uint32_t uid, const CachedMessage& cached);
 std::vector<store::Mutation> CacheRemovals(uint32_t uid);
 
-// Adds commits to `out` so that each is within the store's limits.
+// Adds the mutations to `out` as commits that are each within the store's limits.
 void SplitCommits(const store::Partition& partition, std::vector<store::Mutation> mutations,
                   std::vector<store::CommitRequest>& out);
 

@@ -9,11 +9,11 @@
 
 namespace posthouse::mailbox {
 
-uint32_t CheckOfBlob(absl::string_view blob) {
+ObjectId BlobOf(const v1::MessageRow& row) { return ObjectId::FromBytes(row.blob()).value_or(ObjectId()); }
+
+uint32_t CheckOfBlob(const ObjectId& blob) {
   uint32_t check = 0;
-  for (const char c : blob.substr(blob.size() < 4 ? 0 : blob.size() - 4)) {
-    check = (check << 8) | static_cast<unsigned char>(c);
-  }
+  for (const char c : blob.Bytes().substr(ObjectId::kBytes - 4)) check = (check << 8) | static_cast<unsigned char>(c);
   return check;
 }
 
@@ -44,7 +44,7 @@ MessageMeta FolderIndex::MetaOf(uint32_t uid, const v1::MessageRow& row) {
   meta.size_bytes = row.size_bytes();
   meta.uid = uid;
   meta.keywords = Intern(row.keywords());
-  meta.check = CheckOfBlob(row.blob());
+  meta.check = CheckOfBlob(BlobOf(row));
   meta.zone = static_cast<int16_t>(row.internal_date_zone());
   meta.flags = static_cast<uint8_t>(row.flags());
   return meta;

@@ -1,12 +1,13 @@
-// FolderIndex: what of every message of an open folder is kept in memory, 40 bytes
-// each, in UID order: enough for FETCH FLAGS, SEARCH by flags, dates and sizes, and
-// sequence numbers without reading a row. A value type; its owner synchronises it.
+// FolderIndex: the messages of an open folder in memory, 40 bytes each, in UID order. It answers
+// FETCH FLAGS, SEARCH by flags, dates and sizes, and sequence numbers without reading a row.
+// A value; its owner synchronises it.
 #pragma once
 
 #include <cstdint>
-#include "services/common/uid_set/uid_set.h"
 #include <string>
 #include <vector>
+#include "services/common/ids/ids.h"
+#include "services/common/uid_set/uid_set.h"
 
 #include "absl/container/flat_hash_map.h"
 #include "absl/container/flat_hash_set.h"
@@ -24,22 +25,24 @@ struct MessageMeta {
   uint64_t size_bytes = 0;
   uint32_t uid = 0;
   uint32_t keywords = 0;  // FolderIndex::KeywordBits
-  uint32_t check = 0;     // what the message's cache rows must carry
+  uint32_t check = 0;     // a cache row counts only when it has the same
   int16_t zone = 0;
   uint8_t flags = 0;
 };
 static_assert(sizeof(MessageMeta) == 40);
 
-// Last 4 bytes of a blob id.
-uint32_t CheckOfBlob(absl::string_view blob);
+// The name of a message's body. empty(): the row is damaged.
+ObjectId BlobOf(const v1::MessageRow& row);
+// Last 4 bytes of a body's name.
+uint32_t CheckOfBlob(const ObjectId& blob);
 
 class FolderIndex {
  public:
   FolderIndex();
-  // `uid` greater than every one in the index.
+  // `uid` is greater than every UID in the index.
   void Add(uint32_t uid, const v1::MessageRow& row);
   void SetFlags(uint32_t uid, uint64_t modseq, uint32_t flags, absl::string_view keywords);
-  // As Add, or in the place of what the index has of `uid`.
+  // Adds the message, or replaces it when the index has it.
   void Put(uint32_t uid, const v1::MessageRow& row);
   void Erase(const UidSet& uids);
   void Erase(const absl::flat_hash_set<uint32_t>& uids);
@@ -50,7 +53,7 @@ class FolderIndex {
   size_t LowerBound(uint32_t uid) const;
   // The messages of `uids` with a UID above `after`, at most `limit`.
   std::vector<MessageMeta> Select(const UidSet& uids, uint32_t after, size_t limit) const;
-  // Bits of a keyword set, little-endian bytes (MessageRow.keywords).
+  // The bits of MessageMeta.keywords, as in MessageRow.keywords.
   const std::string& KeywordBits(uint32_t set) const { return keyword_sets_[set]; }
   UidSet Uids() const;
   uint32_t FirstUnseen() const;  // 0: none

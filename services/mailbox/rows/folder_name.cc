@@ -10,7 +10,7 @@
 namespace posthouse::mailbox {
 namespace {
 
-// Without control characters, which no client can show.
+// No client can show control characters.
 bool IsPrintableUtf8(absl::string_view text) {
   while (!text.empty()) {
     uint32_t code = 0;
@@ -25,14 +25,15 @@ bool IsPrintableUtf8(absl::string_view text) {
 
 absl::StatusOr<std::string> CanonicalName(absl::string_view name) {
   if (!name.empty() && name.back() == '/') name.remove_suffix(1);
-  if (name.empty()) return absl::InvalidArgumentError("a folder needs a name");
-  if (name.size() > kMaxNameBytes) return absl::InvalidArgumentError("folder name too long");
-  if (!IsPrintableUtf8(name)) return absl::InvalidArgumentError("folder name is not printable UTF-8");
+  if (name.empty()) return absl::InvalidArgumentError("the folder name is empty");
+  if (name.size() > kMaxNameBytes) return absl::InvalidArgumentError("the folder name is longer than 900 bytes");
+  if (!IsPrintableUtf8(name)) return absl::InvalidArgumentError("the folder name is not printable UTF-8");
   std::vector<std::string> levels = SplitName(name);
-  if (levels.size() > kMaxLevels) return absl::InvalidArgumentError("too many levels");
+  if (levels.size() > kMaxLevels) return absl::InvalidArgumentError("the folder name has more than 32 levels");
   for (const std::string& level : levels) {
-    if (level.empty()) return absl::InvalidArgumentError("empty level in folder name");
-    if (level.size() > kMaxLevelBytes) return absl::InvalidArgumentError("level of folder name too long");
+    if (level.empty()) return absl::InvalidArgumentError("the folder name has an empty level");
+    if (level.size() > kMaxLevelBytes)
+      return absl::InvalidArgumentError("a level of the folder name is longer than 255 bytes");
   }
   if (absl::EqualsIgnoreCase(levels[0], kInbox)) levels[0] = kInbox;
   std::string out = levels[0];

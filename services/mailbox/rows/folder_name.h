@@ -1,4 +1,4 @@
-// Folder names: UTF-8, levels separated by "/", INBOX exactly so. No I/O.
+// Folder names: UTF-8, levels separated by "/"; the first level INBOX is in upper case. No I/O.
 #pragma once
 
 #include <string>
@@ -14,12 +14,12 @@ inline constexpr size_t kMaxNameBytes = 900;
 inline constexpr size_t kMaxLevelBytes = 255;
 inline constexpr size_t kMaxLevels = 32;
 
-// The name as it is stored: a trailing separator dropped (RFC 9051 §6.3.4), a first
-// level of INBOX in any case written so (§5.1). kInvalidArgument: no UTF-8, an empty
-// or overlong level, control characters.
+// The name as it is stored: without a trailing separator (RFC 9051 §6.3.4), and with a first
+// level INBOX in upper case (§5.1). kInvalidArgument: not UTF-8, control characters, an empty
+// or overlong level, or too many levels.
 absl::StatusOr<std::string> CanonicalName(absl::string_view name);
 
-// Of a canonical name.
+// The levels of a canonical name, and the reverse.
 std::vector<std::string> SplitName(absl::string_view name);
 std::string JoinName(absl::string_view parent, absl::string_view level);
 

@@ -23,7 +23,7 @@ struct Head {
   uint32_t intents = 0;
   int64_t created = 0;
 
-  // Counts a message with these flags and size in (+1) or out (-1).
+  // Adds (+1) or takes off (-1) a message with these flags and size.
   void Count(uint32_t flags, uint64_t message_bytes, int sign);
   std::string Encode() const;
   static absl::StatusOr<Head> Decode(absl::string_view row);

@@ -1,6 +1,5 @@
 #include "services/mailbox/rows/key_schema.h"
-
-#include <openssl/rand.h>
+#include "services/common/ids/ids.h"
 
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
@@ -32,7 +31,7 @@ std::string IntKey(absl::string_view prefix, Int value) {
 
 template <typename Int>
 absl::StatusOr<Int> IntOfKey(absl::string_view key) {
-  if (key.size() != 2 + sizeof(Int)) return absl::DataLossError("key of another length");
+  if (key.size() != 2 + sizeof(Int)) return absl::DataLossError("a key has an unexpected length");
   return ReadBigEndian<Int>(key.substr(2));
 }
 
@@ -42,12 +41,6 @@ std::string LengthPrefixed(absl::string_view prefix, absl::string_view operation
   key.push_back(static_cast<char>(operation_id.size()));
   absl::StrAppend(&key, operation_id);
   return key;
-}
-
-std::string RandomBytes(size_t n) {
-  std::string bytes(n, '\0');
-  PH_CHECK(RAND_bytes(reinterpret_cast<unsigned char*>(bytes.data()), static_cast<int>(n)) == 1);
-  return bytes;
 }
 
 }  // namespace
@@ -75,7 +68,7 @@ std::string TenantKey(absl::string_view tenant) { return absl::StrCat(kTenantPre
 std::string AccountKey() { return "S"; }
 std::string FolderKey(absl::string_view node_id) { return absl::StrCat(kFolderPrefix, IdToBytes(node_id)); }
 std::string NameKey(absl::string_view parent_node_id, absl::string_view name) {
-  // The top has the id of zeros, which no node has.
+  // The parent of the top level is the id of zeros, which no node has.
   return absl::StrCat("n/", parent_node_id.empty() ? std::string(16, '\0') : IdToBytes(parent_node_id), name);
 }
 std::string SubscriptionKey(absl::string_view full_name) { return absl::StrCat(kSubscriptionPrefix, full_name); }
@@ -102,12 +95,12 @@ absl::StatusOr<uint64_t> ModseqOfKey(absl::string_view key) { return IntOfKey<ui
 absl::StatusOr<uint16_t> NumberOfKeywordKey(absl::string_view key) { return IntOfKey<uint16_t>(key); }
 absl::StatusOr<std::string> OperationOfIntentKey(absl::string_view key) {
   if (key.size() < 3 || key.size() != 3u + static_cast<unsigned char>(key[2])) {
-    return absl::DataLossError("intent key of another length");
+    return absl::DataLossError("an intent key has an unexpected length");
   }
   return std::string(key.substr(3));
 }
 absl::StatusOr<std::string> NodeOfFolderKey(absl::string_view key) {
-  if (key.size() != 18) return absl::DataLossError("folder key of another length");
+  if (key.size() != 18) return absl::DataLossError("a folder key has an unexpected length");
   return IdToHex(key.substr(2));
 }
 std::string RestOfKey(absl::string_view key) { return key.size() < 2 ? "" : std::string(key.substr(2)); }
@@ -123,14 +116,5 @@ std::string IdToBytes(absl::string_view hex) { return absl::HexStringToBytes(hex
 std::string IdToHex(absl::string_view bytes) { return absl::BytesToHexString(bytes); }
 std::string NewId() { return IdToHex(RandomBytes(16)); }
 uint64_t NewNonce() { return ReadBigEndian<uint64_t>(RandomBytes(8)); }
-std::string NewBlobId(int64_t now_millis) {
-  std::string id;
-  AppendBigEndian(id, static_cast<uint64_t>(now_millis));
-  id.erase(0, 2);
-  return id + RandomBytes(10);
-}
-int64_t BlobMillis(absl::string_view blob_id) {
-  return static_cast<int64_t>(ReadBigEndian<uint64_t>(blob_id.substr(0, 6)));
-}
 
 }  // namespace posthouse::mailbox

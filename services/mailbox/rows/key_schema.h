@@ -7,14 +7,14 @@
 //                    f/<node:16>      FolderRow        create, rename, subscribe     Account::Load
 //                    n/<parent:16><name>  node id      with f/: unique names         guards only
 //                    s/<full name>    SubscriptionRow  subscribe without a folder    Account::Load
-//   mb/<folder>      H                FolderHead       every commit (guard)          Folder::Load
+//   mb/<folder>      H                FolderHead       every commit (guard)          FolderModel::Load
 //                    m/<uid:be32>     MessageRow       append, flags, expunge        index load, fetch
 //                    q/<modseq:be64>  ChangeRow        every commit                  GetChanges, QRESYNC
-//                    d/<delivery id>  DedupeRow          delivery (guard: absent)      conflict only
-//                    a/<len><op>      DedupeRow          append (guard: absent)        conflict only
+//                    d/<delivery id>  DedupeRow        delivery (guard: absent)      conflict only
+//                    a/<len><op>      DedupeRow        append (guard: absent)        conflict only
 //                    a/<len><op><batch:be32>  CopyBatchRow  copy, in the target      copy
-//                    k/<n:be16>       keyword name     first use of a keyword        Folder::Load
-//                    x/<len><op>      MoveIntentRow    move, in the source           Folder::Load
+//                    k/<n:be16>       keyword name     first use of a keyword        FolderModel::Load
+//                    x/<len><op>      MoveIntentRow    move, in the source           FolderModel::Load
 //   mb/<folder>/c    e/<uid:be32>     EnvelopeRow      append, rebuild               fetch
 //                    s/<uid:be32>     StructureRow     append, rebuild               fetch
 //                    h/<uid:be32>     HeaderRow        append, rebuild               fetch, search
@@ -37,9 +37,9 @@
 
 namespace posthouse::mailbox {
 
-// Before every value; a row with another tag was written by a newer binary.
+// The first byte of every value. A newer version writes another tag.
 inline constexpr char kSchemaTag = 1;
-// What row V says; a store with a higher number is refused at start.
+// Row V has this number. The service does not start on a store with a higher one.
 inline constexpr uint32_t kSchemaVersion = 1;
 
 inline constexpr size_t kMaxDeliveryIdBytes = 900;
@@ -49,7 +49,7 @@ store::Partition SystemPartition();
 store::Partition AccountPartition(const std::string& tenant, const std::string& account_id);
 store::Partition FolderPartition(const std::string& tenant, const std::string& folder_id);
 store::Partition CachePartition(const std::string& tenant, const std::string& folder_id);
-// What FolderPartition ids start with, and the folder of one; "" for a cache partition.
+// The prefix of FolderPartition ids. FolderOfPartition answers "" for a cache partition.
 inline constexpr char kFolderPartitionPrefix[] = "mb/";
 std::string FolderOfPartition(absl::string_view partition_id);
 
@@ -86,7 +86,7 @@ inline constexpr char kStructurePrefix[] = "s/";
 std::string HeaderKey(uint32_t uid);
 inline constexpr char kHeaderPrefix[] = "h/";
 
-// The parts of a key; kDataLoss when it is none of ours.
+// The parts of a key; kDataLoss when the key has another form.
 absl::StatusOr<uint32_t> UidOfKey(absl::string_view key);
 absl::StatusOr<uint64_t> ModseqOfKey(absl::string_view key);
 absl::StatusOr<uint16_t> NumberOfKeywordKey(absl::string_view key);
@@ -94,15 +94,11 @@ absl::StatusOr<std::string> OperationOfIntentKey(absl::string_view key);
 absl::StatusOr<std::string> NodeOfFolderKey(absl::string_view key);
 std::string RestOfKey(absl::string_view key);  // after "t/", "s/"
 
-// Ids: 16 bytes, printed as 32 lower-case hex digits.
+// Ids of tree nodes and folders: 16 random bytes, printed as 32 lower-case hex digits.
 bool IsId(absl::string_view hex);
 std::string IdToBytes(absl::string_view hex);
 std::string IdToHex(absl::string_view bytes);
 std::string NewId();  // random, hex
 uint64_t NewNonce();  // random; tells one commit from another
-// 16 bytes for a blob: 6 of milliseconds since 1970, then random, so that the age
-// of a blob is in its name.
-std::string NewBlobId(int64_t now_millis);
-int64_t BlobMillis(absl::string_view blob_id);
 
 }  // namespace posthouse::mailbox

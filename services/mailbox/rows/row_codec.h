@@ -20,20 +20,19 @@ std::string EncodeRow(const Proto& value) {
   return out;
 }
 
-// kDataLoss: not ours, or written by a newer binary.
 template <typename Proto>
 absl::StatusOr<Proto> DecodeRow(absl::string_view row) {
   Proto value;
   if (row.empty() || row[0] != kSchemaTag || !value.ParseFromArray(row.data() + 1, static_cast<int>(row.size()) - 1)) {
-    return absl::DataLossError("row does not parse as " + value.GetTypeName());
+    return absl::DataLossError("a row does not parse as " + value.GetTypeName());
   }
   return value;
 }
 
-// Names, which are stored as they are behind the tag.
+// Names are stored as they are, behind the tag.
 inline std::string EncodeText(absl::string_view text) { return std::string(1, kSchemaTag) + std::string(text); }
 inline absl::StatusOr<std::string> DecodeText(absl::string_view row) {
-  if (row.empty() || row[0] != kSchemaTag) return absl::DataLossError("text row with another tag");
+  if (row.empty() || row[0] != kSchemaTag) return absl::DataLossError("a text row has another schema tag");
   return std::string(row.substr(1));
 }
 

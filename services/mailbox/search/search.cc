@@ -40,7 +40,7 @@ void AddLoaded(const SearchProgram& program, const RowSelection& wanted, const S
   }
 }
 
-// The message's own header, as far as anybody looks at it.
+// The first kMaxHeaderBytes of the message's own header.
 Task<absl::StatusOr<std::string>> ReadHeader(MessageReader& reader, const StoredMessage& m,
                                              const message::PartTable& table) {
   const std::optional<message::SectionRange> where = table.Resolve({}, message::SectionKind::kHeader);
@@ -66,7 +66,7 @@ Task<absl::StatusOr<std::vector<bool>>> MatchTexts(MessageReader& reader, const 
   co_return out;
 }
 
-// Decides one message that its metadata leaves open.
+// Decides a message that its metadata did not decide.
 Task<absl::StatusOr<bool>> Decide(MessageReader& reader, const StoredMessage& m, const RowSelection& wanted,
                                   const SearchProgram& program) {
   SearchFacts facts = FactsOf(m);
@@ -106,11 +106,11 @@ Task<absl::Status> SearchMessages(MailboxDeps& deps, std::shared_ptr<Folder> fol
   uint64_t highest_modseq = 0;
   uint32_t after = request.after_uid();
   while (true) {
-    if (cancelled()) co_return absl::CancelledError("nobody waits for the answer");
+    if (cancelled()) co_return absl::CancelledError("the caller has gone away");
     PH_CO_ASSIGN_OR_RETURN(const std::vector<StoredMessage> page, co_await reader.Next(all, after, RowSelection()));
     if (page.empty()) break;
     if (found.ranges().size() >= kMaxRanges) {
-      // What was looked at without a hit may be looked at again.
+      // The next part begins after the last hit and repeats the messages without one.
       response->set_more(true);
       break;
     }

@@ -1,8 +1,7 @@
 // Search: the program of RFC 9051 §6.4.4 over one folder.
 //
-// In three steps, each for the messages that the one before could not decide: what
-// is in memory (flags, dates, sizes, UIDs), what is stored of the header, and the
-// decoded text, read in ranges and given up as soon as it is decided.
+// It looks at a message in three steps and stops at the first that decides: flags, dates, sizes
+// and UIDs in memory; the cached header fields; the decoded text, which it reads in ranges.
 #pragma once
 
 #include <functional>
@@ -20,8 +19,8 @@ class SearchResponse;
 
 namespace posthouse::mailbox {
 
-// kInvalidArgument: a key this server does not know, or too large a program;
-// kCancelled when `cancelled` says so.
+// Answers at most kMaxRanges ranges (mailbox_proto.h); the response says when there are more.
+// kInvalidArgument: an unknown key, or too large a program. kCancelled: `cancelled` said so.
 Task<absl::Status> SearchMessages(MailboxDeps& deps, std::shared_ptr<Folder> folder, const v1::SearchRequest& request,
                                   const std::function<bool()>& cancelled, v1::SearchResponse* response);
 

@@ -211,7 +211,7 @@ Verdict SearchProgram::Evaluate(const Node& node, const SearchFacts& facts) cons
     case v1::SearchKey::KIND_SAVED_SINCE:
       return row([&] { return FloorDay(facts.save_date) >= node.number; });
     case v1::SearchKey::KIND_EMAIL_ID:
-      return row([&] { return node.text == absl::StrCat("M", IdToHex(facts.blob)); });
+      return row([&] { return node.text == absl::StrCat("M", facts.blob.Hex()); });
     case v1::SearchKey::KIND_THREAD_ID:
       return row([&] { return !node.text.empty() && facts.thread_id == node.text; });
     default:

@@ -1,5 +1,5 @@
-// SearchProgram: a search key compiled, and its evaluation on what is known of a
-// message. No I/O: who evaluates it supplies facts, and is told when they do not do.
+// SearchProgram: a compiled search key. The caller supplies what it knows about a message, and
+// Evaluate() answers kUnknown when that does not decide. No I/O. Threads: a value.
 #pragma once
 
 #include <cstdint>
@@ -11,6 +11,7 @@
 #include "absl/functional/function_ref.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "services/common/ids/ids.h"
 #include "services/common/uid_set/uid_set.h"
 #include "services/mail_formats/message/search.h"
 #include "services/mailbox/rows/folder_index.h"
@@ -23,12 +24,12 @@ namespace posthouse::mailbox {
 
 enum class Verdict { kNo, kYes, kUnknown };
 
-// What is known of one message; null: not loaded yet.
+// What the caller knows about one message.
 struct SearchFacts {
   const MessageMeta* meta = nullptr;
   absl::string_view keyword_bits;
   bool have_row = false;
-  absl::string_view blob;
+  ObjectId blob;
   absl::string_view thread_id;
   int64_t save_date = 0;
   bool have_header = false;
@@ -39,7 +40,7 @@ struct SearchFacts {
 
 class SearchProgram {
  public:
-  // kInvalidArgument: an unknown key, more than kMaxKeys, or than kMaxTexts of BODY and TEXT.
+  // kInvalidArgument: an unknown key, more than 10,000 keys, or more than 250 BODY and TEXT keys.
   static absl::StatusOr<SearchProgram> Compile(const v1::SearchKey& key, const std::vector<std::string>& keywords,
                                                int64_t now_seconds);
   SearchProgram(SearchProgram&&) noexcept;
@@ -50,7 +51,7 @@ class SearchProgram {
 
   bool needs_row() const { return needs_row_; }
   bool needs_header() const { return needs_header_; }
-  // Fields that are not cached: the message's own header must be read.
+  // Some fields are not in the cache: the caller must read the message's own header.
   bool needs_whole_header() const { return needs_whole_header_; }
   bool uses_modseq() const { return uses_modseq_; }
   const std::vector<message::MessageSearch::Term>& text_terms() const { return terms_; }

@@ -10,6 +10,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
 #include "gtest/gtest.h"
+#include "services/common/ids/ids.h"
 #include "services/common/metrics/metrics.h"
 #include "services/common/store/testing/memory_store.h"
 #include "services/mailbox/folder/mailbox_deps.h"
@@ -75,8 +76,8 @@ class MailboxFixture {
     m.keywords = std::move(keywords);
     m.internal_date = absl::ToUnixSeconds(now_);
     m.size_bytes = body.size();
-    m.blob = NewBlobId(absl::ToUnixMillis(now_));
-    EXPECT_TRUE(SyncWait(store_->blobs().Put("t1", IdToHex(m.blob), absl::Cord(body))).ok());
+    m.blob = ObjectId::New(absl::ToUnixMillis(now_));
+    EXPECT_TRUE(SyncWait(store_->blobs().Put("t1", m.blob.Hex(), absl::Cord(body))).ok());
     return m;
   }
   uint32_t Add(Folder& folder, const std::string& body = "Subject: x\r\n\r\nbody\r\n", uint32_t flags = 0,
