@@ -150,7 +150,7 @@ class DispatcherTest : public ::testing::Test {
     store_ = std::make_unique<store::MemoryStore>(disk_);
     SpoolOptions options;
     options.executor = &loops_.at(0);
-    options.lazy_delay = absl::Milliseconds(1);
+    options.linger = absl::Milliseconds(1);
     options.memory_body_budget = body_budget_;
     options.clock = [this] { return clock_.Now(); };
     absl::StatusOr<std::unique_ptr<Spool>> spool = SyncWait(Spool::Open(*store_, options));

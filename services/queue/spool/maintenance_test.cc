@@ -43,7 +43,7 @@ class MaintenanceTest : public ::testing::Test {
   MaintenanceTest() {
     SpoolOptions options;
     options.executor = &pool_;
-    options.lazy_delay = absl::Milliseconds(1);
+    options.linger = absl::Milliseconds(1);
     options.clock = [this] { return now_; };
     absl::StatusOr<std::unique_ptr<Spool>> spool = SyncWait(Spool::Open(store_, options));
     PH_CHECK(spool.ok());

@@ -38,7 +38,7 @@ class SpoolTest : public ::testing::Test {
   std::unique_ptr<Spool> OpenSpool(store::Store& store) {
     SpoolOptions options;
     options.executor = &pool_;
-    options.lazy_delay = absl::Milliseconds(1);
+    options.linger = absl::Milliseconds(1);
     options.memory_body_budget = budget_;
     options.clock = [this] { return now_; };
     absl::StatusOr<std::unique_ptr<Spool>> spool = SyncWait(Spool::Open(store, options));
@@ -339,7 +339,7 @@ TEST_F(SpoolTest, AnUnknownCommitIsLookedUp) {
     ASSERT_TRUE(put.ok()) << put.status();
     EXPECT_FALSE(put->duplicate);
     EXPECT_EQ(spool_->ledger().accepted, before + 1);
-    EXPECT_EQ(calls, 2);
+    EXPECT_EQ(calls, happened ? 1 : 2);  // the head tells
     disk_->SetCommitHook(nullptr);
     EXPECT_EQ(BodyOf(put->queue_id), "x");
   }
@@ -373,13 +373,15 @@ TEST_F(SpoolTest, ABodyOfAnUnknownPutIsKept) {
     if (!tried.HasBeenNotified()) tried.Notify();
     return absl::DeadlineExceededError("who knows");
   });
+  disk_->SetReadError(absl::UnavailableError("no answer"));  // nor does the head tell
   absl::StatusOr<PutResult> put = absl::InternalError("not called");
   std::thread sender([&] { put = TryPut(std::string(50000, 'x'), 1, "key"); });
   tried.WaitForNotification();
   SyncWait(spool_->Close());
   sender.join();
-  EXPECT_EQ(put.status().code(), absl::StatusCode::kUnknown) << put.status();
+  EXPECT_EQ(put.status().code(), absl::StatusCode::kDeadlineExceeded) << put.status();
   disk_->SetCommitHook(nullptr);
+  disk_->SetReadError(absl::OkStatus());
   spool_ = nullptr;
   Reopen();
   const absl::StatusOr<PutResult> again = TryPut(std::string(50000, 'x'), 1, "key");
