@@ -63,6 +63,21 @@ TEST(DecideChangeTest, NewAndKnownKeys) {
   }
 }
 
+// The primitive asks again only for changes that go on without room; their removals fit.
+TEST(DecideChangeTest, AFullStoreGetsOnlyRemovals) {
+  SpoolDraft draft;
+  draft.SetStoreIsFull();
+  std::optional<QueueId> duplicate_of;
+  const absl::StatusOr<Verdict> verdict = DecideChange(NewChange(""), {}, draft, &duplicate_of);
+  ASSERT_TRUE(verdict.ok());
+  EXPECT_EQ(*verdict, Verdict::kCommit);
+  ASSERT_EQ(draft.mutations().size(), 1u);
+  EXPECT_EQ(draft.mutations()[0].key, "t/x");
+  EXPECT_EQ(draft.mutations()[0].value, std::nullopt);
+  EXPECT_EQ(draft.ledger.accepted, 2);  // the head is written, by the reserve
+  EXPECT_EQ(draft.drop_blobs.size(), 1u);
+}
+
 TEST(DecideChangeTest, ChangesOfOneCommitAddUpAndTheLaterRowWins) {
   SpoolDraft draft;
   std::optional<QueueId> duplicate_of;
@@ -95,6 +110,28 @@ class SpoolModelTest : public ::testing::Test {
   store::MemoryStore store_;
   std::shared_ptr<LastHead> last_head_ = std::make_shared<LastHead>();
 };
+
+TEST_F(SpoolModelTest, TheHeadCountsTheLedger) {
+  v1::Head head;
+  head.set_accepted(10);
+  head.set_items(4);
+  LedgerDelta delta;
+  delta.accepted = 1;
+  delta.delivered = 2;
+  delta.relayed = 3;
+  delta.failed = 4;
+  delta.expired = 5;
+  delta.deleted = 6;
+  delta.items = -1;
+  const v1::Head next = NextHead(head, delta);
+  EXPECT_EQ(next.accepted(), 11u);
+  EXPECT_EQ(next.delivered(), 2u);
+  EXPECT_EQ(next.relayed(), 3u);
+  EXPECT_EQ(next.failed(), 4u);
+  EXPECT_EQ(next.expired(), 5u);
+  EXPECT_EQ(next.deleted(), 6u);
+  EXPECT_EQ(next.items(), 3u);
+}
 
 TEST_F(SpoolModelTest, NoTwoCommitsHaveTheSameHead) {
   SpoolModel model = NewModel(7);
