@@ -4,7 +4,10 @@
 // Threads: one attempt belongs to one task.
 #pragma once
 
+#include <cstddef>
 #include <optional>
+#include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
