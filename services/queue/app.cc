@@ -12,7 +12,10 @@
 namespace posthouse::queue {
 
 App::App(runtime::Runtime& rt, Settings settings)
-    : ServiceApp(rt, "queue", CheckConfig), settings_(std::move(settings)), metrics_(rt.registry()) {}
+    : ServiceApp(rt, "queue", CheckConfig),
+      settings_(std::move(settings)),
+      metrics_(rt.registry()),
+      guard_metrics_(rt.registry(), "queue") {}
 
 App::~App() { Stop(); }
 
@@ -35,6 +38,7 @@ absl::Status App::Start(rpc::Channels channels) {
   SpoolOptions spool_options;
   spool_options.shard = settings_.shard;
   spool_options.executor = &runtime().loops().Next();
+  spool_options.metrics = &guard_metrics_;
   PH_ASSIGN_OR_RETURN(spool_, SyncWait(Spool::Open(*store_, spool_options)));
   const Clock clock = spool_->options().clock;
   routing_ = NewRouting(channels.routing, clock);

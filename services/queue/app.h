@@ -10,6 +10,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "services/common/runtime/service_app.h"
+#include "services/common/store/guarded_partition.h"
 #include "services/queue/metrics.h"
 #include "services/queue/schedule/dispatcher.h"
 #include "services/queue/settings.h"
@@ -40,6 +41,7 @@ class App final : public runtime::ServiceApp {
 
   const Settings settings_;
   Metrics metrics_;
+  store::GuardMetrics guard_metrics_;
   std::unique_ptr<store::Store> store_;
   std::unique_ptr<Spool> spool_;
   std::unique_ptr<Routing> routing_;

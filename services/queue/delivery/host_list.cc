@@ -1,6 +1,6 @@
 #include "services/queue/delivery/host_list.h"
 
-#include <algorithm>
+#include <cstdint>
 
 #include "absl/strings/str_cat.h"
 

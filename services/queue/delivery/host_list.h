@@ -2,6 +2,7 @@
 // Pure logic with the time passed in. Threads: UnreachableHosts any.
 #pragma once
 
+#include <cstddef>
 #include <string>
 #include <vector>
 

@@ -24,13 +24,13 @@ DeliveryAttempt Message(std::vector<std::string> recipients, const std::string& 
   return t;
 }
 
-// RFC 5321 §4.4; a copy for several does not tell them of each other.
+// RFC 5321 §4.4; a copy for several recipients does not disclose them to each other.
 TEST(LocalDeliveryTest, FieldsOnTop) {
   EXPECT_EQ(DeliveryFields(Message({"a@x.example"})), "Return-Path: <s@example.org>\r\nDelivered-To: a@x.example\r\n");
   EXPECT_EQ(DeliveryFields(Message({"a@x.example", "b@x.example"}, "")), "Return-Path: <>\r\n");
 }
 
-// What is not known to be permanent is temporary.
+// Unknown outcomes are temporary.
 TEST(LocalDeliveryTest, AnswersOfTheMailbox) {
   const std::vector<std::tuple<int, Kind, std::string>> cases = {
       {mv1::DeliveryOutcome::KIND_STORED, Kind::kDelivered, "2.0.0"},
@@ -78,7 +78,7 @@ TEST(LocalDeliveryTest, AHomeThatIsNotConfiguredIsTemporary) {
   EXPECT_EQ(result.outcomes[0].status, "4.3.5");
 }
 
-// The text of a peer, whatever it is, can be put into a row and read again.
+// Any text of a peer can be stored in a row and read back.
 TEST(DeliveryTextTest, PeersTextIsCutAndMadeUtf8) {
   EXPECT_EQ(CutText("plain"), "plain");
   EXPECT_EQ(CutText("h\xe9llo"), "h?llo");

@@ -1,4 +1,4 @@
-// Remote delivery to hosts on loopback that answer as a test tells them.
+// Remote delivery to hosts on loopback that reply as a test asks them to.
 #include "services/queue/delivery/remote.h"
 
 #include <gtest/gtest.h>
@@ -27,9 +27,9 @@ using Kind = Outcome::Kind;
 
 constexpr absl::Duration kLong = absl::Seconds(30);
 
-// An SMTP host. `answer(connection, line)` is what it says to a line of its n-th
-// connection (from 1), "" for the greeting and "." for a message; "drop" closes,
-// "hang" says nothing until the client goes.
+// An SMTP host. `answer(n, line)` is its reply to a line of its n-th connection (from 1);
+// the line is "" for the greeting and "." for a message. "drop" closes the connection,
+// "hang" sends nothing until the client leaves.
 class Host {
  public:
   using Answer = std::function<std::string(int connection, const std::string& line)>;
@@ -120,7 +120,7 @@ class Host {
   Strings lines_ ABSL_GUARDED_BY(mutex_), messages_ ABSL_GUARDED_BY(mutex_);
 };
 
-// Says yes to everything but what begins with a key of `but`.
+// Replies 2yz to every line, except to those that begin with a key of `but`.
 Host::Answer Yes(std::map<std::string, std::string> but = {}) {
   return [but = std::move(but)](int, const std::string& line) -> std::string {
     for (const auto& [prefix, reply] : but) {
@@ -150,7 +150,7 @@ class RemoteTest : public ::testing::Test {
     for (auto& host : hosts_) host = nullptr;
     loops_.Stop();
   }
-  // The next best host of the destination; null: nobody listens there.
+  // Adds a host with the next preference; null: its port is closed.
   Host* Add(Host::Answer answer, rv1::TlsPolicy tls = rv1::TLS_POLICY_OPPORTUNISTIC) {
     uint16_t port = 0;
     auto server = std::make_unique<Host>(loops_, answer ? answer : Yes());
@@ -233,7 +233,7 @@ TEST_F(RemoteTest, RecipientsShareATransactionAndMessagesAConnection) {
 // ---- connections that were kept
 
 TEST_F(RemoteTest, AKeptConnectionThatHasGoneIsReplaced) {
-  // Hangs up when it is idle; says so once in a while.
+  // Some hosts announce it, others just close.
   for (const std::string last : {"drop", "421 4.4.2 idle for too long"}) {
     Host* host = Add([last](int n, const std::string& line) {
       return n == 1 && absl::StartsWith(line, "MAIL FROM:<second") ? last : Yes()(n, line);
@@ -251,7 +251,7 @@ TEST_F(RemoteTest, AKeptConnectionThatHasGoneIsReplaced) {
   }
 }
 
-// Also when nobody was accepted over it before: no message went, and yet it was used.
+// Also when the host had refused every recipient on it, so that no message was sent.
 TEST_F(RemoteTest, AKeptConnectionWithoutAMessageIsReplacedToo) {
   Host* host = Add([](int n, const std::string& line) -> std::string {
     if (absl::StartsWith(line, "RCPT TO:<no@")) return "550 5.1.1 nobody";
@@ -273,7 +273,7 @@ TEST_F(RemoteTest, TheSecondHostTakesOver) {
     Host* takes = Add(Yes());
     DeliveryResult result = Deliver(Message({"a@example.com"}));
     EXPECT_EQ(Texts(result), Strings{"relayed 250 2.0.0"}) << first;
-    // The destination is there: no reason to leave it alone.
+    // The destination answers: it must not be blocked.
     EXPECT_EQ(result.reachability, Reachability::kSuccess) << first;
     EXPECT_EQ(takes->messages().size(), 1u);
     if (refuses != nullptr) EXPECT_EQ(refuses->connections(), 1);
@@ -283,14 +283,14 @@ TEST_F(RemoteTest, TheSecondHostTakesOver) {
   }
 }
 
-// RFC 5321 §4.5.4.1: a host that did not answer is not waited for by every message.
+// RFC 5321 §4.5.4.1: only the first message waits for a host that does not answer.
 TEST_F(RemoteTest, ADeadHostIsTriedLastForAWhile) {
   Add(nullptr);
   Host* takes = Add(Yes());
   for (int i = 0; i < 3; ++i) Deliver(Message({"a@example.com"}));
   EXPECT_EQ(takes->messages().size(), 3u);
   EXPECT_EQ(remote().stats().failed, 1u);
-  // And not given up: with nobody else it is asked again.
+  // When it is the only host, it is tried again.
   routing_.response.mutable_hosts()->DeleteSubrange(1, 1);
   DeliveryResult alone = Deliver(Message({"a@example.com"}));
   EXPECT_EQ(Texts(alone), Strings{"temporary 4.4.1"});
@@ -311,7 +311,7 @@ TEST_F(RemoteTest, ManyDeadAddressesOfTheBestHostDoNotHideTheNext) {
   EXPECT_EQ(takes->messages().size(), 1u);
 }
 
-// "Later" sends a recipient to the next host; only he goes there.
+// A 4yz reply sends its recipient, and no other, to the next host.
 TEST_F(RemoteTest, WhoIsDeferredGoesToTheNextHost) {
   Add(Yes({{"RCPT TO:<late@", "450 4.2.0 later"}, {"RCPT TO:<no@", "550 5.1.1 nobody"}}));
   Host* second = Add(Yes());
@@ -321,7 +321,7 @@ TEST_F(RemoteTest, WhoIsDeferredGoesToTheNextHost) {
             (Strings{"EHLO client.example", "MAIL FROM:<s@client.example>", "RCPT TO:<late@example.com>", "DATA"}));
 }
 
-// A backup that knows less than the host that put the message off bounces nothing.
+// A 5yz reply of a backup host does not override the 4yz reply of a preferred one.
 TEST_F(RemoteTest, ANoBehindALaterIsLater) {
   Add(Yes({{"RCPT", "451 4.7.1 greylisted"}}));
   Add(Yes({{"RCPT", "550 5.7.1 we do not relay"}}));
@@ -361,7 +361,7 @@ TEST_F(RemoteTest, OpportunisticTlsFallsBackToPlainText) {
   for (const std::string reply : {"drop", "421 4.7.0 no", "454 4.7.0 not now", "220 go", "501 5.5.4 what"}) {
     const auto answer = Yes({{"EHLO", "250-hi\r\n250 STARTTLS"}, {"STARTTLS", reply}});
     Host* host = Add([answer](int n, const std::string& line) {
-      // Not a TLS client hello's answer: the handshake fails.
+      // A closed connection instead of a TLS hello: the handshake fails.
       return !line.empty() && line[0] == '\x16' ? std::string("drop") : answer(n, line);
     });
     options_.reply_timeout = absl::Seconds(2);  // also of a handshake that gets no answer
@@ -403,7 +403,7 @@ TEST_F(RemoteTest, SmtpUtf8IsAskedForWhenItIsNeeded) {
   EXPECT_EQ(Texts(Deliver(ascii)), Strings{"relayed 250 2.0.0"});
 }
 
-// ---- our own trouble
+// ---- failures of our own
 
 TEST_F(RemoteTest, AMessageThatIsLostFailsAndOneThatCannotBeReadNowDoesNot) {
   Add(Yes());
@@ -449,16 +449,6 @@ TEST_F(RemoteTest, ARoutingAnswerWithoutHosts) {
     EXPECT_EQ(Texts(result), Strings{text});
     EXPECT_EQ(result.reachability, Reachability::kNeutral);
   }
-}
-
-TEST(RemoteTextTest, NotifyParameters) {
-  v1::EnvelopeRecipient recipient;
-  EXPECT_EQ(NotifyParameter(recipient), "");
-  recipient.add_notify(v1::NOTIFY_SUCCESS);
-  recipient.add_notify(v1::NOTIFY_DELAY);
-  EXPECT_EQ(NotifyParameter(recipient), "SUCCESS,DELAY");
-  recipient.add_notify(v1::NOTIFY_NEVER);
-  EXPECT_EQ(NotifyParameter(recipient), "NEVER");
 }
 
 }  // namespace

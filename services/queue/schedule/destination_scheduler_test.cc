@@ -29,7 +29,7 @@ class DestinationSchedulerTest : public ::testing::Test {
     for (int i = 0; i < n; ++i) offer = scheduler_->Add(site, {NewQueueId(kStart), site}, now_);
     return offer;
   }
-  // Starts what may start; the sites in the order in which they got a turn.
+  // Starts all jobs that may start; returns their sites in the order of their turns.
   std::vector<std::string> StartAll() {
     std::vector<std::string> started;
     while (std::optional<DestinationScheduler::Started> s = scheduler_->Next(now_))
@@ -70,7 +70,7 @@ TEST_F(DestinationSchedulerTest, RemoteAndLocalHaveTheirOwnBudgets) {
   EXPECT_EQ(StartAll(), Names(4, "local/"));
 }
 
-// A routing service that hangs, or one mailbox shard, leaves room for the others.
+// A routing service that hangs, or one mailbox process, leaves room for the others.
 TEST_F(DestinationSchedulerTest, NoLocalSiteGetsEverySlot) {
   Add("", 50);
   EXPECT_EQ(StartAll(), Names{""});
@@ -101,7 +101,7 @@ TEST_F(DestinationSchedulerTest, AnUnreachableSiteIsBlockedAndProbed) {
   EXPECT_EQ(StartAll().size(), 2u);
   EXPECT_EQ(Done("a", Reachability::kUnreachable).size(), 8u);
   EXPECT_EQ(BlockedUntil("a"), kStart + absl::Minutes(1));
-  // The other attempt fails too: no second step of back-off.
+  // The other attempt fails too: that is not a second failure.
   EXPECT_EQ(Done("a", Reachability::kUnreachable).size(), 0u);
   EXPECT_EQ(BlockedUntil("a"), kStart + absl::Minutes(1));
   EXPECT_EQ(Add("a"), DestinationScheduler::Offer::kBlocked);
@@ -155,7 +155,7 @@ TEST_F(DestinationSchedulerTest, AllLinesTogetherAreBounded) {
   EXPECT_EQ(scheduler_->waiting(), 2000u);
 }
 
-// Long lines elsewhere do not keep a destination out.
+// Long lines of other destinations leave room for a few jobs of each.
 TEST_F(DestinationSchedulerTest, AFullQueueStillTakesAFewForEverybody) {
   for (int i = 0; i < 100; ++i) Add(absl::StrCat("slow", i), 100);
   ASSERT_GE(scheduler_->waiting(), 1000u);
@@ -164,7 +164,7 @@ TEST_F(DestinationSchedulerTest, AFullQueueStillTakesAFewForEverybody) {
   EXPECT_EQ(Add("other"), DestinationScheduler::Offer::kFull);
 }
 
-// The first message for a domain finds out that it belongs to a group.
+// The first message for a domain shows that the domain belongs to a group.
 TEST_F(DestinationSchedulerTest, AGroupLearnsFromItsDomains) {
   Add("mx.group", 3);
   Add("domain.example");

@@ -19,8 +19,9 @@
 // (lines, window, claims) before ActiveItem::mutex (one item); no await under either.
 #pragma once
 
+#include <algorithm>
+#include <cstdint>
 #include <functional>
-#include <map>
 #include <memory>
 #include <optional>
 #include <set>

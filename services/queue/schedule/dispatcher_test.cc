@@ -1,5 +1,5 @@
-// Dispatcher over a spool in memory, with deliveries and routing that do as told
-// and a clock that the test turns.
+// Dispatcher over a spool in memory, with scripted deliveries and routing, and a clock that
+// the test sets.
 #include "services/queue/schedule/dispatcher.h"
 
 #include <gtest/gtest.h>
@@ -23,7 +23,7 @@ namespace {
 
 const absl::Time kStart = absl::FromUnixSeconds(1700000000);
 
-// Turned by the test, read by everybody.
+// Set by the test, read by all threads.
 class FakeClock {
  public:
   absl::Time Now() const {
@@ -40,7 +40,7 @@ class FakeClock {
   absl::Time now_ ABSL_GUARDED_BY(mutex_) = kStart;
 };
 
-// Does for each address what the test said, first to last; then delivers. Remembers.
+// Ends attempts for an address as scripted, then delivers. Records the attempts.
 class FakeDelivery final : public Delivery {
  public:
   explicit FakeDelivery(Outcome::Kind success) : success_(success) {}
@@ -112,7 +112,7 @@ class FakeDelivery final : public Delivery {
   std::set<std::string> unreachable_ ABSL_GUARDED_BY(mutex_);
 };
 
-// "x@local.example" is an account, all else is remote; "alias@..." is two.
+// "x@local.example" is an account, other domains are remote; "alias@..." is two recipients.
 class FakeRouting final : public Routing {
  public:
   using Response = routing::v1::ResolveRecipientResponse;
@@ -150,7 +150,7 @@ class DispatcherTest : public ::testing::Test {
     store_ = std::make_unique<store::MemoryStore>(disk_);
     SpoolOptions options;
     options.executor = &loops_.at(0);
-    options.lazy_delay = absl::Milliseconds(1);
+    options.linger = absl::Milliseconds(1);
     options.memory_body_budget = body_budget_;
     options.clock = [this] { return clock_.Now(); };
     absl::StatusOr<std::unique_ptr<Spool>> spool = SyncWait(Spool::Open(*store_, options));
@@ -170,7 +170,7 @@ class DispatcherTest : public ::testing::Test {
     dispatcher_ = nullptr;
     SyncWait(spool_->Close());
   }
-  // kill -9: what was not committed is gone.
+  // kill -9: uncommitted changes are lost.
   void Crash() {
     disk_->SetCommitHook([](const store::CommitRequest&, bool*) { return absl::UnavailableError("dead"); });
     Stop();
@@ -207,7 +207,7 @@ class DispatcherTest : public ::testing::Test {
     return put.queue_id;
   }
 
-  // Waits (in real time, within reason) for something that is bound to happen.
+  // Waits in real time, at most a minute, until `condition` holds.
   template <typename Condition>
   void Until(Condition condition, const char* what) {
     const absl::Time give_up = absl::Now() + absl::Seconds(60);
@@ -232,7 +232,7 @@ class DispatcherTest : public ::testing::Test {
     EXPECT_TRUE(record.ok()) << record.status();
     return record.ok() && record->has_value() ? (*record)->item : v1::Item();
   }
-  // The attempts on file of the item's first recipient.
+  // Stored attempts of the item's first recipient.
   uint32_t SavedAttempts(const QueueId& id) {
     const v1::Item item = ItemOf(id);
     return item.recipients().empty() ? 0 : item.recipients(0).attempts();
@@ -259,7 +259,7 @@ class DispatcherTest : public ::testing::Test {
 using Strings = std::vector<std::string>;
 
 TEST_F(DispatcherTest, AnAcceptedMessageIsDeliveredFromMemory) {
-  // The due index is not even read.
+  // Without reading the due index.
   const QueueId id = Put({"user@local.example"});
   UntilEmpty();
   EXPECT_EQ(local_->attempts(), Strings{"user@local.example#0"});
@@ -277,7 +277,7 @@ TEST_F(DispatcherTest, EachDestinationIsItsOwnAttempt) {
   EXPECT_EQ(spool_->ledger().relayed, 3u);
 }
 
-// A hundred thousand messages that wait for slow hosts are not all held.
+// Messages that wait for slow hosts do not all stay in memory.
 TEST_F(DispatcherTest, WaitingMessagesAreReadAgainWhenMemoryIsShort) {
   Stop();
   body_budget_ = 50000;
@@ -312,7 +312,7 @@ TEST_F(DispatcherTest, ATemporaryFailureIsRetriedWhenItsTimeComes) {
   EXPECT_EQ(ItemOf(id).history_size(), 3);
 }
 
-// What hosts say comes in any charset, and the row must be readable all the same.
+// Hosts reply in any charset; the row must stay readable.
 TEST_F(DispatcherTest, ARemoteReplyInLatin1IsKeptReadable) {
   dispatcher_->Start();
   remote_->Script("user@remote.example",
@@ -335,7 +335,7 @@ TEST_F(DispatcherTest, RetriesSurviveARestart) {
   EXPECT_EQ(SavedAttempts(id), 2u);
 }
 
-// The report is there in the same commit in which the recipient has failed.
+// The report is committed together with the failure.
 TEST_F(DispatcherTest, AFailureIsReportedToTheSender) {
   remote_->Script("user@remote.example", {Permanent()});
   const QueueId id = Put({"user@remote.example"});
@@ -358,8 +358,8 @@ TEST_F(DispatcherTest, AFailedReportIsNotReported) {
   UntilEmpty();
   EXPECT_EQ(spool_->ledger().failed, 2u);
   EXPECT_EQ(spool_->ledger().accepted, 2u);
-  // Its sender is asked about on the way: the null sender has nobody to tell. The
-  // report itself says NOTIFY=NEVER, so nobody even counts it.
+  // The report has NOTIFY=NEVER, so its failure is not a double bounce. The failure of
+  // another message with the null reverse-path is one.
   EXPECT_EQ(metrics_.double_bounces.Value(), 0);
   sender_ = "";
   remote_->Script("user@remote.example", {Permanent()});
@@ -413,15 +413,15 @@ TEST_F(DispatcherTest, OneDeadDestinationDelaysNobodyElse) {
   Put({"user@remote.example"});
   Until([&] { return spool_->ledger().relayed == 1; }, "the live one");
   EXPECT_EQ(spool_->ledger().queued(), 200u);
-  // What comes later passes too, also by way of the due index.
+  // Later messages pass too, also from the due index.
   remote_->Script("late@remote.example", {Temporary()});
   const QueueId late = Put({"late@remote.example"});
   Until([&] { return SavedAttempts(late) == 1; }, "its failure on file");
   Advance(absl::Minutes(2));
   Until([&] { return spool_->ledger().relayed == 2; }, "the live one again");
-  // A backed off destination is probed, not flooded.
+  // A blocked destination gets probes only.
   EXPECT_LT(remote_->attempts().size(), 30u);
-  // When it comes back, all is delivered.
+  // When it is reachable again, all messages are delivered.
   remote_->SetUnreachable("dead.example", false);
   for (int i = 0; i < 1000 && spool_->ledger().queued() > 0; ++i) {
     Advance(absl::Minutes(20));
@@ -472,7 +472,7 @@ TEST_F(DispatcherTest, KilledAtEachCommit) {
 }
 
 TEST_F(DispatcherTest, AnOutcomeThatCannotBeSavedIsNotTriedAgain) {
-  // The remote host has the message: it must not get it twice because our disk is busy.
+  // The remote host has accepted the message: it must not get it twice because a commit fails.
   std::atomic<int> refused{0};
   const QueueId id = Put({"user@remote.example"}, "Subject: x\r\n\r\nhello\r\n", /*hand_over=*/false);
   disk_->SetCommitHook([&refused](const store::CommitRequest&, bool*) -> absl::Status {
@@ -563,7 +563,7 @@ TEST_F(DispatcherTest, RetryNow) {
   EXPECT_EQ(SyncWait(dispatcher_->Retry(id)).code(), absl::StatusCode::kNotFound);
 }
 
-// The same when its time comes by itself.
+// The same for a retry that becomes due.
 TEST_F(DispatcherTest, ARetryDoesNotWaitForAnotherDestinationsLine) {
   Stop();
   options_.scheduler.max_remote = 0;
@@ -579,7 +579,7 @@ TEST_F(DispatcherTest, ARetryDoesNotWaitForAnotherDestinationsLine) {
   EXPECT_EQ(local_->attempts().size(), 3u);
 }
 
-// One of its recipients waits in a line: that does not keep the others from their retry.
+// A recipient that waits in a line does not delay the retry of the others.
 TEST_F(DispatcherTest, RetryNowReachesTheRecipientsBesideOneInALine) {
   Stop();
   options_.scheduler.max_remote = 0;

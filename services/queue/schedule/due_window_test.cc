@@ -124,8 +124,8 @@ TEST_F(DueWindowTest, RescanFindsWhatWasDropped) {
   EXPECT_EQ(window.PopDue(kStart + absl::Seconds(4), 100).size(), 5u);
 }
 
-// With a window full of what is due later: neither does that stop the scan, nor does
-// an eviction make it skip what it has not read.
+// A window full of later rows does not stop the scan, and an eviction skips no row that was
+// not read.
 TEST_F(DueWindowTest, AFullWindowIsRescannedToo) {
   DueWindow window(8);
   ASSERT_TRUE(window.Loaded("", {}));

@@ -64,7 +64,7 @@ class SettlementTest : public ::testing::Test {
 using Kind = Outcome::Kind;
 using N = std::vector<v1::Notify>;
 
-// RFC 3461 §4.1 and §5.2: who is told what.
+// RFC 3461 §4.1 and §5.2: which outcomes are reported.
 TEST_F(SettlementTest, WhoIsToldWhat) {
   const struct {
     Kind kind;
@@ -122,7 +122,7 @@ TEST_F(SettlementTest, NoRetryComesBeforeTheSiteIsOpenAgain) {
   EXPECT_GE(Next(index), kStart + absl::Minutes(10));
 }
 
-// A mailbox that is down must not cost a minute for each message.
+// A mailbox that is down must not delay each message by a minute.
 TEST_F(SettlementTest, AnUnreachableMailboxIsTriedSoon) {
   const int index = Recipient("a@example.com", {}, /*local=*/true);
   time_.unreachable = true;
@@ -169,7 +169,7 @@ TEST_F(SettlementTest, ADelayIsToldOnce) {
   EXPECT_EQ(WakeTime(item_, policy_.delay_warning_after), kStart + absl::Hours(120));
   Apply(index, Made(Kind::kTemporary));
   EXPECT_EQ(unsaved_.notices.size(), 1u);
-  // Switched off, or not wanted: never.
+  // Switched off, or not asked for.
   const int never = Recipient("b@example.com", {v1::NOTIFY_FAILURE});
   unsaved_ = {};
   Apply(never, Made(Kind::kTemporary));
@@ -198,7 +198,7 @@ TEST_F(SettlementTest, OnlyARemoteHandOverIsUrgent) {
   EXPECT_TRUE(unsaved_.urgent);
 }
 
-// However many recipients and however long the answers: the outcomes fit one commit.
+// Outcomes fit into one commit with any number of recipients and any length of replies.
 TEST_F(SettlementTest, TheOutcomesOfAHugeItemFitACommit) {
   constexpr int kMany = 5000;  // as many as intake.cc takes, with an envelope of 2 MiB
   std::vector<Target> targets;
@@ -287,7 +287,7 @@ TEST_F(SettlementTest, AnAliasOfManyAddsRecipients) {
   EXPECT_EQ(item_.recipients(0).recipient().address(), "a@example.com");
   EXPECT_EQ(item_.recipients(1).recipient().notify(0), v1::NOTIFY_NEVER);
   EXPECT_TRUE(unsaved_.any());  // committed before anything is delivered
-  // A single answer changes nothing that must be committed now.
+  // One final recipient needs no commit before its delivery.
   response.mutable_recipients()->RemoveLast();
   Unsaved none;
   EXPECT_FALSE(ApplyResolution(index, response, now_, policy_, &item_, &none).has_value());
@@ -308,7 +308,7 @@ TEST_F(SettlementTest, StatusesInReports) {
   EXPECT_EQ(status(dsn::Action::kFailed), "4.4.7");  // RFC 3463 §3.5
   item_.mutable_recipients(index)->set_state(v1::RECIPIENT_STATE_FAILED);
   EXPECT_EQ(status(dsn::Action::kFailed), "5.0.0");  // 4.3.0 cannot be the reason of a failure
-  // A host that was asked and did not answer.
+  // A host that did not answer.
   v1::Attempt* last = item_.mutable_recipients(index)->mutable_last();
   last->clear_reply();
   EXPECT_EQ(status(dsn::Action::kDelayed), "4.0.0");

@@ -1,10 +1,10 @@
-// Rows of one queue shard: partition {tenant "", id "q/<shard>"}. No other file
-// builds or splits a key. Integers are big-endian, so byte order is numeric
-// order; values are protobufs behind a one-byte schema tag (0x01).
+// Rows of one queue shard: partition {tenant "", id "q/<shard>"}. No other file builds or
+// splits a key. Integers are big-endian, so byte order is numeric order; values are
+// protobufs behind a one-byte schema tag (0x01).
 //
-//   H                    v1.Head: who writes the shard, and the ledger.
-//                        Every commit has its old value as precondition.
-//   i/<qid>              v1.StoredItem: a message with a recipient still owed.
+//   H                    v1.Head: the owner of the shard, and the ledger. Every commit has
+//                        its old value as precondition and gives it a new one.
+//   i/<qid>              v1.StoredItem: a message with a recipient that is still owed.
 //   r/<qid>/<n:be16>     v1.RecipientChunk: recipients 8n .. 8n+7 of an item that
 //                        has more than 8; also belongs to its done mark.
 //   b/<qid>              0x01 and the message, when it is at most
@@ -13,23 +13,22 @@
 //   t/<due:be64>/<qid>   v1.DueRow: due index; `due` is Item.next_attempt in
 //                        microseconds since 1970.
 //   D/<qid>              v1.StoredItem: done mark, kept for `done_retention`.
-//   k/<key>              v1.IdempotencyRow: Enqueue's idempotency key; lives as
-//                        long as its item and then as its done mark.
+//   k/<key>              v1.IdempotencyRow: Enqueue's idempotency key; removed
+//                        together with the done mark of its item.
 //
-// Which rows may exist together for one <qid>, and what is done with each
-// combination. Commits are atomic, so only the first three arise by themselves;
-// the others need a lost disk page or a defect, and cost neither a message nor a
-// delivery:
+// Which rows may exist together for one <qid>, and what is done with each combination.
+// Commits are atomic, so only the first three arise in normal work. The others need a lost
+// disk page or a defect; apart from "body lost" they lose no message and no delivery:
 //
 //   i  t  b/blob  D  |  means              |  what happens
 //   -----------------+---------------------+----------------------------------------
 //   x  x   x      -  |  queued             |  delivered when due
 //   -  -   -      x  |  done               |  removed after retention, with k and r
-//   -  -  blob    -  |  Put died before    |  blob swept, unless this process is
-//                    |  its commit, or     |  writing it right now
+//   -  -  blob    -  |  crash before the   |  SweepBlobs() deletes the blob, unless
+//                    |  commit of Put, or  |  this process is writing it
 //                    |  settled            |
 //   x  -   x      -  |  due row lost       |  Audit() adds t at Item.next_attempt
-//   x  x'  x      -  |  t at another time  |  the load of t' re-files it under
+//   x  x'  x      -  |  t at another time  |  the job of t' adds t at
 //                    |                     |  Item.next_attempt and removes t'
 //   -  x   *      *  |  item lost          |  t removed, counted and logged
 //   x  x   -      -  |  body lost          |  recipients fail (5.3.0) with a DSN;
@@ -86,7 +85,7 @@ struct DueKeyParts {
   QueueId queue_id;
 };
 std::optional<DueKeyParts> ParseDueKey(absl::string_view key);
-// Of i/, b/, D/ and r/ keys.
+// The id in an i/, b/, D/ or r/ key; nullopt: another key.
 std::optional<QueueId> QueueIdOfKey(absl::string_view key);
 
 // `time` as the due index stores it: whole microseconds, never before 1970.

@@ -18,7 +18,9 @@ namespace {
 
 constexpr size_t kPage = 256;
 constexpr size_t kBodyPage = 64;  // rows of up to 16 KiB
-constexpr size_t kChangeRows = 500;
+// Mutations after which a change is committed. One item may add 630 more (5,000 recipients),
+// and a commit takes 1,000.
+constexpr size_t kChangeRows = 300;
 
 // Collects mutations and submits them in bounded changes.
 class Repairs {

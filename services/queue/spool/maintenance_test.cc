@@ -1,4 +1,4 @@
-// Maintenance and what operators ask, over a spool in memory.
+// Maintenance and Admin over a spool in memory.
 #include "services/queue/spool/maintenance.h"
 
 #include <gtest/gtest.h>
@@ -20,7 +20,7 @@ using Strings = std::vector<std::string>;
 const absl::Time kStart = absl::FromUnixSeconds(1700000000);
 constexpr absl::Duration kWarning = absl::Hours(4);
 
-// Remembers what it was asked.
+// Records its calls.
 class FakeOperations final : public ItemOperations {
  public:
   Task<absl::Status> Retry(QueueId id) override {
@@ -43,7 +43,7 @@ class MaintenanceTest : public ::testing::Test {
   MaintenanceTest() {
     SpoolOptions options;
     options.executor = &pool_;
-    options.lazy_delay = absl::Milliseconds(1);
+    options.linger = absl::Milliseconds(1);
     options.clock = [this] { return now_; };
     absl::StatusOr<std::unique_ptr<Spool>> spool = SyncWait(Spool::Open(store_, options));
     PH_CHECK(spool.ok());
@@ -90,7 +90,7 @@ class MaintenanceTest : public ::testing::Test {
     change.mutations = std::move(mutations);
     ASSERT_TRUE(SyncWait(spool_->Commit(std::move(change))).ok());
   }
-  // All keys but the head's, by prefix and how many.
+  // Number of rows by prefix, without the head.
   std::string Rows() {
     std::map<char, int> counts;
     std::string after;
@@ -188,7 +188,7 @@ TEST_F(MaintenanceTest, TheAuditGoesThroughAllPages) {
   QueueId last;
   for (int i = 0; i < 600; ++i) last = Put("x");
   const ItemRecord lost = **SyncWait(spool_->Load(last));
-  // A bad row among the first does not end it.
+  // A damaged row on the first page does not stop it.
   const absl::StatusOr<ItemPage> page = SyncWait(spool_->ReadItems(false, "", 1));
   Edit({{DueKey(lost.due(), last), std::nullopt}, {ItemKey(*QueueId::FromText(page->last_id)), "\x01\xff"}});
   EXPECT_EQ(Audited(), 1u);
@@ -251,7 +251,7 @@ TEST_F(AdminTest, ListsComeInPages) {
   EXPECT_EQ(Ids(*SyncWait(admin_.ListItems(request))), Strings{});
 }
 
-// However large the items: one message of gRPC.
+// Any answer fits into one gRPC message.
 TEST_F(AdminTest, AnAnswerHasABoundedSize) {
   for (int i = 0; i < 40; ++i) Put("x", 2000);
   v1::ListItemsRequest request;

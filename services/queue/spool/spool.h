@@ -1,21 +1,21 @@
-// Spool: every message this shard has accepted and not yet settled, and the done
-// marks of those it has. One partition and some blobs of a Store; rows and what
-// recovery does with them: key_schema.h.
+// Spool: every message that this shard has accepted and not yet settled, and the done marks
+// of the settled ones. One partition and some blobs of a Store; key_schema.h has the rows
+// and what recovery does with them.
 //
-// Durability: a change whose `done` is called with OK survives power loss; one
-// that fails has left nothing a reader can see. Changes are committed in the order
-// they were submitted, many in one commit (which is what keeps the ledger exact
-// and lets a settle ride along with the next accept for nothing).
+// Durability: a change whose `done` is called with OK survives power loss. A change that
+// fails has left nothing that a reader can see. Changes are committed in the order in which
+// they were submitted, many in one commit; so the ledger is exact, and a settled message
+// costs no sync of its own beside the next accepted one.
 //
-// One process writes a shard. A second one that opens it makes every later commit
-// of the first fail with kFailedPrecondition ("fenced"): healthy() says so.
+// One process owns a shard. A second process that opens it makes every later commit of the
+// first fail with kFailedPrecondition ("fenced"); healthy() then says so.
 //
-// Errors: those of store.h; an unknown commit is retried here until it is known,
-// so that kDeadlineExceeded never comes out of a change. kUnknown: the spool was
-// closed before that.
+// Errors: those of store.h, but a commit with an unknown outcome is repeated until the
+// outcome is known (guarded_partition.h). kDeadlineExceeded: the spool was closed before
+// that, and the change may have happened.
 //
-// Threads: any. Completions arrive on the executor where a commit ended; awaited
-// calls resume on the caller's. Close() before destruction.
+// Threads: any. Completions arrive on the executor where a commit ended; awaited calls
+// resume on the caller's. Close() before destruction.
 #pragma once
 
 #include <cstdint>
@@ -37,11 +37,17 @@
 #include "services/queue/spool/body_writer.h"
 #include "services/queue/spool/item_record.h"
 
+namespace posthouse::store {
+struct GuardMetrics;
+template <typename Model>
+class GuardedPartition;
+}  // namespace posthouse::store
+
 namespace posthouse::queue {
 
 using Clock = std::function<absl::Time()>;
 
-// ReadItems() stops after so much.
+// ReadItems() ends a page after so many bytes of rows.
 inline constexpr size_t kItemPageBytes = 1024 * 1024;
 
 struct SpoolOptions {
@@ -49,11 +55,12 @@ struct SpoolOptions {
   Clock clock = [] { return absl::Now(); };
   // Timers and retries run here; it outlives the spool.
   Executor* executor = nullptr;
-  // How long a lazy change waits for company.
-  absl::Duration lazy_delay = absl::Milliseconds(10);
-  // Bodies kept in memory at one time, all together. Those that are rows are kept
-  // anyway until they are committed; who holds them then looks at memory_is_short().
+  // How long a lazy change waits for other changes to share its commit.
+  absl::Duration linger = absl::Milliseconds(10);
+  // For all bodies in memory together. Bodies that become rows are in memory until they are
+  // committed, whatever the budget is; their owner then asks memory_is_short().
   size_t memory_body_budget = 64 * 1024 * 1024;
+  store::GuardMetrics* metrics = nullptr;  // null: not counted
 };
 
 // A due row.
@@ -87,48 +94,61 @@ struct PutResult {
   bool duplicate = false;
 };
 
+class LastHead;
+class SpoolModel;
+
 class Spool {
  public:
-  // Opens the shard, creating it when absent, and fences any other writer.
-  // kFailedPrecondition when it was written by a newer schema.
+  // Opens the shard, creating it when absent, and fences any other owner.
+  // kFailedPrecondition: a newer schema wrote it.
   static Task<absl::StatusOr<std::unique_ptr<Spool>>> Open(store::Store& store, SpoolOptions options);
-  virtual ~Spool() = default;
 
-  virtual std::unique_ptr<BodyWriter> NewBody() = 0;
-  // Takes responsibility for a message (RFC 5321 §4.2.5, 250 after DATA). Sets the
-  // item's queue id, size and blob from `body`. When record->idempotency_key was
-  // seen before, stores nothing and answers the first call's id.
-  virtual Task<absl::StatusOr<PutResult>> Put(std::shared_ptr<ItemRecord> record, Body body, absl::Time wake) = 0;
+  std::unique_ptr<BodyWriter> NewBody();
+  // Takes responsibility for a message (RFC 5321 §4.2.5, 250 after DATA). Sets the item's
+  // queue id, size and blob from `body`. When record->idempotency_key was used before,
+  // stores nothing and answers the first call's id.
+  Task<absl::StatusOr<PutResult>> Put(std::shared_ptr<ItemRecord> record, Body body, absl::Time wake);
 
   // Queues a change at once, so that the order of calls is the order of commits.
-  virtual void Submit(Change change, absl::AnyInvocable<void(absl::Status)> done) = 0;
+  void Submit(Change change, absl::AnyInvocable<void(absl::Status)> done);
   Task<absl::Status> Commit(Change change);  // Submit() and wait
 
   // nullopt: no such item (or done mark).
-  virtual Task<absl::StatusOr<std::optional<ItemRecord>>> Load(QueueId queue_id) = 0;
-  virtual Task<absl::StatusOr<std::optional<ItemRecord>>> LoadDone(QueueId queue_id) = 0;
-  // Bytes of an item's message. kNotFound, kDataLoss: it is not there.
-  virtual Task<absl::StatusOr<absl::Cord>> ReadBody(QueueId queue_id, std::string blob, uint64_t offset,
-                                                    uint64_t length) = 0;
-  virtual Task<absl::StatusOr<DuePage>> ReadDue(std::string after, size_t limit) = 0;
-  // Items (or done marks) with ids greater than `after`, at most `limit` and, however
-  // many recipients they have, about kItemPageBytes. What cannot be read is logged and
-  // left out: go on while there is `more`, whatever the size of a page.
-  virtual Task<absl::StatusOr<ItemPage>> ReadItems(bool done, std::string after, size_t limit) = 0;
+  Task<absl::StatusOr<std::optional<ItemRecord>>> Load(QueueId queue_id);
+  Task<absl::StatusOr<std::optional<ItemRecord>>> LoadDone(QueueId queue_id);
+  // Bytes of an item's message. kNotFound, kDataLoss: they are not there.
+  Task<absl::StatusOr<absl::Cord>> ReadBody(QueueId queue_id, std::string blob, uint64_t offset, uint64_t length);
+  Task<absl::StatusOr<DuePage>> ReadDue(std::string after, size_t limit);
+  // Items (or done marks) with ids greater than `after`, at most `limit` and about
+  // kItemPageBytes. A row that cannot be read is logged and left out, so continue while
+  // there is `more`, even after an empty page.
+  Task<absl::StatusOr<ItemPage>> ReadItems(bool done, std::string after, size_t limit);
 
-  virtual Ledger ledger() const = 0;
+  Ledger ledger() const;
   // OK, or why this process can no longer write the shard.
-  virtual absl::Status healthy() const = 0;
-  // Whether a body of this process is being written under that name.
-  virtual bool IsBeingWritten(const QueueId& queue_id) const = 0;
+  absl::Status healthy() const;
+  // Whether this process is writing a body under that id.
+  bool IsBeingWritten(const QueueId& queue_id) const { return blobs_in_progress_->Contains(queue_id); }
   // Bytes of bodies in memory, and whether that is more than the budget.
-  virtual size_t body_memory() const = 0;
-  bool memory_is_short() const { return body_memory() > options().memory_body_budget; }
-  virtual store::Store& store() = 0;
-  virtual const SpoolOptions& options() const = 0;
+  size_t body_memory() const { return memory_use_->load(std::memory_order_relaxed); }
+  bool memory_is_short() const { return body_memory() > options_.memory_body_budget; }
+  store::Store& store() { return store_; }
+  const SpoolOptions& options() const { return options_; }
 
-  // Fails what is not committed yet with kUnavailable and waits for the commit in progress.
-  virtual Task<void> Close() = 0;
+  // Refuses further changes with kUnavailable, and waits for the commits of those submitted.
+  Task<void> Close();
+
+ private:
+  Spool(store::Store& store, SpoolOptions options);
+  Task<absl::StatusOr<std::optional<ItemRecord>>> LoadRow(std::string key);
+
+  store::Store& store_;
+  const SpoolOptions options_;
+  const store::Partition partition_id_;
+  const MemoryUse memory_use_ = std::make_shared<std::atomic<size_t>>(0);
+  const std::shared_ptr<BlobsInProgress> blobs_in_progress_ = std::make_shared<BlobsInProgress>();
+  const std::shared_ptr<LastHead> last_head_;
+  const std::shared_ptr<store::GuardedPartition<SpoolModel>> partition_;
 };
 
 }  // namespace posthouse::queue
