@@ -1,7 +1,7 @@
 #include "services/directory/metrics.h"
 
-#include "services/directory/hash_limiter.h"
 #include "services/directory/login_cache.h"
+#include "services/directory/password_hash_limiter.h"
 #include "services/directory/repository.h"
 
 namespace posthouse::directory {

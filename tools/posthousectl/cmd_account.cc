@@ -85,7 +85,7 @@ absl::Status Show(Context& context) {
               << "\nstatus       " << StatusName(a.status()) << "\nhome         " << (a.home().empty() ? "-" : a.home())
               << "\npassword     " << (a.has_password() ? "set" : "none: nobody can log in") << "\nquota        "
               << ShowLimit(response.effective_limits().storage_bytes()) << "\ncreated      "
-              << ShowTime(TimeOf(a.created())) << "\n";
+              << ShowTime(FromProto(a.created())) << "\n";
   return absl::OkStatus();
 }
 

@@ -150,7 +150,7 @@ absl::Status Stats(Context& context) {
          {s.items(), s.queued(), s.accepted(), s.delivered(), s.relayed(), s.failed(), s.expired(), s.deleted()}) {
       row.push_back(absl::StrCat(n));
     }
-    row.push_back(s.items() == 0 ? "-" : FormatAge(DurationOf(s.oldest())));
+    row.push_back(s.items() == 0 ? "-" : FormatAge(FromProto(s.oldest())));
     listing.Add(s, std::move(row));
   }
   listing.Finish();

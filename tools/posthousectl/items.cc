@@ -40,7 +40,7 @@ std::string DescribeAttempt(const v1::Attempt& attempt) {
   } else {
     absl::StrAppend(&out, Printable(attempt.error()));
   }
-  absl::StrAppend(&out, " (", FormatAge(DurationOf(attempt.took())), attempt.tls().empty() ? "" : ", ",
+  absl::StrAppend(&out, " (", FormatAge(FromProto(attempt.took())), attempt.tls().empty() ? "" : ", ",
                   Printable(attempt.tls()), ")");
   return out;
 }
@@ -59,7 +59,7 @@ std::string DescribeRecipient(const v1::ItemRecipient& recipient, absl::Time now
   if (recipient.attempts() > 0)
     absl::StrAppend(&out, " after ", recipient.attempts(), recipient.attempts() == 1 ? " attempt" : " attempts");
   if (recipient.state() == v1::RECIPIENT_STATE_QUEUED) {
-    absl::StrAppend(&out, ", next ", Until(TimeOf(recipient.next_attempt()), now));
+    absl::StrAppend(&out, ", next ", Until(FromProto(recipient.next_attempt()), now));
   }
   out.push_back('\n');
   if (recipient.has_last()) absl::StrAppend(&out, "             ", DescribeAttempt(recipient.last()), "\n");
@@ -81,18 +81,18 @@ std::vector<std::string> ItemRow(const v1::Item& item, absl::Time now) {
   std::string names = waiting.empty() ? "-" : waiting[0];
   if (waiting.size() > 1) absl::StrAppend(&names, " and ", waiting.size() - 1, " more");
   return {item.queue_id(),
-          FormatAge(now - TimeOf(item.accepted())),
+          FormatAge(now - FromProto(item.accepted())),
           FormatBytes(item.size_bytes()),
           Path(item.envelope().reverse_path()),
           names,
-          Until(TimeOf(item.next_attempt()), now),
+          Until(FromProto(item.next_attempt()), now),
           last.empty() ? "-" : last};
 }
 
 std::string DescribeItem(const v1::Item& item, absl::Time now) {
   const v1::Envelope& envelope = item.envelope();
   std::string out = absl::StrCat(item.queue_id(), "  ", item.has_settled() ? "done" : "in the queue", "\n");
-  absl::StrAppend(&out, "  accepted   ", ShowTime(TimeOf(item.accepted())), ", ", FormatBytes(item.size_bytes()));
+  absl::StrAppend(&out, "  accepted   ", ShowTime(FromProto(item.accepted())), ", ", FormatBytes(item.size_bytes()));
   if (!envelope.client_address().empty()) {
     absl::StrAppend(&out, ", from ", Printable(envelope.client_address()), " (", Printable(envelope.client_name()),
                     ")");
@@ -104,13 +104,13 @@ std::string DescribeItem(const v1::Item& item, absl::Time now) {
                   TraceIdOf(envelope.traceparent()), "\n");
   for (const v1::ItemRecipient& recipient : item.recipients()) out.append(DescribeRecipient(recipient, now));
   for (const v1::Attempt& attempt : item.history()) {
-    absl::StrAppend(&out, "  attempt    ", ShowTime(TimeOf(attempt.at())), "  ", DescribeAttempt(attempt), "\n");
+    absl::StrAppend(&out, "  attempt    ", ShowTime(FromProto(attempt.at())), "  ", DescribeAttempt(attempt), "\n");
   }
   if (item.has_settled()) {
-    absl::StrAppend(&out, "  done       ", ShowTime(TimeOf(item.settled())), ", ",
-                    FormatAge(TimeOf(item.settled()) - TimeOf(item.accepted())), " after it was accepted\n");
+    absl::StrAppend(&out, "  done       ", ShowTime(FromProto(item.settled())), ", ",
+                    FormatAge(FromProto(item.settled()) - FromProto(item.accepted())), " after it was accepted\n");
   } else {
-    absl::StrAppend(&out, "  expires    ", ShowTime(TimeOf(item.expires())), "\n");
+    absl::StrAppend(&out, "  expires    ", ShowTime(FromProto(item.expires())), "\n");
   }
   return out;
 }

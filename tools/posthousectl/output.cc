@@ -70,7 +70,7 @@ void AppendValue(const Message& message, const FieldDescriptor* field, int index
 void AppendMessage(const Message& message, std::string* out) {
   const google::protobuf::Descriptor* type = message.GetDescriptor();
   if (type == google::protobuf::Timestamp::descriptor()) {
-    const absl::Time time = TimeOf(static_cast<const google::protobuf::Timestamp&>(message));
+    const absl::Time time = FromProto(static_cast<const google::protobuf::Timestamp&>(message));
     AppendText(absl::FormatTime("%Y-%m-%d%ET%H:%M:%E3SZ", time, absl::UTCTimeZone()), out);
     return;
   }
@@ -152,14 +152,6 @@ std::string Printable(absl::string_view text) {
     text.remove_prefix(length == 0 ? 1 : length);
   }
   return out;
-}
-
-absl::Time TimeOf(const google::protobuf::Timestamp& stamp) {
-  return absl::FromUnixSeconds(stamp.seconds()) + absl::Nanoseconds(stamp.nanos());
-}
-
-absl::Duration DurationOf(const google::protobuf::Duration& span) {
-  return absl::Seconds(span.seconds()) + absl::Nanoseconds(span.nanos());
 }
 
 std::string ShowTime(absl::Time time) {

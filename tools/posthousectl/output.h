@@ -7,12 +7,11 @@
 
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
+#include "services/common/time/proto_time.h"
 
 namespace google::protobuf {
-class Duration;
 class Message;
-class Timestamp;
-}  // namespace google::protobuf
+}
 
 namespace posthouse::ctl {
 
@@ -28,9 +27,6 @@ std::string ToJson(const google::protobuf::Message& message);
 
 // Text from a peer, safe on a terminal: "?" for control characters, U+FFFD for broken UTF-8, blanks for line ends.
 std::string Printable(absl::string_view text);
-
-absl::Time TimeOf(const google::protobuf::Timestamp& stamp);
-absl::Duration DurationOf(const google::protobuf::Duration& span);
 
 std::string ShowTime(absl::Time time);      // local zone, milliseconds; "-" for the epoch (not set)
 std::string FormatBytes(uint64_t bytes);    // "712 B", "4.1 KiB"

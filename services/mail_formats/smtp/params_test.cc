@@ -82,6 +82,17 @@ TEST(EnvelopeProtoTest, EveryParameterComesBack) {
   }
 }
 
+// RFC 3461 §4.1: no other word beside NEVER.
+TEST(EnvelopeProtoTest, NeverStandsAlone) {
+  queue::v1::EnvelopeRecipient recipient;
+  EXPECT_EQ(FromProto(recipient).notify.ToString(), "");
+  recipient.add_notify(queue::v1::NOTIFY_SUCCESS);
+  recipient.add_notify(queue::v1::NOTIFY_DELAY);
+  EXPECT_EQ(FromProto(recipient).notify.ToString(), "SUCCESS,DELAY");
+  recipient.add_notify(queue::v1::NOTIFY_NEVER);
+  EXPECT_EQ(FromProto(recipient).notify.ToString(), "NEVER");
+}
+
 // Rows that an older or newer version wrote.
 TEST(EnvelopeProtoTest, UnknownValuesAreNotGiven) {
   queue::v1::Envelope envelope;

@@ -451,15 +451,5 @@ TEST_F(RemoteTest, ARoutingAnswerWithoutHosts) {
   }
 }
 
-TEST(RemoteTextTest, NotifyParameters) {
-  v1::EnvelopeRecipient recipient;
-  EXPECT_EQ(NotifyParameter(recipient), "");
-  recipient.add_notify(v1::NOTIFY_SUCCESS);
-  recipient.add_notify(v1::NOTIFY_DELAY);
-  EXPECT_EQ(NotifyParameter(recipient), "SUCCESS,DELAY");
-  recipient.add_notify(v1::NOTIFY_NEVER);
-  EXPECT_EQ(NotifyParameter(recipient), "NEVER");
-}
-
 }  // namespace
 }  // namespace posthouse::queue

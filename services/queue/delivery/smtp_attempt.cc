@@ -5,7 +5,6 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_join.h"
 #include "posthouse/routing/v1/routing.pb.h"
 #include "services/common/status/status.h"
 #include "services/common/utf8/utf8.h"
@@ -121,17 +120,6 @@ DeliveryResult ResultForNoHosts(const DeliveryAttempt& attempt, const rv1::Resol
   }
   if (!answer.detail().empty()) outcome.attempt.set_error(CutText(answer.detail()));
   return SameForAll(attempt, outcome, Reachability::kNeutral);
-}
-
-std::string NotifyParameter(const v1::EnvelopeRecipient& recipient) {
-  std::vector<absl::string_view> words;
-  for (const int n : recipient.notify()) {
-    if (n == v1::NOTIFY_NEVER) return "NEVER";  // RFC 3461 §4.1: no other word beside it
-    if (n == v1::NOTIFY_SUCCESS) words.push_back("SUCCESS");
-    if (n == v1::NOTIFY_FAILURE) words.push_back("FAILURE");
-    if (n == v1::NOTIFY_DELAY) words.push_back("DELAY");
-  }
-  return absl::StrJoin(words, ",");
 }
 
 Outcome OutcomeForReply(const smtp::Outcome& from) {

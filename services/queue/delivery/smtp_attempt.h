@@ -60,8 +60,6 @@ Task<bool> NeedsSmtpUtf8(const DeliveryAttempt& attempt);
 
 // What a routing answer without hosts means (RFC 7505 §3, RFC 5321 §5.1).
 DeliveryResult ResultForNoHosts(const DeliveryAttempt& attempt, const routing::v1::ResolveDestinationResponse& answer);
-// NOTIFY= as given: "NEVER", "SUCCESS,FAILURE", "" (RFC 3461 §4.1).
-std::string NotifyParameter(const v1::EnvelopeRecipient& recipient);
 // What a host's reply means for the recipient.
 Outcome OutcomeForReply(const smtp::Outcome& from);
 

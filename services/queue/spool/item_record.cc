@@ -87,26 +87,6 @@ void LedgerDelta::CountSettled(v1::RecipientState state) {
   }
 }
 
-absl::Time FromProto(const google::protobuf::Timestamp& t) {
-  return absl::FromUnixSeconds(t.seconds()) + absl::Nanoseconds(t.nanos());
-}
-
-void ToProto(absl::Time t, google::protobuf::Timestamp* out) {
-  const int64_t micros = absl::ToUnixMicros(DueTime(t));
-  out->set_seconds(micros / 1000000);
-  out->set_nanos(static_cast<int32_t>(micros % 1000000) * 1000);
-}
-
-absl::Duration FromProto(const google::protobuf::Duration& d) {
-  return absl::Seconds(d.seconds()) + absl::Nanoseconds(d.nanos());
-}
-
-void ToProto(absl::Duration d, google::protobuf::Duration* out) {
-  const int64_t micros = absl::ToInt64Microseconds(d);
-  out->set_seconds(micros / 1000000);
-  out->set_nanos(static_cast<int32_t>(micros % 1000000) * 1000);
-}
-
 bool IsWaiting(const v1::ItemRecipient& recipient) {
   return recipient.state() == v1::RECIPIENT_STATE_QUEUED || recipient.state() == v1::RECIPIENT_STATE_UNSPECIFIED;
 }

@@ -18,6 +18,7 @@
 #include "posthouse/queue/v1/queue.pb.h"
 #include "posthouse/queue/v1/store.pb.h"
 #include "services/common/store/store.h"
+#include "services/common/time/proto_time.h"
 #include "services/queue/spool/destination.h"
 #include "services/queue/spool/queue_id.h"
 
@@ -56,13 +57,6 @@ struct Change {
   void Set(std::string key, std::string value) { mutations.push_back({std::move(key), std::move(value)}); }
   void Remove(std::string key) { mutations.push_back({std::move(key), std::nullopt}); }
 };
-
-// ---- time
-
-absl::Time FromProto(const google::protobuf::Timestamp& t);
-void ToProto(absl::Time t, google::protobuf::Timestamp* out);
-absl::Duration FromProto(const google::protobuf::Duration& d);
-void ToProto(absl::Duration d, google::protobuf::Duration* out);
 
 // ---- what an item still owes
 
