@@ -1,5 +1,5 @@
-// Any lines, any answers from outside: replies are well-formed, and a message is
-// only taken for somebody who was accepted.
+// For any lines and any results of other services, replies are well-formed, and no
+// message begins without an accepted recipient.
 #include <cstddef>
 #include <cstdint>
 #include <memory>

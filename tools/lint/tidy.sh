@@ -15,6 +15,7 @@ unit1=(
   services/mail_formats/message/{address_list,charset,date,imap_render,parser,part_table,search,summary}.cc
   services/common/net/{address,proxy_protocol}.cc
   services/common/rpc/trace.cc
+  services/common/uid_set/uid_set.cc
   services/mail_formats/smtp/{command,data_decoder,data_encoder,params,path,received,reply,xtext}.cc
   services/mail_formats/sasl/{exchange,mechanism}.cc
   services/gateway/pop3/machine.cc

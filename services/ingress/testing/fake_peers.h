@@ -47,8 +47,8 @@ class FakePeers {
   void FailRouting(bool fail);
   std::vector<Enqueued> streams() const;    // all of them, committed or not
   std::vector<Enqueued> messages() const;   // committed
-  void WaitForStreams(size_t ended) const;  // until so many streams have ended
-  void WaitForBegun(size_t begun) const;    // until so many have arrived
+  void WaitForStreams(size_t ended) const;  // until that many streams have ended
+  void WaitForBegun(size_t begun) const;    // until that many have arrived
   int resolutions() const;
   std::string last_login_address() const;
 

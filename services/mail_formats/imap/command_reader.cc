@@ -11,7 +11,7 @@
 namespace posthouse::imap {
 namespace {
 
-constexpr size_t kTagBytes = 256;  // what is kept of a command that is thrown away
+constexpr size_t kTagBytes = 256;  // kept of a command that is discarded
 constexpr size_t kTailBytes = 32;  // enough for " {18446744073709551615+}\r"
 
 // True when `line` is "tag SP APPEND SP" and no more: the literal is the mailbox name.

@@ -131,7 +131,7 @@ std::optional<std::string> DecodeModifiedUtf7(absl::string_view wire) {
   for (size_t at = 0; at < wire.size();) {
     const char c = wire[at];
     if (c != '&') {
-      // Raw UTF-8 from clients that never learned better is kept as it is.
+      // Some clients send raw UTF-8 although they must not; it is kept.
       out.push_back(c);
       ++at;
       continue;

@@ -159,7 +159,7 @@ class Program {
   }
 
   // RFC 7162 §3.1.5: "MODSEQ" [SP entry-name SP entry-type-req] SP mod-sequence-valzer.
-  // Per-flag mod-sequences do not exist here; the entry is read and means nothing (§3.1.5).
+  // Per-flag mod-sequences do not exist here; the entry is parsed and ignored (§3.1.5).
   SearchKey Modseq() {
     SearchKey key;
     key.kind = Kind::kModseq;

@@ -39,7 +39,7 @@ int MonthOf(absl::string_view word) {
   return 0;
 }
 
-// What is known of the date while its words are read from left to right.
+// The parts of the date that are known so far; words are read from left to right.
 class DateReader {
  public:
   explicit DateReader(absl::string_view text) : text_(text) {}

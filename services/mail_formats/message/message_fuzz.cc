@@ -107,7 +107,7 @@ void Run(absl::string_view bytes) {
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   posthouse::message::Run(absl::string_view(reinterpret_cast<const char*>(data), size));
-  // Whatever is on a disk where a part table should be.
+  // Any bytes in place of a stored part table.
   (void)posthouse::message::PartTable::Parse(absl::string_view(reinterpret_cast<const char*>(data), size));
   return 0;
 }

@@ -11,14 +11,14 @@
 namespace posthouse::message {
 namespace {
 
-// RFC 2046 §5.1.1 allows 70; what is longer is compared so far.
+// RFC 2046 §5.1.1 allows 70 characters; of longer boundaries this many are compared.
 constexpr size_t kMaxBoundary = 256;
-// What of a line must be seen to know a delimiter: "--", the boundary, "--", CR.
+// The length of line that shows a delimiter: "--", the boundary, "--", CR.
 constexpr size_t kLineHead = kMaxBoundary + 5;
 // Type, subtype and charset of a part when there is no room for its header.
 constexpr size_t kMaxBareWord = 64;
 
-// What ENVELOPE shows; kept of a message in a message beside Content-*.
+// The fields of ENVELOPE; a message in a message keeps these beside Content-*.
 constexpr std::array<absl::string_view, 10> kEnvelopeFields = {"date", "subject", "from", "sender",      "reply-to",
                                                                "to",   "cc",      "bcc",  "in-reply-to", "message-id"};
 
@@ -377,7 +377,7 @@ class Parser::Impl {
     if (sample_ == nullptr || sample_->bytes.size() >= limits_.sample_bytes) return;
     sample_->bytes.append(bytes.data(), std::min(bytes.size(), limits_.sample_bytes - sample_->bytes.size()));
   }
-  // What was captured of the delimiter goes.
+  // Removes the captured bytes of the delimiter.
   void EndSample(uint32_t part) {
     if (sample_ == nullptr || sample_->part != static_cast<int>(part)) return;
     const Part& p = message_.parts[part];

@@ -38,7 +38,7 @@ class MessageSearch {
   MessageSearch(const PartTable& table, const std::vector<Term>& terms);  // copies what it needs
   ~MessageSearch();
 
-  // What to read, ascending, not overlapping.
+  // The ranges to read: ascending, not overlapping.
   const std::vector<ByteRange>& Ranges() const;
   // Bytes at `offset` of the message, ascending; ranges may come in pieces.
   void Feed(uint64_t offset, absl::string_view bytes);

@@ -136,7 +136,7 @@ std::string Collapse(absl::string_view utf8) {
   return out;
 }
 
-// What of the sample is enough for 200 characters of plain text, nearly always.
+// The part of the sample that nearly always has 200 characters of plain text.
 constexpr size_t kFirstSlice = 2048;
 
 std::string SampleText(const Message& message, const Message::Sample& sample, bool html) {

@@ -4,7 +4,7 @@
 //   Start(initial response) ─▶ Challenge ─▶ Next(response) ─▶ ... ─▶ Credentials
 //
 // Messages are the octets of the mechanism; exchange.h adds the base64 of the
-// protocols. A mechanism never sees a store: who gets Credentials asks the directory.
+// protocols. A mechanism verifies nothing: the caller sends Credentials to the directory.
 // A further mechanism is a class and a row in mechanism.cc. SCRAM (RFC 5802) needs one
 // more alternative in Step, a request for the account's stored key; OAUTHBEARER (RFC
 // 7628) needs a token in Credentials.
@@ -28,12 +28,12 @@ struct Challenge {
   std::string bytes;
 };
 
-// What the client claims; nothing is verified yet.
+// The claims of the client; nothing is verified yet.
 //
 // The authorisation identity (authzid) is checked here and not passed on. RFC 4616 §2
-// lets the server decide who may act for whom: here everybody acts for themselves only,
-// so an authzid is refused unless it is empty or equal to the user name. The comparison
-// ignores the case of ASCII letters, since the directory ignores it in user names.
+// lets the server decide which user may act for another. No user may here, so an authzid
+// is refused unless it is empty or equal to the user name. The comparison ignores the
+// case of ASCII letters, since the directory ignores it in user names.
 struct Credentials {
   std::string username;  // authcid; not empty, valid UTF-8
   std::string password;  // valid UTF-8

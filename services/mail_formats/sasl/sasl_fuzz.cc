@@ -1,6 +1,6 @@
 // First line: the mechanism and, after a space, the initial response. Each further line
-// answers a challenge. Whatever comes, an exchange ends after three lines at most, and
-// credentials are what their header promises.
+// answers a challenge. Every exchange ends after three lines at most, and credentials
+// are as mechanism.h promises.
 #include <cstddef>
 #include <cstdint>
 #include <string>

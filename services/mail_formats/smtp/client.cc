@@ -263,7 +263,7 @@ Task<bool> ClientImpl::SendGroup(Transaction& t, bool with_mail, size_t end, boo
     if (mail_accepted) co_return false;
   }
   if (!mail_accepted) {
-    // Whatever was said to the RCPTs behind it, MAIL's reply is the reason.
+    // The reply to MAIL is the reason, whatever the RCPTs after it got.
     for (const size_t i : sent) t.result.recipients[i] = mail;
     SettleRest(t, mail);
     co_return false;
@@ -271,13 +271,13 @@ Task<bool> ClientImpl::SendGroup(Transaction& t, bool with_mail, size_t end, boo
   co_return true;
 }
 
-// The reply to DATA. True: 354, and there is somebody to send the message to.
+// Reads the reply to DATA. True: 354, and at least one recipient was accepted.
 Task<bool> ClientImpl::ReadData(Transaction& t) {
   const absl::StatusOr<Reply> reply = co_await ReadReply(options_.timeouts.data);
   const Outcome outcome = reply.ok() ? Read(ClientStep::kData, *reply, 3) : Broken(ClientStep::kData, reply.status());
   if (outcome.kind == Kind::kAccepted) {
     if (!t.hopeful.empty()) co_return true;
-    // RFC 2920 §3.1: a 354 with no recipient left is answered with an empty message.
+    // RFC 2920 §3.1: after a 354 without a recipient the client sends an empty message.
     co_await EndUnwantedData();
     t.open = false;
     co_return false;
@@ -299,7 +299,8 @@ Task<void> ClientImpl::Body(Transaction& t) {
   const absl::Status written = co_await WriteBody(t, encoder, out);
   if (!usable_) co_return;  // settled already
   if (!written.ok()) {
-    // It may have said why before it hung up (RFC 5321 §4.2.5 wants it to wait, few do).
+    // The server may have sent a reply before it closed, although RFC 5321 §4.2.5 wants
+    // it to wait for the end of the data.
     const absl::StatusOr<Reply> reply = co_await ReadReply(absl::Seconds(1));
     Outcome outcome = Broken(ClientStep::kBody, written);
     if (reply.ok() && reply->code >= 400) outcome = FromReply(ClientStep::kBody, *reply, 2);
@@ -310,19 +311,19 @@ Task<void> ClientImpl::Body(Transaction& t) {
   co_await EndOfData(t, std::move(out));
 }
 
-// Writes the message but for what is left in `out` for the last write.
+// Writes the message, except for the bytes that remain in `out` for the last write.
 Task<absl::Status> ClientImpl::WriteBody(Transaction& t, DataEncoder& encoder, std::string& out) {
   while (true) {
     const absl::StatusOr<absl::Cord> piece = co_await t.message.next();
     if (!piece.ok()) {
-      // Half a message must not look like a whole one: hang up inside the data.
+      // Close inside the data, so that the server does not accept half a message.
       SettleRest(t, Ours(ClientStep::kBody, Reply(451, "4.3.0", "the message could not be read")));
       usable_ = false;
       connection_->Close();
       co_return piece.status();
     }
     if (piece->empty()) co_return absl::OkStatus();
-    // A cord is not kept across a wait by iterator: its chunks are encoded first.
+    // No iterator of a cord lives across a co_await: all chunks are encoded first.
     for (absl::string_view chunk : piece->Chunks()) encoder.Encode(chunk, &out);
     if (out.size() >= kWriteBytes) {
       PH_CO_RETURN_IF_ERROR(co_await connection_->Write(std::exchange(out, std::string()), options_.timeouts.block));
@@ -330,7 +331,8 @@ Task<absl::Status> ClientImpl::WriteBody(Transaction& t, DataEncoder& encoder, s
   }
 }
 
-// The final dot and its answer: one for all, or with LMTP one for each (RFC 2033 §4.2).
+// Sends the final dot and reads its reply: one, or with LMTP one for each recipient
+// (RFC 2033 §4.2).
 Task<void> ClientImpl::EndOfData(Transaction& t, std::string rest) {
   const absl::Status written = co_await connection_->Write(std::move(rest), options_.timeouts.block);
   const absl::Duration timeout = written.ok() ? options_.timeouts.end_of_data : absl::Seconds(1);

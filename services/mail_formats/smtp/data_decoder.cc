@@ -41,8 +41,8 @@ void DataDecoder::Bare(Violation what, std::string* out) {
   if (what != Violation::kNul) out->append("\r\n");
 }
 
-// Takes text from the front: whole lines while nothing in them needs care, so that
-// clean data is copied in runs, not line by line.
+// Copies text from the front up to the first line that needs a decision. Clean data
+// is so copied in runs, not line by line.
 size_t DataDecoder::Text(absl::string_view input, std::string* out) {
   size_t i = 0;
   while (true) {

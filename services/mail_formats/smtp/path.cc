@@ -113,7 +113,7 @@ absl::StatusOr<Mailbox> TakeMailbox(absl::string_view* input, bool domain_option
   absl::Status status = TakeLocalPart(input, &mailbox.local_part);
   if (!status.ok()) return status;
   if (input->empty() || input->front() != '@') {
-    // RFC 5321 §4.1.1.3: "<Postmaster>" needs no domain; nobody else goes without.
+    // RFC 5321 §4.1.1.3: only "<Postmaster>" may lack a domain.
     if (domain_optional && absl::EqualsIgnoreCase(mailbox.local_part, "postmaster")) return mailbox;
     return Bad("the address has no domain");
   }

@@ -17,7 +17,7 @@ void AppendLine(std::string* out, int code, char separator, absl::string_view en
     out->append(enhanced.data(), enhanced.size());
     out->push_back(' ');
   }
-  // textstring = 1*(%d09 / %d32-126): nothing we repeat may forge a line.
+  // textstring = 1*(%d09 / %d32-126): text from a peer must not forge a line.
   for (const char c : text) {
     const unsigned char u = static_cast<unsigned char>(c);
     out->push_back(c == '\t' || (u >= 0x20 && u != 0x7f) ? c : '?');

@@ -1,4 +1,4 @@
-// What parses prints to something that parses to the same.
+// Every parsed mailbox prints to a text that parses to the same mailbox.
 #include <cstddef>
 #include <cstdint>
 

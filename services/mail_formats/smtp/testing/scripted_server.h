@@ -1,4 +1,4 @@
-// ScriptedServer: an SMTP server that says what a test tells it, over real sockets.
+// ScriptedServer: an SMTP server that follows a script, over real sockets.
 //
 //   ScriptedServer server(loops, {"S 220 hello", "C EHLO client.example", "S 250 ok", "X"});
 //
@@ -6,10 +6,10 @@
 //   S text    sends "text\r\n"          s text   sends "text" without a line end
 //   C line    reads a line, which must be this
 //   D         reads message data up to the final dot; see data()
-//   B n       reads n bytes of whatever comes
+//   B n       reads n bytes of any kind
 //   T         becomes a TLS server (after "S 220")
 //   X         closes                    W        waits for the client to close
-// After the last step it closes. problems() is empty when the client did its part.
+// After the last step it closes. problems() is empty when the client followed the script.
 #pragma once
 
 #include <memory>
