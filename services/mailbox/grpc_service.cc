@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "posthouse/mailbox/v1/mailbox.grpc.pb.h"
+#include "services/common/async/when_all.h"
 #include "services/common/log/log.h"
 #include "services/common/rpc/bidi_streaming.h"
 #include "services/common/rpc/streaming.h"

@@ -150,6 +150,7 @@ class Client final : public Store {
     co_return absl::UnimplementedError("");
   }
   Task<absl::StatusOr<CapacityInfo>> Capacity() override { return disk_.rows.Capacity(); }
+  absl::Status Health() override { return absl::OkStatus(); }
   EngineLimits Limits() const override { return {}; }
   BlobStore& blobs() override { return disk_.rows.blobs(); }
 
