@@ -11,13 +11,13 @@
 #include "services/common/net/drain.h"
 #include "services/common/runtime/mail_tls.h"
 #include "services/common/status/status.h"
-#include "services/gateway/backend.h"
+#include "services/gateway/change_watcher.h"
 #include "services/gateway/imap/session.h"
 #include "services/gateway/logins.h"
+#include "services/gateway/mailbox_client.h"
 #include "services/gateway/metrics.h"
 #include "services/gateway/pop3/session.h"
 #include "services/gateway/settings.h"
-#include "services/gateway/change_watcher.h"
 
 namespace posthouse::gateway {
 namespace {
@@ -56,19 +56,19 @@ struct App::Parts {
         std::shared_ptr<net::TlsServerContext> certificates)
       : loop(rt.loops().at(0)),
         tls(std::move(certificates)),
-        backend(Backend::Create(channels)),
+        mailbox(channels),
         metrics(rt.registry()),
-        logins(*backend, metrics, LoginOptionsOf(settings)),
-        watch(*backend, rt.loops().Next()),
-        imap{*backend, logins, metrics, watch, tls, ImapSettingsOf(settings)},
+        logins(channels.directory, metrics, LoginOptionsOf(settings)),
+        watch(mailbox, rt.loops().Next()),
+        imap{mailbox, logins, metrics, watch, tls, ImapSettingsOf(settings)},
         pop3_config(Pop3ConfigOf(settings, tls)),
-        pop3{*backend, logins, metrics, drop_locks} {}
+        pop3{mailbox, logins, metrics, drop_locks} {}
 
   void Collect();  // gauges, before each scrape
 
   net::EventLoop& loop;
   const std::shared_ptr<net::TlsServerContext> tls;  // null: no TLS
-  const std::unique_ptr<Backend> backend;
+  MailboxClient mailbox;
   Metrics metrics;
   Logins logins;
   ChangeWatcher watch;
@@ -127,11 +127,12 @@ absl::StatusOr<std::unique_ptr<App>> App::Create(runtime::Runtime& rt, rpc::Chan
   PH_ASSIGN_OR_RETURN(const Settings settings, ReadSettings(rt.config()));
   PH_ASSIGN_OR_RETURN(std::shared_ptr<net::TlsServerContext> tls, runtime::LoadMailTls(rt.config()));
   if (tls == nullptr && !settings.allow_plaintext_auth) {
-    LOG_EVENT(kWarning, "no_certificate").Str("effect", "nobody can log in: no TLS, and allow_plaintext_auth is false");
+    LOG_EVENT(kWarning, "no_certificate")
+        .Str("effect", "no client can log in: there is no TLS, and allow_plaintext_auth is false");
   }
   auto parts = std::make_shared<Parts>(rt, settings, channels, tls);
   auto app = std::unique_ptr<App>(new App(rt, parts));
-  // A listener belongs to the parts, so its callback must not own them.
+  // The parts own the listener, so its callback must not own the parts.
   const std::weak_ptr<Parts> weak = parts;
   const auto imap = [weak](std::unique_ptr<net::Connection> connection) {
     return ServeImap(weak.lock(), std::move(connection));

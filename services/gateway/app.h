@@ -1,4 +1,4 @@
-// App: the gateway service: listeners for IMAP and POP3 and what their sessions share.
+// App: the gateway service. It owns the listeners for IMAP and POP3 and the state that their sessions share.
 #pragma once
 
 #include <cstdint>
@@ -32,7 +32,7 @@ class App final : public runtime::ServiceApp {
   absl::Status Health() override;
   void BeginDrain() override;
   void FinishDrain(absl::Time deadline) override;
-  // Sessions hold it too: one that ends late finds everything it needs.
+  // Sessions hold it, too: a session that ends after the App still needs it.
   const std::shared_ptr<Parts> parts_;
 };
 

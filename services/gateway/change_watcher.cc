@@ -53,9 +53,9 @@ void ChangeWatcher::Subscription::EndRead(uint64_t modseq) { known_.store(modseq
 
 void ChangeWatcher::Subscription::FailRead() { latest_.store(kUnknown, std::memory_order_release); }
 
-ChangeWatcher::ChangeWatcher(Backend& backend, Executor& executor, absl::Duration min_backoff,
+ChangeWatcher::ChangeWatcher(MailboxClient& mailbox, Executor& executor, absl::Duration min_backoff,
                              absl::Duration max_backoff)
-    : backend_(backend), executor_(executor), min_backoff_(min_backoff), max_backoff_(max_backoff) {}
+    : mailbox_(mailbox), executor_(executor), min_backoff_(min_backoff), max_backoff_(max_backoff) {}
 
 ChangeWatcher::~ChangeWatcher() { Stop(); }
 
@@ -64,9 +64,9 @@ std::unique_ptr<ChangeWatcher::Subscription> ChangeWatcher::Subscribe(const Acco
                                                                       uint64_t known_modseq,
                                                                       std::function<void()> wake) {
   absl::MutexLock lock(&mutex_);
-  std::shared_ptr<Shard>& shard = shards_[backend_.ShardOf(account.home())];
+  std::shared_ptr<Shard>& shard = shards_[mailbox_.ShardOf(account)];
   if (shard == nullptr) {
-    shard = std::make_shared<Shard>(backend_.ShardOf(account.home()));
+    shard = std::make_shared<Shard>(mailbox_.ShardOf(account));
     if (!stopping_) {
       ++running_;
       Spawn(executor_, Follow(shard));
@@ -98,7 +98,7 @@ void ChangeWatcher::Unsubscribe(Subscription* subscription) {
 Task<void> ChangeWatcher::Follow(std::shared_ptr<Shard> shard) {
   absl::Duration backoff = min_backoff_;
   while (true) {
-    const std::shared_ptr<WatchStream> stream = backend_.Watch(shard->name);
+    const std::shared_ptr<WatchStream> stream = mailbox_.Watch(shard->name);
     {
       absl::MutexLock lock(&mutex_);
       if (stopping_) break;
@@ -107,12 +107,10 @@ Task<void> ChangeWatcher::Follow(std::shared_ptr<Shard> shard) {
       for (const auto& [key, folder] : shard->folders) shard->unsent.insert(key);
     }
     const absl::Time begun = absl::Now();
-    if (stream != nullptr) {
-      std::vector<Task<bool>> directions;
-      directions.push_back(ReadHints(shard, stream));
-      directions.push_back(SendFolders(shard, stream));
-      co_await WhenAll(std::move(directions));
-    }
+    std::vector<Task<bool>> directions;
+    directions.push_back(ReadHints(shard, stream));
+    directions.push_back(SendFolders(shard, stream));
+    co_await WhenAll(std::move(directions));
     {
       absl::MutexLock lock(&mutex_);
       if (stopping_) break;

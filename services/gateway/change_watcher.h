@@ -21,7 +21,7 @@
 #include "absl/time/time.h"
 #include "services/common/async/executor.h"
 #include "services/common/async/task.h"
-#include "services/gateway/backend.h"
+#include "services/gateway/mailbox_client.h"
 
 namespace posthouse::gateway {
 
@@ -55,7 +55,7 @@ class ChangeWatcher {
   };
 
   // Streams run on `executor`. Both outlive the watcher.
-  ChangeWatcher(Backend& backend, Executor& executor, absl::Duration min_backoff = absl::Milliseconds(100),
+  ChangeWatcher(MailboxClient& mailbox, Executor& executor, absl::Duration min_backoff = absl::Milliseconds(100),
                 absl::Duration max_backoff = absl::Seconds(5));
   ~ChangeWatcher();  // Stop()s
 
@@ -77,7 +77,7 @@ class ChangeWatcher {
   bool NextRequest(Shard& shard, mail::WatchRequest* request);
   void Unsubscribe(Subscription* subscription);
 
-  Backend& backend_;
+  MailboxClient& mailbox_;
   Executor& executor_;
   const absl::Duration min_backoff_;
   const absl::Duration max_backoff_;

@@ -4,12 +4,15 @@
 #include <utility>
 
 #include "absl/cleanup/cleanup.h"
-#include "posthouse/directory/v1/directory.pb.h"
+#include "posthouse/directory/v1/directory.grpc.pb.h"
 #include "services/common/log/log.h"
+#include "services/common/rpc/client.h"
 #include "services/gateway/metrics.h"
 
 namespace posthouse::gateway {
 namespace {
+
+constexpr absl::Duration kCheckTimeout = absl::Seconds(30);
 
 LoginResult ResultOf(const absl::Status& status) {
   switch (status.code()) {
@@ -27,6 +30,17 @@ LoginResult ResultOf(const absl::Status& status) {
 }
 
 }  // namespace
+
+struct Logins::Directory {
+  std::unique_ptr<directory::v1::DirectoryService::Stub> stub;
+};
+
+Logins::Logins(std::shared_ptr<grpc::Channel> directory, Metrics& metrics, const LoginOptions& options)
+    : directory_(new Directory{directory::v1::DirectoryService::NewStub(std::move(directory))}),
+      metrics_(metrics),
+      options_(options) {}
+
+Logins::~Logins() = default;
 
 Logins::Ticket::Ticket(Logins* logins, std::unique_ptr<AccountRef> account, std::string address)
     : logins_(logins), account_(std::move(account)), address_(std::move(address)) {}
@@ -65,8 +79,14 @@ Task<absl::StatusOr<std::unique_ptr<Logins::Ticket>>> Logins::Ask(LoginAttempt a
   request.set_protocol(attempt.protocol);
   request.set_client_address(attempt.client_address);
   request.set_tls(attempt.tls);
+  rpc::CallOptions options;
+  options.deadline = kCheckTimeout;
+  options.trace = attempt.trace;
+  const auto start = [this](auto* context, auto* req, auto* resp, auto done) {
+    directory_->stub->async()->Authenticate(context, req, resp, std::move(done));
+  };
   absl::StatusOr<directory::v1::AuthenticateResponse> response =
-      co_await backend_.Authenticate(attempt.trace, std::move(request));
+      co_await rpc::Call<directory::v1::AuthenticateResponse>(options, std::move(request), start);
   absl::MutexLock lock(&mutex_);
   --in_flight_;
   if (!response.ok()) co_return response.status();
@@ -82,12 +102,6 @@ void Logins::Release(const std::string& account_id) {
   absl::MutexLock lock(&mutex_);
   const auto it = sessions_.find(account_id);
   if (it != sessions_.end() && --it->second == 0) sessions_.erase(it);
-}
-
-size_t Logins::SessionsOf(const std::string& account_id) const {
-  absl::MutexLock lock(&mutex_);
-  const auto it = sessions_.find(account_id);
-  return it == sessions_.end() ? 0 : it->second;
 }
 
 }  // namespace posthouse::gateway

@@ -1,6 +1,6 @@
-// Logins: who may open a session, for IMAP and POP3 alike.
+// Logins: decides who may open a session, for IMAP and POP3 alike.
 //
-// Asks the directory, limits checks in flight and sessions per account, and slows
+// It asks the directory, limits the checks in flight and the sessions of an account, and slows
 // down guessing. Threads: any; Check() needs a current executor (it may sleep).
 #pragma once
 
@@ -18,10 +18,17 @@
 #include "absl/time/time.h"
 #include "services/common/async/task.h"
 #include "services/common/rpc/trace.h"
-#include "services/gateway/backend.h"
+
+namespace grpc {
+class Channel;
+}
+namespace posthouse::common::v1 {
+class AccountRef;
+}
 
 namespace posthouse::gateway {
 
+using AccountRef = ::posthouse::common::v1::AccountRef;
 class Metrics;
 
 struct LoginOptions {
@@ -43,7 +50,7 @@ struct LoginAttempt {
 
 class Logins {
  public:
-  // A session that was let in; destroying it gives its place back.
+  // An open session of an account. Destroying it makes room for another one.
   class Ticket {
    public:
     Ticket(Logins* logins, std::unique_ptr<AccountRef> account, std::string address);
@@ -58,25 +65,24 @@ class Logins {
     const std::string address_;
   };
 
-  // `backend` and `metrics` outlive it; it outlives its tickets.
-  Logins(Backend& backend, Metrics& metrics, const LoginOptions& options)
-      : backend_(backend), metrics_(metrics), options_(options) {}
+  // `metrics` outlives it; it outlives its tickets.
+  Logins(std::shared_ptr<grpc::Channel> directory, Metrics& metrics, const LoginOptions& options);
+  ~Logins();
 
-  // kUnauthenticated: wrong name or password (after a delay); kPermissionDenied:
-  // right, but not allowed in; kResourceExhausted: too many checks or sessions;
-  // kUnavailable and others: cannot tell now.
+  // kUnauthenticated: wrong name or password (after a delay). kPermissionDenied: the password is
+  // right, but the account may not log in. kResourceExhausted: too many checks or sessions.
+  // kUnavailable and others: the directory cannot be asked now.
   Task<absl::StatusOr<std::unique_ptr<Ticket>>> Check(LoginAttempt attempt);
-
-  size_t SessionsOf(const std::string& account_id) const;
 
  private:
   Task<absl::StatusOr<std::unique_ptr<Ticket>>> Ask(LoginAttempt attempt);
   void Release(const std::string& account_id);
 
-  Backend& backend_;
+  struct Directory;
+  const std::unique_ptr<Directory> directory_;
   Metrics& metrics_;
   const LoginOptions options_;
-  mutable absl::Mutex mutex_;
+  absl::Mutex mutex_;
   size_t in_flight_ ABSL_GUARDED_BY(mutex_) = 0;
   absl::flat_hash_map<std::string, size_t> sessions_ ABSL_GUARDED_BY(mutex_);
 };

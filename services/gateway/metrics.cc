@@ -25,18 +25,18 @@ std::string Label(absl::string_view command) {
 }  // namespace
 
 Metrics::Metrics(metrics::Registry& registry)
-    : idle_woken(registry.AddCounter("posthouse_gateway_idle_wakeups_total", "IDLE sessions told of changes",
-                                     {{"cause", "hint"}})),
-      idle_polled(registry.AddCounter("posthouse_gateway_idle_wakeups_total", "IDLE sessions told of changes",
-                                      {{"cause", "poll"}})),
+    : idle_woken(registry.AddCounter("posthouse_gateway_idle_wakeups_total",
+                                     "Changes reported to IDLE sessions, by what woke them", {{"cause", "hint"}})),
+      idle_polled(registry.AddCounter("posthouse_gateway_idle_wakeups_total",
+                                      "Changes reported to IDLE sessions, by what woke them", {{"cause", "poll"}})),
       certificate_not_after(registry.AddGauge("posthouse_gateway_certificate_not_after_seconds",
-                                              "When the certificate that is loaded expires, as a Unix time")) {
+                                              "Expiry of the loaded certificate, Unix time")) {
   for (size_t i = 0; i < ports_.size(); ++i) {
     ports_[i].open =
         &registry.AddGauge("posthouse_gateway_open_connections", "Connections open now", {{"port", kPorts[i]}});
     ports_[i].refused =
         &registry.AddGauge("posthouse_gateway_refused_connections",
-                           "Connections that the listener refused since it started", {{"port", kPorts[i]}});
+                           "Connections that the listener has refused since it started", {{"port", kPorts[i]}});
   }
   const auto fill = [&registry](PerProtocol& metrics, const std::string& protocol) {
     metrics.sessions = &registry.AddGauge("posthouse_gateway_sessions", "Open sessions", {{"protocol", protocol}});
@@ -52,7 +52,7 @@ Metrics::Metrics(metrics::Registry& registry)
   const auto command = [&registry](PerProtocol& metrics, const std::string& protocol, const char* name) {
     const std::string label = Label(name);
     metrics.commands[label] =
-        &registry.AddHistogram("posthouse_gateway_command_seconds", "From a whole command to its tagged reply",
+        &registry.AddHistogram("posthouse_gateway_command_seconds", "Time from the complete command to its reply",
                                {{"protocol", protocol}, {"command", label}});
   };
   fill(imap_, "imap");

@@ -25,9 +25,9 @@ class Metrics {
   metrics::Gauge& Sessions(absl::string_view protocol);
   void BytesIn(absl::string_view protocol, size_t bytes);
   void BytesOut(absl::string_view protocol, size_t bytes);
-  // `command` in any case; one that is not known counts as "other".
+  // `command` in any case; an unknown one counts as "other".
   void Command(absl::string_view protocol, absl::string_view command, absl::Duration took);
-  // IMAP sessions woken in IDLE by a change hint, and by the poll that stands in for a lost one.
+  // IMAP sessions in IDLE that reported changes after a hint, or after the poll that replaces a lost hint.
   metrics::Counter& idle_woken;
   metrics::Counter& idle_polled;
   metrics::Gauge& certificate_not_after;

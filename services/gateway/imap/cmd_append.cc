@@ -1,34 +1,34 @@
-// APPEND: the message goes from the socket to the mailbox service in pieces.
+// APPEND: passes the message from the socket to the mailbox service in pieces.
 //
-// The mailbox is looked up before the message is asked for, so that a client with a
-// synchronising literal learns of TRYCREATE or TOOBIG without sending it. Nothing is
-// committed before the line behind the message has ended as it must.
+// The mailbox is looked up first, so that a client with a synchronising literal learns of
+// TRYCREATE or TOOBIG before it sends the message. The commit follows when the command has ended
+// with CRLF right after the message.
 #include <algorithm>
 #include <cstring>
+#include <optional>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "posthouse/mailbox/v1/mailbox.pb.h"
-#include "services/mail_formats/imap/mailbox_name.h"
 #include "services/common/status/status.h"
 #include "services/gateway/imap/commands.h"
-#include "services/gateway/imap/operation_id.h"
 #include "services/gateway/imap/session.h"
+#include "services/mail_formats/imap/mailbox_name.h"
 
 namespace posthouse::gateway {
 namespace {
 
 constexpr size_t kPieceBytes = 128 * 1024;
 
-// One message on its way. It is read to its end whatever happens to the stream:
-// the client has been told to send it.
+// One message on its way. It is read to its end even when the stream fails, since the client sends
+// all of it.
 class Message {
  public:
   Message(ImapSession& session, mail::AppendRequest::Header header) : session_(session) {
     *first_.mutable_header() = std::move(header);
   }
 
-  // Error: the connection is lost. Else outcome() says how it went.
+  // Reads the message and the end of the command. An error: the connection is lost.
   Task<absl::Status> Receive() {
     session_.reader().AcceptMessage();
     while (session_.reader().message_bytes() > 0) {
@@ -50,7 +50,7 @@ class Message {
   bool has_nul() const { return has_nul_; }
 
   Task<absl::StatusOr<mail::AppendResponse>> Commit() {
-    if (!started()) {  // one write holds it all
+    if (!started()) {  // one write holds all of it
       first_.mutable_header()->set_data(std::move(buffer_));
       first_.mutable_header()->set_commit(true);
       co_await Send(std::move(first_));
@@ -60,12 +60,11 @@ class Message {
       commit.mutable_commit()->set_size_bytes(size_);
       co_await Send(std::move(commit));
     }
-    if (stream_ == nullptr) co_return absl::UnavailableError("unknown mailbox shard");
     co_return co_await stream_->Finish();
   }
 
  private:
-  bool started() const { return stream_ != nullptr || failed_; }
+  bool started() const { return stream_.has_value(); }
 
   Task<void> SendPiece() {
     if (!started()) co_await Send(std::move(first_));
@@ -77,15 +76,11 @@ class Message {
   // After a failure nothing more is sent; Finish() tells why.
   Task<void> Send(mail::AppendRequest request) {
     if (failed_) co_return;
-    if (stream_ == nullptr) stream_ = session_.shared().backend.Append(session_.trace(), session_.account());
-    if (stream_ == nullptr) {
-      failed_ = true;
-      co_return;
-    }
+    if (!started()) stream_.emplace(session_.shared().mailbox.Append(session_.trace(), session_.account()));
     failed_ = !(co_await stream_->Write(std::move(request))).ok();
   }
 
-  // The command ends behind the message; MULTIAPPEND is not offered.
+  // The command ends after the message; MULTIAPPEND is not offered.
   Task<absl::Status> ReadEnd() {
     while (true) {
       switch (session_.reader().Next()) {
@@ -105,7 +100,7 @@ class Message {
 
   ImapSession& session_;
   mail::AppendRequest first_;
-  std::unique_ptr<AppendStream> stream_;
+  std::optional<AppendStream> stream_;
   std::string buffer_;
   uint64_t size_ = 0;
   bool failed_ = false;
@@ -131,32 +126,33 @@ mail::AppendRequest::Header HeaderOf(ImapSession& session, const imap::AppendArg
 
 HandlerResult CmdAppend(ImapSession& session, imap::Command command) {
   const imap::AppendArgs args = std::get<imap::AppendArgs>(std::move(command.args));
-  const std::optional<std::string> name = imap::DecodeMailboxName(args.mailbox, session.utf8());
-  if (!name.has_value()) co_return No("CANNOT", "This name cannot be used");
+  const std::optional<std::string> name = imap::DecodeMailboxName(args.mailbox);
+  if (!name.has_value()) co_return No("CANNOT", "Invalid mailbox name");
   // RFC 7889 §3
-  if (args.message_bytes > session.shared().settings.max_append_bytes) co_return No("TOOBIG", "Message too large");
-  if (args.message_bytes == 0) co_return Bad("Empty message");  // RFC 3501 §6.3.11: nothing to append
+  if (args.message_bytes > session.shared().settings.max_append_bytes)
+    co_return No("TOOBIG", "Message exceeds APPENDLIMIT");
+  if (args.message_bytes == 0) co_return Bad("Message literal is empty");
   mail::GetFolderRequest get;
   *get.mutable_account() = session.account();
   get.set_name(*name);
   const absl::StatusOr<mail::GetFolderResponse> folder =
-      co_await session.shared().backend.GetFolder(session.trace(), std::move(get));
+      co_await session.shared().mailbox.GetFolder(session.trace(), std::move(get));
   if (!folder.ok()) co_return ReplyForTarget(folder.status());
-  if (folder->folder().no_select()) co_return No("CANNOT", "This name only holds other mailboxes");
+  if (folder->folder().no_select()) co_return No("CANNOT", "Mailbox is \\Noselect");
 
-  if (session.reader().message_synchronising()) session.out() += "+ Send the message\r\n";
+  if (session.reader().message_synchronising()) session.out() += "+ Ready for literal data\r\n";
   Message message(session, HeaderOf(session, args, folder->folder().folder_id()));
   PH_CO_RETURN_IF_ERROR(co_await message.Receive());
-  if (!message.well_formed()) co_return Bad("One message, then the end of the line");
+  if (!message.well_formed()) co_return Bad("Expected CRLF after the message; MULTIAPPEND is not supported");
   if (message.has_nul()) co_return Bad("NUL is not allowed");
   const absl::StatusOr<mail::AppendResponse> response = co_await message.Commit();
   if (!response.ok()) co_return ReplyForTarget(response.status());
-  // Our own message is news if it went into the selected mailbox; the hint may be late.
+  // RFC 3501 §6.3.11: EXISTS for a message in the selected mailbox. The hint may come later.
   if (session.selected() != nullptr && session.selected()->folder_id() == folder->folder().folder_id()) {
-    PH_CO_RETURN_IF_ERROR(co_await session.Look());
+    PH_CO_RETURN_IF_ERROR(co_await session.Sync());
   }
-  // RFC 4315 §3: only now, that it is durable.
-  co_return OkWith(absl::StrCat("APPENDUID ", response->uid_validity(), " ", response->uid()), "Appended");
+  // RFC 4315 §3. The message is durable.
+  co_return OkWith(absl::StrCat("APPENDUID ", response->uid_validity(), " ", response->uid()), "APPEND completed");
 }
 
 }  // namespace posthouse::gateway

@@ -7,7 +7,6 @@
 #include "services/common/status/status.h"
 #include "services/common/uid_set/uid_set_proto.h"
 #include "services/gateway/imap/commands.h"
-#include "services/gateway/imap/operation_id.h"
 #include "services/gateway/imap/session.h"
 #include "services/mail_formats/imap/mailbox_name.h"
 
@@ -30,20 +29,20 @@ HandlerResult CmdCopy(ImapSession& session, imap::Command command) {
   const bool uid = absl::StartsWith(command.name, "UID ");
   const bool move = absl::EndsWith(command.name, "MOVE");
   Selected& view = *session.selected();
-  if (move && view.read_only()) co_return No("CANNOT", "The mailbox is open read-only");
+  if (move && view.read_only()) co_return No("CANNOT", "Mailbox is read-only");
   const absl::StatusOr<imap::NumberSet> uids = session.Resolve(args.set, uid);
   if (!uids.ok()) co_return Bad(uids.status().message());
-  const std::optional<std::string> name = imap::DecodeMailboxName(args.mailbox, session.utf8());
-  if (!name.has_value()) co_return No("CANNOT", "This name cannot be used");
+  const std::optional<std::string> name = imap::DecodeMailboxName(args.mailbox);
+  if (!name.has_value()) co_return No("CANNOT", "Invalid mailbox name");
   mail::GetFolderRequest get;
   *get.mutable_account() = session.account();
   get.set_name(*name);
   const absl::StatusOr<mail::GetFolderResponse> target =
-      co_await session.shared().backend.GetFolder(session.trace(), std::move(get));
+      co_await session.shared().mailbox.GetFolder(session.trace(), std::move(get));
   if (!target.ok()) co_return ReplyForTarget(target.status());
-  if (target->folder().no_select()) co_return No("CANNOT", "This name only holds other mailboxes");
-  // A UID that is gone is no error (RFC 9051 §6.4.9).
-  if (uids->empty()) co_return Ok("Nothing to do");
+  if (target->folder().no_select()) co_return No("CANNOT", "Mailbox is \\Noselect");
+  // A UID that does not exist is no error (RFC 9051 §6.4.9).
+  if (uids->empty()) co_return Ok("No matching messages");
 
   mail::CopyRequest request;
   *request.mutable_account() = session.account();
@@ -53,17 +52,17 @@ HandlerResult CmdCopy(ImapSession& session, imap::Command command) {
   request.set_move(move);
   request.set_operation_id(NewOperationId());
   const absl::StatusOr<mail::CopyResponse> response =
-      co_await session.shared().backend.Copy(session.trace(), std::move(request));
+      co_await session.shared().mailbox.Copy(session.trace(), std::move(request));
   if (!response.ok()) co_return ReplyForTarget(response.status());
-  if (response->to_uids().empty()) co_return Ok("Nothing to do");
-  if (!move) co_return OkWith(CopyUid(*response), "Copied");
-  // RFC 6851 §4.3: where they went, then that they are gone, then OK.
+  if (response->to_uids().empty()) co_return Ok("No matching messages");
+  if (!move) co_return OkWith(CopyUid(*response), "COPY completed");
+  // RFC 6851 §4.3: COPYUID, then EXPUNGE, then the tagged OK.
   absl::StrAppend(&session.out(), "* OK [", CopyUid(*response), "] Moved\r\n");
-  if (target->folder().folder_id() == view.folder_id()) PH_CO_RETURN_IF_ERROR(co_await session.Look());
+  if (target->folder().folder_id() == view.folder_id()) PH_CO_RETURN_IF_ERROR(co_await session.Sync());
   if (session.selected() != nullptr) {
-    session.selected()->OwnExpunge(UidSetFromProto(response->from_uids()), response->from_state());
+    session.selected()->ApplyOwnExpunge(UidSetFromProto(response->from_uids()), response->from_state());
   }
-  co_return Ok("Moved");
+  co_return Ok("MOVE completed");
 }
 
 }  // namespace posthouse::gateway

@@ -19,7 +19,7 @@ bool SetsSeen(const imap::FetchArgs& args, const Selected& view) {
                                           [](const imap::FetchSection& section) { return !section.peek; });
 }
 
-// One chunk to the client, slice by slice: its pace is the stream's pace.
+// Sends one chunk slice by slice. A slow client slows the stream.
 Task<absl::Status> SendChunk(ImapSession& session, FetchRender& render, mail::FetchResponse chunk) {
   render.Take(std::move(chunk));
   while (true) {
@@ -29,17 +29,16 @@ Task<absl::Status> SendChunk(ImapSession& session, FetchRender& render, mail::Fe
   }
 }
 
-// Runs the stream. An error of the service before anything was begun is a reply; one
-// in the middle of a literal ends the connection, for the client waits for its bytes.
-// `expected`: how many messages ought to be answered; 0 when that is not known.
+// Runs the stream. An error between messages becomes the reply. An error inside a literal ends
+// the connection, since the client waits for the announced bytes.
+// `expected`: the number of messages that exist for the client; 0 when it is not known.
 HandlerResult Stream(ImapSession& session, const imap::FetchArgs& args, bool uid, mail::FetchRequest request,
                      uint64_t expected) {
   const bool set_seen = request.set_seen();
   FetchRender render(args, uid, *session.selected(), session.dialect(), set_seen);
-  const std::unique_ptr<FetchStream> stream = session.shared().backend.Fetch(session.trace(), std::move(request));
-  if (stream == nullptr) co_return ReplyFor(absl::UnavailableError("unknown mailbox shard"));
+  FetchStream stream = session.shared().mailbox.Fetch(session.trace(), std::move(request));
   while (true) {
-    absl::StatusOr<std::optional<mail::FetchResponse>> chunk = co_await stream->Read();
+    absl::StatusOr<std::optional<mail::FetchResponse>> chunk = co_await stream.Read();
     if (!chunk.ok() || !chunk->has_value()) {
       const absl::Status whole = render.Finish();
       if (!chunk.ok()) {
@@ -47,15 +46,18 @@ HandlerResult Stream(ImapSession& session, const imap::FetchArgs& args, bool uid
       }
       PH_CO_RETURN_IF_ERROR(whole);
       if (!chunk.ok()) co_return ReplyFor(chunk.status());
-      // RFC 5530 §3, RFC 2180 §4.1.2: what others expunged is left out until the client
-      // may be told.
-      if (render.answered() < expected) co_return OkWith("EXPUNGEISSUED", "Some are gone; NOOP tells which");
-      co_return Ok("Fetched");
+      // RFC 5530 §3, RFC 2180 §4.1.2: messages that others expunged are left out, and EXPUNGE may
+      // not be sent now.
+      if (render.answered() < expected) {
+        co_return OkWith("EXPUNGEISSUED", "Some messages were expunged; issue NOOP");
+      }
+      co_return Ok("FETCH completed");
     }
-    // RFC 7162 §3.2.10: before the FETCH responses; those the view still has come later.
+    // RFC 7162 §3.2.10: VANISHED precedes the FETCH responses. Messages that the view still has are
+    // reported later.
     const imap::NumberSet gone = UidSetFromProto((*chunk)->vanished()).Minus(session.selected()->map().uids());
     if (!gone.empty()) absl::StrAppend(&session.out(), "* VANISHED (EARLIER) ", gone.ToString(), "\r\n");
-    if (set_seen) session.selected()->Told((*chunk)->rows());
+    if (set_seen) session.selected()->MarkReported((*chunk)->rows());
     PH_CO_RETURN_IF_ERROR(co_await SendChunk(session, render, *std::move(*chunk)));
   }
 }
@@ -71,21 +73,21 @@ HandlerResult CmdFetch(ImapSession& session, imap::Command command) {
     co_return Bad("VANISHED needs UID FETCH, CHANGEDSINCE and ENABLE QRESYNC");
   }
   if (args.modseq || args.changed_since.has_value()) session.EnableCondstore();
-  // "UID FETCH n:*" must show what others put there (RFC 9051 §6.4.9: UIDs beyond
-  // the view are no error, so the client cannot know that it misses something).
+  // "UID FETCH n:*" must show mail that has just arrived: UIDs beyond the view are no error
+  // (RFC 9051 §6.4.9), so the client could not know that it misses something.
   if (uid && !args.set.saved_result && args.set.ReachesBeyond(view.map().max_uid())) {
-    PH_CO_RETURN_IF_ERROR(co_await session.Look());
-    if (session.selected() == nullptr) co_return No("NONEXISTENT", "The mailbox was deleted");
-    PH_CO_RETURN_IF_ERROR(co_await session.Announce(/*expunges=*/false));
+    PH_CO_RETURN_IF_ERROR(co_await session.Sync());
+    if (session.selected() == nullptr) co_return No("NONEXISTENT", "Mailbox was deleted");
+    PH_CO_RETURN_IF_ERROR(co_await session.Report(/*expunges=*/false));
   }
   const absl::StatusOr<imap::NumberSet> uids = session.Resolve(args.set, uid);
   if (!uids.ok()) co_return Bad(uids.status().message());
-  // Those that vanished are asked for by their UIDs, too; to them "*" is the largest UID
-  // ever given, for the last message may be among them.
+  // Vanished messages are named by UID, too. For them "*" is the largest UID ever given, since the
+  // last message may have vanished.
   const imap::NumberSet asked = args.vanished && !args.set.saved_result
                                     ? uids->Union(args.set.Resolve(std::max(view.uid_next(), 1u) - 1))
                                     : *uids;
-  if (asked.empty()) co_return Ok("Nothing to fetch");
+  if (asked.empty()) co_return Ok("No matching messages");
 
   mail::FetchRequest request;
   *request.mutable_account() = session.account();

@@ -1,7 +1,7 @@
-// IDLE (RFC 2177): waits for DONE and tells what happens meanwhile.
+// IDLE (RFC 2177): waits for DONE and reports changes as they happen.
 //
-// A hint interrupts the wait; a hint that was lost costs a poll interval. What the
-// client pipelines behind DONE stays in the reader for later.
+// A hint interrupts the wait; a lost hint costs a poll interval. Commands that the client
+// pipelines after DONE stay in the reader.
 #include <algorithm>
 #include <utility>
 
@@ -14,7 +14,7 @@
 namespace posthouse::gateway {
 namespace {
 
-// Hints interrupt reads while this lives.
+// While it lives, hints interrupt reads.
 class Idling {
  public:
   explicit Idling(ImapSession& session) : session_(session) { session_.set_idling(true); }
@@ -25,16 +25,16 @@ class Idling {
   ImapSession& session_;
 };
 
-// Tells the client what is new. True: there was something.
-Task<absl::StatusOr<bool>> TellNews(ImapSession& session) {
+// Reports what has changed. True: there was something.
+Task<absl::StatusOr<bool>> SyncAndReport(ImapSession& session) {
   if (session.selected() == nullptr) co_return false;
-  PH_CO_RETURN_IF_ERROR(co_await session.Look());
-  if (session.selected() == nullptr || !session.selected()->has_news()) co_return false;
-  PH_CO_RETURN_IF_ERROR(co_await session.Announce(/*expunges=*/true));
+  PH_CO_RETURN_IF_ERROR(co_await session.Sync());
+  if (session.selected() == nullptr || !session.selected()->has_updates()) co_return false;
+  PH_CO_RETURN_IF_ERROR(co_await session.Report(/*expunges=*/true));
   co_return true;
 }
 
-// Waits for input, a hint or the poll. OK: look at the reader again.
+// Waits for input, a hint or the next poll. OK: the reader may have input.
 Task<absl::Status> Wait(ImapSession& session, absl::Time deadline) {
   PH_CO_RETURN_IF_ERROR(co_await session.Flush());
   session.reader().Release();
@@ -45,9 +45,9 @@ Task<absl::Status> Wait(ImapSession& session, absl::Time deadline) {
   const bool hinted = readable.code() == absl::StatusCode::kCancelled;
   const bool polled = readable.code() == absl::StatusCode::kDeadlineExceeded && poll < left;
   if (!hinted && !polled) co_return readable;
-  if (hinted && !session.Hinted()) co_return absl::OkStatus();  // a drain, or a hint that is old news
-  PH_CO_ASSIGN_OR_RETURN(const bool told, co_await TellNews(session));
-  if (told) (hinted ? session.shared().metrics.idle_woken : session.shared().metrics.idle_polled).Add();
+  if (hinted && !session.Hinted()) co_return absl::OkStatus();  // a drain, or a hint of a change that the view has
+  PH_CO_ASSIGN_OR_RETURN(const bool reported, co_await SyncAndReport(session));
+  if (reported) (hinted ? session.shared().metrics.idle_woken : session.shared().metrics.idle_polled).Add();
   co_return absl::OkStatus();
 }
 
@@ -58,24 +58,24 @@ HandlerResult CmdIdle(ImapSession& session, imap::Command command) {
   PH_CO_RETURN_IF_ERROR(co_await session.Flush());
   const absl::Time deadline = absl::Now() + session.read_timeout();
   const Idling idling(session);
-  // What happened before the client began to wait.
-  PH_CO_RETURN_IF_ERROR((co_await TellNews(session)).status());
+  // Changes that happened before the client began to wait.
+  PH_CO_RETURN_IF_ERROR((co_await SyncAndReport(session)).status());
   while (session.state() != State::kLogout) {
     switch (session.reader().NextLine()) {
       case imap::CommandReader::Event::kCommand: {
         const std::string line = session.reader().TakeText();
-        if (absl::EqualsIgnoreCase(line, "DONE")) co_return Ok("Idle completed");
+        if (absl::EqualsIgnoreCase(line, "DONE")) co_return Ok("IDLE completed");
         co_return Bad("Expected DONE");
       }
       case imap::CommandReader::Event::kNeedInput:
-        if (session.draining()) co_return Ok("Idle completed");
+        if (session.draining()) co_return Ok("IDLE completed");
         PH_CO_RETURN_IF_ERROR(co_await Wait(session, deadline));
         break;
       default:
         co_return Bad("Expected DONE");
     }
   }
-  co_return No("UNAVAILABLE", "The mailbox was deleted");
+  co_return No("NONEXISTENT", "Mailbox was deleted");
 }
 
 }  // namespace posthouse::gateway

@@ -6,13 +6,13 @@
 #include "services/common/status/status.h"
 #include "services/common/uid_set/uid_set_proto.h"
 #include "services/gateway/imap/commands.h"
-#include "services/gateway/imap/search_program.h"
+#include "services/gateway/imap/search_request.h"
 #include "services/gateway/imap/session.h"
 
 namespace posthouse::gateway {
 namespace {
 
-// What the result options name of `found`. RFC 5182 §2.1: also what SAVE keeps.
+// The messages of `found` that the result options name. SAVE keeps them, too (RFC 5182 §2.1).
 imap::NumberSet Reported(const imap::SearchArgs& args, const imap::NumberSet& found) {
   if (args.return_all || args.return_count || (!args.return_min && !args.return_max)) return found;
   imap::NumberSet saved;
@@ -22,19 +22,18 @@ imap::NumberSet Reported(const imap::SearchArgs& args, const imap::NumberSet& fo
   return saved;
 }
 
-// RFC 4731 §3.2: MODSEQ is of the messages reported, so of the first and the last one
-// when only MIN and MAX are asked for.
+// RFC 4731 §3.2: MODSEQ covers the messages that are reported: the first and the last one when
+// only MIN and MAX are asked for.
 Task<absl::StatusOr<uint64_t>> HighestModseq(ImapSession& session, const imap::NumberSet uids) {
   mail::FetchRequest request;
   *request.mutable_account() = session.account();
   request.set_folder_id(session.selected()->folder_id());
   UidSetToProto(uids, request.mutable_uids());
   request.set_modseq(true);
-  const std::unique_ptr<FetchStream> stream = session.shared().backend.Fetch(session.trace(), std::move(request));
-  if (stream == nullptr) co_return absl::UnavailableError("unknown mailbox shard");
+  FetchStream stream = session.shared().mailbox.Fetch(session.trace(), std::move(request));
   uint64_t highest = 0;
   while (true) {
-    PH_CO_ASSIGN_OR_RETURN(const std::optional<mail::FetchResponse> chunk, co_await stream->Read());
+    PH_CO_ASSIGN_OR_RETURN(const std::optional<mail::FetchResponse> chunk, co_await stream.Read());
     if (!chunk.has_value()) co_return highest;
     for (const uint64_t modseq : chunk->rows().modseq()) highest = std::max(highest, modseq);
   }
@@ -47,7 +46,7 @@ HandlerResult CmdSearch(ImapSession& session, imap::Command command) {
   const bool uid = command.name == "UID SEARCH";
   if (!IsKnownCharset(args.charset)) {
     if (args.return_save) session.saved_search() = imap::NumberSet();
-    co_return No("BADCHARSET (US-ASCII UTF-8)", "Unknown charset");
+    co_return No("BADCHARSET (US-ASCII UTF-8)", "Charset is not supported");
   }
   if (args.uses_modseq) session.EnableCondstore();
   mail::SearchRequest request;
@@ -57,12 +56,12 @@ HandlerResult CmdSearch(ImapSession& session, imap::Command command) {
       TranslateSearch(args.key, *session.selected(), session.saved_search(), request.mutable_key());
   if (!translated.ok()) co_return Bad(translated.message());
   const absl::StatusOr<mail::SearchResponse> response =
-      co_await session.shared().backend.Search(session.trace(), std::move(request));
+      co_await session.shared().mailbox.Search(session.trace(), std::move(request));
   if (!response.ok()) {
     if (args.return_save) session.saved_search() = imap::NumberSet();  // RFC 5182 §2.1
     co_return ReplyFor(response.status());
   }
-  // What the client has not heard of is not found yet.
+  // Messages that the client does not know yet are left out.
   const SequenceMap& map = session.selected()->map();
   const imap::NumberSet found = map.uids().Intersect(UidSetFromProto(response->uids()));
   const imap::NumberSet reported = Reported(args, found);
@@ -70,12 +69,12 @@ HandlerResult CmdSearch(ImapSession& session, imap::Command command) {
   if (args.uses_modseq && reported.Count() < found.Count()) {
     const absl::StatusOr<uint64_t> highest = co_await HighestModseq(session, reported);
     if (!highest.ok()) co_return ReplyFor(highest.status());
-    modseq = *highest == 0 ? modseq : *highest;  // 0: they were expunged just now
+    modseq = *highest == 0 ? modseq : *highest;  // 0: they have just been expunged
   }
   if (args.return_save) session.saved_search() = reported;
   SearchAnswer answer(args, command.tag, uid, uid ? found : map.ToSequences(found), modseq);
   while (answer.Next(session.out(), ImapSession::kSlice)) PH_CO_RETURN_IF_ERROR(co_await session.Flush());
-  co_return Ok("Searched");
+  co_return Ok("SEARCH completed");
 }
 
 }  // namespace posthouse::gateway

@@ -22,16 +22,15 @@ void AppendSelected(std::string& out, const Selected& view, uint32_t first_unsee
                   "] Predicted next UID\r\n* OK [HIGHESTMODSEQ ", view.modseq(), "] Highest\r\n");
 }
 
-// What a client that was here before must hear, of the UIDs it may know (RFC 7162
-// §3.2.5.2). Messages that vanished while we look are still in the view, and are told
-// by the next look.
-Task<absl::Status> TellEarlierChanges(ImapSession& session, const imap::QresyncArgs& args,
-                                      const mail::GetChangesResponse& changes) {
+// Reports what changed since the client was here before, of the UIDs that it may know (RFC 7162
+// §3.2.5.2). Messages that are removed meanwhile are still in the view; the next Sync() reports them.
+Task<absl::Status> ReportEarlierChanges(ImapSession& session, const imap::QresyncArgs& args,
+                                        const mail::GetChangesResponse& changes) {
   const Selected& view = *session.selected();
   imap::NumberSet known;  // UIDs that the client may know
   if (view.uid_next() > 1) known.Add(1, view.uid_next() - 1);
   if (args.known_uids.has_value()) known = known.Intersect(args.known_uids->Resolve(known.Max()));
-  // A log that does not reach back: all that the client may know and that is not here.
+  // If the change log does not reach back, every UID that the client may know may have vanished.
   const imap::NumberSet vanished = changes.full() ? known : known.Intersect(UidSetFromProto(changes.vanished()));
   const imap::NumberSet gone = vanished.Minus(view.map().uids());
   std::string& out = session.out();
@@ -54,13 +53,13 @@ Task<absl::StatusOr<mail::GetChangesResponse>> ChangesAfter(ImapSession& session
   *request.mutable_account() = session.account();
   request.set_folder_id(session.selected()->folder_id());
   request.set_after_modseq(modseq);
-  co_return co_await session.shared().backend.GetChanges(session.trace(), std::move(request));
+  co_return co_await session.shared().mailbox.GetChanges(session.trace(), std::move(request));
 }
 
-void LeaveOld(ImapSession& session) {
+void CloseSelected(ImapSession& session) {
   if (session.selected() == nullptr) return;
   session.Unselect();
-  // RFC 9051 §7.1: what follows is about the new mailbox.
+  // RFC 7162 §3.2.11: the responses that follow are about the new mailbox.
   session.out() += "* OK [CLOSED] Previous mailbox is closed\r\n";
 }
 
@@ -69,42 +68,42 @@ void LeaveOld(ImapSession& session) {
 HandlerResult CmdSelect(ImapSession& session, imap::Command command) {
   imap::SelectArgs args = std::get<imap::SelectArgs>(std::move(command.args));
   if (args.qresync.has_value() && !session.dialect().qresync) co_return Bad("ENABLE QRESYNC first");  // RFC 7162 §3.2.5
-  LeaveOld(session);  // also when this one fails (RFC 9051 §6.3.2)
-  const std::optional<std::string> name = imap::DecodeMailboxName(args.mailbox, session.utf8());
+  CloseSelected(session);  // also when this SELECT fails (RFC 9051 §6.3.2)
+  const std::optional<std::string> name = imap::DecodeMailboxName(args.mailbox);
   if (!name.has_value()) co_return No("NONEXISTENT", "No such mailbox");
-  Backend& backend = session.shared().backend;
+  MailboxClient& mailbox = session.shared().mailbox;
 
   mail::GetFolderRequest get;
   *get.mutable_account() = session.account();
   get.set_name(*name);
-  const absl::StatusOr<mail::GetFolderResponse> folder = co_await backend.GetFolder(session.trace(), std::move(get));
+  const absl::StatusOr<mail::GetFolderResponse> folder = co_await mailbox.GetFolder(session.trace(), std::move(get));
   if (!folder.ok()) co_return ReplyFor(folder.status());
-  if (folder->folder().no_select()) co_return No("CANNOT", "This name only holds other mailboxes");
+  if (folder->folder().no_select()) co_return No("CANNOT", "Mailbox is \\Noselect");
 
   mail::ListUidsRequest list;
   *list.mutable_account() = session.account();
   list.set_folder_id(folder->folder().folder_id());
-  const absl::StatusOr<mail::ListUidsResponse> uids = co_await backend.ListUids(session.trace(), std::move(list));
+  const absl::StatusOr<mail::ListUidsResponse> uids = co_await mailbox.ListUids(session.trace(), std::move(list));
   if (!uids.ok()) co_return ReplyFor(uids.status());
 
   const bool read_only = command.name == "EXAMINE";
   session.Select(std::make_unique<Selected>(read_only, *uids));
   AppendSelected(session.out(), *session.selected(), uids->first_unseen_uid());
   if (args.condstore) session.dialect().condstore = true;
-  // Another UIDVALIDITY: the client knows nothing that counts, and is told so by the
-  // plain answers. A failed read is a failed SELECT.
+  // With another UIDVALIDITY the client's state is worthless: the plain responses show that.
+  // If the changes cannot be read, SELECT fails.
   if (args.qresync.has_value() && args.qresync->uid_validity == session.selected()->uid_validity()) {
     const absl::StatusOr<mail::GetChangesResponse> changes = co_await ChangesAfter(session, args.qresync->modseq);
     if (!changes.ok()) {
       session.Unselect();
       co_return ReplyFor(changes.status());
     }
-    PH_CO_RETURN_IF_ERROR(co_await TellEarlierChanges(session, *args.qresync, *changes));
+    PH_CO_RETURN_IF_ERROR(co_await ReportEarlierChanges(session, *args.qresync, *changes));
   }
-  co_return OkWith(read_only ? "READ-ONLY" : "READ-WRITE", "Selected");
+  co_return OkWith(read_only ? "READ-ONLY" : "READ-WRITE", read_only ? "EXAMINE completed" : "SELECT completed");
 }
 
-// RFC 9051 §6.4.2: removes \Deleted messages without a word, unless opened by EXAMINE.
+// RFC 9051 §6.4.2: removes \Deleted messages without EXPUNGE responses, unless opened by EXAMINE.
 HandlerResult CmdClose(ImapSession& session, imap::Command command) {
   Selected& view = *session.selected();
   if (!view.read_only()) {
@@ -112,17 +111,17 @@ HandlerResult CmdClose(ImapSession& session, imap::Command command) {
     *request.mutable_account() = session.account();
     request.set_folder_id(view.folder_id());
     const absl::StatusOr<mail::ExpungeResponse> response =
-        co_await session.shared().backend.Expunge(session.trace(), std::move(request));
+        co_await session.shared().mailbox.Expunge(session.trace(), std::move(request));
     if (!response.ok() && response.status().code() != absl::StatusCode::kNotFound)
       co_return ReplyFor(response.status());
   }
   session.Unselect();
-  co_return Ok("Closed");
+  co_return Ok("CLOSE completed");
 }
 
 HandlerResult CmdUnselect(ImapSession& session, imap::Command command) {
   session.Unselect();
-  co_return Ok("Unselected");
+  co_return Ok("UNSELECT completed");
 }
 
 }  // namespace posthouse::gateway

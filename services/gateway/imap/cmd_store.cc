@@ -23,8 +23,8 @@ mail::StoreFlagsRequest::Mode ModeOf(imap::StoreArgs::Mode mode) {
   return mail::StoreFlagsRequest::MODE_UNSPECIFIED;
 }
 
-// RFC 9051 §6.4.6; with CONDSTORE the MODSEQ is told even when .SILENT (RFC 7162 §3.1.3).
-Task<absl::Status> TellFlags(ImapSession& session, const mail::MessageRows& rows, bool uid, bool silent) {
+// RFC 9051 §6.4.6. With CONDSTORE the MODSEQ is reported even with .SILENT (RFC 7162 §3.1.3).
+Task<absl::Status> ReportFlags(ImapSession& session, const mail::MessageRows& rows, bool uid, bool silent) {
   const Selected& view = *session.selected();
   const bool modseq = session.dialect().condstore;
   if (silent && !modseq) co_return absl::OkStatus();
@@ -55,11 +55,11 @@ HandlerResult CmdStore(ImapSession& session, imap::Command command) {
   const imap::StoreArgs args = std::get<imap::StoreArgs>(std::move(command.args));
   const bool uid = command.name == "UID STORE";
   Selected& view = *session.selected();
-  if (view.read_only()) co_return No("CANNOT", "The mailbox is open read-only");
+  if (view.read_only()) co_return No("CANNOT", "Mailbox is read-only");
   const absl::StatusOr<imap::NumberSet> uids = session.Resolve(args.set, uid);
   if (!uids.ok()) co_return Bad(uids.status().message());
   if (args.unchanged_since.has_value()) session.EnableCondstore();
-  if (uids->empty()) co_return Ok("Nothing to store");
+  if (uids->empty()) co_return Ok("No matching messages");
 
   mail::StoreFlagsRequest request;
   *request.mutable_account() = session.account();
@@ -73,24 +73,25 @@ HandlerResult CmdStore(ImapSession& session, imap::Command command) {
     request.set_unchanged_since(*args.unchanged_since);
   }
   const absl::StatusOr<mail::StoreFlagsResponse> response =
-      co_await session.shared().backend.StoreFlags(session.trace(), std::move(request));
-  if (response.status().code() == absl::StatusCode::kResourceExhausted) co_return No("LIMIT", "Too many keywords");
+      co_await session.shared().mailbox.StoreFlags(session.trace(), std::move(request));
+  if (response.status().code() == absl::StatusCode::kResourceExhausted)
+    co_return No("LIMIT", "Too many keywords in this mailbox");
   if (!response.ok()) co_return ReplyFor(response.status());
 
-  view.SetKeywords(response->state(), &session.out());
-  // .SILENT means that the client knows the outcome; when somebody else changed flags
-  // meanwhile it does not (RFC 9051 §6.4.6), and with CONDSTORE it would keep a MODSEQ
-  // for flags that it never saw. UNCHANGEDSINCE says that it has seen them.
+  view.AppendNewKeywords(response->state(), &session.out());
+  // .SILENT means that the client knows the new flags. If somebody else has changed flags, it does
+  // not (RFC 9051 §6.4.6), and with CONDSTORE it would keep a MODSEQ for flags that it never saw.
+  // UNCHANGEDSINCE says that it has seen them.
   const bool silent = args.silent && (args.unchanged_since.has_value() || !view.OthersChanged(*response));
-  PH_CO_RETURN_IF_ERROR(co_await TellFlags(session, response->rows(), uid, silent));
-  view.OwnStore(*response);
-  if (response->modified().empty()) co_return Ok("Stored");
-  // RFC 7162 §3.1.3: those that somebody else changed first, and what they are now.
-  PH_CO_RETURN_IF_ERROR(co_await session.Look());
-  if (session.selected() == nullptr) co_return No("NONEXISTENT", "The mailbox was deleted");
+  PH_CO_RETURN_IF_ERROR(co_await ReportFlags(session, response->rows(), uid, silent));
+  view.ApplyOwnStore(*response);
+  if (response->modified().empty()) co_return Ok("STORE completed");
+  // RFC 7162 §3.1.3: reports the messages that somebody else changed first, with their flags.
+  PH_CO_RETURN_IF_ERROR(co_await session.Sync());
+  if (session.selected() == nullptr) co_return No("NONEXISTENT", "Mailbox was deleted");
   const imap::NumberSet modified = UidSetFromProto(response->modified());
   const imap::NumberSet named = uid ? modified : view.map().ToSequences(modified);
-  co_return OkWith(absl::StrCat("MODIFIED ", named.ToString()), "Some had changed");
+  co_return OkWith(absl::StrCat("MODIFIED ", named.ToString()), "Conditional STORE failed");
 }
 
 }  // namespace posthouse::gateway

@@ -16,43 +16,43 @@ constexpr uint8_t kAny = kNew | kIn;
 
 const std::vector<CommandSpec>& AllCommands() {
   static const auto* const commands = new std::vector<CommandSpec>{
-      // name, states, news, sends password, handler
-      {"CAPABILITY", kAny, News::kAll, false, CmdCapability},
-      {"NOOP", kAny, News::kLook, false, CmdNoop},
-      {"LOGOUT", kAny, News::kNone, false, CmdLogout},
-      {"ID", kAny, News::kNone, false, CmdId},
-      {"STARTTLS", kNew, News::kNone, false, CmdStartTls},
-      {"AUTHENTICATE", kNew, News::kNone, true, CmdAuthenticate},
-      {"LOGIN", kNew, News::kNone, true, CmdLogin},
-      {"ENABLE", kIn, News::kNone, false, CmdEnable},
-      {"SELECT", kIn, News::kNone, false, CmdSelect},
-      {"EXAMINE", kIn, News::kNone, false, CmdSelect},
-      {"CREATE", kIn, News::kAll, false, CmdCreate},
-      {"DELETE", kIn, News::kAll, false, CmdDelete},
-      {"RENAME", kIn, News::kAll, false, CmdRename},
-      {"SUBSCRIBE", kIn, News::kAll, false, CmdSubscribe},
-      {"UNSUBSCRIBE", kIn, News::kAll, false, CmdSubscribe},
-      {"LIST", kIn, News::kAll, false, CmdList},
-      {"LSUB", kIn, News::kAll, false, CmdList},
-      {"NAMESPACE", kIn, News::kAll, false, CmdNamespace},
-      {"STATUS", kIn, News::kAll, false, CmdStatus},
-      {"APPEND", kIn, News::kAll, false, CmdAppend},
-      {"IDLE", kIn, News::kAll, false, CmdIdle},
-      {"CHECK", kSel, News::kLook, false, CmdNoop},
-      {"CLOSE", kSel, News::kNone, false, CmdClose},
-      {"UNSELECT", kSel, News::kNone, false, CmdUnselect},
-      {"EXPUNGE", kSel, News::kAll, false, CmdExpunge},
-      {"UID EXPUNGE", kSel, News::kAll, false, CmdExpunge},
-      {"SEARCH", kSel, News::kNoExpunge, false, CmdSearch},
-      {"UID SEARCH", kSel, News::kAll, false, CmdSearch},
-      {"FETCH", kSel, News::kNoExpunge, false, CmdFetch},
-      {"UID FETCH", kSel, News::kAll, false, CmdFetch},
-      {"STORE", kSel, News::kNoExpunge, false, CmdStore},
-      {"UID STORE", kSel, News::kAll, false, CmdStore},
-      {"COPY", kSel, News::kAll, false, CmdCopy},
-      {"UID COPY", kSel, News::kAll, false, CmdCopy},
-      {"MOVE", kSel, News::kAll, false, CmdCopy},
-      {"UID MOVE", kSel, News::kAll, false, CmdCopy},
+      // name, states, updates, sends password, handler
+      {"CAPABILITY", kAny, Updates::kAll, false, CmdCapability},
+      {"NOOP", kAny, Updates::kSync, false, CmdNoop},
+      {"LOGOUT", kAny, Updates::kNone, false, CmdLogout},
+      {"ID", kAny, Updates::kNone, false, CmdId},
+      {"STARTTLS", kNew, Updates::kNone, false, CmdStartTls},
+      {"AUTHENTICATE", kNew, Updates::kNone, true, CmdAuthenticate},
+      {"LOGIN", kNew, Updates::kNone, true, CmdLogin},
+      {"ENABLE", kIn, Updates::kNone, false, CmdEnable},
+      {"SELECT", kIn, Updates::kNone, false, CmdSelect},
+      {"EXAMINE", kIn, Updates::kNone, false, CmdSelect},
+      {"CREATE", kIn, Updates::kAll, false, CmdCreate},
+      {"DELETE", kIn, Updates::kAll, false, CmdDelete},
+      {"RENAME", kIn, Updates::kAll, false, CmdRename},
+      {"SUBSCRIBE", kIn, Updates::kAll, false, CmdSubscribe},
+      {"UNSUBSCRIBE", kIn, Updates::kAll, false, CmdSubscribe},
+      {"LIST", kIn, Updates::kAll, false, CmdList},
+      {"LSUB", kIn, Updates::kAll, false, CmdList},
+      {"NAMESPACE", kIn, Updates::kAll, false, CmdNamespace},
+      {"STATUS", kIn, Updates::kAll, false, CmdStatus},
+      {"APPEND", kIn, Updates::kAll, false, CmdAppend},
+      {"IDLE", kIn, Updates::kAll, false, CmdIdle},
+      {"CHECK", kSel, Updates::kSync, false, CmdNoop},
+      {"CLOSE", kSel, Updates::kNone, false, CmdClose},
+      {"UNSELECT", kSel, Updates::kNone, false, CmdUnselect},
+      {"EXPUNGE", kSel, Updates::kAll, false, CmdExpunge},
+      {"UID EXPUNGE", kSel, Updates::kAll, false, CmdExpunge},
+      {"SEARCH", kSel, Updates::kNoExpunge, false, CmdSearch},
+      {"UID SEARCH", kSel, Updates::kAll, false, CmdSearch},
+      {"FETCH", kSel, Updates::kNoExpunge, false, CmdFetch},
+      {"UID FETCH", kSel, Updates::kAll, false, CmdFetch},
+      {"STORE", kSel, Updates::kNoExpunge, false, CmdStore},
+      {"UID STORE", kSel, Updates::kAll, false, CmdStore},
+      {"COPY", kSel, Updates::kAll, false, CmdCopy},
+      {"UID COPY", kSel, Updates::kAll, false, CmdCopy},
+      {"MOVE", kSel, Updates::kAll, false, CmdCopy},
+      {"UID MOVE", kSel, Updates::kAll, false, CmdCopy},
   };
   return *commands;
 }
@@ -75,7 +75,7 @@ std::optional<Reply> RefuseNow(const CommandSpec& spec, State state, bool may_se
       case State::kAuthenticated:
         return Bad((spec.states & kSel) != 0 ? "No mailbox is selected" : "Already logged in");
       default:
-        return Bad("Not in this state");
+        return Bad("Logging out");
     }
   }
   // RFC 9051 §11.1; the code is of RFC 5530 §3.

@@ -1,4 +1,4 @@
-// One handler for each command, in the file named after it.
+// The handlers of the commands.
 #pragma once
 
 #include "services/gateway/imap/command_table.h"
@@ -7,7 +7,7 @@ namespace posthouse::gateway {
 
 using HandlerResult = Task<absl::StatusOr<Reply>>;
 
-// cmd_any.cc
+// cmd_session.cc
 HandlerResult CmdCapability(ImapSession& session, imap::Command command);
 HandlerResult CmdNoop(ImapSession& session, imap::Command command);
 HandlerResult CmdLogout(ImapSession& session, imap::Command command);
@@ -37,7 +37,7 @@ HandlerResult CmdSearch(ImapSession& session, imap::Command command);
 HandlerResult CmdCopy(ImapSession& session, imap::Command command);
 HandlerResult CmdExpunge(ImapSession& session, imap::Command command);
 HandlerResult CmdIdle(ImapSession& session, imap::Command command);
-// cmd_append.cc; the message is still to be read.
+// cmd_append.cc; the handler reads the message.
 HandlerResult CmdAppend(ImapSession& session, imap::Command command);
 
 }  // namespace posthouse::gateway

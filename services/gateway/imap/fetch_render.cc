@@ -5,8 +5,8 @@
 
 #include "absl/strings/str_cat.h"
 #include "posthouse/mailbox/v1/mailbox.pb.h"
-#include "services/mail_formats/imap/response.h"
 #include "services/common/status/status.h"
+#include "services/mail_formats/imap/response.h"
 
 namespace posthouse::gateway {
 namespace {
@@ -30,7 +30,6 @@ mail::Section::Kind KindOf(imap::FetchSection::Kind kind) {
   return mail::Section::KIND_UNSPECIFIED;
 }
 
-// An nstring of ours: empty is NIL (the item was asked for and is not kept).
 void AppendPreview(std::string& out, absl::string_view preview) {
   if (preview.empty()) {
     out += "\"\"";  // RFC 8970 §3.1: nothing to show
@@ -127,7 +126,7 @@ absl::StatusOr<bool> FetchRender::Next(std::string& out, size_t limit) {
     if (out.size() >= limit) return true;
     const uint32_t uid = rows.uid(row_);
     const uint32_t sequence = view_.map().SequenceOf(uid);
-    if (sequence == 0) continue;  // newer than the view: the client has not heard of it
+    if (sequence == 0) continue;  // newer than the view: the client does not know it
     if (args_.sections.empty()) {
       AppendRow(out, rows, row_, sequence);
       out += ")\r\n";
@@ -144,7 +143,8 @@ absl::StatusOr<bool> FetchRender::Next(std::string& out, size_t limit) {
   return false;
 }
 
-// The message whose section begins. Rows before it had none: they were expunged meanwhile.
+// Opens the message whose first section begins. Rows before it have no sections: these messages
+// were expunged meanwhile.
 bool FetchRender::OpenMessage(std::string& out, uint32_t uid) {
   while (!pending_.empty() && pending_.front().uid < uid) pending_.pop_front();
   if (pending_.empty() || pending_.front().uid != uid) return false;

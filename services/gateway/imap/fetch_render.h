@@ -1,7 +1,7 @@
-// FetchRender: turns the mailbox service's stream of a FETCH into responses.
+// FetchRender: writes FETCH responses from the stream of the mailbox service.
 //
-// Rows and pieces arrive in chunks; what is ready comes out in slices, so that a
-// slow client slows the stream and nothing large piles up. Pure: no I/O.
+// Rows and pieces arrive in chunks, responses leave in slices. So a slow client slows the stream,
+// and memory holds one chunk and one slice. No I/O.
 #pragma once
 
 #include <cstddef>
@@ -11,8 +11,8 @@
 #include <string>
 
 #include "absl/status/statusor.h"
-#include "services/mail_formats/imap/command.h"
 #include "services/gateway/imap/selected.h"
+#include "services/mail_formats/imap/command.h"
 
 namespace posthouse::mailbox::v1 {
 class FetchRequest;
@@ -22,32 +22,33 @@ class MessageRows;
 
 namespace posthouse::gateway {
 
-// Fills the items of `request` from `args`. `uid`: UID FETCH.
+// Fills the items of `request` from `args`.
 void FillFetchRequest(const imap::FetchArgs& args, const Selected::Dialect& dialect, bool set_seen,
                       mail::FetchRequest* request);
 
 class FetchRender {
  public:
-  // All outlive the object. `with_flags`: \Seen is set on the way, so FLAGS are told too.
+  // The references must outlive the object. `uid`: UID FETCH. `with_flags`: the FETCH sets \Seen,
+  // so FLAGS are reported, too.
   FetchRender(const imap::FetchArgs& args, bool uid, const Selected& view, const Selected::Dialect& dialect,
               bool with_flags);
   ~FetchRender();
 
-  // The next chunk; the one before is used up.
+  // The next chunk. The one before must be used up.
   void Take(mail::FetchResponse chunk);
-  // Appends until `out` holds `limit` bytes or the chunk is used up. True: there is
-  // more in the chunk. kDataLoss: the stream broke its own promises.
+  // Appends until `out` holds `limit` bytes or the chunk is used up. True: the chunk has more.
+  // kDataLoss: the stream is not as mailbox.proto says.
   absl::StatusOr<bool> Next(std::string& out, size_t limit);
-  // After the last chunk. kDataLoss: a literal was begun and cannot be completed, so
-  // the connection cannot be used any more.
+  // Call after the last chunk. kDataLoss: a literal was begun and cannot be completed, so the
+  // connection must be closed.
   absl::Status Finish() const;
-  // Messages that were told whole.
+  // Messages whose response is complete.
   uint64_t answered() const { return answered_; }
 
  private:
   struct Pending {
     uint32_t uid;
-    std::string begun;  // "* 5 FETCH (UID 7 FLAGS ()", without sections
+    std::string begun;  // "* 5 FETCH (UID 7 FLAGS ()", without the sections
   };
   void AppendRow(std::string& out, const mail::MessageRows& rows, int i, uint32_t sequence) const;
   absl::Status AppendPiece(std::string& out, int index);
@@ -61,9 +62,9 @@ class FetchRender {
   std::unique_ptr<mail::FetchResponse> chunk_;
   int row_ = 0;
   int piece_ = 0;
-  std::deque<Pending> pending_;  // rows whose sections have not come
+  std::deque<Pending> pending_;  // rows whose sections have not arrived
   uint32_t open_uid_ = 0;        // 0: none
-  uint32_t skipped_uid_ = 0;     // of a message the view does not have
+  uint32_t skipped_uid_ = 0;     // of a message that the view does not have
   size_t section_ = 0;           // next or current of the open message
   bool in_section_ = false;
   uint64_t left_ = 0;

@@ -13,17 +13,17 @@
 namespace posthouse::gateway {
 namespace {
 
-// One name that LIST may speak of: a folder, or only a name somebody subscribed to.
+// A name that LIST may report: a folder, or a subscribed name without one.
 struct Entry {
   const mail::Folder* folder = nullptr;
   bool subscribed = false;
-  bool selected = false;        // it meets the selection options itself
-  bool child_selected = false;  // a descendant does, and does not match the pattern
+  bool selected = false;        // it meets the selection options
+  bool child_selected = false;  // a descendant that the pattern does not match meets them
 };
 
-std::vector<imap::ListPattern> Patterns(const imap::ListArgs& args, bool utf8) {
+std::vector<imap::ListPattern> Patterns(const imap::ListArgs& args) {
   std::vector<imap::ListPattern> patterns;
-  for (const std::string& pattern : args.patterns) patterns.emplace_back(args.reference, pattern, utf8);
+  for (const std::string& pattern : args.patterns) patterns.emplace_back(args.reference, pattern);
   return patterns;
 }
 
@@ -41,11 +41,11 @@ std::vector<std::string> ParentsOf(absl::string_view name) {
 }
 
 void AppendLine(std::string& out, absl::string_view command, const std::vector<absl::string_view>& attributes,
-                absl::string_view name, bool utf8) {
+                absl::string_view name) {
   absl::StrAppend(&out, "* ", command, " ");
   imap::AppendFlagList(out, 0, attributes);
   out += " \"/\" ";
-  imap::AppendMailbox(out, name, utf8);
+  imap::AppendMailbox(out, name);
 }
 
 std::map<std::string, Entry> Entries(const mail::ListFoldersResponse& folders) {
@@ -59,8 +59,8 @@ std::map<std::string, Entry> Entries(const mail::ListFoldersResponse& folders) {
   return entries;
 }
 
-// RFC 5258 §4: names whose descendants meet the selection options, though they
-// themselves may not even exist.
+// RFC 5258 §4: marks names whose descendants meet the selection options. The names themselves
+// need not exist.
 void MarkParents(const std::vector<imap::ListPattern>& patterns, std::map<std::string, Entry>* entries) {
   std::set<std::string> parents;
   for (const auto& [name, entry] : *entries) {
@@ -71,7 +71,7 @@ void MarkParents(const std::vector<imap::ListPattern>& patterns, std::map<std::s
 }
 
 std::string RenderEntry(const std::string& name, const Entry& entry, const imap::ListArgs& args,
-                        const ListStyle& style) {
+                        uint64_t append_limit) {
   std::vector<absl::string_view> attributes;
   if (entry.folder == nullptr) {
     attributes.push_back("\\NonExistent");
@@ -86,11 +86,11 @@ std::string RenderEntry(const std::string& name, const Entry& entry, const imap:
     attributes.push_back(entry.folder->special_use());
   }
   std::string line;
-  AppendLine(line, "LIST", attributes, name, style.utf8);
+  AppendLine(line, "LIST", attributes, name);
   if (entry.child_selected && args.select_subscribed) line += " (\"CHILDINFO\" (\"SUBSCRIBED\"))";
   line += "\r\n";
   if (args.return_status != 0 && entry.folder != nullptr && !entry.folder->no_select()) {
-    line += RenderStatus(*entry.folder, args.return_status, style);
+    line += RenderStatus(*entry.folder, args.return_status, append_limit);
   }
   return line;
 }
@@ -98,14 +98,14 @@ std::string RenderEntry(const std::string& name, const Entry& entry, const imap:
 }  // namespace
 
 std::vector<std::string> RenderList(const mail::ListFoldersResponse& folders, const imap::ListArgs& args,
-                                    const ListStyle& style) {
+                                    uint64_t append_limit) {
   std::vector<std::string> lines;
   // RFC 9051 §6.3.9: an empty pattern asks for the separator.
   if (!args.extended && args.patterns.size() == 1 && args.patterns[0].empty()) {
     lines.push_back("* LIST (\\Noselect) \"/\" \"\"\r\n");
     return lines;
   }
-  const std::vector<imap::ListPattern> patterns = Patterns(args, style.utf8);
+  const std::vector<imap::ListPattern> patterns = Patterns(args);
   std::map<std::string, Entry> entries = Entries(folders);
   for (auto& [name, entry] : entries) {
     entry.selected = args.select_subscribed ? entry.subscribed : entry.folder != nullptr;
@@ -116,15 +116,14 @@ std::vector<std::string> RenderList(const mail::ListFoldersResponse& folders, co
   if (args.select_recursive_match) MarkParents(patterns, &entries);
   for (const auto& [name, entry] : entries) {
     if ((entry.selected || entry.child_selected) && MatchesAny(patterns, name)) {
-      lines.push_back(RenderEntry(name, entry, args, style));
+      lines.push_back(RenderEntry(name, entry, args, append_limit));
     }
   }
   return lines;
 }
 
-std::vector<std::string> RenderLsub(const mail::ListFoldersResponse& folders, const imap::ListArgs& args,
-                                    const ListStyle& style) {
-  const std::vector<imap::ListPattern> patterns = Patterns(args, style.utf8);
+std::vector<std::string> RenderLsub(const mail::ListFoldersResponse& folders, const imap::ListArgs& args) {
+  const std::vector<imap::ListPattern> patterns = Patterns(args);
   const std::map<std::string, Entry> entries = Entries(folders);
   std::map<std::string, std::vector<absl::string_view>> found;
   for (const auto& [name, entry] : entries) {
@@ -148,16 +147,16 @@ std::vector<std::string> RenderLsub(const mail::ListFoldersResponse& folders, co
   std::vector<std::string> lines;
   for (const auto& [name, attributes] : found) {
     std::string line;
-    AppendLine(line, "LSUB", attributes, name, style.utf8);
+    AppendLine(line, "LSUB", attributes, name);
     lines.push_back(line + "\r\n");
   }
   return lines;
 }
 
-std::string RenderStatus(const mail::Folder& folder, uint32_t items, const ListStyle& style) {
+std::string RenderStatus(const mail::Folder& folder, uint32_t items, uint64_t append_limit) {
   const mail::FolderState& state = folder.state();
   std::string out = "* STATUS ";
-  imap::AppendMailbox(out, folder.name(), style.utf8);
+  imap::AppendMailbox(out, folder.name());
   out += " (";
   const size_t start = out.size();
   const auto add = [&](uint32_t item, absl::string_view name, const auto& value) {
@@ -171,7 +170,7 @@ std::string RenderStatus(const mail::Folder& folder, uint32_t items, const ListS
   add(imap::kStatusDeleted, "DELETED", state.deleted());
   add(imap::kStatusSize, "SIZE", state.size_bytes());
   add(imap::kStatusHighestModseq, "HIGHESTMODSEQ", state.highest_modseq());
-  add(imap::kStatusAppendLimit, "APPENDLIMIT", style.append_limit);
+  add(imap::kStatusAppendLimit, "APPENDLIMIT", append_limit);
   add(imap::kStatusMailboxId, "MAILBOXID", absl::StrCat("(", folder.folder_id(), ")"));
   return absl::StrCat(out, ")\r\n");
 }

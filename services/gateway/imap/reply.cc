@@ -19,13 +19,13 @@ Reply ReplyFor(const absl::Status& status) {
     case absl::StatusCode::kOutOfRange:
       return No("CANNOT", status.message());
     case absl::StatusCode::kPermissionDenied:
-      return No("NOPERM", "Not allowed");
+      return No("NOPERM", "Permission denied");
     case absl::StatusCode::kResourceExhausted:
-      return No("OVERQUOTA", "No room left");
+      return No("OVERQUOTA", "Quota exceeded or no space left");
     case absl::StatusCode::kDataLoss:
-      return No("CORRUPTION", "Stored data is damaged; the operator has been told");
+      return No("CORRUPTION", "Stored data is damaged; contact the administrator");
     default:
-      return No("UNAVAILABLE", "Try again later");
+      return No("UNAVAILABLE", "Service unavailable, try again later");
   }
 }
 
@@ -44,9 +44,9 @@ Reply ReplyForLogin(const absl::Status& status) {
     case absl::StatusCode::kPermissionDenied:
       return No("AUTHORIZATIONFAILED", "This account may not log in");
     case absl::StatusCode::kResourceExhausted:
-      return No("LIMIT", "Too many logins or sessions; try again later");
+      return No("LIMIT", "Too many logins or sessions, try again later");
     default:
-      return No("UNAVAILABLE", "Cannot check the password now; try again later");
+      return No("UNAVAILABLE", "Login service unavailable, try again later");
   }
 }
 

@@ -1,4 +1,4 @@
-// Reply: the tagged end of a command, and how errors of other services become one.
+// Reply: the tagged reply of a command, and the replies for errors of other services.
 #pragma once
 
 #include <string>
@@ -25,14 +25,14 @@ inline Reply No(std::string code, absl::string_view text) {
   return Reply(Reply::Kind::kNo, std::move(code), std::string(text));
 }
 inline Reply Bad(absl::string_view text) { return Reply(Reply::Kind::kBad, "", std::string(text)); }
-// The command has answered for itself.
+// The handler has written the tagged reply itself.
 inline Reply Sent() { return Reply(Reply::Kind::kSent, "", ""); }
 
-// NO for a failed call to the mailbox service. What is not known to be permanent is
-// temporary: a client that reads UNAVAILABLE keeps its change and tries again.
+// NO for a failed call to the mailbox service. A failure that is not known to be permanent is
+// temporary: on UNAVAILABLE a client keeps its change and tries again.
 Reply ReplyFor(const absl::Status& status);
-// As ReplyFor, for a mailbox that APPEND, COPY or MOVE needs: NO [TRYCREATE] when it
-// does not exist (RFC 9051 §6.3.12).
+// The same for the target of APPEND, COPY and MOVE: NO [TRYCREATE] when it does not exist (RFC
+// 9051 §6.3.12).
 Reply ReplyForTarget(const absl::Status& status);
 // NO for a failed login.
 Reply ReplyForLogin(const absl::Status& status);

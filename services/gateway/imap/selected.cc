@@ -24,8 +24,8 @@ Selected::Selected(bool read_only, const mail::ListUidsResponse& uids)
       read_only_(read_only),
       uid_validity_(uids.state().uid_validity()),
       modseq_(uids.state().highest_modseq()),
-      // \Recent cannot be tracked for everybody and is gone in RFC 9051; what comes
-      // while this session looks is recent to it (RFC 3501 §2.3.2).
+      // \Recent is not stored, and RFC 9051 has dropped it: messages that arrive while this
+      // session has the mailbox open are recent to it (RFC 3501 §2.3.2).
       recent_from_(uids.state().uid_next()) {
   map_.Assign(UidSetFromProto(uids.uids()));
   TakeState(uids.state());
@@ -40,7 +40,7 @@ void Selected::TakeState(const mail::FolderState& state) {
   flags_changed_ = true;
 }
 
-void Selected::SetKeywords(const mail::FolderState& state, std::string* out) {
+void Selected::AppendNewKeywords(const mail::FolderState& state, std::string* out) {
   TakeState(state);
   if (!flags_changed_) return;
   flags_changed_ = false;
@@ -62,7 +62,7 @@ void Selected::AppendFlagsLines(std::string& out) const {
     if (!keywords_full_) names.push_back("\\*");
     imap::AppendFlagList(out, kAll, names);
   }
-  out += "] Flags that can be kept\r\n";
+  out += "] Permanent flags\r\n";
 }
 
 void Selected::AppendFlags(std::string& out, uint32_t uid, uint32_t flags, absl::string_view keyword_bits) const {
@@ -74,56 +74,56 @@ void Selected::AppendFlags(std::string& out, uint32_t uid, uint32_t flags, absl:
       if ((bits >> bit & 1) != 0 && n < keywords_.size() && !keywords_[n].empty()) names.push_back(keywords_[n]);
     }
   }
-  if (IsRecent(uid)) names.push_back("\\Recent");
+  if (uid >= recent_from_) names.push_back("\\Recent");
   out += "FLAGS ";
   imap::AppendFlagList(out, flags, names);
 }
 
-bool Selected::WasTold(uint32_t uid, uint64_t modseq) const {
-  const auto told = told_.find(modseq);
-  return told != told_.end() && told->second.Contains(uid);
+bool Selected::WasReported(uint32_t uid, uint64_t modseq) const {
+  const auto found = reported_.find(modseq);
+  return found != reported_.end() && found->second.Contains(uid);
 }
 
-void Selected::Absorb(mail::GetChangesResponse changes) {
+void Selected::ApplyChanges(mail::GetChangesResponse changes) {
   TakeState(changes.state());
   const mail::MessageRows& rows = changes.rows();
-  NumberSet reported;
+  NumberSet present;  // of a full answer
   const uint32_t known_max = map_.max_uid();
   for (int i = 0; i < rows.uid_size(); ++i) {
     const uint32_t uid = rows.uid(i);
-    if (changes.full()) reported.Add(uid);
+    if (changes.full()) present.Add(uid);
     if (uid > known_max && map_.SequenceOf(uid) == 0) {
-      if (uid < recent_from_) continue;  // it came and went before this view began
+      if (uid < recent_from_) continue;  // a removed message that SELECT did not list
       map_.Append(uid, uid);
       exists_changed_ = true;
       continue;
     }
     const uint64_t modseq = i < rows.modseq_size() ? rows.modseq(i) : 0;
-    if (modseq <= modseq_ || WasTold(uid, modseq) || map_.SequenceOf(uid) == 0) continue;
+    if (modseq <= modseq_ || WasReported(uid, modseq) || map_.SequenceOf(uid) == 0) continue;
     changed_.push_back({uid, i < rows.flags_size() ? rows.flags(i) : 0, modseq,
                         i < rows.keywords_size() ? rows.keywords(i) : std::string()});
   }
   if (changes.full()) {
-    Expunged(map_.uids().Minus(reported));
+    AddExpunged(map_.uids().Minus(present));
   } else {
-    Expunged(UidSetFromProto(changes.vanished()));
+    AddExpunged(UidSetFromProto(changes.vanished()));
   }
   MoveTo(changes.state().highest_modseq());
 }
 
-void Selected::Expunged(const NumberSet& uids) {
+void Selected::AddExpunged(const NumberSet& uids) {
   const NumberSet ours = map_.uids().Intersect(uids);
   if (!ours.empty()) expunged_ = expunged_.Union(ours);
 }
 
-void Selected::OwnExpunge(const NumberSet& uids, const mail::FolderState& state) {
-  Expunged(uids);
+void Selected::ApplyOwnExpunge(const NumberSet& uids, const mail::FolderState& state) {
+  AddExpunged(uids);
   if (uids.empty()) return;
-  // One modseq that is not known to be ours: it is that of the expunge.
+  // Only one modseq is not known to be ours, so it is that of the expunge.
   if (state.highest_modseq() == modseq_ + own_.size() + 1) MoveTo(state.highest_modseq());
 }
 
-// True when every keyword of a row has a name that the client was told.
+// True when the client knows the name of every keyword of a row.
 bool Selected::NamesAll(absl::string_view keyword_bits) const {
   for (size_t byte = keywords_.size() / 8; byte < keyword_bits.size(); ++byte) {
     const size_t known = byte == keywords_.size() / 8 ? keywords_.size() % 8 : 0;
@@ -138,33 +138,33 @@ bool Selected::OthersChanged(const mail::StoreFlagsResponse& response) const {
   return response.state().highest_modseq() > modseq_ + ours;
 }
 
-void Selected::Told(const mail::MessageRows& rows) {
+void Selected::MarkReported(const mail::MessageRows& rows) {
   for (int i = 0; i < rows.uid_size() && i < rows.modseq_size(); ++i) {
     if (rows.modseq(i) <= modseq_) continue;
-    // A keyword that somebody else has just brought was not told: the row comes again.
+    // The client does not know a keyword that somebody else has just made: report the row again.
     if (i < rows.keywords_size() && !NamesAll(rows.keywords(i))) continue;
-    told_[rows.modseq(i)].Add(rows.uid(i));
+    reported_[rows.modseq(i)].Add(rows.uid(i));
   }
 }
 
-void Selected::OwnStore(const mail::StoreFlagsResponse& response) {
-  Told(response.rows());
+void Selected::ApplyOwnStore(const mail::StoreFlagsResponse& response) {
+  MarkReported(response.rows());
   for (const uint64_t modseq : response.own_modseq()) {
     if (modseq > modseq_) own_.insert(modseq);
   }
-  // If ours are all there is between the view and the state, the view is up to date.
+  // If all changes between the view and the state are ours, the view is up to date.
   const uint64_t highest = response.state().highest_modseq();
   if (!own_.empty() && highest == modseq_ + own_.size()) MoveTo(highest);
 }
 
-// Everything up to `modseq` is in the view.
+// The view has all changes up to `modseq`.
 void Selected::MoveTo(uint64_t modseq) {
   modseq_ = std::max(modseq_, modseq);
-  told_.clear();
+  reported_.clear();
   own_.clear();
 }
 
-bool Selected::AnnounceExpunges(std::string& out, const Dialect& dialect, size_t limit) {
+bool Selected::AppendExpunges(std::string& out, const Dialect& dialect, size_t limit) {
   if (expunged_.empty()) return false;
   if (dialect.qresync) {
     absl::StrAppend(&out, "* VANISHED ", expunged_.ToString(), "\r\n");
@@ -172,10 +172,10 @@ bool Selected::AnnounceExpunges(std::string& out, const Dialect& dialect, size_t
     expunged_ = NumberSet();
     return false;
   }
-  // Highest first: the numbers below stay what they are.
+  // From the highest number down: the numbers below stay what they are.
   const size_t batch = std::max<size_t>(limit / 16, 1);
   std::vector<NumberRange> left = expunged_.ranges();
-  std::vector<NumberRange> told;
+  std::vector<NumberRange> written;
   size_t count = 0;
   while (!left.empty() && count < batch) {
     NumberRange& top = left.back();
@@ -184,7 +184,7 @@ bool Selected::AnnounceExpunges(std::string& out, const Dialect& dialect, size_t
     for (uint32_t i = 0; i < take; ++i) {
       absl::StrAppend(&out, "* ", map_.SequenceOf(part.last - i), " EXPUNGE\r\n");
     }
-    told.push_back(part);
+    written.push_back(part);
     count += take;
     if (part.first == top.first) {
       left.pop_back();
@@ -192,12 +192,12 @@ bool Selected::AnnounceExpunges(std::string& out, const Dialect& dialect, size_t
       top.last = part.first - 1;
     }
   }
-  map_.Remove(NumberSet(std::move(told)));
+  map_.Remove(NumberSet(std::move(written)));
   expunged_ = NumberSet(std::move(left));
   return !expunged_.empty();
 }
 
-bool Selected::AnnounceNext(std::string& out, const Dialect& dialect, size_t limit) {
+bool Selected::AppendUpdates(std::string& out, const Dialect& dialect, size_t limit) {
   if (exists_changed_) {
     absl::StrAppend(&out, "* ", map_.size(), " EXISTS\r\n* ", recent(), " RECENT\r\n");
     exists_changed_ = false;

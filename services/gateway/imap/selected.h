@@ -1,9 +1,22 @@
-// Selected: the mailbox a session has open, as its client sees it.
+// Selected: the mailbox that a session has open, as its client sees it.
 //
-// The client's view changes only by what it was told: new messages by EXISTS,
-// removed ones by EXPUNGE (or VANISHED), and those only when a command allows it
-// (RFC 9051 §7.5.1). What the mailbox service reports goes in by Absorb(), what the
-// client must hear comes out as bytes. Pure: no I/O.
+// The view of the client changes only by responses: EXISTS adds messages, EXPUNGE or VANISHED
+// removes them, and these only when a command allows it (RFC 9051 §7.5.1). So changes wait here
+// between the mailbox service and the client:
+//
+//   GetChanges ─ ApplyChanges ────▶ ┌─────────────────────┐ ── AppendExpunges ▶ EXPUNGE, VANISHED
+//   own STORE  ─ ApplyOwnStore ───▶ │ map(), the view      │
+//   own EXPUNGE ApplyOwnExpunge ──▶ │ updates that wait    │ ── AppendUpdates ─▶ EXISTS, FLAGS, FETCH
+//   own FETCH  ─ MarkReported ────▶ └─────────────────────┘
+//
+// Any input is allowed at any time. map() loses messages in AppendExpunges() alone, so sequence
+// numbers stay what they are during a command. Where a command allows both, AppendExpunges()
+// comes first: what AppendUpdates() writes counts by the new numbers.
+//
+// modseq() is the state that the view has reached. It moves with ApplyChanges(), and with a change
+// of this session when nobody else changed the folder in between; then there is nothing to read.
+//
+// A value without I/O; one session uses it.
 #pragma once
 
 #include <cstddef>
@@ -21,7 +34,6 @@
 #include "services/mail_formats/imap/sequence_set.h"
 
 namespace posthouse::mailbox::v1 {
-class Folder;
 class FolderState;
 class GetChangesResponse;
 class ListUidsResponse;
@@ -35,7 +47,7 @@ namespace mail = ::posthouse::mailbox::v1;
 
 class Selected {
  public:
-  // How the client wants to hear of changes.
+  // The extensions that the client has enabled.
   struct Dialect {
     bool condstore = false;  // MODSEQ with every FETCH of flags (RFC 7162 §3.1)
     bool qresync = false;    // VANISHED for EXPUNGE, UID in FETCH (RFC 7162 §3.2.10)
@@ -47,43 +59,37 @@ class Selected {
   bool read_only() const { return read_only_; }
   uint32_t uid_validity() const { return uid_validity_; }
   uint32_t uid_next() const { return uid_next_; }
-  uint64_t modseq() const { return modseq_; }  // changes up to here are in the view
+  uint64_t modseq() const { return modseq_; }
   const SequenceMap& map() const { return map_; }
   uint32_t recent() const { return map_.CountFrom(recent_from_); }
-  bool IsRecent(uint32_t uid) const { return uid >= recent_from_; }
-  uint32_t recent_from() const { return recent_from_; }
-  const std::vector<std::string>& keywords() const { return keywords_; }
-  bool keywords_full() const { return keywords_full_; }
+  uint32_t recent_from() const { return recent_from_; }  // UIDs from here on are \Recent
+
+  // ---- input
+
+  // The changes after modseq().
+  void ApplyChanges(mail::GetChangesResponse changes);
+  // A STORE of this session.
+  void ApplyOwnStore(const mail::StoreFlagsResponse& response);
+  // An EXPUNGE or MOVE of this session removed `uids`; `state` is that of the folder after it.
+  void ApplyOwnExpunge(const imap::NumberSet& uids, const mail::FolderState& state);
+  // A response of this session has the flags of `rows`: ApplyChanges() does not report them again.
+  void MarkReported(const mail::MessageRows& rows);
+  // True when somebody else, too, has changed the folder since modseq(). Then the client cannot
+  // tell from its own STORE what the flags are.
+  bool OthersChanged(const mail::StoreFlagsResponse& response) const;
+
+  // ---- output: each writes at most about `limit` bytes; true: there is more
+
+  bool AppendExpunges(std::string& out, const Dialect& dialect, size_t limit);
+  bool AppendUpdates(std::string& out, const Dialect& dialect, size_t limit);
+  bool has_updates() const { return !expunged_.empty() || exists_changed_ || next_row_ < changed_.size(); }
 
   // `* FLAGS` and `* OK [PERMANENTFLAGS`.
   void AppendFlagsLines(std::string& out) const;
-
-  // What happened after modseq(). Removed messages wait for AnnounceExpunges(),
-  // others for AnnounceNext(). Call those until they have nothing more to say.
-  void Absorb(mail::GetChangesResponse changes);
-  // Removed messages that a command of this session reported, ahead of Absorb().
-  void Expunged(const imap::NumberSet& uids);
-  // As Expunged(uids); `state`, of the folder after it, moves modseq() on when nobody
-  // else changed anything.
-  void OwnExpunge(const imap::NumberSet& uids, const mail::FolderState& state);
-  // The client was told `rows`, so Absorb() does not repeat them.
-  void Told(const mail::MessageRows& rows);
-  // Told() for STORE of this session; modseq() moves on when nobody else changed anything.
-  void OwnStore(const mail::StoreFlagsResponse& response);
-  // True when somebody else changed the folder, too, since modseq(): the client cannot
-  // know from its own STORE what the flags are now.
-  bool OthersChanged(const mail::StoreFlagsResponse& response) const;
-
-  // Each writes at most about `limit` bytes; true: there is more.
-  bool AnnounceExpunges(std::string& out, const Dialect& dialect, size_t limit);
-  bool AnnounceNext(std::string& out, const Dialect& dialect, size_t limit);
-  bool has_news() const { return !expunged_.empty() || exists_changed_ || next_row_ < changed_.size(); }
-  bool has_expunges() const { return !expunged_.empty(); }
-
+  // The same, if `state` has keywords that the client does not know.
+  void AppendNewKeywords(const mail::FolderState& state, std::string* out);
   // "FLAGS (...)" of a row as the client sees it, \Recent included.
   void AppendFlags(std::string& out, uint32_t uid, uint32_t flags, absl::string_view keyword_bits) const;
-  // New keywords that a response brought.
-  void SetKeywords(const mail::FolderState& state, std::string* out);
 
  private:
   struct ChangedRow {
@@ -92,7 +98,8 @@ class Selected {
     uint64_t modseq;
     std::string keywords;
   };
-  bool WasTold(uint32_t uid, uint64_t modseq) const;
+  void AddExpunged(const imap::NumberSet& uids);
+  bool WasReported(uint32_t uid, uint64_t modseq) const;
   void MoveTo(uint64_t modseq);
   bool NamesAll(absl::string_view keyword_bits) const;
   void TakeState(const mail::FolderState& state);
@@ -105,15 +112,15 @@ class Selected {
   SequenceMap map_;
   uint32_t recent_from_ = 0;
   std::vector<std::string> keywords_;
-  bool keywords_full_ = false;
+  bool keywords_full_ = false;  // no further keyword can be made
   bool flags_changed_ = false;
   bool exists_changed_ = false;
-  imap::NumberSet expunged_;  // gone, not yet told
+  imap::NumberSet expunged_;  // in map_, and gone from the mailbox
   std::vector<ChangedRow> changed_;
   size_t next_row_ = 0;
   // Above modseq_:
-  absl::flat_hash_map<uint64_t, imap::NumberSet> told_;  // modseq to UIDs
-  absl::flat_hash_set<uint64_t> own_;                    // modseqs that changes of this session took
+  absl::flat_hash_map<uint64_t, imap::NumberSet> reported_;  // UIDs by modseq
+  absl::flat_hash_set<uint64_t> own_;                        // modseqs that changes of this session took
 };
 
 }  // namespace posthouse::gateway

@@ -44,13 +44,6 @@ uint32_t SequenceMap::SequenceOf(uint32_t uid) const {
   return before_[static_cast<size_t>(at - ranges.begin())] + (uid - at->first) + 1;
 }
 
-uint32_t SequenceMap::UidAt(uint32_t sequence) const {
-  if (sequence == 0 || sequence > size()) return 0;
-  const auto after = std::upper_bound(before_.begin(), before_.end(), sequence - 1);
-  const size_t i = static_cast<size_t>(after - before_.begin()) - 1;
-  return uids_.ranges()[i].first + (sequence - 1 - before_[i]);
-}
-
 NumberSet SequenceMap::ToUids(const NumberSet& sequences) const {
   NumberSet result;
   const auto& ranges = uids_.ranges();

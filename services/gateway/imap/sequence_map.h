@@ -1,7 +1,7 @@
 // SequenceMap: message sequence numbers of one session and the UIDs behind them.
 //
-// Kept as ranges of UIDs, so that 100,000 messages without holes cost one range.
-// Sequence numbers run from 1 in UID order (RFC 9051 §2.3.1.2). A value; no I/O.
+// It keeps ranges of UIDs, so 100,000 messages without holes cost one range. Sequence numbers
+// run from 1 in UID order (RFC 9051 §2.3.1.2). A value without I/O.
 #pragma once
 
 #include <cstdint>
@@ -23,7 +23,6 @@ class SequenceMap {
   const imap::NumberSet& uids() const { return uids_; }
 
   uint32_t SequenceOf(uint32_t uid) const;  // 0: not here
-  uint32_t UidAt(uint32_t sequence) const;  // 0: beyond the end
   imap::NumberSet ToUids(const imap::NumberSet& sequences) const;
   imap::NumberSet ToSequences(const imap::NumberSet& uids) const;
   // How many UIDs are `uid` or larger.

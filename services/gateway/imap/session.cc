@@ -17,7 +17,7 @@ constexpr size_t kReadBytes = 16 * 1024;
 constexpr uint16_t kMaxErrors = 50;
 constexpr uint16_t kMaxErrorsBeforeLogin = 10;
 constexpr uint16_t kMaxFailedLogins = 5;
-// Until login a command holds at most a name and a password.
+// Before login a command holds at most a name and a password.
 constexpr size_t kMaxLineBeforeLogin = 8192;
 
 }  // namespace
@@ -52,10 +52,11 @@ Task<void> ImapSession::Run() {
   absl::Status status;
   while (status.ok() && state_ != State::kLogout) status = co_await Step();
   if (status.code() == absl::StatusCode::kDeadlineExceeded) {
-    Bye(state_ == State::kNotAuthenticated ? "Too slow to log in" : "Idle for too long");
+    // RFC 9051 §5.4
+    Bye(state_ == State::kNotAuthenticated ? "Autologout; no login in time" : "Autologout; idle for too long");
   }
   if (!out_.empty()) {
-    // The peer may be gone already; there is nobody left to tell.
+    // The peer may have closed already; nothing depends on this write.
     (void)co_await connection_->Write(std::move(out_), absl::Seconds(5));
   }
   connection_->Close();
@@ -120,7 +121,7 @@ Task<absl::Status> ImapSession::Step() {
       }
       co_return co_await ReadInput();
     case imap::CommandReader::Event::kContinue:
-      out_ += "+ OK\r\n";
+      out_ += "+ Ready for literal data\r\n";
       co_return co_await Flush();
     case imap::CommandReader::Event::kRefused:
       co_return co_await OnRefused();
@@ -146,12 +147,12 @@ Task<absl::Status> ImapSession::CountError() {
   co_return absl::OkStatus();
 }
 
-// A message of APPEND that nobody wants.
-Task<absl::Status> ImapSession::DiscardMessage() {
+// Drops the literal of an APPEND that was not run, so that the next command can be read.
+Task<absl::Status> ImapSession::RefuseMessage() {
   const bool comes = !reader_.message_synchronising();
-  // Strangers do not get to send megabytes for a BAD (RFC 7888 §4 allows BYE).
+  // Before login a large literal is not read at all (RFC 7888 §4 allows BYE).
   if (comes && state_ == State::kNotAuthenticated && reader_.message_bytes() > shared_.settings.max_line_bytes) {
-    Bye("Message refused");
+    Bye("Log in before sending a message");
     state_ = State::kLogout;
     co_return absl::OkStatus();
   }
@@ -169,13 +170,13 @@ Task<absl::Status> ImapSession::OnCommand(std::string text) {
   const CommandSpec* const spec = command.ok() ? FindCommand(command->name) : nullptr;
   std::optional<Reply> refused;
   if (!command.ok() || spec == nullptr) {
-    refused = Bad(command.ok() ? "unknown command" : command.status().message());
+    refused = Bad(command.ok() ? "Unknown command" : command.status().message());
   } else {
     refused = RefuseNow(*spec, state_, may_send_password());
   }
   text = std::string();
   if (!refused.has_value()) co_return co_await RunCommand(*spec, *std::move(command));
-  if (reader_.message_pending()) PH_CO_RETURN_IF_ERROR(co_await DiscardMessage());
+  if (reader_.message_pending()) PH_CO_RETURN_IF_ERROR(co_await RefuseMessage());
   AppendReply(out_, tag, *refused);
   co_return co_await CountError();
 }
@@ -186,15 +187,14 @@ Task<absl::Status> ImapSession::RunCommand(const CommandSpec& spec, imap::Comman
   absl::StatusOr<Reply> reply = co_await spec.handler(*this, std::move(command));
   shared_.metrics.Command("imap", spec.name, absl::Now() - start);
   PH_CO_RETURN_IF_ERROR(reply.status());
-  if (reader_.message_pending()) PH_CO_RETURN_IF_ERROR(co_await DiscardMessage());
-  if (selected_ != nullptr && spec.news != News::kNone) {
-    if (spec.news == News::kLook || Hinted()) PH_CO_RETURN_IF_ERROR(co_await Look());
-    if (selected_ != nullptr) PH_CO_RETURN_IF_ERROR(co_await Announce(spec.news != News::kNoExpunge));
+  if (reader_.message_pending()) PH_CO_RETURN_IF_ERROR(co_await RefuseMessage());
+  if (selected_ != nullptr && spec.updates != Updates::kNone) {
+    if (spec.updates == Updates::kSync || Hinted()) PH_CO_RETURN_IF_ERROR(co_await Sync());
+    if (selected_ != nullptr) PH_CO_RETURN_IF_ERROR(co_await Report(spec.updates != Updates::kNoExpunge));
   }
   AppendReply(out_, tag, *reply);
   if (reply->kind == Reply::Kind::kBad) co_return co_await CountError();
-  // Errors count in a row, once it is known who makes them: a client that tries
-  // extensions out from time to time is served for days.
+  // After login only errors in a row count: a client may probe for extensions now and then.
   if (state_ != State::kNotAuthenticated) errors_ = 0;
   co_return absl::OkStatus();
 }
@@ -226,12 +226,12 @@ Task<absl::StatusOr<Reply>> ImapSession::LogIn(LoginAttempt attempt) {
       .Str("client", connection_->peer().address)
       .Bool("tls", connection_->tls())
       .Trace(trace_.trace_id);
-  // RFC 9051 §7.1: capabilities differ from those before login.
+  // RFC 9051 §7.1: the capabilities differ from those before login.
   co_return OkWith(absl::StrCat("CAPABILITY ", capabilities()), "Logged in");
 }
 
 void ImapSession::AfterStartTls() {
-  // RFC 9051 §6.2.1: what was said in the clear counts for nothing.
+  // RFC 9051 §6.2.1: input that came without TLS is discarded.
   reader_.Discard();
   errors_ = 0;
 }
@@ -257,23 +257,23 @@ bool ImapSession::Hinted() const {
   return subscription_ != nullptr && selected_ != nullptr && subscription_->Changed(selected_->modseq());
 }
 
-Task<absl::Status> ImapSession::Look() {
+Task<absl::Status> ImapSession::Sync() {
   if (selected_ == nullptr) co_return absl::OkStatus();
   subscription_->BeginRead();
   mail::GetChangesRequest request;
   *request.mutable_account() = account();
   request.set_folder_id(selected_->folder_id());
   request.set_after_modseq(selected_->modseq());
-  absl::StatusOr<mail::GetChangesResponse> changes = co_await shared_.backend.GetChanges(trace_, std::move(request));
+  absl::StatusOr<mail::GetChangesResponse> changes = co_await shared_.mailbox.GetChanges(trace_, std::move(request));
   if (changes.status().code() == absl::StatusCode::kNotFound) {
     Bye("The selected mailbox was deleted");
     Unselect();
     state_ = State::kLogout;
     co_return absl::OkStatus();
   }
-  // Not now: the next command, hint or poll tries again, and the client misses nothing.
+  // On failure the next command, hint or poll tries again, so the client misses nothing.
   if (changes.ok()) {
-    selected_->Absorb(*std::move(changes));
+    selected_->ApplyChanges(*std::move(changes));
     subscription_->EndRead(selected_->modseq());
   } else {
     subscription_->FailRead();
@@ -281,9 +281,9 @@ Task<absl::Status> ImapSession::Look() {
   co_return absl::OkStatus();
 }
 
-Task<absl::Status> ImapSession::Announce(bool expunges) {
-  while (expunges && selected_->AnnounceExpunges(out_, dialect_, kSlice)) PH_CO_RETURN_IF_ERROR(co_await Flush());
-  while (selected_->AnnounceNext(out_, dialect_, kSlice)) PH_CO_RETURN_IF_ERROR(co_await Flush());
+Task<absl::Status> ImapSession::Report(bool expunges) {
+  while (expunges && selected_->AppendExpunges(out_, dialect_, kSlice)) PH_CO_RETURN_IF_ERROR(co_await Flush());
+  while (selected_->AppendUpdates(out_, dialect_, kSlice)) PH_CO_RETURN_IF_ERROR(co_await Flush());
   co_return absl::OkStatus();
 }
 

@@ -1,12 +1,12 @@
 // ImapSession: one IMAP connection, from greeting to BYE.
 //
-// The coroutine moves bytes: the reader makes commands of them (mail_formats/imap), the
-// table says what may run (command_table.h), handlers (cmd_*.cc) ask the mailbox
-// service and write responses to out(). Commands run one after the other, so tagged
-// replies come in the order of the commands.
+// The coroutine moves bytes: the reader splits them into commands (mail_formats/imap), the table
+// says which of them may run (command_table.h), and handlers (cmd_*.cc) call the mailbox service
+// and write responses to out(). Commands run one after the other, so tagged replies come in the
+// order of the commands.
 //
 // Memory: an idle session holds no buffers, only its view of the selected mailbox.
-// Threads: everything on the connection's loop; hints from others only wake it.
+// Threads: a session runs on the event loop of its connection; change hints wake it there.
 #pragma once
 
 #include <atomic>
@@ -20,15 +20,15 @@
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "services/common/async/task.h"
-#include "services/mail_formats/imap/command_reader.h"
 #include "services/common/net/connection.h"
 #include "services/common/rpc/trace.h"
-#include "services/gateway/backend.h"
+#include "services/gateway/change_watcher.h"
 #include "services/gateway/imap/command_table.h"
 #include "services/gateway/imap/selected.h"
 #include "services/gateway/logins.h"
+#include "services/gateway/mailbox_client.h"
 #include "services/gateway/metrics.h"
-#include "services/gateway/change_watcher.h"
+#include "services/mail_formats/imap/command_reader.h"
 
 namespace posthouse::gateway {
 
@@ -43,15 +43,15 @@ struct ImapSettings {
   std::string hostname = "localhost";
 };
 
-// What sessions share; outlives them.
+// State shared by all sessions. It outlives them.
 struct ImapShared {
-  Backend& backend;
+  MailboxClient& mailbox;
   Logins& logins;
   Metrics& metrics;
   ChangeWatcher& watch;
   std::shared_ptr<net::TlsServerContext> tls;  // null: no STARTTLS
   ImapSettings settings;
-  // Set before connections are interrupted: sessions say BYE after their command.
+  // Set before connections are interrupted: each session sends BYE after its command.
   std::atomic<bool> draining{false};
 };
 
@@ -59,11 +59,11 @@ class ImapSession {
  public:
   ImapSession(ImapShared& shared, std::unique_ptr<net::Connection> connection);
   ~ImapSession();
-  // To the end of the connection.
+  // Returns at the end of the connection.
   Task<void> Run();
 
   // ---- for the command handlers
-  static constexpr size_t kSlice = 32 * 1024;  // how much is written at once
+  static constexpr size_t kSlice = 32 * 1024;  // bytes of one write
 
   ImapShared& shared() { return shared_; }
   net::Connection& connection() { return *connection_; }
@@ -76,14 +76,14 @@ class ImapSession {
 
   std::string& out() { return out_; }
   Task<absl::Status> Flush();
-  // Flushes when a slice has gathered.
+  // Flush() if out() holds a slice.
   Task<absl::Status> FlushSlice();
-  // Reads some input into the reader. OK without input when the read was interrupted.
+  // Flushes, then reads some input into the reader. OK also when the read was interrupted.
   Task<absl::Status> ReadInput();
-  // "+ text" and the client's next line.
+  // Sends "+ text"; returns the client's next line.
   Task<absl::StatusOr<std::string>> Ask(absl::string_view text);
 
-  // How logins go on: `attempt` with the credentials filled in.
+  // Checks `attempt`, which has the credentials; the session fills in the rest.
   Task<absl::StatusOr<Reply>> LogIn(LoginAttempt attempt);
   void AfterStartTls();
   void BeginLogout() { state_ = State::kLogout; }
@@ -93,32 +93,32 @@ class ImapSession {
   Selected::Dialect& dialect() { return dialect_; }
   void Select(std::unique_ptr<Selected> selected);
   void Unselect();
-  // True: a hint says that the mailbox changed.
+  // True: a hint says that the mailbox has changed.
   bool Hinted() const;
-  // Reads what changed into the view. OK also when that is not possible now.
-  Task<absl::Status> Look();
-  // Tells the client what the view has to tell.
-  Task<absl::Status> Announce(bool expunges);
+  // Reads the changes of the mailbox into the view. OK also when they cannot be read now; then
+  // Hinted() stays true. A mailbox that was deleted ends the session with BYE.
+  Task<absl::Status> Sync();
+  // Writes the pending untagged EXISTS, FETCH and, if `expunges`, EXPUNGE responses.
+  Task<absl::Status> Report(bool expunges);
+  // The client has used CONDSTORE (RFC 7162 §3.1).
   void EnableCondstore();
 
-  // A set of sequence numbers or UIDs of the selected mailbox as existing UIDs.
+  // The UIDs of the selected mailbox that `set` names, by sequence number or by UID.
   // kInvalidArgument: a sequence number beyond the end (BAD).
   absl::StatusOr<imap::NumberSet> Resolve(const imap::SequenceSet& set, bool uid) const;
   imap::NumberSet& saved_search() { return saved_search_; }
 
-  // In IDLE hints interrupt the read; else they wait for the end of the command.
+  // In IDLE a hint interrupts the read; otherwise the session sees it after the command.
   void set_idling(bool idling) { idling_.store(idling, std::memory_order_seq_cst); }
   bool draining() const { return shared_.draining.load(std::memory_order_acquire); }
   absl::Duration read_timeout() const;
-  // As mailbox names are on the wire.
-  bool utf8() const { return false; }
 
  private:
   Task<absl::Status> Step();
   Task<absl::Status> OnCommand(std::string text);
   Task<absl::Status> OnRefused();
   Task<absl::Status> RunCommand(const CommandSpec& spec, imap::Command command);
-  Task<absl::Status> DiscardMessage();
+  Task<absl::Status> RefuseMessage();
   Task<absl::Status> CountError();
   void Bye(absl::string_view why);
 
@@ -136,7 +136,7 @@ class ImapSession {
   imap::NumberSet saved_search_;
   std::unique_ptr<Selected> selected_;
   std::atomic<bool> idling_{false};
-  std::unique_ptr<ChangeWatcher::Subscription> subscription_;  // wakes connection_: goes first
+  std::unique_ptr<ChangeWatcher::Subscription> subscription_;  // wakes connection_, so it is destroyed first
 };
 
 }  // namespace posthouse::gateway

@@ -11,7 +11,7 @@
 #include "services/gateway/imap/command_table.h"
 #include "services/gateway/imap/fetch_render.h"
 #include "services/gateway/imap/list_render.h"
-#include "services/gateway/imap/search_program.h"
+#include "services/gateway/imap/search_request.h"
 #include "services/gateway/imap/selected.h"
 #include "services/gateway/imap/sequence_map.h"
 
@@ -44,7 +44,6 @@ TEST(SequenceMapTest, AgreesWithAPlainList) {
     NumberSet some_seqs, some_uids, want_uids, want_seqs;
     for (uint32_t i = 0; i < list.size(); ++i) {
       ASSERT_EQ(map.SequenceOf(list[i]), i + 1);
-      ASSERT_EQ(map.UidAt(i + 1), list[i]);
       ASSERT_EQ(map.CountFrom(list[i]), list.size() - i);
       if (random() % 2 == 0) continue;
       some_seqs.Add(i + 1);
@@ -55,8 +54,6 @@ TEST(SequenceMapTest, AgreesWithAPlainList) {
     some_uids.Add(300);
     EXPECT_EQ(map.ToUids(some_seqs), want_uids);
     EXPECT_EQ(map.ToSequences(some_uids), want_seqs);
-    EXPECT_EQ(map.UidAt(0), 0u);
-    EXPECT_EQ(map.UidAt(static_cast<uint32_t>(list.size()) + 1), 0u);
     EXPECT_EQ(map.SequenceOf(300), 0u);
     EXPECT_EQ(map.CountFrom(300), 0u);
   }
@@ -77,11 +74,11 @@ mail::ListUidsResponse Uids(uint32_t count) {
   return response;
 }
 
-std::string Tell(Selected& view, bool expunges, Selected::Dialect dialect = {}, size_t limit = 1000) {
+std::string Report(Selected& view, bool expunges, Selected::Dialect dialect = {}, size_t limit = 1000) {
   std::string out;
-  while (expunges && view.AnnounceExpunges(out, dialect, limit)) {
+  while (expunges && view.AppendExpunges(out, dialect, limit)) {
   }
-  while (view.AnnounceNext(out, dialect, limit)) {
+  while (view.AppendUpdates(out, dialect, limit)) {
   }
   return out;
 }
@@ -90,13 +87,13 @@ TEST(SelectedTest, ManyExpungesComeInSlicesFromTheTop) {
   Selected view(false, Uids(10000));
   NumberSet gone;
   gone.Add(2, 9999);
-  view.Expunged(gone);
+  view.ApplyOwnExpunge(gone, mail::FolderState());
   std::string all;
   int slices = 0;
   bool more = true;
   while (more) {
     std::string out;
-    more = view.AnnounceExpunges(out, {}, 1600);
+    more = view.AppendExpunges(out, {}, 1600);
     EXPECT_LE(out.size(), 3200u);
     all += out;
     ++slices;
@@ -116,20 +113,20 @@ TEST(SelectedTest, ExpungesWaitUntilTheyMayBeTold) {
   changes.mutable_rows()->add_uid(4);
   changes.mutable_rows()->add_modseq(12);
   changes.mutable_rows()->add_flags(0);
-  view.Absorb(changes);
-  EXPECT_EQ(Tell(view, false), "* 4 EXISTS\r\n* 1 RECENT\r\n");
+  view.ApplyChanges(changes);
+  EXPECT_EQ(Report(view, false), "* 4 EXISTS\r\n* 1 RECENT\r\n");
   EXPECT_EQ(view.map().SequenceOf(3), 3u);
-  EXPECT_TRUE(view.has_expunges());
-  EXPECT_EQ(Tell(view, true), "* 2 EXPUNGE\r\n");
+  EXPECT_TRUE(view.has_updates());
+  EXPECT_EQ(Report(view, true), "* 2 EXPUNGE\r\n");
   EXPECT_EQ(view.map().SequenceOf(3), 2u);
-  EXPECT_FALSE(view.has_news());
+  EXPECT_FALSE(view.has_updates());
   EXPECT_EQ(view.modseq(), 12u);
 }
 
 TEST(SelectedTest, QresyncSaysVanished) {
   Selected view(false, Uids(5));
-  view.Expunged(NumberSet({{2, 3}, {5, 5}, {9, 9}}));
-  EXPECT_EQ(Tell(view, true, {true, true}), "* VANISHED 2:3,5\r\n");
+  view.ApplyOwnExpunge(NumberSet({{2, 3}, {5, 5}, {9, 9}}), mail::FolderState());
+  EXPECT_EQ(Report(view, true, {true, true}), "* VANISHED 2:3,5\r\n");
 }
 
 TEST(SelectedTest, OwnChangesAreNotRepeated) {
@@ -140,7 +137,7 @@ TEST(SelectedTest, OwnChangesAreNotRepeated) {
   stored.add_own_modseq(11);
   stored.mutable_state()->set_highest_modseq(12);  // somebody else did 12
   EXPECT_TRUE(view.OthersChanged(stored));
-  view.OwnStore(stored);
+  view.ApplyOwnStore(stored);
   EXPECT_EQ(view.modseq(), 10u);
   mail::GetChangesResponse changes;
   changes.mutable_state()->set_highest_modseq(12);
@@ -149,8 +146,8 @@ TEST(SelectedTest, OwnChangesAreNotRepeated) {
     changes.mutable_rows()->add_modseq(10 + uid);
     changes.mutable_rows()->add_flags(1);
   }
-  view.Absorb(changes);
-  EXPECT_EQ(Tell(view, true, {true, false}), "* 2 FETCH (FLAGS (\\Seen) MODSEQ (12))\r\n");
+  view.ApplyChanges(changes);
+  EXPECT_EQ(Report(view, true, {true, false}), "* 2 FETCH (FLAGS (\\Seen) MODSEQ (12))\r\n");
 }
 
 TEST(SelectedTest, AnOwnChangeAloneMovesTheViewOn) {
@@ -163,7 +160,7 @@ TEST(SelectedTest, AnOwnChangeAloneMovesTheViewOn) {
   stored.add_own_modseq(11);
   stored.mutable_state()->set_highest_modseq(11);
   EXPECT_FALSE(view.OthersChanged(stored));
-  view.OwnStore(stored);
+  view.ApplyOwnStore(stored);
   EXPECT_EQ(view.modseq(), 11u);
 }
 
@@ -183,24 +180,24 @@ TEST(SelectedTest, AStoreThatChangedNothingIsNoOwnChange) {
   stored.mutable_rows()->add_flags(1);
   stored.mutable_state()->set_highest_modseq(11);
   EXPECT_TRUE(view.OthersChanged(stored));
-  view.OwnStore(stored);
+  view.ApplyOwnStore(stored);
   EXPECT_EQ(view.modseq(), 10u);
-  view.Absorb(theirs);
-  EXPECT_EQ(Tell(view, true), "* 2 FETCH (FLAGS (\\Seen))\r\n");
+  view.ApplyChanges(theirs);
+  EXPECT_EQ(Report(view, true), "* 2 FETCH (FLAGS (\\Seen))\r\n");
 }
 
 TEST(SelectedTest, OwnExpungesMoveTheViewOnWhenNobodyElseWasThere) {
   Selected view(false, Uids(3));
   mail::FolderState state;
   state.set_highest_modseq(11);
-  view.OwnExpunge(NumberSet(), state);  // nothing went, so 11 is somebody else's
+  view.ApplyOwnExpunge(NumberSet(), state);  // nothing went, so 11 is somebody else's
   EXPECT_EQ(view.modseq(), 10u);
-  view.OwnExpunge(NumberSet({{2, 2}}), state);
+  view.ApplyOwnExpunge(NumberSet({{2, 2}}), state);
   EXPECT_EQ(view.modseq(), 11u);
   state.set_highest_modseq(13);
-  view.OwnExpunge(NumberSet({{3, 3}}), state);
+  view.ApplyOwnExpunge(NumberSet({{3, 3}}), state);
   EXPECT_EQ(view.modseq(), 11u);
-  EXPECT_EQ(Tell(view, true), "* 3 EXPUNGE\r\n* 2 EXPUNGE\r\n");
+  EXPECT_EQ(Report(view, true), "* 3 EXPUNGE\r\n* 2 EXPUNGE\r\n");
 }
 
 // A row of ours with a keyword whose name was not told yet must come again.
@@ -213,9 +210,9 @@ TEST(SelectedTest, AForeignKeywordInAnOwnRowIsNotLost) {
   changes.mutable_rows()->add_modseq(12);
   changes.mutable_rows()->add_flags(1);
   changes.mutable_rows()->add_keywords("\x01");
-  view.Told(changes.rows());
-  view.Absorb(changes);
-  const std::string told = Tell(view, true);
+  view.MarkReported(changes.rows());
+  view.ApplyChanges(changes);
+  const std::string told = Report(view, true);
   EXPECT_NE(told.find("* 1 FETCH (FLAGS (\\Seen $New))\r\n"), std::string::npos) << told;
 }
 
@@ -263,7 +260,7 @@ std::string List(absl::string_view command) {
   EXPECT_TRUE(parsed.ok()) << parsed.status();
   const auto& args = std::get<imap::ListArgs>(parsed->args);
   std::string out;
-  for (std::string line : parsed->name == "LSUB" ? RenderLsub(Tree(), args, {}) : RenderList(Tree(), args, {})) {
+  for (std::string line : parsed->name == "LSUB" ? RenderLsub(Tree(), args) : RenderList(Tree(), args, 0)) {
     line.resize(line.size() - 2);
     absl::StrAppend(&out, out.empty() ? "" : "; ", line.substr(7));
   }

@@ -1,6 +1,6 @@
 // DropLocks: one POP3 session per account at a time in this process (RFC 1939 §4:
-// an exclusive-access lock on the maildrop). IMAP sessions are not kept out: a
-// message they expunge meanwhile answers -ERR here.
+// an exclusive-access lock on the maildrop). IMAP sessions are not locked out: RETR of a message
+// that they expunge meanwhile gets -ERR.
 //
 // Threads: any.
 #pragma once
@@ -16,7 +16,7 @@ namespace posthouse::gateway::pop3 {
 
 class DropLocks {
  public:
-  // Held while it lives. Must not outlive the DropLocks.
+  // Holds the lock until it is destroyed. It must not outlive the DropLocks.
   class Lock {
    public:
     Lock(DropLocks* locks, std::string account_id) : locks_(locks), account_id_(std::move(account_id)) {}

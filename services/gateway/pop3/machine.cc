@@ -28,8 +28,8 @@ Step Do(Step::Action action, std::string text) {
   return step;
 }
 
-// Status to reply, in one place (RFC 2449 §8, RFC 3206 §4). What is not known to
-// be the client's fault is temporary.
+// The reply for a failed login (RFC 2449 §8, RFC 3206 §4). A failure that is not known to be the
+// client's is temporary.
 std::string LoginError(const absl::Status& status) {
   switch (status.code()) {
     case absl::StatusCode::kUnauthenticated:
@@ -38,7 +38,7 @@ std::string LoginError(const absl::Status& status) {
     case absl::StatusCode::kPermissionDenied:
       return "-ERR [SYS/PERM] this account may not log in\r\n";
     case absl::StatusCode::kAborted:
-      return "-ERR [IN-USE] another session has this maildrop\r\n";
+      return "-ERR [IN-USE] maildrop is locked by another session\r\n";
     case absl::StatusCode::kResourceExhausted:
       return "-ERR [SYS/TEMP] too many sessions, try again later\r\n";
     default:
@@ -77,7 +77,7 @@ Step Machine::OnLine(absl::string_view line) {
     if (name != command.name) continue;
     command_ = command.name;
     const bool allowed = state_ == State::kAuthorization ? command.in_authorization : command.in_transaction;
-    if (!allowed || state_ == State::kUpdate) return Bad("-ERR not now\r\n");
+    if (!allowed || state_ == State::kUpdate) return Bad("-ERR command not valid in this state\r\n");
     bad_commands_ = 0;
     // A password may end in blanks; nothing else does.
     return (this->*command.handler)(name == "pass" ? line.substr(std::min<size_t>(5, line.size()))
@@ -108,9 +108,9 @@ Step Machine::Capa(absl::string_view args) {
 
 // RFC 2595 §4
 Step Machine::Stls(absl::string_view args) {
-  if (options_.tls) return Bad("-ERR already private\r\n");
-  if (!options_.tls_available) return Bad("-ERR no TLS here\r\n");
-  return Do(Step::Action::kStartTls, "+OK begin TLS\r\n");
+  if (options_.tls) return Bad("-ERR TLS is already active\r\n");
+  if (!options_.tls_available) return Bad("-ERR TLS is not available\r\n");
+  return Do(Step::Action::kStartTls, "+OK begin TLS negotiation\r\n");
 }
 
 void Machine::OnTls() {
@@ -122,10 +122,10 @@ void Machine::OnTls() {
 // ---- AUTHORIZATION
 
 Step Machine::User(absl::string_view args) {
-  if (!MayAuthenticate()) return Bad("-ERR not without TLS: STLS first\r\n");
-  if (args.empty()) return Bad("-ERR USER name\r\n");
+  if (!MayAuthenticate()) return Bad("-ERR TLS required, use STLS first\r\n");
+  if (args.empty()) return Bad("-ERR syntax: USER name\r\n");
   user_ = std::string(args);
-  return Reply("+OK now the password\r\n");  // whether the name exists is not told
+  return Reply("+OK send PASS\r\n");  // the same for names that do not exist
 }
 
 Step Machine::Pass(absl::string_view args) {
@@ -135,8 +135,8 @@ Step Machine::Pass(absl::string_view args) {
 
 // RFC 5034 §4: AUTH mechanism [initial-response]
 Step Machine::Auth(absl::string_view args) {
-  if (!MayAuthenticate()) return Bad("-ERR not without TLS: STLS first\r\n");
-  // Without argument: the list that clients older than CAPA ask for.
+  if (!MayAuthenticate()) return Bad("-ERR TLS required, use STLS first\r\n");
+  // Without argument: clients older than CAPA ask for the list.
   if (args.empty()) return Reply(absl::StrCat("+OK\r\n", absl::StrJoin(sasl::MechanismNames(), "\r\n"), "\r\n.\r\n"));
   sasl_ = sasl::Exchange::Begin(TakeWord(&args));
   if (!sasl_.has_value())
@@ -251,7 +251,7 @@ Step Machine::Top(absl::string_view args) {
   if (i < 0) return Reply("-ERR no such message\r\n");
   Step step;
   if (args.empty() || args[0] == '-' || args[0] == '+' || !absl::SimpleAtoi(args, &step.lines))
-    return Bad("-ERR TOP message lines\r\n");
+    return Bad("-ERR syntax: TOP message lines\r\n");
   step.action = Step::Action::kSend;
   step.uid = drop_.messages[static_cast<size_t>(i)].uid;
   step.top = true;
@@ -265,7 +265,7 @@ Step Machine::Dele(absl::string_view args) {
   deleted_[at] = true;
   --left_;
   left_bytes_ -= drop_.messages[at].size_bytes;
-  return Reply("+OK marked\r\n");
+  return Reply("+OK message marked as deleted\r\n");
 }
 
 Step Machine::Noop(absl::string_view args) { return Reply("+OK\r\n"); }
@@ -281,7 +281,7 @@ Step Machine::Rset(absl::string_view args) {
 // ---- UPDATE
 
 Step Machine::Quit(absl::string_view args) {
-  if (state_ == State::kAuthorization) return Do(Step::Action::kClose, "+OK bye\r\n");
+  if (state_ == State::kAuthorization) return Do(Step::Action::kClose, "+OK signing off\r\n");
   state_ = State::kUpdate;
   Step step;
   step.action = Step::Action::kUpdate;
@@ -290,8 +290,8 @@ Step Machine::Quit(absl::string_view args) {
 
 // RFC 1939 §6: -ERR when some messages were not removed.
 Step Machine::OnUpdated(const absl::Status& status) {
-  if (status.ok()) return Do(Step::Action::kClose, "+OK bye\r\n");
-  return Do(Step::Action::kClose, "-ERR [SYS/TEMP] messages may not have been removed\r\n");
+  if (status.ok()) return Do(Step::Action::kClose, "+OK signing off\r\n");
+  return Do(Step::Action::kClose, "-ERR [SYS/TEMP] some deleted messages not removed\r\n");
 }
 
 void Machine::OnSent(uint32_t uid) {
@@ -300,8 +300,8 @@ void Machine::OnSent(uint32_t uid) {
   if (at != drop_.messages.end() && at->uid == uid) retrieved_[static_cast<size_t>(at - drop_.messages.begin())] = true;
 }
 
-// Neighbours in the maildrop make one range. The UIDs between them were gone at
-// login, and UIDs are never used again (RFC 9051 §2.3.1.1).
+// Neighbours in the maildrop make one range: no message between them exists, and UIDs are never
+// used again (RFC 9051 §2.3.1.1).
 template <typename Wanted>
 UidSet Machine::Uids(Wanted wanted) const {
   UidSet uids;

@@ -1,14 +1,14 @@
-// Machine: what one POP3 client may say next, and what it is told. No I/O.
+// Machine: the states of one POP3 session, and the reply to each command. No I/O.
 //
 //                 USER+PASS, AUTH            QUIT
 //   kAuthorization ─────────▶ kTransaction ─────────▶ kUpdate ──▶ (closed)
 //        │  ▲                      STAT LIST RETR DELE NOOP RSET TOP UIDL
-//        │  └─ STLS: forgets what it was told (RFC 2595 §4)
+//        │  └─ STLS: forgets all earlier input (RFC 2595 §4)
 //        └─ QUIT ──▶ (closed)
 //
-// RFC 1939, 2449 (CAPA), 2595 (STLS), 5034 (AUTH), 3206 (AUTH-RESP-CODE). Whatever
-// needs the outside is returned as a Step::Action, done by the session and fed back
-// as an event. Any command out of its state: -ERR, and nothing changes.
+// RFC 1939, 2449 (CAPA), 2595 (STLS), 5034 (AUTH), 3206 (AUTH-RESP-CODE). Work that needs I/O is
+// returned as a Step::Action; the session does it and reports the result as an event. A command out
+// of its state gets -ERR and changes nothing.
 #pragma once
 
 #include <cstddef>
@@ -24,7 +24,7 @@
 
 namespace posthouse::gateway::pop3 {
 
-// The maildrop as it was at login (RFC 1939 §5: numbers do not change).
+// The maildrop as it was at login (RFC 1939 §5: message numbers do not change).
 struct Maildrop {
   struct Entry {
     uint32_t uid = 0;
@@ -40,7 +40,7 @@ struct Step {
     kClose,     // send `reply`, close
     kStartTls,  // send `reply`, handshake, OnTls()
     kLogin,     // check username and password, open the maildrop, OnLogin()
-    kListing,   // send `reply`, then AppendListing() until it says it is done
+    kListing,   // send `reply`, then AppendListing() until it returns false
     kSend,      // send message `uid` (all of it, or its header and `lines`), or -ERR
     kUpdate,    // remove Deleted(), OnUpdated()
   };
@@ -57,7 +57,7 @@ class Machine {
   enum class State { kAuthorization, kTransaction, kUpdate };
   struct Options {
     bool tls_available = false;  // STLS can be offered
-    bool tls = false;            // the connection is private already
+    bool tls = false;            // the connection has TLS
     bool allow_plaintext_auth = false;
     size_t max_login_failures = 5;
     size_t max_bad_commands = 20;  // in a row
@@ -65,15 +65,15 @@ class Machine {
   explicit Machine(const Options& options) : options_(options) {}
 
   std::string Greeting() const;
-  // A line without its CRLF: a command, or an answer that AUTH waits for.
+  // A line without its CRLF: a command, or the response that AUTH waits for.
   Step OnLine(absl::string_view line);
   // The line was longer than MaxLine().
   Step OnLineTooLong();
   // RFC 2449 §4: 255 octets with CRLF; RFC 5034 §4: 12,288 for an AUTH exchange.
   size_t MaxLine() const;
 
-  // Events. OnLogin: the status of Logins::Check() and of opening the maildrop;
-  // kAborted says that another session holds it.
+  // Events. OnLogin: the status of Logins::Check() and of opening the maildrop; kAborted: another
+  // session has locked it.
   void OnTls();
   Step OnLogin(const absl::Status& status, Maildrop maildrop);
   Step OnUpdated(const absl::Status& status);
@@ -83,7 +83,7 @@ class Machine {
   // Continues LIST or UIDL without argument: at most about `max_bytes`; false: done.
   bool AppendListing(size_t max_bytes, std::string* out);
 
-  // A range may span UIDs that were gone at login.
+  // A range may span UIDs without a message.
   UidSet Deleted() const;
   UidSet Retrieved() const;  // and not deleted
 

@@ -80,7 +80,7 @@ TEST_F(MachineTest, UniqueIdsAreValidityAndUid) {
 
 TEST_F(MachineTest, DeletedMessagesAreNotThere) {
   LogIn();
-  EXPECT_EQ(Say("DELE 2"), "+OK marked\r\n");
+  EXPECT_EQ(Say("DELE 2"), "+OK message marked as deleted\r\n");
   EXPECT_EQ(Say("DELE 2"), "-ERR no such message\r\n");
   EXPECT_EQ(Say("RETR 2"), "-ERR no such message\r\n");
   EXPECT_EQ(Say("TOP 2 0"), "-ERR no such message\r\n");
@@ -119,9 +119,9 @@ TEST_F(MachineTest, Top) {
   LogIn();
   EXPECT_EQ(Say("TOP 1 5"), "top 10 5");
   EXPECT_EQ(Say("TOP 1 0"), "top 10 0");
-  EXPECT_EQ(Say("TOP 1"), "-ERR TOP message lines\r\n");
-  EXPECT_EQ(Say("TOP 1 -1"), "-ERR TOP message lines\r\n");
-  EXPECT_EQ(Say("TOP 1 x"), "-ERR TOP message lines\r\n");
+  EXPECT_EQ(Say("TOP 1"), "-ERR syntax: TOP message lines\r\n");
+  EXPECT_EQ(Say("TOP 1 -1"), "-ERR syntax: TOP message lines\r\n");
+  EXPECT_EQ(Say("TOP 1 x"), "-ERR syntax: TOP message lines\r\n");
   EXPECT_EQ(Say("TOP"), "-ERR no such message\r\n");
 }
 
@@ -131,28 +131,28 @@ TEST_F(MachineTest, QuitUpdates) {
   Say("DELE 1");
   EXPECT_EQ(Say("QUIT"), "update");
   EXPECT_EQ(machine_.state(), Machine::State::kUpdate);
-  EXPECT_EQ(Say("NOOP"), "-ERR not now\r\n");
-  EXPECT_EQ(Show(machine_.OnUpdated(absl::OkStatus())), "close +OK bye\r\n");
+  EXPECT_EQ(Say("NOOP"), "-ERR command not valid in this state\r\n");
+  EXPECT_EQ(Show(machine_.OnUpdated(absl::OkStatus())), "close +OK signing off\r\n");
   EXPECT_EQ(Show(machine_.OnUpdated(absl::UnavailableError("x"))),
-            "close -ERR [SYS/TEMP] messages may not have been removed\r\n");
+            "close -ERR [SYS/TEMP] some deleted messages not removed\r\n");
 }
 
-TEST_F(MachineTest, QuitBeforeLogin) { EXPECT_EQ(Say("QUIT"), "close +OK bye\r\n"); }
+TEST_F(MachineTest, QuitBeforeLogin) { EXPECT_EQ(Say("QUIT"), "close +OK signing off\r\n"); }
 
 TEST_F(MachineTest, CommandsOutOfTheirState) {
   for (const char* command : {"STAT", "LIST", "UIDL", "RETR 1", "TOP 1 1", "DELE 1", "NOOP", "RSET"}) {
-    EXPECT_EQ(Say(command), "-ERR not now\r\n") << command;
+    EXPECT_EQ(Say(command), "-ERR command not valid in this state\r\n") << command;
   }
   LogIn();
   for (const char* command : {"USER u", "PASS p", "AUTH PLAIN", "STLS"})
-    EXPECT_EQ(Say(command), "-ERR not now\r\n") << command;
+    EXPECT_EQ(Say(command), "-ERR command not valid in this state\r\n") << command;
 }
 
 // RFC 1939 §7
 TEST_F(MachineTest, UserAndPass) {
   EXPECT_EQ(Say("PASS p"), "-ERR USER first\r\n");
-  EXPECT_EQ(Say("USER"), "-ERR USER name\r\n");
-  EXPECT_EQ(Say("user me@x.example"), "+OK now the password\r\n");
+  EXPECT_EQ(Say("USER"), "-ERR syntax: USER name\r\n");
+  EXPECT_EQ(Say("user me@x.example"), "+OK send PASS\r\n");
   EXPECT_EQ(Say("PASS  two  blanks "), "login me@x.example/ two  blanks ");
   EXPECT_EQ(Say("PASS again"), "-ERR USER first\r\n");
   Say("USER u");
@@ -206,7 +206,7 @@ TEST_F(MachineTest, AuthLogin) {
   EXPECT_EQ(Say("*"), "-ERR authentication cancelled\r\n");
   EXPECT_EQ(Say("AUTH LOGIN"), "+ VXNlcm5hbWU6\r\n");
   EXPECT_EQ(Say("no base64 !"), "-ERR malformed SASL response\r\n");
-  EXPECT_EQ(Say("NOOP"), "-ERR not now\r\n");  // no answer is awaited any more
+  EXPECT_EQ(Say("NOOP"), "-ERR command not valid in this state\r\n");  // no answer is awaited any more
 }
 
 // RFC 2595 §2, §4
@@ -231,14 +231,14 @@ TEST(MachineTlsTest, PasswordsNeedTls) {
 
 TEST_F(MachineTest, StlsForgetsTheUser) {
   Say("USER u");
-  EXPECT_EQ(Say("STLS"), "tls +OK begin TLS\r\n");
+  EXPECT_EQ(Say("STLS"), "tls +OK begin TLS negotiation\r\n");
   machine_.OnTls();
   EXPECT_EQ(Say("PASS p"), "-ERR USER first\r\n");
 }
 
 TEST(MachineTlsTest, NoStlsWithoutACertificate) {
   Machine machine{Machine::Options()};
-  EXPECT_EQ(machine.OnLine("STLS").reply, "-ERR no TLS here\r\n");
+  EXPECT_EQ(machine.OnLine("STLS").reply, "-ERR TLS is not available\r\n");
   EXPECT_EQ(machine.OnLine("CAPA").reply.find("STLS"), std::string::npos);
 }
 

@@ -1,7 +1,6 @@
-// Multiline: a message as the body of a multi-line response (RFC 1939 §3): lines
-// end in CRLF, a line that begins with "." gets another, "." on a line ends it.
-// Streams: state is kept between chunks wherever they are cut. A bare LF becomes
-// CRLF, so that no "." behind one can be taken for the end.
+// Multiline: writes a message as the body of a multi-line response (RFC 1939 §3). Lines end in
+// CRLF, a line that begins with "." gets another, and a line with only "." ends the response.
+// Chunks may be cut anywhere. A bare LF becomes CRLF, so that a "." after it cannot end the response.
 #pragma once
 
 #include <cstdint>
@@ -14,12 +13,12 @@ namespace posthouse::gateway::pop3 {
 
 class Multiline {
  public:
-  // `body_lines`: of TOP; only the header, the blank line and so many lines pass.
+  // `body_lines` is the argument of TOP: the header, the blank line and that many lines pass.
   explicit Multiline(std::optional<uint64_t> body_lines = std::nullopt) : body_lines_(body_lines) {}
 
-  // Appends what `chunk` becomes. False: enough, TOP wants no more.
+  // Appends `chunk`, converted. False: TOP needs no more.
   bool Feed(absl::string_view chunk, std::string* out);
-  // Ends the last line if it has no end, and appends the terminator.
+  // Appends CRLF if the last line has none, then the terminator.
   void Finish(std::string* out);
 
  private:

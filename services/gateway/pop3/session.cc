@@ -13,8 +13,8 @@
 #include "services/common/rpc/trace.h"
 #include "services/common/status/status.h"
 #include "services/common/uid_set/uid_set_proto.h"
-#include "services/gateway/backend.h"
 #include "services/gateway/logins.h"
+#include "services/gateway/mailbox_client.h"
 #include "services/gateway/metrics.h"
 #include "services/gateway/pop3/machine.h"
 #include "services/gateway/pop3/multiline.h"
@@ -25,7 +25,7 @@ namespace {
 constexpr char kProtocol[] = "pop3";
 // Replies are gathered for a pipelining client, up to this much.
 constexpr size_t kFlushBytes = 64 * 1024;
-// An Expunge names at most so many ranges: a request stays small.
+// An Expunge request names at most this many ranges, so that it stays small.
 constexpr size_t kRangesPerCall = 10000;
 
 class Session {
@@ -50,7 +50,7 @@ class Session {
       if (absl::IsResourceExhausted(line.status())) {
         step = machine_.OnLineTooLong();
       } else if (!line.ok()) {
-        // What was done is answered, also when the server is about to stop.
+        // Commands that were run are answered, also when the server drains.
         (void)co_await Flush();
         co_return Ended(line.status());
       } else {
@@ -81,7 +81,7 @@ class Session {
     const absl::Duration timeout = machine_.state() == Machine::State::kAuthorization
                                        ? std::max(login_deadline_ - absl::Now(), absl::ZeroDuration())
                                        : config_->idle_timeout;
-    // What came together is answered together (RFC 2449 §6.6).
+    // Pipelined commands are answered in one write (RFC 2449 §6.6).
     if (!connection_->LineBuffered() || out_.size() >= kFlushBytes) PH_CO_RETURN_IF_ERROR(co_await Flush());
     if (connection_->Buffered() == 0) PH_CO_RETURN_IF_ERROR(co_await connection_->WaitReadable(timeout));
     absl::StatusOr<std::string> line = co_await connection_->ReadLine(machine_.MaxLine(), timeout);
@@ -157,7 +157,7 @@ class Session {
     absl::StatusOr<Maildrop> drop = co_await OpenMaildrop((*ticket)->account());
     if (!drop.ok()) {
       LOG_EVENT(kError, "pop3_maildrop_failed").Err(drop.status()).Trace(trace_.trace_id);
-      // The password was right, whatever the mailbox says.
+      // The password was right, so the failure must not look like a wrong one.
       co_return machine_.OnLogin(absl::UnavailableError("maildrop"), Maildrop());
     }
     ticket_ = *std::move(ticket);
@@ -174,7 +174,7 @@ class Session {
     *get.mutable_account() = account;
     get.set_name("INBOX");
     absl::StatusOr<mail::GetFolderResponse> folder =
-        co_await services_.backend.GetFolder(trace_.Child(), std::move(get));
+        co_await services_.mailbox.GetFolder(trace_.Child(), std::move(get));
     if (!folder.ok()) co_return folder.status();
     folder_id_ = folder->folder().folder_id();
     Maildrop drop;
@@ -186,10 +186,9 @@ class Session {
     all->set_first(1);
     all->set_last(std::numeric_limits<uint32_t>::max());
     fetch.set_size(true);
-    std::unique_ptr<FetchStream> stream = services_.backend.Fetch(trace_.Child(), std::move(fetch));
-    if (stream == nullptr) co_return absl::UnavailableError("no such mailbox shard");
+    FetchStream stream = services_.mailbox.Fetch(trace_.Child(), std::move(fetch));
     while (true) {
-      absl::StatusOr<std::optional<mail::FetchResponse>> next = co_await stream->Read();
+      absl::StatusOr<std::optional<mail::FetchResponse>> next = co_await stream.Read();
       if (!next.ok()) co_return next.status();
       if (!next->has_value()) break;
       const mail::MessageRows& rows = (*next)->rows();
@@ -212,7 +211,7 @@ class Session {
     co_return absl::OkStatus();
   }
 
-  std::unique_ptr<FetchStream> StartFetch(const Step& step) {
+  FetchStream StartFetch(const Step& step) {
     mail::FetchRequest request;
     *request.mutable_account() = ticket_->account();
     request.set_folder_id(folder_id_);
@@ -222,19 +221,18 @@ class Session {
     mail::Section* section = request.add_sections();
     // TOP n 0 needs no byte of the body.
     if (step.top && step.lines == 0) section->set_kind(mail::Section::KIND_HEADER);
-    return services_.backend.Fetch(trace_.Child(), std::move(request));
+    return services_.mailbox.Fetch(trace_.Child(), std::move(request));
   }
 
-  // Nothing is said before the first piece is here; after it only the end of the
-  // message, or of the connection, can follow.
+  // The reply waits for the first piece. After it, only the end of the message or of the connection
+  // can follow.
   Task<absl::Status> Send(Step step) {
-    const std::unique_ptr<FetchStream> stream = StartFetch(step);
-    if (stream == nullptr) co_return Unavailable(absl::UnavailableError("no such mailbox shard"));
+    FetchStream stream = StartFetch(step);
     Multiline lines(step.top ? std::optional<uint64_t>(step.lines) : std::nullopt);
     bool begun = false;
     bool complete = false;
     while (!complete) {
-      absl::StatusOr<std::optional<mail::FetchResponse>> next = co_await stream->Read();
+      absl::StatusOr<std::optional<mail::FetchResponse>> next = co_await stream.Read();
       if (!next.ok() && !begun) co_return Unavailable(next.status());
       if (!next.ok()) co_return next.status();
       if (!next->has_value()) break;
@@ -249,7 +247,7 @@ class Session {
       }
     }
     if (!begun) {
-      out_ += "-ERR this message was removed meanwhile\r\n";
+      out_ += "-ERR message was deleted by another client\r\n";
       co_return absl::OkStatus();
     }
     if (!complete) co_return absl::DataLossError("the message ended early");
@@ -260,7 +258,7 @@ class Session {
 
   absl::Status Unavailable(const absl::Status& status) {
     LOG_EVENT(kWarning, "pop3_fetch_failed").Err(status).Trace(trace_.trace_id);
-    out_ += "-ERR [SYS/TEMP] try again later\r\n";
+    out_ += "-ERR [SYS/TEMP] service unavailable, try again later\r\n";
     return absl::OkStatus();
   }
 
@@ -275,7 +273,7 @@ class Session {
       request.set_even_undeleted(true);
       UidSetToProto(Part(deleted, at), request.mutable_uids());
       absl::StatusOr<mail::ExpungeResponse> response =
-          co_await services_.backend.Expunge(trace_.Child(), std::move(request));
+          co_await services_.mailbox.Expunge(trace_.Child(), std::move(request));
       if (!response.ok()) {
         LOG_EVENT(kWarning, "pop3_expunge_failed").Err(response.status()).Trace(trace_.trace_id);
         co_return response.status();
@@ -285,7 +283,7 @@ class Session {
     co_return absl::OkStatus();
   }
 
-  // A convenience for the account's IMAP clients: its failure fails nothing.
+  // For the IMAP clients of the account. A failure is logged and does not fail QUIT.
   Task<void> MarkSeen() {
     const UidSet retrieved = machine_.Retrieved();
     for (size_t at = 0; at < retrieved.ranges().size(); at += kRangesPerCall) {
@@ -295,7 +293,7 @@ class Session {
       request.set_mode(mail::StoreFlagsRequest::MODE_ADD);
       request.set_flags(mail::FLAG_SEEN);
       UidSetToProto(Part(retrieved, at), request.mutable_uids());
-      const auto response = co_await services_.backend.StoreFlags(trace_.Child(), std::move(request));
+      const auto response = co_await services_.mailbox.StoreFlags(trace_.Child(), std::move(request));
       log::LogIfError(response.status(), "marking retrieved messages as seen");
     }
   }
@@ -319,11 +317,11 @@ class Session {
   Services& services_;
   Machine machine_;
   const rpc::TraceContext trace_;
-  const absl::Time login_deadline_;  // strangers do not stay
+  const absl::Time login_deadline_;  // until a client has logged in
   std::string out_;                  // replies not yet sent
   bool closing_ = false;
   int login_failures_ = 0;
-  // Of the one logged in. The lock goes first.
+  // After login. The lock is released before the ticket.
   std::unique_ptr<Logins::Ticket> ticket_;
   std::unique_ptr<DropLocks::Lock> lock_;
   std::string folder_id_;

@@ -1,15 +1,14 @@
 // One POP3 session: moves bytes between the connection, the Machine and the
 // services. Entry point: ServePop3().
 //
-//   pop3::Services services{backend, logins, metrics, locks};       // outlive every session
+//   pop3::Services services{mailbox, logins, metrics, locks};       // they outlive every session
 //   listener = net::Listener::Start(loops, options, [&](std::unique_ptr<net::Connection> c) {
 //     return pop3::ServePop3(std::move(c), config, services);
 //   });
 //
-// What is promised: a message marked with DELE goes only after QUIT, and QUIT says
-// +OK only when the mailbox has made that durable; a session that ends in any other
-// way deletes nothing (RFC 1939 §6). A body that cannot be read to its end is cut
-// off by closing, never by the terminator.
+// A message that is marked by DELE is removed only after QUIT, and QUIT gets +OK only when the
+// removal is durable. A session that ends in any other way deletes nothing (RFC 1939 §6). A body
+// that cannot be read to its end is cut off by closing the connection, never by the terminator.
 #pragma once
 
 #include <cstddef>
@@ -22,7 +21,7 @@
 #include "services/gateway/pop3/drop_locks.h"
 
 namespace posthouse::gateway {
-class Backend;
+class MailboxClient;
 class Logins;
 class Metrics;
 }  // namespace posthouse::gateway
@@ -43,10 +42,10 @@ struct Config {
 };
 
 struct Services {
-  Backend& backend;
+  MailboxClient& mailbox;
   Logins& logins;
   Metrics& metrics;
-  DropLocks& locks;  // one for the process
+  DropLocks& locks;  // one per process
 };
 
 // Serves until QUIT, an error or a time-out. `services` outlives it.

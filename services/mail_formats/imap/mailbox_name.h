@@ -22,14 +22,14 @@ std::optional<std::string> DecodeModifiedUtf7(absl::string_view wire);
 // too) and without a trailing separator (RFC 9051 §6.3.4). `utf8`: names are UTF-8
 // on the wire; without it raw UTF-8 is accepted as well. nullopt: the name is empty,
 // badly encoded, longer than 1000 bytes, or has control characters or empty levels.
-std::optional<std::string> DecodeMailboxName(absl::string_view wire, bool utf8);
+std::optional<std::string> DecodeMailboxName(absl::string_view wire, bool utf8 = false);
 
 // One LIST pattern with its reference (RFC 9051 §6.3.9): "*" matches anything, "%"
 // anything but the separator.
 class ListPattern {
  public:
   // Both as on the wire.
-  ListPattern(absl::string_view reference, absl::string_view pattern, bool utf8);
+  ListPattern(absl::string_view reference, absl::string_view pattern, bool utf8 = false);
   // `name` is a decoded name. Time is at most |pattern| x |name|.
   bool Matches(absl::string_view name) const;
   bool empty() const { return pattern_.empty(); }

@@ -22,7 +22,7 @@ void AppendAString(std::string& out, absl::string_view value);
 
 // A decoded, UTF-8 mailbox name: quoted modified UTF-7 (RFC 3501 §5.1.3), or quoted
 // UTF-8 once the client has enabled it (RFC 6855, IMAP4rev2).
-void AppendMailbox(std::string& out, absl::string_view name, bool utf8);
+void AppendMailbox(std::string& out, absl::string_view name, bool utf8 = false);
 
 // "(\Seen $Label)"; `extra` are further names, e.g. "\Recent".
 void AppendFlagList(std::string& out, uint32_t system, const std::vector<absl::string_view>& extra);

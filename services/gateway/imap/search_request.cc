@@ -1,4 +1,4 @@
-#include "services/gateway/imap/search_program.h"
+#include "services/gateway/imap/search_request.h"
 
 #include <utility>
 
@@ -96,7 +96,7 @@ absl::Status Simple(const imap::SearchKey& key, Out* out) {
       out->set_kind(WithNumber(key.kind));
       break;
   }
-  if (!IsUtf8(key.text) || !IsUtf8(key.field)) return absl::InvalidArgumentError("not in the charset given");
+  if (!IsUtf8(key.text) || !IsUtf8(key.field)) return absl::InvalidArgumentError("Text is not in the given charset");
   out->set_field(key.field);
   out->set_text(key.text);
   out->set_number(key.number);
@@ -122,7 +122,7 @@ absl::Status TranslateSearch(const imap::SearchKey& key, const Selected& view, c
       if (key.set.saved_result) {
         SetUids(saved, out);
       } else {
-        if (key.set.LargestNumber() > map.size()) return absl::InvalidArgumentError("no such sequence number");
+        if (key.set.LargestNumber() > map.size()) return absl::InvalidArgumentError("No such sequence number");
         SetUids(map.ToUids(key.set.Resolve(map.size())), out);
       }
       return absl::OkStatus();
@@ -159,7 +159,7 @@ void SearchAnswer::Extended(std::string& out) const {
 
 bool SearchAnswer::Next(std::string& out, size_t limit) {
   if (extended_) {
-    // RFC 5182 §2.1: SAVE alone says nothing.
+    // RFC 5182 §2.1: SAVE alone sends no response.
     if (args_.return_min || args_.return_max || args_.return_all || args_.return_count) Extended(out);
     return false;
   }

@@ -1,5 +1,5 @@
 // The parts of long answers (mailbox.proto) make one, asked of a real gRPC service.
-#include "services/gateway/backend.h"
+#include "services/gateway/mailbox_client.h"
 
 #include <grpcpp/grpcpp.h>
 
@@ -87,28 +87,28 @@ class InParts final : public mail::MailboxService::Service {
   }
 };
 
-class BackendTest : public testing::Test {
+class MailboxClientTest : public testing::Test {
  protected:
-  BackendTest() {
+  MailboxClientTest() {
     grpc::ServerBuilder builder;
     builder.RegisterService(&service_);
     server_ = builder.BuildAndStart();
     rpc::Channels channels;
     channels.mailbox[""] = std::make_shared<rpc::Members>(server_->InProcessChannel({}));
-    backend_ = Backend::Create(channels);
+    client_ = std::make_unique<MailboxClient>(channels);
   }
-  ~BackendTest() override {
-    backend_.reset();
+  ~MailboxClientTest() override {
+    client_.reset();
     server_->Shutdown();
   }
 
   InParts service_;
   std::unique_ptr<grpc::Server> server_;
-  std::unique_ptr<Backend> backend_;
+  std::unique_ptr<MailboxClient> client_;
 };
 
-TEST_F(BackendTest, UidsAreThoseOfTheFirstPartsState) {
-  const auto uids = SyncWait(backend_->ListUids({}, mail::ListUidsRequest()));
+TEST_F(MailboxClientTest, UidsAreThoseOfTheFirstPartsState) {
+  const auto uids = SyncWait(client_->ListUids({}, mail::ListUidsRequest()));
   ASSERT_TRUE(uids.ok()) << uids.status();
   EXPECT_EQ(Text(uids->uids()), "1:3 5:7 ");
   EXPECT_EQ(uids->state().uid_next(), 8u);
@@ -116,34 +116,34 @@ TEST_F(BackendTest, UidsAreThoseOfTheFirstPartsState) {
   EXPECT_EQ(service_.calls, 2);
 }
 
-TEST_F(BackendTest, SearchGoesOnBehindWhatItFound) {
-  const auto found = SyncWait(backend_->Search({}, mail::SearchRequest()));
+TEST_F(MailboxClientTest, SearchGoesOnBehindWhatItFound) {
+  const auto found = SyncWait(client_->Search({}, mail::SearchRequest()));
   ASSERT_TRUE(found.ok());
   EXPECT_EQ(Text(found->uids()), "2:2 4:4 6:6 ");
   EXPECT_EQ(found->highest_modseq(), 98u);
 }
 
-TEST_F(BackendTest, FlagsAreStoredToTheEnd) {
-  const auto stored = SyncWait(backend_->StoreFlags({}, mail::StoreFlagsRequest()));
+TEST_F(MailboxClientTest, FlagsAreStoredToTheEnd) {
+  const auto stored = SyncWait(client_->StoreFlags({}, mail::StoreFlagsRequest()));
   ASSERT_TRUE(stored.ok());
   EXPECT_EQ(stored->rows().uid_size(), 3);
   EXPECT_EQ(Text(stored->modified()), "101:101 102:102 103:103 ");
   EXPECT_EQ(stored->state().highest_modseq(), 3u);
 }
 
-TEST_F(BackendTest, ExpungeIsRepeatedUntilNothingIsLeft) {
-  const auto expunged = SyncWait(backend_->Expunge({}, mail::ExpungeRequest()));
+TEST_F(MailboxClientTest, ExpungeIsRepeatedUntilNothingIsLeft) {
+  const auto expunged = SyncWait(client_->Expunge({}, mail::ExpungeRequest()));
   ASSERT_TRUE(expunged.ok());
   EXPECT_EQ(Text(expunged->expunged()), "2:2 4:4 ");
   EXPECT_EQ(expunged->state().exists(), 8u);
 }
 
-TEST_F(BackendTest, ChangesResumeFromTheFirstPartsModseq) {
+TEST_F(MailboxClientTest, ChangesResumeFromTheFirstPartsModseq) {
   mail::GetChangesRequest request;
   request.set_after_modseq(7);
   for (const bool full : {false, true}) {
     service_.full = full;
-    const auto changes = SyncWait(backend_->GetChanges({}, request));
+    const auto changes = SyncWait(client_->GetChanges({}, request));
     ASSERT_TRUE(changes.ok());
     EXPECT_EQ(changes->rows().uid_size(), 2);
     EXPECT_EQ(changes->full(), full);
@@ -153,7 +153,7 @@ TEST_F(BackendTest, ChangesResumeFromTheFirstPartsModseq) {
   // Half of an answer is none.
   service_.calls = 0;
   service_.fail_at = 2;
-  EXPECT_EQ(SyncWait(backend_->GetChanges({}, request)).status().code(), absl::StatusCode::kUnavailable);
+  EXPECT_EQ(SyncWait(client_->GetChanges({}, request)).status().code(), absl::StatusCode::kUnavailable);
 }
 
 }  // namespace

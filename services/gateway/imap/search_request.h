@@ -1,5 +1,5 @@
-// SEARCH: from the parsed program to the mailbox service's, and the answer back.
-// Pure: no I/O.
+// SEARCH: the request to the mailbox service from a parsed command, and the response to the client.
+// No I/O.
 #pragma once
 
 #include <cstddef>
@@ -8,8 +8,8 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/string_view.h"
-#include "services/mail_formats/imap/command.h"
 #include "services/gateway/imap/selected.h"
+#include "services/mail_formats/imap/command.h"
 
 namespace posthouse::mailbox::v1 {
 class SearchKey;
@@ -17,16 +17,16 @@ class SearchKey;
 
 namespace posthouse::gateway {
 
-// Sequence numbers become UIDs by the session's view. `saved` is the result that
-// "$" stands for (RFC 5182). kInvalidArgument: a sequence number beyond the end.
+// Sequence numbers become UIDs of `view`. `saved` is the result that "$" stands for (RFC 5182).
+// kInvalidArgument: a sequence number beyond the end.
 absl::Status TranslateSearch(const imap::SearchKey& key, const Selected& view, const imap::NumberSet& saved,
                              mail::SearchKey* out);
 
-// True for the charsets understood: US-ASCII and UTF-8 (RFC 9051 §6.4.4).
+// True for US-ASCII and UTF-8 (RFC 9051 §6.4.4).
 bool IsKnownCharset(absl::string_view charset);
 
-// What to say of `found`, which are UIDs or sequence numbers. The long list of a
-// plain SEARCH is written in pieces: call until it returns false.
+// Writes the response for `found`, which has UIDs or sequence numbers. Call Next() until it returns
+// false: the list of a plain SEARCH may be long and is written in pieces.
 class SearchAnswer {
  public:
   SearchAnswer(const imap::SearchArgs& args, std::string tag, bool uid, imap::NumberSet found, uint64_t modseq);
