@@ -108,7 +108,6 @@ class BidiReactor final : public grpc::ServerBidiReactor<Request, Response> {
     return AwaitCallback<bool>([this](absl::AnyInvocable<void(bool)> done) { written_.Wait(std::move(done)); });
   }
   static Task<void> Run(BidiReactor* self) {
-    const ServerRunner::Running running(self->runner_);
     const absl::Time start = absl::Now();
     const absl::Status status = co_await self->handler_(static_cast<StreamCall<Request, Response>&>(self->call_));
     self->hook_->Disarm();
@@ -183,7 +182,7 @@ class ClientStream {
     const bool ok = co_await AwaitCallback<bool>(
         [this](absl::AnyInvocable<void(bool)> done) { state_->arrival.Wait(std::move(done)); });
     if (!ok) {
-      const absl::Status status = state_->end.status();
+      const absl::Status status = co_await state_->end.Wait();
       if (!status.ok()) co_return status;
       co_return std::optional<Response>();
     }
