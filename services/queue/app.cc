@@ -1,6 +1,7 @@
 #include "services/queue/app.h"
 
 #include "absl/strings/str_cat.h"
+#include "posthouse/config/v1/config.pb.h"
 #include "services/common/log/log.h"
 #include "services/common/status/status.h"
 #include "services/common/store/open.h"

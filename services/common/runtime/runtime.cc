@@ -20,6 +20,7 @@
 #include "services/common/log/log.h"
 #include "services/common/rpc/listen.h"
 #include "services/common/status/status.h"
+#include "services/common/time/proto_time.h"
 
 namespace posthouse::runtime {
 namespace {

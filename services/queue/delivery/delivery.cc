@@ -1,7 +1,7 @@
 #include "services/queue/delivery/delivery.h"
 
 #include "absl/strings/str_cat.h"
-#include "services/mail_formats/smtp/path.h"
+#include "services/common/utf8/utf8.h"
 
 namespace posthouse::queue {
 

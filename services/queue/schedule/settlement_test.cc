@@ -153,7 +153,7 @@ TEST_F(SettlementTest, TimeAloneExpiresWhatWasTriedOrIsBlocked) {
   item_.mutable_recipients(blocked)->mutable_recipient()->mutable_resolved()->mutable_remote()->set_domain(
       "dead.example");
   ApplyTime(
-      kStart + absl::Hours(121), policy_, [](const std::string& d) { return d == "dead.example"; }, &item_, &unsaved_);
+      kStart + absl::Hours(121), policy_, [](const Destination& d) { return d == Destination::Remote("dead.example"); }, &item_, &unsaved_);
   EXPECT_EQ(State(tried), v1::RECIPIENT_STATE_EXPIRED);
   EXPECT_EQ(State(fresh), v1::RECIPIENT_STATE_QUEUED);
   EXPECT_EQ(State(blocked), v1::RECIPIENT_STATE_EXPIRED);
@@ -184,7 +184,7 @@ TEST_F(SettlementTest, RedirectsBecomeRecipientsOnce) {
   Apply(index, outcome);
   ASSERT_EQ(item_.recipients_size(), 2);  // not to itself, not twice
   EXPECT_EQ(item_.recipients(1).recipient().address(), "b@example.net");
-  EXPECT_EQ(DestinationOf(item_.recipients(1)), "");
+  EXPECT_FALSE(DestinationOf(item_.recipients(1)).resolved());
   EXPECT_EQ(unsaved_.ledger.accepted, 1);
   EXPECT_EQ(unsaved_.ledger.delivered, 1);
   EXPECT_FALSE(AllSettled(item_));
@@ -300,7 +300,7 @@ TEST_F(SettlementTest, StatusesInReports) {
   const int index = Recipient("a@example.com");
   const BounceOptions options{.hostname = "mx.example.net"};
   const auto status = [&](dsn::Action action) {
-    return MakeReport(item_, {{index, action}}, "", false, "x", now_, options).recipients[0].status;
+    return MakeReport(item_, {{index, action}}, "", false, QueueId(), now_, options).recipients[0].status;
   };
   Apply(index, Made(Kind::kTemporary));
   EXPECT_EQ(status(dsn::Action::kDelayed), "4.3.0");
@@ -342,7 +342,7 @@ TEST_F(SettlementTest, AReportIsAMessageThatNobodyReportsOn) {
   dsn::Composed composed;
   composed.eight_bit = true;
   Body body;
-  body.queue_id = "01HF7YAT3W0000000000000000";
+  body.queue_id = *QueueId::FromText("01HF7YAT3W0000000000000000");
   body.size_bytes = 77;
   const std::shared_ptr<ItemRecord> record =
       NewReportRecord(item_, composed, body, now_, {.hostname = "mx.example.net"});
