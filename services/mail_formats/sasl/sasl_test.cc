@@ -23,7 +23,7 @@ std::string Text(const Step& step) {
 }
 
 // Each message as C-escaped octets.
-std::string Run(const std::string& name, std::optional<std::string> initial, const Strings& responses = {}) {
+std::string Converse(const std::string& name, std::optional<std::string> initial, const Strings& responses = {}) {
   const auto bytes = [](const std::string& escaped) {
     std::string out;
     EXPECT_TRUE(absl::CUnescape(escaped, &out));
@@ -64,18 +64,18 @@ TEST(PlainTest, MessagesFollowTheGrammar) {
       {"\\377\\0joe\\0secret", "PERMISSION_DENIED"},
   };
   for (const Case& c : cases) {
-    EXPECT_EQ(Run("PLAIN", c.message), c.step) << c.message;
-    EXPECT_EQ(Run("plain", std::nullopt, {c.message}), "? , " + std::string(c.step)) << c.message;
+    EXPECT_EQ(Converse("PLAIN", c.message), c.step) << c.message;
+    EXPECT_EQ(Converse("plain", std::nullopt, {c.message}), "? , " + std::string(c.step)) << c.message;
   }
 }
 
 // draft-murchison-sasl-login
 TEST(LoginTest, AsksTwice) {
-  EXPECT_EQ(Run("LOGIN", std::nullopt, {"joe", "secret"}), "? Username:, ? Password:, ok joe/secret");
-  EXPECT_EQ(Run("LOGIN", "joe", {"secret"}), "? Password:, ok joe/secret");
-  EXPECT_EQ(Run("LOGIN", "joe", {""}), "? Password:, ok joe/");
-  EXPECT_EQ(Run("LOGIN", "", {"secret"}), "? Password:, INVALID_ARGUMENT");
-  EXPECT_EQ(Run("LOGIN", "j\\366rg", {"secret"}), "? Password:, UNAUTHENTICATED");
+  EXPECT_EQ(Converse("LOGIN", std::nullopt, {"joe", "secret"}), "? Username:, ? Password:, ok joe/secret");
+  EXPECT_EQ(Converse("LOGIN", "joe", {"secret"}), "? Password:, ok joe/secret");
+  EXPECT_EQ(Converse("LOGIN", "joe", {""}), "? Password:, ok joe/");
+  EXPECT_EQ(Converse("LOGIN", "", {"secret"}), "? Password:, INVALID_ARGUMENT");
+  EXPECT_EQ(Converse("LOGIN", "j\\366rg", {"secret"}), "? Password:, UNAUTHENTICATED");
 }
 
 TEST(MechanismTest, NamesAreWhatIsOffered) {
