@@ -23,8 +23,10 @@ mail::StoreFlagsRequest::Mode ModeOf(imap::StoreArgs::Mode mode) {
   return mail::StoreFlagsRequest::MODE_UNSPECIFIED;
 }
 
-// RFC 9051 §6.4.6. With CONDSTORE the MODSEQ is reported even with .SILENT (RFC 7162 §3.1.3).
-Task<absl::Status> ReportFlags(ImapSession& session, const mail::MessageRows& rows, bool uid, bool silent) {
+// RFC 9051 §6.4.6. With CONDSTORE the MODSEQ is reported even with .SILENT, and so are the flags of
+// `modified` messages, which failed UNCHANGEDSINCE: the client does not know them (RFC 7162 §3.1.3).
+Task<absl::Status> ReportFlags(ImapSession& session, const mail::MessageRows& rows, bool uid, bool silent,
+                               const imap::NumberSet& modified) {
   const Selected& view = *session.selected();
   const bool modseq = session.dialect().condstore;
   if (silent && !modseq) co_return absl::OkStatus();
@@ -35,7 +37,7 @@ Task<absl::Status> ReportFlags(ImapSession& session, const mail::MessageRows& ro
     absl::StrAppend(&out, "* ", sequence, " FETCH (");
     const size_t start = out.size();
     if (uid || session.dialect().qresync) absl::StrAppend(&out, "UID ", rows.uid(i));
-    if (!silent && i < rows.flags_size()) {
+    if ((!silent || modified.Contains(rows.uid(i))) && i < rows.flags_size()) {
       if (out.size() > start) out += ' ';
       view.AppendFlags(out, rows.uid(i), rows.flags(i),
                        i < rows.keywords_size() ? absl::string_view(rows.keywords(i)) : "");
@@ -83,13 +85,10 @@ HandlerResult CmdStore(ImapSession& session, imap::Command command) {
   // not (RFC 9051 §6.4.6), and with CONDSTORE it would keep a MODSEQ for flags that it never saw.
   // UNCHANGEDSINCE says that it has seen them.
   const bool silent = args.silent && (args.unchanged_since.has_value() || !view.OthersChanged(*response));
-  PH_CO_RETURN_IF_ERROR(co_await ReportFlags(session, response->rows(), uid, silent));
-  view.ApplyOwnStore(*response);
-  if (response->modified().empty()) co_return Ok("STORE completed");
-  // RFC 7162 §3.1.3: reports the messages that somebody else changed first, with their flags.
-  PH_CO_RETURN_IF_ERROR(co_await session.Sync());
-  if (session.selected() == nullptr) co_return No("NONEXISTENT", "Mailbox was deleted");
   const imap::NumberSet modified = UidSetFromProto(response->modified());
+  PH_CO_RETURN_IF_ERROR(co_await ReportFlags(session, response->rows(), uid, silent, modified));
+  view.ApplyOwnStore(*response);
+  if (modified.empty()) co_return Ok("STORE completed");
   const imap::NumberSet named = uid ? modified : view.map().ToSequences(modified);
   co_return OkWith(absl::StrCat("MODIFIED ", named.ToString()), "Conditional STORE failed");
 }
