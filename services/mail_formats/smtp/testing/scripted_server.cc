@@ -5,8 +5,9 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "services/common/async/task.h"
-#include "services/mail_formats/smtp/data_decoder.h"
+#include "services/common/async/thread_pool.h"
 #include "services/common/status/status.h"
+#include "services/mail_formats/smtp/data_decoder.h"
 
 namespace posthouse::smtp {
 namespace {
