@@ -370,7 +370,7 @@ TEST_F(RpcTest, FetchColumns) {
   EXPECT_NE(f.rows.body_structure(0).find("\"base64\""), std::string::npos) << f.rows.body_structure(0);
   EXPECT_FALSE(f.rows.body(0).empty());
   EXPECT_EQ(f.rows.email_id(0).size(), 33u);
-  EXPECT_EQ(f.rows.preview(0), "Hello fixture");
+  EXPECT_EQ(f.rows.preview(0), "Hello world");
   EXPECT_GT(f.rows.save_date(0), 0);
   EXPECT_GT(f.rows.modseq(0), 1u);
 }
@@ -393,7 +393,7 @@ TEST_F(RpcTest, FetchSections) {
   partial.set_partial(true);
   partial.set_offset(6);
   partial.set_length(100);
-  EXPECT_EQ(Section(partial), "gd29ybGQ=");
+  EXPECT_EQ(Section(partial), "8gd29ybGQ=");
   partial.set_offset(60);
   EXPECT_EQ(Section(partial), "");
 }
@@ -600,7 +600,7 @@ TEST_F(RpcTest, SearchKeys) {
       {"modseq", "kind: KIND_MODSEQ number: 1", {1, 2, 3}},
       {"and", "kind: KIND_AND keys { kind: KIND_BODY text: 'hello' } keys { kind: KIND_FLAG flag: 1 }", {1}},
       {"or",
-       "kind: KIND_OR keys { kind: KIND_KEYWORD text: '$Work' } keys { kind: KIND_BODY text: 'fixture' }",
+       "kind: KIND_OR keys { kind: KIND_KEYWORD text: '$Work' } keys { kind: KIND_BODY text: 'world' }",
        {1, 3}},
   };
   const std::string folder_id = FolderId("INBOX");

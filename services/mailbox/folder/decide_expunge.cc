@@ -45,13 +45,14 @@ absl::StatusOr<store::Verdict> DecideFinishMove(const FolderState& state, const 
   const std::string key = IntentKey(operation_id);
   const std::optional<std::string>* intent = rows.Find(key);
   if (intent == nullptr) return draft.Need({key});
+  const bool under_way = intent->has_value();  // the row may be in the draft, which changes now
   Expunge(state, draft, moved, 0, /*even_undeleted=*/true, answer);
-  if (intent->has_value()) {
+  if (under_way) {
     if (answer.expunged.empty()) draft.TakeModseq();
     draft.Remove(key);
     --draft.head.intents;
   }
-  return intent->has_value() || !answer.expunged.empty() ? store::Verdict::kCommit : store::Verdict::kDone;
+  return under_way || !answer.expunged.empty() ? store::Verdict::kCommit : store::Verdict::kDone;
 }
 
 }  // namespace posthouse::mailbox
