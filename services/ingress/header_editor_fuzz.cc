@@ -8,9 +8,9 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/string_view.h"
-#include "services/mail_formats/smtp/data_decoder.h"
 #include "services/common/status/status.h"
 #include "services/ingress/header_editor.h"
+#include "services/mail_formats/smtp/data_decoder.h"
 
 namespace {
 

@@ -8,8 +8,8 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "services/common/async/task.h"
-#include "services/mail_formats/smtp/reply.h"
 #include "services/common/status/status.h"
+#include "services/mail_formats/smtp/reply.h"
 
 namespace posthouse::ingress {
 namespace {

@@ -1,8 +1,8 @@
 #include "absl/container/flat_hash_map.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
-#include "services/mail_formats/imap/command.h"
 #include "services/common/status/status.h"
+#include "services/mail_formats/imap/command.h"
 
 namespace posthouse::imap {
 namespace {

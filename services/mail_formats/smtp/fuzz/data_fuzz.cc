@@ -4,9 +4,9 @@
 #include <cstdint>
 #include <string>
 
+#include "services/common/status/status.h"
 #include "services/mail_formats/smtp/data_decoder.h"
 #include "services/mail_formats/smtp/data_encoder.h"
-#include "services/common/status/status.h"
 
 namespace {
 

@@ -4,9 +4,9 @@
 #include <cstdint>
 #include <vector>
 
+#include "services/common/status/status.h"
 #include "services/mail_formats/smtp/capabilities.h"
 #include "services/mail_formats/smtp/reply.h"
-#include "services/common/status/status.h"
 
 namespace {
 
