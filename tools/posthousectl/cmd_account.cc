@@ -2,6 +2,7 @@
 #include <ostream>
 
 #include "absl/strings/str_cat.h"
+#include "services/common/time/proto_time.h"
 #include "services/mail_formats/address/address.h"
 #include "tools/posthousectl/command.h"
 #include "tools/posthousectl/directory_calls.h"

@@ -9,6 +9,7 @@
 #include "absl/time/clock.h"
 #include "posthouse/queue/v1/queue.grpc.pb.h"
 #include "services/common/status/status.h"
+#include "services/common/time/proto_time.h"
 #include "tools/posthousectl/command.h"
 #include "tools/posthousectl/context.h"
 #include "tools/posthousectl/items.h"

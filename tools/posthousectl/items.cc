@@ -7,6 +7,7 @@
 #include "absl/strings/str_join.h"
 #include "absl/strings/strip.h"
 #include "posthouse/queue/v1/queue.pb.h"
+#include "services/common/time/proto_time.h"
 #include "tools/posthousectl/output.h"
 
 namespace posthouse::ctl {

@@ -14,6 +14,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "services/common/log/json.h"
+#include "services/common/time/proto_time.h"
 #include "services/common/utf8/utf8.h"
 
 namespace posthouse::ctl {

@@ -12,7 +12,7 @@ namespace {
 
 using queue::v1::FindItemsRequest;
 
-// services/queue/spool/queue_id.h: Crockford's base 32.
+// A queue id is 26 characters of base 32 (services/queue/spool/queue_id.h).
 bool LooksLikeQueueId(absl::string_view text) {
   return text.size() == 26 && std::all_of(text.begin(), text.end(), [](char c) { return absl::ascii_isalnum(c); });
 }
