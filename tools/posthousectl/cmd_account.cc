@@ -57,7 +57,11 @@ absl::Status Add(Context& context) {
     PH_ASSIGN_OR_RETURN(domain, EnsureDomain(context, account.address()));
   }
   v1::CreateAccountResponse response;
-  PH_RETURN_IF_ERROR(CallAdmin(context, &AdminStub::CreateAccount, request, &response));
+  const absl::Status status = CallAdmin(context, &AdminStub::CreateAccount, request, &response);
+  if (absl::IsNotFound(status)) {
+    return absl::NotFoundError(absl::StrCat(status.message(), "; --create-domain adds the domain as well"));
+  }
+  if (!status.ok()) return status;
   context.Report(response.account(), "added account " + response.account().address());
   ShowGenerated(context, secret);
   if (!domain.empty()) return AddPostmaster(context, domain, response.account().address());

@@ -32,7 +32,7 @@ std::string DescribeAttempt(const v1::Attempt& attempt) {
   if (!attempt.host().empty() && !attempt.address().empty() && attempt.address() != attempt.host()) {
     absl::StrAppend(&out, " [", Printable(attempt.address()), "]");
   }
-  if (out.empty()) out = "not started";
+  if (out.empty()) out = "no host";
   out.append(": ");
   if (attempt.reply().code() != 0) {
     absl::StrAppend(&out, attempt.reply().code(), " ", attempt.reply().enhanced(),
