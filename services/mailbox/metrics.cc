@@ -32,8 +32,7 @@ Metrics::Metrics(metrics::Registry& r)
       fetched(r.AddCounter("posthouse_mailbox_fetched_messages_total", "Messages answered by Fetch.")),
       cache_rebuilds(r.AddCounter("posthouse_mailbox_cache_rebuilds_total",
                                   "Messages parsed again because a cache row was missing.")),
-      conflicts(r.AddCounter("posthouse_mailbox_commit_conflicts_total", "Commits that met another writer.")),
-      unknown_commits(r.AddCounter("posthouse_mailbox_commit_unknown_total", "Commits whose outcome was re-read.")),
+      account_commits(r, "account"),
       folder_commits(r, "folder"),
       swept_blobs(r.AddCounter("posthouse_mailbox_swept_blobs_total", "Bodies deleted because no row named them.")),
       swept_bytes(

@@ -26,8 +26,7 @@ struct Metrics {
   metrics::Counter& moves_recovered;
   metrics::Counter& fetched;
   metrics::Counter& cache_rebuilds;
-  metrics::Counter& conflicts;
-  metrics::Counter& unknown_commits;
+  store::GuardMetrics account_commits;
   store::GuardMetrics folder_commits;
   metrics::Counter& swept_blobs;
   metrics::Counter& swept_bytes;

@@ -249,26 +249,27 @@ Task<void> GuardedCore::Round() {
     return Late(r) ? std::optional(absl::UnavailableError("nothing was changed before the deadline")) : std::nullopt;
   });
   co_await LoadMissing();
+  if (batch_.empty()) co_return;
   FetchedRows rows;
-  const auto refuse = [this] {
-    const absl::Status refused = batch_.empty() ? absl::OkStatus() : Refuse();
-    if (!refused.ok()) Answer([&](const Request&) { return refused; });
-    return batch_.empty();
-  };
-  if (refuse()) co_return;
-  if (memory() == Memory::kStale ||
+  // What memory refuses may be allowed by now.
+  if (memory() == Memory::kStale || !Refuse().ok() ||
       std::any_of(batch_.begin(), batch_.end(), [](const Request& r) { return r.options.fresh || !r.keys.empty(); })) {
     const absl::Status checked = co_await Check(&rows);
     if (!checked.ok()) {
       Answer([&](const Request&) { return NothingChanged(checked); });
       co_return;
     }
-    if (memory() != Memory::kCurrent) {  // too far behind: the next round loads
+    // Too far behind, or the patch dropped a part: the next round loads.
+    const auto lacks = [this](const Request& r) { return !HasParts(r.options.parts); };
+    if (memory() != Memory::kCurrent || std::any_of(batch_.begin(), batch_.end(), lacks)) {
       for (Request& r : batch_) r.tried = true;
       co_await Pause();
       co_return;
     }
-    if (refuse()) co_return;
+    if (const absl::Status refused = Refuse(); !refused.ok()) {
+      Answer([&](const Request&) { return refused; });
+      co_return;
+    }
   }
   std::unique_ptr<Draft> draft = Begin();
   draft->nonce_ = options_.random ? options_.random() : SystemRandom();

@@ -95,9 +95,10 @@ enum class GuardKind {
   kCompareRow,  // the head is compared and never replaced; the proof row, absent before, tells the outcome
 };
 
-// Rows read at one instant, together with the head that the state shows. Within a commit,
-// rows that an earlier decider set or removed are as that decider left them.
 class Draft;
+
+// Rows read at one instant, together with the head that the state shows, for all deciders
+// of a commit. Rows that an earlier decider set or removed are as that decider left them.
 class FetchedRows {
  public:
   // Null: the row was not read. Else its value, or nullopt when there is no such row.
@@ -316,8 +317,9 @@ class GuardedCore : public std::enable_shared_from_this<GuardedCore> {
   std::vector<Done> idle_ ABSL_GUARDED_BY(mutex_);
 };
 
-// What a model may leave out. A model derives from it and hides what it does itself; all
-// functions are called by one coroutine at a time. A model must have:
+// What a model may leave out. A model derives from it and hides what it does itself. One
+// coroutine at a time calls its functions, except Has and Refuse: looks call these from any
+// thread, under the lock of the state. A model must have:
 //   Task<absl::StatusOr<Loaded<State>>> Load(unsigned parts);       reads the partition
 //   void Begin(const State& state, Draft& draft) const;             the head as the base of a draft
 //   absl::StatusOr<SealedDraft> Seal(const State& state, Draft& draft);  the new head and log row
@@ -340,7 +342,7 @@ struct GuardedModel {
   // The key of the newest log row that the state contains. "": the log is not followed.
   std::string LogPosition(const State&) const { return ""; }
   // Follows other writers' commits: `log` has all rows after LogPosition, `head` is the head
-  // after them. False, or an error: the state is loaded anew.
+  // after them. False, or an error: the state is loaded anew; until then Recall() shows it.
   absl::StatusOr<bool> Patch(State&, const std::string& /*head*/, const std::vector<Row>& /*log*/) { return false; }
 };
 
@@ -394,6 +396,14 @@ class GuardedPartition final : public GuardedCore {
   std::optional<R> Peek(F look, unsigned parts = 0) const {
     absl::ReaderMutexLock lock(&state_mutex_);
     if (memory_ != Memory::kCurrent || !model_.Has(*state_, parts) || !model_.Refuse(*state_).ok()) return std::nullopt;
+    return look(*state_);
+  }
+
+  // What is in memory, even when it is known to be old; nullopt: nothing was loaded yet.
+  template <typename F, typename R = std::invoke_result_t<F&, const State&>>
+  std::optional<R> Recall(F look) const {
+    absl::ReaderMutexLock lock(&state_mutex_);
+    if (!state_.has_value()) return std::nullopt;
     return look(*state_);
   }
 

@@ -237,6 +237,57 @@ TEST_F(GuardedPartitionTest, AGuardedRowThatExistsEndsTheDoubt) {
   EXPECT_EQ(Add(*ledger, "b"), 1);
 }
 
+// ---- models that refuse, or drop parts
+
+// Refuses while row "frozen" stood at the last load; a patch drops the entries.
+class FreezingModel : public LedgerModel {
+ public:
+  FreezingModel(Store& store, Partition partition) : LedgerModel(store, partition), store_(&store), at_(partition) {}
+  Task<absl::StatusOr<Loaded<LedgerState>>> Load(unsigned parts) {
+    ReadRequest request{.partition = at_, .keys = {"frozen"}};
+    PH_CO_ASSIGN_OR_RETURN(const ReadResult read, co_await store_->Read(std::move(request)));
+    frozen_ = read.values[0].has_value();
+    co_return co_await LedgerModel::Load(parts);
+  }
+  absl::Status Refuse(const LedgerState&) const {
+    return frozen_ ? absl::FailedPreconditionError("frozen") : absl::OkStatus();
+  }
+  absl::StatusOr<bool> Patch(LedgerState& state, const std::string& head, const std::vector<Row>& log) {
+    if (frozen_) return false;
+    state.entries.reset();
+    return LedgerModel::Patch(state, head, log);
+  }
+
+ private:
+  Store* store_;
+  Partition at_;
+  bool frozen_ = false;
+};
+
+TEST_F(GuardedPartitionTest, WhatMemoryRefusesIsLookedUpBeforeTheAnswer) {
+  Add(*Open(), "a");
+  Put("frozen", "yes");
+  const auto ledger = std::make_shared<GuardedPartition<FreezingModel>>(Options(), FreezingModel(store_, partition_));
+  uint64_t position = 0;
+  EXPECT_EQ(SyncWait(ledger->Change(AddEntry("b", &position))).code(), Code::kFailedPrecondition);
+  CommitRequest thaw{.partition = partition_};
+  thaw.mutations = {{"frozen", std::nullopt}};
+  ASSERT_TRUE(SyncWait(store_.Commit(std::move(thaw))).ok());
+  Add(*Open(), "c");  // as the commit of whoever thawed it
+  EXPECT_TRUE(SyncWait(ledger->Change(AddEntry("b", &position))).ok());
+  EXPECT_EQ(Entries(), "a c b");
+}
+
+TEST_F(GuardedPartitionTest, APartThatAPatchDropsIsLoadedBeforeADeciderNeedsIt) {
+  const auto ledger = std::make_shared<GuardedPartition<FreezingModel>>(Options(), FreezingModel(store_, partition_));
+  uint64_t position = 0;
+  const ChangeOptions entries{.parts = LedgerModel::kEntries};
+  ASSERT_TRUE(SyncWait(ledger->Change(AddEntry("a", &position), entries)).ok());
+  Add(*Open(), "b");
+  const auto look = [](const LedgerState& state) { return state.entries.has_value() ? state.entries->size() : 0; };
+  EXPECT_EQ(*SyncWait(ledger->Look(look, {.fresh = true, .parts = LedgerModel::kEntries})), 2u);
+}
+
 // ---- damage and full stores
 
 TEST_F(GuardedPartitionTest, ADamagedHeadOrRowIsDataLossOfThatPartitionOnly) {

@@ -1,11 +1,13 @@
-#include "services/common/uid_set/uid_set.h"
 #include "services/mailbox/folder/account.h"
+#include "services/common/uid_set/uid_set.h"
 
 #include "absl/strings/str_join.h"
 #include "gtest/gtest.h"
 #include "services/mailbox/folder/folder_tree_ops.h"
 #include "services/mailbox/folder/mover.h"
 #include "services/mailbox/rows/folder_name.h"
+#include "services/mailbox/rows/key_schema.h"
+#include "services/mailbox/rows/row_codec.h"
 #include "services/mailbox/testing/mailbox_fixture.h"
 
 namespace posthouse::mailbox {
@@ -33,6 +35,10 @@ class AccountTest : public testing::Test {
   }
   absl::StatusCode Rename(const std::string& from, const std::string& to) {
     return SyncWait(RenameFolder(fixture_.deps(), fixture_.mailboxes(), account_, from, to)).status().code();
+  }
+  std::vector<store::Row> RowsOf(const std::string& prefix) {
+    store::ReadRequest request{.partition = AccountPartition("t1", "acc1"), .prefix = prefix, .limit = 1000};
+    return SyncWait(fixture_.store().Read(std::move(request)))->page;
   }
   std::string IdOf(const std::string& name) {
     const auto info = account_->FindByName(name);
@@ -154,6 +160,63 @@ TEST_F(AccountTest, AnotherWriterIsSeen) {
   EXPECT_EQ(Create("ours"), kOk);
   EXPECT_EQ(Names(), "INBOX+ Sent+ Trash+ ours theirs");
   EXPECT_EQ(SyncWait(same->Create("ours", "")).status().code(), absl::StatusCode::kAlreadyExists);
+}
+
+// Every kind of change, followed through the rows c/.
+TEST_F(AccountTest, AnotherWritersChangesArriveThroughTheLog) {
+  Create("a/b");
+  Mailboxes other(fixture_.deps());
+  const auto same = *SyncWait(other.OpenAccount("t1", "acc1"));
+  ASSERT_TRUE(SyncWait(same->Create("theirs/deep", "")).ok());
+  ASSERT_TRUE(SyncWait(same->Rename("a", "moved")).ok());
+  ASSERT_TRUE(SyncWait(same->Subscribe("moved/b", true)).ok());
+  ASSERT_TRUE(SyncWait(same->Subscribe("later", true)).ok());
+  ASSERT_TRUE(SyncWait(same->Delete("Sent")).ok());
+  EXPECT_EQ(Create("ours"), kOk);
+  EXPECT_EQ(Names(), "INBOX+ Trash+ moved/ moved/b+ ours theirs/ theirs/deep");
+  EXPECT_EQ(account_->SubscribedOnly(), (std::vector<std::string>{"Sent", "later"}));
+  const std::string patched = Names();
+  Reopen();
+  EXPECT_EQ(Names(), patched);
+}
+
+TEST_F(AccountTest, TheLogOfTreeChangesIsBounded) {
+  for (int i = 0; i < 150; ++i) {
+    ASSERT_TRUE(SyncWait(account_->Subscribe("x", true)).ok());
+    ASSERT_TRUE(SyncWait(account_->Subscribe("x", false)).ok());
+  }
+  EXPECT_EQ(RowsOf(kTreeChangePrefix).size(), AccountModel::kLogRows);
+}
+
+// Earlier versions wrote no rows c/, and one row n/ for each name.
+TEST_F(AccountTest, AnAccountOfAnEarlierVersionIsReadAndChanged) {
+  Create("a");
+  store::CommitRequest old{.partition = AccountPartition("t1", "acc1")};
+  for (const store::Row& row : RowsOf(kTreeChangePrefix)) old.mutations.push_back({row.key, std::nullopt});
+  old.mutations.push_back({NameKey("", "a"), EncodeText(std::string(16, 'x'))});
+  old.mutations.push_back({NameKey("", "Sent"), EncodeText(std::string(16, 'y'))});
+  ASSERT_TRUE(SyncWait(fixture_.store().Commit(std::move(old))).ok());
+  Reopen();
+  EXPECT_EQ(Names(), "INBOX+ Sent+ Trash+ a");
+  EXPECT_EQ(Rename("a", "b"), kOk);
+  EXPECT_EQ(Names(), "INBOX+ Sent+ Trash+ b");
+  EXPECT_EQ(RowsOf("n/").size(), 1u);  // that of Sent, which has not changed
+  EXPECT_EQ(RowsOf(kTreeChangePrefix).size(), 1u);
+  Reopen();
+  EXPECT_EQ(Names(), "INBOX+ Sent+ Trash+ b");
+}
+
+// A damaged row is an error of that account, and the row is left as it is.
+TEST_F(AccountTest, ADamagedFolderRowIsDataLossOfThatAccountOnly) {
+  store::CommitRequest damage{.partition = AccountPartition("t1", "acc1")};
+  const std::string key = RowsOf(kFolderPrefix)[0].key;
+  damage.mutations = {{key, "garbage"}};
+  ASSERT_TRUE(SyncWait(fixture_.store().Commit(std::move(damage))).ok());
+  account_ = nullptr;
+  fixture_.Reopen();
+  EXPECT_EQ(SyncWait(fixture_.mailboxes().OpenAccount("t1", "acc1")).status().code(), absl::StatusCode::kDataLoss);
+  EXPECT_NE(fixture_.OpenAccount("acc2"), nullptr);
+  EXPECT_EQ(RowsOf(kFolderPrefix)[0].value, "garbage");
 }
 
 TEST_F(AccountTest, AnUnknownCommitHappensOnce) {

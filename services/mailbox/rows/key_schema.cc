@@ -67,6 +67,7 @@ std::string TenantKey(absl::string_view tenant) { return absl::StrCat(kTenantPre
 
 std::string AccountKey() { return "S"; }
 std::string FolderKey(absl::string_view node_id) { return absl::StrCat(kFolderPrefix, IdToBytes(node_id)); }
+std::string TreeChangeKey(uint64_t tree_version) { return IntKey(kTreeChangePrefix, tree_version); }
 std::string NameKey(absl::string_view parent_node_id, absl::string_view name) {
   // The parent of the top level is the id of zeros, which no node has.
   return absl::StrCat("n/", parent_node_id.empty() ? std::string(16, '\0') : IdToBytes(parent_node_id), name);

@@ -3,10 +3,11 @@
 //   partition        row              value            written                       read
 //   mailbox ("")     V                SystemRow        App start                     App start
 //                    t/<tenant>       TenantRow        first account of a tenant     sweeper, reconciler
-//   acct/<account>   S                AccountRow       every tree change (guard)     Account::Load
-//                    f/<node:16>      FolderRow        create, rename, subscribe     Account::Load
-//                    n/<parent:16><name>  node id      with f/: unique names         guards only
-//                    s/<full name>    SubscriptionRow  subscribe without a folder    Account::Load
+//   acct/<account>   S                AccountRow       every tree change (guard)     AccountModel::Load
+//                    f/<node:16>      FolderRow        create, rename, subscribe     AccountModel::Load
+//                    n/<parent:16><name>  node id      no longer; removed with f/    nobody
+//                    c/<version:be64> TreeChange       every tree change             AccountModel::Patch
+//                    s/<full name>    SubscriptionRow  subscribe without a folder    AccountModel::Load
 //   mb/<folder>      H                FolderHead       every commit (guard)          FolderModel::Load
 //                    m/<uid:be32>     MessageRow       append, flags, expunge        index load, fetch
 //                    q/<modseq:be64>  ChangeRow        every commit                  GetChanges, QRESYNC
@@ -60,6 +61,8 @@ inline constexpr char kTenantPrefix[] = "t/";
 std::string AccountKey();
 std::string FolderKey(absl::string_view node_id);  // node ids: 32 hex digits
 inline constexpr char kFolderPrefix[] = "f/";
+std::string TreeChangeKey(uint64_t tree_version);
+inline constexpr char kTreeChangePrefix[] = "c/";
 std::string NameKey(absl::string_view parent_node_id, absl::string_view name);
 std::string SubscriptionKey(absl::string_view full_name);
 inline constexpr char kSubscriptionPrefix[] = "s/";

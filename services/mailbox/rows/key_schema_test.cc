@@ -26,6 +26,7 @@ TEST(KeySchemaTest, KeysAreGolden) {
   EXPECT_EQ(Hex(TenantKey("t")), "742f74");
   EXPECT_EQ(Hex(AccountKey()), "53");
   EXPECT_EQ(Hex(FolderKey(kId)), "662f00112233445566778899aabbccddeeff");
+  EXPECT_EQ(Hex(TreeChangeKey(258)), "632f0000000000000102");
   EXPECT_EQ(Hex(NameKey("", "A")), "6e2f0000000000000000000000000000000041");
   EXPECT_EQ(Hex(NameKey(kId, "A")), "6e2f00112233445566778899aabbccddeeff41");
   EXPECT_EQ(Hex(SubscriptionKey("A/b")), "732f412f62");

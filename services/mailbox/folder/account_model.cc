@@ -1,0 +1,174 @@
+#include "services/mailbox/folder/account_model.h"
+
+#include <utility>
+
+#include "absl/strings/escaping.h"
+#include "absl/strings/str_cat.h"
+#include "posthouse/mailbox/v1/store.pb.h"
+#include "services/common/status/status.h"
+#include "services/mailbox/rows/head.h"
+#include "services/mailbox/rows/key_schema.h"
+#include "services/mailbox/rows/row_codec.h"
+
+namespace posthouse::mailbox {
+
+AccountModel::AccountModel(MailboxDeps& deps, std::string tenant, std::string account_id, std::shared_ptr<Usage> usage)
+    : deps_(deps),
+      tenant_(std::move(tenant)),
+      account_id_(std::move(account_id)),
+      partition_(AccountPartition(tenant_, account_id_)),
+      usage_(std::move(usage)) {}
+
+store::GuardedOptions AccountModel::Options(MailboxDeps& deps, const std::string& tenant,
+                                            const std::string& account_id) {
+  store::GuardedOptions options;
+  options.store = &deps.store;
+  options.partition = AccountPartition(tenant, account_id);
+  options.head_key = AccountKey();
+  options.log_prefix = kTreeChangePrefix;
+  options.executor = deps.executor;
+  options.max_batch = 10;  // a name of 32 levels makes 4 KiB of the log row
+  options.metrics = &deps.metrics.account_commits;
+  return options;
+}
+
+template <typename Proto>
+absl::StatusOr<Proto> AccountModel::Decode(const std::string& key, absl::string_view row) const {
+  absl::StatusOr<Proto> decoded = DecodeRow<Proto>(row);
+  if (decoded.ok()) return decoded;
+  deps_.metrics.corrupt_rows.Add();
+  return Annotate(decoded.status(), absl::StrCat("account ", account_id_, ", row ", absl::CHexEscape(key)));
+}
+
+absl::Status AccountModel::TakeRow(const std::string& row, AccountTree& tree) const {
+  PH_ASSIGN_OR_RETURN(const v1::AccountRow account, Decode<v1::AccountRow>(AccountKey(), row));
+  tree.version = account.tree_version();
+  tree.last_uid_validity = account.last_uid_validity();
+  tree.created = account.created();
+  tree.exists = tree.created != 0;
+  return absl::OkStatus();
+}
+
+Task<absl::StatusOr<store::Loaded<AccountTree>>> AccountModel::Load(unsigned /*parts*/) {
+  store::Loaded<AccountTree> loaded;
+  bool first = true;
+  for (const char* prefix : {kFolderPrefix, kSubscriptionPrefix}) {
+    std::string after;
+    for (bool more = true; more; first = false) {
+      store::ReadRequest request;
+      request.partition = partition_;
+      // Row S is read with each page: pages of different trees do not mix.
+      request.keys = {AccountKey()};
+      request.prefix = prefix;
+      request.after = after;
+      request.limit = store::kMaxPageRows;
+      PH_CO_ASSIGN_OR_RETURN(store::ReadResult read, co_await deps_.store.Read(std::move(request)));
+      if (!first && read.values[0] != loaded.head) co_return absl::AbortedError("another writer changed the account");
+      loaded.head = std::move(read.values[0]);
+      for (const store::Row& row : read.page) {
+        after = row.key;
+        if (prefix == kSubscriptionPrefix) {
+          loaded.state.SetSubscribed(RestOfKey(row.key), true);
+          continue;
+        }
+        PH_CO_ASSIGN_OR_RETURN(const std::string node_id, NodeOfFolderKey(row.key));
+        PH_CO_ASSIGN_OR_RETURN(const v1::FolderRow folder, Decode<v1::FolderRow>(row.key, row.value));
+        loaded.state.Put(node_id, FromRow(folder));
+      }
+      more = read.more;
+    }
+  }
+  if (loaded.head.has_value()) PH_CO_RETURN_IF_ERROR(TakeRow(*loaded.head, loaded.state));
+  co_return loaded;
+}
+
+void AccountModel::Begin(const AccountTree& tree, AccountDraft& draft) const {
+  draft.exists = tree.exists;
+  draft.version = tree.version;
+  draft.last_uid_validity = tree.last_uid_validity;
+  draft.created = tree.created;
+}
+
+absl::StatusOr<store::SealedDraft> AccountModel::Seal(const AccountTree& /*tree*/, AccountDraft& draft) {
+  v1::AccountRow row;
+  row.set_tree_version(++draft.version);
+  row.set_last_uid_validity(draft.last_uid_validity);
+  row.set_created(draft.created);
+  row.set_nonce(draft.nonce());
+  v1::TreeChange change;
+  for (const auto& [id, node] : draft.changes.nodes) {
+    v1::TreeChange::Node& changed = *change.add_nodes();
+    changed.set_node_id(id);
+    if (node.has_value()) *changed.mutable_row() = ToRow(*node);
+  }
+  for (const auto& [name, on] : draft.changes.subscriptions)
+    *(on ? change.add_subscribed() : change.add_unsubscribed()) = name;
+  change.set_nonce(draft.nonce());
+  // Every version has one row, so the oldest key is known without reading.
+  if (draft.version > kLogRows) draft.Remove(TreeChangeKey(draft.version - kLogRows));
+  store::SealedDraft sealed;
+  sealed.head = EncodeRow(row);
+  sealed.proof = store::Row{TreeChangeKey(draft.version), EncodeRow(change)};
+  return sealed;
+}
+
+Task<absl::Status> AccountModel::Prepare(AccountDraft& draft) {
+  std::vector<store::CommitRequest> requests;
+  for (const FolderNode& node : draft.made) {
+    Head head;
+    head.account_id = account_id_;
+    head.uid_validity = node.uid_validity;
+    head.created = node.created;
+    store::CommitRequest request;
+    request.partition = FolderPartition(tenant_, node.mailbox_id);
+    request.preconditions = {{HeadKey(), std::nullopt}};
+    request.mutations = {{HeadKey(), head.Encode()}};
+    requests.push_back(std::move(request));
+  }
+  if (requests.empty()) co_return absl::OkStatus();
+  for (const absl::Status& status : co_await deps_.store.CommitAll(std::move(requests))) {
+    PH_CO_RETURN_IF_ERROR(status);
+  }
+  co_return absl::OkStatus();
+}
+
+void AccountModel::Apply(AccountTree& tree, AccountDraft& draft) {
+  tree.exists = draft.exists;
+  tree.version = draft.version;
+  tree.last_uid_validity = draft.last_uid_validity;
+  tree.created = draft.created;
+  tree.Apply(draft.changes);
+}
+
+void AccountModel::Committed(const AccountDraft& draft) {
+  for (const FolderNode& node : draft.made) usage_->Count(node.mailbox_id, {});
+}
+
+std::string AccountModel::LogPosition(const AccountTree& tree) const { return TreeChangeKey(tree.version); }
+
+absl::StatusOr<bool> AccountModel::Patch(AccountTree& tree, const std::string& head,
+                                         const std::vector<store::Row>& log) {
+  // All is decoded before the tree changes: a damaged row leaves it as it was.
+  TreeChanges changes;
+  uint64_t version = tree.version;
+  for (const store::Row& row : log) {
+    if (row.key != TreeChangeKey(++version)) return false;
+    PH_ASSIGN_OR_RETURN(const v1::TreeChange change, Decode<v1::TreeChange>(row.key, row.value));
+    for (const v1::TreeChange::Node& node : change.nodes()) {
+      changes.nodes[node.node_id()] = node.has_row() ? std::optional<FolderNode>(FromRow(node.row())) : std::nullopt;
+    }
+    for (const std::string& name : change.subscribed()) changes.subscriptions[name] = true;
+    for (const std::string& name : change.unsubscribed()) changes.subscriptions[name] = false;
+  }
+  AccountTree next;
+  PH_RETURN_IF_ERROR(TakeRow(head, next));
+  if (next.version != version) return false;
+  tree.exists = next.exists;
+  tree.version = next.version;
+  tree.last_uid_validity = next.last_uid_validity;
+  tree.created = next.created;
+  tree.Apply(changes);
+  return true;
+}
+
+}  // namespace posthouse::mailbox

@@ -1,0 +1,126 @@
+// AccountTree: the folder tree of one account as a value, and its changes as pure deciders.
+//
+// A node is one level of the tree. Its id never changes; its mailbox id, when it has one, is
+// what clients see (RFC 8474 MAILBOXID) and names the partition of its messages. A level
+// without a mailbox only holds children. A subscription belongs to the node of its name, or,
+// while no such node exists, to the name.
+//
+// The deciders follow the rules of store::GuardedPartition: they run again after a conflict,
+// several may share a commit, and an error changes nothing. Names are canonical (folder_name.h).
+// Threads: values.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/container/btree_map.h"
+#include "absl/container/btree_set.h"
+#include "absl/container/flat_hash_map.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "absl/time/time.h"
+#include "services/common/store/guarded_partition.h"
+#include "services/mailbox/settings.h"
+
+namespace posthouse::mailbox {
+
+namespace v1 {
+class FolderRow;
+}
+
+struct FolderInfo {
+  std::string name;       // full
+  std::string folder_id;  // "": holds only children
+  std::string special_use;
+  bool subscribed = false;
+  bool has_children = false;
+};
+
+struct FolderNode {
+  std::string name;    // this level
+  std::string parent;  // node id; "" at the top
+  std::string mailbox_id;
+  std::string special_use;
+  bool subscribed = false;
+  uint32_t uid_validity = 0;
+  int64_t created = 0;  // seconds since 1970
+};
+
+v1::FolderRow ToRow(const FolderNode& node);
+FolderNode FromRow(const v1::FolderRow& row);
+
+// What a commit does to a tree: nodes put, or removed (nullopt), and names subscribed or not.
+struct TreeChanges {
+  absl::btree_map<std::string, std::optional<FolderNode>> nodes;
+  absl::btree_map<std::string, bool> subscriptions;
+};
+
+class AccountTree {
+ public:
+  bool exists = false;  // the account was made
+  uint64_t version = 0;
+  uint32_t last_uid_validity = 0;
+  int64_t created = 0;
+
+  void Put(const std::string& node_id, FolderNode node);
+  void Remove(const std::string& node_id);
+  void SetSubscribed(const std::string& name, bool subscribed);
+  void Apply(const TreeChanges& changes);
+
+  const FolderNode* Find(const std::string& node_id) const;                    // null: none
+  std::string Child(const std::string& parent, absl::string_view name) const;  // node id; "": none
+  std::string NodeOfMailbox(absl::string_view mailbox_id) const;               // "": none
+  std::string NodeOfName(absl::string_view full_name) const;                   // "": none
+  std::string FullName(std::string node_id) const;
+  FolderInfo Info(const std::string& node_id) const;
+  std::vector<FolderInfo> List() const;  // by name
+  const absl::flat_hash_map<std::string, FolderNode>& nodes() const { return nodes_; }
+  const absl::flat_hash_map<std::string, std::string>& mailboxes() const { return by_mailbox_; }  // id -> node
+  const absl::btree_set<std::string>& subscriptions() const { return subscriptions_; }  // of names without a node
+
+ private:
+  absl::flat_hash_map<std::string, FolderNode> nodes_;
+  absl::flat_hash_map<std::pair<std::string, std::string>, std::string> by_name_;  // parent, name -> node
+  absl::flat_hash_map<std::string, std::string> by_mailbox_;
+  absl::btree_set<std::string> subscriptions_;
+};
+
+// One commit to a tree in the making.
+struct AccountDraft : store::Draft {
+  bool exists = false;
+  uint64_t version = 0;
+  uint32_t last_uid_validity = 0;
+  int64_t created = 0;
+  TreeChanges changes;
+  std::vector<FolderNode> made;  // their folders need a head before the tree names them
+};
+
+// What the deciders take from outside.
+struct TreeOrder {
+  size_t max_folders = 0;      // nodes, and names subscribed without one
+  size_t max_names_bytes = 0;  // of all full names together: they stay in one answer (LIST)
+  absl::Time now;              // becomes a date, and a UIDVALIDITY unless one was as high
+  std::function<std::string()> new_id;
+};
+
+// A new account with INBOX and the default folders, all subscribed. kDone: it exists.
+absl::StatusOr<store::Verdict> DecideNewAccount(const AccountTree& tree, AccountDraft& draft, const TreeOrder& order,
+                                                const std::vector<DefaultFolder>& folders);
+// Missing parents are made; a level without a mailbox becomes a folder. kAlreadyExists.
+absl::StatusOr<store::Verdict> DecideCreate(const AccountTree& tree, AccountDraft& draft, const TreeOrder& order,
+                                            const std::string& name, const std::string& special_use, FolderInfo& made);
+// `mailbox_id`: whose messages are to be destroyed. A folder that has children becomes a level
+// without a mailbox. kNotFound; kFailedPrecondition: such a level already.
+absl::StatusOr<store::Verdict> DecideDelete(const AccountTree& tree, AccountDraft& draft, const TreeOrder& order,
+                                            const std::string& name, std::string& mailbox_id);
+// With its children. Missing parents of `to` are made. kNotFound, kAlreadyExists.
+absl::StatusOr<store::Verdict> DecideRename(const AccountTree& tree, AccountDraft& draft, const TreeOrder& order,
+                                            const std::string& from, const std::string& to, FolderInfo& renamed);
+absl::StatusOr<store::Verdict> DecideSubscribe(const AccountTree& tree, AccountDraft& draft, const TreeOrder& order,
+                                               const std::string& name, bool subscribed);
+
+}  // namespace posthouse::mailbox
