@@ -17,7 +17,7 @@ const absl::Time kStart = absl::FromUnixSeconds(1700000000);
 class DueWindowTest : public ::testing::Test {
  protected:
   DueEntry Entry(int second) {
-    return {kStart + absl::Seconds(second), *QueueId::FromBytes(absl::StrCat(1000000000000000 + second)),
+    return {kStart + absl::Seconds(second), *QueueId::FromBytes(absl::StrCat(2000000000000000 + second)),
             Destination::Remote("x.example"), kStart + absl::Hours(1)};
   }
   void OnDisk(int second) { disk_[DueKey(Entry(second).due, Entry(second).queue_id)] = Entry(second); }
@@ -82,7 +82,7 @@ TEST_F(DueWindowTest, ANewRowBeyondTheCursorIsLeftToTheDisk) {
   OnDisk(500);
   window.Add(Entry(500));
   EXPECT_EQ(window.size(), size);
-  window.Add(Entry(-5));  // before it: must not be refused_work
+  window.Add(Entry(-5));  // before it: it must not be skipped
   EXPECT_EQ(window.NextDue(), kStart - absl::Seconds(5));
 }
 

@@ -153,7 +153,8 @@ TEST_F(SettlementTest, TimeAloneExpiresWhatWasTriedOrIsBlocked) {
   item_.mutable_recipients(blocked)->mutable_recipient()->mutable_resolved()->mutable_remote()->set_domain(
       "dead.example");
   ApplyTime(
-      kStart + absl::Hours(121), policy_, [](const Destination& d) { return d == Destination::Remote("dead.example"); }, &item_, &unsaved_);
+      kStart + absl::Hours(121), policy_, [](const Destination& d) { return d == Destination::Remote("dead.example"); },
+      &item_, &unsaved_);
   EXPECT_EQ(State(tried), v1::RECIPIENT_STATE_EXPIRED);
   EXPECT_EQ(State(fresh), v1::RECIPIENT_STATE_QUEUED);
   EXPECT_EQ(State(blocked), v1::RECIPIENT_STATE_EXPIRED);
