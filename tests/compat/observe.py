@@ -8,7 +8,7 @@ import json
 import poplib
 import re
 
-PASSWORDS = {"alice@example.org": "wonderland 1", "bob@example.org": "b\u00fccher und mehr", "carol@example.net": "carol's secret"}
+PASSWORDS = {"alice@example.org": "wonderland 1", "bob@example.org": "bob's secret", "carol@example.net": "b\u00fccher und mehr"}
 LIST = re.compile(rb'\((?P<flags>[^)]*)\) "/" (?P<name>.+)$')
 
 
@@ -62,12 +62,17 @@ def folder(c, name):
     }
 
 
+def plain(name):
+    """A mailbox name without its quotes; as in LIST, so in modified UTF-7."""
+    return name.decode().strip('"')
+
+
 def account(mail, user):
     c = connect(mail.ports["imap"], user)
     try:
         listed = [LIST.search(line) for line in ok(c.list('""', '"*"'))]
-        subscribed = [LIST.search(line).group("name").decode() for line in ok(c.lsub('""', '"*"')) if line]
-        folders = {m.group("name").decode(): folder(c, m.group("name").decode()) for m in listed
+        subscribed = [plain(LIST.search(line).group("name")) for line in ok(c.lsub('""', '"*"')) if line]
+        folders = {plain(m.group("name")): folder(c, m.group("name").decode()) for m in listed
                    if b"\\Noselect" not in m.group("flags")}
     finally:
         c.logout()
@@ -79,7 +84,7 @@ def account(mail, user):
         sizes = [line.decode() for line in p.list()[1]]
     finally:
         p.quit()
-    return {"list": {m.group("name").decode(): sorted(m.group("flags").decode().split()) for m in listed},
+    return {"list": {plain(m.group("name")): sorted(m.group("flags").decode().split()) for m in listed},
             "subscribed": sorted(subscribed), "folders": folders, "pop3_uidl": pop3, "pop3_sizes": sizes}
 
 
