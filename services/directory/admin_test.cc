@@ -304,6 +304,7 @@ TEST_F(AdminTest, AnUnknownCommitIsFoundOut) {
 
 TEST_F(AdminTest, ACommitInDoubtIsSettledBeforeTheNextChange) {
   ASSERT_EQ(AddDomain("example.org"), Code::kOk);
+  ASSERT_TRUE(AddAccount("ann@example.org").ok());  // the partition is in memory
   disk_->SetCommitHook([](const store::CommitRequest&, bool* apply_anyway) {
     *apply_anyway = true;
     return absl::DeadlineExceededError("who knows");
