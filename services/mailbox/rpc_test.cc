@@ -599,9 +599,7 @@ TEST_F(RpcTest, SearchKeys) {
       {"saved before", absl::StrCat("kind: KIND_SAVED_BEFORE number: ", day), {}},
       {"modseq", "kind: KIND_MODSEQ number: 1", {1, 2, 3}},
       {"and", "kind: KIND_AND keys { kind: KIND_BODY text: 'hello' } keys { kind: KIND_FLAG flag: 1 }", {1}},
-      {"or",
-       "kind: KIND_OR keys { kind: KIND_KEYWORD text: '$Work' } keys { kind: KIND_BODY text: 'world' }",
-       {1, 3}},
+      {"or", "kind: KIND_OR keys { kind: KIND_KEYWORD text: '$Work' } keys { kind: KIND_BODY text: 'world' }", {1, 3}},
   };
   const std::string folder_id = FolderId("INBOX");
   for (const SearchCase& c : cases) {

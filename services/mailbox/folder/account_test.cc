@@ -1,5 +1,5 @@
-#include "services/common/uid_set/uid_set.h"
 #include "services/mailbox/folder/account.h"
+#include "services/common/uid_set/uid_set.h"
 
 #include "absl/strings/str_join.h"
 #include "gtest/gtest.h"
