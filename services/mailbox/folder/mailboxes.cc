@@ -2,6 +2,7 @@
 
 #include <vector>
 
+#include "absl/container/flat_hash_set.h"
 #include "absl/strings/ascii.h"
 #include "posthouse/common/v1/common.pb.h"
 #include "services/common/log/log.h"
@@ -126,9 +127,11 @@ void Mailboxes::Trim() {
   if (closed.empty() && accounts_.size() <= deps_.settings.max_open_accounts) return;
   closed.clear();
   // An account stays while one of its folders is open: they share its usage.
+  absl::flat_hash_set<Key> with_folders;
+  for (const auto& [key, entry] : folders_) with_folders.emplace(key.first, entry.folder->id().account_id);
   for (auto account = accounts_.begin(); account != accounts_.end();) {
     const auto current = account++;
-    if (current->second.use_count() > 1 || current->second->usage().use_count() > 1) continue;
+    if (current->second.use_count() > 1 || with_folders.contains(current->first)) continue;
     closed_accounts.push_back(std::move(current->second));
     accounts_.erase(current);
   }
