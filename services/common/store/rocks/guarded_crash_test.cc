@@ -26,6 +26,7 @@
 #include "services/common/log/log.h"
 #include "services/common/metrics/metrics.h"
 #include "services/common/status/status.h"
+#include "services/common/store/rocks/committer.h"
 #include "services/common/store/rocks/rocks_store.h"
 #include "services/common/store/testing/fault_fs.h"
 #include "services/common/store/testing/guarded_ledger.h"
