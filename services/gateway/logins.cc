@@ -7,6 +7,7 @@
 #include "posthouse/directory/v1/directory.grpc.pb.h"
 #include "services/common/log/log.h"
 #include "services/common/rpc/client.h"
+#include "services/common/utf8/utf8.h"
 #include "services/gateway/metrics.h"
 
 namespace posthouse::gateway {
@@ -68,6 +69,10 @@ Task<absl::StatusOr<std::unique_ptr<Logins::Ticket>>> Logins::Check(LoginAttempt
 }
 
 Task<absl::StatusOr<std::unique_ptr<Logins::Ticket>>> Logins::Ask(LoginAttempt attempt) {
+  // A proto string is UTF-8, and so is every name and password of the directory.
+  if (!IsUtf8(attempt.username) || !IsUtf8(attempt.password)) {
+    co_return absl::UnauthenticatedError("the user name or the password is not valid UTF-8");
+  }
   {
     absl::MutexLock lock(&mutex_);
     if (in_flight_ >= options_.max_checks_in_flight) co_return absl::ResourceExhaustedError("too many logins at once");
