@@ -37,12 +37,17 @@ absl::string_view TakeWord(absl::string_view* input) {
   return word;
 }
 
-// False when there is no value.
-template <typename T, typename To>
-bool Set(std::optional<T> value, To* to) {
+// Stores the value. False when there is none.
+template <typename T>
+bool Set(std::optional<T> value, T* to) {
   if (!value.has_value()) return false;
   *to = *std::move(value);
   return true;
+}
+template <typename T>
+bool Set(std::optional<T> value, std::optional<T>* to) {
+  *to = std::move(value);
+  return to->has_value();
 }
 
 template <typename T>
