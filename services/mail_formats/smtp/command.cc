@@ -50,12 +50,6 @@ bool Set(std::optional<T> value, std::optional<T>* to) {
   return to->has_value();
 }
 
-template <typename T>
-bool Set(std::optional<T> value, std::optional<T>* to) {
-  *to = std::move(value);
-  return to->has_value();
-}
-
 bool SetSmtpUtf8(absl::string_view value, Command* command) {
   command->mail.smtputf8 = true;
   return value.empty();  // RFC 6531 §3.4: no value
