@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <iterator>
 
+#include "absl/container/flat_hash_set.h"
 #include "absl/random/random.h"
 #include "absl/strings/str_cat.h"
 #include "services/common/log/log.h"
@@ -19,6 +20,7 @@ constexpr size_t kMaxPatchRows = 256;
 constexpr size_t kMaxDraftBytes = kMaxCommitBytes - 2 * kMaxRowBytes;
 // Read with a request's rows: the head and the proof.
 constexpr size_t kMaxKeysOfRequest = kMaxReadKeys - 2;
+constexpr int kMaxRestarts = 8;  // a decider that asks for other rows each time is wrong
 
 uint64_t SystemRandom() {
   thread_local absl::BitGen generator;
@@ -341,8 +343,11 @@ Task<absl::Status> GuardedCore::Check(FetchedRows* rows) {
                               : owned && head == std::optional<std::string>(doubt_->sealed.head);
     // Another commit took our place in the log, or the head is our own and shows another of
     // our commits, or the head stands still and a guard fails, which it then does for ever.
-    // A log that no longer reaches back to our row tells nothing.
-    const bool passed = compare ? moved || read.values[1].has_value() : moved && (owned || read.values[1].has_value());
+    // Rows leave the log at its old end only, so a log that still has an older row would have
+    // ours. A log that no longer reaches back to our row tells nothing.
+    const bool reaches = proof && !read.page.empty() && read.page.front().key < doubt_->sealed.proof->key;
+    const bool passed =
+        compare ? moved || read.values[1].has_value() : moved && (owned || read.values[1].has_value() || reaches);
     const bool never = !landed && (passed || (!moved && doubt_->refused));
     if (landed || never || moved) {
       const Doubt doubt = *std::move(doubt_);
@@ -419,6 +424,14 @@ bool GuardedCore::Decide(FetchedRows& rows, Draft& draft) {
       const size_t before = r.keys.size();
       AddKeys(r, draft.needed_);
       r.rejected = r.keys.size() == before || r.keys.size() > kMaxKeysOfRequest;
+      // Rows that the decider asked for earlier may be of no use any more: it asks again for
+      // those that are.
+      if (r.keys.size() > kMaxKeysOfRequest && draft.needed_.size() <= kMaxKeysOfRequest &&
+          ++r.restarts <= kMaxRestarts) {
+        r.keys.clear();
+        AddKeys(r, draft.needed_);
+        r.rejected = false;
+      }
       if (r.rejected) r.answer = absl::InternalError("a decider asked for rows that it has, or for too many");
       again = true;
     } else {
@@ -437,14 +450,17 @@ bool GuardedCore::Decide(FetchedRows& rows, Draft& draft) {
     }
   }
   if (!again && drafted > 0) return true;
+  if (!again) tries_ = 0;  // everything is answered: no failure of this batch is left
   // Without a commit no answer rests on what did not happen.
   Answer([&](const Request& r) { return !again || r.rejected ? r.answer : std::nullopt; });
   return false;
 }
 
 void GuardedCore::AddKeys(Request& request, const std::vector<std::string>& keys) {
+  request.keys.reserve(request.keys.size() + keys.size());  // so that the views into it stay valid
+  absl::flat_hash_set<absl::string_view> known(request.keys.begin(), request.keys.end());
   for (const std::string& key : keys) {
-    if (std::find(request.keys.begin(), request.keys.end(), key) == request.keys.end()) request.keys.push_back(key);
+    if (known.insert(key).second) request.keys.push_back(key);
   }
 }
 
@@ -498,7 +514,10 @@ Task<void> GuardedCore::Commit(std::unique_ptr<Draft> draft) {
   absl::Status status = sealed.status();
   if (status.ok()) status = NothingChanged(co_await Prepare(*draft));
   if (!status.ok()) {
-    Answer([&](const Request& r) { return r.drafted ? std::optional(status) : std::nullopt; });
+    // As when the commit itself is refused: what may use the reserve is decided alone.
+    const bool retry = absl::IsResourceExhausted(status) && !draft->full_;
+    for (Request& r : batch_) r.full = retry && r.drafted && r.options.use_reserve;
+    Answer([&](const Request& r) { return r.drafted && !r.full ? std::optional(status) : std::nullopt; });
     co_return;
   }
   PH_CHECK(options_.kind == GuardKind::kOwnedHead || sealed->proof.has_value());
@@ -563,6 +582,10 @@ Task<void> GuardedCore::SettleDoubt() {
       Answer([](const Request& r) {
         return r.in_doubt ? std::optional(r.answer.value_or(absl::OkStatus())) : std::nullopt;
       });
+    } else if (absl::IsResourceExhausted(sent)) {
+      // The store has filled up since, so sending this change again is no use. The empty change
+      // is written with the reserve; then the deciders may draft what a full store accepts.
+      co_await Abandon();
     }
   } else if (checked.ok() && !std::exchange(doubt_->abandoned, true)) {
     co_await Abandon();
@@ -573,7 +596,8 @@ Task<void> GuardedCore::SettleDoubt() {
                  ? std::optional(absl::DeadlineExceededError("not known whether the change was committed"))
                  : std::nullopt;
     });
-    co_await Pause();
+    SetMemory(Memory::kStale);  // whoever looks next finds out first
+    if (!batch_.empty()) co_await Pause();
   }
 }
 

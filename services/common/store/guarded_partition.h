@@ -242,6 +242,7 @@ class GuardedCore : public std::enable_shared_from_this<GuardedCore> {
     bool tried = false;                  // part of a commit, or of a load, that failed
     bool full = false;                   // drafts what a full store accepts
     size_t first_guard = 0, guards = 0;  // its preconditions in the draft
+    int restarts = 0;                    // how often `keys` began anew
   };
   enum class Memory { kNone, kStale, kCurrent };
 

@@ -6,6 +6,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -96,6 +97,21 @@ class GuardedPartitionTest : public testing::Test {
   int commits_ = 0;
   std::vector<Fault> faults_;
 };
+
+TEST_F(GuardedPartitionTest, AStoreThatFillsUpWhileTheOutcomeIsUnknownStopsNoRemoval) {
+  const auto ledger = Open();
+  ASSERT_EQ(Add(*ledger, "a"), 0);
+  store_.disk().SetCommitHook([first = true](const CommitRequest& request, bool*) mutable -> absl::Status {
+    if (std::exchange(first, false)) return absl::DeadlineExceededError("injected");
+    return request.use_reserve ? absl::OkStatus() : absl::ResourceExhaustedError("full");
+  });
+  ChangeOptions removal;
+  removal.use_reserve = true;
+  removal.deadline = absl::InfiniteFuture();
+  EXPECT_EQ(Add(*ledger, "b", removal), 1);
+  EXPECT_EQ(Add(*ledger, "c"), Error(Code::kResourceExhausted));
+  EXPECT_EQ(Entries(), "a b");
+}
 
 TEST_F(GuardedPartitionTest, AChangeIsCommittedOnceAndARepetitionFindsIt) {
   const auto ledger = Open();

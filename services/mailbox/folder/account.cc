@@ -54,6 +54,12 @@ Task<absl::Status> Account::Open() {
       /*use_reserve=*/false);
 }
 
+Task<absl::Status> Account::Refresh() {
+  store::ChangeOptions now;
+  now.fresh = true;
+  co_return (co_await rows_->Look([](const AccountTree&) { return true; }, std::move(now))).status();
+}
+
 Task<absl::Status> Account::RegisterTenant() {
   store::ReadRequest read;
   read.partition = SystemPartition();

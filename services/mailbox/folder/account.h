@@ -38,6 +38,10 @@ class Account {
   // folders. Idempotent.
   Task<absl::Status> Open();
 
+  // Brings the tree in memory to what the store has now. Ask before an answer of "not found"
+  // destroys anything.
+  Task<absl::Status> Refresh();
+
   // ---- after Open()
   std::vector<FolderInfo> List() const;                                 // by name
   std::vector<std::string> SubscribedOnly() const;                      // subscribed names without a folder

@@ -94,10 +94,13 @@ Task<absl::StatusOr<ExpungeResult>> Folder::Expunge(UidSet uids, bool even_undel
 }
 
 Task<absl::Status> Folder::Destroy() {
-  const auto counted = co_await rows_->Look([](const FolderState& state) { return FolderModel::AmountOf(state.head); });
+  // Loads the counters. Without a head nothing was counted.
+  (co_await rows_->Look([](const FolderState&) { return true; })).status().IgnoreError();
   // When it returns, no commit of ours can put rows back.
   co_await rows_->Close(absl::NotFoundError("no such folder"));
-  if (counted.ok()) usage_->Forget(ref_.folder_id, *counted);
+  // An append that came before the close is in the counters.
+  const auto counted = rows_->Recall([](const FolderState& state) { return FolderModel::AmountOf(state.head); });
+  if (counted.has_value()) usage_->Forget(ref_.folder_id, *counted);
   deps_.hints.FolderDeleted(ref_.account_id, ref_.folder_id);
   PH_CO_RETURN_IF_ERROR(co_await deps_.store.Drop(partition_));
   co_return co_await deps_.store.Drop(cache_partition_);

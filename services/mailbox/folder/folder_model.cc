@@ -55,6 +55,7 @@ store::GuardedOptions FolderModel::Options(MailboxDeps& deps, const FolderRef& r
   options.head_key = HeadKey();
   options.log_prefix = kChangePrefix;
   options.executor = deps.executor;
+  options.seal_rows = 3;    // the log row and two that it trims: 900 copies with 90 new keywords fit
   options.max_batch = 250;  // messages that share a commit: with d/ rows and cache rows far below its limits
   options.metrics = &deps.metrics.folder_commits;
   return options;

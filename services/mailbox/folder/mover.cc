@@ -143,6 +143,8 @@ Task<absl::Status> RecoverMoves(MailboxDeps& deps, Mailboxes& mailboxes, std::sh
   const AsyncMutex::Guard moving = co_await from->move_mutex().Lock();
   PH_CO_ASSIGN_OR_RETURN(const std::vector<MoveIntent> intents, co_await from->ReadIntents());
   for (const MoveIntent& intent : intents) {
+    // By memory; another process may have made the target.
+    if (!account->FindById(intent.to_folder_id).ok()) PH_CO_RETURN_IF_ERROR(co_await account->Refresh());
     if (!account->FindById(intent.to_folder_id).ok()) {
       // The target was deleted with the copies: the messages stay in the source.
       PH_CO_RETURN_IF_ERROR(co_await from->FinishIntent(intent.operation_id, UidSet()));

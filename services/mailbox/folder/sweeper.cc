@@ -183,6 +183,10 @@ Task<absl::Status> Sweeper::SweepFolder(std::string tenant, std::string folder_i
       PH_CO_ASSIGN_OR_RETURN(const std::shared_ptr<Account> account,
                              co_await mailboxes_.OpenAccount(tenant, head.account_id));
       orphan = absl::IsNotFound(account->FindById(folder_id).status());
+      if (orphan) {  // by memory; another process may have made the folder
+        PH_CO_RETURN_IF_ERROR(co_await account->Refresh());
+        orphan = absl::IsNotFound(account->FindById(folder_id).status());
+      }
     }
   }
   if (orphan) {
