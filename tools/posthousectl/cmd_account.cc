@@ -136,7 +136,7 @@ absl::Status Delete(Context& context) {
 
 Noun AccountCommands() {
   return {"account",
-          "a person who has a mailbox and logs in",
+          "a mailbox and its login",
           {
               {{"account add",
                 {{"ADDRESS"}},
@@ -157,9 +157,24 @@ Noun AccountCommands() {
                 {"posthousectl account set alice@example.org --quota 5GiB",
                  "posthousectl account set alice@example.org --status suspended"}},
                Set},
-              {{"account show", {{"ADDRESS"}}, "Show an account's settings"}, Show},
-              {{"account list", {}, "List the accounts", {OnlyDomainFlag(), OnlyTenantFlag()}}, List},
-              {{"account delete", {{"ADDRESS"}}, "Delete an account"}, Delete},
+              {{"account show",
+                {{"ADDRESS"}},
+                "Show an account's settings",
+                {},
+                {"posthousectl account show alice@example.org"}},
+               Show},
+              {{"account list",
+                {},
+                "List the accounts",
+                {OnlyDomainFlag(), OnlyTenantFlag()},
+                {"posthousectl account list --domain example.org"}},
+               List},
+              {{"account delete",
+                {{"ADDRESS"}},
+                "Delete an account",
+                {},
+                {"posthousectl account delete alice@example.org"}},
+               Delete},
           }};
 }
 

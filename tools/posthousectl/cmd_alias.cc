@@ -60,8 +60,14 @@ Noun AliasCommands() {
                 {"posthousectl alias add info@example.org alice@example.org",
                  "posthousectl alias add team@example.org alice@example.org bob@elsewhere.example"}},
                Add},
-              {{"alias list", {}, "List the aliases", {OnlyDomainFlag(), OnlyTenantFlag()}}, List},
-              {{"alias delete", {{"ADDRESS"}}, "Delete an alias"}, Delete},
+              {{"alias list",
+                {},
+                "List the aliases",
+                {OnlyDomainFlag(), OnlyTenantFlag()},
+                {"posthousectl alias list --domain example.org"}},
+               List},
+              {{"alias delete", {{"ADDRESS"}}, "Delete an alias", {}, {"posthousectl alias delete info@example.org"}},
+               Delete},
           }};
 }
 

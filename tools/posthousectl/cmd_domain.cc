@@ -1,4 +1,4 @@
-// domain: mail domains that the system takes mail for.
+// domain: domains for which the system accepts mail.
 #include <ostream>
 
 #include "tools/posthousectl/command.h"
@@ -103,7 +103,7 @@ std::vector<cli::Flag> SettingFlags() {
 
 Noun DomainCommands() {
   return {"domain",
-          "a mail domain that the system takes mail for",
+          "a domain for which the system accepts mail",
           {
               {{"domain add",
                 {{"DOMAIN"}},
@@ -118,9 +118,20 @@ Noun DomainCommands() {
                 {"posthousectl domain set example.org --catch-all office@example.org",
                  "posthousectl domain set example.org --catch-all \"\" --quota none"}},
                Set},
-              {{"domain show", {{"DOMAIN"}}, "Show a domain's settings and what it holds"}, Show},
-              {{"domain list", {}, "List the domains", {OnlyTenantFlag()}}, List},
-              {{"domain delete", {{"DOMAIN"}}, "Delete a domain that has no accounts and no aliases"}, Delete},
+              {{"domain show",
+                {{"DOMAIN"}},
+                "Show a domain's settings and what it holds",
+                {},
+                {"posthousectl domain show example.org"}},
+               Show},
+              {{"domain list", {}, "List the domains", {OnlyTenantFlag()}, {"posthousectl domain list --tenant acme"}},
+               List},
+              {{"domain delete",
+                {{"DOMAIN"}},
+                "Delete a domain that has no accounts and no aliases",
+                {},
+                {"posthousectl domain delete example.net"}},
+               Delete},
           }};
 }
 

@@ -175,7 +175,8 @@ Noun QueueCommands() {
               {{"queue show",
                 {{"QUEUE-ID"}},
                 "Show a message: its recipients, the attempts and the replies",
-                {cli::Switch("header", "show its header fields, too")}},
+                {cli::Switch("header", "show its header fields, too")},
+                {"posthousectl queue show 01HF7YAT3W0000000000000000 --header"}},
                Show},
               {{"queue retry",
                 {{"QUEUE-ID", cli::Operand::Times::kOptional}},
@@ -186,9 +187,15 @@ Noun QueueCommands() {
               {{"queue delete",
                 {{"QUEUE-ID"}},
                 "Delete a message: no further attempts",
-                {cli::Switch("bounce", "send its sender a bounce")}},
+                {cli::Switch("bounce", "send its sender a bounce")},
+                {"posthousectl queue delete 01HF7YAT3W0000000000000000 --bounce"}},
                Delete},
-              {{"queue stats", {}, "Show how many messages came in and what became of them"}, Stats},
+              {{"queue stats",
+                {},
+                "Show how many messages came in and what became of them",
+                {},
+                {"posthousectl queue stats --json"}},
+               Stats},
           }};
 }
 

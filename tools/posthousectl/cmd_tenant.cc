@@ -44,7 +44,7 @@ Noun TenantCommands() {
                 Join({DisplayNameFlag()}, LimitFlags()),
                 {"posthousectl tenant add acme --display-name \"Acme Inc.\""}},
                Add},
-              {{"tenant list", {}, "List the tenants"}, List},
+              {{"tenant list", {}, "List the tenants", {}, {"posthousectl tenant list"}}, List},
           }};
 }
 
