@@ -28,6 +28,7 @@ Selected::Selected(bool read_only, const mail::ListUidsResponse& uids)
       // session has the mailbox open are recent to it (RFC 3501 §2.3.2).
       recent_from_(uids.state().uid_next()) {
   map_.Assign(UidSetFromProto(uids.uids()));
+  announced_ = map_.max_uid();
   TakeState(uids.state());
   flags_changed_ = false;
 }
@@ -166,6 +167,13 @@ void Selected::MoveTo(uint64_t modseq) {
 
 bool Selected::AppendExpunges(std::string& out, const Dialect& dialect, size_t limit) {
   if (expunged_.empty()) return false;
+  if (exists_changed_) {
+    // A message that came and went since the last EXISTS has no number yet for the client.
+    const NumberSet unknown = expunged_.Intersect(NumberSet({{announced_ + 1, UINT32_MAX}}));
+    map_.Remove(unknown);
+    expunged_ = expunged_.Minus(unknown);
+    if (expunged_.empty()) return false;
+  }
   if (dialect.qresync) {
     absl::StrAppend(&out, "* VANISHED ", expunged_.ToString(), "\r\n");
     map_.Remove(expunged_);
@@ -201,6 +209,7 @@ bool Selected::AppendUpdates(std::string& out, const Dialect& dialect, size_t li
   if (exists_changed_) {
     absl::StrAppend(&out, "* ", map_.size(), " EXISTS\r\n* ", recent(), " RECENT\r\n");
     exists_changed_ = false;
+    announced_ = map_.max_uid();
   }
   if (flags_changed_) {
     AppendFlagsLines(out);

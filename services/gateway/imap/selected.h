@@ -115,6 +115,7 @@ class Selected {
   bool keywords_full_ = false;  // no further keyword can be made
   bool flags_changed_ = false;
   bool exists_changed_ = false;
+  uint32_t announced_ = 0;    // the highest UID in map_ when the client was last told EXISTS
   imap::NumberSet expunged_;  // in map_, and gone from the mailbox
   std::vector<ChangedRow> changed_;
   size_t next_row_ = 0;

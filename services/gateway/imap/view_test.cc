@@ -123,6 +123,25 @@ TEST(SelectedTest, ExpungesWaitUntilTheyMayBeTold) {
   EXPECT_EQ(view.modseq(), 12u);
 }
 
+TEST(SelectedTest, AMessageThatCameAndWentBetweenTwoUpdatesHasNoExpunge) {
+  for (const bool qresync : {false, true}) {
+    Selected view(false, Uids(3));
+    mail::GetChangesResponse came;
+    came.mutable_state()->set_highest_modseq(11);
+    came.mutable_rows()->add_uid(4);
+    came.mutable_rows()->add_modseq(11);
+    came.mutable_rows()->add_flags(0);
+    view.ApplyChanges(came);
+    mail::GetChangesResponse went;
+    went.mutable_state()->set_highest_modseq(12);
+    went.add_vanished()->set_first(4);
+    went.mutable_vanished(0)->set_last(4);
+    view.ApplyChanges(went);
+    EXPECT_EQ(Report(view, true, {qresync, qresync}), "* 3 EXISTS\r\n* 0 RECENT\r\n");
+    EXPECT_FALSE(view.has_updates());
+  }
+}
+
 TEST(SelectedTest, QresyncSaysVanished) {
   Selected view(false, Uids(5));
   view.ApplyOwnExpunge(NumberSet({{2, 3}, {5, 5}, {9, 9}}), mail::FolderState());
