@@ -510,18 +510,21 @@ Task<absl::Status> GuardedCore::Send(CommitRequest request, std::vector<CommitRe
 }
 
 Task<void> GuardedCore::Commit(std::unique_ptr<Draft> draft) {
+  const bool full = draft->full_;
+  // When the store is full, changes that may use the reserve are decided again, alone.
+  const auto refuse = [this, full](const absl::Status& why) {
+    const bool retry = absl::IsResourceExhausted(why) && !full;
+    for (Request& r : batch_) r.full = retry && r.drafted && r.options.use_reserve;
+    Answer([&](const Request& r) { return r.drafted && !r.full ? std::optional(why) : std::nullopt; });
+  };
   absl::StatusOr<SealedDraft> sealed = Seal(*draft);
   absl::Status status = sealed.status();
   if (status.ok()) status = NothingChanged(co_await Prepare(*draft));
   if (!status.ok()) {
-    // As when the commit itself is refused: what may use the reserve is decided alone.
-    const bool retry = absl::IsResourceExhausted(status) && !draft->full_;
-    for (Request& r : batch_) r.full = retry && r.drafted && r.options.use_reserve;
-    Answer([&](const Request& r) { return r.drafted && !r.full ? std::optional(status) : std::nullopt; });
+    refuse(status);
     co_return;
   }
   PH_CHECK(options_.kind == GuardKind::kOwnedHead || sealed->proof.has_value());
-  const bool full = draft->full_;
   std::vector<CommitRequest> beside = std::move(draft->beside_);
   CommitRequest request = ToRequest(*draft, *sealed, full);
   for (Request& r : batch_) r.tried = true;
@@ -540,9 +543,7 @@ Task<void> GuardedCore::Commit(std::unique_ptr<Draft> draft) {
     for (Request& r : batch_) r.in_doubt = true;
     doubt_.emplace(Doubt{std::move(draft), *std::move(sealed), std::move(request)});
   } else {
-    const bool retry = absl::IsResourceExhausted(status) && !full;
-    for (Request& r : batch_) r.full = retry && r.drafted && r.options.use_reserve;
-    Answer([&](const Request& r) { return r.drafted && !r.full ? std::optional(status) : std::nullopt; });
+    refuse(status);
   }
 }
 
