@@ -108,6 +108,9 @@ class Connection {
 Task<absl::StatusOr<std::unique_ptr<Connection>>> Connect(EventLoop& loop, Endpoint to, std::string source_address,
                                                           absl::Duration timeout);
 
+// Why a listener refused a connection before its session.
+enum class ConnectionRefusal { kLimit, kAddressLimit, kBadProxy, kTlsHandshake };
+
 struct ListenerOptions {
   std::string address = "127.0.0.1";
   uint16_t port = 0;  // 0: any free one; see Listener::port()
@@ -122,6 +125,8 @@ struct ListenerOptions {
   absl::Duration proxy_timeout = absl::Seconds(5);
   std::shared_ptr<TlsServerContext> implicit_tls;  // null: plaintext first
   absl::Duration handshake_timeout = absl::Seconds(30);
+  // Called for each refused connection, on its loop. Null: the listener logs refusals, a few each second.
+  std::function<void(const Connection&, ConnectionRefusal, const absl::Status& why)> on_refused;
 };
 
 // Counters of a listener, for its owner's metrics.
@@ -143,7 +148,9 @@ class Listener {
   // Stops accepting; open connections continue.
   virtual void Close() = 0;
   // Close(), then InterruptRead() on each open connection: a session gets kCancelled,
-  // writes its last reply and ends. Waits up to `grace`, then closes the rest.
+  // writes its last reply and ends, or finishes what it does. InterruptRead() again for
+  // those left at the end of `grace`, less a second or a tenth of it: their time is up.
+  // At the end of `grace` closes the rest.
   virtual Task<void> Drain(absl::Duration grace) = 0;
   // The number of open connections.
   virtual size_t open() const = 0;

@@ -83,20 +83,24 @@ void ForgetAddress(ListenerState& state, const std::string& client) {
   if (it != state.per_address.end() && --it->second == 0) state.per_address.erase(it);
 }
 
-// Rate limited: a flood of connections must not become a flood of log lines.
-void LogRefused(ListenerState& state, const ConnectionImpl& connection, absl::string_view event, log::Level level,
-                const absl::Status& why) {
+// Tells the owner, or logs. Rate limited: a flood of connections must not become a flood of log lines.
+void ReportRefused(ListenerState& state, const ConnectionImpl& connection, ConnectionRefusal refusal,
+                   const absl::Status& why) {
+  if (state.options.on_refused != nullptr) return state.options.on_refused(connection, refusal, why);
+  static constexpr const char* kEvents[] = {"connection_refused", "connection_refused", "proxy_header_refused",
+                                            "tls_handshake_failed"};
   int64_t dropped = 0;
   if (!state.log_limit.Allow(&dropped)) return;
-  log::Event(level, event)
+  const bool handshake = refusal == ConnectionRefusal::kTlsHandshake;
+  log::Event(handshake ? log::Level::kInfo : log::Level::kWarning, kEvents[static_cast<size_t>(refusal)])
       .Str("client", connection.peer().address)
       .Str("local", connection.local().ToString())
       .Err(why)
       .Int("not_logged", dropped);
 }
 
-Task<void> Refuse(ListenerState& state, ConnectionImpl& connection, absl::string_view why) {
-  LogRefused(state, connection, "connection_refused", log::Level::kWarning, absl::ResourceExhaustedError(why));
+Task<void> Refuse(ListenerState& state, ConnectionImpl& connection, ConnectionRefusal refusal, absl::string_view why) {
+  ReportRefused(state, connection, refusal, absl::ResourceExhaustedError(why));
   if (state.options.implicit_tls == nullptr && !state.options.overload_line.empty()) {
     (co_await connection.Write(state.options.overload_line, absl::Seconds(1))).IgnoreError();  // best effort
   }
@@ -108,7 +112,7 @@ Task<void> Admitted(std::shared_ptr<ListenerState> state, std::unique_ptr<Connec
         co_await connection->StartTlsServer(state->options.implicit_tls, state->options.handshake_timeout);
     if (!status.ok()) {
       state->Count(&ListenerStats::failed_handshakes);
-      LogRefused(*state, *connection, "tls_handshake_failed", log::Level::kInfo, status);
+      ReportRefused(*state, *connection, ConnectionRefusal::kTlsHandshake, status);
       co_return;
     }
   }
@@ -120,7 +124,7 @@ Task<void> Run(std::shared_ptr<ListenerState> state, std::unique_ptr<ConnectionI
   // address before the entry is removed.
   const std::shared_ptr<ConnectionCore> core = connection->core();
   if (overload) {
-    co_await Refuse(*state, *connection, "too many connections");
+    co_await Refuse(*state, *connection, ConnectionRefusal::kLimit, "too many connections");
   } else {
     absl::Status proxy;
     if (Trusted(state->options, connection->peer().address)) {
@@ -132,12 +136,12 @@ Task<void> Run(std::shared_ptr<ListenerState> state, std::unique_ptr<ConnectionI
         co_await Admitted(state, std::move(connection));
         ForgetAddress(*state, client);
       } else {
-        co_await Refuse(*state, *connection, "too many connections of one client");
+        co_await Refuse(*state, *connection, ConnectionRefusal::kAddressLimit, "too many connections of one client");
       }
     } else if (!absl::IsUnavailable(proxy)) {
       // A balancer that connects and closes only checks that the port answers.
       state->Count(&ListenerStats::bad_proxy);
-      LogRefused(*state, *connection, "proxy_header_refused", log::Level::kWarning, proxy);
+      ReportRefused(*state, *connection, ConnectionRefusal::kBadProxy, proxy);
     }
   }
   connection.reset();
@@ -260,15 +264,23 @@ class ListenerImpl final : public Listener {
       // After this returns no client can connect.
       co_await RunOn(acceptor->loop, [&acceptor] { acceptor->CloseNow(); });
     }
-    for (const auto& core : state_->OpenCores()) core->loop.Post([core] { core->Interrupt(); });
     const absl::Time deadline = absl::Now() + grace;
-    while (open() > 0 && absl::Now() < deadline) co_await state_->idle.WaitFor(deadline - absl::Now());
+    Interrupt();
+    co_await WaitForEnd(deadline - std::min(absl::Seconds(1), grace / 10));
+    Interrupt();
+    co_await WaitForEnd(deadline);
     for (const auto& core : state_->OpenCores()) core->loop.Post([core] { core->CloseNow(); });
-    const absl::Time end = absl::Now() + absl::Seconds(5);
-    while (open() > 0 && absl::Now() < end) co_await state_->idle.WaitFor(end - absl::Now());
+    co_await WaitForEnd(absl::Now() + absl::Seconds(5));
   }
 
  private:
+  void Interrupt() {
+    for (const auto& core : state_->OpenCores()) core->loop.Post([core] { core->Interrupt(); });
+  }
+  Task<void> WaitForEnd(absl::Time deadline) {
+    while (open() > 0 && absl::Now() < deadline) co_await state_->idle.WaitFor(deadline - absl::Now());
+  }
+
   const std::shared_ptr<ListenerState> state_;
   const std::vector<std::shared_ptr<Acceptor>> acceptors_;
   const uint16_t port_;
