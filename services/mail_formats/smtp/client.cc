@@ -54,6 +54,7 @@ class ClientImpl final : public Client {
   Task<void> Body(Transaction& t);
   Task<absl::Status> WriteBody(Transaction& t, DataEncoder& encoder, std::string& out);
   Task<void> EndOfData(Transaction& t, std::string rest);
+  Outcome WithoutReply(const absl::Status& error);
   Task<void> EndUnwantedData();
 
   // Sets `outcome` for every recipient without a final result, including those whose
@@ -345,8 +346,7 @@ Task<void> ClientImpl::EndOfData(Transaction& t, std::string rest) {
       if (reply.ok()) {
         outcome = Read(ClientStep::kEndOfData, *reply, 2);
       } else {
-        outcome = Broken(ClientStep::kEndOfData, written.ok() ? reply.status() : written);
-        outcome.maybe_accepted = true;
+        outcome = WithoutReply(written.ok() ? reply.status() : written);
       }
     } else if (options_.lmtp) {
       // The replies of the others never came.
@@ -355,6 +355,18 @@ Task<void> ClientImpl::EndOfData(Transaction& t, std::string rest) {
     }
     t.result.recipients[waiting[i]] = outcome;
   }
+}
+
+// The outcome of a reply to the end of data that did not come, or not to its end. A code
+// that came decides, whatever happened to the text after it: a message that the host said
+// it took must not be sent again.
+Outcome ClientImpl::WithoutReply(const absl::Status& error) {
+  Outcome outcome = Broken(ClientStep::kEndOfData, error);
+  if (const std::optional<Reply> unfinished = parser_.TakeUnfinished()) {
+    return Read(ClientStep::kEndOfData, *unfinished, 2);
+  }
+  outcome.maybe_accepted = true;
+  return outcome;
 }
 
 // ---- between transactions

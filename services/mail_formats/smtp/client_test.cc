@@ -284,14 +284,34 @@ INSTANTIATE_TEST_SUITE_P(
                 {},
                 {kMail, "S 250 ok", kA, "S 250 ok", kB, "S 550 no", "C DATA", "S 354 go", "D", "X"},
                 {"connection end of data maybe", "permanent RCPT 550"}},
-        EndCase{"half an answer after the dot",
+        EndCase{"half a code after the dot",
+                {},
+                {kMail, "S 250 ok", kA, "S 250 ok", kB, "S 550 no", "C DATA", "S 354 go", "D", "s 250", "X"},
+                {"connection end of data maybe", "permanent RCPT 550"}},
+        // The code says who has the message; to send it again would double it.
+        EndCase{"a code without an end after the dot",
                 {},
                 {kMail, "S 250 ok", kA, "S 250 ok", kB, "S 550 no", "C DATA", "S 354 go", "D", "s 250-o", "X"},
-                {"connection end of data maybe", "permanent RCPT 550"}},
+                {"accepted end of data 250", "permanent RCPT 550"}},
+        EndCase{"a refusal without an end after the dot",
+                {},
+                {kMail, "S 250 ok", kA, "S 250 ok", kB, "S 250 ok", "C DATA", "S 354 go", "D", "s 554 5.7.1 sp", "X"},
+                {"permanent end of data 554 5.7.1", "permanent end of data 554 5.7.1"}},
+        EndCase{"an endless yes after the dot",
+                {},
+                {kMail, "S 250 ok", kA, "S 250 ok", kB, "S 250 ok", "C DATA", "S 354 go", "D",
+                 "s 250 " + std::string(1100000, 'x'), "W"},
+                {"accepted end of data 250", "accepted end of data 250"}},
+        EndCase{"long replies",
+                {},
+                {kMail, "S 250 " + std::string(10000, 'x'), kA, "S 250 " + std::string(10000, 'x'), kB,
+                 "S 550 5.1.1 " + std::string(10000, 'x'), "C DATA", "S 354 " + std::string(10000, 'x'), "D",
+                 "S 250 2.0.0 " + std::string(10000, 'x'), "C QUIT", "S 221 bye"},
+                {"accepted end of data 250 2.0.0", "permanent RCPT 550 5.1.1"}},
         EndCase{"not a reply", {}, {kMail, "S hello there", "W"}, {"connection MAIL", "connection MAIL"}},
         EndCase{"endless reply",
                 {},
-                {kMail, "s 250-" + std::string(5000, 'x'), "W"},
+                {kMail, "s 250-" + std::string(1100000, 'x'), "W"},
                 {"connection MAIL", "connection MAIL"}}));
 
 INSTANTIATE_TEST_SUITE_P(Pipelined, Endings,
@@ -348,6 +368,16 @@ TEST_F(ClientTest, OpeningFailsInItsOwnWays) {
     EXPECT_THAT(SendOne(Message({"a@mx.example"})), ElementsAre(c.outcome));
     EXPECT_THAT(server_->problems(), IsEmpty()) << c.outcome;
   }
+}
+
+// Greetings and EHLO replies of any length that a host may write.
+TEST_F(ClientTest, LongGreetingsAndEhloRepliesAreRead) {
+  std::string ehlo = "S 250-mx.example\r\n250-SIZE 5000\r\n";
+  for (int i = 0; i < 200; ++i) absl::StrAppend(&ehlo, "250-X-", i, " ", std::string(300, 'x'), "\r\n");
+  Script({"S 220 " + std::string(10000, 'x'), "C EHLO client.example", ehlo + "250 HELP", kMail, "S 250 ok", kA,
+          "S 250 ok", "C DATA", "S 354 go", "D", "S 250 ok", "C QUIT", "S 221 bye"});
+  EXPECT_THAT(SendOne(Message({"a@mx.example"})), ElementsAre("accepted end of data 250"));
+  EXPECT_THAT(server_->problems(), IsEmpty());
 }
 
 TEST_F(ClientTest, ASilentServerTimesOut) {

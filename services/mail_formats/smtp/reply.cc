@@ -1,5 +1,6 @@
 #include "services/mail_formats/smtp/reply.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "absl/strings/ascii.h"
@@ -23,6 +24,15 @@ void AppendLine(std::string* out, int code, char separator, absl::string_view en
     out->push_back(c == '\t' || (u >= 0x20 && u != 0x7f) ? c : '?');
   }
   out->append("\r\n");
+}
+
+// The code at the front of a reply line; 0: none. Three digits and a separator.
+int CodeOf(absl::string_view line) {
+  const bool digits = line.size() >= 3 && line[0] >= '2' && line[0] <= '5' &&
+                      absl::ascii_isdigit(static_cast<unsigned char>(line[1])) &&
+                      absl::ascii_isdigit(static_cast<unsigned char>(line[2]));
+  if (!digits || (line.size() > 3 && line[3] != ' ' && line[3] != '-' && line[3] != '\t')) return 0;
+  return (line[0] - '0') * 100 + (line[1] - '0') * 10 + (line[2] - '0');
 }
 
 }  // namespace
@@ -57,24 +67,15 @@ absl::StatusOr<std::optional<Reply>> ReplyParser::Feed(absl::string_view* input)
   while (!input->empty()) {
     const size_t end = input->find('\n');
     const absl::string_view piece = input->substr(0, end);
-    if (line_.size() + piece.size() > limits_.max_line) {
-      return absl::ResourceExhaustedError("reply line too long");
-    }
-    if (end == absl::string_view::npos) {
-      line_.append(piece.data(), piece.size());
-      input->remove_prefix(piece.size());
-      break;
-    }
-    input->remove_prefix(end + 1);
-    absl::StatusOr<bool> last = false;
-    if (line_.empty()) {
-      last = TakeLine(piece);
-    } else {
-      line_.append(piece.data(), piece.size());
-      const std::string line = std::exchange(line_, std::string());
-      last = TakeLine(line);
-    }
+    const size_t taken = std::min(input->size(), piece.size() + 1);
+    absl::StrAppend(&line_, piece.substr(0, limits_.max_line - line_.size()));
+    bytes_ += taken;
+    input->remove_prefix(taken);
+    if (bytes_ > limits_.max_bytes) return absl::ResourceExhaustedError("reply too long");
+    if (end == absl::string_view::npos) break;
+    const absl::StatusOr<bool> last = TakeLine(line_);
     if (!last.ok()) return last.status();
+    line_.clear();
     if (*last) {
       bytes_ = 0;
       return std::optional<Reply>(std::exchange(reply_, Reply()));
@@ -86,24 +87,28 @@ absl::StatusOr<std::optional<Reply>> ReplyParser::Feed(absl::string_view* input)
 // Reply-line = *( Reply-code "-" [ textstring ] CRLF ) Reply-code [ SP textstring ] CRLF
 absl::StatusOr<bool> ReplyParser::TakeLine(absl::string_view line) {
   while (!line.empty() && line.back() == '\r') line.remove_suffix(1);
-  const bool digits = line.size() >= 3 && line[0] >= '2' && line[0] <= '5' &&
-                      absl::ascii_isdigit(static_cast<unsigned char>(line[1])) &&
-                      absl::ascii_isdigit(static_cast<unsigned char>(line[2]));
-  if (!digits || (line.size() > 3 && line[3] != ' ' && line[3] != '-' && line[3] != '\t')) {
+  const int code = CodeOf(line);
+  if (code == 0) {
+    // Inside a reply the host's decision is known: the line cannot change it.
+    if (reply_.code != 0) return false;
     return absl::InvalidArgumentError("not an SMTP reply");
   }
   const bool last = line.size() == 3 || line[3] != '-';
-  const int code = (line[0] - '0') * 100 + (line[1] - '0') * 10 + (line[2] - '0');
   absl::string_view text = line.size() > 4 ? line.substr(4) : absl::string_view();
-  bytes_ += line.size();
-  if (reply_.lines.size() >= limits_.max_lines || bytes_ > limits_.max_bytes) {
-    return absl::ResourceExhaustedError("reply too long");
-  }
   const std::string enhanced = TakeEnhancedCode(&text, code);
   if (!enhanced.empty() || reply_.code != code) reply_.enhanced = enhanced;
   reply_.code = code;
-  reply_.lines.emplace_back(text);
+  if (reply_.lines.size() < limits_.max_lines) reply_.lines.emplace_back(text);
   return last;
+}
+
+std::optional<Reply> ReplyParser::TakeUnfinished() {
+  // A line without its separator is no code yet: "250" may go on as "2500".
+  if (line_.size() > 3 && CodeOf(line_) != 0) TakeLine(line_).status().IgnoreError();
+  line_.clear();
+  bytes_ = 0;
+  if (reply_.code == 0) return std::nullopt;
+  return std::exchange(reply_, Reply());
 }
 
 // status-code = class "." subject "." detail; class = "2" / "4" / "5";

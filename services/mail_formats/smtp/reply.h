@@ -38,31 +38,39 @@ void AppendReply(std::string* out, int code, absl::string_view enhanced, absl::s
 std::string Format(const Reply& reply);
 
 struct ReplyLimits {
-  size_t max_line = 2048;  // RFC 5321 §4.5.3.1.5 says 512; real hosts write more
+  // Kept of a reply; the parser drops what is longer (RFC 5321 §4.5.3.1.5 says 512 bytes a
+  // line, and real hosts write more).
+  size_t max_line = 2048;
   size_t max_lines = 100;
-  size_t max_bytes = 16384;  // of text kept
+  // Of a whole reply, with what was dropped: no host needs more, so it is out of step.
+  size_t max_bytes = 1024 * 1024;
 };
 
 // Reads replies from a byte stream, in bounded memory.
 //
-// Common errors are accepted: bare LF line ends, a code without text, codes that
-// differ between the lines (the last one counts, RFC 5321 §4.2.1 note). Other bytes
-// are kInvalidArgument, a reply over a limit is kResourceExhausted: then the caller
-// closes the connection.
+// The code decides, and the text never makes a failure of it (RFC 5321 §4.2: the text is
+// for people). So a long reply is cut, not refused. Common errors are accepted: bare LF
+// line ends, a code without text, lines without a code inside a reply (they are skipped),
+// codes that differ between the lines (the last one counts, RFC 5321 §4.2.1 note). A first
+// line without a code is kInvalidArgument, a reply over max_bytes kResourceExhausted: then
+// the caller closes the connection.
 class ReplyParser {
  public:
   explicit ReplyParser(ReplyLimits limits = {}) : limits_(limits) {}
   // Consumes bytes from the front of `input` up to the end of one reply and returns
   // it; nullopt: the reply needs more bytes.
   absl::StatusOr<std::optional<Reply>> Feed(absl::string_view* input);
+  // The reply whose end has not come, if a code with its separator has: what the host
+  // decided is known although its text is not. Once, after the stream has failed.
+  std::optional<Reply> TakeUnfinished();
 
  private:
   absl::StatusOr<bool> TakeLine(absl::string_view line);
 
   const ReplyLimits limits_;
-  std::string line_;  // a line whose end has not come yet
+  std::string line_;  // at most max_line bytes of a line whose end has not come yet
   Reply reply_;
-  size_t bytes_ = 0;
+  size_t bytes_ = 0;  // of the reply so far
 };
 
 // Takes the enhanced code (RFC 2034 §4) from the front of a reply's text: "2.1.5 ok"

@@ -48,6 +48,9 @@ TEST(ReplyParser, ReadsWhatPeersSend) {
       {"250 2.1 not enough\r\n", Make(250, "", {"2.1 not enough"}), ""},
       {"250 2.1.5\r\n", Make(250, "2.1.5", {""}), ""},
       {"250-\r\n250 x\r\n", Make(250, "", {"", "x"}), ""},
+      // What stands inside a reply does not change its code.
+      {"250-a\r\n\r\nno code\r\n250_x\r\n250 b\r\n", Make(250, "", {"a", "b"}), ""},
+      {std::string("250 a\0b\x80\xff\r\n", 11), Make(250, "", {std::string("a\0b\x80\xff", 5)}), ""},
   };
   for (const ParseCase& c : cases) {
     // Whole, and byte by byte: chunk borders must not matter.
@@ -89,26 +92,66 @@ TEST(ReplyParser, RefusesWhatIsNotAReply) {
   }
 }
 
+// A long text is no reason to take a decision for another one, and to send a message twice.
+TEST(ReplyParser, LongRepliesAreCutAndKeepTheirCode) {
+  for (const int code : {220, 250, 354, 450, 550}) {
+    const std::string number = std::to_string(code);
+    std::string many;
+    for (int i = 0; i < 200; ++i) many += number + "-x" + std::to_string(i) + "\r\n";
+    many += number + " end\r\n";
+    const struct {
+      std::string input;
+      size_t lines;
+    } kCases[] = {
+        {number + " " + std::string(10000, 'x') + "\r\n", 1},
+        {number + "-" + std::string(10000, 'x') + "\r\n" + number + " " + std::string(10000, 'y') + "\r\n", 2},
+        {many, 100},
+        {number + " " + std::string(1000000, 'x') + "\r\n", 1},
+    };
+    for (const auto& c : kCases) {
+      for (const size_t step : {c.input.size(), size_t{4096}, size_t{c.input.size() < 5000 ? 1u : 1000u}}) {
+        ReplyParser parser;
+        std::optional<Reply> reply;
+        for (size_t at = 0; at < c.input.size(); at += step) {
+          absl::string_view piece = absl::string_view(c.input).substr(at, step);
+          const auto fed = parser.Feed(&piece);
+          ASSERT_TRUE(fed.ok()) << fed.status();
+          EXPECT_TRUE(piece.empty());
+          reply = *fed;
+        }
+        ASSERT_TRUE(reply.has_value());
+        EXPECT_EQ(reply->code, code);
+        EXPECT_EQ(reply->lines.size(), c.lines);
+        for (const std::string& line : reply->lines) EXPECT_LE(line.size(), 2044u);
+        EXPECT_EQ(reply->lines[0].substr(0, 1), "x");
+      }
+    }
+  }
+}
+
 TEST(ReplyParser, IsBounded) {
-  {
+  for (const std::string unit : {"x", "250-x\r\n", "250-\r\njunk\r\n"}) {
+    std::string endless = "250-";
+    while (endless.size() <= 1024 * 1024) endless += unit;
     ReplyParser parser;
-    const std::string endless(3000, 'x');
     absl::string_view input = endless;
     EXPECT_EQ(parser.Feed(&input).status().code(), absl::StatusCode::kResourceExhausted);
+    EXPECT_EQ(parser.TakeUnfinished()->code, 250);
   }
-  {
+}
+
+TEST(ReplyParser, TellsTheCodeOfAReplyThatDoesNotEnd) {
+  const std::vector<std::pair<std::string, int>> cases = {
+      {"", 0}, {"25", 0}, {"250", 0}, {"250 ", 250}, {"250-", 250}, {"250 ok", 250}, {"550-no\r\n55", 550}, {"junk", 0},
+  };
+  for (const auto& [text, code] : cases) {
     ReplyParser parser;
-    std::string many;
-    for (int i = 0; i < 101; ++i) many += "250-x\r\n";
-    absl::string_view input = many;
-    EXPECT_EQ(parser.Feed(&input).status().code(), absl::StatusCode::kResourceExhausted);
-  }
-  {
-    ReplyParser parser;
-    std::string big;
-    for (int i = 0; i < 20; ++i) big += "250-" + std::string(1000, 'x') + "\r\n";
-    absl::string_view input = big;
-    EXPECT_EQ(parser.Feed(&input).status().code(), absl::StatusCode::kResourceExhausted);
+    absl::string_view input = text;
+    ASSERT_TRUE(parser.Feed(&input).ok());
+    const std::optional<Reply> reply = parser.TakeUnfinished();
+    EXPECT_EQ(reply.has_value() ? reply->code : 0, code) << text;
+    input = "220 next\r\n";
+    EXPECT_EQ(parser.Feed(&input).value()->code, 220) << text;
   }
 }
 
