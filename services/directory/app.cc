@@ -50,8 +50,8 @@ absl::StatusOr<std::unique_ptr<App>> App::Create(runtime::Runtime& rt, rpc::Chan
   PH_ASSIGN_OR_RETURN(Settings settings, ReadSettings(rt.config()));
   const HashCost cost{settings.argon2_memory_kib, settings.argon2_passes};
   auto parts = std::make_unique<Parts>(rt, std::move(settings));
-  PH_ASSIGN_OR_RETURN(parts->store,
-                      store::Open("directory", parts->settings.store_dir, rt.config().store(), rt.registry()));
+  PH_ASSIGN_OR_RETURN(parts->store, store::Open("directory", parts->settings.store_dir, rt.config().store(),
+                                                rt.registry(), rt.accept_data_loss()));
   RepositoryOptions options;
   options.executor = &rt.loops().Next();
   options.metrics = &parts->guard_metrics;

@@ -89,9 +89,9 @@ App::~App() { Stop(); }
 
 absl::StatusOr<std::unique_ptr<App>> App::Create(runtime::Runtime& rt, rpc::Channels) {
   if (rt.config().data_dir().empty()) return absl::InvalidArgumentError("data_dir: the mailbox needs one");
-  PH_ASSIGN_OR_RETURN(
-      std::unique_ptr<store::Store> opened,
-      store::Open("mailbox", absl::StrCat(rt.config().data_dir(), "/mailbox"), rt.config().store(), rt.registry()));
+  PH_ASSIGN_OR_RETURN(std::unique_ptr<store::Store> opened,
+                      store::Open("mailbox", absl::StrCat(rt.config().data_dir(), "/mailbox"), rt.config().store(),
+                                  rt.registry(), rt.accept_data_loss()));
   return CreateOn(rt, std::move(opened));
 }
 

@@ -34,8 +34,8 @@ absl::StatusOr<std::unique_ptr<App>> App::Create(runtime::Runtime& rt, rpc::Chan
 }
 
 absl::Status App::Start(rpc::Channels channels) {
-  PH_ASSIGN_OR_RETURN(store_,
-                      store::Open("queue", settings_.store_dir, runtime().config().store(), runtime().registry()));
+  PH_ASSIGN_OR_RETURN(store_, store::Open("queue", settings_.store_dir, runtime().config().store(),
+                                          runtime().registry(), runtime().accept_data_loss()));
   SpoolOptions spool_options;
   spool_options.shard = settings_.shard;
   spool_options.executor = &runtime().loops().Next();

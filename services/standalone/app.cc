@@ -37,6 +37,7 @@ class App::Part final : public runtime::Runtime {
   net::EventLoops& loops() override { return whole_.loops(); }
   ThreadPool& blocking_pool() override { return whole_.blocking_pool(); }
   metrics::Registry& registry() override { return whole_.registry(); }
+  bool accept_data_loss() const override { return whole_.accept_data_loss(); }
 
  private:
   runtime::Runtime& whole_;

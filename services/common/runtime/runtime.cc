@@ -33,8 +33,9 @@ int DefaultThreads() { return static_cast<int>(std::clamp(std::thread::hardware_
 
 class RuntimeImpl final : public Runtime {
  public:
-  RuntimeImpl(const config::v1::Config& config, int loops)
+  RuntimeImpl(const config::v1::Config& config, int loops, bool accept_data_loss = false)
       : config_(config),
+        accept_data_loss_(accept_data_loss),
         pool_(config.blocking_threads() != 0 ? static_cast<int>(config.blocking_threads()) : 8),
         loops_(loops) {}
   ~RuntimeImpl() override {
@@ -46,9 +47,11 @@ class RuntimeImpl final : public Runtime {
   net::EventLoops& loops() override { return loops_; }
   ThreadPool& blocking_pool() override { return pool_; }
   metrics::Registry& registry() override { return registry_; }
+  bool accept_data_loss() const override { return accept_data_loss_; }
 
  private:
   const config::v1::Config config_;
+  const bool accept_data_loss_;
   metrics::Registry registry_;
   ThreadPool pool_;
   net::EventLoops loops_;
@@ -57,6 +60,7 @@ class RuntimeImpl final : public Runtime {
 struct Flags {
   std::string config;
   bool check = false;
+  bool accept_data_loss = false;
 };
 
 // What a process is, beyond its flags.
@@ -66,15 +70,28 @@ struct Process {
   CheckConfig check;  // may be null
 };
 
+constexpr char kAcceptDataLoss[] = "accept-data-loss";
+
+bool HasStore(absl::string_view service) {
+  return service == "standalone" || service == "directory" || service == "queue" || service == "mailbox";
+}
+
 cli::Program FlagsOf(const std::string& service) {
   const std::string name = "posthouse-" + service;
+  std::vector<cli::Flag> flags = {
+      cli::File("config", "YAML configuration; without it every key has its default"),
+      cli::Switch("check-config", "check the configuration, print \"ok\" or what is wrong, and exit"),
+      cli::Switch("version", "print the version and exit")};
+  if (HasStore(service)) {
+    flags.insert(
+        flags.end() - 1,
+        cli::Switch(kAcceptDataLoss, "open a damaged store without the acknowledged changes that it has lost"));
+  }
   return {.name = name,
           .help = absl::StrCat(name, " runs ",
                                service == "standalone" ? "all services of Posthouse in one process."
                                                        : absl::StrCat("the ", service, " service of Posthouse.")),
-          .flags = {cli::File("config", "YAML configuration; without it every key has its default"),
-                    cli::Switch("check-config", "check the configuration, print \"ok\" or what is wrong, and exit"),
-                    cli::Switch("version", "print the version and exit")},
+          .flags = std::move(flags),
           .footer = absl::StrCat(
               "docs/configuration.md explains every key of the configuration.\n\n"
               "signals: SIGTERM and SIGINT finish what runs and stop, a second one stops at once; SIGHUP loads the\n"
@@ -108,6 +125,7 @@ int ParseFlags(int argc, char** argv, const std::string& service, Flags* flags) 
   }
   flags->config = parsed.arguments.GetOr("config", "");
   flags->check = parsed.arguments.Has("check-config");
+  flags->accept_data_loss = HasStore(service) && parsed.arguments.Has(kAcceptDataLoss);
   return -1;
 }
 
@@ -313,7 +331,8 @@ int Main(int argc, char** argv, const std::string& service, const MakeApp& make,
   absl::SetMutexDeadlockDetectionMode(absl::OnDeadlockCycle::kIgnore);
   log::SetService(service);
   ApplyLogLevel(*config);
-  RuntimeImpl runtime(*config, config->io_threads() != 0 ? static_cast<int>(config->io_threads()) : DefaultThreads());
+  RuntimeImpl runtime(*config, config->io_threads() != 0 ? static_cast<int>(config->io_threads()) : DefaultThreads(),
+                      flags.accept_data_loss);
   return Run(runtime, flags, process, signals);
 }
 

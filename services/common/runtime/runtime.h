@@ -2,10 +2,10 @@
 // signals, event loops, the blocking pool, metrics, HTTP pages, drain.
 //
 // Flags: --config FILE, --check-config (load, validate, print "ok" or the faulty line,
-// exit), --version, --help. SIGTERM and SIGINT drain within `drain_timeout`, then end the
-// process; a second one ends it at once. SIGHUP loads the configuration again, applies new
-// certificates, limits and log levels, and logs which changed keys need a restart.
-// service_app.h has main() and the base of a service.
+// exit), --accept-data-loss (of services with a store), --version, --help. SIGTERM and SIGINT drain within
+// `drain_timeout`, then end the process; a second one ends it at once. SIGHUP loads the configuration again, applies
+// new certificates, limits and log levels, and logs which changed keys need a restart. service_app.h has main() and the
+// base of a service.
 #pragma once
 
 #include <functional>
@@ -37,6 +37,8 @@ class Runtime {
   virtual net::EventLoops& loops() = 0;
   virtual ThreadPool& blocking_pool() = 0;  // for disk reads that miss, password hashing
   virtual metrics::Registry& registry() = 0;
+  // The flag --accept-data-loss: see store::Open().
+  virtual bool accept_data_loss() const { return false; }
 };
 
 // A service. Its Create() starts it: when Create() returns OK, the service accepts work.

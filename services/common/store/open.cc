@@ -9,11 +9,12 @@
 namespace posthouse::store {
 
 absl::StatusOr<std::unique_ptr<Store>> Open(std::string name, std::string path, const config::v1::StoreSettings& config,
-                                            metrics::Registry& registry) {
+                                            metrics::Registry& registry, bool accept_data_loss) {
   constexpr uint32_t kMaxReadThreads = 256;
   RocksOptions options;
   options.name = std::move(name);
   options.path = std::move(path);
+  options.accept_data_loss = accept_data_loss;
   // 0: the engine's default.
   if (config.block_cache_bytes() != 0) options.block_cache_bytes = config.block_cache_bytes();
   if (config.write_buffer_bytes() != 0) options.write_buffer_bytes = config.write_buffer_bytes();

@@ -18,9 +18,11 @@ namespace posthouse::store {
 // `name` labels the store's metrics: "queue", "mailbox", "directory". `path` is the
 // store's own directory, created if absent. `registry` outlives the store.
 // kFailedPrecondition: another process has the directory open, it cannot be created,
-// or its format is newer than this binary. kDataLoss: the files are damaged. The
-// message says what to do; the files are unchanged.
+// or its format is newer than this binary. kDataLoss: the files are damaged, and
+// commits that were acknowledged would be missing. The message says what to do; the
+// files are unchanged. `accept_data_loss`: the store opens without those commits, and
+// its Incarnation() rises.
 absl::StatusOr<std::unique_ptr<Store>> Open(std::string name, std::string path, const config::v1::StoreSettings& config,
-                                            metrics::Registry& registry);
+                                            metrics::Registry& registry, bool accept_data_loss);
 
 }  // namespace posthouse::store

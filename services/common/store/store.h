@@ -205,6 +205,10 @@ class Store {
   // store is healthy.
   virtual absl::Status Health() = 0;
   virtual EngineLimits Limits() const = 0;
+  // How often acknowledged commits were lost: raised when the store is opened with a loss
+  // that the operator accepted, and after a restore. Numbers that must never be given out
+  // twice (UIDs, revisions) jump when a row shows a smaller one. Does not change while open.
+  virtual uint64_t Incarnation() const { return 0; }
   virtual BlobStore& blobs() = 0;
 };
 

@@ -49,6 +49,7 @@ class CountingStore final : public store::Store {
   Task<absl::StatusOr<store::CapacityInfo>> Capacity() override { return store_->Capacity(); }
   absl::Status Health() override { return store_->Health(); }
   store::EngineLimits Limits() const override { return store_->Limits(); }
+  uint64_t Incarnation() const override { return store_->Incarnation(); }
   store::BlobStore& blobs() override { return store_->blobs(); }
 
  private:

@@ -44,7 +44,8 @@ struct RocksOptions {
   uint64_t write_buffer_bytes = uint64_t{32} << 20;
   uint64_t min_free_bytes = uint64_t{256} << 20;  // under it: deletes only
   int read_threads = 4;
-  int background_threads = 2;  // flushes and compactions
+  int background_threads = 2;     // flushes and compactions
+  bool accept_data_loss = false;  // open although acknowledged commits are missing
   size_t max_batch_bytes = size_t{4} << 20;
   size_t max_waiting_bytes = size_t{64} << 20;  // of commits in the queue; over it kUnavailable
   absl::Duration space_check_interval = absl::Milliseconds(500);

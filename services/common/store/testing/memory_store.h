@@ -155,6 +155,9 @@ class MemoryStore final : public Store {
   Task<absl::StatusOr<CapacityInfo>> Capacity() override;
   absl::Status Health() override;
   EngineLimits Limits() const override;
+  uint64_t Incarnation() const override { return incarnation_; }
+  // As a store that was opened with an accepted loss. Before its first use.
+  void SetIncarnation(uint64_t incarnation) { incarnation_ = incarnation; }
   BlobStore& blobs() override { return *blobs_; }
 
  private:
@@ -164,6 +167,7 @@ class MemoryStore final : public Store {
 
   const std::shared_ptr<MemoryDisk> disk_;
   const std::unique_ptr<BlobStore> blobs_;
+  uint64_t incarnation_ = 0;
 };
 
 }  // namespace posthouse::store
