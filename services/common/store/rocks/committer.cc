@@ -5,6 +5,7 @@
 #include <rocksdb/perf_level.h>
 #include <rocksdb/write_batch.h>
 
+#include <algorithm>
 #include <chrono>
 #include <memory>
 #include <optional>
@@ -26,6 +27,9 @@ int64_t SteadyNanos() {
   return std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::steady_clock::now().time_since_epoch())
       .count();
 }
+
+constexpr absl::Duration kIdleRetry = absl::Milliseconds(50);
+constexpr absl::Duration kReopenLogInterval = absl::Seconds(30);
 
 size_t BytesOf(const CommitOp& op) {
   size_t bytes = 64 + op.drop_begin.size() + op.drop_end.size();
@@ -102,11 +106,19 @@ Committer::Committer(ReopenableDb& db, SpaceWatch& space, Executor& fallback, St
       options_(std::move(options)),
       recent_(options_.recent_bytes),
       batch_(std::make_unique<rocksdb::WriteBatch>()),
-      thread_([this] { Loop(); }) {}
+      thread_([this] { Loop(); }) {
+  health_->SetOnFail([this] {
+    absl::MutexLock lock(&mutex_);
+    wake_.Signal();
+  });
+  absl::MutexLock lock(&mutex_);
+  wake_.Signal();  // an error may have come before SetOnFail()
+}
 
 Committer::~Committer() { Stop(); }
 
 void Committer::Stop() {
+  health_->SetOnFail(nullptr);
   {
     absl::MutexLock lock(&mutex_);
     stopping_ = true;
@@ -183,20 +195,44 @@ void Committer::Enqueue(std::unique_ptr<CommitOp> op, int64_t now) {
 void Committer::Loop() {
   rocksdb::SetPerfLevel(rocksdb::PerfLevel::kEnableTimeExceptForMutex);
   Ops ops;
-  while (TakeBatch(&ops)) {
-    WriteBatchOf(std::exchange(ops, {}));
+  while (true) {
+    switch (TakeBatch(&ops)) {
+      case Turn::kWrite:
+        WriteBatchOf(std::exchange(ops, {}));
+        break;
+      case Turn::kRecover:
+        (void)EnsureWritable();  // logs its failure, and the next turn tries again
+        break;
+      case Turn::kStop:
+        return;
+    }
     open_.reset();
   }
 }
 
-// False: the committer stops, and nothing is left to write.
-bool Committer::TakeBatch(Ops* ops) {
-  absl::MutexLock lock(&mutex_);
+// False: nothing is to be written, but an attempt to recover is due.
+bool Committer::WaitForWork() {
   while (waited_for_ == 0 && !stopping_ && (lazy_blocked_ || lazy_bytes() <= options_.max_lazy_bytes)) {
     sleeping_ = true;
-    wake_.Wait(&mutex_);
+    const bool broken = !lost_ && !health_->Get().ok();
+    bool due = false;
+    if (broken) {
+      // Not in a loop, even when commits may try at once.
+      const absl::Duration left = absl::Nanoseconds(next_reopen_nanos_ - SteadyNanos());
+      due = wake_.WaitWithTimeout(&mutex_, std::max(left, kIdleRetry));
+    } else {
+      wake_.Wait(&mutex_);
+    }
     sleeping_ = false;
+    if (due) return false;
   }
+  return true;
+}
+
+// kStop: the committer stops, and nothing is left to write.
+Committer::Turn Committer::TakeBatch(Ops* ops) {
+  absl::MutexLock lock(&mutex_);
+  if (!WaitForWork()) return Turn::kRecover;
   size_t bytes = 0;
   while (!queue_.empty()) {
     const CommitOp& next = *queue_.front();
@@ -211,7 +247,7 @@ bool Committer::TakeBatch(Ops* ops) {
   }
   queued_bytes_ -= bytes;
   metrics_.waiting_bytes.Set(static_cast<double>(queued_bytes_));
-  return !ops->empty();
+  return ops->empty() ? Turn::kStop : Turn::kWrite;
 }
 
 void Committer::WriteBatchOf(Ops ops) {
@@ -245,12 +281,13 @@ absl::Status Committer::EnsureWritable() {
   if (!health.ok()) {
     const int64_t now = SteadyNanos();
     if (lost_ || now < next_reopen_nanos_) return health;
-    const absl::Status reopened = db_.Reopen();
-    next_reopen_nanos_ = SteadyNanos() + absl::ToInt64Nanoseconds(options_.reopen_interval);
-    if (!reopened.ok()) {
-      LOG_EVENT(kWarning, "store_reopen_failed").Err(reopened);
+    if (const absl::Status reopened = db_.Reopen(); !reopened.ok()) {
+      ReopenFailed(reopened);
       return health;
     }
+    reopen_wait_ = absl::ZeroDuration();
+    next_reopen_nanos_ = SteadyNanos() + absl::ToInt64Nanoseconds(options_.reopen_interval);
+    next_reopen_log_nanos_ = failed_reopens_ = 0;
     // A commit of unknown outcome may have happened: values read before are not trusted.
     recent_.Forget(++batch_number_);
     published_.store(batch_number_, std::memory_order_release);
@@ -260,10 +297,21 @@ absl::Status Committer::EnsureWritable() {
       health_->Replace(absl::UnavailableError("the disk lost unsynced writes: restart this process"));
       return health_->Get();
     }
-    health_->Recovered();
+    health_->Opened();
+    PH_RETURN_IF_ERROR(health_->Get());  // the new database may have met an error already
   }
   open_ = db_.Get();
   return open_ != nullptr ? absl::OkStatus() : absl::UnavailableError("store is closed");
+}
+
+void Committer::ReopenFailed(const absl::Status& why) {
+  reopen_wait_ = std::max(options_.reopen_interval, std::min(2 * reopen_wait_, options_.retry_at_most));
+  const int64_t now = SteadyNanos();
+  next_reopen_nanos_ = now + absl::ToInt64Nanoseconds(reopen_wait_);
+  ++failed_reopens_;
+  if (now < next_reopen_log_nanos_) return;
+  next_reopen_log_nanos_ = now + absl::ToInt64Nanoseconds(kReopenLogInterval);
+  LOG_EVENT(kWarning, "store_reopen_failed").Int("attempts", std::exchange(failed_reopens_, 0)).Err(why);
 }
 
 absl::Status Committer::CheckGuards(const CommitOp& op) {

@@ -24,7 +24,8 @@
 // Errors. A failed write leaves the outcome of its requests unknown:
 // kDeadlineExceeded. After it nothing is written (kUnavailable, or kResourceExhausted
 // when the disk was full) until the database is open again, which settles from the log
-// what happened. Commits that come in trigger that attempt, once per reopen_interval.
+// what happened. The committer tries that by itself and with the commits that come in,
+// at first once per reopen_interval and, as attempts fail, more rarely (retry_at_most).
 // The disk may have dropped unsynced bytes with the failed sync, which a caller knows as
 // written. Then no commit is accepted any more, since it could name a blob that is
 // gone, and the process must restart.
@@ -68,7 +69,8 @@ struct CommitterOptions {
   size_t max_waiting_bytes = 64 * 1024 * 1024;  // over it requests are refused: kUnavailable
   size_t max_lazy_bytes = 8 * 1024 * 1024;      // lazy requests are written, unsynced, from here on
   size_t recent_bytes = 4 * 1024 * 1024;
-  absl::Duration reopen_interval = absl::Milliseconds(200);  // between attempts after a write error
+  absl::Duration reopen_interval = absl::Milliseconds(200);  // between the first attempts after a write error
+  absl::Duration retry_at_most = absl::Seconds(5);           // between later ones: the interval doubles up to it
   std::function<void(CommitStep)> on_step;
 };
 
@@ -107,10 +109,13 @@ class Committer {
   absl::Status Submit(std::unique_ptr<CommitOp>* ops, size_t count, CommitWait* wait);
   void Enqueue(std::unique_ptr<CommitOp> op, int64_t now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
+  enum class Turn { kWrite, kRecover, kStop };
   void Loop();
-  bool TakeBatch(Ops* ops);
+  Turn TakeBatch(Ops* ops);
+  bool WaitForWork() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void WriteBatchOf(Ops ops);
   absl::Status EnsureWritable();
+  void ReopenFailed(const absl::Status& why);
   absl::Status CheckGuards(const CommitOp& op);
   void Assemble(Ops& ops, bool* sync);
   absl::Status Write(bool sync);
@@ -146,6 +151,9 @@ class Committer {
   ReopenableDb::Ref open_;  // while a batch is worked on
   uint64_t batch_number_ = 0;
   int64_t next_reopen_nanos_ = 0;
+  absl::Duration reopen_wait_ = absl::ZeroDuration();  // doubles with each failed attempt
+  int64_t failed_reopens_ = 0;                         // since the last one that was logged
+  int64_t next_reopen_log_nanos_ = 0;
   uint64_t written_sequence_ = 0;  // of the last write that succeeded
   bool lost_ = false;              // some of it was not there any more
   std::vector<std::pair<Executor*, std::vector<std::coroutine_handle<>>>> ready_;

@@ -60,17 +60,21 @@ absl::Status ExplainOpenError(const rocksdb::Status& status, const std::string& 
 }  // namespace
 
 ReopenableDb::Handles::~Handles() {
-  if (db == nullptr) return;
-  for (rocksdb::ColumnFamilyHandle* family : {rows, blobs}) {
-    if (family != nullptr) db->DestroyColumnFamilyHandle(family);
+  if (db != nullptr) {
+    for (rocksdb::ColumnFamilyHandle* family : {rows, blobs}) {
+      if (family != nullptr) db->DestroyColumnFamilyHandle(family);
+    }
+    log::LogIfError(FromRocks(db->Close(), db->GetName()), "closing a store");
+    db.reset();
   }
-  log::LogIfError(FromRocks(db->Close(), db->GetName()), "closing a store");
+  closed->Notify();  // its LOCK is free now, and not before
 }
 
 ReopenableDb::ReopenableDb(const RocksOptions& options, std::shared_ptr<WriteHealth> health)
     : path_(options.path),
       env_(options.env != nullptr ? options.env : rocksdb::Env::Default()),
-      tuning_(MakeTuning(options, WriteHealth::MakeListener(std::move(health)))) {}
+      health_(std::move(health)),
+      tuning_(MakeTuning(options)) {}
 
 absl::StatusOr<std::unique_ptr<ReopenableDb>> ReopenableDb::Open(const RocksOptions& options,
                                                                  std::shared_ptr<WriteHealth> health) {
@@ -79,6 +83,7 @@ absl::StatusOr<std::unique_ptr<ReopenableDb>> ReopenableDb::Open(const RocksOpti
   if (error) return absl::FailedPreconditionError(absl::StrCat("cannot create ", options.path, ": ", error.message()));
   std::unique_ptr<ReopenableDb> db(new ReopenableDb(options, std::move(health)));
   PH_ASSIGN_OR_RETURN(Ref opened, db->OpenHandles());
+  db->health_->Opened();
   // Not in Reopen(), since writers of unfinished blobs may still be at work then.
   PH_RETURN_IF_ERROR(RocksBlobs::SweepUnfinished(*opened->db, opened->blobs));
   absl::MutexLock lock(&db->mutex_);
@@ -89,8 +94,10 @@ absl::StatusOr<std::unique_ptr<ReopenableDb>> ReopenableDb::Open(const RocksOpti
 absl::StatusOr<ReopenableDb::Ref> ReopenableDb::OpenHandles() const {
   std::vector<rocksdb::ColumnFamilyHandle*> families;
   rocksdb::DB* opened = nullptr;
+  rocksdb::DBOptions db_options = tuning_.db;
+  db_options.listeners.push_back(health_->NewListener());
   const rocksdb::Status status = rocksdb::DB::Open(
-      tuning_.db, path_, {{rocksdb::kDefaultColumnFamilyName, tuning_.rows}, {"blobs", tuning_.blobs}}, &families,
+      db_options, path_, {{rocksdb::kDefaultColumnFamilyName, tuning_.rows}, {"blobs", tuning_.blobs}}, &families,
       &opened);
   if (!status.ok()) return ExplainOpenError(status, path_);
   auto handles = std::make_shared<Handles>();
@@ -124,10 +131,12 @@ absl::Status ReopenableDb::Reopen() {
     old = std::move(current_);
     current_ = nullptr;
   }
-  // Each holder of a Ref is inside one call; the last one to release it closes the database.
-  const std::weak_ptr<const Handles> closing = old;
-  old.reset();
-  while (!closing.expired()) absl::SleepFor(absl::Milliseconds(1));
+  if (old != nullptr) {
+    // Each holder of a Ref is inside one call; the last one to release it closes the database.
+    const std::shared_ptr<absl::Notification> closed = old->closed;
+    old.reset();
+    closed->WaitForNotification();
+  }
   PH_ASSIGN_OR_RETURN(Ref opened, OpenHandles());
   absl::MutexLock lock(&mutex_);
   current_ = std::move(opened);

@@ -19,6 +19,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/synchronization/mutex.h"
+#include "absl/synchronization/notification.h"
 #include "services/common/store/rocks/rocks_store.h"
 #include "services/common/store/rocks/rocks_tuning.h"
 #include "services/common/store/rocks/write_health.h"
@@ -28,10 +29,11 @@ namespace posthouse::store {
 class ReopenableDb {
  public:
   struct Handles {
-    ~Handles();  // closes
+    ~Handles();  // closes, then notifies `closed`
     std::unique_ptr<rocksdb::DB> db;
     rocksdb::ColumnFamilyHandle* rows = nullptr;
     rocksdb::ColumnFamilyHandle* blobs = nullptr;
+    const std::shared_ptr<absl::Notification> closed = std::make_shared<absl::Notification>();
   };
   using Ref = std::shared_ptr<const Handles>;
 
@@ -43,7 +45,8 @@ class ReopenableDb {
   // Changes with every Reopen().
   uint64_t epoch() const { return epoch_.load(std::memory_order_acquire); }
   // Closes the database and opens it again, once a probe file could be written and
-  // synced; else the old one stays open, for reads. Waits for running reads.
+  // synced; else the old one stays open, for reads. Waits for running reads. The
+  // caller calls WriteHealth::Opened() after OK.
   absl::Status Reopen();
 
   const rocksdb::Statistics& statistics() const { return *tuning_.db.statistics; }
@@ -56,6 +59,7 @@ class ReopenableDb {
 
   const std::string path_;
   rocksdb::Env* const env_;
+  const std::shared_ptr<WriteHealth> health_;
   const Tuning tuning_;
   std::atomic<uint64_t> epoch_{1};
   mutable absl::Mutex mutex_;

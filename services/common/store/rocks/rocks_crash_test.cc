@@ -15,6 +15,7 @@
 #include <optional>
 #include <random>
 #include <string>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -23,6 +24,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "absl/synchronization/mutex.h"
+#include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "services/common/log/log.h"
 #include "services/common/metrics/metrics.h"
@@ -309,7 +311,9 @@ TEST_F(RocksErrorTest, ALargeBlobIsNotFinishedAcrossARecovery) {
   const std::unique_ptr<BlobWriter> writer = store_->blobs().Create("t", "large");
   for (int i = 0; i < 3; ++i) ASSERT_TRUE(SyncWait(writer->Append(absl::Cord(absl::string_view(piece)))).ok());
   BreakLog(FaultFs::Op::kSync, rocksdb::IOStatus::IOError("injected"));
-  EXPECT_TRUE(absl::IsDeadlineExceeded(Commit({}, {{"k", "v"}})));
+  // Refused, when the flush that three pieces begin has met the broken log before it.
+  const absl::Status broken = Commit({}, {{"k", "v"}});
+  EXPECT_TRUE(absl::IsDeadlineExceeded(broken) || absl::IsUnavailable(broken)) << broken;
   Heal();
   ASSERT_TRUE(Commit({}, {{"k", "v"}}).ok());
   EXPECT_TRUE(absl::IsUnavailable(SyncWait(writer->Finish())));
@@ -339,6 +343,19 @@ TEST_F(RocksErrorTest, NothingIsWrittenOverALossOfUnsyncedWrites) {
   EXPECT_TRUE(absl::IsNotFound(SyncWait(store_->blobs().Size("t", "large")).status()));
   EXPECT_FALSE(Get("row").has_value());
   EXPECT_TRUE(Commit({}, {{"row", "v"}}).ok());
+}
+
+// Readers are served again although nobody writes.
+TEST_F(RocksErrorTest, AStoreRecoversWithoutACommit) {
+  ASSERT_TRUE(Commit({}, {{"k", "v"}}).ok());
+  BreakLog(FaultFs::Op::kAppend, rocksdb::IOStatus::IOError("injected"));
+  EXPECT_TRUE(absl::IsDeadlineExceeded(Commit({}, {{"k2", "v"}})));
+  Heal();
+  const absl::Time limit = absl::Now() + absl::Minutes(1);
+  while (!store_->Health().ok() && absl::Now() < limit) std::this_thread::yield();
+  EXPECT_TRUE(store_->Health().ok());
+  EXPECT_EQ(Get("k"), "v");
+  EXPECT_FALSE(Get("k2").has_value());
 }
 
 // A flush that fails stops writes until RocksDB resumes; nothing is lost.

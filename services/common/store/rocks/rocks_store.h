@@ -49,7 +49,7 @@ struct RocksOptions {
   size_t max_batch_bytes = size_t{4} << 20;
   size_t max_waiting_bytes = size_t{64} << 20;  // of commits in the queue; over it kUnavailable
   absl::Duration space_check_interval = absl::Milliseconds(500);
-  absl::Duration reopen_interval = absl::Milliseconds(200);  // between attempts to recover from a write error
+  absl::Duration reopen_interval = absl::Milliseconds(200);  // between the first attempts to recover from a write error
   // For tests.
   rocksdb::Env* env = nullptr;
   MeasureSpace measure_space;

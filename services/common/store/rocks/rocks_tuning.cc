@@ -23,12 +23,11 @@ rocksdb::CompressionType Best(std::vector<rocksdb::CompressionType> wanted) {
   return rocksdb::kNoCompression;
 }
 
-rocksdb::DBOptions MakeDbOptions(const RocksOptions& options, std::shared_ptr<rocksdb::EventListener> listener) {
+rocksdb::DBOptions MakeDbOptions(const RocksOptions& options) {
   rocksdb::DBOptions db;
   if (options.env != nullptr) db.env = options.env;
   db.create_if_missing = true;
   db.create_missing_column_families = true;
-  db.listeners.push_back(std::move(listener));
   db.statistics = rocksdb::CreateDBStatistics();
   db.statistics->set_stats_level(rocksdb::StatsLevel::kExceptHistogramOrTimers);  // timers cost CPU per call
 
@@ -93,11 +92,11 @@ rocksdb::ColumnFamilyOptions MakeFamilyOptions(const RocksOptions& options,
 
 }  // namespace
 
-Tuning MakeTuning(const RocksOptions& options, std::shared_ptr<rocksdb::EventListener> listener) {
+Tuning MakeTuning(const RocksOptions& options) {
   Tuning tuning;
   tuning.cache = rocksdb::NewLRUCache(options.block_cache_bytes, /*num_shard_bits=*/4,
                                       /*strict_capacity_limit=*/false, /*high_pri_pool_ratio=*/0.5);
-  tuning.db = MakeDbOptions(options, std::move(listener));
+  tuning.db = MakeDbOptions(options);
   tuning.rows = MakeFamilyOptions(options, tuning.cache);
   tuning.blobs = MakeFamilyOptions(options, tuning.cache);
   // Bodies above 16 KiB are referenced from tables, not rewritten by compaction.

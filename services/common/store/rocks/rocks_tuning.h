@@ -17,6 +17,6 @@ struct Tuning {
   rocksdb::ColumnFamilyOptions blobs;
 };
 
-Tuning MakeTuning(const RocksOptions& options, std::shared_ptr<rocksdb::EventListener> listener);
+Tuning MakeTuning(const RocksOptions& options);
 
 }  // namespace posthouse::store

@@ -9,21 +9,19 @@
 #include "services/common/store/rocks/rocks_status.h"
 
 namespace posthouse::store {
-namespace {
 
-class Listener final : public rocksdb::EventListener {
+class WriteHealth::Listener final : public rocksdb::EventListener {
  public:
-  explicit Listener(std::shared_ptr<WriteHealth> health) : health_(std::move(health)) {}
+  Listener(std::shared_ptr<WriteHealth> health, uint64_t number) : health_(std::move(health)), number_(number) {}
 
   void OnBackgroundError(rocksdb::BackgroundErrorReason, rocksdb::Status* error) override {
-    health_->Fail(FromRocks(*error, "background work"));
+    health_->Report(number_, FromRocks(*error, "background work"));
   }
 
  private:
   const std::shared_ptr<WriteHealth> health_;
+  const uint64_t number_;
 };
-
-}  // namespace
 
 absl::Status WriteHealth::Get() const {
   absl::MutexLock lock(&mutex_);
@@ -38,6 +36,8 @@ void WriteHealth::Fail(const absl::Status& why) {
   }
   errors_.Add();
   LOG_EVENT(kError, "store_writes_stopped").Err(why);
+  absl::MutexLock lock(&on_fail_mutex_);
+  if (on_fail_) on_fail_();
 }
 
 void WriteHealth::Replace(const absl::Status& why) {
@@ -48,17 +48,42 @@ void WriteHealth::Replace(const absl::Status& why) {
   LOG_EVENT(kError, "store_writes_stopped").Err(why);
 }
 
-void WriteHealth::Recovered() {
+void WriteHealth::Report(uint64_t listener, const absl::Status& why) {
   {
     absl::MutexLock lock(&mutex_);
-    if (status_.ok()) return;
-    status_ = absl::OkStatus();
+    if (listener != current_) {
+      // The new database, before Opened(); or the old one while it closes.
+      if (listener == newest_ && newest_status_.ok()) newest_status_ = why;
+      return;
+    }
   }
-  LOG_EVENT(kInfo, "store_writes_resumed");
+  Fail(why);
 }
 
-std::shared_ptr<rocksdb::EventListener> WriteHealth::MakeListener(std::shared_ptr<WriteHealth> health) {
-  return std::make_shared<Listener>(std::move(health));
+std::shared_ptr<rocksdb::EventListener> WriteHealth::NewListener() {
+  absl::MutexLock lock(&mutex_);
+  newest_status_ = absl::OkStatus();
+  return std::make_shared<Listener>(shared_from_this(), ++newest_);
+}
+
+void WriteHealth::Opened() {
+  absl::Status before, now;
+  {
+    absl::MutexLock lock(&mutex_);
+    before = std::exchange(status_, now = newest_status_);
+    current_ = newest_;
+  }
+  if (!now.ok()) {
+    errors_.Add();
+    LOG_EVENT(kError, "store_writes_stopped").Err(now);
+  } else if (!before.ok()) {
+    LOG_EVENT(kInfo, "store_writes_resumed");
+  }
+}
+
+void WriteHealth::SetOnFail(std::function<void()> on_fail) {
+  absl::MutexLock lock(&on_fail_mutex_);
+  on_fail_ = std::move(on_fail);
 }
 
 }  // namespace posthouse::store

@@ -2,9 +2,13 @@
 //
 // RocksDB's background threads (a failed flush or compaction) and the committer (a
 // failed log write) set the error. Only the committer clears it, when it has opened
-// the database again (ReopenableDb::Reopen). Threads: any.
+// the database again (ReopenableDb::Reopen). Each open database has its own listener:
+// an error that the new database meets at once stays, and one that the old database
+// meets while it closes does not count against the new one. Threads: any.
 #pragma once
 
+#include <cstdint>
+#include <functional>
 #include <memory>
 
 #include "absl/base/thread_annotations.h"
@@ -18,23 +22,38 @@ class EventListener;
 
 namespace posthouse::store {
 
-class WriteHealth {
+class WriteHealth : public std::enable_shared_from_this<WriteHealth> {
  public:
   explicit WriteHealth(metrics::Counter& errors) : errors_(errors) {}
   // OK, or why nothing can be written now.
   absl::Status Get() const;
+  // Keeps the first reason.
   void Fail(const absl::Status& why);
   // Replaces the reason.
   void Replace(const absl::Status& why);
-  void Recovered();
 
-  // Reports RocksDB's background errors to `health`.
-  static std::shared_ptr<rocksdb::EventListener> MakeListener(std::shared_ptr<WriteHealth> health);
+  // The listener of a database that is about to be opened.
+  std::shared_ptr<rocksdb::EventListener> NewListener();
+  // The database of the newest listener is open and takes over, healthy unless it has
+  // reported an error already.
+  void Opened();
+
+  // Called after each Fail() that changed the health, on the thread that failed; null: nothing.
+  void SetOnFail(std::function<void()> on_fail);
 
  private:
+  class Listener;
+  void Report(uint64_t listener, const absl::Status& why);
+
   metrics::Counter& errors_;
   mutable absl::Mutex mutex_;
   absl::Status status_ ABSL_GUARDED_BY(mutex_);
+  uint64_t newest_ ABSL_GUARDED_BY(mutex_) = 0;         // number of the newest listener
+  uint64_t current_ ABSL_GUARDED_BY(mutex_) = 0;        // number of the open database's listener
+  absl::Status newest_status_ ABSL_GUARDED_BY(mutex_);  // while newest_ is not current_
+
+  absl::Mutex on_fail_mutex_ ABSL_ACQUIRED_BEFORE(mutex_);
+  std::function<void()> on_fail_ ABSL_GUARDED_BY(on_fail_mutex_);
 };
 
 }  // namespace posthouse::store
