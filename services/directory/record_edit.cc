@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "posthouse/directory/v1/store.pb.h"
 #include "services/common/status/status.h"
+#include "services/common/time/proto_time.h"
 #include "services/directory/key_schema.h"
 #include "services/directory/lookup.h"
 
@@ -122,11 +123,14 @@ absl::Status NormalizeNames(v1::Domain* domain) {
   return absl::OkStatus();
 }
 
+// What records keep of a time.
+absl::Time WholeSeconds(absl::Time time) { return absl::FromUnixSeconds(absl::ToUnixSeconds(time)); }
+
 // The fields that every stored record has: of a new record ...
 template <typename Record>
 void Stamp(Record* record, const EditStamp& stamp) {
   if (record->status() == v1::STATUS_UNSPECIFIED) record->set_status(v1::STATUS_ACTIVE);
-  record->mutable_created()->set_seconds(absl::ToUnixSeconds(stamp.now));
+  ToProto(WholeSeconds(stamp.now), record->mutable_created());
   record->set_revision(stamp.revision);
 }
 // ... and of one that takes the place of `stored`.
@@ -172,7 +176,7 @@ RecordEdit Store(const Address& address, const v1::Alias& alias) {
 v1::CredentialRecord Credential(const std::string& hash, absl::Time now) {
   v1::CredentialRecord credential;
   credential.set_password_hash(hash);
-  credential.mutable_changed()->set_seconds(absl::ToUnixSeconds(now));
+  ToProto(WholeSeconds(now), credential.mutable_changed());
   return credential;
 }
 

@@ -92,8 +92,7 @@ std::shared_ptr<ItemRecord> NewItemRecord(v1::EnqueueRequest::Header* header, ab
   v1::Item& item = record->item;
   v1::Envelope* envelope = header->mutable_envelope();
   ToProto(now, item.mutable_accepted());
-  const absl::Duration lifetime = FromProto(envelope->lifetime());
-  ToProto(now + (lifetime > absl::ZeroDuration() ? lifetime : expire_after), item.mutable_expires());
+  ToProto(now + expire_after, item.mutable_expires());
   for (v1::EnvelopeRecipient& from : *envelope->mutable_recipients()) {
     v1::ItemRecipient* recipient = item.add_recipients();
     *recipient->mutable_recipient() = std::move(from);

@@ -63,9 +63,6 @@ TEST(EnqueueRequestTest, TheItemOwesItsRecipientsAtOnceAndUntilItExpires) {
   EXPECT_TRUE(IsWaiting(record->item.recipients(1)));
   EXPECT_EQ(record->due(), kNow);
   EXPECT_EQ(FromProto(record->item.expires()), kNow + absl::Hours(120));
-  header = Header();
-  header.mutable_envelope()->mutable_lifetime()->set_seconds(60);
-  EXPECT_EQ(FromProto(NewItemRecord(&header, kNow, absl::Hours(120))->item.expires()), kNow + absl::Minutes(1));
 }
 
 TEST(EnqueueRequestTest, MessageIds) {

@@ -21,12 +21,11 @@ TEST(OutputTest, JsonHasFieldNamesTextAndTimes) {
   item.mutable_accepted()->set_seconds(1700000000);
   item.mutable_accepted()->set_nanos(5000000);
   item.mutable_envelope()->set_reverse_path("a\"b@example.org\xFF");
-  item.mutable_envelope()->mutable_lifetime()->set_seconds(90);
   item.add_recipients()->set_state(queue::v1::RECIPIENT_STATE_QUEUED);
   item.add_recipients()->set_delay_warned(true);
   item.set_size_bytes(5000000000);
   EXPECT_EQ(ToJson(item),
-            "{\"queue_id\":\"Q\",\"envelope\":{\"reverse_path\":\"a\\\"b@example.org\xEF\xBF\xBD\",\"lifetime\":90},"
+            "{\"queue_id\":\"Q\",\"envelope\":{\"reverse_path\":\"a\\\"b@example.org\xEF\xBF\xBD\"},"
             "\"recipients\":[{\"state\":\"RECIPIENT_STATE_QUEUED\"},{\"delay_warned\":true}],"
             "\"accepted\":\"2023-11-14T22:13:20.005Z\",\"size_bytes\":5000000000}");
 }

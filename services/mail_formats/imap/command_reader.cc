@@ -43,8 +43,6 @@ void CommandReader::Feed(std::string bytes) {
   input_.append(bytes);
 }
 
-bool CommandReader::HasLine() const { return input_.find('\n', position_) != std::string::npos; }
-
 void CommandReader::Start() {
   text_.clear();
   fragment_ = 0;

@@ -40,8 +40,6 @@ class CommandReader {
   void Feed(std::string bytes);
   // True when all bytes that were fed are read.
   bool drained() const { return position_ == input_.size(); }
-  // True when a whole line waits, so that Next() will not need input at once.
-  bool HasLine() const;
 
   Event Next();
   // One line as it is, without literals: an answer to AUTHENTICATE or IDLE.

@@ -113,8 +113,6 @@ struct ClientMessage {
 struct SendResult {
   // One per recipient, in order.
   std::vector<Outcome> recipients;
-  // Whether any recipient's outcome is a connection failure: put the host aside.
-  bool ConnectionFailed() const;
 };
 
 class Client;

@@ -149,9 +149,4 @@ absl::string_view ClientStepName(ClientStep step) {
   return "unknown";
 }
 
-bool SendResult::ConnectionFailed() const {
-  return std::any_of(recipients.begin(), recipients.end(),
-                     [](const Outcome& o) { return o.kind == Outcome::Kind::kConnection; });
-}
-
 }  // namespace posthouse::smtp

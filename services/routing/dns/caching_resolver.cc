@@ -95,7 +95,7 @@ Task<absl::StatusOr<Answer>> CachingResolver::AskOnce(std::string key, std::stri
       waiting.push_back(end);
     }
     // Run without a current executor: the shared query must not be tied to one caller's event loop.
-    const Executor::Scope nobodys(nullptr);
+    const Executor::Scope no_executor(nullptr);
     if (first) SpawnHere(RunShared(key, name, type));
   });
   if (timer != 0) executor->CancelTimer(timer);
