@@ -13,6 +13,7 @@
 #include "services/common/log/log.h"
 #include "services/common/rpc/client.h"
 #include "services/common/rpc/directory_changes.h"
+#include "services/common/runtime/testing/test_runtime.h"
 
 namespace posthouse::directory {
 namespace {

@@ -11,6 +11,7 @@
 #include "posthouse/config/v1/config.pb.h"
 #include "services/common/net/connection.h"
 #include "services/common/rpc/channels.h"
+#include "services/common/runtime/testing/test_runtime.h"
 #include "services/common/status/status.h"
 #include "services/gateway/settings.h"
 #include "services/gateway/testing/fake_directory.h"

@@ -14,6 +14,7 @@
 #include "absl/strings/str_replace.h"
 #include "posthouse/config/v1/config.pb.h"
 #include "services/common/net/tls.h"
+#include "services/common/runtime/testing/test_runtime.h"
 #include "services/ingress/app.h"
 #include "services/ingress/testing/fake_peers.h"
 #include "services/ingress/testing/smtp_client.h"

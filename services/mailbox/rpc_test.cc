@@ -12,6 +12,7 @@
 #include "posthouse/config/v1/config.pb.h"
 #include "posthouse/mailbox/v1/mailbox.grpc.pb.h"
 #include "posthouse/mailbox/v1/store.pb.h"
+#include "services/common/runtime/testing/test_runtime.h"
 #include "services/common/store/testing/memory_store.h"
 #include "services/mailbox/app.h"
 #include "services/mailbox/rows/head.h"

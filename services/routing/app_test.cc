@@ -13,6 +13,7 @@
 #include "posthouse/routing/v1/routing.grpc.pb.h"
 #include "services/common/rpc/channel.h"
 #include "services/common/rpc/client.h"
+#include "services/common/runtime/testing/test_runtime.h"
 #include "services/directory/app.h"
 #include "services/routing/dns/testing/dns_server.h"
 

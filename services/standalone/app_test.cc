@@ -18,6 +18,7 @@
 #include "services/common/async/task.h"
 #include "services/common/net/connection.h"
 #include "services/common/rpc/client.h"
+#include "services/common/runtime/testing/test_runtime.h"
 #include "services/gateway/app.h"
 #include "services/ingress/app.h"
 

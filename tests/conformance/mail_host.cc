@@ -7,6 +7,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "services/common/rpc/channels.h"
+#include "services/common/runtime/testing/test_runtime.h"
 #include "services/common/status/status.h"
 #include "services/common/store/testing/memory_store.h"
 

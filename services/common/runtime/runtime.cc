@@ -19,6 +19,7 @@
 #include "services/common/http/status_page.h"
 #include "services/common/log/log.h"
 #include "services/common/rpc/listen.h"
+#include "services/common/runtime/process_runtime.h"
 #include "services/common/status/status.h"
 #include "services/common/time/proto_time.h"
 
@@ -30,32 +31,6 @@ constexpr char kVersion[] = "0.1.0";
 constexpr absl::Duration kStuck = absl::Seconds(20);
 
 int DefaultThreads() { return static_cast<int>(std::clamp(std::thread::hardware_concurrency(), 1u, 16u)); }
-
-class RuntimeImpl final : public Runtime {
- public:
-  RuntimeImpl(const config::v1::Config& config, int loops, bool accept_data_loss = false)
-      : config_(config),
-        accept_data_loss_(accept_data_loss),
-        pool_(config.blocking_threads() != 0 ? static_cast<int>(config.blocking_threads()) : 8),
-        loops_(loops) {}
-  ~RuntimeImpl() override {
-    // Loops first: their work may wait for the pool, but the pool never waits for a loop.
-    loops_.Stop();
-    pool_.Stop();
-  }
-  const config::v1::Config& config() const override { return config_; }
-  net::EventLoops& loops() override { return loops_; }
-  ThreadPool& blocking_pool() override { return pool_; }
-  metrics::Registry& registry() override { return registry_; }
-  bool accept_data_loss() const override { return accept_data_loss_; }
-
- private:
-  const config::v1::Config config_;
-  const bool accept_data_loss_;
-  metrics::Registry registry_;
-  ThreadPool pool_;
-  net::EventLoops loops_;
-};
 
 struct Flags {
   std::string config;
@@ -331,13 +306,10 @@ int Main(int argc, char** argv, const std::string& service, const MakeApp& make,
   absl::SetMutexDeadlockDetectionMode(absl::OnDeadlockCycle::kIgnore);
   log::SetService(service);
   ApplyLogLevel(*config);
-  RuntimeImpl runtime(*config, config->io_threads() != 0 ? static_cast<int>(config->io_threads()) : DefaultThreads(),
-                      flags.accept_data_loss);
+  ProcessRuntime runtime(*config,
+                         config->io_threads() != 0 ? static_cast<int>(config->io_threads()) : DefaultThreads(),
+                         flags.accept_data_loss);
   return Run(runtime, flags, process, signals);
-}
-
-std::unique_ptr<Runtime> NewTestRuntime(const config::v1::Config& config, int threads) {
-  return std::make_unique<RuntimeImpl>(config, threads);
 }
 
 rpc::ServerOptions RpcOptions(const config::v1::Config& config, const std::string& service) {

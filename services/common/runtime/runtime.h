@@ -67,9 +67,6 @@ using CheckConfig = std::function<absl::Status(const config::v1::Config&)>;
 // Runs a process to its end. Returns its exit code: 0; 1: the start failed; 2: bad config or flags.
 int Main(int argc, char** argv, const std::string& service, const MakeApp& make, CheckConfig check = nullptr);
 
-// A Runtime for tests: `threads` loops, its own registry, given config.
-std::unique_ptr<Runtime> NewTestRuntime(const config::v1::Config& config, int threads = 2);
-
 // Where a service's gRPC server listens: config.rpc, or the documented default.
 rpc::ServerOptions RpcOptions(const config::v1::Config& config, const std::string& service);
 
