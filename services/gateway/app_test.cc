@@ -43,7 +43,7 @@ class AppTest : public testing::Test {
     server_ = builder.BuildAndStart();
     rpc::Channels channels;
     channels.directory = server_->InProcessChannel({});
-    channels.mailbox[""] = std::make_shared<rpc::Members>(channels.directory);  // UNIMPLEMENTED, all of it
+    channels.mailbox[Home()] = std::make_shared<rpc::Members>(channels.directory);  // UNIMPLEMENTED, all of it
     absl::StatusOr<std::unique_ptr<App>> app = App::Create(*runtime_, channels);
     ASSERT_TRUE(app.ok()) << app.status();
     app_ = *std::move(app);

@@ -16,7 +16,7 @@ namespace posthouse::gateway {
 namespace {
 
 // Higher than any modseq: the folder may have changed, until it is read.
-constexpr uint64_t kUnknown = std::numeric_limits<uint64_t>::max();
+constexpr Modseq kUnknown(std::numeric_limits<uint64_t>::max());
 // Folders in one request.
 constexpr int kMaxFolders = 500;
 
@@ -28,9 +28,9 @@ struct ChangeWatcher::Shard {
     AccountRef account;
     std::vector<Subscription*> subscriptions;  // never empty
   };
-  explicit Shard(std::string n) : name(std::move(n)) {}
+  explicit Shard(Home n) : name(std::move(n)) {}
 
-  const std::string name;
+  const Home name;
   std::shared_ptr<WatchStream> stream;  // null: none is open
   absl::flat_hash_map<FolderKey, Folder> folders;
   absl::flat_hash_set<FolderKey> unsent;  // added or removed, and the mailbox does not know it
@@ -39,17 +39,17 @@ struct ChangeWatcher::Shard {
 };
 
 ChangeWatcher::Subscription::Subscription(ChangeWatcher* watcher, std::shared_ptr<Shard> shard, FolderKey key,
-                                          uint64_t known, std::function<void()> wake)
+                                          Modseq known, std::function<void()> wake)
     : watcher_(watcher), shard_(std::move(shard)), key_(std::move(key)), wake_(std::move(wake)), known_(known) {}
 
 ChangeWatcher::Subscription::~Subscription() { watcher_->Unsubscribe(this); }
 
 void ChangeWatcher::Subscription::BeginRead() {
-  uint64_t unknown = kUnknown;
-  latest_.compare_exchange_strong(unknown, 0, std::memory_order_acq_rel);
+  Modseq unknown = kUnknown;
+  latest_.compare_exchange_strong(unknown, Modseq(), std::memory_order_acq_rel);
 }
 
-void ChangeWatcher::Subscription::EndRead(uint64_t modseq) { known_.store(modseq, std::memory_order_release); }
+void ChangeWatcher::Subscription::EndRead(Modseq modseq) { known_.store(modseq, std::memory_order_release); }
 
 void ChangeWatcher::Subscription::FailRead() { latest_.store(kUnknown, std::memory_order_release); }
 
@@ -59,10 +59,8 @@ ChangeWatcher::ChangeWatcher(MailboxClient& mailbox, Executor& executor, absl::D
 
 ChangeWatcher::~ChangeWatcher() { Stop(); }
 
-std::unique_ptr<ChangeWatcher::Subscription> ChangeWatcher::Subscribe(const AccountRef& account,
-                                                                      absl::string_view folder_id,
-                                                                      uint64_t known_modseq,
-                                                                      std::function<void()> wake) {
+std::unique_ptr<ChangeWatcher::Subscription> ChangeWatcher::Subscribe(const AccountRef& account, const FolderId& name,
+                                                                      Modseq known, std::function<void()> wake) {
   absl::MutexLock lock(&mutex_);
   std::shared_ptr<Shard>& shard = shards_[mailbox_.ShardOf(account)];
   if (shard == nullptr) {
@@ -73,7 +71,7 @@ std::unique_ptr<ChangeWatcher::Subscription> ChangeWatcher::Subscribe(const Acco
     }
   }
   auto subscription = std::unique_ptr<Subscription>(
-      new Subscription(this, shard, FolderKey(account.account_id(), folder_id), known_modseq, std::move(wake)));
+      new Subscription(this, shard, FolderKey(AccountId(account.account_id()), name), known, std::move(wake)));
   Shard::Folder& folder = shard->folders[subscription->key_];
   folder.account = account;
   folder.subscriptions.push_back(subscription.get());
@@ -129,7 +127,7 @@ Task<bool> ChangeWatcher::ReadHints(std::shared_ptr<Shard> shard, std::shared_pt
   while (true) {
     const absl::StatusOr<std::optional<mail::WatchResponse>> next = co_await stream->Read();
     if (!next.ok() || !next->has_value()) {
-      if (up) LOG_EVENT(kInfo, "watch_stream_lost").Str("shard", shard->name).Err(next.status());
+      if (up) LOG_EVENT(kInfo, "watch_stream_lost").Str("shard", shard->name.value()).Err(next.status());
       break;
     }
     if (!up) {
@@ -170,18 +168,18 @@ bool ChangeWatcher::NextRequest(Shard& shard, mail::WatchRequest* request) {
     const auto found = shard.folders.find(key);
     if (found == shard.folders.end()) {
       mail::WatchRequest::Remove* remove = request->add_remove();
-      remove->set_account_id(key.first);
-      remove->set_folder_id(key.second);
+      remove->set_account_id(key.first.value());
+      remove->set_folder_id(key.second.value());
       continue;
     }
-    uint64_t known = kUnknown;
+    Modseq known = kUnknown;
     for (const Subscription* subscription : found->second.subscriptions) {
       known = std::min(known, subscription->known_.load(std::memory_order_acquire));
     }
     mail::WatchRequest::Add* add = request->add_add();
     *add->mutable_account() = found->second.account;
-    add->set_folder_id(key.second);
-    add->set_known_modseq(known);
+    add->set_folder_id(key.second.value());
+    add->set_known_modseq(known.value());
   }
   return !request->add().empty() || !request->remove().empty();
 }
@@ -189,11 +187,11 @@ bool ChangeWatcher::NextRequest(Shard& shard, mail::WatchRequest* request) {
 void ChangeWatcher::Deliver(const Shard& shard, const mail::WatchResponse& response) {
   absl::MutexLock lock(&mutex_);
   for (const auto& hint : response.hints()) {
-    const auto found = shard.folders.find(FolderKey(hint.account_id(), hint.folder_id()));
+    const auto found = shard.folders.find(FolderKey(AccountId(hint.account_id()), FolderId(hint.folder_id())));
     if (found == shard.folders.end()) continue;
-    const uint64_t modseq = hint.highest_modseq() == 0 ? kUnknown : hint.highest_modseq();
+    const Modseq modseq = hint.highest_modseq() == 0 ? kUnknown : Modseq(hint.highest_modseq());
     for (Subscription* subscription : found->second.subscriptions) {
-      uint64_t latest = subscription->latest_.load(std::memory_order_relaxed);
+      Modseq latest = subscription->latest_.load(std::memory_order_relaxed);
       while (latest < modseq &&
              !subscription->latest_.compare_exchange_weak(latest, modseq, std::memory_order_acq_rel)) {
       }

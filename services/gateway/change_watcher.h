@@ -8,26 +8,24 @@
 
 #include <atomic>
 #include <cstddef>
-#include <cstdint>
 #include <functional>
 #include <memory>
-#include <string>
 #include <utility>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/container/flat_hash_map.h"
-#include "absl/strings/string_view.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
 #include "services/common/async/executor.h"
 #include "services/common/async/task.h"
+#include "services/common/ids/ids.h"
 #include "services/gateway/mailbox_client.h"
 
 namespace posthouse::gateway {
 
 class ChangeWatcher {
   struct Shard;
-  using FolderKey = std::pair<std::string, std::string>;  // account and folder
+  using FolderKey = std::pair<AccountId, FolderId>;
 
  public:
   // The interest of one session in one folder.
@@ -36,22 +34,22 @@ class ChangeWatcher {
     ~Subscription();
     Subscription(const Subscription&) = delete;
     // True: the folder has changed after `known`, or may have.
-    bool Changed(uint64_t known) const { return latest_.load(std::memory_order_acquire) > known; }
+    bool Changed(Modseq known) const { return latest_.load(std::memory_order_acquire) > known; }
     // Call these around each read of the changes.
     void BeginRead();
-    void EndRead(uint64_t modseq);  // the session has all changes up to `modseq`
-    void FailRead();                // Changed() stays true
+    void EndRead(Modseq modseq);  // the session has all changes up to `modseq`
+    void FailRead();              // Changed() stays true
 
    private:
     friend class ChangeWatcher;
-    Subscription(ChangeWatcher* watcher, std::shared_ptr<Shard> shard, FolderKey key, uint64_t known,
+    Subscription(ChangeWatcher* watcher, std::shared_ptr<Shard> shard, FolderKey key, Modseq known,
                  std::function<void()> wake);
     ChangeWatcher* const watcher_;
     const std::shared_ptr<Shard> shard_;
     const FolderKey key_;
     const std::function<void()> wake_;
-    std::atomic<uint64_t> known_;
-    std::atomic<uint64_t> latest_{0};
+    std::atomic<Modseq> known_;
+    std::atomic<Modseq> latest_{Modseq()};
   };
 
   // Streams run on `executor`. Both outlive the watcher.
@@ -59,9 +57,9 @@ class ChangeWatcher {
                 absl::Duration max_backoff = absl::Seconds(5));
   ~ChangeWatcher();  // Stop()s
 
-  // From now on every change after `known_modseq` makes Changed() true and calls `wake`: on any
+  // From now on every change after `known` makes Changed() true and calls `wake`: on any
   // thread, briefly, never after the subscription is gone. `wake` must not call the watcher.
-  std::unique_ptr<Subscription> Subscribe(const AccountRef& account, absl::string_view folder_id, uint64_t known_modseq,
+  std::unique_ptr<Subscription> Subscribe(const AccountRef& account, const FolderId& name, Modseq known,
                                           std::function<void()> wake);
   // Ends the streams; blocks until they have ended.
   void Stop();
@@ -85,7 +83,7 @@ class ChangeWatcher {
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
   int running_ ABSL_GUARDED_BY(mutex_) = 0;
   size_t connected_ ABSL_GUARDED_BY(mutex_) = 0;
-  absl::flat_hash_map<std::string, std::shared_ptr<Shard>> shards_ ABSL_GUARDED_BY(mutex_);
+  absl::flat_hash_map<Home, std::shared_ptr<Shard>> shards_ ABSL_GUARDED_BY(mutex_);
 };
 
 }  // namespace posthouse::gateway

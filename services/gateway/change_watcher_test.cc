@@ -72,7 +72,7 @@ class ChangeWatcherTest : public testing::Test {
     builder.RegisterService(&mailbox_);
     server_ = builder.BuildAndStart();
     rpc::Channels channels;
-    channels.mailbox[""] = std::make_shared<rpc::Members>(server_->InProcessChannel({}));
+    channels.mailbox[Home()] = std::make_shared<rpc::Members>(server_->InProcessChannel({}));
     client_ = std::make_unique<MailboxClient>(channels);
     watcher_ = std::make_unique<ChangeWatcher>(*client_, loops_.at(0), absl::Milliseconds(1), absl::Milliseconds(5));
   }
@@ -84,7 +84,7 @@ class ChangeWatcherTest : public testing::Test {
       const std::string& folder, uint64_t known, std::function<void()> wake = [] {}) {
     AccountRef account;
     account.set_account_id("a");
-    return watcher_->Subscribe(account, folder, known, std::move(wake));
+    return watcher_->Subscribe(account, FolderId(folder), Modseq(known), std::move(wake));
   }
 
   net::EventLoops loops_{1};
@@ -111,8 +111,8 @@ TEST_F(ChangeWatcherTest, AHintWakesTheSessionsOfItsFolder) {
   auto other = Subscribe("other", 7, [] { FAIL() << "this folder has not changed"; });
   auto session = Subscribe("f", 5, [&woken] { woken.Notify(); });
   ASSERT_TRUE(woken.WaitForNotificationWithTimeout(absl::Seconds(20)));
-  EXPECT_TRUE(session->Changed(5));
-  EXPECT_FALSE(session->Changed(7));
+  EXPECT_TRUE(session->Changed(Modseq(5)));
+  EXPECT_FALSE(session->Changed(Modseq(7)));
 }
 
 TEST_F(ChangeWatcherTest, AHintWithoutModseqHoldsUntilTheChangesAreRead) {
@@ -120,20 +120,20 @@ TEST_F(ChangeWatcherTest, AHintWithoutModseqHoldsUntilTheChangesAreRead) {
   absl::Notification woken;
   auto session = Subscribe("f", 5, [&woken] { woken.Notify(); });
   ASSERT_TRUE(woken.WaitForNotificationWithTimeout(absl::Seconds(20)));
-  EXPECT_TRUE(session->Changed(1000));
+  EXPECT_TRUE(session->Changed(Modseq(1000)));
   session->BeginRead();
   session->FailRead();
-  EXPECT_TRUE(session->Changed(1000));
+  EXPECT_TRUE(session->Changed(Modseq(1000)));
   session->BeginRead();
-  session->EndRead(5);
-  EXPECT_FALSE(session->Changed(5));
+  session->EndRead(Modseq(5));
+  EXPECT_FALSE(session->Changed(Modseq(5)));
 }
 
 TEST_F(ChangeWatcherTest, AStreamThatBreaksIsOpenedAgainAtWhatTheSessionKnows) {
   mailbox_.BreakNext();
   auto session = Subscribe("f", 5);
   EXPECT_EQ(mailbox_.LogEntry(0), "add a/f 5");
-  session->EndRead(9);
+  session->EndRead(Modseq(9));
   EXPECT_EQ(mailbox_.LogEntry(1).substr(0, 8), "add a/f ");
   mailbox_.BreakNext();
   auto more = Subscribe("g", 1);  // makes the stream break again

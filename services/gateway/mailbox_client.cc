@@ -149,8 +149,8 @@ void WatchStream::Cancel() {
 struct MailboxClient::Impl {
   // Of the process that serves `account`; null: its home is not configured.
   std::shared_ptr<MailStub> StubFor(const AccountRef& account) const {
-    const std::shared_ptr<rpc::Members> members = channels.MailboxOf(account.home());
-    return members == nullptr ? nullptr : members->For(account.account_id())->Stub<mail::MailboxService>();
+    const std::shared_ptr<rpc::Members> members = channels.MailboxOf(Home(account.home()));
+    return members == nullptr ? nullptr : members->For(AccountId(account.account_id()))->Stub<mail::MailboxService>();
   }
 
   template <typename Request, typename Response>
@@ -254,19 +254,19 @@ AppendStream MailboxClient::Append(Trace trace, const AccountRef& account) {
   return AppendStream(std::make_unique<AppendStream::Call>(Options(kStream, trace), start));
 }
 
-std::shared_ptr<WatchStream> MailboxClient::Watch(const std::string& shard) {
+std::shared_ptr<WatchStream> MailboxClient::Watch(const Home& shard) {
   std::unique_ptr<WatchStream::Call> call;
   // With several members any of them sends hints, of its own commits; polls find those of the others.
   if (const std::shared_ptr<rpc::Members> members = impl_->channels.MailboxOf(shard); members != nullptr) {
-    const auto stub = members->For("")->Stub<mail::MailboxService>();
+    const auto stub = members->For(AccountId())->Stub<mail::MailboxService>();
     const auto start = [stub](auto* context, auto* reactor) { stub->async()->Watch(context, reactor); };
     call = std::make_unique<WatchStream::Call>(Options(kWatch, Trace()), start);
   }
   return std::shared_ptr<WatchStream>(new WatchStream(std::move(call)));
 }
 
-std::string MailboxClient::ShardOf(const AccountRef& account) const {
-  return impl_->channels.mailbox.size() <= 1 ? "" : account.home();
+Home MailboxClient::ShardOf(const AccountRef& account) const {
+  return impl_->channels.mailbox.size() <= 1 ? Home() : Home(account.home());
 }
 
 std::string NewOperationId() {

@@ -12,6 +12,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "services/common/async/task.h"
+#include "services/common/ids/ids.h"
 #include "services/common/rpc/channels.h"
 #include "services/common/rpc/trace.h"
 
@@ -130,9 +131,9 @@ class MailboxClient {
   FetchStream Fetch(Trace trace, mail::FetchRequest request);
   AppendStream Append(Trace trace, const AccountRef& account);
   // `shard`: of ShardOf().
-  std::shared_ptr<WatchStream> Watch(const std::string& shard);
-  // "" when there is one shard for all, as accounts then may name any home.
-  std::string ShardOf(const AccountRef& account) const;
+  std::shared_ptr<WatchStream> Watch(const Home& shard);
+  // Home() when there is one shard for all, as accounts then may name any home.
+  Home ShardOf(const AccountRef& account) const;
 
  private:
   struct Impl;

@@ -94,7 +94,7 @@ class MailboxClientTest : public testing::Test {
     builder.RegisterService(&service_);
     server_ = builder.BuildAndStart();
     rpc::Channels channels;
-    channels.mailbox[""] = std::make_shared<rpc::Members>(server_->InProcessChannel({}));
+    channels.mailbox[Home()] = std::make_shared<rpc::Members>(server_->InProcessChannel({}));
     client_ = std::make_unique<MailboxClient>(channels);
   }
   ~MailboxClientTest() override {

@@ -79,11 +79,11 @@ class MailboxGrpcService final : public v1::MailboxService::CallbackService {
 
  private:
   Task<absl::StatusOr<AccountPtr>> OpenAccount(const common::v1::AccountRef& ref) {
-    return mailboxes_.OpenAccount(ref.tenant(), ref.account_id());
+    return mailboxes_.OpenAccount(TenantId(ref.tenant()), AccountId(ref.account_id()));
   }
   Task<absl::StatusOr<FolderPtr>> OpenFolder(const common::v1::AccountRef& ref, const std::string& folder_id) {
     PH_CO_ASSIGN_OR_RETURN(AccountPtr account, co_await OpenAccount(ref));
-    co_return co_await mailboxes_.OpenFolder(std::move(account), folder_id);
+    co_return co_await mailboxes_.OpenFolder(std::move(account), FolderId(folder_id));
   }
   void SetState(const FolderSnapshot& state, v1::FolderState* out) const {
     ToProto(state, deps_.settings.keywords_per_folder, out);
@@ -148,8 +148,9 @@ class MailboxGrpcService final : public v1::MailboxService::CallbackService {
   Task<absl::Status> DoGetFolder(Unary<v1::GetFolderRequest, v1::GetFolderResponse>& call) {
     const v1::GetFolderRequest& request = call.request();
     PH_CO_ASSIGN_OR_RETURN(const AccountPtr account, co_await OpenAccount(request.account()));
-    PH_CO_ASSIGN_OR_RETURN(const FolderInfo info, request.has_folder_id() ? account->FindById(request.folder_id())
-                                                                          : account->FindByName(request.name()));
+    PH_CO_ASSIGN_OR_RETURN(const FolderInfo info, request.has_folder_id()
+                                                      ? account->FindById(FolderId(request.folder_id()))
+                                                      : account->FindByName(request.name()));
     co_return co_await FillFolder(account, info, call.response().mutable_folder());
   }
 
@@ -232,8 +233,10 @@ class MailboxGrpcService final : public v1::MailboxService::CallbackService {
   Task<absl::Status> DoCopy(Unary<v1::CopyRequest, v1::CopyResponse>& call) {
     const v1::CopyRequest& request = call.request();
     PH_CO_ASSIGN_OR_RETURN(const AccountPtr account, co_await OpenAccount(request.account()));
-    PH_CO_ASSIGN_OR_RETURN(const FolderPtr from, co_await mailboxes_.OpenFolder(account, request.from_folder_id()));
-    PH_CO_ASSIGN_OR_RETURN(const FolderPtr to, co_await mailboxes_.OpenFolder(account, request.to_folder_id()));
+    PH_CO_ASSIGN_OR_RETURN(const FolderPtr from,
+                           co_await mailboxes_.OpenFolder(account, FolderId(request.from_folder_id())));
+    PH_CO_ASSIGN_OR_RETURN(const FolderPtr to,
+                           co_await mailboxes_.OpenFolder(account, FolderId(request.to_folder_id())));
     CopyOrder order;
     order.uids = UidSetFromProto(request.uids());
     order.move = request.move();
@@ -283,13 +286,16 @@ class MailboxGrpcService final : public v1::MailboxService::CallbackService {
     while (true) {
       const absl::StatusOr<std::optional<v1::WatchRequest>> request = co_await call.Read();
       if (!request.ok() || !request->has_value()) break;
-      for (const auto& remove : (*request)->remove()) stream.Forget(remove.account_id(), remove.folder_id());
+      for (const auto& remove : (*request)->remove())
+        stream.Forget(AccountId(remove.account_id()), FolderId(remove.folder_id()));
       for (const auto& add : (*request)->add()) {
         // Watched before the state is read: a change in between is a hint, not a gap.
-        stream.Watch(add.account().account_id(), add.folder_id());
-        const absl::StatusOr<uint64_t> newest = co_await HighestModseq(add.account(), add.folder_id());
-        if (newest.ok() && *newest <= add.known_modseq()) continue;
-        stream.Push({add.account().account_id(), add.folder_id(), newest.value_or(0)});
+        const AccountId account_id(add.account().account_id());
+        const FolderId folder_id(add.folder_id());
+        stream.Watch(account_id, folder_id);
+        const absl::StatusOr<Modseq> newest = co_await HighestModseq(add.account(), add.folder_id());
+        if (newest.ok() && *newest <= Modseq(add.known_modseq())) continue;
+        stream.Push({account_id, folder_id, newest.value_or(Modseq())});
       }
     }
     client_gone = true;
@@ -297,10 +303,10 @@ class MailboxGrpcService final : public v1::MailboxService::CallbackService {
     co_return absl::OkStatus();
   }
 
-  Task<absl::StatusOr<uint64_t>> HighestModseq(const common::v1::AccountRef& account, const std::string& folder_id) {
+  Task<absl::StatusOr<Modseq>> HighestModseq(const common::v1::AccountRef& account, const std::string& folder_id) {
     PH_CO_ASSIGN_OR_RETURN(const FolderPtr folder, co_await OpenFolder(account, folder_id));
     PH_CO_ASSIGN_OR_RETURN(const FolderSnapshot state, co_await folder->Snapshot());
-    co_return state.head.highest_modseq;
+    co_return Modseq(state.head.highest_modseq);
   }
 
   Task<absl::Status> SendHints(WatchCall& call, ChangeHints::Stream& stream, const std::atomic<bool>& client_gone) {
@@ -313,9 +319,9 @@ class MailboxGrpcService final : public v1::MailboxService::CallbackService {
         v1::WatchResponse response;
         for (const Hint& hint : hints) {
           v1::WatchResponse::Hint* out = response.add_hints();
-          out->set_account_id(hint.account_id);
-          out->set_folder_id(hint.folder_id);
-          out->set_highest_modseq(hint.highest_modseq);
+          out->set_account_id(hint.account_id.value());
+          out->set_folder_id(hint.folder_id.value());
+          out->set_highest_modseq(hint.highest_modseq.value());
         }
         more = hints.size() == kMaxHints;
         deps_.metrics.hints_sent.Add(static_cast<double>(hints.size()));

@@ -42,12 +42,11 @@ Task<absl::StatusOr<ReceivedMessage>> ReceiveBody(rpc::ReaderCall<Request, Respo
   co_return co_await receiver.Finish(expected);
 }
 
-std::vector<std::string> TenantsOf(const v1::DeliverRequest::Header& header) {
-  std::vector<std::string> tenants;
+std::vector<TenantId> TenantsOf(const v1::DeliverRequest::Header& header) {
+  std::vector<TenantId> tenants;
   for (const v1::DeliveryTarget& t : header.targets()) {
-    if (std::find(tenants.begin(), tenants.end(), t.account().tenant()) == tenants.end()) {
-      tenants.push_back(t.account().tenant());
-    }
+    TenantId tenant(t.account().tenant());
+    if (std::find(tenants.begin(), tenants.end(), tenant) == tenants.end()) tenants.push_back(std::move(tenant));
   }
   return tenants;
 }
@@ -63,11 +62,12 @@ Task<absl::Status> AppendOne(MailboxDeps& deps, Mailboxes& mailboxes,
   }
   PH_CO_ASSIGN_OR_RETURN(std::vector<std::string> keywords, CheckKeywords(header.keywords()));
   // Before the body is read, so that a missing folder costs no transfer.
-  PH_CO_ASSIGN_OR_RETURN(const std::shared_ptr<Account> account,
-                         co_await mailboxes.OpenAccount(header.account().tenant(), header.account().account_id()));
+  PH_CO_ASSIGN_OR_RETURN(
+      const std::shared_ptr<Account> account,
+      co_await mailboxes.OpenAccount(TenantId(header.account().tenant()), AccountId(header.account().account_id())));
   PH_CO_ASSIGN_OR_RETURN(const std::shared_ptr<Folder> folder,
-                         co_await mailboxes.OpenFolder(account, header.folder_id()));
-  BodyReceiver receiver(deps, {header.account().tenant()});
+                         co_await mailboxes.OpenFolder(account, FolderId(header.folder_id())));
+  BodyReceiver receiver(deps, {TenantId(header.account().tenant())});
   std::string first_piece = std::move(*header.mutable_data());
   PH_CO_ASSIGN_OR_RETURN(const ReceivedMessage received,
                          co_await ReceiveBody(call, receiver, std::move(first_piece), header.commit()));

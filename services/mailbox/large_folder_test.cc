@@ -67,7 +67,7 @@ class LargeFolderTest : public testing::Test {
   }
 
   static Task<bool> AppendOne(MailboxFixture* fixture, Folder* folder, uint32_t number) {
-    BodyReceiver receiver(fixture->deps(), {"t1"});
+    BodyReceiver receiver(fixture->deps(), {TenantId("t1")});
     const std::string body = absl::StrCat(
         "From: Ann <ann", number % 100, "@a.example>\r\nTo: bob@b.example\r\nSubject: number ", number,
         "\r\nDate: Tue, 1 Jul 2025 10:00:00 +0200\r\nMessage-ID: <", number, "@a.example>\r\n\r\nHello.\r\n");

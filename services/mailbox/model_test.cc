@@ -77,7 +77,7 @@ class Actor {
   Task<void> Run(Executor* pool, int steps) {
     co_await SwitchTo(*pool);
     for (int i = 0; i < steps; ++i) {
-      account_ = *co_await fixture_.mailboxes().OpenAccount("t1", "acc1");
+      account_ = *co_await fixture_.mailboxes().OpenAccount(TenantId("t1"), AccountId("acc1"));
       switch (Below(10)) {
         case 0:
         case 1:
@@ -146,14 +146,14 @@ class Actor {
     m.keywords = {keywords.begin(), keywords.end()};
   }
   Task<std::shared_ptr<Folder>> Open(std::string id) {
-    co_return *co_await fixture_.mailboxes().OpenFolder(account_, id);
+    co_return *co_await fixture_.mailboxes().OpenFolder(account_, FolderId(id));
   }
 
   Task<void> Append() {
     const std::string id = PickFolder();
     const std::shared_ptr<Folder> folder = co_await Open(id);
     const std::string body = NewBody();
-    BodyReceiver receiver(fixture_.deps(), {"t1"});
+    BodyReceiver receiver(fixture_.deps(), {TenantId("t1")});
     EXPECT_TRUE((co_await receiver.Add(body)).ok());
     const absl::StatusOr<ReceivedMessage> taken = co_await receiver.Finish(body.size());
     NewMessage message;
@@ -183,14 +183,14 @@ class Actor {
     target->mutable_account()->set_tenant("t1");
     target->mutable_account()->set_account_id("acc1");
     if (!again) *header.add_targets() = *target;  // and twice in one call
-    BodyReceiver receiver(fixture_.deps(), {"t1"});
+    BodyReceiver receiver(fixture_.deps(), {TenantId("t1")});
     EXPECT_TRUE((co_await receiver.Add(body)).ok());
     const absl::StatusOr<ReceivedMessage> taken = co_await receiver.Finish(body.size());
     v1::DeliverResponse response;
     const bool named = co_await DeliverToAll(fixture_.deps(), fixture_.mailboxes(), header, *taken, &response);
     EXPECT_EQ(named, !again);
     if (!named) co_await receiver.Discard();
-    const std::string inbox = account_->inbox_id();
+    const std::string inbox = account_->inbox_id().value();
     for (const v1::DeliveryOutcome& outcome : response.outcomes()) {
       EXPECT_EQ(outcome.kind(), v1::DeliveryOutcome::KIND_STORED) << outcome.detail();
       EXPECT_EQ(outcome.folder_id(), inbox);
@@ -289,7 +289,7 @@ class Actor {
       renamed_ = false;
       const absl::StatusOr<FolderInfo> made = co_await account_->Create(Name(), "");
       EXPECT_TRUE(made.ok()) << made.status();
-      if (made.ok()) own_ = made->folder_id;
+      if (made.ok()) own_ = made->folder_id.value();
       co_return;
     }
     if (Below(3) == 0) {
@@ -310,7 +310,7 @@ class Actor {
       renamed_ = true;
       const auto moved = co_await RenameFolder(fixture_.deps(), fixture_.mailboxes(), account_, from + "+", Name());
       EXPECT_TRUE(moved.ok()) << moved.status();
-      if (moved.ok()) EXPECT_EQ(moved->folder_id, own_);
+      if (moved.ok()) EXPECT_EQ(moved->folder_id.value(), own_);
     }
   }
 
@@ -336,7 +336,7 @@ class ModelTest : public testing::Test {
     fixture_.Reopen();
     const std::shared_ptr<Account> account = fixture_.OpenAccount();
     for (const char* name : {"INBOX", "Sent", "Trash"})
-      commons_.folders.push_back(account->FindByName(name)->folder_id);
+      commons_.folders.push_back(account->FindByName(name)->folder_id.value());
   }
 
   static std::unique_ptr<store::Store> OpenStore() {
@@ -393,7 +393,7 @@ class ModelTest : public testing::Test {
 
   std::vector<store::Row> Rows(const std::string& folder, const char* prefix) {
     std::vector<store::Row> rows;
-    store::ReadRequest request{FolderPartition("t1", folder), {}, prefix, "", store::kMaxPageRows};
+    store::ReadRequest request{FolderPartition(TenantId("t1"), FolderId(folder)), {}, prefix, "", store::kMaxPageRows};
     for (bool more = true; more;) {
       store::ReadResult read = *SyncWait(fixture_.store().Read(request));
       more = read.more;
@@ -405,7 +405,7 @@ class ModelTest : public testing::Test {
 
   void CheckFolder(const std::string& id, const Box& model, Usage::Amount* sum) {
     const std::shared_ptr<Account> account = fixture_.OpenAccount();
-    const std::shared_ptr<Folder> folder = *SyncWait(fixture_.mailboxes().OpenFolder(account, id));
+    const std::shared_ptr<Folder> folder = *SyncWait(fixture_.mailboxes().OpenFolder(account, FolderId(id)));
     const FolderSnapshot state = *SyncWait(folder->Snapshot());
     std::vector<std::string> bits;
     const std::vector<MessageMeta> metas = *SyncWait(folder->Select(UidSet::All(), Uid(), SIZE_MAX, &bits));
@@ -476,9 +476,9 @@ class ModelTest : public testing::Test {
     named_.clear();
     Usage::Amount sum;
     const std::shared_ptr<Account> account = fixture_.OpenAccount();
-    for (const std::string& id : account->FolderIds()) {
+    for (const FolderId& id : account->FolderIds()) {
       SCOPED_TRACE(account->FindById(id)->name);
-      CheckFolder(id, model[id], &sum);
+      CheckFolder(id.value(), model[id.value()], &sum);
     }
     EXPECT_TRUE(SyncWait(fixture_.mailboxes().CountUsage(account)).ok());
     EXPECT_EQ(account->usage()->Total().bytes, sum.bytes);

@@ -127,7 +127,7 @@ class RpcTest : public testing::Test {
   // many keyword bits as a folder has.
   void FillFolder(const std::string& folder_id, uint32_t messages) {
     store::MemoryStore store(disk_);
-    const store::Partition partition = FolderPartition("t1", folder_id);
+    const store::Partition partition = FolderPartition(TenantId("t1"), posthouse::FolderId(folder_id));
     const store::ReadResult read = *SyncWait(store.Read({partition, {HeadKey()}}));
     Head head = *Head::Decode(*read.values[0]);
     head.highest_modseq = 2;

@@ -85,7 +85,7 @@ absl::Status App::Start() {
   PH_ASSIGN_OR_RETURN(auto* const directory, add(directory::App::Create(*part_, channels)));
   channels.directory = directory->rpc().InProcessChannel();
   PH_ASSIGN_OR_RETURN(auto* const mailbox, add(mailbox::App::Create(*part_, channels)));
-  channels.mailbox[""] = std::make_shared<rpc::Members>(mailbox->rpc().InProcessChannel());
+  channels.mailbox[Home()] = std::make_shared<rpc::Members>(mailbox->rpc().InProcessChannel());
   PH_ASSIGN_OR_RETURN(auto* const routing, add(routing::App::Create(*part_, channels)));
   channels.routing = routing->rpc().InProcessChannel();
   PH_ASSIGN_OR_RETURN(auto* const queue, add(queue::App::Create(*part_, channels)));

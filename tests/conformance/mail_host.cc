@@ -46,7 +46,7 @@ MailHost::MailHost(const config::v1::Gateway& gateway, bool plaintext_auth)
   others_ = mailbox::v1::MailboxService::NewStub(server_->InProcessChannel({}));
   rpc::Channels channels;
   channels.directory = server_->InProcessChannel({});
-  channels.mailbox[""] = std::make_shared<rpc::Members>(failing_calls_->ChannelTo(*server_));
+  channels.mailbox[Home()] = std::make_shared<rpc::Members>(failing_calls_->ChannelTo(*server_));
   gateway_ = *gateway::App::Create(*runtime_, std::move(channels));
   NewAccount();
 }

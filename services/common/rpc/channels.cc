@@ -48,12 +48,12 @@ absl::StatusOr<Channels> DialPeers(const config::v1::Config& config) {
     if (shard.target().empty()) continue;
     absl::StatusOr<std::shared_ptr<Members>> members = DialMembers(shard.target(), tls);
     if (!members.ok()) return Annotate(members.status(), "peers.mailbox");
-    channels.mailbox[shard.name()] = *std::move(members);
+    channels.mailbox[Home(shard.name())] = *std::move(members);
   }
   return channels;
 }
 
-std::shared_ptr<Members> Channels::MailboxOf(const std::string& home) const {
+std::shared_ptr<Members> Channels::MailboxOf(const Home& home) const {
   const auto it = mailbox.find(home);
   if (it != mailbox.end()) return it->second;
   const bool only = mailbox.size() == 1 && (home.empty() || mailbox.begin()->first.empty());

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "services/common/ids/ids.h"
 #include "services/common/rpc/members.h"
 
 namespace grpc {
@@ -23,12 +24,11 @@ struct Channels {
   std::shared_ptr<grpc::Channel> directory;
   std::shared_ptr<grpc::Channel> routing;
   std::vector<std::shared_ptr<grpc::Channel>> queue;
-  // By home, the name of a mailbox store.
-  std::map<std::string, std::shared_ptr<Members>> mailbox;
+  std::map<Home, std::shared_ptr<Members>> mailbox;
 
   // The members of the store `home`; null: no such store is configured. With one store,
   // accounts without a home live there; when it has no name, all accounts do.
-  std::shared_ptr<Members> MailboxOf(const std::string& home) const;
+  std::shared_ptr<Members> MailboxOf(const Home& home) const;
 };
 
 // Dials what `config.peers` names; absent peers stay null.

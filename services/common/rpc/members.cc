@@ -8,6 +8,7 @@
 #include <map>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/string_view.h"
 #include "services/common/log/log.h"
 
 namespace posthouse::rpc {
@@ -93,13 +94,13 @@ void Members::Refresh() {
   if (!places.empty()) places_ = std::move(places);
 }
 
-Members::Place* Members::Best(absl::string_view account_id, absl::Time now) {
+Members::Place* Members::Best(const AccountId& account, absl::Time now) {
   Place* best = nullptr;
   Place* best_of_all = nullptr;
   uint64_t weight = 0;
   uint64_t weight_of_all = 0;
   for (Place& place : places_) {
-    const uint64_t own = Weight(account_id, place.member->address());
+    const uint64_t own = Weight(account.value(), place.member->address());
     if (best_of_all == nullptr || own > weight_of_all) {
       best_of_all = &place;
       weight_of_all = own;
@@ -112,12 +113,12 @@ Members::Place* Members::Best(absl::string_view account_id, absl::Time now) {
   return best != nullptr ? best : best_of_all;
 }
 
-std::shared_ptr<Member> Members::For(absl::string_view account_id) {
+std::shared_ptr<Member> Members::For(const AccountId& account) {
   absl::MutexLock lock(&mutex_);
   if (places_.empty()) return whole_;
   const absl::Time now = options_.now();
   while (true) {
-    Place* const best = Best(account_id, now);
+    Place* const best = Best(account, now);
     if (best->skip_until > now) return best->member;  // all are skipped
     const grpc_connectivity_state state = best->member->channel()->GetState(/*try_to_connect=*/false);
     if (state == GRPC_CHANNEL_READY) best->next_skip = options_.first_skip;

@@ -24,10 +24,10 @@
 #include "absl/base/call_once.h"
 #include "absl/base/thread_annotations.h"
 #include "absl/status/statusor.h"
-#include "absl/strings/string_view.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
+#include "services/common/ids/ids.h"
 
 namespace grpc {
 class Channel;
@@ -76,9 +76,9 @@ class Members {
   Members(std::shared_ptr<grpc::Channel> whole, Resolve resolve, DialAddress dial, MembersOptions options = {});
   ~Members();
 
-  // The member that serves `account_id`. Never null, never waits. A member that cannot be
+  // The member that serves `account`. Never null, never waits. A member that cannot be
   // reached is noticed here, by the state of its channel.
-  std::shared_ptr<Member> For(absl::string_view account_id);
+  std::shared_ptr<Member> For(const AccountId& account);
   // Resolves now.
   void Refresh();
 
@@ -88,7 +88,7 @@ class Members {
     absl::Time skip_until;
     absl::Duration next_skip;
   };
-  Place* Best(absl::string_view account_id, absl::Time now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  Place* Best(const AccountId& account, absl::Time now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Run();
 
   const std::shared_ptr<Member> whole_;

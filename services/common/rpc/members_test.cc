@@ -83,7 +83,7 @@ class MembersTest : public ::testing::Test {
 
   // The number of the server that answers a call for `account`.
   static absl::StatusOr<int> Ask(Members& members, const std::string& account) {
-    const auto stub = members.For(account)->Stub<q::QueueAdminService>();
+    const auto stub = members.For(AccountId(account))->Stub<q::QueueAdminService>();
     const auto start = [&](auto* context, auto* request, auto* response, auto done) {
       stub->async()->GetStats(context, request, response, std::move(done));
     };
@@ -103,7 +103,7 @@ class MembersTest : public ::testing::Test {
     std::map<std::string, std::string> out;
     for (int i = 0; i < 300; ++i) {
       const std::string account = absl::StrCat("account", i);
-      out[account] = members.For(account)->address();
+      out[account] = members.For(AccountId(account))->address();
     }
     return out;
   }
@@ -125,24 +125,24 @@ TEST_F(MembersTest, AFixedChannelServesEveryAccount) {
   Start(1);
   Members members(processes_[1].server->InProcessChannel());
   EXPECT_EQ(*Ask(members, "a"), 1);
-  EXPECT_EQ(members.For("a"), members.For("b"));
+  EXPECT_EQ(members.For(AccountId("a")), members.For(AccountId("b")));
 }
 
 TEST_F(MembersTest, TheTargetAsAWholeIsUsedUntilItsNameIsResolved) {
   Start(1);
   std::vector<std::string> found;
   Members members(*Dial(addresses_[0], TlsFiles()), [&] { return found; }, Dialler(), ByHand());
-  EXPECT_EQ(members.For("a")->address(), "");
+  EXPECT_EQ(members.For(AccountId("a"))->address(), "");
   EXPECT_EQ(*Ask(members, "a"), 1);
   members.Refresh();
-  EXPECT_EQ(members.For("a")->address(), "");
+  EXPECT_EQ(members.For(AccountId("a"))->address(), "");
   found = addresses_;
   members.Refresh();
-  EXPECT_EQ(members.For("a")->address(), addresses_[0]);
+  EXPECT_EQ(members.For(AccountId("a"))->address(), addresses_[0]);
   // An answer without addresses, or none, changes nothing.
   found.clear();
   members.Refresh();
-  EXPECT_EQ(members.For("a")->address(), addresses_[0]);
+  EXPECT_EQ(members.For(AccountId("a"))->address(), addresses_[0]);
 }
 
 // What two processes of any version must agree on.
@@ -150,10 +150,10 @@ TEST_F(MembersTest, ThePlaceOfAnAccountIsFixed) {
   addresses_ = {"127.0.0.1:7403", "127.0.0.2:7403", "127.0.0.3:7403"};
   Members members(Nowhere(), Resolver(), Dialler(), ByHand());
   members.Refresh();
-  EXPECT_EQ(members.For("a")->address(), "127.0.0.1:7403");
-  EXPECT_EQ(members.For("b")->address(), "127.0.0.2:7403");
-  EXPECT_EQ(members.For("c")->address(), "127.0.0.1:7403");
-  EXPECT_EQ(members.For("")->address(), "127.0.0.1:7403");
+  EXPECT_EQ(members.For(AccountId("a"))->address(), "127.0.0.1:7403");
+  EXPECT_EQ(members.For(AccountId("b"))->address(), "127.0.0.2:7403");
+  EXPECT_EQ(members.For(AccountId("c"))->address(), "127.0.0.1:7403");
+  EXPECT_EQ(members.For(AccountId(""))->address(), "127.0.0.1:7403");
 }
 
 TEST_F(MembersTest, AccountsSpreadAndOnlyThoseOfAMemberThatGoesMove) {
@@ -185,11 +185,11 @@ TEST_F(MembersTest, AMemberThatCannotBeReachedIsSkippedForAWhile) {
   const std::string gone = address_of_[first];
   Stop(first);
   EXPECT_EQ(AskUntilAnswered(members, "a"), other);
-  EXPECT_EQ(members.For("a")->address(), address_of_[other]);
+  EXPECT_EQ(members.For(AccountId("a"))->address(), address_of_[other]);
   // 5 s, then 10, 20, 30, 30 s: each time one call finds out that the member is still away.
   for (const int seconds : {5, 10, 20, 30, 30}) {
     now_ += absl::Seconds(seconds) - absl::Nanoseconds(1);
-    EXPECT_EQ(members.For("a")->address(), address_of_[other]) << seconds;
+    EXPECT_EQ(members.For(AccountId("a"))->address(), address_of_[other]) << seconds;
     now_ += absl::Nanoseconds(1);
     // Its channel may be between two attempts to connect; then the account's call is one.
     EXPECT_EQ(AskUntilAnswered(members, "a"), other) << seconds;
@@ -197,7 +197,7 @@ TEST_F(MembersTest, AMemberThatCannotBeReachedIsSkippedForAWhile) {
   // All away: the skips are ignored.
   Stop(other);
   while (Ask(members, "a").ok()) continue;
-  EXPECT_THAT(members.For("a")->address(), AnyOf(gone, address_of_[other]));
+  EXPECT_THAT(members.For(AccountId("a"))->address(), AnyOf(gone, address_of_[other]));
 }
 
 TEST_F(MembersTest, AMemberThatFailsIsLookedUpAtOnce) {
@@ -215,7 +215,7 @@ TEST_F(MembersTest, AMemberThatFailsIsLookedUpAtOnce) {
   MembersOptions options;
   options.refresh = absl::Hours(1);
   Members members(Nowhere(), resolve, Dialler(), options);
-  while (members.For("a")->address().empty()) absl::SleepFor(absl::Milliseconds(1));  // the first answer
+  while (members.For(AccountId("a"))->address().empty()) absl::SleepFor(absl::Milliseconds(1));  // the first answer
   const int first = *Ask(members, "a");
   {
     absl::MutexLock lock(&mutex);

@@ -283,8 +283,8 @@ TEST(ChannelsTest, AStoreWithoutANameServesEveryHome) {
   config.mutable_peers()->add_mailbox()->set_target("127.0.0.1:7403");
   const auto channels = DialPeers(config);
   ASSERT_TRUE(channels.ok()) << channels.status();
-  EXPECT_NE(channels->MailboxOf("a"), nullptr);
-  EXPECT_EQ(channels->MailboxOf(""), channels->MailboxOf("a"));
+  EXPECT_NE(channels->MailboxOf(Home("a")), nullptr);
+  EXPECT_EQ(channels->MailboxOf(Home("")), channels->MailboxOf(Home("a")));
 }
 
 TEST(ChannelsTest, PeersAreDialledAndHomesFound) {
@@ -300,15 +300,15 @@ TEST(ChannelsTest, PeersAreDialledAndHomesFound) {
   EXPECT_NE(channels->directory, nullptr);
   EXPECT_EQ(channels->routing, nullptr);
   EXPECT_EQ(channels->queue.size(), 2u);
-  EXPECT_NE(channels->MailboxOf("a"), nullptr);
-  EXPECT_EQ(channels->MailboxOf(""), channels->MailboxOf("a"));  // the only one
-  EXPECT_EQ(channels->MailboxOf("b"), nullptr);
+  EXPECT_NE(channels->MailboxOf(Home("a")), nullptr);
+  EXPECT_EQ(channels->MailboxOf(Home("")), channels->MailboxOf(Home("a")));  // the only one
+  EXPECT_EQ(channels->MailboxOf(Home("b")), nullptr);
   shard = config.mutable_peers()->add_mailbox();
   shard->set_name("b");
   shard->set_target("127.0.0.1:7413");
   channels = DialPeers(config);
   ASSERT_TRUE(channels.ok());
-  EXPECT_EQ(channels->MailboxOf(""), nullptr);  // which one?
+  EXPECT_EQ(channels->MailboxOf(Home("")), nullptr);  // which one?
   config.mutable_peers()->set_routing("192.0.2.1:7401");
   channels = DialPeers(config);
   EXPECT_THAT(std::string(channels.status().message()), HasSubstr("peers.routing: plaintext"));

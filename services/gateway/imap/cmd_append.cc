@@ -148,7 +148,7 @@ HandlerResult CmdAppend(ImapSession& session, imap::Command command) {
   const absl::StatusOr<mail::AppendResponse> response = co_await message.Commit();
   if (!response.ok()) co_return ReplyForTarget(response.status());
   // RFC 3501 §6.3.11: EXISTS for a message in the selected mailbox. The hint may come later.
-  if (session.selected() != nullptr && session.selected()->folder_id() == folder->folder().folder_id()) {
+  if (session.selected() != nullptr && session.selected()->folder_id().value() == folder->folder().folder_id()) {
     PH_CO_RETURN_IF_ERROR(co_await session.Sync());
   }
   // RFC 4315 §3. The message is durable.

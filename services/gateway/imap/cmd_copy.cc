@@ -30,7 +30,7 @@ HandlerResult CmdCopy(ImapSession& session, imap::Command command) {
   const bool move = absl::EndsWith(command.name, "MOVE");
   Selected& view = *session.selected();
   if (move && view.read_only()) co_return No("CANNOT", "Mailbox is read-only");
-  const absl::StatusOr<imap::NumberSet> uids = session.Resolve(args.set, uid);
+  const absl::StatusOr<UidSet> uids = session.Resolve(args.set, uid);
   if (!uids.ok()) co_return Bad(uids.status().message());
   const std::optional<std::string> name = imap::DecodeMailboxName(args.mailbox);
   if (!name.has_value()) co_return No("CANNOT", "Invalid mailbox name");
@@ -46,7 +46,7 @@ HandlerResult CmdCopy(ImapSession& session, imap::Command command) {
 
   mail::CopyRequest request;
   *request.mutable_account() = session.account();
-  request.set_from_folder_id(view.folder_id());
+  request.set_from_folder_id(view.folder_id().value());
   UidSetToProto(*uids, request.mutable_uids());
   request.set_to_folder_id(target->folder().folder_id());
   request.set_move(move);
@@ -58,7 +58,7 @@ HandlerResult CmdCopy(ImapSession& session, imap::Command command) {
   if (!move) co_return OkWith(CopyUid(*response), "COPY completed");
   // RFC 6851 §4.3: COPYUID, then EXPUNGE, then the tagged OK.
   absl::StrAppend(&session.out(), "* OK [", CopyUid(*response), "] Moved\r\n");
-  if (target->folder().folder_id() == view.folder_id()) PH_CO_RETURN_IF_ERROR(co_await session.Sync());
+  if (target->folder().folder_id() == view.folder_id().value()) PH_CO_RETURN_IF_ERROR(co_await session.Sync());
   if (session.selected() != nullptr) {
     session.selected()->ApplyOwnExpunge(UidSetFromProto(response->from_uids()), response->from_state());
   }

@@ -15,9 +15,9 @@ HandlerResult CmdExpunge(ImapSession& session, imap::Command command) {
   if (view.read_only()) co_return No("CANNOT", "Mailbox is read-only");
   mail::ExpungeRequest request;
   *request.mutable_account() = session.account();
-  request.set_folder_id(view.folder_id());
+  request.set_folder_id(view.folder_id().value());
   if (const auto* args = std::get_if<imap::UidSetArgs>(&command.args)) {
-    const absl::StatusOr<imap::NumberSet> uids = session.Resolve(args->set, /*uid=*/true);
+    const absl::StatusOr<UidSet> uids = session.Resolve(args->set, /*uid=*/true);
     if (!uids.ok()) co_return Bad(uids.status().message());
     if (uids->empty()) co_return Ok("No matching messages");
     UidSetToProto(*uids, request.mutable_uids());
@@ -31,7 +31,7 @@ HandlerResult CmdExpunge(ImapSession& session, imap::Command command) {
   // read, and reported before the tagged reply.
   PH_CO_RETURN_IF_ERROR(co_await session.Sync());
   if (session.selected() == nullptr) co_return Ok("EXPUNGE completed");
-  co_return OkWith(absl::StrCat("HIGHESTMODSEQ ", session.selected()->modseq()), "EXPUNGE completed");
+  co_return OkWith(absl::StrCat("HIGHESTMODSEQ ", session.selected()->modseq().value()), "EXPUNGE completed");
 }
 
 }  // namespace posthouse::gateway

@@ -55,7 +55,7 @@ HandlerResult Stream(ImapSession& session, const imap::FetchArgs& args, bool uid
     }
     // RFC 7162 §3.2.10: VANISHED precedes the FETCH responses. Messages that the view still has are
     // reported later.
-    const imap::NumberSet gone = UidSetFromProto((*chunk)->vanished()).Minus(session.selected()->map().uids());
+    const UidSet gone = UidSetFromProto((*chunk)->vanished()).Minus(session.selected()->map().uids());
     if (!gone.empty()) absl::StrAppend(&session.out(), "* VANISHED (EARLIER) ", gone.ToString(), "\r\n");
     if (set_seen) session.selected()->MarkReported((*chunk)->rows());
     PH_CO_RETURN_IF_ERROR(co_await SendChunk(session, render, *std::move(*chunk)));
@@ -80,18 +80,18 @@ HandlerResult CmdFetch(ImapSession& session, imap::Command command) {
     if (session.selected() == nullptr) co_return No("NONEXISTENT", "Mailbox was deleted");
     PH_CO_RETURN_IF_ERROR(co_await session.Report(/*expunges=*/false));
   }
-  const absl::StatusOr<imap::NumberSet> uids = session.Resolve(args.set, uid);
+  const absl::StatusOr<UidSet> uids = session.Resolve(args.set, uid);
   if (!uids.ok()) co_return Bad(uids.status().message());
   // Vanished messages are named by UID, too. For them "*" is the largest UID ever given, since the
   // last message may have vanished.
-  const imap::NumberSet asked = args.vanished && !args.set.saved_result
-                                    ? uids->Union(args.set.Resolve(std::max(view.uid_next(), 1u) - 1))
-                                    : *uids;
+  const UidSet asked = args.vanished && !args.set.saved_result
+                           ? uids->Union(args.set.Resolve(std::max(view.uid_next(), 1u) - 1))
+                           : *uids;
   if (asked.empty()) co_return Ok("No matching messages");
 
   mail::FetchRequest request;
   *request.mutable_account() = session.account();
-  request.set_folder_id(view.folder_id());
+  request.set_folder_id(view.folder_id().value());
   UidSetToProto(asked, request.mutable_uids());
   request.set_vanished(args.vanished);
   FillFetchRequest(args, session.dialect(), SetsSeen(args, view), &request);

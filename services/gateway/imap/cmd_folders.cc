@@ -29,7 +29,7 @@ Task<bool> IsSelected(ImapSession& session, std::string name) {
   get.set_name(std::move(name));
   const absl::StatusOr<mail::GetFolderResponse> folder =
       co_await session.shared().mailbox.GetFolder(session.trace(), std::move(get));
-  co_return folder.ok() && folder->folder().folder_id() == session.selected()->folder_id();
+  co_return folder.ok() && folder->folder().folder_id() == session.selected()->folder_id().value();
 }
 
 }  // namespace

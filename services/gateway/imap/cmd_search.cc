@@ -13,9 +13,9 @@ namespace posthouse::gateway {
 namespace {
 
 // The messages of `found` that the result options name. SAVE keeps them, too (RFC 5182 §2.1).
-imap::NumberSet Reported(const imap::SearchArgs& args, const imap::NumberSet& found) {
+UidSet Reported(const imap::SearchArgs& args, const UidSet& found) {
   if (args.return_all || args.return_count || (!args.return_min && !args.return_max)) return found;
-  imap::NumberSet saved;
+  UidSet saved;
   if (found.empty()) return saved;
   if (args.return_min) saved.Add(found.Min());
   if (args.return_max) saved.Add(found.Max());
@@ -24,10 +24,10 @@ imap::NumberSet Reported(const imap::SearchArgs& args, const imap::NumberSet& fo
 
 // RFC 4731 §3.2: MODSEQ covers the messages that are reported: the first and the last one when
 // only MIN and MAX are asked for.
-Task<absl::StatusOr<uint64_t>> HighestModseq(ImapSession& session, const imap::NumberSet uids) {
+Task<absl::StatusOr<uint64_t>> HighestModseq(ImapSession& session, const UidSet uids) {
   mail::FetchRequest request;
   *request.mutable_account() = session.account();
-  request.set_folder_id(session.selected()->folder_id());
+  request.set_folder_id(session.selected()->folder_id().value());
   UidSetToProto(uids, request.mutable_uids());
   request.set_modseq(true);
   FetchStream stream = session.shared().mailbox.Fetch(session.trace(), std::move(request));
@@ -45,26 +45,26 @@ HandlerResult CmdSearch(ImapSession& session, imap::Command command) {
   const imap::SearchArgs args = std::get<imap::SearchArgs>(std::move(command.args));
   const bool uid = command.name == "UID SEARCH";
   if (!IsKnownCharset(args.charset)) {
-    if (args.return_save) session.saved_search() = imap::NumberSet();
+    if (args.return_save) session.saved_search() = UidSet();
     co_return No("BADCHARSET (US-ASCII UTF-8)", "Charset is not supported");
   }
   if (args.uses_modseq) session.EnableCondstore();
   mail::SearchRequest request;
   *request.mutable_account() = session.account();
-  request.set_folder_id(session.selected()->folder_id());
+  request.set_folder_id(session.selected()->folder_id().value());
   const absl::Status translated =
       TranslateSearch(args.key, *session.selected(), session.saved_search(), request.mutable_key());
   if (!translated.ok()) co_return Bad(translated.message());
   const absl::StatusOr<mail::SearchResponse> response =
       co_await session.shared().mailbox.Search(session.trace(), std::move(request));
   if (!response.ok()) {
-    if (args.return_save) session.saved_search() = imap::NumberSet();  // RFC 5182 §2.1
+    if (args.return_save) session.saved_search() = UidSet();  // RFC 5182 §2.1
     co_return ReplyFor(response.status());
   }
   // Messages that the client does not know yet are left out.
   const SequenceMap& map = session.selected()->map();
-  const imap::NumberSet found = map.uids().Intersect(UidSetFromProto(response->uids()));
-  const imap::NumberSet reported = Reported(args, found);
+  const UidSet found = map.uids().Intersect(UidSetFromProto(response->uids()));
+  const UidSet reported = Reported(args, found);
   uint64_t modseq = response->highest_modseq();
   if (args.uses_modseq && reported.Count() < found.Count()) {
     const absl::StatusOr<uint64_t> highest = co_await HighestModseq(session, reported);

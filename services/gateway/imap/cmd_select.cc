@@ -18,8 +18,9 @@ void AppendSelected(std::string& out, const Selected& view, uint32_t first_unsee
   absl::StrAppend(&out, "* ", view.map().size(), " EXISTS\r\n* ", view.recent(), " RECENT\r\n");
   const uint32_t unseen = view.map().SequenceOf(first_unseen_uid);
   if (unseen != 0) absl::StrAppend(&out, "* OK [UNSEEN ", unseen, "] First unseen\r\n");
-  absl::StrAppend(&out, "* OK [UIDVALIDITY ", view.uid_validity(), "] UIDs valid\r\n* OK [UIDNEXT ", view.uid_next(),
-                  "] Predicted next UID\r\n* OK [HIGHESTMODSEQ ", view.modseq(), "] Highest\r\n");
+  absl::StrAppend(&out, "* OK [UIDVALIDITY ", view.uid_validity().value(), "] UIDs valid\r\n* OK [UIDNEXT ",
+                  view.uid_next(), "] Predicted next UID\r\n* OK [HIGHESTMODSEQ ", view.modseq().value(),
+                  "] Highest\r\n");
 }
 
 // Reports what changed since the client was here before, of the UIDs that it may know (RFC 7162
@@ -27,12 +28,12 @@ void AppendSelected(std::string& out, const Selected& view, uint32_t first_unsee
 Task<absl::Status> ReportEarlierChanges(ImapSession& session, const imap::QresyncArgs& args,
                                         const mail::GetChangesResponse& changes) {
   const Selected& view = *session.selected();
-  imap::NumberSet known;  // UIDs that the client may know
+  UidSet known;  // UIDs that the client may know
   if (view.uid_next() > 1) known.Add(1, view.uid_next() - 1);
   if (args.known_uids.has_value()) known = known.Intersect(args.known_uids->Resolve(known.Max()));
   // If the change log does not reach back, every UID that the client may know may have vanished.
-  const imap::NumberSet vanished = changes.full() ? known : known.Intersect(UidSetFromProto(changes.vanished()));
-  const imap::NumberSet gone = vanished.Minus(view.map().uids());
+  const UidSet vanished = changes.full() ? known : known.Intersect(UidSetFromProto(changes.vanished()));
+  const UidSet gone = vanished.Minus(view.map().uids());
   std::string& out = session.out();
   if (!gone.empty()) absl::StrAppend(&out, "* VANISHED (EARLIER) ", gone.ToString(), "\r\n");
   const mail::MessageRows& rows = changes.rows();
@@ -51,7 +52,7 @@ Task<absl::Status> ReportEarlierChanges(ImapSession& session, const imap::Qresyn
 Task<absl::StatusOr<mail::GetChangesResponse>> ChangesAfter(ImapSession& session, uint64_t modseq) {
   mail::GetChangesRequest request;
   *request.mutable_account() = session.account();
-  request.set_folder_id(session.selected()->folder_id());
+  request.set_folder_id(session.selected()->folder_id().value());
   request.set_after_modseq(modseq);
   co_return co_await session.shared().mailbox.GetChanges(session.trace(), std::move(request));
 }
@@ -92,7 +93,7 @@ HandlerResult CmdSelect(ImapSession& session, imap::Command command) {
   if (args.condstore) session.dialect().condstore = true;
   // With another UIDVALIDITY the client's state is worthless: the plain responses show that.
   // If the changes cannot be read, SELECT fails.
-  if (args.qresync.has_value() && args.qresync->uid_validity == session.selected()->uid_validity()) {
+  if (args.qresync.has_value() && UidValidity(args.qresync->uid_validity) == session.selected()->uid_validity()) {
     const absl::StatusOr<mail::GetChangesResponse> changes = co_await ChangesAfter(session, args.qresync->modseq);
     if (!changes.ok()) {
       session.Unselect();
@@ -109,7 +110,7 @@ HandlerResult CmdClose(ImapSession& session, imap::Command command) {
   if (!view.read_only()) {
     mail::ExpungeRequest request;
     *request.mutable_account() = session.account();
-    request.set_folder_id(view.folder_id());
+    request.set_folder_id(view.folder_id().value());
     const absl::StatusOr<mail::ExpungeResponse> response =
         co_await session.shared().mailbox.Expunge(session.trace(), std::move(request));
     if (!response.ok() && response.status().code() != absl::StatusCode::kNotFound)

@@ -26,7 +26,7 @@ mail::StoreFlagsRequest::Mode ModeOf(imap::StoreArgs::Mode mode) {
 // RFC 9051 §6.4.6. With CONDSTORE the MODSEQ is reported even with .SILENT, and so are the flags of
 // `modified` messages, which failed UNCHANGEDSINCE: the client does not know them (RFC 7162 §3.1.3).
 Task<absl::Status> ReportFlags(ImapSession& session, const mail::MessageRows& rows, bool uid, bool silent,
-                               const imap::NumberSet& modified) {
+                               const UidSet& modified) {
   const Selected& view = *session.selected();
   const bool modseq = session.dialect().condstore;
   if (silent && !modseq) co_return absl::OkStatus();
@@ -58,14 +58,14 @@ HandlerResult CmdStore(ImapSession& session, imap::Command command) {
   const bool uid = command.name == "UID STORE";
   Selected& view = *session.selected();
   if (view.read_only()) co_return No("CANNOT", "Mailbox is read-only");
-  const absl::StatusOr<imap::NumberSet> uids = session.Resolve(args.set, uid);
+  const absl::StatusOr<UidSet> uids = session.Resolve(args.set, uid);
   if (!uids.ok()) co_return Bad(uids.status().message());
   if (args.unchanged_since.has_value()) session.EnableCondstore();
   if (uids->empty()) co_return Ok("No matching messages");
 
   mail::StoreFlagsRequest request;
   *request.mutable_account() = session.account();
-  request.set_folder_id(view.folder_id());
+  request.set_folder_id(view.folder_id().value());
   UidSetToProto(*uids, request.mutable_uids());
   request.set_mode(ModeOf(args.mode));
   request.set_flags(args.flags.system);
@@ -85,11 +85,11 @@ HandlerResult CmdStore(ImapSession& session, imap::Command command) {
   // not (RFC 9051 §6.4.6), and with CONDSTORE it would keep a MODSEQ for flags that it never saw.
   // UNCHANGEDSINCE says that it has seen them.
   const bool silent = args.silent && (args.unchanged_since.has_value() || !view.OthersChanged(*response));
-  const imap::NumberSet modified = UidSetFromProto(response->modified());
+  const UidSet modified = UidSetFromProto(response->modified());
   PH_CO_RETURN_IF_ERROR(co_await ReportFlags(session, response->rows(), uid, silent, modified));
   view.ApplyOwnStore(*response);
   if (modified.empty()) co_return Ok("STORE completed");
-  const imap::NumberSet named = uid ? modified : view.map().ToSequences(modified);
+  const UidSet named = uid ? modified : view.map().ToSequences(modified);
   co_return OkWith(absl::StrCat("MODIFIED ", named.ToString()), "Conditional STORE failed");
 }
 

@@ -12,16 +12,15 @@
 namespace posthouse::gateway {
 namespace {
 
-using imap::NumberSet;
 using Kind = imap::SearchKey::Kind;
 using Out = mail::SearchKey;
 
-void SetUids(const NumberSet& uids, Out* out) {
+void SetUids(const UidSet& uids, Out* out) {
   out->set_kind(Out::KIND_UIDS);
   UidSetToProto(uids, out->mutable_uids());
 }
 
-absl::Status TranslateKeys(const imap::SearchKey& key, const Selected& view, const NumberSet& saved, Out::Kind kind,
+absl::Status TranslateKeys(const imap::SearchKey& key, const Selected& view, const UidSet& saved, Out::Kind kind,
                            Out* out) {
   out->set_kind(kind);
   for (const imap::SearchKey& inner : key.keys) {
@@ -109,7 +108,7 @@ bool IsKnownCharset(absl::string_view charset) {
   return charset.empty() || charset == "US-ASCII" || charset == "UTF-8";
 }
 
-absl::Status TranslateSearch(const imap::SearchKey& key, const Selected& view, const NumberSet& saved, Out* out) {
+absl::Status TranslateSearch(const imap::SearchKey& key, const Selected& view, const UidSet& saved, Out* out) {
   const SequenceMap& map = view.map();
   switch (key.kind) {
     case Kind::kAnd:
@@ -130,14 +129,14 @@ absl::Status TranslateSearch(const imap::SearchKey& key, const Selected& view, c
       SetUids(key.set.saved_result ? saved : map.uids().Intersect(key.set.Resolve(map.max_uid())), out);
       return absl::OkStatus();
     case Kind::kRecent:
-      SetUids(map.uids().Intersect(NumberSet({{view.recent_from(), UINT32_MAX}})), out);
+      SetUids(map.uids().Intersect(UidSet({{view.recent_from(), UINT32_MAX}})), out);
       return absl::OkStatus();
     default:
       return Simple(key, out);
   }
 }
 
-SearchAnswer::SearchAnswer(const imap::SearchArgs& args, std::string tag, bool uid, NumberSet found, uint64_t modseq)
+SearchAnswer::SearchAnswer(const imap::SearchArgs& args, std::string tag, bool uid, UidSet found, uint64_t modseq)
     : extended_(args.extended),
       args_(args),
       tag_(std::move(tag)),
@@ -167,7 +166,7 @@ bool SearchAnswer::Next(std::string& out, size_t limit) {
   started_ = true;
   const size_t start = out.size();
   for (; range_ < found_.ranges().size(); ++range_, number_ = 0) {
-    const imap::NumberRange& range = found_.ranges()[range_];
+    const UidSet::Range& range = found_.ranges()[range_];
     if (number_ == 0) number_ = range.first;
     for (;; ++number_) {
       if (out.size() - start >= limit) return true;

@@ -19,7 +19,7 @@ namespace posthouse::gateway {
 
 // Sequence numbers become UIDs of `view`. `saved` is the result that "$" stands for (RFC 5182).
 // kInvalidArgument: a sequence number beyond the end.
-absl::Status TranslateSearch(const imap::SearchKey& key, const Selected& view, const imap::NumberSet& saved,
+absl::Status TranslateSearch(const imap::SearchKey& key, const Selected& view, const UidSet& saved,
                              mail::SearchKey* out);
 
 // True for US-ASCII and UTF-8 (RFC 9051 §6.4.4).
@@ -29,7 +29,7 @@ bool IsKnownCharset(absl::string_view charset);
 // false: the list of a plain SEARCH may be long and is written in pieces.
 class SearchAnswer {
  public:
-  SearchAnswer(const imap::SearchArgs& args, std::string tag, bool uid, imap::NumberSet found, uint64_t modseq);
+  SearchAnswer(const imap::SearchArgs& args, std::string tag, bool uid, UidSet found, uint64_t modseq);
   bool Next(std::string& out, size_t limit);
 
  private:
@@ -39,7 +39,7 @@ class SearchAnswer {
   const imap::SearchArgs args_;
   const std::string tag_;
   const bool uid_;
-  const imap::NumberSet found_;
+  const UidSet found_;
   const uint64_t modseq_;
   size_t range_ = 0;
   uint32_t number_ = 0;

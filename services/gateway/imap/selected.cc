@@ -10,9 +10,6 @@
 
 namespace posthouse::gateway {
 
-using imap::NumberRange;
-using imap::NumberSet;
-
 static_assert(static_cast<uint32_t>(mail::FLAG_SEEN) == imap::kSeen &&
               static_cast<uint32_t>(mail::FLAG_ANSWERED) == imap::kAnswered &&
               static_cast<uint32_t>(mail::FLAG_FLAGGED) == imap::kFlagged &&
@@ -80,7 +77,7 @@ void Selected::AppendFlags(std::string& out, uint32_t uid, uint32_t flags, absl:
   imap::AppendFlagList(out, flags, names);
 }
 
-bool Selected::WasReported(uint32_t uid, uint64_t modseq) const {
+bool Selected::WasReported(uint32_t uid, Modseq modseq) const {
   const auto found = reported_.find(modseq);
   return found != reported_.end() && found->second.Contains(uid);
 }
@@ -88,7 +85,7 @@ bool Selected::WasReported(uint32_t uid, uint64_t modseq) const {
 void Selected::ApplyChanges(mail::GetChangesResponse changes) {
   TakeState(changes.state());
   const mail::MessageRows& rows = changes.rows();
-  NumberSet present;  // of a full answer
+  UidSet present;  // of a full answer
   const uint32_t known_max = map_.max_uid();
   for (int i = 0; i < rows.uid_size(); ++i) {
     const uint32_t uid = rows.uid(i);
@@ -99,7 +96,7 @@ void Selected::ApplyChanges(mail::GetChangesResponse changes) {
       exists_changed_ = true;
       continue;
     }
-    const uint64_t modseq = i < rows.modseq_size() ? rows.modseq(i) : 0;
+    const Modseq modseq(i < rows.modseq_size() ? rows.modseq(i) : 0);
     if (modseq <= modseq_ || WasReported(uid, modseq) || map_.SequenceOf(uid) == 0) continue;
     changed_.push_back({uid, i < rows.flags_size() ? rows.flags(i) : 0, modseq,
                         i < rows.keywords_size() ? rows.keywords(i) : std::string()});
@@ -109,19 +106,20 @@ void Selected::ApplyChanges(mail::GetChangesResponse changes) {
   } else {
     AddExpunged(UidSetFromProto(changes.vanished()));
   }
-  MoveTo(changes.state().highest_modseq());
+  MoveTo(Modseq(changes.state().highest_modseq()));
 }
 
-void Selected::AddExpunged(const NumberSet& uids) {
-  const NumberSet ours = map_.uids().Intersect(uids);
+void Selected::AddExpunged(const UidSet& uids) {
+  const UidSet ours = map_.uids().Intersect(uids);
   if (!ours.empty()) expunged_ = expunged_.Union(ours);
 }
 
-void Selected::ApplyOwnExpunge(const NumberSet& uids, const mail::FolderState& state) {
+void Selected::ApplyOwnExpunge(const UidSet& uids, const mail::FolderState& state) {
   AddExpunged(uids);
   if (uids.empty()) return;
   // Only one modseq is not known to be ours, so it is that of the expunge.
-  if (state.highest_modseq() == modseq_ + own_.size() + 1) MoveTo(state.highest_modseq());
+  const Modseq highest(state.highest_modseq());
+  if (highest.value() == modseq_.value() + own_.size() + 1) MoveTo(highest);
 }
 
 // True when the client knows the name of every keyword of a row.
@@ -135,31 +133,32 @@ bool Selected::NamesAll(absl::string_view keyword_bits) const {
 
 bool Selected::OthersChanged(const mail::StoreFlagsResponse& response) const {
   size_t ours = own_.size();
-  for (const uint64_t modseq : response.own_modseq()) ours += modseq > modseq_ ? 1 : 0;
-  return response.state().highest_modseq() > modseq_ + ours;
+  for (const uint64_t modseq : response.own_modseq()) ours += Modseq(modseq) > modseq_ ? 1 : 0;
+  return response.state().highest_modseq() > modseq_.value() + ours;
 }
 
 void Selected::MarkReported(const mail::MessageRows& rows) {
   for (int i = 0; i < rows.uid_size() && i < rows.modseq_size(); ++i) {
-    if (rows.modseq(i) <= modseq_) continue;
+    const Modseq modseq(rows.modseq(i));
+    if (modseq <= modseq_) continue;
     // The client does not know a keyword that somebody else has just made: report the row again.
     if (i < rows.keywords_size() && !NamesAll(rows.keywords(i))) continue;
-    reported_[rows.modseq(i)].Add(rows.uid(i));
+    reported_[modseq].Add(rows.uid(i));
   }
 }
 
 void Selected::ApplyOwnStore(const mail::StoreFlagsResponse& response) {
   MarkReported(response.rows());
   for (const uint64_t modseq : response.own_modseq()) {
-    if (modseq > modseq_) own_.insert(modseq);
+    if (Modseq(modseq) > modseq_) own_.insert(Modseq(modseq));
   }
   // If all changes between the view and the state are ours, the view is up to date.
-  const uint64_t highest = response.state().highest_modseq();
-  if (!own_.empty() && highest == modseq_ + own_.size()) MoveTo(highest);
+  const Modseq highest(response.state().highest_modseq());
+  if (!own_.empty() && highest.value() == modseq_.value() + own_.size()) MoveTo(highest);
 }
 
 // The view has all changes up to `modseq`.
-void Selected::MoveTo(uint64_t modseq) {
+void Selected::MoveTo(Modseq modseq) {
   modseq_ = std::max(modseq_, modseq);
   reported_.clear();
   own_.clear();
@@ -169,7 +168,7 @@ bool Selected::AppendExpunges(std::string& out, const Dialect& dialect, size_t l
   if (expunged_.empty()) return false;
   if (exists_changed_) {
     // A message that came and went since the last EXISTS has no number yet for the client.
-    const NumberSet unknown = expunged_.Intersect(NumberSet({{announced_ + 1, UINT32_MAX}}));
+    const UidSet unknown = expunged_.Intersect(UidSet({{announced_ + 1, UINT32_MAX}}));
     map_.Remove(unknown);
     expunged_ = expunged_.Minus(unknown);
     if (expunged_.empty()) return false;
@@ -177,18 +176,18 @@ bool Selected::AppendExpunges(std::string& out, const Dialect& dialect, size_t l
   if (dialect.qresync) {
     absl::StrAppend(&out, "* VANISHED ", expunged_.ToString(), "\r\n");
     map_.Remove(expunged_);
-    expunged_ = NumberSet();
+    expunged_ = UidSet();
     return false;
   }
   // From the highest number down: the numbers below stay what they are.
   const size_t batch = std::max<size_t>(limit / 16, 1);
-  std::vector<NumberRange> left = expunged_.ranges();
-  std::vector<NumberRange> written;
+  std::vector<UidSet::Range> left = expunged_.ranges();
+  std::vector<UidSet::Range> written;
   size_t count = 0;
   while (!left.empty() && count < batch) {
-    NumberRange& top = left.back();
+    UidSet::Range& top = left.back();
     const uint32_t take = static_cast<uint32_t>(std::min<size_t>(batch - count, top.last - top.first + size_t{1}));
-    const NumberRange part{top.last - take + 1, top.last};
+    const UidSet::Range part{top.last - take + 1, top.last};
     for (uint32_t i = 0; i < take; ++i) {
       absl::StrAppend(&out, "* ", map_.SequenceOf(part.last - i), " EXPUNGE\r\n");
     }
@@ -200,8 +199,8 @@ bool Selected::AppendExpunges(std::string& out, const Dialect& dialect, size_t l
       top.last = part.first - 1;
     }
   }
-  map_.Remove(NumberSet(std::move(written)));
-  expunged_ = NumberSet(std::move(left));
+  map_.Remove(UidSet(std::move(written)));
+  expunged_ = UidSet(std::move(left));
   return !expunged_.empty();
 }
 
@@ -224,7 +223,7 @@ bool Selected::AppendUpdates(std::string& out, const Dialect& dialect, size_t li
     absl::StrAppend(&out, "* ", sequence, " FETCH (");
     if (dialect.qresync) absl::StrAppend(&out, "UID ", row.uid, " ");
     AppendFlags(out, row.uid, row.flags, row.keywords);
-    if (dialect.condstore) absl::StrAppend(&out, " MODSEQ (", row.modseq, ")");
+    if (dialect.condstore) absl::StrAppend(&out, " MODSEQ (", row.modseq.value(), ")");
     out += ")\r\n";
   }
   changed_ = std::vector<ChangedRow>();

@@ -28,6 +28,7 @@
 #include "absl/container/flat_hash_map.h"
 #include "absl/container/flat_hash_set.h"
 #include "absl/strings/string_view.h"
+#include "services/common/ids/ids.h"
 #include "services/common/uid_set/uid_set.h"
 #include "services/gateway/imap/sequence_map.h"
 #include "services/mail_formats/imap/scanner.h"
@@ -55,11 +56,11 @@ class Selected {
 
   Selected(bool read_only, const mail::ListUidsResponse& uids);
 
-  const std::string& folder_id() const { return folder_id_; }
+  const FolderId& folder_id() const { return folder_id_; }
   bool read_only() const { return read_only_; }
-  uint32_t uid_validity() const { return uid_validity_; }
+  UidValidity uid_validity() const { return uid_validity_; }
   uint32_t uid_next() const { return uid_next_; }
-  uint64_t modseq() const { return modseq_; }
+  Modseq modseq() const { return modseq_; }
   const SequenceMap& map() const { return map_; }
   uint32_t recent() const { return map_.CountFrom(recent_from_); }
   uint32_t recent_from() const { return recent_from_; }  // UIDs from here on are \Recent
@@ -71,7 +72,7 @@ class Selected {
   // A STORE of this session.
   void ApplyOwnStore(const mail::StoreFlagsResponse& response);
   // An EXPUNGE or MOVE of this session removed `uids`; `state` is that of the folder after it.
-  void ApplyOwnExpunge(const imap::NumberSet& uids, const mail::FolderState& state);
+  void ApplyOwnExpunge(const UidSet& uids, const mail::FolderState& state);
   // A response of this session has the flags of `rows`: ApplyChanges() does not report them again.
   void MarkReported(const mail::MessageRows& rows);
   // True when somebody else, too, has changed the folder since modseq(). Then the client cannot
@@ -95,33 +96,33 @@ class Selected {
   struct ChangedRow {
     uint32_t uid;
     uint32_t flags;
-    uint64_t modseq;
+    Modseq modseq;
     std::string keywords;
   };
-  void AddExpunged(const imap::NumberSet& uids);
-  bool WasReported(uint32_t uid, uint64_t modseq) const;
-  void MoveTo(uint64_t modseq);
+  void AddExpunged(const UidSet& uids);
+  bool WasReported(uint32_t uid, Modseq modseq) const;
+  void MoveTo(Modseq modseq);
   bool NamesAll(absl::string_view keyword_bits) const;
   void TakeState(const mail::FolderState& state);
 
-  const std::string folder_id_;
+  const FolderId folder_id_;
   const bool read_only_;
-  const uint32_t uid_validity_;
+  const UidValidity uid_validity_;
   uint32_t uid_next_ = 0;
-  uint64_t modseq_ = 0;
+  Modseq modseq_;
   SequenceMap map_;
   uint32_t recent_from_ = 0;
   std::vector<std::string> keywords_;
   bool keywords_full_ = false;  // no further keyword can be made
   bool flags_changed_ = false;
   bool exists_changed_ = false;
-  uint32_t announced_ = 0;    // the highest UID in map_ when the client was last told EXISTS
-  imap::NumberSet expunged_;  // in map_, and gone from the mailbox
+  uint32_t announced_ = 0;  // the highest UID in map_ when the client was last told EXISTS
+  UidSet expunged_;         // in map_, and gone from the mailbox
   std::vector<ChangedRow> changed_;
   size_t next_row_ = 0;
   // Above modseq_:
-  absl::flat_hash_map<uint64_t, imap::NumberSet> reported_;  // UIDs by modseq
-  absl::flat_hash_set<uint64_t> own_;                        // modseqs that changes of this session took
+  absl::flat_hash_map<Modseq, UidSet> reported_;
+  absl::flat_hash_set<Modseq> own_;  // modseqs that changes of this session took
 };
 
 }  // namespace posthouse::gateway

@@ -5,10 +5,7 @@
 
 namespace posthouse::gateway {
 
-using imap::NumberRange;
-using imap::NumberSet;
-
-void SequenceMap::Assign(NumberSet uids) {
+void SequenceMap::Assign(UidSet uids) {
   uids_ = std::move(uids);
   Count(0);
 }
@@ -19,13 +16,13 @@ void SequenceMap::Append(uint32_t first, uint32_t last) {
   Count(known == 0 ? 0 : known - 1);
 }
 
-void SequenceMap::Remove(const NumberSet& uids) {
+void SequenceMap::Remove(const UidSet& uids) {
   uids_ = uids_.Minus(uids);
   Count(0);
 }
 
 void SequenceMap::Count(size_t from) {
-  const std::vector<NumberRange>& ranges = uids_.ranges();
+  const std::vector<UidSet::Range>& ranges = uids_.ranges();
   before_.resize(ranges.size());
   uint32_t count = from == 0 || ranges.empty() ? 0 : before_[from - 1] + SizeOf(ranges[from - 1]);
   for (size_t i = from; i < ranges.size(); ++i) {
@@ -37,17 +34,17 @@ void SequenceMap::Count(size_t from) {
 uint32_t SequenceMap::SequenceOf(uint32_t uid) const {
   const auto& ranges = uids_.ranges();
   const auto after = std::upper_bound(ranges.begin(), ranges.end(), uid,
-                                      [](uint32_t u, const NumberRange& range) { return u < range.first; });
+                                      [](uint32_t u, const UidSet::Range& range) { return u < range.first; });
   if (after == ranges.begin()) return 0;
   const auto at = std::prev(after);
   if (uid > at->last) return 0;
   return before_[static_cast<size_t>(at - ranges.begin())] + (uid - at->first) + 1;
 }
 
-NumberSet SequenceMap::ToUids(const NumberSet& sequences) const {
-  NumberSet result;
+UidSet SequenceMap::ToUids(const UidSet& sequences) const {
+  UidSet result;
   const auto& ranges = uids_.ranges();
-  for (const NumberRange& wanted : sequences.ranges()) {
+  for (const UidSet::Range& wanted : sequences.ranges()) {
     const uint32_t last = std::min(wanted.last, size());
     if (wanted.first > last) break;
     const auto after = std::upper_bound(before_.begin(), before_.end(), wanted.first - 1);
@@ -59,11 +56,11 @@ NumberSet SequenceMap::ToUids(const NumberSet& sequences) const {
   return result;
 }
 
-NumberSet SequenceMap::ToSequences(const NumberSet& uids) const {
-  NumberSet result;
-  const NumberSet present = uids_.Intersect(uids);
+UidSet SequenceMap::ToSequences(const UidSet& uids) const {
+  UidSet result;
+  const UidSet present = uids_.Intersect(uids);
   size_t i = 0;
-  for (const NumberRange& range : present.ranges()) {
+  for (const UidSet::Range& range : present.ranges()) {
     while (uids_.ranges()[i].last < range.first) ++i;
     const uint32_t first = before_[i] + (range.first - uids_.ranges()[i].first) + 1;
     result.Add(first, first + (range.last - range.first));
@@ -74,7 +71,7 @@ NumberSet SequenceMap::ToSequences(const NumberSet& uids) const {
 uint32_t SequenceMap::CountFrom(uint32_t uid) const {
   const auto& ranges = uids_.ranges();
   const auto at = std::lower_bound(ranges.begin(), ranges.end(), uid,
-                                   [](const NumberRange& range, uint32_t u) { return range.last < u; });
+                                   [](const UidSet::Range& range, uint32_t u) { return range.last < u; });
   if (at == ranges.end()) return 0;
   const uint32_t skipped = before_[static_cast<size_t>(at - ranges.begin())] + (uid > at->first ? uid - at->first : 0);
   return size() - skipped;

@@ -13,26 +13,26 @@ namespace posthouse::gateway {
 
 class SequenceMap {
  public:
-  void Assign(imap::NumberSet uids);
+  void Assign(UidSet uids);
   // `uid` range lies above all others.
   void Append(uint32_t first, uint32_t last);
-  void Remove(const imap::NumberSet& uids);
+  void Remove(const UidSet& uids);
 
   uint32_t size() const { return before_.empty() ? 0 : before_.back() + SizeOf(uids_.ranges().back()); }
   uint32_t max_uid() const { return uids_.Max(); }
-  const imap::NumberSet& uids() const { return uids_; }
+  const UidSet& uids() const { return uids_; }
 
   uint32_t SequenceOf(uint32_t uid) const;  // 0: not here
-  imap::NumberSet ToUids(const imap::NumberSet& sequences) const;
-  imap::NumberSet ToSequences(const imap::NumberSet& uids) const;
+  UidSet ToUids(const UidSet& sequences) const;
+  UidSet ToSequences(const UidSet& uids) const;
   // How many UIDs are `uid` or larger.
   uint32_t CountFrom(uint32_t uid) const;
 
  private:
-  static uint32_t SizeOf(const imap::NumberRange& range) { return range.last - range.first + 1; }
+  static uint32_t SizeOf(const UidSet::Range& range) { return range.last - range.first + 1; }
   void Count(size_t from);
 
-  imap::NumberSet uids_;
+  UidSet uids_;
   std::vector<uint32_t> before_;  // messages before each range
 };
 

@@ -242,14 +242,14 @@ void ImapSession::Select(std::unique_ptr<Selected> selected) {
   subscription_ = shared_.watch.Subscribe(account(), selected_->folder_id(), selected_->modseq(), [this] {
     if (idling_.load(std::memory_order_seq_cst)) connection_->InterruptRead();
   });
-  saved_search_ = imap::NumberSet();
+  saved_search_ = UidSet();
   state_ = State::kSelected;
 }
 
 void ImapSession::Unselect() {
   subscription_.reset();
   selected_.reset();
-  saved_search_ = imap::NumberSet();
+  saved_search_ = UidSet();
   state_ = State::kAuthenticated;
 }
 
@@ -262,8 +262,8 @@ Task<absl::Status> ImapSession::Sync() {
   subscription_->BeginRead();
   mail::GetChangesRequest request;
   *request.mutable_account() = account();
-  request.set_folder_id(selected_->folder_id());
-  request.set_after_modseq(selected_->modseq());
+  request.set_folder_id(selected_->folder_id().value());
+  request.set_after_modseq(selected_->modseq().value());
   absl::StatusOr<mail::GetChangesResponse> changes = co_await shared_.mailbox.GetChanges(trace_, std::move(request));
   if (changes.status().code() == absl::StatusCode::kNotFound) {
     Bye("The selected mailbox was deleted");
@@ -291,10 +291,11 @@ void ImapSession::EnableCondstore() {
   if (dialect_.condstore) return;
   dialect_.condstore = true;
   // RFC 7162 §3.1.2
-  if (selected_ != nullptr) absl::StrAppend(&out_, "* OK [HIGHESTMODSEQ ", selected_->modseq(), "] Highest\r\n");
+  if (selected_ != nullptr)
+    absl::StrAppend(&out_, "* OK [HIGHESTMODSEQ ", selected_->modseq().value(), "] Highest\r\n");
 }
 
-absl::StatusOr<imap::NumberSet> ImapSession::Resolve(const imap::SequenceSet& set, bool uid) const {
+absl::StatusOr<UidSet> ImapSession::Resolve(const imap::SequenceSet& set, bool uid) const {
   const SequenceMap& map = selected_->map();
   if (set.saved_result) return map.uids().Intersect(saved_search_);
   if (uid) return map.uids().Intersect(set.Resolve(map.max_uid()));

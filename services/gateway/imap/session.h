@@ -105,8 +105,8 @@ class ImapSession {
 
   // The UIDs of the selected mailbox that `set` names, by sequence number or by UID.
   // kInvalidArgument: a sequence number beyond the end (BAD).
-  absl::StatusOr<imap::NumberSet> Resolve(const imap::SequenceSet& set, bool uid) const;
-  imap::NumberSet& saved_search() { return saved_search_; }
+  absl::StatusOr<UidSet> Resolve(const imap::SequenceSet& set, bool uid) const;
+  UidSet& saved_search() { return saved_search_; }
 
   // In IDLE a hint interrupts the read; otherwise the session sees it after the command.
   void set_idling(bool idling) { idling_.store(idling, std::memory_order_seq_cst); }
@@ -133,7 +133,7 @@ class ImapSession {
   uint16_t failed_logins_ = 0;
   std::unique_ptr<Logins::Ticket> ticket_;
   Selected::Dialect dialect_;
-  imap::NumberSet saved_search_;
+  UidSet saved_search_;
   std::unique_ptr<Selected> selected_;
   std::atomic<bool> idling_{false};
   std::unique_ptr<ChangeWatcher::Subscription> subscription_;  // wakes connection_, so it is destroyed first

@@ -31,7 +31,7 @@ class SessionTest : public testing::Test {
     builder.RegisterService(&directory_);
     server_ = builder.BuildAndStart();
     channels_.directory = server_->InProcessChannel({});
-    channels_.mailbox[""] = std::make_shared<rpc::Members>(channels_.directory);  // UNIMPLEMENTED, all of it
+    channels_.mailbox[Home()] = std::make_shared<rpc::Members>(channels_.directory);  // UNIMPLEMENTED, all of it
   }
   ~SessionTest() override {
     if (listener_ == nullptr) return;

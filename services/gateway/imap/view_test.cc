@@ -18,8 +18,6 @@
 namespace posthouse::gateway {
 namespace {
 
-using imap::NumberSet;
-
 // ---- SequenceMap
 
 TEST(SequenceMapTest, AgreesWithAPlainList) {
@@ -27,13 +25,13 @@ TEST(SequenceMapTest, AgreesWithAPlainList) {
   for (int round = 0; round < 200; ++round) {
     std::set<uint32_t> plain;
     for (int i = 0; i < 40; ++i) plain.insert(1 + random() % 100);
-    NumberSet uids;
+    UidSet uids;
     for (const uint32_t uid : plain) uids.Add(uid);
     SequenceMap map;
     map.Assign(uids);
     map.Append(200, 205);
     for (uint32_t uid = 200; uid <= 205; ++uid) plain.insert(uid);
-    NumberSet removed;
+    UidSet removed;
     for (int i = 0; i < 5; ++i) removed.Add(1 + random() % 205);
     map.Remove(removed);
     std::vector<uint32_t> list;
@@ -41,7 +39,7 @@ TEST(SequenceMapTest, AgreesWithAPlainList) {
       if (!removed.Contains(uid)) list.push_back(uid);
     }
     ASSERT_EQ(map.size(), list.size());
-    NumberSet some_seqs, some_uids, want_uids, want_seqs;
+    UidSet some_seqs, some_uids, want_uids, want_seqs;
     for (uint32_t i = 0; i < list.size(); ++i) {
       ASSERT_EQ(map.SequenceOf(list[i]), i + 1);
       ASSERT_EQ(map.CountFrom(list[i]), list.size() - i);
@@ -85,7 +83,7 @@ std::string Report(Selected& view, bool expunges, Selected::Dialect dialect = {}
 
 TEST(SelectedTest, ManyExpungesComeInSlicesFromTheTop) {
   Selected view(false, Uids(10000));
-  NumberSet gone;
+  UidSet gone;
   gone.Add(2, 9999);
   view.ApplyOwnExpunge(gone, mail::FolderState());
   std::string all;
@@ -120,7 +118,7 @@ TEST(SelectedTest, ExpungesWaitUntilTheyMayBeTold) {
   EXPECT_EQ(Report(view, true), "* 2 EXPUNGE\r\n");
   EXPECT_EQ(view.map().SequenceOf(3), 2u);
   EXPECT_FALSE(view.has_updates());
-  EXPECT_EQ(view.modseq(), 12u);
+  EXPECT_EQ(view.modseq(), Modseq(12));
 }
 
 TEST(SelectedTest, AMessageThatCameAndWentBetweenTwoUpdatesHasNoExpunge) {
@@ -144,7 +142,7 @@ TEST(SelectedTest, AMessageThatCameAndWentBetweenTwoUpdatesHasNoExpunge) {
 
 TEST(SelectedTest, QresyncSaysVanished) {
   Selected view(false, Uids(5));
-  view.ApplyOwnExpunge(NumberSet({{2, 3}, {5, 5}, {9, 9}}), mail::FolderState());
+  view.ApplyOwnExpunge(UidSet({{2, 3}, {5, 5}, {9, 9}}), mail::FolderState());
   EXPECT_EQ(Report(view, true, {true, true}), "* VANISHED 2:3,5\r\n");
 }
 
@@ -157,7 +155,7 @@ TEST(SelectedTest, OwnChangesAreNotRepeated) {
   stored.mutable_state()->set_highest_modseq(12);  // somebody else did 12
   EXPECT_TRUE(view.OthersChanged(stored));
   view.ApplyOwnStore(stored);
-  EXPECT_EQ(view.modseq(), 10u);
+  EXPECT_EQ(view.modseq(), Modseq(10));
   mail::GetChangesResponse changes;
   changes.mutable_state()->set_highest_modseq(12);
   for (const uint32_t uid : {1u, 2u}) {
@@ -180,7 +178,7 @@ TEST(SelectedTest, AnOwnChangeAloneMovesTheViewOn) {
   stored.mutable_state()->set_highest_modseq(11);
   EXPECT_FALSE(view.OthersChanged(stored));
   view.ApplyOwnStore(stored);
-  EXPECT_EQ(view.modseq(), 11u);
+  EXPECT_EQ(view.modseq(), Modseq(11));
 }
 
 // Somebody else gave messages 1 and 2 the flag that our STORE would have given to 1.
@@ -200,7 +198,7 @@ TEST(SelectedTest, AStoreThatChangedNothingIsNoOwnChange) {
   stored.mutable_state()->set_highest_modseq(11);
   EXPECT_TRUE(view.OthersChanged(stored));
   view.ApplyOwnStore(stored);
-  EXPECT_EQ(view.modseq(), 10u);
+  EXPECT_EQ(view.modseq(), Modseq(10));
   view.ApplyChanges(theirs);
   EXPECT_EQ(Report(view, true), "* 2 FETCH (FLAGS (\\Seen))\r\n");
 }
@@ -209,13 +207,13 @@ TEST(SelectedTest, OwnExpungesMoveTheViewOnWhenNobodyElseWasThere) {
   Selected view(false, Uids(3));
   mail::FolderState state;
   state.set_highest_modseq(11);
-  view.ApplyOwnExpunge(NumberSet(), state);  // nothing went, so 11 is somebody else's
-  EXPECT_EQ(view.modseq(), 10u);
-  view.ApplyOwnExpunge(NumberSet({{2, 2}}), state);
-  EXPECT_EQ(view.modseq(), 11u);
+  view.ApplyOwnExpunge(UidSet(), state);  // nothing went, so 11 is somebody else's
+  EXPECT_EQ(view.modseq(), Modseq(10));
+  view.ApplyOwnExpunge(UidSet({{2, 2}}), state);
+  EXPECT_EQ(view.modseq(), Modseq(11));
   state.set_highest_modseq(13);
-  view.ApplyOwnExpunge(NumberSet({{3, 3}}), state);
-  EXPECT_EQ(view.modseq(), 11u);
+  view.ApplyOwnExpunge(UidSet({{3, 3}}), state);
+  EXPECT_EQ(view.modseq(), Modseq(11));
   EXPECT_EQ(Report(view, true), "* 3 EXPUNGE\r\n* 2 EXPUNGE\r\n");
 }
 
@@ -393,7 +391,7 @@ TEST_F(FetchRenderTest, BrokenStreamsAreNoticed) {
 
 TEST(SearchAnswerTest, LongListsComeInSlices) {
   imap::SearchArgs args;
-  NumberSet found;
+  UidSet found;
   found.Add(1, 5000);
   SearchAnswer answer(args, "t", false, found, 0);
   std::string all;

@@ -6,11 +6,12 @@
 #pragma once
 
 #include <memory>
-#include <string>
+#include <utility>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/container/flat_hash_set.h"
 #include "absl/synchronization/mutex.h"
+#include "services/common/ids/ids.h"
 
 namespace posthouse::gateway::pop3 {
 
@@ -19,32 +20,32 @@ class DropLocks {
   // Holds the lock until it is destroyed. It must not outlive the DropLocks.
   class Lock {
    public:
-    Lock(DropLocks* locks, std::string account_id) : locks_(locks), account_id_(std::move(account_id)) {}
-    ~Lock() { locks_->Release(account_id_); }
+    Lock(DropLocks* locks, AccountId account) : locks_(locks), account_(std::move(account)) {}
+    ~Lock() { locks_->Release(account_); }
     Lock(const Lock&) = delete;
 
    private:
     DropLocks* const locks_;
-    const std::string account_id_;
+    const AccountId account_;
   };
 
   // Null: another session has it.
-  std::unique_ptr<Lock> TryLock(const std::string& account_id) {
+  std::unique_ptr<Lock> TryLock(const AccountId& account) {
     {
       absl::MutexLock lock(&mutex_);
-      if (!held_.insert(account_id).second) return nullptr;
+      if (!held_.insert(account).second) return nullptr;
     }
-    return std::make_unique<Lock>(this, account_id);
+    return std::make_unique<Lock>(this, account);
   }
 
  private:
-  void Release(const std::string& account_id) {
+  void Release(const AccountId& account) {
     absl::MutexLock lock(&mutex_);
-    held_.erase(account_id);
+    held_.erase(account);
   }
 
   absl::Mutex mutex_;
-  absl::flat_hash_set<std::string> held_ ABSL_GUARDED_BY(mutex_);
+  absl::flat_hash_set<AccountId> held_ ABSL_GUARDED_BY(mutex_);
 };
 
 }  // namespace posthouse::gateway::pop3

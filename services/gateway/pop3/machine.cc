@@ -203,7 +203,7 @@ int64_t Machine::Find(absl::string_view number) const {
 }
 
 // RFC 1939 §7: 1 to 70 characters 0x21 to 0x7E, the same in every session.
-std::string Machine::UniqueId(uint32_t uid) const { return absl::StrCat(drop_.uid_validity, ".", uid); }
+std::string Machine::UniqueId(Uid uid) const { return absl::StrCat(drop_.uid_validity.value(), ".", uid.value()); }
 
 Step Machine::List(absl::string_view args) { return Listing(false, args); }
 Step Machine::Uidl(absl::string_view args) { return Listing(true, args); }
@@ -227,7 +227,7 @@ bool Machine::AppendListing(size_t max_bytes, std::string* out) {
     if (deleted_[listing_at_]) continue;
     const Maildrop::Entry& entry = drop_.messages[listing_at_];
     if (listing_uidl_) {
-      absl::StrAppend(out, listing_at_ + 1, " ", drop_.uid_validity, ".", entry.uid, "\r\n");
+      absl::StrAppend(out, listing_at_ + 1, " ", UniqueId(entry.uid), "\r\n");
     } else {
       absl::StrAppend(out, listing_at_ + 1, " ", entry.size_bytes, "\r\n");
     }
@@ -294,9 +294,9 @@ Step Machine::OnUpdated(const absl::Status& status) {
   return Do(Step::Action::kClose, "-ERR [SYS/TEMP] some deleted messages not removed\r\n");
 }
 
-void Machine::OnSent(uint32_t uid) {
+void Machine::OnSent(Uid uid) {
   const auto at = std::lower_bound(drop_.messages.begin(), drop_.messages.end(), uid,
-                                   [](const Maildrop::Entry& entry, uint32_t value) { return entry.uid < value; });
+                                   [](const Maildrop::Entry& entry, Uid value) { return entry.uid < value; });
   if (at != drop_.messages.end() && at->uid == uid) retrieved_[static_cast<size_t>(at - drop_.messages.begin())] = true;
 }
 
@@ -307,7 +307,7 @@ UidSet Machine::Uids(Wanted wanted) const {
   UidSet uids;
   uint32_t previous = 0;  // 0: the message before is not in the set
   for (size_t i = 0; i < drop_.messages.size(); ++i) {
-    const uint32_t uid = drop_.messages[i].uid;
+    const uint32_t uid = drop_.messages[i].uid.value();
     const bool take = wanted(i);
     if (take) uids.Add(previous != 0 ? previous : uid, uid);
     previous = take ? uid : 0;

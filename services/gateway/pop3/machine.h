@@ -19,6 +19,7 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/string_view.h"
+#include "services/common/ids/ids.h"
 #include "services/common/uid_set/uid_set.h"
 #include "services/mail_formats/sasl/exchange.h"
 
@@ -27,10 +28,10 @@ namespace posthouse::gateway::pop3 {
 // The maildrop as it was at login (RFC 1939 §5: message numbers do not change).
 struct Maildrop {
   struct Entry {
-    uint32_t uid = 0;
+    Uid uid;
     uint32_t size_bytes = 0;
   };
-  uint32_t uid_validity = 0;
+  UidValidity uid_validity;
   std::vector<Entry> messages;
 };
 
@@ -47,7 +48,7 @@ struct Step {
   Action action = Action::kReply;
   std::string reply;  // with CRLF
   std::string username, password;
-  uint32_t uid = 0;
+  Uid uid;
   bool top = false;
   uint64_t lines = 0;
 };
@@ -78,7 +79,7 @@ class Machine {
   Step OnLogin(const absl::Status& status, Maildrop maildrop);
   Step OnUpdated(const absl::Status& status);
   // The message was sent whole: counts as Retrieved().
-  void OnSent(uint32_t uid);
+  void OnSent(Uid uid);
 
   // Continues LIST or UIDL without argument: at most about `max_bytes`; false: done.
   bool AppendListing(size_t max_bytes, std::string* out);
@@ -122,7 +123,7 @@ class Machine {
   // The index a message number names; -1: none, or marked as deleted.
   int64_t Find(absl::string_view number) const;
   Step Listing(bool uidl, absl::string_view args);
-  std::string UniqueId(uint32_t uid) const;
+  std::string UniqueId(Uid uid) const;
   template <typename Wanted>
   UidSet Uids(Wanted wanted) const;
 

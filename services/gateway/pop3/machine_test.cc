@@ -32,7 +32,8 @@ class MachineTest : public testing::Test {
         return out;
       }
       case Step::Action::kSend:
-        return step.top ? absl::StrCat("top ", step.uid, " ", step.lines) : absl::StrCat("send ", step.uid);
+        return step.top ? absl::StrCat("top ", step.uid.value(), " ", step.lines)
+                        : absl::StrCat("send ", step.uid.value());
       case Step::Action::kUpdate:
         return "update";
     }
@@ -43,7 +44,9 @@ class MachineTest : public testing::Test {
   void LogIn() {
     Say("USER u");
     Say("PASS p");
-    EXPECT_EQ(Show(machine_.OnLogin(absl::OkStatus(), {7, {{10, 100}, {20, 200}, {30, 300}}})), "+OK 3 messages\r\n");
+    EXPECT_EQ(
+        Show(machine_.OnLogin(absl::OkStatus(), {UidValidity(7), {{Uid(10), 100}, {Uid(20), 200}, {Uid(30), 300}}})),
+        "+OK 3 messages\r\n");
   }
 
   static Machine::Options Plain() {
@@ -109,8 +112,8 @@ TEST_F(MachineTest, DeletedRangesSpanNeighbours) {
 TEST_F(MachineTest, RetrievedAndNotDeletedIsSeen) {
   LogIn();
   EXPECT_EQ(Say("RETR 1"), "send 10");
-  machine_.OnSent(10);
-  machine_.OnSent(20);
+  machine_.OnSent(Uid(10));
+  machine_.OnSent(Uid(20));
   Say("DELE 1");
   EXPECT_EQ(machine_.Retrieved(), UidSet({{20, 20}}));
 }

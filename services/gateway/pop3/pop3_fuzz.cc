@@ -37,7 +37,7 @@ void RunMachine(absl::string_view bytes) {
         machine.OnTls();
         break;
       case Step::Action::kLogin:
-        CheckReply(machine.OnLogin(absl::OkStatus(), {7, {{1, 10}, {3, 30}}}).reply);
+        CheckReply(machine.OnLogin(absl::OkStatus(), {UidValidity(7), {{Uid(1), 10}, {Uid(3), 30}}}).reply);
         break;
       case Step::Action::kListing: {
         std::string out = step.reply;
@@ -48,7 +48,7 @@ void RunMachine(absl::string_view bytes) {
         break;
       }
       case Step::Action::kSend:
-        PH_CHECK(step.uid == 1 || step.uid == 3);
+        PH_CHECK(step.uid == Uid(1) || step.uid == Uid(3));
         machine.OnSent(step.uid);
         break;
       case Step::Action::kUpdate:

@@ -152,7 +152,7 @@ class Session {
       if (absl::IsUnauthenticated(ticket.status())) ++login_failures_;
       co_return machine_.OnLogin(ticket.status(), Maildrop());
     }
-    std::unique_ptr<DropLocks::Lock> lock = services_.locks.TryLock((*ticket)->account().account_id());
+    std::unique_ptr<DropLocks::Lock> lock = services_.locks.TryLock(AccountId((*ticket)->account().account_id()));
     if (lock == nullptr) co_return machine_.OnLogin(absl::AbortedError("maildrop in use"), Maildrop());
     absl::StatusOr<Maildrop> drop = co_await OpenMaildrop((*ticket)->account());
     if (!drop.ok()) {
@@ -178,7 +178,7 @@ class Session {
     if (!folder.ok()) co_return folder.status();
     folder_id_ = folder->folder().folder_id();
     Maildrop drop;
-    drop.uid_validity = folder->folder().state().uid_validity();
+    drop.uid_validity = UidValidity(folder->folder().state().uid_validity());
     mail::FetchRequest fetch;
     *fetch.mutable_account() = std::move(account);
     fetch.set_folder_id(folder_id_);
@@ -194,8 +194,8 @@ class Session {
       const mail::MessageRows& rows = (*next)->rows();
       if (rows.size_bytes_size() != rows.uid_size()) co_return absl::InternalError("rows without sizes");
       for (int i = 0; i < rows.uid_size(); ++i) {
-        drop.messages.push_back({rows.uid(i), static_cast<uint32_t>(std::min<uint64_t>(
-                                                  rows.size_bytes(i), std::numeric_limits<uint32_t>::max()))});
+        drop.messages.push_back({Uid(rows.uid(i)), static_cast<uint32_t>(std::min<uint64_t>(
+                                                       rows.size_bytes(i), std::numeric_limits<uint32_t>::max()))});
       }
     }
     std::sort(drop.messages.begin(), drop.messages.end(),
@@ -216,8 +216,8 @@ class Session {
     *request.mutable_account() = ticket_->account();
     request.set_folder_id(folder_id_);
     auto* range = request.add_uids();
-    range->set_first(step.uid);
-    range->set_last(step.uid);
+    range->set_first(step.uid.value());
+    range->set_last(step.uid.value());
     mail::Section* section = request.add_sections();
     // TOP n 0 needs no byte of the body.
     if (step.top && step.lines == 0) section->set_kind(mail::Section::KIND_HEADER);

@@ -35,7 +35,7 @@ class SessionTest : public testing::Test {
     server_ = builder.BuildAndStart();
     rpc::Channels channels;
     channels.directory = server_->InProcessChannel({});
-    channels.mailbox[""] = std::make_shared<rpc::Members>(channels.directory);  // UNIMPLEMENTED, all of it
+    channels.mailbox[Home()] = std::make_shared<rpc::Members>(channels.directory);  // UNIMPLEMENTED, all of it
     LoginOptions options;
     options.failure_delay = absl::ZeroDuration();
     mailbox_ = std::make_unique<MailboxClient>(channels);

@@ -218,7 +218,7 @@ SequenceSet Scanner::Set() {
     return set;
   }
   do {
-    NumberRange range;
+    UidSet::Range range;
     range.first = Skip('*') ? SequenceSet::kStar : NzNumber();
     range.last = range.first;
     if (Skip(':')) range.last = Skip('*') ? SequenceSet::kStar : NzNumber();

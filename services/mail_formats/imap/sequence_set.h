@@ -10,15 +10,11 @@
 
 namespace posthouse::imap {
 
-// Message sequence numbers or UIDs, as the command says. Both are nz-numbers.
-using NumberSet = UidSet;
-using NumberRange = UidSet::Range;
-
 // RFC 9051 §9:
 //   sequence-set = (seq-number / seq-range) ["," sequence-set] / seq-last-command
 struct SequenceSet {
   static constexpr uint32_t kStar = 0;  // "*" in a range
-  std::vector<NumberRange> ranges;      // as written
+  std::vector<UidSet::Range> ranges;    // as written
   bool saved_result = false;            // "$" (RFC 5182)
 
   // True when the set contains "*" or a number over `largest`.
@@ -29,7 +25,7 @@ struct SequenceSet {
   // The numbers that the set means when `largest` is the largest in use. "*" is
   // `largest`, so "n:*" contains `largest` for every n (RFC 9051 §9, seq-range).
   // With `largest` 0 the mailbox is empty, and ranges with "*" mean no message.
-  NumberSet Resolve(uint32_t largest) const;
+  UidSet Resolve(uint32_t largest) const;
 };
 
 }  // namespace posthouse::imap

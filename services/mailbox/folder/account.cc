@@ -10,7 +10,7 @@
 
 namespace posthouse::mailbox {
 
-Account::Account(MailboxDeps& deps, std::string tenant, std::string account_id)
+Account::Account(MailboxDeps& deps, TenantId tenant, AccountId account_id)
     : deps_(deps),
       tenant_(std::move(tenant)),
       account_id_(std::move(account_id)),
@@ -95,30 +95,30 @@ absl::StatusOr<FolderInfo> Account::FindByName(absl::string_view name) const {
   });
 }
 
-absl::StatusOr<FolderInfo> Account::FindById(absl::string_view folder_id) const {
+absl::StatusOr<FolderInfo> Account::FindById(const FolderId& folder) const {
   return Recall([&](const AccountTree& tree) -> absl::StatusOr<FolderInfo> {
-    const std::string node = tree.NodeOfMailbox(folder_id);
+    const std::string node = tree.NodeOfMailbox(folder);
     if (node.empty()) return absl::NotFoundError("no such folder");
     return tree.Info(node);
   });
 }
 
-bool Account::Has(absl::string_view folder_id) const {
-  return Recall([&](const AccountTree& tree) { return !tree.NodeOfMailbox(folder_id).empty(); });
+bool Account::Has(const FolderId& folder) const {
+  return Recall([&](const AccountTree& tree) { return !tree.NodeOfMailbox(folder).empty(); });
 }
 
-std::vector<std::string> Account::FolderIds() const {
+std::vector<FolderId> Account::FolderIds() const {
   return Recall([](const AccountTree& tree) {
-    std::vector<std::string> ids;
+    std::vector<FolderId> ids;
     for (const auto& [mailbox, node] : tree.mailboxes()) ids.push_back(mailbox);
     return ids;
   });
 }
 
-std::string Account::inbox_id() const {
+FolderId Account::inbox_id() const {
   return Recall([](const AccountTree& tree) {
     const FolderNode* inbox = tree.Find(tree.Child("", kInbox));
-    return inbox == nullptr ? std::string() : inbox->mailbox_id;
+    return inbox == nullptr ? FolderId() : inbox->mailbox_id;
   });
 }
 
@@ -136,11 +136,11 @@ Task<absl::StatusOr<FolderInfo>> Account::Create(std::string name, std::string s
 }
 
 // Deleting a folder makes room, so it goes on while the disk is full.
-Task<absl::StatusOr<std::string>> Account::Delete(std::string name) {
+Task<absl::StatusOr<FolderId>> Account::Delete(std::string name) {
   PH_CO_ASSIGN_OR_RETURN(name, CanonicalName(name));
   // RFC 9051 §6.3.5.
   if (name == kInbox) co_return absl::FailedPreconditionError("INBOX cannot be deleted");
-  std::string mailbox_id;
+  FolderId mailbox_id;
   PH_CO_RETURN_IF_ERROR(
       co_await Change([&](const AccountTree& tree, AccountDraft& draft,
                           const TreeOrder& order) { return DecideDelete(tree, draft, order, name, mailbox_id); },

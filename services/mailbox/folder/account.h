@@ -19,6 +19,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "services/common/async/task.h"
+#include "services/common/ids/ids.h"
 #include "services/mailbox/folder/account_model.h"
 #include "services/mailbox/folder/account_tree.h"
 #include "services/mailbox/folder/mailbox_deps.h"
@@ -28,10 +29,10 @@ namespace posthouse::mailbox {
 
 class Account {
  public:
-  Account(MailboxDeps& deps, std::string tenant, std::string account_id);
+  Account(MailboxDeps& deps, TenantId tenant, AccountId account_id);
 
-  const std::string& tenant() const { return tenant_; }
-  const std::string& account_id() const { return account_id_; }
+  const TenantId& tenant() const { return tenant_; }
+  const AccountId& account_id() const { return account_id_; }
   const std::shared_ptr<Usage>& usage() const { return usage_; }
 
   // Reads the tree; an account that is not there yet gets INBOX and the default
@@ -46,15 +47,15 @@ class Account {
   std::vector<FolderInfo> List() const;                                 // by name
   std::vector<std::string> SubscribedOnly() const;                      // subscribed names without a folder
   absl::StatusOr<FolderInfo> FindByName(absl::string_view name) const;  // canonicalises
-  absl::StatusOr<FolderInfo> FindById(absl::string_view folder_id) const;
-  bool Has(absl::string_view folder_id) const;  // as FindById, and cheap
-  std::vector<std::string> FolderIds() const;
-  std::string inbox_id() const;
+  absl::StatusOr<FolderInfo> FindById(const FolderId& folder) const;
+  bool Has(const FolderId& folder) const;  // as FindById, and cheap
+  std::vector<FolderId> FolderIds() const;
+  FolderId inbox_id() const;
 
   // Missing parents are made; a level without messages becomes a folder.
   Task<absl::StatusOr<FolderInfo>> Create(std::string name, std::string special_use);
-  // Answers the id of the folder whose messages are to be destroyed; "": none.
-  Task<absl::StatusOr<std::string>> Delete(std::string name);
+  // Answers the folder whose messages are to be destroyed; empty: none.
+  Task<absl::StatusOr<FolderId>> Delete(std::string name);
   // Not for INBOX: its messages move instead (folder_tree_ops.h).
   Task<absl::StatusOr<FolderInfo>> Rename(std::string from, std::string to);
   Task<absl::Status> Subscribe(std::string name, bool subscribed);
@@ -70,8 +71,8 @@ class Account {
   auto Recall(F look) const;
 
   MailboxDeps& deps_;
-  const std::string tenant_;
-  const std::string account_id_;
+  const TenantId tenant_;
+  const AccountId account_id_;
   const std::shared_ptr<Usage> usage_ = std::make_shared<Usage>();
   const std::shared_ptr<Rows> rows_;
 };

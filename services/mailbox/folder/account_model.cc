@@ -12,15 +12,14 @@
 
 namespace posthouse::mailbox {
 
-AccountModel::AccountModel(MailboxDeps& deps, std::string tenant, std::string account_id, std::shared_ptr<Usage> usage)
+AccountModel::AccountModel(MailboxDeps& deps, TenantId tenant, AccountId account_id, std::shared_ptr<Usage> usage)
     : deps_(deps),
       tenant_(std::move(tenant)),
       account_id_(std::move(account_id)),
       partition_(AccountPartition(tenant_, account_id_)),
       usage_(std::move(usage)) {}
 
-store::GuardedOptions AccountModel::Options(MailboxDeps& deps, const std::string& tenant,
-                                            const std::string& account_id) {
+store::GuardedOptions AccountModel::Options(MailboxDeps& deps, const TenantId& tenant, const AccountId& account_id) {
   store::GuardedOptions options;
   options.store = &deps.store;
   options.partition = AccountPartition(tenant, account_id);
@@ -37,7 +36,7 @@ absl::StatusOr<Proto> AccountModel::Decode(const std::string& key, absl::string_
   absl::StatusOr<Proto> decoded = DecodeRow<Proto>(row);
   if (decoded.ok()) return decoded;
   deps_.metrics.corrupt_rows.Add();
-  return Annotate(decoded.status(), absl::StrCat("account ", account_id_, ", row ", absl::CHexEscape(key)));
+  return Annotate(decoded.status(), absl::StrCat("account ", account_id_.value(), ", row ", absl::CHexEscape(key)));
 }
 
 absl::Status AccountModel::TakeRow(const std::string& row, AccountTree& tree) const {

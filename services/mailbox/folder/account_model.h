@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "services/common/async/task.h"
+#include "services/common/ids/ids.h"
 #include "services/common/store/guarded_partition.h"
 #include "services/mailbox/folder/account_tree.h"
 #include "services/mailbox/folder/mailbox_deps.h"
@@ -19,9 +20,9 @@ class AccountModel : public store::GuardedModel<AccountTree, AccountDraft> {
  public:
   static constexpr uint64_t kLogRows = 256;  // tree changes kept
 
-  AccountModel(MailboxDeps& deps, std::string tenant, std::string account_id, std::shared_ptr<Usage> usage);
+  AccountModel(MailboxDeps& deps, TenantId tenant, AccountId account_id, std::shared_ptr<Usage> usage);
 
-  static store::GuardedOptions Options(MailboxDeps& deps, const std::string& tenant, const std::string& account_id);
+  static store::GuardedOptions Options(MailboxDeps& deps, const TenantId& tenant, const AccountId& account_id);
 
   // ---- for GuardedPartition
   Task<absl::StatusOr<store::Loaded<AccountTree>>> Load(unsigned parts);
@@ -42,8 +43,8 @@ class AccountModel : public store::GuardedModel<AccountTree, AccountDraft> {
   absl::Status TakeRow(const std::string& row, AccountTree& tree) const;
 
   MailboxDeps& deps_;
-  const std::string tenant_;
-  const std::string account_id_;
+  const TenantId tenant_;
+  const AccountId account_id_;
   const store::Partition partition_;
   const std::shared_ptr<Usage> usage_;
 };

@@ -37,12 +37,13 @@ class AccountTest : public testing::Test {
     return SyncWait(RenameFolder(fixture_.deps(), fixture_.mailboxes(), account_, from, to)).status().code();
   }
   std::vector<store::Row> RowsOf(const std::string& prefix) {
-    store::ReadRequest request{.partition = AccountPartition("t1", "acc1"), .prefix = prefix, .limit = 1000};
+    store::ReadRequest request{
+        .partition = AccountPartition(TenantId("t1"), AccountId("acc1")), .prefix = prefix, .limit = 1000};
     return SyncWait(fixture_.store().Read(std::move(request)))->page;
   }
   std::string IdOf(const std::string& name) {
     const auto info = account_->FindByName(name);
-    return info.ok() ? info->folder_id : "none";
+    return info.ok() ? info->folder_id.value() : "none";
   }
 
   MailboxFixture fixture_;
@@ -87,7 +88,8 @@ TEST_F(AccountTest, ADeletedFolderLeavesNoRows) {
   const std::string id = IdOf("a");
   EXPECT_EQ(Delete("a"), kOk);
   EXPECT_TRUE(SyncWait(fixture_.store().List("t1", absl::StrCat("mb/", id), "", 10))->empty());
-  EXPECT_EQ(SyncWait(fixture_.mailboxes().OpenFolder(account_, id)).status().code(), absl::StatusCode::kNotFound);
+  EXPECT_EQ(SyncWait(fixture_.mailboxes().OpenFolder(account_, FolderId(id))).status().code(),
+            absl::StatusCode::kNotFound);
 }
 
 // RFC 9051 §2.3.1.1: a name that comes back has another UIDVALIDITY.
@@ -155,7 +157,7 @@ TEST_F(AccountTest, SubscriptionsOutliveTheirFolder) {
 
 TEST_F(AccountTest, AnotherWriterIsSeen) {
   Mailboxes other(fixture_.deps());
-  const auto same = *SyncWait(other.OpenAccount("t1", "acc1"));
+  const auto same = *SyncWait(other.OpenAccount(TenantId("t1"), AccountId("acc1")));
   EXPECT_TRUE(SyncWait(same->Create("theirs", "")).ok());
   EXPECT_EQ(Create("ours"), kOk);
   EXPECT_EQ(Names(), "INBOX+ Sent+ Trash+ ours theirs");
@@ -166,7 +168,7 @@ TEST_F(AccountTest, AnotherWriterIsSeen) {
 TEST_F(AccountTest, AnotherWritersChangesArriveThroughTheLog) {
   Create("a/b");
   Mailboxes other(fixture_.deps());
-  const auto same = *SyncWait(other.OpenAccount("t1", "acc1"));
+  const auto same = *SyncWait(other.OpenAccount(TenantId("t1"), AccountId("acc1")));
   ASSERT_TRUE(SyncWait(same->Create("theirs/deep", "")).ok());
   ASSERT_TRUE(SyncWait(same->Rename("a", "moved")).ok());
   ASSERT_TRUE(SyncWait(same->Subscribe("moved/b", true)).ok());
@@ -191,7 +193,7 @@ TEST_F(AccountTest, TheLogOfTreeChangesIsBounded) {
 // Earlier versions wrote no rows c/, and one row n/ for each name.
 TEST_F(AccountTest, AnAccountOfAnEarlierVersionIsReadAndChanged) {
   Create("a");
-  store::CommitRequest old{.partition = AccountPartition("t1", "acc1")};
+  store::CommitRequest old{.partition = AccountPartition(TenantId("t1"), AccountId("acc1"))};
   for (const store::Row& row : RowsOf(kTreeChangePrefix)) old.mutations.push_back({row.key, std::nullopt});
   old.mutations.push_back({NameKey("", "a"), EncodeText(std::string(16, 'x'))});
   old.mutations.push_back({NameKey("", "Sent"), EncodeText(std::string(16, 'y'))});
@@ -208,13 +210,14 @@ TEST_F(AccountTest, AnAccountOfAnEarlierVersionIsReadAndChanged) {
 
 // A damaged row is an error of that account, and the row is left as it is.
 TEST_F(AccountTest, ADamagedFolderRowIsDataLossOfThatAccountOnly) {
-  store::CommitRequest damage{.partition = AccountPartition("t1", "acc1")};
+  store::CommitRequest damage{.partition = AccountPartition(TenantId("t1"), AccountId("acc1"))};
   const std::string key = RowsOf(kFolderPrefix)[0].key;
   damage.mutations = {{key, "garbage"}};
   ASSERT_TRUE(SyncWait(fixture_.store().Commit(std::move(damage))).ok());
   account_ = nullptr;
   fixture_.Reopen();
-  EXPECT_EQ(SyncWait(fixture_.mailboxes().OpenAccount("t1", "acc1")).status().code(), absl::StatusCode::kDataLoss);
+  EXPECT_EQ(SyncWait(fixture_.mailboxes().OpenAccount(TenantId("t1"), AccountId("acc1"))).status().code(),
+            absl::StatusCode::kDataLoss);
   EXPECT_NE(fixture_.OpenAccount("acc2"), nullptr);
   EXPECT_EQ(RowsOf(kFolderPrefix)[0].value, "garbage");
 }
@@ -241,7 +244,7 @@ TEST_F(AccountTest, ACrashWhileTheAccountIsMadeIsRepaired) {
       return left-- > 0 ? absl::OkStatus() : absl::UnavailableError("crashed");
     });
     const std::string id = absl::StrCat("new", step);
-    const bool ok = SyncWait(fixture_.mailboxes().OpenAccount("t1", id)).ok();
+    const bool ok = SyncWait(fixture_.mailboxes().OpenAccount(TenantId("t1"), AccountId(id))).ok();
     fixture_.disk().SetCommitHook(nullptr);
     Reopen();
     const auto account = fixture_.OpenAccount(id);
@@ -272,7 +275,7 @@ TEST_F(AccountTest, UsageCountsEveryFolder) {
 
 TEST(UsageTest, ReservationsStopAtTheLimit) {
   Usage usage;
-  usage.Count("f", {100, 1});
+  usage.Count(FolderId("f"), {100, 1});
   const Quota quota{150, 0};
   auto first = usage.Reserve({40, 1}, quota);
   EXPECT_TRUE(first.ok());

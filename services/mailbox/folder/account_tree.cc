@@ -18,7 +18,7 @@ v1::FolderRow ToRow(const FolderNode& node) {
   v1::FolderRow row;
   row.set_name(node.name);
   row.set_parent(node.parent);
-  row.set_mailbox_id(node.mailbox_id);
+  row.set_mailbox_id(node.mailbox_id.value());
   row.set_special_use(node.special_use);
   row.set_subscribed(node.subscribed);
   row.set_uid_validity(node.uid_validity);
@@ -27,8 +27,8 @@ v1::FolderRow ToRow(const FolderNode& node) {
 }
 
 FolderNode FromRow(const v1::FolderRow& row) {
-  return {row.name(),       row.parent(),       row.mailbox_id(), row.special_use(),
-          row.subscribed(), row.uid_validity(), row.created()};
+  return {row.name(),         row.parent(), FolderId(row.mailbox_id()), row.special_use(), row.subscribed(),
+          row.uid_validity(), row.created()};
 }
 
 // ---- the tree
@@ -79,7 +79,7 @@ std::string AccountTree::Child(const std::string& parent, absl::string_view name
   return it == by_name_.end() ? "" : it->second;
 }
 
-std::string AccountTree::NodeOfMailbox(absl::string_view mailbox_id) const {
+std::string AccountTree::NodeOfMailbox(const FolderId& mailbox_id) const {
   const auto it = by_mailbox_.find(mailbox_id);
   return mailbox_id.empty() || it == by_mailbox_.end() ? "" : it->second;
 }
@@ -244,7 +244,7 @@ class TreeEdit {
     const auto seconds = static_cast<uint32_t>(absl::ToUnixSeconds(order_.now));
     last_uid_validity_ = std::max(last_uid_validity_ + 1, seconds);
     node.uid_validity = last_uid_validity_;
-    node.mailbox_id = order_.new_id();
+    node.mailbox_id = FolderId(order_.new_id());
     node.created = absl::ToUnixSeconds(order_.now);
     made_.push_back(node);
   }
@@ -312,7 +312,7 @@ absl::StatusOr<Verdict> DecideCreate(const AccountTree& tree, AccountDraft& draf
 }
 
 absl::StatusOr<Verdict> DecideDelete(const AccountTree& tree, AccountDraft& draft, const TreeOrder& order,
-                                     const std::string& name, std::string& mailbox_id) {
+                                     const std::string& name, FolderId& mailbox_id) {
   TreeEdit edit(tree, draft, order);
   const std::string node_id = edit.NodeOfName(name);
   if (node_id.empty()) return absl::NotFoundError("no such folder");
@@ -321,7 +321,7 @@ absl::StatusOr<Verdict> DecideDelete(const AccountTree& tree, AccountDraft& draf
   if (edit.HasChildren(node_id)) {
     // RFC 9051 §6.3.5: a name with children can lose its messages once.
     if (mailbox_id.empty()) return absl::FailedPreconditionError("the folder has children");
-    node.mailbox_id.clear();
+    node.mailbox_id = FolderId();
     node.special_use.clear();
     edit.Put(node_id, std::move(node));
   } else {

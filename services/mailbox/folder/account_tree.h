@@ -23,6 +23,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
+#include "services/common/ids/ids.h"
 #include "services/common/store/guarded_partition.h"
 #include "services/mailbox/settings.h"
 
@@ -33,8 +34,8 @@ class FolderRow;
 }
 
 struct FolderInfo {
-  std::string name;       // full
-  std::string folder_id;  // "": holds only children
+  std::string name;    // full
+  FolderId folder_id;  // empty: holds only children
   std::string special_use;
   bool subscribed = false;
   bool has_children = false;
@@ -43,7 +44,7 @@ struct FolderInfo {
 struct FolderNode {
   std::string name;    // this level
   std::string parent;  // node id; "" at the top
-  std::string mailbox_id;
+  FolderId mailbox_id;
   std::string special_use;
   bool subscribed = false;
   uint32_t uid_validity = 0;
@@ -73,19 +74,19 @@ class AccountTree {
 
   const FolderNode* Find(const std::string& node_id) const;                    // null: none
   std::string Child(const std::string& parent, absl::string_view name) const;  // node id; "": none
-  std::string NodeOfMailbox(absl::string_view mailbox_id) const;               // "": none
+  std::string NodeOfMailbox(const FolderId& mailbox_id) const;                 // "": none
   std::string NodeOfName(absl::string_view full_name) const;                   // "": none
   std::string FullName(std::string node_id) const;
   FolderInfo Info(const std::string& node_id) const;
   std::vector<FolderInfo> List() const;  // by name
   const absl::flat_hash_map<std::string, FolderNode>& nodes() const { return nodes_; }
-  const absl::flat_hash_map<std::string, std::string>& mailboxes() const { return by_mailbox_; }  // id -> node
+  const absl::flat_hash_map<FolderId, std::string>& mailboxes() const { return by_mailbox_; }  // id -> node
   const absl::btree_set<std::string>& subscriptions() const { return subscriptions_; }  // of names without a node
 
  private:
   absl::flat_hash_map<std::string, FolderNode> nodes_;
   absl::flat_hash_map<std::pair<std::string, std::string>, std::string> by_name_;  // parent, name -> node
-  absl::flat_hash_map<std::string, std::string> by_mailbox_;
+  absl::flat_hash_map<FolderId, std::string> by_mailbox_;
   absl::btree_set<std::string> subscriptions_;
 };
 
@@ -116,7 +117,7 @@ absl::StatusOr<store::Verdict> DecideCreate(const AccountTree& tree, AccountDraf
 // `mailbox_id`: whose messages are to be destroyed. A folder that has children becomes a level
 // without a mailbox. kNotFound; kFailedPrecondition: such a level already.
 absl::StatusOr<store::Verdict> DecideDelete(const AccountTree& tree, AccountDraft& draft, const TreeOrder& order,
-                                            const std::string& name, std::string& mailbox_id);
+                                            const std::string& name, FolderId& mailbox_id);
 // With its children. Missing parents of `to` are made. kNotFound, kAlreadyExists.
 absl::StatusOr<store::Verdict> DecideRename(const AccountTree& tree, AccountDraft& draft, const TreeOrder& order,
                                             const std::string& from, const std::string& to, FolderInfo& renamed);

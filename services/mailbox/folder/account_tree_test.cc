@@ -69,7 +69,7 @@ class TreeTest : public testing::Test {
   AccountTree tree_;
   TreeOrder order_;
   FolderInfo info_;
-  std::string mailbox_id_;
+  FolderId mailbox_id_;
   int ids_ = 0;
 };
 
@@ -152,7 +152,7 @@ TEST_F(TreeTest, UidValidityOnlyGrows) {
     EXPECT_GT(node->uid_validity, last);
     last = node->uid_validity;
     ASSERT_EQ(Do("delete a"), "ok");
-    EXPECT_EQ(mailbox_id_.size(), 32u);
+    EXPECT_EQ(mailbox_id_.value().size(), 32u);
   }
 }
 

@@ -20,13 +20,13 @@ ChangeHints::Stream::~Stream() {
   }
 }
 
-void ChangeHints::Stream::Watch(const std::string& account_id, const std::string& folder_id) {
+void ChangeHints::Stream::Watch(const AccountId& account_id, const FolderId& folder_id) {
   absl::MutexLock lock(&hints_.mutex_);
   const Key key(account_id, folder_id);
   if (watched_.insert(key).second) hints_.watchers_[key].push_back(this);
 }
 
-void ChangeHints::Stream::Forget(const std::string& account_id, const std::string& folder_id) {
+void ChangeHints::Stream::Forget(const AccountId& account_id, const FolderId& folder_id) {
   absl::MutexLock lock(&hints_.mutex_);
   const Key key(account_id, folder_id);
   if (watched_.erase(key) == 0) return;
@@ -42,8 +42,8 @@ void ChangeHints::Stream::Push(Hint hint) {
     const auto [pending, added] =
         pending_.try_emplace(Key(std::move(hint.account_id), std::move(hint.folder_id)), hint.highest_modseq);
     // "Not known" stays: it asks for more than any number does.
-    if (!added && pending->second != 0) {
-      pending->second = hint.highest_modseq == 0 ? 0 : std::max(pending->second, hint.highest_modseq);
+    if (!added && !pending->second.empty()) {
+      pending->second = hint.highest_modseq.empty() ? Modseq() : std::max(pending->second, hint.highest_modseq);
     }
   }
   wakeup_.Signal();
@@ -58,15 +58,15 @@ std::vector<Hint> ChangeHints::Stream::Take(size_t limit) {
   return hints;
 }
 
-void ChangeHints::FolderChanged(const std::string& account_id, const std::string& folder_id, uint64_t modseq) {
+void ChangeHints::FolderChanged(const AccountId& account_id, const FolderId& folder_id, Modseq modseq) {
   absl::MutexLock lock(&mutex_);
   const auto found = watchers_.find(Stream::Key(account_id, folder_id));
   if (found == watchers_.end()) return;
   for (Stream* stream : found->second) stream->Push({account_id, folder_id, modseq});
 }
 
-void ChangeHints::FolderDeleted(const std::string& account_id, const std::string& folder_id) {
-  FolderChanged(account_id, folder_id, 0);
+void ChangeHints::FolderDeleted(const AccountId& account_id, const FolderId& folder_id) {
+  FolderChanged(account_id, folder_id, Modseq());
 }
 
 void ChangeHints::Close() {

@@ -5,8 +5,6 @@
 #pragma once
 
 #include <cstddef>
-#include <cstdint>
-#include <string>
 #include <utility>
 #include <vector>
 
@@ -15,13 +13,14 @@
 #include "absl/container/flat_hash_set.h"
 #include "absl/synchronization/mutex.h"
 #include "services/common/async/sync.h"
+#include "services/common/ids/ids.h"
 
 namespace posthouse::mailbox {
 
 struct Hint {
-  std::string account_id;
-  std::string folder_id;
-  uint64_t highest_modseq = 0;  // 0: not known; the folder was deleted or could not be read
+  AccountId account_id;
+  FolderId folder_id;
+  Modseq highest_modseq;  // empty: not known; the folder was deleted or could not be read
 };
 
 class ChangeHints {
@@ -34,8 +33,8 @@ class ChangeHints {
     ~Stream();
     Stream(const Stream&) = delete;
     // From its return on no change of the folder is missed.
-    void Watch(const std::string& account_id, const std::string& folder_id);
-    void Forget(const std::string& account_id, const std::string& folder_id);
+    void Watch(const AccountId& account_id, const FolderId& folder_id);
+    void Forget(const AccountId& account_id, const FolderId& folder_id);
     // Adds a hint, whether the folder is watched or not.
     void Push(Hint hint);
     // At most `limit` of the hints that wait.
@@ -45,17 +44,17 @@ class ChangeHints {
 
    private:
     friend class ChangeHints;
-    using Key = std::pair<std::string, std::string>;  // account and folder
+    using Key = std::pair<AccountId, FolderId>;
     ChangeHints& hints_;
     Wakeup wakeup_;
     absl::flat_hash_set<Key> watched_ ABSL_GUARDED_BY(hints_.mutex_);
     absl::Mutex mutex_;
-    absl::flat_hash_map<Key, uint64_t> pending_ ABSL_GUARDED_BY(mutex_);
+    absl::flat_hash_map<Key, Modseq> pending_ ABSL_GUARDED_BY(mutex_);
   };
 
-  void FolderChanged(const std::string& account_id, const std::string& folder_id, uint64_t modseq);
+  void FolderChanged(const AccountId& account_id, const FolderId& folder_id, Modseq modseq);
   // Sessions learn that the folder is gone when they read its changes.
-  void FolderDeleted(const std::string& account_id, const std::string& folder_id);
+  void FolderDeleted(const AccountId& account_id, const FolderId& folder_id);
   // Wakes every stream; closed() is true from now on.
   void Close();
   bool closed() const;

@@ -128,7 +128,7 @@ absl::StatusOr<store::Verdict> DecideBeginMove(const store::FetchedRows& rows, F
   const std::string key = IntentKey(intent.operation_id);
   if (!rows.Value(key).empty()) return absl::AbortedError("another request moves under this operation id");
   v1::MoveIntentRow row;
-  row.set_to_folder_id(intent.to_folder_id);
+  row.set_to_folder_id(intent.to_folder_id.value());
   UidSetToFlat(intent.uids, row.mutable_uids());
   row.set_batch(intent.batch);
   row.set_last(intent.last);

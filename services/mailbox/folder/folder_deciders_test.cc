@@ -327,7 +327,7 @@ TEST_F(DecidersTest, ACopyOfNothingLeavesARowOnlyUnderAnId) {
 }
 
 TEST_F(DecidersTest, AMoveHasOneIntentUntilItIsFinished) {
-  const MoveIntent intent{"op", "target", UidSet({{2, 3}}), 0, true};
+  const MoveIntent intent{"op", FolderId("target"), UidSet({{2, 3}}), 0, true};
   ASSERT_EQ(*DecideBeginMove(rows_, draft_, intent, kNow), Verdict::kCommit);
   EXPECT_EQ(draft_.head.intents, 1u);
   Overlay();

@@ -71,14 +71,14 @@ absl::StatusOr<Head> FolderModel::DecodeHead(absl::string_view row) const {
   absl::StatusOr<Head> head = Head::Decode(row);
   if (head.ok()) return head;
   deps_.metrics.corrupt_rows.Add();
-  return Annotate(head.status(), absl::StrCat("head of folder ", ref_.folder_id));
+  return Annotate(head.status(), absl::StrCat("head of folder ", ref_.folder_id.value()));
 }
 
 absl::StatusOr<v1::MessageRow> FolderModel::DecodeMessage(uint32_t uid, absl::string_view row) const {
   absl::StatusOr<v1::MessageRow> message = DecodeRow<v1::MessageRow>(row);
   if (message.ok()) return message;
   deps_.metrics.corrupt_rows.Add();
-  return Annotate(message.status(), absl::StrCat("message ", uid, " of folder ", ref_.folder_id));
+  return Annotate(message.status(), absl::StrCat("message ", uid, " of folder ", ref_.folder_id.value()));
 }
 
 absl::Status FolderModel::TakeHead(store::Loaded<FolderState>& loaded, std::optional<std::string> row) const {
@@ -242,7 +242,7 @@ void FolderModel::Apply(FolderState& state, FolderDraft& draft) {
 
 void FolderModel::Committed(const FolderDraft& draft) {
   if (!draft.added().empty()) deps_.metrics.group_messages.Observe(static_cast<double>(draft.added().size()));
-  deps_.hints.FolderChanged(ref_.account_id, ref_.folder_id, draft.head.highest_modseq);
+  deps_.hints.FolderChanged(ref_.account_id, ref_.folder_id, Modseq(draft.head.highest_modseq));
 }
 
 // ---- other writers

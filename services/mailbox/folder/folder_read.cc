@@ -217,7 +217,7 @@ Task<absl::StatusOr<std::vector<MoveIntent>>> Folder::ReadIntents() {
     PH_CO_ASSIGN_OR_RETURN(const v1::MoveIntentRow row, DecodeRow<v1::MoveIntentRow>(stored.value));
     MoveIntent intent;
     PH_CO_ASSIGN_OR_RETURN(intent.operation_id, OperationOfIntentKey(stored.key));
-    intent.to_folder_id = row.to_folder_id();
+    intent.to_folder_id = FolderId(row.to_folder_id());
     intent.uids = UidSetFromFlat(row.uids());
     intent.batch = row.batch();
     intent.last = row.last();

@@ -253,7 +253,7 @@ TEST_F(FolderTest, ABoundedLogAnswersFullBeforeItsFloor) {
   EXPECT_TRUE(SyncWait(inbox_->VanishedAfter(Modseq(head.log_floor), UidSet::All()))->has_value());
   // Exactly the rows that the invariant names are on the disk.
   store::ReadRequest request;
-  request.partition = FolderPartition("t1", inbox_->id().folder_id);
+  request.partition = FolderPartition(TenantId("t1"), inbox_->id().folder_id);
   request.prefix = kChangePrefix;
   request.limit = 1000;
   EXPECT_EQ(SyncWait(fixture_.store().Read(request))->page.size(), 10u);
@@ -265,7 +265,7 @@ TEST_F(FolderTest, AConflictIsDecidedAnew) {
   fixture_.Add(*inbox_);
   // Another process with its own cache.
   Mailboxes other(fixture_.deps());
-  auto account = *SyncWait(other.OpenAccount("t1", "acc1"));
+  auto account = *SyncWait(other.OpenAccount(TenantId("t1"), AccountId("acc1")));
   auto other_inbox = *SyncWait(other.OpenFolder(account, inbox_->id().folder_id));
   EXPECT_EQ(fixture_.Add(*other_inbox), 2u);
   EXPECT_EQ(fixture_.Add(*inbox_), 3u);
@@ -338,12 +338,12 @@ TEST_F(FolderTest, ADestroyedFolderIsNotFound) {
 
 TEST_F(FolderTest, HintsTellOfEveryCommit) {
   ChangeHints::Stream watch(fixture_.hints());
-  watch.Watch("acc1", inbox_->id().folder_id);
+  watch.Watch(AccountId("acc1"), inbox_->id().folder_id);
   fixture_.Add(*inbox_);
   fixture_.Add(*inbox_);
   const std::vector<Hint> hints = watch.Take(10);
   ASSERT_EQ(hints.size(), 1u);  // coalesced
-  EXPECT_EQ(hints[0].account_id, "acc1");
+  EXPECT_EQ(hints[0].account_id, AccountId("acc1"));
   EXPECT_EQ(hints[0].folder_id, inbox_->id().folder_id);
   EXPECT_EQ(hints[0].highest_modseq, State().head.highest_modseq);
   EXPECT_TRUE(watch.Take(10).empty());
@@ -351,7 +351,7 @@ TEST_F(FolderTest, HintsTellOfEveryCommit) {
 
 TEST_F(FolderTest, AHintOfADeletedFolderIsNotHiddenByOlderOnes) {
   ChangeHints::Stream watch(fixture_.hints());
-  watch.Watch("acc1", inbox_->id().folder_id);
+  watch.Watch(AccountId("acc1"), inbox_->id().folder_id);
   fixture_.Add(*inbox_);
   EXPECT_TRUE(SyncWait(inbox_->Destroy()).ok());
   const std::vector<Hint> hints = watch.Take(10);
@@ -362,9 +362,9 @@ TEST_F(FolderTest, AHintOfADeletedFolderIsNotHiddenByOlderOnes) {
 TEST_F(FolderTest, FoldersThatAreNotWatchedGetNoHints) {
   ChangeHints::Stream watch(fixture_.hints());
   fixture_.Add(*inbox_);
-  watch.Watch("acc1", inbox_->id().folder_id);
-  watch.Watch("acc1", inbox_->id().folder_id);
-  watch.Forget("acc1", inbox_->id().folder_id);
+  watch.Watch(AccountId("acc1"), inbox_->id().folder_id);
+  watch.Watch(AccountId("acc1"), inbox_->id().folder_id);
+  watch.Forget(AccountId("acc1"), inbox_->id().folder_id);
   fixture_.Add(*inbox_);
   EXPECT_TRUE(watch.Take(10).empty());
   EXPECT_EQ(fixture_.hints().watched_folders(), 0u);

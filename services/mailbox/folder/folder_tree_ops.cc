@@ -9,7 +9,7 @@
 namespace posthouse::mailbox {
 
 Task<absl::Status> DeleteFolder(Mailboxes& mailboxes, std::shared_ptr<Account> account, std::string name) {
-  PH_CO_ASSIGN_OR_RETURN(const std::string mailbox_id, co_await account->Delete(std::move(name)));
+  PH_CO_ASSIGN_OR_RETURN(const FolderId mailbox_id, co_await account->Delete(std::move(name)));
   if (mailbox_id.empty()) co_return absl::OkStatus();
   // Nobody can reach the rows any more; what a failure leaves is the sweeper's.
   log::LogIfError(co_await mailboxes.DestroyFolder(account, mailbox_id), "dropping a deleted folder");

@@ -20,14 +20,14 @@ struct CachedMessage;  // cache_rows.h
 
 // Names a folder: its partition, and the account whose usage it counts for.
 struct FolderRef {
-  std::string tenant;
-  std::string account_id;
-  std::string folder_id;
+  TenantId tenant;
+  AccountId account_id;
+  FolderId folder_id;
 };
 
 // The head with the names of its keywords.
 struct FolderSnapshot {
-  std::string folder_id;
+  FolderId folder_id;
   Head head;
   std::vector<std::string> keywords;  // by number
 };
@@ -111,7 +111,7 @@ struct CopyBatch {
 // One batch of a move that is under way.
 struct MoveIntent {
   std::string operation_id;
-  std::string to_folder_id;
+  FolderId to_folder_id;
   UidSet uids;
   uint32_t batch = 0;
   bool last = false;

@@ -26,14 +26,14 @@ bool IsPlainId(absl::string_view id) {
 
 }  // namespace
 
-Task<absl::StatusOr<std::shared_ptr<Account>>> Mailboxes::OpenAccount(std::string tenant, std::string account_id) {
-  if (account_id.empty() || !IsPlainId(account_id) || !IsPlainId(tenant)) {
+Task<absl::StatusOr<std::shared_ptr<Account>>> Mailboxes::OpenAccount(TenantId tenant, AccountId account_id) {
+  if (account_id.empty() || !IsPlainId(account_id.value()) || !IsPlainId(tenant.value())) {
     co_return absl::InvalidArgumentError("account: tenant and account_id have letters, digits, '-', '_' and '.' only");
   }
   std::shared_ptr<Account> account;
   {
     absl::MutexLock lock(&mutex_);
-    std::shared_ptr<Account>& slot = accounts_[Key(tenant, account_id)];
+    std::shared_ptr<Account>& slot = accounts_[AccountName(tenant, account_id)];
     if (slot == nullptr) slot = std::make_shared<Account>(deps_, tenant, account_id);
     account = slot;
   }
@@ -41,9 +41,9 @@ Task<absl::StatusOr<std::shared_ptr<Account>>> Mailboxes::OpenAccount(std::strin
   co_return account;
 }
 
-std::shared_ptr<Folder> Mailboxes::Get(const Account& account, const std::string& folder_id) {
+std::shared_ptr<Folder> Mailboxes::Get(const Account& account, const FolderId& folder_id) {
   absl::MutexLock lock(&mutex_);
-  const Key key(account.tenant(), folder_id);
+  const FolderName key(account.tenant(), folder_id);
   const auto it = folders_.find(key);
   if (it != folders_.end()) {
     by_age_.splice(by_age_.end(), by_age_, it->second.age);
@@ -57,7 +57,7 @@ std::shared_ptr<Folder> Mailboxes::Get(const Account& account, const std::string
 }
 
 Task<absl::StatusOr<std::shared_ptr<Folder>>> Mailboxes::OpenFolder(std::shared_ptr<Account> account,
-                                                                    std::string folder_id) {
+                                                                    FolderId folder_id) {
   if (!account->Has(folder_id)) co_return absl::NotFoundError("no such folder");
   std::shared_ptr<Folder> folder = Get(*account, folder_id);
   bool trim = false;
@@ -72,17 +72,17 @@ Task<absl::StatusOr<std::shared_ptr<Folder>>> Mailboxes::OpenFolder(std::shared_
     if (!recovered.ok()) {
       // No message is lost. The next OpenFolder tries again.
       folder->SetRecoveryNeeded();
-      LOG_EVENT(kWarning, "move_recovery_failed").Str("folder_id", folder_id).Err(recovered);
+      LOG_EVENT(kWarning, "move_recovery_failed").Str("folder_id", folder_id.value()).Err(recovered);
     }
   }
   co_return folder;
 }
 
-Task<absl::Status> Mailboxes::DestroyFolder(std::shared_ptr<Account> account, std::string folder_id) {
+Task<absl::Status> Mailboxes::DestroyFolder(std::shared_ptr<Account> account, FolderId folder_id) {
   const std::shared_ptr<Folder> folder = Get(*account, folder_id);
   const absl::Status status = co_await folder->Destroy();
   absl::MutexLock lock(&mutex_);
-  const auto it = folders_.find(Key(account->tenant(), folder_id));
+  const auto it = folders_.find(FolderName(account->tenant(), folder_id));
   if (it != folders_.end() && it->second.folder == folder) {
     by_age_.erase(it->second.age);
     folders_.erase(it);
@@ -91,7 +91,7 @@ Task<absl::Status> Mailboxes::DestroyFolder(std::shared_ptr<Account> account, st
 }
 
 Task<absl::Status> Mailboxes::CountUsage(std::shared_ptr<Account> account) {
-  for (const std::string& folder_id : account->FolderIds()) {
+  for (const FolderId& folder_id : account->FolderIds()) {
     if (account->usage()->Counted(folder_id)) continue;
     const absl::Status status = co_await Get(*account, folder_id)->CountUsage();
     // Deleted in between: nothing to count.
@@ -127,7 +127,7 @@ void Mailboxes::Trim() {
   if (closed.empty() && accounts_.size() <= deps_.settings.max_open_accounts) return;
   closed.clear();
   // An account stays while one of its folders is open: they share its usage.
-  absl::flat_hash_set<Key> with_folders;
+  absl::flat_hash_set<AccountName> with_folders;
   for (const auto& [key, entry] : folders_) with_folders.emplace(key.first, entry.folder->id().account_id);
   for (auto account = accounts_.begin(); account != accounts_.end();) {
     const auto current = account++;

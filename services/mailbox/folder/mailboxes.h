@@ -7,7 +7,6 @@
 #include <cstdint>
 #include <list>
 #include <memory>
-#include <string>
 #include <utility>
 
 #include "absl/base/thread_annotations.h"
@@ -15,6 +14,7 @@
 #include "absl/status/statusor.h"
 #include "absl/synchronization/mutex.h"
 #include "services/common/async/task.h"
+#include "services/common/ids/ids.h"
 #include "services/mailbox/folder/account.h"
 #include "services/mailbox/folder/folder.h"
 #include "services/mailbox/folder/mailbox_deps.h"
@@ -31,13 +31,13 @@ class Mailboxes {
 
   // Creates the account when it is not there: the caller has it from the directory.
   // kInvalidArgument: an id with other characters than letters, digits, '-', '_' and '.'.
-  Task<absl::StatusOr<std::shared_ptr<Account>>> OpenAccount(std::string tenant, std::string account_id);
+  Task<absl::StatusOr<std::shared_ptr<Account>>> OpenAccount(TenantId tenant, AccountId account_id);
   // A folder of the account's tree. Finishes interrupted moves out of it first. kNotFound.
-  Task<absl::StatusOr<std::shared_ptr<Folder>>> OpenFolder(std::shared_ptr<Account> account, std::string folder_id);
+  Task<absl::StatusOr<std::shared_ptr<Folder>>> OpenFolder(std::shared_ptr<Account> account, FolderId folder_id);
   // The folder object, without a look at the tree and without finishing moves.
-  std::shared_ptr<Folder> Get(const Account& account, const std::string& folder_id);
+  std::shared_ptr<Folder> Get(const Account& account, const FolderId& folder_id);
   // Destroys a folder that was taken out of the tree.
-  Task<absl::Status> DestroyFolder(std::shared_ptr<Account> account, std::string folder_id);
+  Task<absl::Status> DestroyFolder(std::shared_ptr<Account> account, FolderId folder_id);
   // Counts all folders of the account.
   Task<absl::Status> CountUsage(std::shared_ptr<Account> account);
 
@@ -51,17 +51,18 @@ class Mailboxes {
   void UpdateMetrics();
 
  private:
-  using Key = std::pair<std::string, std::string>;  // tenant, id
+  using AccountName = std::pair<TenantId, AccountId>;
+  using FolderName = std::pair<TenantId, FolderId>;
   struct Entry {
     std::shared_ptr<Folder> folder;
-    std::list<Key>::iterator age;
+    std::list<FolderName>::iterator age;
   };
 
   MailboxDeps& deps_;
   mutable absl::Mutex mutex_;
-  absl::flat_hash_map<Key, std::shared_ptr<Account>> accounts_ ABSL_GUARDED_BY(mutex_);
-  absl::flat_hash_map<Key, Entry> folders_ ABSL_GUARDED_BY(mutex_);
-  std::list<Key> by_age_ ABSL_GUARDED_BY(mutex_);  // longest unused first
+  absl::flat_hash_map<AccountName, std::shared_ptr<Account>> accounts_ ABSL_GUARDED_BY(mutex_);
+  absl::flat_hash_map<FolderName, Entry> folders_ ABSL_GUARDED_BY(mutex_);
+  std::list<FolderName> by_age_ ABSL_GUARDED_BY(mutex_);  // longest unused first
   uint64_t opens_ ABSL_GUARDED_BY(mutex_) = 0;
 };
 

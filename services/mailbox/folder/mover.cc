@@ -154,7 +154,9 @@ Task<absl::Status> RecoverMoves(MailboxDeps& deps, Mailboxes& mailboxes, std::sh
     const absl::StatusOr<CopyBatch> moved = co_await MoveBatch(deps, from, to, intent);
     if (!moved.ok()) co_return moved.status();
     deps.metrics.moves_recovered.Add();
-    LOG_EVENT(kInfo, "move_recovered").Str("folder_id", from->id().folder_id).Int("messages", moved->uids.size());
+    LOG_EVENT(kInfo, "move_recovered")
+        .Str("folder_id", from->id().folder_id.value())
+        .Int("messages", moved->uids.size());
   }
   co_return absl::OkStatus();
 }

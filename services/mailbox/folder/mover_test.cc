@@ -156,7 +156,7 @@ TEST_F(MoverTest, ACrashAtAnyStepLosesAndDoublesNothing) {
         const UidSet two({{all.Expand()[0], all.Expand()[1]}});
         const bool ok = Copy(two, true, op).ok();
         fixture_.disk().SetCommitHook(nullptr);
-        const std::string from = inbox_->id().folder_id;
+        const FolderId from = inbox_->id().folder_id;
         Reopen();
         if (inbox_->id().folder_id != from) std::swap(inbox_, trash_);
         if (next == Next::kRecoverAll) {
@@ -322,7 +322,7 @@ TEST_F(MoverTest, WhatCannotBeReadOfOneTenantDoesNotStopTheOthers) {
                                                     absl::Cord("nobody")))
                   .ok());
   store::CommitRequest damage;
-  damage.partition = FolderPartition("t1", inbox_->id().folder_id);
+  damage.partition = FolderPartition(TenantId("t1"), inbox_->id().folder_id);
   damage.mutations = {{MessageKey(3), "\x02garbage"}};
   ASSERT_TRUE(SyncWait(fixture_.store().Commit(damage)).ok());
   fixture_.Advance(absl::Hours(3));
@@ -345,7 +345,7 @@ TEST_F(MoverTest, TheSweeperKeepsFewAccountsOpen) {
 TEST_F(MoverTest, AnUnreadableRowStopsTheSweep) {
   fixture_.MakeMessage("nobody");
   store::CommitRequest damage;
-  damage.partition = FolderPartition("t1", inbox_->id().folder_id);
+  damage.partition = FolderPartition(TenantId("t1"), inbox_->id().folder_id);
   damage.mutations = {{MessageKey(3), "\x02garbage"}};
   ASSERT_TRUE(SyncWait(fixture_.store().Commit(damage)).ok());
   fixture_.Advance(absl::Hours(3));

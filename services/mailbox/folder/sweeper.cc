@@ -36,31 +36,32 @@ absl::Status Sweeper::Stopped() const {
   return stopped_ ? absl::CancelledError("the sweeper was stopped") : absl::OkStatus();
 }
 
-Task<absl::StatusOr<std::vector<std::string>>> Sweeper::Tenants() {
-  std::vector<std::string> out;
+Task<absl::StatusOr<std::vector<TenantId>>> Sweeper::Tenants() {
+  std::vector<TenantId> out;
   store::ReadRequest request;
   request.partition = SystemPartition();
   request.prefix = kTenantPrefix;
   request.limit = store::kMaxPageRows;
   for (bool more = true; more;) {
     PH_CO_ASSIGN_OR_RETURN(const store::ReadResult read, co_await deps_.store.Read(request));
-    for (const store::Row& row : read.page) out.push_back(RestOfKey(request.after = row.key));
+    for (const store::Row& row : read.page) out.emplace_back(RestOfKey(request.after = row.key));
     more = read.more;
   }
   co_return out;
 }
 
-Task<absl::StatusOr<std::vector<std::string>>> Sweeper::NextFolders(std::string tenant, std::string& after) {
-  std::vector<std::string> out;
+Task<absl::StatusOr<std::vector<FolderId>>> Sweeper::NextFolders(TenantId tenant, std::string& after) {
+  std::vector<FolderId> out;
   // A page may hold nothing but cache partitions.
   while (out.empty()) {
     PH_CO_RETURN_IF_ERROR(Stopped());
-    PH_CO_ASSIGN_OR_RETURN(const std::vector<store::Partition> page,
-                           co_await deps_.store.List(tenant, kFolderPartitionPrefix, after, store::kMaxPageRows));
+    PH_CO_ASSIGN_OR_RETURN(
+        const std::vector<store::Partition> page,
+        co_await deps_.store.List(tenant.value(), kFolderPartitionPrefix, after, store::kMaxPageRows));
     if (page.empty()) break;
     for (const store::Partition& p : page) {
       after = p.id;
-      std::string folder_id = FolderOfPartition(p.id);
+      FolderId folder_id = FolderOfPartition(p.id);
       if (!folder_id.empty()) out.push_back(std::move(folder_id));
     }
   }
@@ -70,9 +71,9 @@ Task<absl::StatusOr<std::vector<std::string>>> Sweeper::NextFolders(std::string 
 Task<absl::StatusOr<Sweeper::Result>> Sweeper::Sweep() {
   metrics::Timer timer(deps_.metrics.sweep_seconds);
   Result result;
-  PH_CO_ASSIGN_OR_RETURN(const std::vector<std::string> tenants, co_await Tenants());
+  PH_CO_ASSIGN_OR_RETURN(const std::vector<TenantId> tenants, co_await Tenants());
   absl::Status failed;
-  for (const std::string& tenant : tenants) {
+  for (const TenantId& tenant : tenants) {
     absl::Status swept = co_await SweepFolders(tenant, result);
     if (swept.ok()) {
       deps_.pins.BeginSweep();
@@ -81,7 +82,7 @@ Task<absl::StatusOr<Sweeper::Result>> Sweeper::Sweep() {
     }
     PH_CO_RETURN_IF_ERROR(Stopped());
     // A row of one tenant that cannot be read must not keep the garbage of the others.
-    if (!swept.ok()) failed = Annotate(swept, absl::StrCat("tenant ", tenant));
+    if (!swept.ok()) failed = Annotate(swept, absl::StrCat("tenant ", tenant.value()));
   }
   PH_CO_RETURN_IF_ERROR(failed);
   if (deps_.clock() - last_prune_ >= kPruneEvery) last_prune_ = deps_.clock();
@@ -95,7 +96,7 @@ Task<absl::StatusOr<Sweeper::Result>> Sweeper::Sweep() {
 
 // ---- bodies
 
-Task<absl::Status> Sweeper::SweepBlobs(std::string tenant, Result& result) {
+Task<absl::Status> Sweeper::SweepBlobs(TenantId tenant, Result& result) {
   std::string cursor;
   do {
     PH_CO_ASSIGN_OR_RETURN(const std::vector<Candidate> candidates, co_await OldBlobs(tenant, cursor));
@@ -104,7 +105,7 @@ Task<absl::Status> Sweeper::SweepBlobs(std::string tenant, Result& result) {
     PH_CO_RETURN_IF_ERROR(co_await RemoveReferenced(tenant, unseen));
     for (const Candidate& c : candidates) {
       if (!unseen.contains(c.blob) || !deps_.pins.MayDelete(c.blob)) continue;
-      PH_CO_RETURN_IF_ERROR(co_await deps_.store.blobs().Delete(tenant, c.blob.Hex()));
+      PH_CO_RETURN_IF_ERROR(co_await deps_.store.blobs().Delete(tenant.value(), c.blob.Hex()));
       ++result.blobs;
       result.bytes += c.size_bytes;
       deps_.metrics.swept_blobs.Add();
@@ -114,13 +115,13 @@ Task<absl::Status> Sweeper::SweepBlobs(std::string tenant, Result& result) {
   co_return absl::OkStatus();
 }
 
-Task<absl::StatusOr<std::vector<Sweeper::Candidate>>> Sweeper::OldBlobs(std::string tenant, std::string& cursor) {
+Task<absl::StatusOr<std::vector<Sweeper::Candidate>>> Sweeper::OldBlobs(TenantId tenant, std::string& cursor) {
   const int64_t before = absl::ToUnixMillis(deps_.clock() - deps_.settings.sweep_grace);
   std::vector<Candidate> out;
   do {
     PH_CO_RETURN_IF_ERROR(Stopped());
     PH_CO_ASSIGN_OR_RETURN(store::BlobPage page,
-                           co_await deps_.store.blobs().List(tenant, cursor, store::kMaxPageRows));
+                           co_await deps_.store.blobs().List(tenant.value(), cursor, store::kMaxPageRows));
     cursor = std::move(page.next);
     for (const store::BlobInfo& info : page.blobs) {
       const std::optional<ObjectId> blob = ObjectId::FromHex(info.name);
@@ -130,12 +131,12 @@ Task<absl::StatusOr<std::vector<Sweeper::Candidate>>> Sweeper::OldBlobs(std::str
   co_return out;
 }
 
-Task<absl::Status> Sweeper::RemoveReferenced(std::string tenant, absl::flat_hash_set<ObjectId>& unseen) {
+Task<absl::Status> Sweeper::RemoveReferenced(TenantId tenant, absl::flat_hash_set<ObjectId>& unseen) {
   std::string after_folder;
   while (!unseen.empty()) {
-    PH_CO_ASSIGN_OR_RETURN(const std::vector<std::string> folders, co_await NextFolders(tenant, after_folder));
+    PH_CO_ASSIGN_OR_RETURN(const std::vector<FolderId> folders, co_await NextFolders(tenant, after_folder));
     if (folders.empty()) break;
-    for (const std::string& folder_id : folders) {
+    for (const FolderId& folder_id : folders) {
       store::ReadRequest request;
       request.partition = FolderPartition(tenant, folder_id);
       request.prefix = kMessagePrefix;
@@ -157,19 +158,19 @@ Task<absl::Status> Sweeper::RemoveReferenced(std::string tenant, absl::flat_hash
 
 // ---- folders
 
-Task<absl::Status> Sweeper::SweepFolders(std::string tenant, Result& result) {
+Task<absl::Status> Sweeper::SweepFolders(TenantId tenant, Result& result) {
   std::string after;
   while (true) {
-    PH_CO_ASSIGN_OR_RETURN(const std::vector<std::string> folders, co_await NextFolders(tenant, after));
+    PH_CO_ASSIGN_OR_RETURN(const std::vector<FolderId> folders, co_await NextFolders(tenant, after));
     if (folders.empty()) co_return absl::OkStatus();
-    for (const std::string& folder_id : folders) {
+    for (const FolderId& folder_id : folders) {
       PH_CO_RETURN_IF_ERROR(co_await SweepFolder(tenant, folder_id, result));
     }
     mailboxes_.Trim();  // the accounts that were opened to look at their trees
   }
 }
 
-Task<absl::Status> Sweeper::SweepFolder(std::string tenant, std::string folder_id, Result& result) {
+Task<absl::Status> Sweeper::SweepFolder(TenantId tenant, FolderId folder_id, Result& result) {
   PH_CO_RETURN_IF_ERROR(Stopped());
   store::ReadRequest request;
   request.partition = FolderPartition(tenant, folder_id);
@@ -230,13 +231,13 @@ Task<absl::Status> Sweeper::PruneDedupeRows(store::Partition partition, Result& 
 // ---- moves
 
 Task<absl::Status> Sweeper::RecoverAll() {
-  PH_CO_ASSIGN_OR_RETURN(const std::vector<std::string> tenants, co_await Tenants());
-  for (const std::string& tenant : tenants) {
+  PH_CO_ASSIGN_OR_RETURN(const std::vector<TenantId> tenants, co_await Tenants());
+  for (const TenantId& tenant : tenants) {
     std::string after;
     while (true) {
-      PH_CO_ASSIGN_OR_RETURN(const std::vector<std::string> folders, co_await NextFolders(tenant, after));
+      PH_CO_ASSIGN_OR_RETURN(const std::vector<FolderId> folders, co_await NextFolders(tenant, after));
       if (folders.empty()) break;
-      for (const std::string& folder_id : folders) {
+      for (const FolderId& folder_id : folders) {
         PH_CO_RETURN_IF_ERROR(Stopped());
         store::ReadRequest request;
         request.partition = FolderPartition(tenant, folder_id);

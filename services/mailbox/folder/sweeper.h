@@ -48,16 +48,16 @@ class Sweeper {
     ObjectId blob;
     uint64_t size_bytes = 0;
   };
-  Task<absl::StatusOr<std::vector<std::string>>> Tenants();
-  Task<absl::Status> SweepBlobs(std::string tenant, Result& result);
+  Task<absl::StatusOr<std::vector<TenantId>>> Tenants();
+  Task<absl::Status> SweepBlobs(TenantId tenant, Result& result);
   // Blobs older than the grace time, from `cursor` on, which moves; empty: the end.
-  Task<absl::StatusOr<std::vector<Candidate>>> OldBlobs(std::string tenant, std::string& cursor);
-  Task<absl::Status> RemoveReferenced(std::string tenant, absl::flat_hash_set<ObjectId>& unseen);
-  Task<absl::Status> SweepFolders(std::string tenant, Result& result);
-  Task<absl::Status> SweepFolder(std::string tenant, std::string folder_id, Result& result);
+  Task<absl::StatusOr<std::vector<Candidate>>> OldBlobs(TenantId tenant, std::string& cursor);
+  Task<absl::Status> RemoveReferenced(TenantId tenant, absl::flat_hash_set<ObjectId>& unseen);
+  Task<absl::Status> SweepFolders(TenantId tenant, Result& result);
+  Task<absl::Status> SweepFolder(TenantId tenant, FolderId folder_id, Result& result);
   Task<absl::Status> PruneDedupeRows(store::Partition partition, Result& result);
   // Folder ids of a tenant after `after`; empty: no more.
-  Task<absl::StatusOr<std::vector<std::string>>> NextFolders(std::string tenant, std::string& after);
+  Task<absl::StatusOr<std::vector<FolderId>>> NextFolders(TenantId tenant, std::string& after);
   absl::Status Stopped() const;
 
   MailboxDeps& deps_;

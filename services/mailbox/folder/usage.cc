@@ -4,28 +4,28 @@
 
 namespace posthouse::mailbox {
 
-void Usage::Count(const std::string& folder_id, Amount amount) {
+void Usage::Count(const FolderId& folder_id, Amount amount) {
   absl::MutexLock lock(&mutex_);
   if (!counted_.insert(folder_id).second) return;
   total_.bytes += amount.bytes;
   total_.messages += amount.messages;
 }
 
-void Usage::Changed(const std::string& folder_id, Amount delta) {
+void Usage::Changed(const FolderId& folder_id, Amount delta) {
   absl::MutexLock lock(&mutex_);
   if (!counted_.contains(folder_id)) return;
   total_.bytes += delta.bytes;
   total_.messages += delta.messages;
 }
 
-void Usage::Forget(const std::string& folder_id, Amount amount) {
+void Usage::Forget(const FolderId& folder_id, Amount amount) {
   absl::MutexLock lock(&mutex_);
   if (counted_.erase(folder_id) == 0) return;
   total_.bytes -= amount.bytes;
   total_.messages -= amount.messages;
 }
 
-bool Usage::Counted(const std::string& folder_id) const {
+bool Usage::Counted(const FolderId& folder_id) const {
   absl::MutexLock lock(&mutex_);
   return counted_.contains(folder_id);
 }

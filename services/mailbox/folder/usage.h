@@ -4,11 +4,11 @@
 #pragma once
 
 #include <cstdint>
-#include <string>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/container/flat_hash_set.h"
 #include "absl/synchronization/mutex.h"
+#include "services/common/ids/ids.h"
 
 namespace posthouse::mailbox {
 
@@ -28,12 +28,12 @@ class Usage {
   };
 
   // The folder's head has `amount`. Call it where no commit can change the head meanwhile.
-  void Count(const std::string& folder_id, Amount amount);
+  void Count(const FolderId& folder_id, Amount amount);
   // A commit changed the folder by `delta`. Ignored while the folder is not counted.
-  void Changed(const std::string& folder_id, Amount delta);
+  void Changed(const FolderId& folder_id, Amount delta);
   // The folder is gone.
-  void Forget(const std::string& folder_id, Amount amount);
-  bool Counted(const std::string& folder_id) const;
+  void Forget(const FolderId& folder_id, Amount amount);
+  bool Counted(const FolderId& folder_id) const;
   Amount Total() const;
 
   // Room for `amount` within `quota`, held until it is destroyed.
@@ -58,7 +58,7 @@ class Usage {
 
  private:
   mutable absl::Mutex mutex_;
-  absl::flat_hash_set<std::string> counted_ ABSL_GUARDED_BY(mutex_);
+  absl::flat_hash_set<FolderId> counted_ ABSL_GUARDED_BY(mutex_);
   Amount total_ ABSL_GUARDED_BY(mutex_);
   Amount reserved_ ABSL_GUARDED_BY(mutex_);
 };

@@ -12,7 +12,7 @@
 
 namespace posthouse::mailbox {
 
-BodyReceiver::BodyReceiver(MailboxDeps& deps, std::vector<std::string> tenants)
+BodyReceiver::BodyReceiver(MailboxDeps& deps, std::vector<TenantId> tenants)
     : deps_(deps),
       tenants_(std::move(tenants)),
       blob_(ObjectId::New(absl::ToUnixMillis(deps.clock()))),
@@ -42,8 +42,8 @@ Task<absl::Status> BodyReceiver::Add(std::string bytes) {
 Task<absl::Status> BodyReceiver::Flush() {
   if (writers_.empty()) {
     head_ = pending_.substr(0, kFirstBytes);
-    for (const std::string& tenant : tenants_) {
-      writers_.push_back(deps_.store.blobs().Create(tenant, blob_.Hex()));
+    for (const TenantId& tenant : tenants_) {
+      writers_.push_back(deps_.store.blobs().Create(tenant.value(), blob_.Hex()));
     }
   }
   // Not Cord(std::string&&): Debian's GCC and our Clang mangle that constructor differently.
@@ -67,8 +67,8 @@ Task<absl::StatusOr<ReceivedMessage>> BodyReceiver::Finish(uint64_t expected_byt
   finished_ = true;
   if (writers_.empty()) {
     const absl::Cord bytes{absl::string_view(pending_)};
-    for (const std::string& tenant : tenants_) {
-      PH_CO_RETURN_IF_ERROR(co_await deps_.store.blobs().Put(tenant, blob_.Hex(), bytes));
+    for (const TenantId& tenant : tenants_) {
+      PH_CO_RETURN_IF_ERROR(co_await deps_.store.blobs().Put(tenant.value(), blob_.Hex(), bytes));
     }
     co_return received;
   }
@@ -79,8 +79,8 @@ Task<absl::StatusOr<ReceivedMessage>> BodyReceiver::Finish(uint64_t expected_byt
 
 Task<void> BodyReceiver::Discard() {
   if (!finished_) co_return;
-  for (const std::string& tenant : tenants_) {
-    log::LogIfError(co_await deps_.store.blobs().Delete(tenant, blob_.Hex()), "discarding an unused body");
+  for (const TenantId& tenant : tenants_) {
+    log::LogIfError(co_await deps_.store.blobs().Delete(tenant.value(), blob_.Hex()), "discarding an unused body");
   }
 }
 

@@ -38,7 +38,7 @@ class BodyReceiver {
  public:
   static constexpr size_t kInMemoryBytes = 256 * 1024;
 
-  BodyReceiver(MailboxDeps& deps, std::vector<std::string> tenants);
+  BodyReceiver(MailboxDeps& deps, std::vector<TenantId> tenants);
   ~BodyReceiver();
 
   Task<absl::Status> Add(std::string bytes);
@@ -52,7 +52,7 @@ class BodyReceiver {
  private:
   Task<absl::Status> Flush();
   MailboxDeps& deps_;
-  const std::vector<std::string> tenants_;
+  const std::vector<TenantId> tenants_;
   const ObjectId blob_;
   BlobPins::Hold hold_;
   std::unique_ptr<message::Parser> parser_;

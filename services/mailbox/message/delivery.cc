@@ -45,7 +45,7 @@ DeliveryResult ResultOf(const Outcome& outcome) {
 Outcome StoredIn(const Folder& folder, uint32_t uid, bool duplicate) {
   Outcome outcome;
   outcome.set_kind(Outcome::KIND_STORED);
-  outcome.set_folder_id(folder.id().folder_id);
+  outcome.set_folder_id(folder.id().folder_id.value());
   outcome.set_uid(uid);
   outcome.set_duplicate(duplicate);
   return outcome;
@@ -56,8 +56,9 @@ Task<absl::StatusOr<Outcome>> DeliverTo(MailboxDeps& deps, Mailboxes& mailboxes,
   if (target.delivery_id().empty() || target.delivery_id().size() > kMaxDeliveryIdBytes) {
     co_return absl::InvalidArgumentError("delivery_id: 1 to 900 bytes");
   }
-  PH_CO_ASSIGN_OR_RETURN(const std::shared_ptr<Account> account,
-                         co_await mailboxes.OpenAccount(target.account().tenant(), target.account().account_id()));
+  PH_CO_ASSIGN_OR_RETURN(
+      const std::shared_ptr<Account> account,
+      co_await mailboxes.OpenAccount(TenantId(target.account().tenant()), AccountId(target.account().account_id())));
   PH_CO_ASSIGN_OR_RETURN(const std::shared_ptr<Folder> folder,
                          co_await mailboxes.OpenFolder(account, account->inbox_id()));
   NewMessage add = MessageOf(message);

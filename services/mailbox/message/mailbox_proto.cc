@@ -27,7 +27,7 @@ absl::StatusOr<std::vector<std::string>> CheckKeywords(
 }
 
 void ToProto(const FolderSnapshot& state, uint32_t keyword_limit, v1::FolderState* out) {
-  out->set_folder_id(state.folder_id);
+  out->set_folder_id(state.folder_id.value());
   out->set_uid_validity(state.head.uid_validity);
   out->set_uid_next(state.head.uid_next);
   out->set_highest_modseq(state.head.highest_modseq);
@@ -40,7 +40,7 @@ void ToProto(const FolderSnapshot& state, uint32_t keyword_limit, v1::FolderStat
 }
 
 void ToProto(const FolderInfo& info, v1::Folder* out) {
-  out->set_folder_id(info.folder_id);
+  out->set_folder_id(info.folder_id.value());
   out->set_name(info.name);
   out->set_subscribed(info.subscribed);
   out->set_special_use(info.special_use);

@@ -177,10 +177,10 @@ Task<absl::StatusOr<CachedMessage>> MessageReader::Rebuild(StoredMessage& messag
 Task<absl::StatusOr<std::string>> MessageReader::Read(const StoredMessage& message, uint64_t offset, uint64_t length) {
   const bool small = message.meta.size_bytes <= kWholeBytes;
   if (small && whole_blob_ == message.blob) co_return whole_.substr(std::min<uint64_t>(offset, whole_.size()), length);
-  absl::StatusOr<absl::Cord> bytes = co_await deps_.store.blobs().Get(folder_->id().tenant, message.blob.Hex(),
+  absl::StatusOr<absl::Cord> bytes = co_await deps_.store.blobs().Get(folder_->id().tenant.value(), message.blob.Hex(),
                                                                       small ? 0 : offset, small ? kWholeBytes : length);
   if (absl::IsNotFound(bytes.status())) {
-    LOG_EVENT(kError, "body_missing").Str("folder_id", folder_->id().folder_id).Int("uid", message.meta.uid);
+    LOG_EVENT(kError, "body_missing").Str("folder_id", folder_->id().folder_id.value()).Int("uid", message.meta.uid);
     co_return absl::DataLossError("the message's body is missing");
   }
   if (!bytes.ok()) co_return bytes.status();

@@ -17,7 +17,7 @@ void Head::Count(uint32_t flags, uint64_t message_bytes, int sign) {
 
 std::string Head::Encode() const {
   v1::FolderHead row;
-  row.set_account_id(account_id);
+  row.set_account_id(account_id.value());
   row.set_uid_validity(uid_validity);
   row.set_uid_next(uid_next);
   row.set_highest_modseq(highest_modseq);
@@ -35,7 +35,7 @@ std::string Head::Encode() const {
 absl::StatusOr<Head> Head::Decode(absl::string_view bytes) {
   PH_ASSIGN_OR_RETURN(const v1::FolderHead row, DecodeRow<v1::FolderHead>(bytes));
   Head head;
-  head.account_id = row.account_id();
+  head.account_id = AccountId(row.account_id());
   head.uid_validity = row.uid_validity();
   head.uid_next = row.uid_next();
   head.highest_modseq = row.highest_modseq();

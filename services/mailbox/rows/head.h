@@ -6,11 +6,12 @@
 
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "services/common/ids/ids.h"
 
 namespace posthouse::mailbox {
 
 struct Head {
-  std::string account_id;
+  AccountId account_id;
   uint32_t uid_validity = 0;
   uint32_t uid_next = 1;
   uint64_t highest_modseq = 1;

@@ -46,24 +46,24 @@ std::string LengthPrefixed(absl::string_view prefix, absl::string_view operation
 }  // namespace
 
 store::Partition SystemPartition() { return {"", "mailbox"}; }
-store::Partition AccountPartition(const std::string& tenant, const std::string& account_id) {
-  return {tenant, absl::StrCat("acct/", account_id)};
+store::Partition AccountPartition(const TenantId& tenant, const AccountId& account) {
+  return {tenant.value(), absl::StrCat("acct/", account.value())};
 }
-store::Partition FolderPartition(const std::string& tenant, const std::string& folder_id) {
-  return {tenant, absl::StrCat(kFolderPartitionPrefix, folder_id)};
+store::Partition FolderPartition(const TenantId& tenant, const FolderId& folder) {
+  return {tenant.value(), absl::StrCat(kFolderPartitionPrefix, folder.value())};
 }
-store::Partition CachePartition(const std::string& tenant, const std::string& folder_id) {
-  return {tenant, absl::StrCat(kFolderPartitionPrefix, folder_id, "/c")};
+store::Partition CachePartition(const TenantId& tenant, const FolderId& folder) {
+  return {tenant.value(), absl::StrCat(kFolderPartitionPrefix, folder.value(), "/c")};
 }
-std::string FolderOfPartition(absl::string_view partition_id) {
+FolderId FolderOfPartition(absl::string_view partition_id) {
   const absl::string_view prefix = kFolderPartitionPrefix;
-  if (partition_id.substr(0, prefix.size()) != prefix) return "";
+  if (partition_id.substr(0, prefix.size()) != prefix) return FolderId();
   const absl::string_view id = partition_id.substr(prefix.size());
-  return IsId(id) ? std::string(id) : "";
+  return IsId(id) ? FolderId(std::string(id)) : FolderId();
 }
 
 std::string SystemKey() { return "V"; }
-std::string TenantKey(absl::string_view tenant) { return absl::StrCat(kTenantPrefix, tenant); }
+std::string TenantKey(const TenantId& tenant) { return absl::StrCat(kTenantPrefix, tenant.value()); }
 
 std::string AccountKey() { return "S"; }
 std::string FolderKey(absl::string_view node_id) { return absl::StrCat(kFolderPrefix, IdToBytes(node_id)); }
@@ -116,6 +116,5 @@ bool IsId(absl::string_view hex) {
 std::string IdToBytes(absl::string_view hex) { return absl::HexStringToBytes(hex); }
 std::string IdToHex(absl::string_view bytes) { return absl::BytesToHexString(bytes); }
 std::string NewId() { return IdToHex(RandomBytes(16)); }
-uint64_t NewNonce() { return ReadBigEndian<uint64_t>(RandomBytes(8)); }
 
 }  // namespace posthouse::mailbox

@@ -34,6 +34,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "services/common/ids/ids.h"
 #include "services/common/store/store.h"
 
 namespace posthouse::mailbox {
@@ -47,15 +48,15 @@ inline constexpr size_t kMaxDeliveryIdBytes = 900;
 inline constexpr size_t kMaxOperationIdBytes = 64;
 
 store::Partition SystemPartition();
-store::Partition AccountPartition(const std::string& tenant, const std::string& account_id);
-store::Partition FolderPartition(const std::string& tenant, const std::string& folder_id);
-store::Partition CachePartition(const std::string& tenant, const std::string& folder_id);
-// The prefix of FolderPartition ids. FolderOfPartition answers "" for a cache partition.
+store::Partition AccountPartition(const TenantId& tenant, const AccountId& account);
+store::Partition FolderPartition(const TenantId& tenant, const FolderId& folder);
+store::Partition CachePartition(const TenantId& tenant, const FolderId& folder);
+// The prefix of FolderPartition ids. FolderOfPartition answers FolderId() for a cache partition.
 inline constexpr char kFolderPartitionPrefix[] = "mb/";
-std::string FolderOfPartition(absl::string_view partition_id);
+FolderId FolderOfPartition(absl::string_view partition_id);
 
 std::string SystemKey();
-std::string TenantKey(absl::string_view tenant);
+std::string TenantKey(const TenantId& tenant);
 inline constexpr char kTenantPrefix[] = "t/";
 
 std::string AccountKey();
@@ -102,6 +103,5 @@ bool IsId(absl::string_view hex);
 std::string IdToBytes(absl::string_view hex);
 std::string IdToHex(absl::string_view bytes);
 std::string NewId();  // random, hex
-uint64_t NewNonce();  // random; tells one commit from another
 
 }  // namespace posthouse::mailbox

@@ -19,11 +19,11 @@ std::string Hex(absl::string_view key) { return absl::BytesToHexString(key); }
 // What is on disks now: a change here is a migration.
 TEST(KeySchemaTest, KeysAreGolden) {
   EXPECT_EQ(SystemPartition().id, "mailbox");
-  EXPECT_EQ(AccountPartition("t", "a1").id, "acct/a1");
-  EXPECT_EQ(FolderPartition("t", kId).id, std::string("mb/") + kId);
-  EXPECT_EQ(CachePartition("t", kId).id, std::string("mb/") + kId + "/c");
+  EXPECT_EQ(AccountPartition(TenantId("t"), AccountId("a1")).id, "acct/a1");
+  EXPECT_EQ(FolderPartition(TenantId("t"), FolderId(kId)).id, std::string("mb/") + kId);
+  EXPECT_EQ(CachePartition(TenantId("t"), FolderId(kId)).id, std::string("mb/") + kId + "/c");
   EXPECT_EQ(Hex(SystemKey()), "56");
-  EXPECT_EQ(Hex(TenantKey("t")), "742f74");
+  EXPECT_EQ(Hex(TenantKey(TenantId("t"))), "742f74");
   EXPECT_EQ(Hex(AccountKey()), "53");
   EXPECT_EQ(Hex(FolderKey(kId)), "662f00112233445566778899aabbccddeeff");
   EXPECT_EQ(Hex(TreeChangeKey(258)), "632f0000000000000102");
@@ -62,9 +62,9 @@ TEST(KeySchemaTest, KeysComeApartAgain) {
   EXPECT_EQ(*OperationOfIntentKey(IntentKey(std::string("\0\xff", 2))), std::string("\0\xff", 2));
   EXPECT_EQ(*NodeOfFolderKey(FolderKey(kId)), kId);
   EXPECT_EQ(RestOfKey(SubscriptionKey("A/b")), "A/b");
-  EXPECT_EQ(FolderOfPartition(FolderPartition("t", kId).id), kId);
-  EXPECT_EQ(FolderOfPartition(CachePartition("t", kId).id), "");
-  EXPECT_EQ(FolderOfPartition("acct/x"), "");
+  EXPECT_EQ(FolderOfPartition(FolderPartition(TenantId("t"), FolderId(kId)).id), FolderId(kId));
+  EXPECT_EQ(FolderOfPartition(CachePartition(TenantId("t"), FolderId(kId)).id), FolderId());
+  EXPECT_EQ(FolderOfPartition("acct/x"), FolderId());
   EXPECT_FALSE(UidOfKey("m/123").ok());
   EXPECT_FALSE(OperationOfIntentKey("x/\x05"
                                     "ab")
@@ -84,7 +84,7 @@ TEST(KeySchemaTest, IdsAreLowerCaseHex) {
 
 TEST(RecordsTest, HeadRowIsGolden) {
   Head head;
-  head.account_id = "a";
+  head.account_id = AccountId("a");
   head.uid_validity = 300;
   head.uid_next = 2;
   head.highest_modseq = 5;

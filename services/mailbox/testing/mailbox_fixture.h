@@ -55,7 +55,7 @@ class MailboxFixture {
   absl::Time now() const { return now_; }
 
   std::shared_ptr<Account> OpenAccount(const std::string& id = "acc1", const std::string& tenant = "t1") {
-    auto account = SyncWait(mailboxes_->OpenAccount(tenant, id));
+    auto account = SyncWait(mailboxes_->OpenAccount(TenantId(tenant), AccountId(id)));
     EXPECT_TRUE(account.ok()) << account.status();
     return account.ok() ? *account : nullptr;
   }

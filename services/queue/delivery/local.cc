@@ -44,7 +44,7 @@ class LocalDelivery final : public Delivery {
   LocalDelivery(rpc::Channels channels, LocalOptions options) : channels_(std::move(channels)), options_(options) {}
 
   Task<DeliveryResult> Deliver(const DeliveryAttempt& attempt) override {
-    const std::shared_ptr<rpc::Members> members = channels_.MailboxOf(attempt.destination.name());
+    const std::shared_ptr<rpc::Members> members = channels_.MailboxOf(attempt.destination.home());
     if (members == nullptr) {
       const Outcome unknown =
           MakeOutcome(Outcome::Kind::kTemporary, 451, "4.3.5", "no mailbox server is configured for the account");
@@ -52,7 +52,7 @@ class LocalDelivery final : public Delivery {
     }
     // Any member of the store may take all targets; the first one's own saves it a cold start.
     const auto& first = attempt.targets.front().recipient.resolved().local().account();
-    const auto stub = members->For(first.account_id())->Stub<mv1::MailboxService>();
+    const auto stub = members->For(AccountId(first.account_id()))->Stub<mv1::MailboxService>();
     rpc::CallOptions options;
     options.deadline = options_.deadline + absl::Microseconds(attempt.size_bytes);
     if (const auto trace = rpc::TraceContext::Parse(attempt.envelope.traceparent())) options.trace = trace->Child();

@@ -16,7 +16,7 @@ DeliveryAttempt Message(std::vector<std::string> recipients, const std::string& 
   static v1::Envelope envelope;  // of the message that Message() made last
   envelope.set_reverse_path(reverse_path);
   DeliveryAttempt t(envelope);
-  t.destination = Destination::Local("m1");
+  t.destination = Destination::Local(Home("m1"));
   for (size_t i = 0; i < recipients.size(); ++i) {
     t.targets.push_back({static_cast<int>(i), {}});
     t.targets.back().recipient.set_address(recipients[i]);

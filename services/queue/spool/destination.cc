@@ -10,7 +10,7 @@ constexpr absl::string_view kLocalPrefix = "local/";
 
 Destination Destination::FromString(absl::string_view text) {
   if (text.empty()) return Destination();
-  if (absl::ConsumePrefix(&text, kLocalPrefix)) return Local(std::string(text));
+  if (absl::ConsumePrefix(&text, kLocalPrefix)) return Local(Home(std::string(text)));
   return Remote(std::string(text));
 }
 

@@ -14,6 +14,7 @@
 #include <utility>
 
 #include "absl/strings/string_view.h"
+#include "services/common/ids/ids.h"
 
 namespace posthouse::queue {
 
@@ -22,7 +23,7 @@ class Destination {
   enum class Kind { kUnresolved, kLocal, kRemote };
 
   Destination() = default;  // unresolved
-  static Destination Local(std::string home) { return {Kind::kLocal, std::move(home)}; }
+  static Destination Local(const Home& home) { return {Kind::kLocal, home.value()}; }
   static Destination Remote(std::string domain) { return {Kind::kRemote, std::move(domain)}; }
   // Reads what ToString() wrote. Every text is some destination.
   static Destination FromString(absl::string_view text);
@@ -33,6 +34,8 @@ class Destination {
   bool remote() const { return kind_ == Kind::kRemote; }
   // The home of a kLocal, the domain of a kRemote, "" of a kUnresolved destination.
   const std::string& name() const { return name_; }
+  // name() of a kLocal destination.
+  Home home() const { return Home(name_); }
 
   friend bool operator==(const Destination&, const Destination&) = default;
   friend auto operator<=>(const Destination&, const Destination&) = default;

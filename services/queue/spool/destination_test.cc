@@ -16,8 +16,8 @@ TEST(DestinationTest, TheTextOfARow) {
     const char* text;
   } kCases[] = {
       {Destination(), Kind::kUnresolved, "", ""},
-      {Destination::Local("m1"), Kind::kLocal, "m1", "local/m1"},
-      {Destination::Local(""), Kind::kLocal, "", "local/"},  // the only home
+      {Destination::Local(Home("m1")), Kind::kLocal, "m1", "local/m1"},
+      {Destination::Local(Home("")), Kind::kLocal, "", "local/"},  // the only home
       {Destination::Remote("example.com"), Kind::kRemote, "example.com", "example.com"},
   };
   for (const auto& c : kCases) {

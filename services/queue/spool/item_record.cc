@@ -99,7 +99,7 @@ bool AllSettled(const v1::Item& item) {
 
 Destination DestinationOf(const v1::ItemRecipient& recipient) {
   const auto& resolved = recipient.recipient().resolved();
-  if (resolved.has_local()) return Destination::Local(resolved.local().account().home());
+  if (resolved.has_local()) return Destination::Local(Home(resolved.local().account().home()));
   return resolved.remote().domain().empty() ? Destination() : Destination::Remote(resolved.remote().domain());
 }
 

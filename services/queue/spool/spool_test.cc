@@ -511,7 +511,7 @@ TEST_F(SpoolTest, AStoreOfTheFirstVersionIsTakenOver) {
   EXPECT_EQ(BodyOf(id), "hello");
   const absl::StatusOr<DuePage> due = SyncWait(spool_->ReadDue("", 10));
   ASSERT_EQ(due->entries.size(), 1u);
-  EXPECT_EQ(due->entries[0].destination, Destination::Local("m1"));
+  EXPECT_EQ(due->entries[0].destination, Destination::Local(Home("m1")));
   ItemRecord record = Loaded(id);
   EXPECT_EQ(due->entries[0].due, record.due());
   EXPECT_EQ(TryPut("again", 1, "0123456789abcdef")->queue_id, id);
