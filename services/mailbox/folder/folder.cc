@@ -74,13 +74,13 @@ Task<absl::StatusOr<FlagResult>> Folder::StoreFlags(UidSet uids, FlagChange chan
   co_return result;
 }
 
-Task<absl::StatusOr<ExpungeResult>> Folder::Expunge(UidSet uids, bool even_undeleted, size_t max_ranges) {
+Task<absl::StatusOr<ExpungeResult>> Folder::Expunge(UidSet uids, bool ignore_deleted_flag, size_t max_ranges) {
   ExpungeResult result;
   for (uint32_t after = 0;;) {
     BatchAnswer batch;
     PH_CO_RETURN_IF_ERROR(co_await Change(
         [&](const FolderState& state, const FetchedRows&, FolderDraft& draft) {
-          return DecideExpunge(state, draft, uids, after, even_undeleted, batch);
+          return DecideExpunge(state, draft, uids, after, ignore_deleted_flag, batch);
         },
         /*use_reserve=*/true, kIndex));
     deps_.metrics.expunged.Add(static_cast<double>(batch.expunged.Count()));

@@ -70,7 +70,7 @@ class Folder {
   // The UID that an append with this dedupe key has stored.
   Task<absl::StatusOr<std::optional<uint32_t>>> FindStoredUid(std::string dedupe_key);
   Task<absl::StatusOr<FlagResult>> StoreFlags(UidSet uids, FlagChange change);
-  Task<absl::StatusOr<ExpungeResult>> Expunge(UidSet uids, bool even_undeleted, size_t max_ranges = SIZE_MAX);
+  Task<absl::StatusOr<ExpungeResult>> Expunge(UidSet uids, bool ignore_deleted_flag, size_t max_ranges = SIZE_MAX);
   // Removes all its rows. Every later call answers kNotFound.
   Task<absl::Status> Destroy();
 
