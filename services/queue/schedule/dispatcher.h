@@ -73,7 +73,8 @@ class ItemOperations {
   virtual ~ItemOperations() = default;
   // Makes the waiting recipients of an item due now. kNotFound: no such item.
   virtual Task<absl::Status> Retry(QueueId queue_id) = 0;
-  // The same for all items with a recipient at `domain`; returns how many.
+  // Makes the waiting recipients at `domain` (an A-label) due now, in all items that were in the queue when the
+  // call began, and unblocks the domain's hosts once; returns the number of items. Calling it again does no harm.
   virtual Task<absl::StatusOr<uint32_t>> RetryDestination(std::string domain) = 0;
   // Removes an item; with `bounce` its sender gets a report. kFailedPrecondition: a
   // delivery of the item is running, try again.
@@ -115,13 +116,19 @@ class Dispatcher final : public ItemOperations, public std::enable_shared_from_t
   using Active = std::shared_ptr<ActiveItem>;
   using Startable = std::vector<DestinationScheduler::Started>;
 
+  // What an operator wants to be tried now.
+  struct RetryOrder {
+    absl::Time at;       // recipients that wait longer are due then; it is not in the future
+    std::string domain;  // only recipients there; "": all, and their destinations are unblocked
+  };
+
   // Who works on an item, or waits to.
   struct Claim {
     Active item;                         // null until a job has loaded it
     int holders = 0;                     // jobs that wait or run, and operators' calls
     int running = 0;                     // jobs that run
     bool cancelled = false;              // the item is being deleted: jobs that wait must not start
-    bool retry = false;                  // the job that loads the item makes all its recipients due
+    std::optional<RetryOrder> retry;     // for the job that loads the item
     std::set<Destination> destinations;  // with a job
   };
 
@@ -155,10 +162,10 @@ class Dispatcher final : public ItemOperations, public std::enable_shared_from_t
   // ---- working on one item (dispatcher_work.cc)
   static Task<void> RunJob(std::shared_ptr<Dispatcher> self, DestinationScheduler::Started started);
   // False: the item was deleted meanwhile. `retry`: see Claim.
-  bool Begin(const Job& job, Active* active, bool* retry);
+  bool Begin(const Job& job, Active* active, std::optional<RetryOrder>* retry);
   Task<Active> Load(Job job, bool retry);
-  // Makes all waiting recipients due and unblocks their destinations.
-  Task<absl::Status> MakeDue(Active active);
+  // Carries out an order of an operator.
+  Task<absl::Status> MakeDue(Active active, RetryOrder order);
   void Refile(const Job& job, const ItemRecord* record);
   // Expiry, delay warnings, and recipients whose destination is not known.
   Task<void> Prepare(Active active);
@@ -185,7 +192,10 @@ class Dispatcher final : public ItemOperations, public std::enable_shared_from_t
 
   // ---- operators (dispatcher_admin.cc)
   Task<absl::Status> ClaimForOperator(QueueId queue_id, bool cancel);
-  Task<absl::StatusOr<Active>> LoadForOperator(QueueId queue_id);
+  Task<absl::StatusOr<Active>> LoadForOperator(QueueId queue_id, const RetryOrder& order);
+  Task<absl::Status> RetryItem(QueueId queue_id, RetryOrder order);
+  // Whether a recipient of the due row's item waits for something at `domain`.
+  Task<bool> WaitsFor(const DueEntry& entry, const std::string& domain);
   void EndOperator(const QueueId& queue_id);
 
   const Parts parts_;

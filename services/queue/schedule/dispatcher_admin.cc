@@ -1,6 +1,8 @@
 // ItemOperations of the dispatcher: what operators do to items.
+#include <algorithm>
 #include <utility>
 
+#include "absl/container/flat_hash_set.h"
 #include "absl/strings/str_cat.h"
 #include "services/common/async/when_all.h"
 #include "services/common/log/log.h"
@@ -11,13 +13,18 @@
 namespace posthouse::queue {
 namespace {
 constexpr size_t kTogether = 100;
-constexpr size_t kScanRows = 1000;
 // An operator's call waits so many times kPause for a running attempt.
 constexpr int kPatience = 50;
 constexpr absl::Duration kPause = absl::Milliseconds(100);
 
 absl::Status BeingDelivered() {
   return absl::FailedPreconditionError("a delivery of the message is in progress; try again");
+}
+
+// Whether the recipient waits for mail to be taken at `domain`; "": anywhere.
+bool WaitsAt(const v1::ItemRecipient& recipient, const std::string& domain) {
+  if (!IsWaiting(recipient)) return false;
+  return domain.empty() || DestinationOf(recipient) == Destination::Remote(domain);
 }
 }  // namespace
 
@@ -39,8 +46,8 @@ Task<absl::Status> Dispatcher::ClaimForOperator(QueueId queue_id, bool cancel) {
 }
 
 // The item, under a claim that jobs in line share. Null: such a job exists and has not
-// loaded the item yet; it makes all recipients due when it does.
-Task<absl::StatusOr<Dispatcher::Active>> Dispatcher::LoadForOperator(QueueId queue_id) {
+// loaded the item yet; it carries out `order` when it does.
+Task<absl::StatusOr<Dispatcher::Active>> Dispatcher::LoadForOperator(QueueId queue_id, const RetryOrder& order) {
   PH_CO_RETURN_IF_ERROR(co_await ClaimForOperator(queue_id, /*cancel=*/false));
   Active shared;
   bool waits = false;
@@ -49,7 +56,9 @@ Task<absl::StatusOr<Dispatcher::Active>> Dispatcher::LoadForOperator(QueueId que
     Claim& claim = claims_.at(queue_id);
     shared = claim.item;
     waits = claim.holders > 1;
-    claim.retry = waits && shared == nullptr;
+    // An order for all recipients includes one for a domain.
+    const bool all = claim.retry.has_value() && claim.retry->domain.empty();
+    if (waits && shared == nullptr && !all) claim.retry = order;
   }
   if (shared != nullptr) co_return shared;
   if (waits) {
@@ -84,65 +93,81 @@ void Dispatcher::EndOperator(const QueueId& queue_id) {
   Launch(std::move(next), /*here=*/false);
 }
 
-Task<absl::Status> Dispatcher::Retry(QueueId queue_id) {
-  PH_CO_ASSIGN_OR_RETURN(const Active active, co_await LoadForOperator(queue_id));
+Task<absl::Status> Dispatcher::Retry(QueueId queue_id) { return RetryItem(queue_id, {.at = Now(), .domain = ""}); }
+
+Task<absl::Status> Dispatcher::RetryItem(QueueId queue_id, RetryOrder order) {
+  PH_CO_ASSIGN_OR_RETURN(const Active active, co_await LoadForOperator(queue_id, order));
   if (active == nullptr) co_return absl::OkStatus();
-  const absl::Status saved = co_await MakeDue(active);
+  const absl::Status saved = co_await MakeDue(active, std::move(order));
   EndOperator(queue_id);  // adds the jobs
   co_return saved;
 }
 
-Task<absl::Status> Dispatcher::MakeDue(Active active) {
-  const absl::Time now = Now();
+Task<absl::Status> Dispatcher::MakeDue(Active active, RetryOrder order) {
   std::set<Destination> destinations;
   {
     absl::MutexLock lock(&active->mutex);
     for (int i = 0; i < active->record->item.recipients_size(); ++i) {
       v1::ItemRecipient* recipient = active->record->item.mutable_recipients(i);
-      if (!IsWaiting(*recipient)) continue;
-      ToProto(now, recipient->mutable_next_attempt());
-      active->unsaved.changed.insert(i);
+      if (!WaitsAt(*recipient, order.domain)) continue;
       destinations.insert(DestinationOf(*recipient));
+      // What is due already stays where it is: no row moves past the reader of the due index.
+      if (FromProto(recipient->next_attempt()) <= order.at) continue;
+      ToProto(order.at, recipient->mutable_next_attempt());
+      active->unsaved.changed.insert(i);
+      active->unsaved.urgent = true;
     }
-    active->unsaved.urgent = true;
   }
-  {
+  if (order.domain.empty()) {
     absl::MutexLock lock(&mutex_);
     for (const Destination& destination : destinations) scheduler_.Unblock(SiteOf(destination));
   }
   co_return co_await Save(active);
 }
 
+Task<bool> Dispatcher::WaitsFor(const DueEntry& entry, const std::string& domain) {
+  if (entry.destination.resolved()) co_return entry.destination == Destination::Remote(domain);
+  // Several destinations: the item has them.
+  const absl::StatusOr<std::optional<ItemRecord>> record = co_await parts_.spool.Load(entry.queue_id);
+  if (!record.ok() || !record->has_value()) co_return false;
+  const auto& recipients = (*record)->item.recipients();
+  co_return std::any_of(recipients.begin(), recipients.end(),
+                        [&](const v1::ItemRecipient& recipient) { return WaitsAt(recipient, domain); });
+}
+
 Task<absl::StatusOr<uint32_t>> Dispatcher::RetryDestination(std::string domain) {
-  const Destination destination = Destination::Remote(domain);
+  const RetryOrder order{.at = Now(), .domain = std::move(domain)};
   {
     absl::MutexLock lock(&mutex_);
-    scheduler_.Unblock(SiteOf(destination));
+    // Once: when the first attempt fails, the others need not fail too.
+    scheduler_.Unblock(SiteOf(Destination::Remote(order.domain)));
   }
+  wakeup_.Signal();  // the loop finds the rows that are due and were refused while the destination was blocked
   uint32_t count = 0;
+  // An item that is tried and fails while the index is read has a new row farther on. It has had its turn.
+  absl::flat_hash_set<QueueId> seen;
   std::string after;
   while (true) {
-    PH_CO_ASSIGN_OR_RETURN(DuePage page, co_await parts_.spool.ReadDue(after, kScanRows));
-    std::vector<QueueId> ids;
+    PH_CO_ASSIGN_OR_RETURN(DuePage page, co_await parts_.spool.ReadDue(after, options_.page_rows));
+    std::vector<QueueId> later;
     for (const DueEntry& entry : page.entries) {
-      if (entry.destination == destination) ids.push_back(entry.queue_id);
-      if (entry.destination.resolved()) continue;
-      // Several destinations: the item has them.
-      absl::StatusOr<std::optional<ItemRecord>> record = co_await parts_.spool.Load(entry.queue_id);
-      if (!record.ok() || !record->has_value()) continue;
-      for (const auto& recipient : (*record)->item.recipients()) {
-        if (!IsWaiting(recipient) || DestinationOf(recipient) != destination) continue;
-        ids.push_back(entry.queue_id);
-        break;
+      // An item that was accepted, or retried, after the call began.
+      if (TimeOfQueueId(entry.queue_id) > order.at || seen.contains(entry.queue_id)) continue;
+      if (!co_await WaitsFor(entry, order.domain)) continue;
+      seen.insert(entry.queue_id);
+      if (entry.due <= order.at && entry.destination.resolved()) {
+        ++count;  // it is due already
+      } else {
+        later.push_back(entry.queue_id);
       }
     }
-    for (size_t at = 0; at < ids.size(); at += kTogether) {
+    for (size_t at = 0; at < later.size(); at += kTogether) {
       std::vector<Task<absl::Status>> retries;
-      for (size_t i = at; i < std::min(ids.size(), at + kTogether); ++i) retries.push_back(Retry(ids[i]));
+      for (size_t i = at; i < std::min(later.size(), at + kTogether); ++i)
+        retries.push_back(RetryItem(later[i], order));
       for (const absl::Status& status : co_await WhenAll(std::move(retries))) count += status.ok() ? 1 : 0;
     }
     if (!page.more) co_return count;
-    // The rows that were moved to "now" lie before the next page.
     after = page.last_key;
   }
 }

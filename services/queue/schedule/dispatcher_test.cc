@@ -608,6 +608,37 @@ TEST_F(DispatcherTest, RetryOfADestinationOpensItAgain) {
   EXPECT_EQ(spool_->ledger().relayed, 11u);
 }
 
+// Also when the host fails again meanwhile: a message has one turn a call, and the host one probe.
+TEST_F(DispatcherTest, RetryOfADestinationCountsEachMessageOnceAndProbesOnce) {
+  Stop();
+  options_.page_rows = 10;
+  Start();
+  remote_->SetUnreachable("dead.example", true);
+  for (int i = 0; i < 60; ++i) Put({absl::StrCat("u", i, "@dead.example")}, "Subject: x\r\n\r\n", /*hand_over=*/false);
+  dispatcher_->Start();
+  UntilAttempts(*remote_, 1);
+  Advance(absl::Seconds(30));  // the rows lie in the past
+  for (size_t call = 1; call <= 3; ++call) {
+    const absl::StatusOr<uint32_t> count = SyncWait(dispatcher_->RetryDestination("dead.example"));
+    ASSERT_TRUE(count.ok()) << count.status();
+    EXPECT_EQ(*count, 60u);
+    UntilAttempts(*remote_, 1 + call);
+    EXPECT_LE(remote_->attempts().size(), 1 + 4 * call);  // four may start before the first one fails
+  }
+}
+
+// The other recipients of such messages wait for their own time.
+TEST_F(DispatcherTest, RetryOfADestinationLeavesOtherRecipientsAsTheyAre) {
+  dispatcher_->Start();
+  remote_->Script("a@one.example", {Temporary(), Temporary()});
+  remote_->Script("b@two.example", {Temporary()});
+  const QueueId id = Put({"a@one.example", "b@two.example"});
+  Until([&] { return ItemOf(id).attempts() == 2; }, "both attempts on file");
+  ASSERT_EQ(*SyncWait(dispatcher_->RetryDestination("two.example")), 1u);
+  Until([&] { return spool_->ledger().relayed == 1; }, "the retry");
+  EXPECT_EQ(SavedAttempts(id), 1u);
+}
+
 TEST_F(DispatcherTest, DeleteWithAndWithoutABounce) {
   dispatcher_->Start();
   remote_->Script("user@remote.example", {Temporary(), Temporary()});

@@ -59,13 +59,14 @@ Task<void> Dispatcher::RunJob(std::shared_ptr<Dispatcher> self, DestinationSched
   const Job job = started.job;
   Active active;
   bool slot_free = false;
-  bool retry = false;
+  std::optional<RetryOrder> retry;
   const bool begun = self->Begin(job, &active, &retry);
   if (begun) {
     const bool fresh = active != nullptr && job.destination.resolved();
-    if (active == nullptr) active = co_await self->Load(job, retry);
+    if (active == nullptr) active = co_await self->Load(job, retry.has_value());
     if (active != nullptr) {
-      if (retry) (co_await self->MakeDue(active)).IgnoreError();  // logged; its recipients stay due as they were
+      // An error is logged, and the recipients stay due as they were.
+      if (retry.has_value()) (co_await self->MakeDue(active, *std::move(retry))).IgnoreError();
       if (!fresh) co_await self->Prepare(active);
       if (job.destination.resolved()) slot_free = co_await self->TryDestination(active, started);
     }
@@ -85,13 +86,13 @@ Task<void> Dispatcher::RunJob(std::shared_ptr<Dispatcher> self, DestinationSched
   --self->tasks_;  // the last thing: Drain() may be waiting for it
 }
 
-bool Dispatcher::Begin(const Job& job, Active* active, bool* retry) {
+bool Dispatcher::Begin(const Job& job, Active* active, std::optional<RetryOrder>* retry) {
   absl::MutexLock lock(&mutex_);
   Claim& claim = claims_.at(job.queue_id);
   if (claim.cancelled) return false;
   ++claim.running;
   *active = claim.item;
-  *retry = std::exchange(claim.retry, false);
+  *retry = std::exchange(claim.retry, std::nullopt);
   return true;
 }
 
