@@ -1,4 +1,5 @@
 #include "services/directory/login_cache.h"
+#include "services/common/testing/wait.h"
 
 #include <gtest/gtest.h>
 
@@ -63,7 +64,7 @@ TEST(PasswordHashLimiterTest, SoManyRunSoManyWaitTheRestIsRefused) {
     int seen = most.load();
     while (seen < now && !most.compare_exchange_weak(seen, now)) {
     }
-    go.WaitForNotification();
+    WaitFor(go);
     --running;
     return 1;
   };
@@ -80,10 +81,10 @@ TEST(PasswordHashLimiterTest, SoManyRunSoManyWaitTheRestIsRefused) {
   for (int i = 0; i < 8; ++i) Spawn(callers, one());
   absl::Notification entered;
   callers.Post([&] { entered.Notify(); });
-  entered.WaitForNotification();
+  WaitFor(entered);
   EXPECT_EQ(gate.waiting(), 3u);
   go.Notify();
-  five.WaitForNotification();
+  WaitFor(five);
   EXPECT_EQ(ok.load(), 5);
   EXPECT_EQ(refused.load(), 3);
   EXPECT_LE(most.load(), 2);

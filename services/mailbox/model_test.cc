@@ -23,6 +23,7 @@
 #include "services/common/log/log.h"
 #include "services/common/store/rocks/rocks_store.h"
 #include "services/common/store/testing/memory_store.h"
+#include "services/common/testing/wait.h"
 #include "services/common/uid_set/uid_set.h"
 #include "services/mailbox/folder/folder_tree_ops.h"
 #include "services/mailbox/folder/mover.h"
@@ -383,7 +384,7 @@ class ModelTest : public testing::Test {
     for (Actor& actor : actors_) tasks.push_back(Counted(actor.Run(&pool, kSteps)));
     SyncWait(RunAll(std::move(tasks)));
     stop = true;
-    sweeper_done.WaitForNotification();
+    WaitFor(sweeper_done);
   }
 
   static Task<void> NotifyAfter(Task<void> task, absl::Notification* done) {

@@ -5,6 +5,7 @@
 #include <grpcpp/grpcpp.h>
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <memory>
 #include <string>
 #include <thread>
@@ -12,7 +13,6 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
-#include "absl/time/clock.h"
 #include "posthouse/config/v1/config.pb.h"
 #include "posthouse/directory/v1/directory.grpc.pb.h"
 #include "services/common/async/task.h"
@@ -156,12 +156,14 @@ TEST_F(StandaloneTest, TheEdgesDrainSideBySide) {
   ASSERT_TRUE(absl::IsDeadlineExceeded(blocked)) << blocked;
   other_ = Dial(app_->ingress().smtp_port());
   EXPECT_THAT(Line(*other_), StartsWith("220"));
-  const absl::Time start = absl::Now();
-  std::thread drain([&] { app_->Drain(absl::Seconds(16)); });
+  std::atomic<bool> drained{false};
+  std::thread drain([&] {
+    app_->Drain(absl::Seconds(16));
+    drained = true;
+  });
   EXPECT_THAT(Line(*other_), StartsWith("421 4.3.2"));
-  EXPECT_LT(absl::Now() - start, absl::Seconds(8));
+  EXPECT_FALSE(drained);  // the blocked client does not keep the other one waiting
   drain.join();
-  EXPECT_LT(absl::Now() - start, absl::Seconds(30));
 }
 
 TEST_F(StandaloneTest, WhatCannotWorkIsFoundByTheCheck) {

@@ -20,6 +20,7 @@
 #include "services/common/async/task.h"
 #include "services/common/async/thread_pool.h"
 #include "services/common/async/when_all.h"
+#include "services/common/testing/wait.h"
 
 namespace posthouse {
 namespace {
@@ -231,7 +232,7 @@ TEST(ThreadPoolTest, TimersRunWhileThereIsAlwaysOtherWork) {
   pool.PostAfter(absl::Milliseconds(5), [&] { rang = true; });
   pool.Post([&] { busy(); });
   if (!done.WaitForNotificationWithTimeout(absl::Seconds(20))) give_up = true;
-  done.WaitForNotification();
+  WaitFor(done);
   EXPECT_TRUE(rang);
 }
 

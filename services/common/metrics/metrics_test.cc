@@ -1,4 +1,5 @@
 #include "services/common/metrics/metrics.h"
+#include "services/common/testing/wait.h"
 
 #include <atomic>
 #include <string>
@@ -71,11 +72,11 @@ TEST(MetricsTest, UnregisteringWaitsForTheScrapeThatRuns) {
   std::atomic<bool> left{false};
   CollectHandle handle = registry.OnCollect([&] {
     entered.Notify();
-    leave.WaitForNotification();
+    WaitFor(leave);
     left = true;
   });
   std::thread scrape([&] { registry.Serialize(); });
-  entered.WaitForNotification();
+  WaitFor(entered);
   std::thread release([&] { leave.Notify(); });
   handle.Unregister();
   EXPECT_TRUE(left);

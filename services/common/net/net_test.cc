@@ -17,6 +17,7 @@
 #include "services/common/async/task.h"
 #include "services/common/net/connection.h"
 #include "services/common/net/event_loop.h"
+#include "services/common/testing/wait.h"
 
 namespace posthouse::net {
 namespace {
@@ -237,7 +238,10 @@ TEST_F(NetTest, ABalancerThatOnlyLooksIsNoBadHeader) {
     {
       auto probe = co_await t->Dial();
     }
-    while (t->listener_->stats().accepted < 1 || t->listener_->open() > 0) co_await Sleep(absl::Milliseconds(1));
+    const absl::Time end = absl::Now() + kTestPatience;
+    const auto gone = [t] { return t->listener_->stats().accepted >= 1 && t->listener_->open() == 0; };
+    while (!gone() && absl::Now() < end) co_await Sleep(absl::Milliseconds(1));
+    EXPECT_TRUE(gone());
     EXPECT_EQ(t->listener_->stats().bad_proxy, 0u);
     // In pieces, and with the client's first bytes behind it.
     auto slow = co_await t->Dial();
@@ -311,7 +315,7 @@ TEST_F(NetTest, AClientThatSendsWithoutEndLeavesTheOthersTheirTurn) {
     }
     close(fd);
   });
-  flooding.WaitForNotification();
+  WaitFor(flooding);
   const absl::StatusOr<std::string> greeting =
       SyncWait([](NetTest* t, uint16_t to) -> Task<absl::StatusOr<std::string>> {
         co_await SwitchTo(t->loops_.at(0));
@@ -365,7 +369,7 @@ TEST(EventLoopTest, TimersRunInOrderAndCancelledOnesNever) {
     EXPECT_TRUE(loop.CancelTimer(never));
     EXPECT_FALSE(loop.CancelTimer(never));
   });
-  done.WaitForNotification();
+  WaitFor(done);
   loop.Stop();
   EXPECT_EQ(order, (std::vector<int>{1, 2}));
 }
@@ -376,12 +380,12 @@ TEST(EventLoopTest, AStuckLoopIsNoticed) {
   absl::Notification stuck, release;
   loops.at(0).Post([&] {
     stuck.Notify();
-    release.WaitForNotification();
+    WaitFor(release);
   });
-  stuck.WaitForNotification();
-  while (loops.Alive(absl::Milliseconds(5))) absl::SleepFor(absl::Milliseconds(1));
+  WaitFor(stuck);
+  EXPECT_TRUE(Eventually([&] { return !loops.Alive(absl::Milliseconds(5)); }));
   release.Notify();
-  while (!loops.Alive(absl::Milliseconds(5))) absl::SleepFor(absl::Milliseconds(1));
+  EXPECT_TRUE(Eventually([&] { return loops.Alive(absl::Milliseconds(5)); }));
 }
 
 }  // namespace

@@ -18,6 +18,7 @@
 #include "services/common/rpc/channel.h"
 #include "services/common/rpc/server.h"
 #include "services/common/rpc/streaming.h"
+#include "services/common/testing/wait.h"
 
 namespace posthouse::rpc {
 namespace {
@@ -93,11 +94,13 @@ class MembersTest : public ::testing::Test {
   }
   // Asks until a server answers: a call that meets the end of its server fails.
   static int AskUntilAnswered(Members& members, const std::string& account) {
-    while (true) {
-      const absl::StatusOr<int> number = Ask(members, account);
-      if (number.ok()) return *number;
-      EXPECT_EQ(number.status().code(), absl::StatusCode::kUnavailable);
-    }
+    absl::StatusOr<int> number;
+    const bool answered = Eventually([&] {
+      number = Ask(members, account);
+      return number.ok() || !absl::IsUnavailable(number.status());
+    });
+    EXPECT_TRUE(answered && number.ok()) << number.status();
+    return number.value_or(-1);
   }
   static std::map<std::string, std::string> Placement(Members& members) {
     std::map<std::string, std::string> out;
@@ -215,7 +218,7 @@ TEST_F(MembersTest, AMemberThatFailsIsLookedUpAtOnce) {
   MembersOptions options;
   options.refresh = absl::Hours(1);
   Members members(Nowhere(), resolve, Dialler(), options);
-  while (members.For(AccountId("a"))->address().empty()) absl::SleepFor(absl::Milliseconds(1));  // the first answer
+  ASSERT_TRUE(Eventually([&] { return !members.For(AccountId("a"))->address().empty(); }));  // the first answer
   const int first = *Ask(members, "a");
   {
     absl::MutexLock lock(&mutex);

@@ -21,6 +21,7 @@
 #include "services/common/rpc/server.h"
 #include "services/common/rpc/streaming.h"
 #include "services/common/status/status.h"
+#include "services/common/testing/wait.h"
 
 namespace posthouse::rpc {
 namespace {
@@ -272,7 +273,7 @@ TEST_P(RpcTest, DeadlinesEndCallsAndTheHandlerSeesIt) {
   CallOptions options;
   options.deadline = absl::Milliseconds(50);
   EXPECT_EQ(GetStats(options).status().code(), absl::StatusCode::kDeadlineExceeded);
-  cancelled.WaitForNotification();
+  WaitFor(cancelled);
 }
 
 TEST_P(RpcTest, TheDeadlineTravels) {
@@ -350,9 +351,9 @@ TEST_P(RpcTest, AWriterThatIsDroppedCancelsTheCall) {
   {
     auto writer = Enqueue();
     EXPECT_TRUE(SyncWait(write_two(writer)).ok());
-    started.WaitForNotification();
+    WaitFor(started);
   }
-  ended.WaitForNotification();
+  WaitFor(ended);
   EXPECT_EQ(seen.code(), absl::StatusCode::kCancelled);
 }
 
@@ -399,7 +400,7 @@ TEST_P(RpcTest, CancelEndsAPendingRead) {
   auto reader = Watch(0, options);
   absl::Notification read_one;
   std::thread canceller([&] {
-    read_one.WaitForNotification();
+    WaitFor(read_one);
     reader.Cancel();
   });
   static const auto read_twice = [](auto& r, absl::Notification* one) -> Task<absl::Status> {
@@ -410,7 +411,7 @@ TEST_P(RpcTest, CancelEndsAPendingRead) {
   };
   EXPECT_EQ(SyncWait(read_twice(reader, &read_one)).code(), absl::StatusCode::kCancelled);
   canceller.join();
-  ended.WaitForNotification();
+  WaitFor(ended);
   // A reader that ended stays ended.
   static const auto read_once = [](auto& r) -> Task<absl::Status> { co_return (co_await r.Read()).status(); };
   EXPECT_EQ(SyncWait(read_once(reader)).code(), absl::StatusCode::kCancelled);
@@ -444,8 +445,8 @@ TEST_P(RpcTest, DrainEndsChangeFeedsAndShutdownWaitsForTheRest) {
   std::thread watcher([&] { watch_status = SyncWait(ReadAll(Watch(0))).second; });
   absl::StatusOr<q::GetStatsResponse> stats;
   std::thread caller([&] { stats = GetStats(); });
-  started.WaitForNotification();
-  running.WaitForNotification();
+  WaitFor(started);
+  WaitFor(running);
   std::thread stopper([&] {
     runner_.BeginDrain();
     server_->Shutdown(absl::Minutes(1));
@@ -466,7 +467,7 @@ TEST_P(RpcTest, ShutdownCancelsWhatDoesNotEndInTime) {
   handlers_.watch = [&](WatchCall& call) { return WatchForever(call, &started, &ended); };
   absl::Status status;
   std::thread watcher([&] { status = SyncWait(ReadAll(Watch(0))).second; });
-  started.WaitForNotification();
+  WaitFor(started);
   server_->Shutdown(absl::Milliseconds(10));
   server_.reset();
   EXPECT_TRUE(ended.HasBeenNotified());  // a server is gone when its handlers are

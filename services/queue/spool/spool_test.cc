@@ -1,5 +1,6 @@
 // Spool on the memory engine, with faults at each step.
 #include "services/queue/spool/spool.h"
+#include "services/common/testing/wait.h"
 
 #include <gtest/gtest.h>
 
@@ -377,7 +378,7 @@ TEST_F(SpoolTest, ABodyOfAnUnknownPutIsKept) {
   disk_->SetReadError(absl::UnavailableError("no answer"));  // nor does the head tell
   absl::StatusOr<PutResult> put = absl::InternalError("not called");
   std::thread sender([&] { put = TryPut(std::string(50000, 'x'), 1, "key"); });
-  tried.WaitForNotification();
+  WaitFor(tried);
   SyncWait(spool_->Close());
   sender.join();
   EXPECT_EQ(put.status().code(), absl::StatusCode::kDeadlineExceeded) << put.status();

@@ -1,4 +1,5 @@
 #include "services/routing/dns/cares_resolver.h"
+#include "services/common/testing/wait.h"
 
 #include <gtest/gtest.h>
 
@@ -109,7 +110,7 @@ TEST_F(CaresResolverTest, TooManyPendingAreRefusedAndAnEndAnswersAll) {
   }(resolver_.get(), &first, &first_done));
   EXPECT_EQ(Query("other.example", RecordType::kA).status().code(), Code::kUnavailable);
   resolver_.reset();
-  first_done.WaitForNotification();
+  WaitFor(first_done);
   EXPECT_FALSE(first.ok());
 }
 

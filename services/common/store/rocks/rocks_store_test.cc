@@ -24,6 +24,7 @@
 #include "services/common/metrics/metrics.h"
 #include "services/common/status/status.h"
 #include "services/common/store/rocks/committer.h"
+#include "services/common/testing/wait.h"
 
 namespace posthouse::store {
 namespace {
@@ -146,7 +147,7 @@ TEST_F(RocksStoreTest, EverythingThatWaitsSharesOneWrite) {
   options_.on_step = [&](CommitStep step) {
     if (step == CommitStep::kBeforeWrite && hold.exchange(false)) {
       first_is_writing.Notify();
-      go_on.WaitForNotification();
+      WaitFor(go_on);
     }
   };
   ASSERT_TRUE(Open().ok());
@@ -167,13 +168,13 @@ TEST_F(RocksStoreTest, EverythingThatWaitsSharesOneWrite) {
   std::vector<Task<absl::Status>> first, rest;
   first.push_back(Commits::One(&pool, store_.get(), 0));
   SpawnHere(Commits::All(std::move(first), &ok, &first_done));
-  first_is_writing.WaitForNotification();
+  WaitFor(first_is_writing);
   for (int i = 1; i <= 50; ++i) rest.push_back(Commits::One(&pool, store_.get(), i));
   SpawnHere(Commits::All(std::move(rest), &ok, &rest_done));
   SyncWait(RunOn(pool, [] { return true; }));  // the pool has one thread: all 50 are in the queue
   go_on.Notify();
-  first_done.WaitForNotification();
-  rest_done.WaitForNotification();
+  WaitFor(first_done);
+  WaitFor(rest_done);
   EXPECT_EQ(ok.load(), 51);
   EXPECT_EQ(Metric("posthouse_store_batch_requests_count{store=\"test\"}"), 2);
   EXPECT_EQ(Metric("posthouse_store_batch_requests_sum{store=\"test\"}"), 51);
@@ -189,7 +190,7 @@ TEST_F(RocksStoreTest, GuardsSeeTheBatchInFlightAndTheOneBefore) {
     options_.on_step = [&](CommitStep step) {
       if (step == CommitStep::kBeforeWrite && hold.exchange(0) == 1) {
         holding.Notify();
-        go_on.WaitForNotification();
+        WaitFor(go_on);
       }
     };
     ASSERT_TRUE(Open().ok());
@@ -214,7 +215,7 @@ TEST_F(RocksStoreTest, GuardsSeeTheBatchInFlightAndTheOneBefore) {
     std::vector<Task<absl::Status>> tasks;
     tasks.push_back(Commits::One(&pool, store_.get(), std::move(first)));
     SpawnHere(Commits::All(std::move(tasks), &blocker, &blocker_done));
-    holding.WaitForNotification();
+    WaitFor(holding);
     tasks.clear();
     for (int i = 0; i < 3; ++i) {
       CommitRequest rival{
@@ -224,8 +225,8 @@ TEST_F(RocksStoreTest, GuardsSeeTheBatchInFlightAndTheOneBefore) {
     SpawnHere(Commits::All(std::move(tasks), &rivals, &rivals_done));
     SyncWait(RunOn(pool, [] { return true; }));
     go_on.Notify();
-    blocker_done.WaitForNotification();
-    rivals_done.WaitForNotification();
+    WaitFor(blocker_done);
+    WaitFor(rivals_done);
     int winners = 0;
     for (const absl::Status& rival : rivals) {
       EXPECT_TRUE(rival.ok() || absl::IsAborted(rival)) << rival;
@@ -245,7 +246,7 @@ TEST_F(RocksStoreTest, TooMuchWaitingIsRefused) {
   options_.on_step = [&](CommitStep step) {
     if (step == CommitStep::kBeforeWrite && hold.exchange(false)) {
       holding.Notify();
-      go_on.WaitForNotification();
+      WaitFor(go_on);
     }
   };
   ASSERT_TRUE(Open().ok());
@@ -265,12 +266,12 @@ TEST_F(RocksStoreTest, TooMuchWaitingIsRefused) {
   std::atomic<int> ok{0}, refused{0}, left{10};
   absl::Notification done;
   Spawn(pool, Commits::One(&pool, store_.get(), 0, &ok, &refused, &left, &done));
-  holding.WaitForNotification();
+  WaitFor(holding);
   for (int i = 1; i < 10; ++i) Spawn(pool, Commits::One(&pool, store_.get(), i, &ok, &refused, &left, &done));
   SyncWait(RunOn(pool, [] { return true; }));
   SyncWait(RunOn(pool, [] { return true; }));
   go_on.Notify();
-  done.WaitForNotification();
+  WaitFor(done);
   EXPECT_EQ(ok.load(), 1 + 3);
   EXPECT_EQ(refused.load(), 6);
   EXPECT_EQ(Metric("posthouse_store_commits_total{result=\"busy\",store=\"test\"}"), 6);
@@ -285,7 +286,7 @@ TEST_F(RocksStoreTest, AForgottenGuardIsReadAgain) {
   options_.on_step = [&](CommitStep step) {
     if (step == CommitStep::kBeforeWrite && steps.fetch_add(1) == 0) {
       holding.Notify();
-      go_on.WaitForNotification();
+      WaitFor(go_on);
     }
   };
   ASSERT_TRUE(Open().ok());
@@ -319,10 +320,10 @@ TEST_F(RocksStoreTest, AForgottenGuardIsReadAgain) {
   tasks.push_back(Commits::One(&pool, store_.get(), {{"t", "p"}, {{"head", "1"}}, {{"late", "v"}}}));
   tasks.push_back(Commits::One(&pool, store_.get(), {{"t", "p"}, {{"other", std::nullopt}}, {{"other", "v"}}}));
   SpawnHere(Commits::All(std::move(tasks), &results, &done));
-  holding.WaitForNotification();
+  WaitFor(holding);
   SyncWait(RunOn(pool, [] { return true; }));
   go_on.Notify();
-  done.WaitForNotification();
+  WaitFor(done);
   ASSERT_EQ(results.size(), 23u);
   EXPECT_TRUE(absl::IsAborted(results[21])) << results[21];
   EXPECT_TRUE(results[22].ok()) << results[22];
