@@ -7,11 +7,12 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cstdio>
 #include <cstring>
-#include <fstream>
-#include <iterator>
+#include <filesystem>
 #include <limits>
 #include <set>
+#include <system_error>
 #include <vector>
 
 #include "absl/strings/match.h"
@@ -290,9 +291,21 @@ absl::StatusOr<v1::Config> Parse(absl::string_view yaml, absl::string_view name)
 }
 
 absl::StatusOr<v1::Config> LoadFile(const std::string& path) {
-  std::ifstream file(path, std::ios::binary);
-  if (!file) return absl::NotFoundError(absl::StrCat(path, ": cannot read the configuration: ", strerror(errno)));
-  const std::string text((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>());
+  const auto unreadable = [&path](absl::string_view why) {
+    return absl::NotFoundError(absl::StrCat(path, ": cannot read the configuration: ", why));
+  };
+  // A folder is the classic mistake with a mounted ConfigMap; reading one throws.
+  std::error_code error;
+  if (std::filesystem::is_directory(path, error)) return unreadable("it is a directory; name the file in it");
+  FILE* const file = std::fopen(path.c_str(), "rbe");
+  if (file == nullptr) return unreadable(strerror(errno));
+  // One byte more than allowed, so that Parse() refuses; /dev/zero has no end.
+  std::string text(kMaxFileBytes + 1, '\0');
+  errno = 0;
+  text.resize(std::fread(text.data(), 1, text.size(), file));
+  const int failure = std::ferror(file) != 0 ? errno : 0;
+  std::fclose(file);
+  if (failure != 0) return unreadable(strerror(failure));
   return Parse(text, path);
 }
 

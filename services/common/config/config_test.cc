@@ -84,6 +84,13 @@ TEST(ConfigTest, AMissingFileIsSaidSo) {
               HasSubstr("/nonexistent/mail.yaml: cannot read"));
 }
 
+// A reload that meets one of these must leave the process running with its old configuration.
+TEST(ConfigTest, WhatIsNoFileIsRefusedWithAReason) {
+  EXPECT_THAT(std::string(LoadFile(testing::TempDir()).status().message()), HasSubstr("it is a directory"));
+  EXPECT_THAT(std::string(LoadFile("/dev/zero").status().message()), HasSubstr("/dev/zero: larger than 4194304 bytes"));
+  EXPECT_THAT(std::string(LoadFile("/proc/self/mem").status().message()), HasSubstr("cannot read"));
+}
+
 TEST(ConfigTest, ContradictionsAreRefused) {
   struct Case {
     const char* service;
