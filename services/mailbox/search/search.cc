@@ -130,7 +130,7 @@ Task<absl::Status> SearchMessages(MailboxDeps& deps, std::shared_ptr<Folder> fol
         if (absl::IsDataLoss(match.status())) {
           // One damaged message must not hide all the others.
           LOG_EVENT(kError, "search_skips_message")
-              .Str("folder_id", state.folder_id)
+              .Str("folder_id", state.folder_id.value())
               .Int("uid", m.meta.uid)
               .Err(match.status());
           continue;
