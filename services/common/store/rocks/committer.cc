@@ -19,6 +19,7 @@
 #include "services/common/log/log.h"
 #include "services/common/status/status.h"
 #include "services/common/store/rocks/rocks_status.h"
+#include "services/common/store/rocks/wal_scanner.h"
 
 namespace posthouse::store {
 namespace {
@@ -340,6 +341,7 @@ absl::Status Committer::CheckGuards(const CommitOp& op) {
 
 void Committer::Assemble(Ops& ops, bool* sync) {
   batch_->Clear();
+  batch_->PutLogData(EncodeSyncMark(options_.sync_point->sequence()));
   for (const auto& op : ops) {
     op->status = CheckGuards(*op);
     if (!op->status.ok()) continue;
@@ -359,6 +361,7 @@ absl::Status Committer::Write(bool sync) {
     metrics_.sync_seconds.Observe(absl::Nanoseconds(rocksdb::get_perf_context()->write_wal_time));
   }
   if (written.ok()) written_sequence_ = open_->db->GetLatestSequenceNumber();
+  if (written.ok() && sync) options_.sync_point->Reached(written_sequence_);
   space_.Wrote(batch_->GetDataSize());
   return FromRocks(written, "writing a batch");
 }

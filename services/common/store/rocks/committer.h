@@ -19,7 +19,8 @@
 // Durability. A batch with a request of `sync` is synced. The log is sequential, so
 // everything written before is durable too: that is how a commit makes the blobs
 // durable that it needs. After a power loss some unsynced batches (blob pieces) are
-// there, always a prefix of the order in which they were submitted.
+// there, always a prefix of the order in which they were submitted. Each batch begins
+// with a sync mark (wal_scanner.h), so that the next opening can tell a torn tail from damage.
 //
 // Errors. A failed write leaves the outcome of its requests unknown:
 // kDeadlineExceeded. After it nothing is written (kUnavailable, or kResourceExhausted
@@ -53,6 +54,7 @@
 #include "services/common/store/rocks/reopenable_db.h"
 #include "services/common/store/rocks/space_watch.h"
 #include "services/common/store/rocks/store_metrics.h"
+#include "services/common/store/rocks/sync_point.h"
 #include "services/common/store/rocks/write_health.h"
 
 namespace rocksdb {
@@ -71,6 +73,7 @@ struct CommitterOptions {
   size_t recent_bytes = 4 * 1024 * 1024;
   absl::Duration reopen_interval = absl::Milliseconds(200);  // between the first attempts after a write error
   absl::Duration retry_at_most = absl::Seconds(5);           // between later ones: the interval doubles up to it
+  SyncPoint* sync_point = nullptr;                           // outlives the committer; required
   std::function<void(CommitStep)> on_step;
 };
 

@@ -41,6 +41,7 @@ std::string Tagged(char tag, absl::string_view tenant, absl::string_view rest, s
 }  // namespace
 
 std::string FormatKey() { return std::string(1, kStoreTag) + "schema"; }
+std::string IncarnationKey() { return std::string(1, kStoreTag) + "incarnation"; }
 
 std::string TenantPrefix(absl::string_view tenant) { return Tagged(kRowTag, tenant, ""); }
 

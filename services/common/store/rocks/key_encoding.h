@@ -6,6 +6,7 @@
 // Column family "default"
 //   key                         value                      written by, removed by
 //   's' "schema"                decimal format number      Open
+//   's' "incarnation"           decimal number             Open, after a loss or a restore (loss_check.h)
 //   'r' tenant 0 partition 0 key   the row                 Commit; Commit, Drop
 // Column family "blobs"
 //   'h' tenant 0 name           tag 1, size:be64, stream:be64; makes the blob exist
@@ -32,6 +33,7 @@ namespace posthouse::store {
 inline constexpr int kFormatNumber = 1;
 
 std::string FormatKey();
+std::string IncarnationKey();
 
 std::string PartitionPrefix(const Partition& partition);
 std::string TenantPrefix(absl::string_view tenant);

@@ -21,10 +21,12 @@
 #include "services/common/status/status.h"
 #include "services/common/store/rocks/committer.h"
 #include "services/common/store/rocks/key_encoding.h"
+#include "services/common/store/rocks/open_checked.h"
 #include "services/common/store/rocks/reopenable_db.h"
 #include "services/common/store/rocks/rocks_blobs.h"
 #include "services/common/store/rocks/rocks_status.h"
 #include "services/common/store/rocks/store_metrics.h"
+#include "services/common/store/rocks/sync_point.h"
 #include "services/common/store/rocks/tiered_reader.h"
 #include "services/common/store/rocks/write_health.h"
 
@@ -132,8 +134,9 @@ class EncodedRead {
   ReadResult result_;
 };
 
-CommitterOptions SettingsOf(const RocksOptions& options) {
+CommitterOptions SettingsOf(const RocksOptions& options, SyncPoint& sync_point) {
   CommitterOptions settings;
+  settings.sync_point = &sync_point;
   settings.max_batch_bytes = options.max_batch_bytes;
   settings.max_waiting_bytes = options.max_waiting_bytes;
   settings.reopen_interval = options.reopen_interval;
@@ -146,7 +149,7 @@ CommitterOptions SettingsOf(const RocksOptions& options) {
 // Members in the order of their need: each uses only those above it.
 struct RocksStore::Impl {
   Impl(const RocksOptions& options, metrics::Registry& registry, const StoreMetrics& store_metrics,
-       std::shared_ptr<WriteHealth> write_health, std::unique_ptr<ReopenableDb> opened);
+       std::shared_ptr<WriteHealth> write_health, OpenedStore opened);
   ~Impl();
 
   void Export();
@@ -166,6 +169,8 @@ struct RocksStore::Impl {
   StoreMetrics metrics;
   const std::shared_ptr<WriteHealth> health;
   SpaceWatch space;
+  const uint64_t incarnation;
+  const std::unique_ptr<SyncPoint> sync_point;
   const std::unique_ptr<ReopenableDb> db;
   ThreadPool pool;
   TieredReader reader;
@@ -175,14 +180,16 @@ struct RocksStore::Impl {
 };
 
 RocksStore::Impl::Impl(const RocksOptions& options, metrics::Registry& registry, const StoreMetrics& store_metrics,
-                       std::shared_ptr<WriteHealth> write_health, std::unique_ptr<ReopenableDb> opened)
+                       std::shared_ptr<WriteHealth> write_health, OpenedStore opened)
     : metrics(store_metrics),
       health(std::move(write_health)),
       space(options.path, options.min_free_bytes, options.space_check_interval, options.measure_space),
-      db(std::move(opened)),
+      incarnation(opened.incarnation),
+      sync_point(std::move(opened.sync_point)),
+      db(std::move(opened.db)),
       pool(options.read_threads),
       reader(*db, pool, metrics),
-      committer(*db, space, pool, metrics, health, SettingsOf(options)),
+      committer(*db, space, pool, metrics, health, SettingsOf(options, *sync_point)),
       blobs(*db, reader, committer, space) {
   collect = registry.OnCollect([this] { Export(); });
 }
@@ -309,8 +316,8 @@ RocksStore::~RocksStore() = default;
 absl::StatusOr<std::unique_ptr<RocksStore>> RocksStore::Open(const RocksOptions& options, metrics::Registry& registry) {
   const StoreMetrics store_metrics(registry, options.name);
   auto health = std::make_shared<WriteHealth>(store_metrics.background_errors);
-  PH_ASSIGN_OR_RETURN(std::unique_ptr<ReopenableDb> db, ReopenableDb::Open(options, health));
-  auto impl = std::make_unique<Impl>(options, registry, store_metrics, std::move(health), std::move(db));
+  PH_ASSIGN_OR_RETURN(OpenedStore opened, OpenChecked(options, health, store_metrics));
+  auto impl = std::make_unique<Impl>(options, registry, store_metrics, std::move(health), std::move(opened));
   LOG_EVENT(kInfo, "store_opened").Str("store", options.name).Str("path", options.path);
   return std::unique_ptr<RocksStore>(new RocksStore(std::move(impl)));
 }
@@ -372,6 +379,8 @@ Task<absl::StatusOr<std::vector<Partition>>> RocksStore::List(std::string tenant
 }
 
 Task<absl::StatusOr<CapacityInfo>> RocksStore::Capacity() { co_return impl_->space.Capacity(); }
+
+uint64_t RocksStore::Incarnation() const { return impl_->incarnation; }
 
 BlobStore& RocksStore::blobs() { return impl_->blobs; }
 

@@ -46,6 +46,9 @@ struct RocksOptions {
   int read_threads = 4;
   int background_threads = 2;     // flushes and compactions
   bool accept_data_loss = false;  // open although acknowledged commits are missing
+  // Recover what is intact behind damaged log records. Open() sets it when a loss is
+  // accepted and RocksDB cannot stop at the first one, since table files are ahead of it.
+  bool skip_damaged_log_records = false;
   size_t max_batch_bytes = size_t{4} << 20;
   size_t max_waiting_bytes = size_t{64} << 20;  // of commits in the queue; over it kUnavailable
   absl::Duration space_check_interval = absl::Milliseconds(500);
@@ -59,7 +62,8 @@ struct RocksOptions {
 class RocksStore final : public Store {
  public:
   // kFailedPrecondition: another process has the directory open, or the files are
-  // of a newer format than this binary knows. kDataLoss: the files are damaged.
+  // of a newer format than this binary knows. kDataLoss: the files are damaged, or
+  // acknowledged commits are missing (loss_check.h); see options.accept_data_loss.
   // In each case the message says what to do, and nothing was changed.
   static absl::StatusOr<std::unique_ptr<RocksStore>> Open(const RocksOptions& options, metrics::Registry& registry);
   ~RocksStore() override;
@@ -73,6 +77,7 @@ class RocksStore final : public Store {
   Task<absl::StatusOr<CapacityInfo>> Capacity() override;
   absl::Status Health() override;
   EngineLimits Limits() const override { return {}; }
+  uint64_t Incarnation() const override;
   BlobStore& blobs() override;
 
   // Writes all rows and blobs to table and blob files; for tests and before a backup.

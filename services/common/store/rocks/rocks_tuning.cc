@@ -34,11 +34,12 @@ rocksdb::DBOptions MakeDbOptions(const RocksOptions& options) {
   // Recovery. The log's tail may be torn: blob pieces are written unsynced, and a
   // batch may have been in flight. kAbsoluteConsistency would refuse to open after
   // every such power loss. kPointInTimeRecovery stops at the first damaged record, and
-  // everything synced is before it. Damage inside an older, complete log is not a torn
+  // CheckForLoss() made sure that everything synced is before it. Damage inside an older, complete log is not a torn
   // tail: the manifest records the size of each synced log, and recovery refuses to
   // start when one is missing or shorter.
-  db.wal_recovery_mode = rocksdb::WALRecoveryMode::kPointInTimeRecovery;
-  db.track_and_verify_wals_in_manifest = true;
+  db.wal_recovery_mode = options.skip_damaged_log_records ? rocksdb::WALRecoveryMode::kSkipAnyCorruptedRecords
+                                                          : rocksdb::WALRecoveryMode::kPointInTimeRecovery;
+  db.track_and_verify_wals_in_manifest = !options.skip_damaged_log_records;
   db.paranoid_checks = true;
   // After an error the committer opens the database again (ReopenableDb), since RocksDB
   // 7.8 does not recover from a failed log write with two column families.

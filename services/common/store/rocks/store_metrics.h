@@ -29,6 +29,8 @@ struct StoreMetrics {
   metrics::Counter& reads_inline;
   metrics::Counter& reads_pool;
   metrics::Counter& background_errors;
+  metrics::Counter& losses_accepted;  // openings that went on without acknowledged commits
+  metrics::Gauge& incarnation;
   // Set from RocksDB before each scrape.
   metrics::Gauge& full;
   metrics::Gauge& free_bytes;

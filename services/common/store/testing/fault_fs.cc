@@ -68,6 +68,20 @@ class FaultDirectory final : public rocksdb::FSDirectoryWrapper {
   const std::string name_;
 };
 
+class FaultRandomRWFile final : public rocksdb::FSRandomRWFileOwnerWrapper {
+ public:
+  FaultRandomRWFile(FaultFs& fs, std::unique_ptr<rocksdb::FSRandomRWFile> file)
+      : FSRandomRWFileOwnerWrapper(std::move(file)), fs_(fs) {}
+
+  IOStatus Write(uint64_t offset, const rocksdb::Slice& data, const IOOptions& options,
+                 IODebugContext* debug) override {
+    return fs_.powered() ? FSRandomRWFileWrapper::Write(offset, data, options, debug) : IOStatus::OK();
+  }
+
+ private:
+  FaultFs& fs_;
+};
+
 FaultFs::FaultFs(unsigned seed) : FileSystemWrapper(rocksdb::FileSystem::Default()), random_(seed) {}
 
 void FaultFs::CutPower() {
@@ -122,6 +136,14 @@ IOStatus FaultFs::NewWritableFile(const std::string& name, const rocksdb::FileOp
     files_[name] = File();
   }
   *file = std::make_unique<FaultFile>(*this, name, std::move(real));
+  return status;
+}
+
+IOStatus FaultFs::NewRandomRWFile(const std::string& name, const rocksdb::FileOptions& options,
+                                  std::unique_ptr<rocksdb::FSRandomRWFile>* file, IODebugContext* debug) {
+  std::unique_ptr<rocksdb::FSRandomRWFile> real;
+  IOStatus status = target()->NewRandomRWFile(name, options, &real, debug);
+  if (status.ok()) *file = std::make_unique<FaultRandomRWFile>(*this, std::move(real));
   return status;
 }
 

@@ -47,6 +47,10 @@ class FaultFs final : public rocksdb::FileSystemWrapper {
   rocksdb::IOStatus NewWritableFile(const std::string& name, const rocksdb::FileOptions& options,
                                     std::unique_ptr<rocksdb::FSWritableFile>* file,
                                     rocksdb::IODebugContext* debug) override;
+  // Writes in place are not followed: without power they do not happen, else they are durable.
+  rocksdb::IOStatus NewRandomRWFile(const std::string& name, const rocksdb::FileOptions& options,
+                                    std::unique_ptr<rocksdb::FSRandomRWFile>* file,
+                                    rocksdb::IODebugContext* debug) override;
   rocksdb::IOStatus NewDirectory(const std::string& name, const rocksdb::IOOptions& options,
                                  std::unique_ptr<rocksdb::FSDirectory>* directory,
                                  rocksdb::IODebugContext* debug) override;
@@ -58,6 +62,7 @@ class FaultFs final : public rocksdb::FileSystemWrapper {
  private:
   friend class FaultFile;
   friend class FaultDirectory;
+  friend class FaultRandomRWFile;
   struct File {
     uint64_t written = 0;
     uint64_t synced = 0;

@@ -1,0 +1,195 @@
+#include "services/common/store/rocks/loss_check.h"
+
+#include <rocksdb/db.h>
+#include <rocksdb/env.h>
+
+#include <algorithm>
+#include <map>
+#include <memory>
+#include <optional>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/strip.h"
+#include "services/common/log/log.h"
+#include "services/common/status/status.h"
+#include "services/common/store/rocks/key_encoding.h"
+#include "services/common/store/rocks/rocks_status.h"
+#include "services/common/store/rocks/sync_point.h"
+#include "services/common/store/rocks/wal_scanner.h"
+
+namespace posthouse::store {
+namespace {
+
+constexpr char kMarker[] = "/RESTORED";
+constexpr char kKeptLogs[] = "/damaged-logs";
+
+// What the logs of a store have and say together.
+struct LogsReport {
+  uint64_t last_sequence = 0;    // newest change that RocksDB will recover from them; 0: none
+  uint64_t synced_sequence = 0;  // of the marks
+  uint64_t after_fault = 0;      // newest intact change after the fault
+  std::string file;              // with the first fault; "": none has one
+  uint64_t offset = 0;
+};
+
+// The log files by number.
+absl::StatusOr<std::map<uint64_t, std::string>> ListLogs(rocksdb::Env& env, const std::string& path) {
+  std::map<uint64_t, std::string> logs;
+  std::vector<std::string> names;
+  const rocksdb::Status listed = env.GetChildren(path, &names);
+  if (listed.IsNotFound() || listed.IsPathNotFound()) return logs;  // a new store
+  PH_RETURN_IF_ERROR(FromRocks(listed, absl::StrCat("listing ", path)));
+  for (const std::string& name : names) {
+    absl::string_view stem = name;
+    uint64_t number = 0;
+    if (absl::ConsumeSuffix(&stem, ".log") && absl::SimpleAtoi(stem, &number)) logs[number] = name;
+  }
+  return logs;
+}
+
+// nullopt: the file is gone, so its changes are in table files.
+absl::StatusOr<std::optional<WalFindings>> ScanLog(rocksdb::Env& env, const std::string& file) {
+  std::unique_ptr<rocksdb::SequentialFile> log;
+  rocksdb::Status status = env.NewSequentialFile(file, &log, rocksdb::EnvOptions());
+  if (status.IsNotFound() || status.IsPathNotFound()) return std::optional<WalFindings>();
+  WalScanner scanner;
+  std::vector<char> buffer(WalScanner::kBlockBytes);
+  for (bool end = false; status.ok() && !end;) {
+    size_t filled = 0;
+    while (status.ok() && filled < buffer.size() && !end) {
+      rocksdb::Slice read;
+      status = log->Read(buffer.size() - filled, &read, buffer.data() + filled);
+      if (!status.ok()) break;
+      if (read.data() != buffer.data() + filled) std::copy_n(read.data(), read.size(), buffer.data() + filled);
+      filled += read.size();
+      end = read.empty();
+    }
+    if (status.ok()) scanner.Add({buffer.data(), filled});
+  }
+  PH_RETURN_IF_ERROR(FromRocks(status, absl::StrCat("reading ", file)));
+  return std::optional<WalFindings>(scanner.Finish());
+}
+
+absl::StatusOr<LogsReport> ScanLogs(rocksdb::Env& env, const std::string& path) {
+  LogsReport report;
+  PH_ASSIGN_OR_RETURN(const auto logs, ListLogs(env, path));
+  bool stopped = false;  // RocksDB's recovery stops at a fault, unless the next log goes on where it stopped
+  for (const auto& [number, name] : logs) {
+    PH_ASSIGN_OR_RETURN(const std::optional<WalFindings> found, ScanLog(env, absl::StrCat(path, "/", name)));
+    if (!found.has_value()) continue;
+    report.synced_sequence = std::max(report.synced_sequence, found->synced_sequence);
+    if (stopped && found->first_sequence == report.last_sequence + 1) stopped = false;
+    if (stopped) {
+      report.after_fault = std::max({report.after_fault, found->last_sequence, found->last_sequence_after_fault});
+      continue;
+    }
+    report.last_sequence = std::max(report.last_sequence, found->last_sequence);
+    if (!found->fault_offset.has_value()) continue;
+    stopped = true;
+    report.after_fault = std::max(report.after_fault, found->last_sequence_after_fault);
+    report.file = name;
+    report.offset = *found->fault_offset;
+  }
+  return report;
+}
+
+// The newest change that RocksDB has once it recovered from its manifest and its logs.
+absl::StatusOr<uint64_t> Recoverable(rocksdb::Env& env, const std::string& path) {
+  class NoLog final : public rocksdb::Logger {
+   public:
+    using rocksdb::Logger::Logv;
+    void Logv(const char*, va_list) override {}
+  };
+  rocksdb::DBOptions options;
+  options.env = &env;
+  options.info_log = std::make_shared<NoLog>();
+  options.max_open_files = 64;
+  options.track_and_verify_wals_in_manifest = true;  // as the store: else RocksDB would drop what it tracked
+  std::vector<rocksdb::ColumnFamilyHandle*> families;
+  rocksdb::DB* raw = nullptr;
+  const rocksdb::Status opened = rocksdb::DB::OpenForReadOnly(
+      options, path, {{rocksdb::kDefaultColumnFamilyName, {}}, {"blobs", {}}}, &families, &raw);
+  PH_RETURN_IF_ERROR(FromRocks(opened, "reading the store"));
+  const std::unique_ptr<rocksdb::DB> db(raw);
+  const uint64_t sequence = db->GetLatestSequenceNumber();
+  for (rocksdb::ColumnFamilyHandle* family : families) db->DestroyColumnFamilyHandle(family);
+  return sequence;
+}
+
+}  // namespace
+
+absl::Status CheckForLoss(rocksdb::Env& env, const std::string& path) {
+  // Before the logs: should another process write them now, they have what this says.
+  const std::optional<SyncedTo> synced = SyncPoint::Read(env, path);
+  PH_ASSIGN_OR_RETURN(const LogsReport logs, ScanLogs(env, path));
+  const uint64_t acknowledged = std::max(logs.synced_sequence, synced.has_value() ? synced->sequence : 0);
+  const uint64_t found = std::max(logs.last_sequence, synced.has_value() ? synced->base : 0);
+  if (acknowledged <= found) return absl::OkStatus();
+  // The logs alone do not have it all. A log that was flushed to table files need not.
+  const absl::StatusOr<uint64_t> recoverable = Recoverable(env, path);
+  if (recoverable.ok() && *recoverable >= acknowledged) return absl::OkStatus();
+  // Opening the store tells more about other damage.
+  if (!recoverable.ok() && (!absl::IsDataLoss(recoverable.status()) || logs.file.empty())) return absl::OkStatus();
+  const uint64_t have = recoverable.ok() ? *recoverable : found;
+  std::string text = logs.file.empty() ? absl::StrCat(path, ": the end of the log is missing")
+                                       : absl::StrCat(path, "/", logs.file, " is damaged at byte ", logs.offset);
+  absl::StrAppend(&text, "; ", acknowledged - have, " acknowledged changes (", have + 1, " to ", acknowledged,
+                  ") would be lost. Nothing was changed. Copy the directory first. Then put an undamaged copy of the "
+                  "file back, or start once with --accept-data-loss to go on without these changes.");
+  return absl::DataLossError(text);
+}
+
+absl::Status AcceptLoss(rocksdb::Env& env, const std::string& path, const absl::Status& why) {
+  LOG_EVENT(kError, "store_loss_accepted").Str("path", path).Err(why);
+  // First, so that a crash from here on forgets no number that was given out.
+  PH_RETURN_IF_ERROR(FromRocks(
+      rocksdb::WriteStringToFile(&env, absl::StrCat(why.message(), "\n"), path + kMarker, /*should_sync=*/true),
+      "writing the marker RESTORED"));
+  std::unique_ptr<rocksdb::Directory> directory;
+  PH_RETURN_IF_ERROR(FromRocks(env.NewDirectory(path, &directory), path));
+  PH_RETURN_IF_ERROR(FromRocks(directory->Fsync(), path));
+  // Opening the database removes the logs; their undamaged part may still be wanted.
+  const std::string kept = path + kKeptLogs;
+  PH_ASSIGN_OR_RETURN(const auto logs, ListLogs(env, path));
+  rocksdb::Status status = env.CreateDirIfMissing(kept);
+  for (const auto& [number, name] : logs) {
+    if (status.ok()) status = env.LinkFile(absl::StrCat(path, "/", name), absl::StrCat(kept, "/", name));
+    if (status.IsInvalidArgument() || env.FileExists(absl::StrCat(kept, "/", name)).ok()) status = {};
+  }
+  log::LogIfError(FromRocks(status, kept), "keeping damaged logs");
+  const rocksdb::Status removed = env.DeleteFile(path + "/SYNCED");
+  if (!removed.ok() && env.FileExists(path + "/SYNCED").ok()) return FromRocks(removed, "removing SYNCED");
+  return FromRocks(directory->Fsync(), path);
+}
+
+absl::StatusOr<IncarnationCheck> CheckIncarnation(rocksdb::Env& env, rocksdb::DB& db, const std::string& path) {
+  IncarnationCheck check;
+  std::string stored;
+  const rocksdb::Status read = db.Get(rocksdb::ReadOptions(), IncarnationKey(), &stored);
+  if (!read.IsNotFound()) {
+    PH_RETURN_IF_ERROR(FromRocks(read, "reading the incarnation"));
+    if (!absl::SimpleAtoi(stored, &check.incarnation)) {
+      return absl::DataLossError(absl::StrCat(path, ": bad incarnation number"));
+    }
+  }
+  const std::string marker = path + kMarker;
+  if (!env.FileExists(marker).ok()) return check;
+  ++check.incarnation;
+  check.raised = true;
+  rocksdb::WriteOptions sync;
+  sync.sync = true;
+  PH_RETURN_IF_ERROR(
+      FromRocks(db.Put(sync, IncarnationKey(), absl::StrCat(check.incarnation)), "writing the incarnation"));
+  // The marker must not go before the number is in a table: the sync point does not cover it.
+  PH_RETURN_IF_ERROR(FromRocks(db.Flush(rocksdb::FlushOptions()), "writing the incarnation"));
+  PH_RETURN_IF_ERROR(FromRocks(env.DeleteFile(marker), "removing the marker RESTORED"));
+  LOG_EVENT(kWarning, "store_incarnation_raised")
+      .Str("path", path)
+      .Int("incarnation", static_cast<int64_t>(check.incarnation));
+  return check;
+}
+
+}  // namespace posthouse::store

@@ -1,0 +1,51 @@
+#include "services/common/store/rocks/open_checked.h"
+
+#include <rocksdb/db.h>
+#include <rocksdb/env.h>
+
+#include <utility>
+
+#include "absl/status/status.h"
+#include "services/common/status/status.h"
+#include "services/common/store/rocks/loss_check.h"
+
+namespace posthouse::store {
+namespace {
+
+absl::Status Accept(rocksdb::Env& env, const RocksOptions& options, const absl::Status& loss,
+                    const StoreMetrics& metrics) {
+  metrics.losses_accepted.Add();
+  return AcceptLoss(env, options.path, loss);
+}
+
+}  // namespace
+
+absl::StatusOr<OpenedStore> OpenChecked(const RocksOptions& options, std::shared_ptr<WriteHealth> health,
+                                        const StoreMetrics& metrics) {
+  rocksdb::Env& env = options.env != nullptr ? *options.env : *rocksdb::Env::Default();
+  const absl::Status loss = CheckForLoss(env, options.path);
+  if (!loss.ok()) {
+    if (!absl::IsDataLoss(loss) || !options.accept_data_loss) return loss;
+    PH_RETURN_IF_ERROR(Accept(env, options, loss, metrics));
+  }
+  absl::StatusOr<std::unique_ptr<ReopenableDb>> db = ReopenableDb::Open(options, health);
+  if (absl::IsDataLoss(db.status()) && options.accept_data_loss) {
+    // Opening it once in this way turns what is left of the logs into table files.
+    PH_RETURN_IF_ERROR(Accept(env, options, db.status(), metrics));
+    RocksOptions salvage = options;
+    salvage.skip_damaged_log_records = true;
+    PH_RETURN_IF_ERROR(ReopenableDb::Open(salvage, health).status());
+    db = ReopenableDb::Open(options, std::move(health));
+  }
+  PH_RETURN_IF_ERROR(db.status());
+  OpenedStore opened;
+  opened.db = *std::move(db);
+  rocksdb::DB& open = *opened.db->Get()->db;
+  PH_ASSIGN_OR_RETURN(const IncarnationCheck check, CheckIncarnation(env, open, options.path));
+  opened.incarnation = check.incarnation;
+  metrics.incarnation.Set(static_cast<double>(check.incarnation));
+  opened.sync_point = SyncPoint::Begin(env, options.path, open.GetLatestSequenceNumber());
+  return opened;
+}
+
+}  // namespace posthouse::store

@@ -1,0 +1,27 @@
+// Opens the database of a RocksStore once it is known that nothing acknowledged is missing,
+// or that the operator accepts what is. Internal.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+
+#include "absl/status/statusor.h"
+#include "services/common/store/rocks/reopenable_db.h"
+#include "services/common/store/rocks/rocks_store.h"
+#include "services/common/store/rocks/store_metrics.h"
+#include "services/common/store/rocks/sync_point.h"
+#include "services/common/store/rocks/write_health.h"
+
+namespace posthouse::store {
+
+struct OpenedStore {
+  std::unique_ptr<ReopenableDb> db;
+  std::unique_ptr<SyncPoint> sync_point;
+  uint64_t incarnation = 0;
+};
+
+// Errors: see RocksStore::Open().
+absl::StatusOr<OpenedStore> OpenChecked(const RocksOptions& options, std::shared_ptr<WriteHealth> health,
+                                        const StoreMetrics& metrics);
+
+}  // namespace posthouse::store

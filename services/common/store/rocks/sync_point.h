@@ -1,0 +1,52 @@
+// SyncPoint: the file SYNCED of a store, which remembers up to where its log was synced.
+//
+// After each sync of the log the committer calls Reached(). The file is not synced itself:
+// it survives a crash of the process, and after a power loss it may be old, which is true
+// as well. Without it a lost end of the log would look like a torn tail. The sync marks
+// in the log (wal_scanner.h) say the same, except about the last batch.
+//
+// 28 bytes: "PHsync1\n", sequence:be64, base:be64, CRC-32C of these:be32. A change up to
+// `base` was in table files when the store was opened, so no log need have it.
+//
+// Threads: Reached() and sequence() one; the rest before.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "absl/status/statusor.h"
+
+namespace rocksdb {
+class Env;
+class RandomRWFile;
+}  // namespace rocksdb
+
+namespace posthouse::store {
+
+struct SyncedTo {
+  uint64_t sequence = 0;
+  uint64_t base = 0;
+};
+
+class SyncPoint {
+ public:
+  // What the file of the closed store at `path` says; nullopt: no file, or a damaged one, which is logged.
+  static std::optional<SyncedTo> Read(rocksdb::Env& env, const std::string& path);
+  // Writes the file anew for a store whose changes up to `sequence` are all in table
+  // files. When that fails (a full disk), the error is logged and Reached() does nothing.
+  static std::unique_ptr<SyncPoint> Begin(rocksdb::Env& env, const std::string& path, uint64_t sequence);
+  ~SyncPoint();
+
+  void Reached(uint64_t sequence);
+  uint64_t sequence() const { return reached_.sequence; }
+
+ private:
+  SyncPoint(std::unique_ptr<rocksdb::RandomRWFile> file, uint64_t sequence);
+
+  std::unique_ptr<rocksdb::RandomRWFile> file_;  // null: it cannot be written
+  SyncedTo reached_;
+};
+
+}  // namespace posthouse::store

@@ -1,0 +1,66 @@
+// WalScanner: what a write-ahead log of RocksDB still has, and what was synced of it.
+//
+// RocksDB stops its recovery at the first damaged record, since it cannot tell a tail that
+// a power loss tore from a byte that rotted in the middle. This scanner tells them apart:
+// it goes on after the damage, and each batch of the Committer carries a sync mark.
+//
+// A sync mark is the first entry of a batch (WriteBatch::PutLogData). It says: all changes
+// up to this sequence number were synced before this batch was written. So the number is
+// true whatever became of its own batch. Batches that older releases wrote have no mark.
+//
+// The format (RocksDB's wiki, "Write Ahead Log File Format"): blocks of 32 KiB; in each
+// block fragments of
+//   checksum:le32 (CRC-32C of type and payload, masked)  length:le16  type:1  payload
+// and zero bytes where no fragment header fits. A record is one fragment of type FULL, or
+// FIRST, any number of MIDDLE, LAST. Its payload is a WriteBatch: sequence:le64 of the first
+// change, count:le32 of changes, entries. Pure: does no I/O. Threads: one.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <string>
+
+#include "absl/strings/string_view.h"
+
+namespace posthouse::store {
+
+// For WriteBatch::PutLogData.
+std::string EncodeSyncMark(uint64_t synced_sequence);
+
+struct WalFindings {
+  // Of the whole records before the fault; 0: none.
+  uint64_t first_sequence = 0;
+  uint64_t last_sequence = 0;
+  // Where the first fault begins: a damaged fragment, or a record without its end. A torn
+  // tail is a fault, too.
+  std::optional<uint64_t> fault_offset;
+  // Of the whole records that were found after the fault; 0: none.
+  uint64_t last_sequence_after_fault = 0;
+  // The highest number in a sync mark, before or after the fault; 0: none.
+  uint64_t synced_sequence = 0;
+};
+
+class WalScanner {
+ public:
+  static constexpr size_t kBlockBytes = 32 * 1024;
+
+  // The next kBlockBytes of the file; the last block may be shorter.
+  void Add(absl::string_view block);
+  // After the last block.
+  WalFindings Finish();
+
+ private:
+  void TakeFragment(char type, absl::string_view payload, uint64_t offset);
+  void TakeRecord();
+  void Fault(uint64_t offset);
+
+  WalFindings found_;
+  uint64_t offset_ = 0;  // of the next block
+  // The record in progress.
+  bool in_record_ = false;
+  uint64_t record_offset_ = 0;
+  std::string head_;  // its first bytes
+};
+
+}  // namespace posthouse::store
