@@ -35,6 +35,7 @@ class AdminTest : public ::testing::Test {
     authenticator_.reset();
     repository_.reset();
     store_ = std::make_unique<store::MemoryStore>(disk_);
+    store_->SetIncarnation(incarnation_);
     auto repository = SyncWait(Repository::Open(*store_, options));
     ASSERT_TRUE(repository.ok()) << repository.status();
     repository_ = *std::move(repository);
@@ -93,6 +94,7 @@ class AdminTest : public ::testing::Test {
   Metrics metrics_{registry_};
   PasswordHashLimiter limiter_{pool_, 2, 10};
   LoginCache cache_{absl::Minutes(10), 100};
+  uint64_t incarnation_ = 0;
   std::unique_ptr<store::MemoryStore> store_;
   std::unique_ptr<Repository> repository_;
   std::unique_ptr<Admin> admin_;
@@ -355,6 +357,26 @@ TEST_F(AdminTest, WatchersSeeEveryChangeOnceAlsoAfterARestart) {
   EXPECT_EQ(absl::StrJoin(drain(**again), " "), "info@example.org");
   again->reset();
   EXPECT_EQ(repository_->feed().Subscribe(position + 100, false).status().code(), Code::kOutOfRange);
+}
+
+// The store lost commits whose revisions services know: none of them is used again, and a
+// service that asks for what came after one of them must load everything.
+TEST_F(AdminTest, AfterALossNoRevisionIsGivenOutAgain) {
+  ASSERT_EQ(AddDomain("example.org"), Code::kOk);
+  const uint64_t before = repository_->feed().revision();
+  incarnation_ = 1;
+  Open();
+  const uint64_t after = repository_->feed().revision();
+  EXPECT_GE(after, before + (1u << 20));
+  for (const uint64_t known : {uint64_t{1}, before, before + 3}) {
+    EXPECT_EQ(repository_->feed().Subscribe(known, false).status().code(), Code::kOutOfRange) << known;
+  }
+  EXPECT_TRUE(repository_->feed().Subscribe(after, false).ok());
+  ASSERT_TRUE(AddAccount("bob@example.org", "one").ok());
+  EXPECT_EQ(repository_->feed().revision(), after + 1);
+  Open();  // once for each loss
+  EXPECT_EQ(repository_->feed().revision(), after + 1);
+  EXPECT_EQ(Login("bob@example.org", "one"), Code::kOk);
 }
 
 TEST_F(AdminTest, TheLogIsTrimmedAndSaysSo) {

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "absl/strings/escaping.h"
+#include "absl/strings/str_cat.h"
 #include "services/common/status/status.h"
 
 namespace posthouse::directory {
@@ -116,6 +117,21 @@ void Index::EraseDomain(absl::string_view domain) {
   domain_slots_.erase(domain);
   free_domains_.push_back(*slot);
 }
+
+absl::Status Index::CheckDomainOf(const std::string& stored) const {
+  const absl::StatusOr<Address> address = ParseAddress(stored);
+  if (!address.ok()) return absl::DataLossError(absl::StrCat("it has a bad address: ", absl::CHexEscape(stored)));
+  if (DomainSlot(address->Folded().domain).has_value()) return absl::OkStatus();
+  return absl::DataLossError(absl::StrCat(stored, " is in a domain that is not there"));
+}
+
+absl::Status Index::CheckStored(const v1::Account& account) const {
+  std::array<uint8_t, 16> id;
+  if (!ParseId(account.account_id(), &id)) return absl::DataLossError(absl::StrCat(account.address(), " has a bad id"));
+  return CheckDomainOf(account.address());
+}
+
+absl::Status Index::CheckStored(const v1::Alias& alias) const { return CheckDomainOf(alias.address()); }
 
 void Index::PutAccount(const v1::Account& account) {
   const Address address = MustParse(account.address());

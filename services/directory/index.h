@@ -15,6 +15,7 @@
 
 #include "absl/container/flat_hash_map.h"
 #include "absl/container/flat_hash_set.h"
+#include "absl/status/status.h"
 #include "absl/strings/string_view.h"
 #include "posthouse/directory/v1/directory.pb.h"
 #include "services/mail_formats/address/address.h"
@@ -63,6 +64,10 @@ class Index {
   void PutTenant(const v1::Tenant& tenant);
   void PutDomain(const v1::Domain& domain);
   void EraseDomain(absl::string_view domain);
+  // kDataLoss: why the index cannot hold a record that was stored; PutAccount and PutAlias
+  // require OK. Records that an admin writes were checked when they were decided.
+  absl::Status CheckStored(const v1::Account& account) const;
+  absl::Status CheckStored(const v1::Alias& alias) const;
   void PutAccount(const v1::Account& account);
   void EraseAccount(const Address& address);
   void PutAlias(const v1::Alias& alias);
@@ -92,6 +97,7 @@ class Index {
   size_t aliases_in(absl::string_view domain) const;
 
  private:
+  absl::Status CheckDomainOf(const std::string& stored) const;
   using Id = std::array<uint8_t, 16>;
   struct DomainEntry {
     v1::Domain record;

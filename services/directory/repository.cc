@@ -15,6 +15,8 @@
 namespace posthouse::directory {
 namespace {
 
+constexpr uint64_t kRevisionJump = uint64_t{1} << 20;
+
 absl::Status FencedError() {
   return absl::FailedPreconditionError(
       "another directory writer has taken over this store; this process can change nothing and must be restarted");
@@ -213,6 +215,14 @@ Task<absl::Status> Repository::Claim(store::Partition partition, bool first) {
           PartitionDraft& draft) -> absl::StatusOr<store::Verdict> {
         epoch = first ? state.head.epoch() + 1 : epoch_;
         last_revision = state.head.last_revision();
+        if (state.head.incarnation() < store_.Incarnation()) {
+          // Lost commits may have given out revisions: none is used again, and a service that
+          // knows one of them loads everything anew, since the log begins here.
+          last_revision += kRevisionJump + owner_ % kRevisionJump;
+          draft.head.set_last_revision(last_revision);
+          draft.head.set_log_floor(last_revision);
+          draft.head.set_incarnation(store_.Incarnation());
+        }
         draft.head.set_epoch(epoch);
         draft.head.set_owner(owner_);
         draft.claims = true;
@@ -236,7 +246,10 @@ Task<absl::Status> Repository::LoadRows(store::Partition partition, std::string 
     absl::MutexLock lock(&mutex_);
     for (const store::Row& row : result.page) {
       Record record;
-      const absl::Status status = Decode(row.value, &record);
+      absl::Status status = Decode(row.value, &record);
+      if constexpr (requires { index_.CheckStored(record); }) {
+        if (status.ok()) status = index_.CheckStored(record);
+      }
       if (!status.ok()) co_return Annotate(status, absl::StrCat(partition.id, " row ", row.key));
       put(index_, record);
     }

@@ -1,5 +1,6 @@
 #include "services/mailbox/folder/account_model.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "absl/strings/escaping.h"
@@ -11,6 +12,16 @@
 #include "services/mailbox/rows/row_codec.h"
 
 namespace posthouse::mailbox {
+namespace {
+
+// A UIDVALIDITY beyond those that lost commits may have given to folders (RFC 9051 §2.3.1.1).
+// The random part keeps two restores of one backup apart.
+uint32_t JumpedUidValidity(uint32_t last) {
+  const uint64_t jumped = last + Head::kJump + RandomNumber() % Head::kJump;
+  return static_cast<uint32_t>(std::min<uint64_t>(jumped, UINT32_MAX - Head::kJump));
+}
+
+}  // namespace
 
 AccountModel::AccountModel(MailboxDeps& deps, TenantId tenant, AccountId account_id, std::shared_ptr<Usage> usage)
     : deps_(deps),
@@ -77,14 +88,42 @@ Task<absl::StatusOr<store::Loaded<AccountTree>>> AccountModel::Load(unsigned /*p
       more = read.more;
     }
   }
-  if (loaded.head.has_value()) PH_CO_RETURN_IF_ERROR(TakeRow(*loaded.head, loaded.state));
+  if (loaded.head.has_value()) {
+    if (!loaded.state.Acyclic()) {
+      deps_.metrics.corrupt_rows.Add();
+      co_return absl::DataLossError(
+          absl::StrCat("account ", account_id_.value(), " has a folder that is its own parent"));
+    }
+    PH_CO_RETURN_IF_ERROR(co_await JumpNumbers(loaded));
+    PH_CO_RETURN_IF_ERROR(TakeRow(*loaded.head, loaded.state));
+  }
   co_return loaded;
+}
+
+Task<absl::Status> AccountModel::JumpNumbers(store::Loaded<AccountTree>& loaded) const {
+  PH_CO_ASSIGN_OR_RETURN(v1::AccountRow row, Decode<v1::AccountRow>(AccountKey(), *loaded.head));
+  if (row.incarnation() >= deps_.store.Incarnation()) co_return absl::OkStatus();
+  row.set_last_uid_validity(JumpedUidValidity(row.last_uid_validity()));
+  row.set_incarnation(deps_.store.Incarnation());
+  row.set_nonce(RandomNumber());
+  store::CommitRequest commit;
+  commit.partition = partition_;
+  commit.preconditions = {{AccountKey(), loaded.head}};
+  commit.mutations = {{AccountKey(), EncodeRow(row)}};
+  commit.use_reserve = true;  // a full store is read, too
+  PH_CO_RETURN_IF_ERROR(co_await deps_.store.Commit(commit));
+  loaded.head = std::move(commit.mutations[0].value);
+  co_return absl::OkStatus();
 }
 
 void AccountModel::Begin(const AccountTree& tree, AccountDraft& draft) const {
   draft.exists = tree.exists;
   draft.version = tree.version;
   draft.last_uid_validity = tree.last_uid_validity;
+  // An account whose creation was lost may have had folders of these seconds.
+  if (!tree.exists && deps_.store.Incarnation() > 0) {
+    draft.last_uid_validity = JumpedUidValidity(static_cast<uint32_t>(absl::ToUnixSeconds(deps_.clock())));
+  }
   draft.created = tree.created;
 }
 
@@ -93,6 +132,7 @@ absl::StatusOr<store::SealedDraft> AccountModel::Seal(const AccountTree& /*tree*
   row.set_tree_version(++draft.version);
   row.set_last_uid_validity(draft.last_uid_validity);
   row.set_created(draft.created);
+  row.set_incarnation(deps_.store.Incarnation());
   row.set_nonce(draft.nonce());
   v1::TreeChange change;
   for (const auto& [id, node] : draft.changes.nodes) {
@@ -118,6 +158,7 @@ Task<absl::Status> AccountModel::Prepare(AccountDraft& draft) {
     head.account_id = account_id_;
     head.uid_validity = node.uid_validity;
     head.created = node.created;
+    head.incarnation = deps_.store.Incarnation();
     store::CommitRequest request;
     request.partition = FolderPartition(tenant_, node.mailbox_id);
     request.preconditions = {{HeadKey(), std::nullopt}};

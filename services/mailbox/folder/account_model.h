@@ -40,6 +40,8 @@ class AccountModel : public store::GuardedModel<AccountTree, AccountDraft> {
   // kDataLoss names the row and is counted.
   template <typename Proto>
   absl::StatusOr<Proto> Decode(const std::string& key, absl::string_view row) const;
+  // The first load after a loss or a restore moves the numbers of UIDVALIDITY on (Store::Incarnation).
+  Task<absl::Status> JumpNumbers(store::Loaded<AccountTree>& loaded) const;
   absl::Status TakeRow(const std::string& row, AccountTree& tree) const;
 
   MailboxDeps& deps_;

@@ -93,6 +93,27 @@ TEST_F(AccountTest, ADeletedFolderLeavesNoRows) {
 }
 
 // RFC 9051 §2.3.1.1: a name that comes back has another UIDVALIDITY.
+// The store lost the commits that made folders: their UIDVALIDITY is not given out again.
+TEST_F(AccountTest, AfterALossNoUidValidityIsGivenOutAgain) {
+  ASSERT_EQ(Create("a"), kOk);
+  const uint32_t before = SyncWait(fixture_.OpenFolder("a")->Snapshot())->head.uid_validity;
+  account_ = nullptr;
+  fixture_.ReopenAs(1);
+  account_ = fixture_.OpenAccount();
+  EXPECT_EQ(SyncWait(fixture_.OpenFolder("a")->Snapshot())->head.uid_validity, before);
+  ASSERT_EQ(Create("b"), kOk);
+  const Head made = SyncWait(fixture_.OpenFolder("b")->Snapshot())->head;
+  EXPECT_GE(made.uid_validity, before + (1u << 20));
+  EXPECT_EQ(made.uid_next, 1u) << "a folder that is made after the loss does not jump";
+  Reopen();  // once for each loss
+  ASSERT_EQ(Create("c"), kOk);
+  EXPECT_EQ(SyncWait(fixture_.OpenFolder("c")->Snapshot())->head.uid_validity, made.uid_validity + 1);
+  // An account that is made anew begins beyond the seconds of the lost one.
+  fixture_.OpenAccount("other");
+  EXPECT_GE(SyncWait(fixture_.OpenFolder("INBOX", "other")->Snapshot())->head.uid_validity,
+            absl::ToUnixSeconds(fixture_.now()) + (1 << 20));
+}
+
 TEST_F(AccountTest, UidValidityOnlyGrows) {
   uint32_t last = 0;
   for (int i = 0; i < 5; ++i) {

@@ -101,6 +101,21 @@ std::string AccountTree::FullName(std::string node_id) const {
   return name;
 }
 
+bool AccountTree::Acyclic() const {
+  absl::flat_hash_set<absl::string_view> rooted;  // nodes whose ancestors end at the top
+  for (const auto& [id, start] : nodes_) {
+    std::vector<absl::string_view> path;
+    const FolderNode* node = &start;
+    for (absl::string_view at = id; node != nullptr && !rooted.contains(at); node = Find(node->parent)) {
+      if (path.size() > nodes_.size()) return false;
+      path.push_back(at);
+      at = node->parent;
+    }
+    rooted.insert(path.begin(), path.end());
+  }
+  return true;
+}
+
 FolderInfo AccountTree::Info(const std::string& node_id) const {
   const FolderNode& node = nodes_.at(node_id);
   const bool parent =

@@ -78,6 +78,8 @@ class AccountTree {
   std::string NodeOfName(absl::string_view full_name) const;                   // "": none
   std::string FullName(std::string node_id) const;
   FolderInfo Info(const std::string& node_id) const;
+  // Whether no node is its own ancestor. The other functions require it.
+  bool Acyclic() const;
   std::vector<FolderInfo> List() const;  // by name
   const absl::flat_hash_map<std::string, FolderNode>& nodes() const { return nodes_; }
   const absl::flat_hash_map<FolderId, std::string>& mailboxes() const { return by_mailbox_; }  // id -> node

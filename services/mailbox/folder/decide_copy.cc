@@ -57,9 +57,12 @@ absl::StatusOr<store::Verdict> DecideReadForCopy(const FolderState& state, const
 absl::StatusOr<CopyBatch> DecodeCopyBatch(absl::string_view bytes) {
   PH_ASSIGN_OR_RETURN(const v1::CopyBatchRow row, DecodeRow<v1::CopyBatchRow>(bytes));
   CopyBatch batch;
-  const std::vector<uint32_t> from = UidSetFromFlat(row.from()).Expand();
-  const std::vector<uint32_t> to = UidSetFromFlat(row.to()).Expand();
-  if (from.size() != to.size()) return absl::DataLossError("copy row whose sides differ");
+  const UidSet from_set = UidSetFromFlat(row.from());
+  const UidSet to_set = UidSetFromFlat(row.to());
+  if (from_set.Count() != to_set.Count()) return absl::DataLossError("copy row whose sides differ");
+  if (from_set.Count() > kBatchMessages) return absl::DataLossError("copy row of more messages than a commit has");
+  const std::vector<uint32_t> from = from_set.Expand();
+  const std::vector<uint32_t> to = to_set.Expand();
   for (size_t i = 0; i < from.size(); ++i) batch.uids.emplace_back(from[i], to[i]);
   batch.covered_to = row.covered_to();
   batch.last = row.last();

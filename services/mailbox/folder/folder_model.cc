@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "absl/strings/str_cat.h"
+#include "services/common/log/log.h"
 #include "services/common/status/status.h"
 #include "services/common/uid_set/uid_set_proto.h"
 #include "services/mailbox/rows/cache_rows.h"
@@ -11,6 +12,9 @@
 
 namespace posthouse::mailbox {
 namespace {
+
+// Of one page of the change log, whose rows are of commits with at most so many messages.
+constexpr uint64_t kMaxLoggedChanges = store::kMaxPageRows * store::kMaxMutations;
 
 // What rows of the change log say together.
 struct LoggedChanges {
@@ -97,10 +101,33 @@ Task<absl::StatusOr<store::Loaded<FolderState>>> FolderModel::Load(unsigned part
   request.keys = {HeadKey()};
   PH_CO_ASSIGN_OR_RETURN(store::ReadResult read, co_await deps_.store.Read(std::move(request)));
   PH_CO_RETURN_IF_ERROR(TakeHead(loaded, std::move(read.values[0])));
+  if (loaded.state.exists && loaded.state.head.incarnation < deps_.store.Incarnation()) {
+    PH_CO_RETURN_IF_ERROR(co_await JumpNumbers(loaded));
+  }
   if (loaded.state.exists && (parts & kIndex) != 0) PH_CO_RETURN_IF_ERROR(co_await LoadIndex(loaded));
   // After the index, which may have moved the head on. The rows of keywords never change.
   if (loaded.state.exists) PH_CO_RETURN_IF_ERROR(co_await LoadKeywords(loaded.state));
   co_return loaded;
+}
+
+// Unless it is OK, the next load tries again: the head tells whether it happened.
+Task<absl::Status> FolderModel::JumpNumbers(store::Loaded<FolderState>& loaded) const {
+  Head head = loaded.state.head;
+  head.Jump(deps_.store.Incarnation(), RandomNumber());
+  std::string row = head.Encode();
+  store::CommitRequest commit;
+  commit.partition = partition_;
+  commit.preconditions = {{HeadKey(), loaded.head}};
+  commit.mutations = {{HeadKey(), row}};
+  commit.use_reserve = true;  // a full store is read, too
+  PH_CO_RETURN_IF_ERROR(co_await deps_.store.Commit(std::move(commit)));
+  LOG_EVENT(kInfo, "folder_numbers_jumped")
+      .Str("folder", ref_.folder_id.value())
+      .Int("incarnation", static_cast<int64_t>(head.incarnation))
+      .Int("uid_next", head.uid_next);
+  loaded.state.head = head;
+  loaded.head = std::move(row);
+  co_return absl::OkStatus();
 }
 
 Task<absl::Status> FolderModel::LoadKeywords(FolderState& state) const {
@@ -135,10 +162,22 @@ Task<absl::Status> FolderModel::LoadIndex(store::Loaded<FolderState>& loaded) {
     old_index_.reset();
     PH_CO_ASSIGN_OR_RETURN(const bool followed, co_await FollowLog(loaded, old));
     if (!followed) continue;  // the log does not reach back to it: read all
+    PH_CO_RETURN_IF_ERROR(CheckUids(loaded.state.head, old.index));
     loaded.state.index = std::move(old.index);
     break;
   }
   co_return absl::OkStatus();
+}
+
+// A row at or above uid_next would be overwritten, and its UID be given out twice.
+absl::Status FolderModel::CheckUids(const Head& head, const FolderIndex& index) const {
+  if (index.messages().empty()) return absl::OkStatus();
+  const uint32_t first = index.messages().front().uid;
+  const uint32_t last = index.messages().back().uid;
+  if (first > 0 && last < head.uid_next) return absl::OkStatus();
+  deps_.metrics.corrupt_rows.Add();
+  return absl::DataLossError(absl::StrCat("folder ", ref_.folder_id.value(), " has message ", first > 0 ? last : 0,
+                                          " and gives out UIDs from ", head.uid_next));
 }
 
 Task<absl::Status> FolderModel::ReadAllMessages(FolderIndex& index) const {
@@ -182,6 +221,11 @@ Task<absl::StatusOr<bool>> FolderModel::FollowLog(store::Loaded<FolderState>& lo
 }
 
 Task<absl::Status> FolderModel::ReadMessages(const UidSet& changed, FolderIndex& index) const {
+  if (changed.Count() > kMaxLoggedChanges) {
+    deps_.metrics.corrupt_rows.Add();
+    co_return absl::DataLossError(
+        absl::StrCat("the change log of folder ", ref_.folder_id.value(), " names ", changed.Count(), " messages"));
+  }
   const std::vector<uint32_t> uids = changed.Expand();
   for (size_t at = 0; at < uids.size(); at += store::kMaxReadKeys) {
     const size_t end = std::min(uids.size(), at + store::kMaxReadKeys);

@@ -55,8 +55,11 @@ class FolderModel : public store::GuardedModel<FolderState, FolderDraft> {
   absl::StatusOr<Head> DecodeHead(absl::string_view row) const;
   absl::Status TakeHead(store::Loaded<FolderState>& loaded, std::optional<std::string> row) const;
   void KeepIndex(FolderState& state);
+  // The first load after a loss or a restore moves the folder's numbers on (Store::Incarnation).
+  Task<absl::Status> JumpNumbers(store::Loaded<FolderState>& loaded) const;
   Task<absl::Status> LoadKeywords(FolderState& state) const;
   Task<absl::Status> LoadIndex(store::Loaded<FolderState>& loaded);
+  absl::Status CheckUids(const Head& head, const FolderIndex& index) const;
   Task<absl::Status> ReadAllMessages(FolderIndex& index) const;
   Task<absl::StatusOr<bool>> FollowLog(store::Loaded<FolderState>& loaded, OldIndex& old) const;
   Task<absl::Status> ReadMessages(const UidSet& uids, FolderIndex& index) const;

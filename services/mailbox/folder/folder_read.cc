@@ -104,11 +104,7 @@ Task<absl::StatusOr<std::optional<UidSet>>> Folder::VanishedAfter(Modseq modseq,
   PH_CO_ASSIGN_OR_RETURN(const std::optional<UidSet> all,
                          co_await ExpungedBetween(modseq, Modseq(state.head.highest_modseq)));
   if (!all.has_value()) co_return std::optional<UidSet>();
-  UidSet out;
-  for (const uint32_t uid : all->Expand()) {
-    if (within.Contains(uid)) out.Add(uid);
-  }
-  co_return std::optional<UidSet>(std::move(out));
+  co_return std::optional<UidSet>(all->Intersect(within));
 }
 
 Task<absl::StatusOr<FolderChanges>> Folder::ChangesAfter(Modseq modseq, Uid after, size_t limit) {
@@ -147,8 +143,9 @@ Task<absl::StatusOr<UidSet>> Folder::ChangedSince(UidSet uids, Modseq modseq) {
   co_return co_await rows_->Look(
       [&](const FolderState& state) {
         UidSet out;
+        const bool all = state.head.KnowsLostCommits(modseq.value());
         for (const MessageMeta& m : state.index->messages()) {
-          if (m.modseq > modseq.value() && uids.Contains(m.uid)) out.Add(m.uid);
+          if ((all || m.modseq > modseq.value()) && uids.Contains(m.uid)) out.Add(m.uid);
         }
         return out;
       },

@@ -55,6 +55,48 @@ TEST_F(FolderTest, UidsAndModseqsGrowAndAreNeverReused) {
   EXPECT_EQ(Uids(), UidSet({{1, 1}, {3, 3}}));
 }
 
+TEST_F(FolderTest, AfterALossNoUidAndNoModseqIsGivenOutAgain) {
+  for (int i = 0; i < 3; ++i) fixture_.Add(*inbox_);
+  const Head before = State().head;
+  inbox_ = nullptr;
+  fixture_.ReopenAs(1);
+  inbox_ = fixture_.OpenFolder("INBOX");
+  const Head after = State().head;
+  EXPECT_EQ(after.uid_validity, before.uid_validity);
+  EXPECT_GE(after.uid_next, before.uid_next + (1u << 20));
+  EXPECT_GE(after.highest_modseq, before.highest_modseq + (1u << 20));
+  EXPECT_EQ(Uids(), UidSet({{1, 3}}));
+  // A client that saw a lost commit gets everything anew, whichever way it asks.
+  const Modseq lost(before.highest_modseq + 5);
+  EXPECT_TRUE(SyncWait(inbox_->ChangesAfter(lost))->full);
+  EXPECT_TRUE(SyncWait(inbox_->ChangesAfter(Modseq(before.highest_modseq)))->full);
+  EXPECT_EQ(*SyncWait(inbox_->ChangedSince(UidSet::All(), lost)), UidSet({{1, 3}}));
+  EXPECT_FALSE(SyncWait(inbox_->VanishedAfter(lost, UidSet::All()))->has_value());
+  // One that is up to date again gets nothing.
+  EXPECT_EQ(*SyncWait(inbox_->ChangedSince(UidSet::All(), Modseq(after.highest_modseq))), UidSet());
+  EXPECT_FALSE(SyncWait(inbox_->ChangesAfter(Modseq(after.highest_modseq)))->full);
+  EXPECT_EQ(fixture_.Add(*inbox_), after.uid_next);
+  // Once for each loss.
+  Reopen();
+  EXPECT_EQ(State().head.uid_next, after.uid_next + 1);
+  inbox_ = nullptr;
+  fixture_.ReopenAs(2);
+  inbox_ = fixture_.OpenFolder("INBOX");
+  EXPECT_GE(State().head.uid_next, after.uid_next + (1u << 20));
+  EXPECT_TRUE(SyncWait(inbox_->ChangesAfter(lost))->full);
+  EXPECT_EQ(Uids().Count(), 4u);
+}
+
+TEST_F(FolderTest, TheNumbersJumpOnAFullDiskToo) {
+  fixture_.Add(*inbox_);
+  const Head before = State().head;
+  inbox_ = nullptr;
+  fixture_.disk().SetFreeBytes(0);
+  fixture_.ReopenAs(1);
+  inbox_ = fixture_.OpenFolder("INBOX");
+  EXPECT_GE(State().head.uid_next, before.uid_next + (1u << 20));
+}
+
 TEST_F(FolderTest, CountersFollowEveryChange) {
   fixture_.Add(*inbox_, "12345", v1::FLAG_SEEN);
   fixture_.Add(*inbox_, "123");

@@ -26,15 +26,13 @@ uint32_t FolderIndex::Intern(absl::string_view bits) {
   return it->second;
 }
 
-void FolderIndex::Add(uint32_t uid, const v1::MessageRow& row) {
-  PH_CHECK(messages_.empty() || messages_.back().uid < uid);
-  messages_.push_back(MetaOf(uid, row));
-}
-
 void FolderIndex::Put(uint32_t uid, const v1::MessageRow& row) {
   const size_t i = LowerBound(uid);
-  if (i == messages_.size() || messages_[i].uid != uid) return Add(uid, row);
-  messages_[i] = MetaOf(uid, row);
+  if (i < messages_.size() && messages_[i].uid == uid) {
+    messages_[i] = MetaOf(uid, row);
+  } else {
+    messages_.insert(messages_.begin() + static_cast<ptrdiff_t>(i), MetaOf(uid, row));
+  }
 }
 
 MessageMeta FolderIndex::MetaOf(uint32_t uid, const v1::MessageRow& row) {

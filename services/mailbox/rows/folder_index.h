@@ -39,8 +39,6 @@ uint32_t CheckOfBlob(const ObjectId& blob);
 class FolderIndex {
  public:
   FolderIndex();
-  // `uid` is greater than every UID in the index.
-  void Add(uint32_t uid, const v1::MessageRow& row);
   void SetFlags(uint32_t uid, uint64_t modseq, uint32_t flags, absl::string_view keywords);
   // Adds the message, or replaces it when the index has it.
   void Put(uint32_t uid, const v1::MessageRow& row);

@@ -1,5 +1,7 @@
 #include "services/mailbox/rows/head.h"
 
+#include <algorithm>
+
 #include "posthouse/mailbox/v1/mailbox.pb.h"
 #include "posthouse/mailbox/v1/store.pb.h"
 #include "services/common/status/status.h"
@@ -13,6 +15,15 @@ void Head::Count(uint32_t flags, uint64_t message_bytes, int sign) {
   add(size_bytes, message_bytes);
   if ((flags & v1::FLAG_SEEN) == 0) add(unseen, 1);
   if ((flags & v1::FLAG_DELETED) != 0) add(deleted, 1);
+}
+
+void Head::Jump(uint64_t store_incarnation, uint64_t random) {
+  const uint64_t uid = uint64_t{uid_next} + kJump + random % kJump;
+  uid_next = static_cast<uint32_t>(std::min<uint64_t>(uid, UINT32_MAX));  // at the end no UIDs are left
+  if (lost_to == 0) lost_from = highest_modseq;
+  highest_modseq += kJump + (random >> 32);
+  lost_to = log_floor = highest_modseq;
+  incarnation = store_incarnation;
 }
 
 std::string Head::Encode() const {
@@ -29,6 +40,9 @@ std::string Head::Encode() const {
   row.set_keywords(keywords);
   row.set_intents(intents);
   row.set_created(created);
+  row.set_incarnation(incarnation);
+  row.set_lost_from(lost_from);
+  row.set_lost_to(lost_to);
   return EncodeRow(row);
 }
 
@@ -47,6 +61,9 @@ absl::StatusOr<Head> Head::Decode(absl::string_view bytes) {
   head.keywords = row.keywords();
   head.intents = row.intents();
   head.created = row.created();
+  head.incarnation = row.incarnation();
+  head.lost_from = row.lost_from();
+  head.lost_to = row.lost_to();
   return head;
 }
 

@@ -23,9 +23,20 @@ struct Head {
   uint32_t keywords = 0;
   uint32_t intents = 0;
   int64_t created = 0;
+  uint64_t incarnation = 0;  // of the store, when Jump() was last called or the folder was made
+  // Modseqs in (lost_from, lost_to) were of commits that were lost. lost_to 0: none.
+  uint64_t lost_from = 0;
+  uint64_t lost_to = 0;
 
   // Adds (+1) or takes off (-1) a message with these flags and size.
   void Count(uint32_t flags, uint64_t message_bytes, int sign);
+  // Commits may be missing that gave out UIDs and modseqs: moves uid_next and highest_modseq
+  // at least kJump on, so that no number is given out twice (RFC 9051 §2.3.1.1, RFC 7162
+  // §3.1.1), and empties the change log. `random` keeps two restores of one backup apart.
+  static constexpr uint64_t kJump = uint64_t{1} << 20;
+  void Jump(uint64_t store_incarnation, uint64_t random);
+  // Whether a client that knows `modseq` may have seen commits that were lost.
+  bool KnowsLostCommits(uint64_t modseq) const { return modseq > lost_from && modseq < lost_to; }
   std::string Encode() const;
   static absl::StatusOr<Head> Decode(absl::string_view row);
 };

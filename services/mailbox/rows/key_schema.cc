@@ -95,7 +95,8 @@ absl::StatusOr<uint32_t> UidOfKey(absl::string_view key) { return IntOfKey<uint3
 absl::StatusOr<uint64_t> ModseqOfKey(absl::string_view key) { return IntOfKey<uint64_t>(key); }
 absl::StatusOr<uint16_t> NumberOfKeywordKey(absl::string_view key) { return IntOfKey<uint16_t>(key); }
 absl::StatusOr<std::string> OperationOfIntentKey(absl::string_view key) {
-  if (key.size() < 3 || key.size() != 3u + static_cast<unsigned char>(key[2])) {
+  if (key.size() < 3 || key.size() != 3u + static_cast<unsigned char>(key[2]) ||
+      key.size() > 3 + kMaxOperationIdBytes) {
     return absl::DataLossError("an intent key has an unexpected length");
   }
   return std::string(key.substr(3));
@@ -116,5 +117,6 @@ bool IsId(absl::string_view hex) {
 std::string IdToBytes(absl::string_view hex) { return absl::HexStringToBytes(hex); }
 std::string IdToHex(absl::string_view bytes) { return absl::BytesToHexString(bytes); }
 std::string NewId() { return IdToHex(RandomBytes(16)); }
+uint64_t RandomNumber() { return ReadBigEndian<uint64_t>(RandomBytes(8)); }
 
 }  // namespace posthouse::mailbox

@@ -103,5 +103,6 @@ bool IsId(absl::string_view hex);
 std::string IdToBytes(absl::string_view hex);
 std::string IdToHex(absl::string_view bytes);
 std::string NewId();  // random, hex
+uint64_t RandomNumber();
 
 }  // namespace posthouse::mailbox

@@ -24,7 +24,11 @@ class MailboxFixture {
   using OpenStore = std::function<std::unique_ptr<store::Store>()>;
 
   MailboxFixture() : disk_(std::make_shared<store::MemoryDisk>()) {
-    open_store_ = [disk = disk_] { return std::make_unique<store::MemoryStore>(disk); };
+    open_store_ = [this] {
+      auto store = std::make_unique<store::MemoryStore>(disk_);
+      store->SetIncarnation(incarnation_);
+      return store;
+    };
     Reopen();
   }
   explicit MailboxFixture(OpenStore open_store)
@@ -41,6 +45,12 @@ class MailboxFixture {
     deps_ = std::make_unique<MailboxDeps>(MailboxDeps{*store_, metrics_, hints_, pins_, settings_});
     deps_->clock = [this] { return now_; };
     mailboxes_ = std::make_unique<Mailboxes>(*deps_);
+  }
+
+  // As after an accepted loss or a restore.
+  void ReopenAs(uint64_t incarnation) {
+    incarnation_ = incarnation;
+    Reopen();
   }
 
   Settings& settings() { return settings_; }
@@ -99,6 +109,7 @@ class MailboxFixture {
   ChangeHints hints_;
   BlobPins pins_;
   const std::shared_ptr<store::MemoryDisk> disk_;
+  uint64_t incarnation_ = 0;
   OpenStore open_store_;
   std::unique_ptr<store::Store> store_;
   std::unique_ptr<MailboxDeps> deps_;
