@@ -101,6 +101,9 @@ void App::Collect() {
   metrics_.connections_opened.Add(static_cast<double>(stats.opened - counted_.opened));
   metrics_.connections_reused.Add(static_cast<double>(stats.reused - counted_.reused));
   metrics_.connections_failed.Add(static_cast<double>(stats.failed - counted_.failed));
+  metrics_.tls_refused.Add(static_cast<double>(stats.tls_refused - counted_.tls_refused));
+  metrics_.tls_failed.Add(static_cast<double>(stats.tls_failed - counted_.tls_failed));
+  metrics_.converted.Add(static_cast<double>(stats.converted - counted_.converted));
   metrics_.connections_open.Set(static_cast<double>(stats.open));
   metrics_.connections_idle.Set(static_cast<double>(stats.idle));
   counted_ = stats;

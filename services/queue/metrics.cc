@@ -17,6 +17,12 @@ metrics::Counter& Connections(metrics::Registry& registry, const char* result) {
   return registry.AddCounter("posthouse_queue_connections_total", "Outgoing SMTP connections.", {{"result", result}});
 }
 
+metrics::Counter& TlsFallbacks(metrics::Registry& registry, const char* reason) {
+  return registry.AddCounter("posthouse_queue_tls_fallbacks_total",
+                             "Outgoing sessions in the clear after opportunistic TLS did not work.",
+                             {{"reason", reason}});
+}
+
 }  // namespace
 
 Metrics::Metrics(metrics::Registry& r)
@@ -37,6 +43,10 @@ Metrics::Metrics(metrics::Registry& r)
       connections_opened(Connections(r, "opened")),
       connections_reused(Connections(r, "reused")),
       connections_failed(Connections(r, "failed")),
+      tls_refused(TlsFallbacks(r, "refused")),
+      tls_failed(TlsFallbacks(r, "failed")),
+      converted(r.AddCounter("posthouse_queue_converted_messages_total",
+                             "Messages encoded anew for hosts without 8BITMIME, or since lines were too long.")),
       connections_open(r.AddGauge("posthouse_queue_connections_open", "Outgoing SMTP connections in use.")),
       connections_idle(r.AddGauge("posthouse_queue_connections_idle", "Outgoing SMTP connections kept for reuse.")),
       enqueued_bytes_(r.AddCounter("posthouse_queue_accepted_bytes_total", "Bytes of accepted messages.")),

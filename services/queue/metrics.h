@@ -36,6 +36,9 @@ class Metrics {
   metrics::Counter& connections_opened;
   metrics::Counter& connections_reused;
   metrics::Counter& connections_failed;
+  metrics::Counter& tls_refused;
+  metrics::Counter& tls_failed;
+  metrics::Counter& converted;
   metrics::Gauge& connections_open;
   metrics::Gauge& connections_idle;
 

@@ -5,8 +5,10 @@
 #include <algorithm>
 
 #include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "posthouse/config/v1/config.pb.h"
+#include "services/common/net/connection.h"
 #include "services/common/runtime/runtime.h"
 #include "services/common/status/status.h"
 #include "services/common/time/proto_time.h"
@@ -39,6 +41,11 @@ absl::Status Check(const Settings& s, double factor) {
     return Bad("delay_warning_after", "must not be negative");
   if (s.remote.connect_timeout <= absl::ZeroDuration()) return Bad("connect_timeout", "must be positive");
   if (s.remote.reply_timeout <= absl::ZeroDuration()) return Bad("reply_timeout", "must be positive");
+  if (s.remote.end_of_data_timeout <= absl::ZeroDuration()) return Bad("end_of_data_timeout", "must be positive");
+  const std::string& source = s.remote.source_address;
+  if (!source.empty() && (absl::StrContains(source, "/") || !net::Cidr::Parse(source).ok())) {
+    return Bad("source_address", absl::StrCat("\"", source, "\" is not an IP address of this machine"));
+  }
   if (s.scheduler.max_remote > 100000) return Bad("max_concurrent", "must be 1 to 100000");
   if (s.scheduler.max_per_remote_site > s.scheduler.max_remote)
     return Bad("max_per_destination", "is more than queue.max_concurrent");
@@ -84,6 +91,9 @@ absl::StatusOr<Settings> Settings::FromConfig(const config::v1::Config& config) 
   s.remote.hostname = s.hostname;
   s.remote.connect_timeout = DurationOr(q.has_connect_timeout(), q.connect_timeout(), s.remote.connect_timeout);
   s.remote.reply_timeout = DurationOr(q.has_reply_timeout(), q.reply_timeout(), s.remote.reply_timeout);
+  s.remote.end_of_data_timeout =
+      DurationOr(q.has_end_of_data_timeout(), q.end_of_data_timeout(), s.remote.end_of_data_timeout);
+  s.remote.bounce_refused_sessions = q.bounce_refused_sessions();
   s.remote.source_address = q.source_address();
   s.remote.tls_ca_file = q.tls_ca_file();
   s.remote.pool.idle_timeout = DurationOr(q.has_idle_connection(), q.idle_connection(), s.remote.pool.idle_timeout);

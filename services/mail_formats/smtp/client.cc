@@ -26,6 +26,7 @@ class ClientImpl final : public Client {
       : options_(std::move(options)), connection_(std::move(connection)) {}
 
   Task<Outcome> Start();
+  std::optional<Outcome> TakeTlsRefusal() { return std::exchange(tls_refused_, std::nullopt); }
   Task<SendResult> Send(ClientMessage message) override;
   Task<Outcome> Reset() override;
   Task<void> Quit() override;
@@ -86,6 +87,7 @@ class ClientImpl final : public Client {
   ReplyParser parser_;
   std::string in_;  // received, not parsed
   bool usable_ = true;
+  std::optional<Outcome> tls_refused_;
   uint32_t messages_ = 0;
 };
 
@@ -156,6 +158,7 @@ Task<std::optional<Outcome>> ClientImpl::Encrypt() {
   const Outcome outcome = Read(ClientStep::kStartTls, *reply, 2);
   if (outcome.kind != Kind::kAccepted) {
     if (required || !usable_) co_return outcome;
+    tls_refused_ = outcome;
     co_return std::nullopt;
   }
   // Plaintext after the 220 was injected by an attacker (RFC 3207 §6).
@@ -396,6 +399,7 @@ Task<OpenResult> Client::Open(std::unique_ptr<net::Connection> connection, Clien
   OpenResult result;
   result.outcome = co_await client->Start();
   if (result.outcome.kind == Kind::kAccepted && client->usable()) {
+    result.tls_refused = client->TakeTlsRefusal();
     result.client = std::move(client);
   } else {
     if (result.outcome.kind != Kind::kConnection) co_await client->Quit();

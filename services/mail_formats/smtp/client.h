@@ -50,7 +50,8 @@ struct ClientTimeouts {
   absl::Duration end_of_data = absl::Minutes(10);
   absl::Duration quit = absl::Seconds(10);  // courtesy only
 
-  // Each of them at most `limit` (a queue's reply_timeout).
+  // Each of them at most `limit` (a queue's reply_timeout), but for end_of_data: to give that
+  // up early sends the message twice.
   ClientTimeouts CappedAt(absl::Duration limit) const;
 };
 
@@ -120,6 +121,9 @@ class Client;
 struct OpenResult {
   std::unique_ptr<Client> client;  // null: it failed, see `outcome`
   Outcome outcome;                 // kAccepted when open; step and reply of the last exchange
+  // With kOpportunistic: the host's refusal of STARTTLS, which it had announced. The session
+  // is open in the clear.
+  std::optional<Outcome> tls_refused;
   // On failure: owns the closed connection, so that the caller can first tell a thread
   // that might still Close() it. Of no other use.
   std::unique_ptr<Client> failed;
@@ -136,7 +140,8 @@ class Client {
   // One mail transaction. With PIPELINING, MAIL, all RCPTs and DATA travel together
   // (RFC 2920). A refused recipient does not stop the others. A failure of MAIL or
   // DATA is the outcome of every recipient without a final one.
-  // An 8BITMIME message goes unchanged to a server without that extension. A message
+  // An 8BITMIME message goes unchanged to a server without that extension: the caller
+  // converts it before. A message
   // that needs SMTPUTF8, BINARYMIME or a larger SIZE than the server has is kPermanent,
   // `ours`; a recipient that needs SMTPUTF8 is so alone.
   virtual Task<SendResult> Send(ClientMessage message) = 0;

@@ -117,7 +117,7 @@ Outcome Ours(ClientStep step, const Reply& reply) {
 ClientTimeouts ClientTimeouts::CappedAt(absl::Duration limit) const {
   ClientTimeouts capped = *this;
   for (absl::Duration* d : {&capped.greeting, &capped.hello, &capped.tls, &capped.mail, &capped.rcpt, &capped.data,
-                            &capped.block, &capped.end_of_data, &capped.quit}) {
+                            &capped.block, &capped.quit}) {
     *d = std::min(*d, limit);
   }
   return capped;

@@ -21,6 +21,7 @@ Outcome MakeOutcome(Outcome::Kind kind, uint32_t code, absl::string_view status,
   reply->set_code(code);
   reply->set_enhanced(outcome.status);
   reply->set_text(CutText(text));
+  outcome.attempt.set_ours(true);
   return outcome;
 }
 

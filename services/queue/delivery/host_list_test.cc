@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <set>
+
 #include "absl/strings/str_cat.h"
 
 namespace posthouse::queue {
@@ -38,25 +40,44 @@ TEST(HostListTest, AHostWithManyAddressesLeavesRoomForTheNext) {
       {{{"a"}, {"b"}}, 6, {"mx1=a", "mx2=b"}},
       {{{"a", "b", "c", "d"}, {"e"}}, 6, {"mx1=a", "mx1=b", "mx2=e", "mx1=c", "mx1=d"}},
       {{{"a", "b", "c", "d"}, {"e"}}, 3, {"mx1=a", "mx1=b", "mx2=e"}},
+      // A place for each host before a host has two.
+      {{{"a", "b"}, {"c", "d"}, {"e", "f"}, {"g"}}, 6, {"mx1=a", "mx1=b", "mx2=c", "mx2=d", "mx3=e", "mx4=g"}},
   };
-  for (const auto& c : kCases) EXPECT_EQ(Names(AddressesToTry(Answer(c.hosts), c.max)), c.order);
+  const UnreachableHosts none(absl::Minutes(1));
+  for (const auto& c : kCases) EXPECT_EQ(Names(none.Choose(AddressesOf(Answer(c.hosts)), c.max, kNow)), c.order);
 }
 
 // RFC 5321 §4.5.4.1
 TEST(HostListTest, AnUnreachableAddressIsTriedLastForAWhile) {
   UnreachableHosts unreachable(absl::Minutes(1));
-  const std::vector<HostAddress> all = AddressesToTry(Answer({{"a"}, {"b"}, {"c"}}), 6);
-  const auto order_at = [&](absl::Time now) {
-    std::vector<HostAddress> hosts = all;
-    unreachable.MoveLast(now, &hosts);
-    return Names(hosts);
-  };
+  const std::vector<HostAddress> all = AddressesOf(Answer({{"a"}, {"b"}, {"c"}}));
+  const auto order_at = [&](absl::Time now) { return Names(unreachable.Choose(all, 6, now)); };
   unreachable.Add(all[0], kNow);
   unreachable.Add(all[1], kNow + absl::Seconds(30));
   EXPECT_EQ(order_at(kNow + absl::Seconds(59)), (Strings{"mx3=c", "mx1=a", "mx2=b"}));
   EXPECT_EQ(order_at(kNow + absl::Seconds(60)), (Strings{"mx1=a", "mx3=c", "mx2=b"}));
   unreachable.Remove(all[1]);
   EXPECT_EQ(order_at(kNow + absl::Seconds(60)), (Strings{"mx1=a", "mx2=b", "mx3=c"}));
+}
+
+// Retries come hours apart, when no failure is recent any more.
+TEST(HostListTest, EveryAddressHasItsTurnHoweverManyAreDead) {
+  UnreachableHosts unreachable(absl::Minutes(1));
+  std::vector<Strings> hosts;
+  for (int i = 0; i < 20; ++i) hosts.push_back({absl::StrCat("x", i), absl::StrCat("y", i)});
+  const std::vector<HostAddress> all = AddressesOf(Answer(hosts));
+  std::set<std::string> tried;
+  absl::Time now = kNow;
+  for (int attempt = 0; attempt < 14; ++attempt, now += absl::Hours(1)) {
+    const std::vector<HostAddress> chosen = unreachable.Choose(all, 6, now);
+    ASSERT_EQ(chosen.size(), 6u);
+    EXPECT_EQ(chosen[0].endpoint.address, "x0");  // the preferred host is always asked
+    for (const HostAddress& host : chosen) {
+      tried.insert(host.endpoint.address);
+      unreachable.Add(host, now);
+    }
+  }
+  EXPECT_EQ(tried.size(), all.size());
 }
 
 }  // namespace

@@ -3,13 +3,16 @@
 #include <arpa/inet.h>
 
 #include <algorithm>
+#include <optional>
 #include <utility>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "posthouse/routing/v1/routing.pb.h"
+#include "services/common/log/log.h"
 #include "services/common/net/connection.h"
+#include "services/common/rpc/trace.h"
 #include "services/common/status/status.h"
 #include "services/mail_formats/smtp/client.h"
 #include "services/mail_formats/smtp/path.h"
@@ -37,6 +40,11 @@ bool Closing(const smtp::Outcome& outcome) {
   return outcome.kind == SmtpKind::kConnection || outcome.reply.code == 421;
 }
 
+std::string TraceId(const DeliveryAttempt& attempt) {
+  const auto trace = rpc::TraceContext::Parse(attempt.envelope.traceparent());
+  return trace.has_value() ? trace->trace_id : "";
+}
+
 void SetWhere(const HostAddress& host, smtp::Client* client, Outcome* outcome) {
   outcome->attempt.set_host(CutText(host.host, 255));
   outcome->attempt.set_address(host.endpoint.ToString());
@@ -49,6 +57,7 @@ void SetWhere(const HostAddress& host, smtp::Client* client, Outcome* outcome) {
 }  // namespace
 
 struct RemoteDelivery::Progress {
+  const DeliveryAttempt& attempt;
   SmtpAttempt smtp;
   std::string spoke_to;   // the host of the last whole conversation; "" none
   int conversations = 0;  // whole ones
@@ -81,13 +90,13 @@ Task<DeliveryResult> RemoteDelivery::Deliver(const DeliveryAttempt& attempt) {
     outcome.attempt.set_error(CutText(absl::StrCat("routing: ", answer.status().message())));
     co_return SameForAll(attempt, outcome, Reachability::kNeutral);
   }
-  std::vector<HostAddress> hosts = AddressesToTry(**answer, static_cast<size_t>(options_.max_addresses));
+  const std::vector<HostAddress> hosts =
+      unreachable_.Choose(AddressesOf(**answer), static_cast<size_t>(options_.max_addresses), absl::Now());
   if ((*answer)->outcome() != rv1::ResolveDestinationResponse::OUTCOME_HOSTS || hosts.empty()) {
     co_return ResultForNoHosts(attempt, **answer);
   }
-  unreachable_.MoveLast(absl::Now(), &hosts);
   const bool smtputf8 = co_await NeedsSmtpUtf8(attempt);
-  Progress progress{.smtp = SmtpAttempt(attempt, smtputf8)};
+  Progress progress{.attempt = attempt, .smtp = SmtpAttempt(attempt, smtputf8)};
   // RFC 5321 §5.1: each address in order until a delivery attempt succeeds.
   for (const HostAddress& host : hosts) {
     if (progress.smtp.Open().empty() || progress.conversations >= kMaxConversations || aborted()) break;
@@ -124,6 +133,14 @@ Task<bool> RemoteDelivery::Converse(Progress& progress, smtp::Client& client, co
   bool told_to_go = false;
   Enter(client.connection());
   std::vector<size_t> open = progress.smtp.Open();
+  if (co_await progress.smtp.Prepare(client.capabilities().eight_bit_mime)) {
+    ++converted_;
+    LOG_EVENT(kInfo, "message_converted")
+        .QueueId(progress.attempt.queue_id.Text())
+        .Trace(TraceId(progress.attempt))
+        .Str("host", host.host)
+        .Str("reason", client.capabilities().eight_bit_mime ? "lines too long" : "8-bit or lines too long");
+  }
   while (!open.empty() && client.usable()) {
     std::vector<size_t> group(open.begin(),
                               open.begin() + static_cast<ptrdiff_t>(std::min(open.size(), kRecipientsPerTransaction)));
@@ -170,11 +187,14 @@ Task<std::unique_ptr<smtp::Client>> RemoteDelivery::Open(Progress& progress, con
   const bool opportunistic = host.tls == rv1::TLS_POLICY_OPPORTUNISTIC || host.tls == rv1::TLS_POLICY_UNSPECIFIED;
   const bool at_tls =
       opened.outcome.step == smtp::ClientStep::kTls || opened.outcome.step == smtp::ClientStep::kStartTls;
+  std::optional<smtp::Outcome> no_tls = opened.tls_refused;
   if (opened.client == nullptr && at_tls && opportunistic && !aborted()) {
     // RFC 7435 §3: when encryption fails, opportunistic security falls back to cleartext.
+    no_tls = opened.outcome;
     opened = co_await OpenOnce(host, /*allow_tls=*/false);
   }
   if (opened.client != nullptr) {
+    if (no_tls.has_value()) FellBack(progress.attempt, host, *no_tls);
     ++opened_;
     unreachable_.Remove(host);
     co_return std::move(opened.client);
@@ -183,10 +203,21 @@ Task<std::unique_ptr<smtp::Client>> RemoteDelivery::Open(Progress& progress, con
   // A host that replies, even to refuse us, is reachable.
   const bool silent = opened.outcome.kind == SmtpKind::kConnection || opened.outcome.reply.code == 421;
   if (silent && !aborted()) unreachable_.Add(host, absl::Now());
-  Outcome outcome = OutcomeForReply(opened.outcome);
+  Outcome outcome = OutcomeForRefusedSession(opened.outcome, options_.bounce_refused_sessions);
   SetWhere(host, nullptr, &outcome);
   progress.smtp.HostFailed(std::move(outcome));
   co_return nullptr;
+}
+
+void RemoteDelivery::FellBack(const DeliveryAttempt& attempt, const HostAddress& host, const smtp::Outcome& why) {
+  const bool refused = why.reply.code != 0;
+  ++(refused ? tls_refused_ : tls_failed_);
+  LOG_EVENT(kInfo, "tls_fallback")
+      .QueueId(attempt.queue_id.Text())
+      .Trace(TraceId(attempt))
+      .Str("host", host.host)
+      .Str("address", host.endpoint.ToString())
+      .Str("reason", refused ? absl::StrCat("STARTTLS refused: ", why.reply.ToString()) : ErrorText(why));
 }
 
 Task<smtp::OpenResult> RemoteDelivery::OpenOnce(const HostAddress& host, bool allow_tls) {
@@ -217,6 +248,7 @@ smtp::ClientOptions RemoteDelivery::OptionsFor(const HostAddress& host, bool all
   const bool verify = host.tls == rv1::TLS_POLICY_VERIFY;
   if (verify || !IsAddress(host.host)) options.server_name = host.host;
   options.timeouts = smtp::ClientTimeouts().CappedAt(options_.reply_timeout);
+  options.timeouts.end_of_data = options_.end_of_data_timeout;
   options.tls_context = plain_tls_;
   switch (host.tls) {
     case rv1::TLS_POLICY_NONE:
@@ -262,7 +294,7 @@ void RemoteDelivery::Abort() {
 }
 
 RemoteDelivery::Stats RemoteDelivery::stats() const {
-  Stats stats{opened_, reused_, failed_, 0, pool_.idle()};
+  Stats stats{opened_, reused_, failed_, 0, pool_.idle(), tls_refused_, tls_failed_, converted_};
   absl::MutexLock lock(&mutex_);
   stats.open = busy_.size();
   return stats;

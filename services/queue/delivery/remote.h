@@ -7,7 +7,8 @@
 // connection. A kept connection that turns out dead is replaced at once.
 //
 // TLS follows the destination's policy. When opportunistic encryption fails, the message
-// goes in the clear (RFC 7435 §3); when required encryption fails, it does not go.
+// goes in the clear (RFC 7435 §3), with a line in the log (`tls_fallback`) and a count; when
+// required encryption fails, it does not go.
 //
 // Threads: any; each conversation runs on its connection's loop.
 #pragma once
@@ -36,6 +37,9 @@ struct RemoteOptions {
   std::string hostname;  // our name in EHLO
   absl::Duration connect_timeout = absl::Seconds(30);
   absl::Duration reply_timeout = absl::Minutes(5);
+  absl::Duration end_of_data_timeout = absl::Minutes(10);  // RFC 5321 §4.5.3.2.6
+  // 5yz at the greeting or EHLO of every host: return the message, instead of a retry.
+  bool bounce_refused_sessions = false;
   std::string source_address;
   std::string tls_ca_file;
   PoolOptions pool;
@@ -55,6 +59,10 @@ class RemoteDelivery final : public Delivery {
   struct Stats {
     uint64_t opened = 0, reused = 0, failed = 0;  // connections
     size_t open = 0, idle = 0;
+    // Sessions that went on in the clear after opportunistic TLS: the host refused the
+    // STARTTLS that it had announced, or the handshake (or the connection in it) failed.
+    uint64_t tls_refused = 0, tls_failed = 0;
+    uint64_t converted = 0;  // messages for a host that could not take them as they are
   };
   Stats stats() const;
 
@@ -70,6 +78,7 @@ class RemoteDelivery final : public Delivery {
   Task<bool> Converse(Progress& progress, smtp::Client& client, const HostAddress& host, bool kept);
   Task<std::unique_ptr<smtp::Client>> Open(Progress& progress, const HostAddress& host);
   Task<smtp::OpenResult> OpenOnce(const HostAddress& host, bool allow_tls);
+  void FellBack(const DeliveryAttempt& attempt, const HostAddress& host, const smtp::Outcome& why);
   smtp::ClientOptions OptionsFor(const HostAddress& host, bool allow_tls) const;
 
   // Conversations that Abort() must cut; their connections outlive Leave().
@@ -83,7 +92,7 @@ class RemoteDelivery final : public Delivery {
   const std::shared_ptr<net::TlsClientContext> plain_tls_, strict_tls_;
   ConnectionPool pool_;
   UnreachableHosts unreachable_;
-  std::atomic<uint64_t> opened_{0}, reused_{0}, failed_{0};
+  std::atomic<uint64_t> opened_{0}, reused_{0}, failed_{0}, tls_refused_{0}, tls_failed_{0}, converted_{0};
   mutable absl::Mutex mutex_;
   bool aborted_ ABSL_GUARDED_BY(mutex_) = false;
   absl::flat_hash_set<net::Connection*> busy_ ABSL_GUARDED_BY(mutex_);

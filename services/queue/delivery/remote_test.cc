@@ -1,6 +1,7 @@
 // Remote delivery to hosts on loopback that reply as a test asks them to.
 #include "services/queue/delivery/remote.h"
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <functional>
@@ -10,11 +11,13 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/synchronization/notification.h"
 #include "absl/time/clock.h"
 #include "posthouse/routing/v1/routing.pb.h"
 #include "services/common/async/thread_pool.h"
+#include "services/common/log/log.h"
 #include "services/common/net/connection.h"
 #include "services/common/status/status.h"
 
@@ -347,7 +350,26 @@ TEST_F(RemoteTest, ADestinationThatSendsUsAwayIsLeftAlone) {
   EXPECT_EQ(result.reachability, Reachability::kUnreachable);
 }
 
+// A host that is told to refuse us for a moment, or because of our address, refuses with 5yz.
+TEST_F(RemoteTest, ARefusedSessionIsTriedAgain) {
+  for (const std::string step : {"", "EHLO"}) {
+    for (const std::string never : {"554 5.3.2 no", "521 5.3.2 never", "556 5.1.10 never"}) {
+      Add(Yes({{step, never}, {"HELO", never}}));
+      DeliveryResult result = Deliver(Message({"a@example.com"}));
+      // RFC 7504: 521 and 556 say that it will not pass.
+      EXPECT_EQ(Texts(result), Strings{never == "554 5.3.2 no" ? "temporary 554 4.3.2"
+                                                               : absl::StrCat("permanent ", never.substr(0, 3),
+                                                                              never[2] == '1' ? " 5.3.2" : " 5.1.10")});
+      EXPECT_FALSE(result.outcomes[0].attempt.ours());
+      remote_->Abort();
+      remote_ = nullptr;
+      routing_.response.clear_hosts();
+    }
+  }
+}
+
 TEST_F(RemoteTest, OnlyWhenEverybodySaysNeverIsItNever) {
+  options_.bounce_refused_sessions = true;
   Add(Yes({{"", "554 5.3.2 no"}}));
   EXPECT_EQ(Texts(Deliver(Message({"a@example.com"}))), Strings{"permanent 554 5.3.2"});
   Add(nullptr);
@@ -367,16 +389,99 @@ TEST_F(RemoteTest, OpportunisticTlsFallsBackToPlainText) {
     options_.reply_timeout = absl::Seconds(2);  // also of a handshake that gets no answer
     EXPECT_EQ(Texts(Deliver(Message({"a@example.com"}))), Strings{"relayed 250 2.0.0"}) << reply;
     EXPECT_EQ(host->messages().size(), 1u);
+    // A downgrade leaves a trace.
+    EXPECT_EQ(remote().stats().tls_refused + remote().stats().tls_failed, 1u) << reply;
+    EXPECT_EQ(remote().stats().tls_refused, reply[0] == '4' || reply[0] == '5' ? 1u : 0u) << reply;
     remote_->Abort();
     remote_ = nullptr;
     routing_.response.clear_hosts();
   }
+  Add(Yes());  // a host that never announced STARTTLS
+  EXPECT_EQ(Texts(Deliver(Message({"a@example.com"}))), Strings{"relayed 250 2.0.0"});
+  EXPECT_EQ(remote().stats().tls_refused + remote().stats().tls_failed, 0u);
+}
+
+std::string* logged = nullptr;
+
+TEST_F(RemoteTest, TheLogNamesTheHostAndTheReasonOfATlsFallback) {
+  Add(Yes({{"EHLO", "250-hi\r\n250 STARTTLS"}, {"STARTTLS", "454 4.7.0 no key"}}));
+  std::string lines;
+  logged = &lines;
+  log::SetSinkForTest([](absl::string_view line) { absl::StrAppend(logged, line, "\n"); });
+  Deliver(Message({"a@example.com"}));
+  log::SetSinkForTest(nullptr);
+  EXPECT_TRUE(absl::StrContains(lines, "\"event\":\"tls_fallback\"")) << lines;
+  EXPECT_TRUE(absl::StrContains(lines, "\"host\":\"mx1.example.com\"")) << lines;
+  EXPECT_TRUE(absl::StrContains(lines, "STARTTLS refused: 454 4.7.0 no key")) << lines;
+  EXPECT_TRUE(absl::StrContains(lines, "01HF7YAT3VZZZZZZZZZZZZZZZZ")) << lines;
 }
 
 TEST_F(RemoteTest, RequiredTlsDoesNot) {
   Host* plain = Add(Yes(), rv1::TLS_POLICY_REQUIRED);
   EXPECT_EQ(Texts(Deliver(Message({"a@example.com"}))), Strings{"temporary 451 4.7.4"});
   EXPECT_EQ(plain->messages().size(), 0u);
+}
+
+// "Encrypt or defer": the refusal of encryption bounces nothing.
+TEST_F(RemoteTest, RequiredTlsThatIsRefusedDefersTheMessage) {
+  Host* host = Add(Yes({{"EHLO", "250-hi\r\n250 STARTTLS"}, {"STARTTLS", "554 5.7.0 no"}}), rv1::TLS_POLICY_REQUIRED);
+  EXPECT_EQ(Texts(Deliver(Message({"a@example.com"}))), Strings{"temporary 554 4.3.2"});
+  EXPECT_EQ(host->messages().size(), 0u);
+}
+
+// ---- replies
+
+// A host that stored the message gets it once, however much it says about it.
+TEST_F(RemoteTest, ALongReplyKeepsItsMeaning) {
+  const std::string chatter(10000, 'x');
+  Host* host = Add(Yes({{"", "220 " + chatter},
+                        {"EHLO", "250-hi\r\n250 " + chatter},
+                        {"RCPT TO:<no@", "550 5.1.1 " + chatter},
+                        {"DATA", "354 " + chatter},
+                        {".", "250 2.0.0 " + chatter}}));
+  DeliveryResult result = Deliver(Message({"a@example.com", "no@example.com"}));
+  EXPECT_EQ(Texts(result), (Strings{"relayed 250 2.0.0", "permanent 550 5.1.1"}));
+  EXPECT_EQ(result.reachability, Reachability::kSuccess);
+  EXPECT_EQ(host->messages().size(), 1u);
+}
+
+// RFC 5321 §4.5.3.2.6: the reply to the message has a time of its own.
+TEST_F(RemoteTest, TheReplyToTheMessageHasItsOwnTimeout) {
+  options_.end_of_data_timeout = absl::Milliseconds(50);
+  Host* host = Add(Yes({{".", "hang"}}));
+  EXPECT_EQ(Texts(Deliver(Message({"a@example.com"}))), Strings{"temporary 4.4.2"});
+  EXPECT_TRUE(host->AwaitClientLeft());
+  const smtp::ClientTimeouts capped = smtp::ClientTimeouts().CappedAt(absl::Seconds(1));
+  EXPECT_EQ(capped.end_of_data, absl::Minutes(10));
+  EXPECT_EQ(capped.greeting, absl::Seconds(1));
+}
+
+// What the client decides by itself is no reply of the host.
+TEST_F(RemoteTest, OurDecisionsAreMarkedAsOurs) {
+  Add(Yes({{"EHLO", "250-hi\r\n250 SIZE 5"}}));
+  DeliveryResult result = Deliver(Message({"a@example.com"}));
+  EXPECT_EQ(Texts(result), Strings{"permanent 552 5.3.4"});
+  EXPECT_TRUE(result.outcomes[0].attempt.ours());
+  routing_.response.set_outcome(rv1::ResolveDestinationResponse::OUTCOME_NULL_MX);
+  EXPECT_TRUE(Deliver(Message({"a@example.com"})).outcomes[0].attempt.ours());
+}
+
+// Every attempt meets six dead addresses; the backup has its turn all the same.
+TEST_F(RemoteTest, ABackupBehindManyDeadHostsIsReached) {
+  uint16_t closed = 0;
+  {
+    Host gone(loops_, Yes());
+    closed = gone.port();
+  }
+  for (int i = 1; i <= 12; i += 2) {
+    AddHost({absl::StrCat("127.0.0.", i), absl::StrCat("127.0.0.", i + 1)}, closed, rv1::TLS_POLICY_OPPORTUNISTIC);
+  }
+  options_.unreachable_for = absl::ZeroDuration();  // as when retries come hours apart
+  Host* backup = Add(Yes());
+  int attempts = 1;
+  while (attempts < 10 && Texts(Deliver(Message({"a@example.com"}))) != Strings{"relayed 250 2.0.0"}) ++attempts;
+  EXPECT_LE(attempts, 4);
+  EXPECT_EQ(backup->messages().size(), 1u);
 }
 
 // ---- SMTPUTF8, RFC 6531 §3.6
@@ -401,6 +506,44 @@ TEST_F(RemoteTest, SmtpUtf8IsAskedForWhenItIsNeeded) {
     co_return absl::Cord(absl::string_view(*text).substr(offset, length));
   };
   EXPECT_EQ(Texts(Deliver(ascii)), Strings{"relayed 250 2.0.0"});
+}
+
+// ---- what a host cannot take as it is
+
+// RFC 6152 §3; RFC 5321 §4.5.3.1.6
+TEST_F(RemoteTest, AMessageIsConvertedForTheHostThatNeedsIt) {
+  const std::string header = "Subject: x\r\nMIME-Version: 1.0\r\nContent-Type: text/plain; charset=utf-8\r\n";
+  const std::string eight_bit = header + "Content-Transfer-Encoding: 8bit\r\n\r\ngr\xc3\xbcn\r\n";
+  const std::string encoded = header + "Content-Transfer-Encoding: quoted-printable\r\n\r\ngr=C3=BCn\r\n";
+  const std::string long_line = "Subject: x\r\n\r\n" + std::string(5000, 'z') + "\r\n";
+  Host* knows = Add(Yes({{"EHLO", "250-hi\r\n250-SIZE 100000\r\n250 8BITMIME"}}));
+  Deliver(Message({"a@example.com"}, eight_bit));
+  EXPECT_EQ(remote().stats().converted, 0u);
+  Deliver(Message({"a@example.com"}, long_line));
+  EXPECT_EQ(remote().stats().converted, 1u);
+  ASSERT_EQ(knows->messages().size(), 2u);
+  EXPECT_EQ(knows->messages()[0], eight_bit);
+  for (const absl::string_view line : absl::StrSplit(knows->messages()[1], "\r\n")) EXPECT_LE(line.size(), 76u);
+  // 8-bit bytes are announced, also when the client did not.
+  EXPECT_THAT(knows->lines(), testing::Contains(absl::StrCat("MAIL FROM:<s@client.example> SIZE=", eight_bit.size(),
+                                                             " BODY=8BITMIME")));
+
+  routing_.response.clear_hosts();
+  Host* old = Add(Yes({{"EHLO", "250-hi\r\n250 SIZE 100000"}}));
+  // From memory, and in small pieces.
+  for (const uint64_t piece : {0, 1, 7}) {
+    DeliveryAttempt attempt = Message({"a@example.com"}, eight_bit);
+    if (piece > 0) {
+      attempt.read = [text = std::exchange(attempt.memory, nullptr), piece](
+                         uint64_t offset, uint64_t length) -> Task<absl::StatusOr<absl::Cord>> {
+        co_return absl::Cord(absl::string_view(*text).substr(offset, std::min(length, piece)));
+      };
+    }
+    EXPECT_EQ(Texts(Deliver(std::move(attempt))), Strings{"relayed 250 2.0.0"});
+    EXPECT_EQ(old->messages().back(), encoded);
+  }
+  EXPECT_THAT(old->lines(), testing::Contains(absl::StrCat("MAIL FROM:<s@client.example> SIZE=", encoded.size())));
+  EXPECT_EQ(remote().stats().converted, 4u);
 }
 
 // ---- failures of our own

@@ -4,6 +4,7 @@
 #include <memory>
 #include <utility>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "posthouse/routing/v1/routing.pb.h"
 #include "services/common/status/status.h"
@@ -37,6 +38,24 @@ Task<absl::StatusOr<absl::Cord>> NextPiece(const DeliveryAttempt* attempt, std::
   co_return piece;
 }
 
+// The next piece of the converted message.
+Task<absl::StatusOr<absl::Cord>> NextConverted(const DeliveryAttempt* attempt, std::shared_ptr<uint64_t> at,
+                                               absl::Status* unreadable,
+                                               std::shared_ptr<message::Downgrader> downgrader) {
+  std::string out;
+  while (out.empty()) {
+    const bool ended = *at >= attempt->size_bytes;
+    if (ended) {
+      downgrader->Finish(&out);
+      break;
+    }
+    const absl::StatusOr<absl::Cord> piece = co_await NextPiece(attempt, at, unreadable);
+    if (!piece.ok()) co_return piece.status();
+    for (const absl::string_view chunk : piece->Chunks()) downgrader->Feed(chunk, &out);
+  }
+  co_return absl::Cord(absl::string_view(out));
+}
+
 }  // namespace
 
 std::vector<size_t> SmtpAttempt::Open() const {
@@ -52,14 +71,71 @@ smtp::ClientMessage SmtpAttempt::MessageFor(const std::vector<size_t>& recipient
   smtp::ClientMessage message;
   message.reverse_path = envelope.reverse_path();
   message.parameters = smtp::FromProto(envelope);
-  message.parameters.size = attempt_.size_bytes;
+  message.parameters.size = plan_ == nullptr ? attempt_.size_bytes : converted_bytes_[plan_ == plans_[1].get()];
+  // A client that sends 8-bit bytes may have announced none.
+  if (scan_.has_value() && scan_->eight_bit() && message.parameters.body != smtp::Body::kBinaryMime) {
+    message.parameters.body = smtp::Body::kEightBitMime;
+  }
   message.parameters.smtputf8 = smtputf8_;
   for (const size_t i : recipients) {
     const v1::EnvelopeRecipient& recipient = attempt_.targets[i].recipient;
     message.recipients.push_back({recipient.address(), smtp::FromProto(recipient)});
   }
-  message.next = [this, at = std::make_shared<uint64_t>(0)] { return NextPiece(&attempt_, at, &unreadable_); };
+  auto at = std::make_shared<uint64_t>(0);
+  if (plan_ == nullptr) {
+    message.next = [this, at] { return NextPiece(&attempt_, at, &unreadable_); };
+  } else {
+    message.next = [this, at, downgrader = std::make_shared<message::Downgrader>(*plan_)] {
+      return NextConverted(&attempt_, at, &unreadable_, downgrader);
+    };
+  }
   return message;
+}
+
+Task<absl::Status> SmtpAttempt::ReadAll(std::function<void(absl::string_view)> piece) {
+  auto at = std::make_shared<uint64_t>(0);
+  absl::Status unreadable;  // sending meets the error again, and reports it
+  while (true) {
+    const absl::StatusOr<absl::Cord> next = co_await NextPiece(&attempt_, at, &unreadable);
+    if (!next.ok()) co_return next.status();
+    if (next->empty()) co_return absl::OkStatus();
+    for (const absl::string_view chunk : next->Chunks()) piece(chunk);
+  }
+}
+
+Task<bool> SmtpAttempt::Prepare(bool eight_bit_mime) {
+  plan_ = nullptr;
+  if (!scan_.has_value()) {
+    message::LineScan scan;
+    const absl::Status read = co_await ReadAll([&scan](absl::string_view piece) { scan.Feed(piece); });
+    if (!read.ok()) co_return false;
+    scan_ = scan;
+  }
+  if (scan_->FitsInto(eight_bit_mime)) co_return false;
+  if (plans_[eight_bit_mime] == nullptr) {
+    message::Parser parser;
+    absl::Status read = co_await ReadAll([&parser](absl::string_view piece) { parser.Feed(piece); });
+    if (!read.ok()) co_return false;
+    auto plan = std::make_unique<message::DowngradePlan>(parser.Finish(), eight_bit_mime);
+    read = co_await ReadAll([&plan](absl::string_view piece) { plan->Feed(piece); });
+    if (!read.ok()) co_return false;
+    plan->Finish();
+    // RFC 1870 §6.1: SIZE tells the size of what is sent.
+    message::Downgrader downgrader(*plan);
+    uint64_t bytes = 0;
+    std::string out;
+    read = co_await ReadAll([&](absl::string_view piece) {
+      downgrader.Feed(piece, &out);
+      bytes += out.size();
+      out.clear();
+    });
+    if (!read.ok()) co_return false;
+    downgrader.Finish(&out);
+    converted_bytes_[eight_bit_mime] = bytes + out.size();
+    plans_[eight_bit_mime] = std::move(plan);
+  }
+  plan_ = plans_[eight_bit_mime].get();
+  co_return true;
 }
 
 void SmtpAttempt::Replied(size_t recipient, Outcome outcome) {
@@ -150,11 +226,31 @@ Outcome OutcomeForReply(const smtp::Outcome& from) {
     reply->set_code(static_cast<uint32_t>(from.reply.code));
     reply->set_enhanced(CutText(from.reply.enhanced, 16));
     reply->set_text(CutText(from.reply.Text()));
+    outcome.attempt.set_ours(from.ours);
   }
-  if (!from.error.ok()) {
-    outcome.attempt.set_error(CutText(absl::StrCat(smtp::ClientStepName(from.step), ": ", from.error.message())));
+  if (!from.error.ok()) outcome.attempt.set_error(CutText(ErrorText(from)));
+  return outcome;
+}
+
+Outcome OutcomeForRefusedSession(const smtp::Outcome& from, bool bounce) {
+  Outcome outcome = OutcomeForReply(from);
+  if (outcome.kind != Outcome::Kind::kPermanent || from.ours) return outcome;
+  // RFC 7504 §3 and §4: the host accepts no mail at all, or none for the domain.
+  const bool never = from.reply.code == 521 || from.reply.code == 556;
+  // Required encryption that fails defers the mail, whatever the code.
+  const bool at_tls = from.step == smtp::ClientStep::kStartTls;
+  if (at_tls || (!bounce && !never)) {
+    outcome.kind = Outcome::Kind::kTemporary;
+    outcome.status = "4.3.2";  // RFC 3463 §3.4: system not accepting network messages
   }
   return outcome;
+}
+
+std::string ErrorText(const smtp::Outcome& from) {
+  const absl::string_view step = smtp::ClientStepName(from.step);
+  // Errors of the handshake name it themselves.
+  if (absl::StartsWith(from.error.message(), step)) return std::string(from.error.message());
+  return absl::StrCat(step, ": ", from.error.message());
 }
 
 }  // namespace posthouse::queue

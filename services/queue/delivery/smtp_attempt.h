@@ -1,16 +1,22 @@
 // SmtpAttempt: a delivery attempt in the terms of SMTP. What to send, what replies mean
 // for the recipients, and which recipients another host should still be tried for.
-// Pure, but for the pieces of the message that are read while it is sent.
+// Pure, but for the message, which is read before it is sent and while it is sent.
 // Threads: one attempt belongs to one task.
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
 #include <optional>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
+#include "absl/strings/string_view.h"
+#include "services/common/async/task.h"
+#include "services/mail_formats/message/downgrade.h"
 #include "services/mail_formats/smtp/client.h"
 #include "services/queue/delivery/delivery.h"
 
@@ -30,8 +36,15 @@ class SmtpAttempt {
   // Recipients for which another host may be tried, as indexes of `targets`.
   std::vector<size_t> Open() const;
 
-  // The message for some of the recipients. When the message cannot be read, unreadable()
-  // says why. It outlives the message.
+  // Reads the message, once for all hosts, to learn whether a host with or without 8BITMIME
+  // can take it as it is (RFC 6152 §3, RFC 5322 §2.1.1). If not, MessageFor() gives a
+  // converted one (mail_formats/message/downgrade.h), for which the message is read four
+  // times more. True: it is converted. A message that cannot be read is not: to send it
+  // fails, too.
+  Task<bool> Prepare(bool eight_bit_mime);
+
+  // The message for some of the recipients, as of the last Prepare(). When the message
+  // cannot be read, unreadable() says why. It outlives the message.
   smtp::ClientMessage MessageFor(const std::vector<size_t>& recipients);
   const absl::Status& unreadable() const { return unreadable_; }
 
@@ -48,7 +61,14 @@ class SmtpAttempt {
   std::vector<Outcome> TakeOutcomes();
 
  private:
+  Task<absl::Status> ReadAll(std::function<void(absl::string_view)> piece);
+
   const DeliveryAttempt& attempt_;
+  std::optional<message::LineScan> scan_;
+  // What to do for a host without and one with 8BITMIME; null: nothing, or not known yet.
+  std::unique_ptr<const message::DowngradePlan> plans_[2];
+  uint64_t converted_bytes_[2] = {0, 0};
+  const message::DowngradePlan* plan_ = nullptr;  // of the host that Prepare() was for
   const bool smtputf8_;
   std::vector<std::optional<Outcome>> final_;
   std::vector<std::optional<Outcome>> deferred_;  // the first 4yz reply
@@ -65,5 +85,11 @@ Task<bool> NeedsSmtpUtf8(const DeliveryAttempt& attempt);
 DeliveryResult ResultForNoHosts(const DeliveryAttempt& attempt, const routing::v1::ResolveDestinationResponse& answer);
 // What a host's reply means for the recipient.
 Outcome OutcomeForReply(const smtp::Outcome& from);
+// The same for a session that the host did not open. A 5yz reply to the connection, to EHLO
+// or to STARTTLS says nothing about the message, and often passes: it is temporary, unless
+// `bounce` or the code says that the host never accepts mail (RFC 7504).
+Outcome OutcomeForRefusedSession(const smtp::Outcome& from, bool bounce);
+// What failed in a kConnection outcome: "end of data: connection reset by peer".
+std::string ErrorText(const smtp::Outcome& from);
 
 }  // namespace posthouse::queue

@@ -33,6 +33,18 @@ std::string Diagnostic(const v1::Attempt& last) {
                       last.reply().text());
 }
 
+// What this system decided or met, and why: "550 5.1.2 domain does not exist (DNS: ...)",
+// "host mx.example.org: greeting: connection timed out".
+std::string OwnReason(const v1::Attempt& last) {
+  std::string reason = Diagnostic(last);
+  if (reason.empty()) {
+    reason = last.error();
+  } else if (!last.error().empty()) {
+    absl::StrAppend(&reason, " (", last.error(), ")");
+  }
+  return reason.empty() || last.host().empty() ? reason : absl::StrCat("host ", last.host(), ": ", reason);
+}
+
 dsn::RecipientReport ReportOn(const v1::Item& item, const Notice& notice) {
   const v1::ItemRecipient& recipient = item.recipients(notice.index);
   dsn::RecipientReport report;
@@ -42,9 +54,15 @@ dsn::RecipientReport ReportOn(const v1::Item& item, const Notice& notice) {
   report.orcpt = recipient.recipient().orcpt();
   report.status = StatusFor(recipient, notice.action);
   if (notice.action != dsn::Action::kDelivered && notice.action != dsn::Action::kRelayed) {
-    report.remote_mta = recipient.last().host();
-    report.diagnostic = Diagnostic(recipient.last());
-    report.reason = recipient.last().error();
+    const v1::Attempt& last = recipient.last();
+    // RFC 3464 §2.3.5, §2.3.6: only what a host replied names the host and is of type smtp.
+    // Attempts of earlier versions that name no host have a reply of ours.
+    if (last.ours() || last.host().empty() || last.reply().code() == 0) {
+      report.reason = OwnReason(last);
+    } else {
+      report.remote_mta = last.host();
+      report.diagnostic = Diagnostic(last);
+    }
   }
   if (recipient.has_last()) report.last_attempt = FromProto(recipient.last().at());
   report.retry_until = FromProto(item.expires());
