@@ -15,6 +15,7 @@
 #include "services/routing/dns/caching_resolver.h"
 #include "services/routing/dns/cares_resolver.h"
 #include "services/routing/grpc_service.h"
+#include "services/routing/local_network.h"
 #include "services/routing/metrics.h"
 #include "services/routing/mx_lookup.h"
 #include "services/routing/recipient_resolver.h"
@@ -50,11 +51,14 @@ struct App::Parts {
         resolver(std::move(cares)),
         dns(*resolver, settings.dns_cache, Now,
             [this](dns::QueryResult r, absl::Duration took) { metrics.Dns(r, took); }),
-        destinations(dns, {settings.hostname, settings.smtp_port, settings.ipv6, settings.transports}, SharedRandom()),
+        network(settings.own_addresses, settings.listeners),
+        destinations(dns, network, {settings.hostname, settings.smtp_port, settings.ipv6, settings.transports},
+                     SharedRandom()),
         recipients(
             [this](std::string address, std::string trace) { return LookUp(std::move(address), std::move(trace)); },
             settings.recipient_cache_entries, Now,
-            [this](RecipientResolver::Source source) { metrics.RecipientSource(source); }),
+            [this](RecipientResolver::Source source) { metrics.RecipientSource(source); },
+            {settings.hostname, settings.postmaster, settings.allow_private_literals}),
         watcher(
             channels.directory, rt.loops().Next(),
             {[this](uint64_t revision, const directory::v1::WatchResponse& r) { recipients.OnChanged(revision, r); },
@@ -82,11 +86,14 @@ struct App::Parts {
     co_return response;
   }
 
+  bool UsesIpv6() { return settings.ipv6.value_or(network.HasIpv6Route()); }
+
   const Settings settings;
   Metrics metrics;
   const std::unique_ptr<directory::v1::DirectoryService::Stub> directory;
   const std::unique_ptr<dns::CaresResolver> resolver;
   dns::CachingResolver dns;
+  SystemNetwork network;
   MxLookup destinations;
   RecipientResolver recipients;
   rpc::ChangeWatcher watcher;
@@ -106,6 +113,7 @@ absl::StatusOr<std::unique_ptr<App>> App::Create(runtime::Runtime& rt, rpc::Chan
   app->OnCollect([&parts] {
     parts.metrics.CacheSizes(parts.recipients.cached(), parts.dns.size());
     parts.metrics.DirectoryStream(parts.recipients.followed());
+    parts.metrics.Ipv6(parts.UsesIpv6());
   });
   PH_RETURN_IF_ERROR(app->Serve(NewGrpcServices(app->runner(), parts.recipients, parts.destinations, parts.metrics)));
   return app;
@@ -123,6 +131,8 @@ std::vector<std::pair<std::string, std::string>> App::Status() {
           {"DNS answers cached", absl::StrCat(parts_->dns.size())},
           {"DNS servers",
            parts_->settings.dns.servers.empty() ? "of the system" : absl::StrJoin(parts_->settings.dns.servers, ", ")},
+          {"IPv6", absl::StrCat(parts_->UsesIpv6() ? "used" : "not used",
+                                parts_->settings.ipv6.has_value() ? " (configured)" : " (by the route)")},
           {"transports", absl::StrCat(parts_->settings.transports.size())}};
 }
 

@@ -25,6 +25,7 @@ Metrics::Metrics(metrics::Registry& r)
           r.AddHistogram("posthouse_routing_dns_query_seconds", "Time of a DNS query that the cache did not answer.")),
       directory_stream_(
           r.AddGauge("posthouse_routing_directory_stream", "1 while the directory's change stream is up.")),
+      ipv6_(r.AddGauge("posthouse_routing_ipv6_used", "1 while AAAA records are used beside A records.")),
       recipient_cache_(
           r.AddGauge("posthouse_routing_recipient_cache_entries", "Answers of the directory in the cache.")),
       dns_cache_(r.AddGauge("posthouse_routing_dns_cache_entries", "DNS answers in the cache.")) {

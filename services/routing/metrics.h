@@ -18,6 +18,7 @@ class Metrics {
   void Destination(v1::ResolveDestinationResponse::Outcome outcome);
   void Dns(dns::QueryResult result, absl::Duration took);
   void DirectoryStream(bool up) { directory_stream_.Set(up ? 1 : 0); }
+  void Ipv6(bool used) { ipv6_.Set(used ? 1 : 0); }
   void CacheSizes(size_t recipients, size_t dns);
 
  private:
@@ -27,6 +28,7 @@ class Metrics {
   std::array<metrics::Counter*, 5> dns_{};
   metrics::Histogram& dns_seconds_;
   metrics::Gauge& directory_stream_;
+  metrics::Gauge& ipv6_;
   metrics::Gauge& recipient_cache_;
   metrics::Gauge& dns_cache_;
 };

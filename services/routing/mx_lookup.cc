@@ -1,7 +1,5 @@
 #include "services/routing/mx_lookup.h"
 
-#include <arpa/inet.h>
-
 #include <algorithm>
 #include <cmath>
 #include <utility>
@@ -12,6 +10,7 @@
 #include "services/common/async/when_all.h"
 #include "services/common/status/status.h"
 #include "services/mail_formats/address/address.h"
+#include "services/routing/ip_address.h"
 
 namespace posthouse::routing {
 namespace {
@@ -28,11 +27,6 @@ Response Outcome(Response::Outcome outcome, std::string detail, absl::Duration t
   response.set_detail(std::move(detail));
   response.mutable_ttl()->set_seconds(absl::ToInt64Seconds(ttl));
   return response;
-}
-
-bool IsAddress(const std::string& text) {
-  unsigned char bytes[16];
-  return inet_pton(AF_INET, text.c_str(), bytes) == 1 || inet_pton(AF_INET6, text.c_str(), bytes) == 1;
 }
 
 void AddHost(Response* response, const std::string& name, uint32_t preference, uint16_t port, v1::TlsPolicy tls,
@@ -54,7 +48,7 @@ std::string LiteralAddress(absl::string_view domain) {
 
 Response ByLiteral(const std::string& domain, uint16_t port) {
   const std::string address = LiteralAddress(domain);
-  if (!IsAddress(address)) return Outcome(Response::OUTCOME_NO_SUCH_DOMAIN, "not an address literal");
+  if (!IsIpAddress(address)) return Outcome(Response::OUTCOME_NO_SUCH_DOMAIN, "not an address literal");
   Response response = Outcome(Response::OUTCOME_HOSTS, "address literal", kFixedTtl);
   AddHost(&response, domain, 0, port, v1::TLS_POLICY_OPPORTUNISTIC, {address});
   return response;
@@ -75,15 +69,19 @@ struct MxLookup::Found {
   std::vector<std::string> addresses;
   absl::Duration ttl = kFixedTtl;
   absl::Status error;
+  bool only_ipv6 = false;  // it has addresses, but routing.ipv6 forbids them
 };
 
-MxLookup::MxLookup(dns::Resolver& resolver, Options options, Random random)
-    : resolver_(resolver), options_(std::move(options)), random_(std::move(random)) {}
+MxLookup::MxLookup(dns::Resolver& resolver, LocalNetwork& network, Options options, Random random)
+    : resolver_(resolver), network_(network), options_(std::move(options)), random_(std::move(random)) {}
 
 Task<Response> MxLookup::Resolve(std::string domain) {
   Response response;
   if (absl::StartsWith(domain, "[")) {
     response = ByLiteral(domain, options_.smtp_port);
+    if (!RemoveOwn(&response).empty()) {
+      response = Outcome(Response::OUTCOME_LOOP, absl::StrCat(domain, " is an address of this system"), kFixedTtl);
+    }
   } else {
     const absl::StatusOr<std::string> name = NormalizeDomain(domain);
     if (!name.ok()) co_return Outcome(Response::OUTCOME_NO_SUCH_DOMAIN, std::string(name.status().message()));
@@ -107,16 +105,27 @@ const Transport* MxLookup::FindTransport(absl::string_view domain) const {
 }
 
 Task<Response> MxLookup::ByTransport(Transport transport) {
-  if (IsAddress(transport.host)) {
-    Response response = Outcome(Response::OUTCOME_HOSTS, absl::StrCat("transport ", transport.domain), kFixedTtl);
+  Response response;
+  if (IsIpAddress(transport.host)) {
+    response = Outcome(Response::OUTCOME_HOSTS, "", kFixedTtl);
     AddHost(&response, transport.host, 0, transport.port, transport.tls, {transport.host});
-    co_return response;
+  } else {
+    std::vector<Candidate> candidates = {Candidate{transport.host, 0, transport.port, transport.tls}};
+    response = co_await ToHosts(std::move(candidates), kFixedTtl);
   }
-  std::vector<Candidate> candidates = {Candidate{transport.host, 0, transport.port, transport.tls}};
-  Response response = co_await ToHosts(std::move(candidates), kFixedTtl);
+  const bool here = std::any_of(response.hosts().begin(), response.hosts().end(), [this](const v1::Host& host) {
+    return std::any_of(host.addresses().begin(), host.addresses().end(), [&](const std::string& address) {
+      return network_.IsListener({address, static_cast<uint16_t>(host.port())});
+    });
+  });
+  if (here) {
+    response = Outcome(Response::OUTCOME_TEMPORARY,
+                       absl::StrCat("host ", transport.host, " port ", transport.port, " is this system"));
+  }
   // Misconfiguration or a transient error: temporary, so no mail bounces.
   if (response.outcome() == Response::OUTCOME_NO_SUCH_DOMAIN) response.set_outcome(Response::OUTCOME_TEMPORARY);
-  response.set_detail(absl::StrCat("transport ", transport.domain, ": ", response.detail()));
+  response.set_detail(
+      absl::StrCat("transport ", transport.domain, response.detail().empty() ? "" : ": ", response.detail()));
   co_return response;
 }
 
@@ -153,7 +162,29 @@ Task<Response> MxLookup::ByMx(std::string domain) {
     response.set_detail(
         absl::StrCat(domain, implicit ? " has neither MX nor address" : " has no mail host with an address"));
   }
+  const std::string own = RemoveOwn(&response);
+  if (!own.empty() && response.hosts().empty()) {
+    co_return Outcome(Response::OUTCOME_LOOP,
+                      absl::StrCat("the best mail host of ", domain, ", ", own, ", has an address of this system"),
+                      mx->ttl);
+  }
   co_return response;
+}
+
+std::string MxLookup::RemoveOwn(Response* response) const {
+  const auto self = std::find_if(response->hosts().begin(), response->hosts().end(), [this](const v1::Host& host) {
+    return std::any_of(host.addresses().begin(), host.addresses().end(), [&](const std::string& address) {
+      return network_.IsOwnAddress(address) || network_.IsListener({address, static_cast<uint16_t>(host.port())});
+    });
+  });
+  if (self == response->hosts().end()) return "";
+  const std::string name = self->name();
+  const uint32_t ours = self->preference();
+  auto* hosts = response->mutable_hosts();
+  hosts->erase(
+      std::remove_if(hosts->begin(), hosts->end(), [ours](const v1::Host& host) { return host.preference() >= ours; }),
+      hosts->end());
+  return name;
 }
 
 bool MxLookup::Order(std::vector<Candidate>* candidates) const {
@@ -182,6 +213,10 @@ Task<Response> MxLookup::ToHosts(std::vector<Candidate> candidates, absl::Durati
   Response response;
   std::string trouble;
   for (size_t i = 0; i < found.size(); ++i) {
+    if (found[i].only_ipv6) {
+      trouble = absl::StrCat(candidates[i].host, " has IPv6 addresses only, and routing.ipv6 is false");
+      continue;
+    }
     if (!found[i].error.ok()) {
       trouble = absl::StrCat("address of ", candidates[i].host, ": ", found[i].error.message());
       // This host may be known again before the other records expire.
@@ -205,18 +240,28 @@ Task<Response> MxLookup::ToHosts(std::vector<Candidate> candidates, absl::Durati
 
 Task<MxLookup::Found> MxLookup::AddressesOf(std::string host) {
   Found found;
-  std::vector<dns::RecordType> types;
-  if (options_.ipv6) types.push_back(dns::RecordType::kAaaa);  // RFC 6724: IPv6 first
-  types.push_back(dns::RecordType::kA);
-  for (const dns::RecordType type : types) {
-    const absl::StatusOr<dns::Answer> answer = co_await resolver_.Query(host, type);
+  std::vector<std::string> by_type[2];  // IPv6, IPv4
+  const bool ipv6 = UseIpv6();
+  for (const dns::RecordType type : {dns::RecordType::kA, dns::RecordType::kAaaa}) {
+    std::vector<std::string>& addresses = by_type[type == dns::RecordType::kA ? 1 : 0];
+    // Without a route only a host that has no other address is worth the question.
+    if (type == dns::RecordType::kAaaa && !ipv6 && (!by_type[1].empty() || !found.error.ok())) break;
+    absl::StatusOr<dns::Answer> answer = co_await resolver_.Query(host, type);
     if (!answer.ok()) {
       found.error = answer.status();
       continue;
     }
     found.ttl = std::min(found.ttl, answer->ttl);
-    for (const std::string& address : answer->addresses) {
-      if (found.addresses.size() < kMaxAddresses) found.addresses.push_back(address);
+    addresses = std::move(answer->addresses);
+  }
+  if (by_type[1].empty() && !by_type[0].empty() && !options_.ipv6.value_or(true)) {
+    found.only_ipv6 = true;
+    co_return found;
+  }
+  // RFC 6724: IPv6 first. In turns, so that the first addresses of a host are of both families.
+  for (size_t i = 0; i < std::max(by_type[0].size(), by_type[1].size()); ++i) {
+    for (const std::vector<std::string>& addresses : by_type) {
+      if (i < addresses.size() && found.addresses.size() < kMaxAddresses) found.addresses.push_back(addresses[i]);
     }
   }
   // The addresses of one family are enough.

@@ -6,16 +6,21 @@
 //   MX: only "."               -> null MX (RFC 7505): the domain accepts no mail
 //   MX: hosts                  -> in order of preference, equal ones shuffled, without
 //                                 hosts that have no address; when this system is one of
-//                                 them, only the hosts with a better preference
+//                                 them (by name or address), only hosts with a better
+//                                 preference
 //   NXDOMAIN, or no address    -> definite: no such domain
 //   SERVFAIL, time-out, malformed -> temporary
 //
-// A host whose address is unknown for now is left out while another host has one.
+// A host whose address is unknown for now is left out while another host has one. IPv6 and
+// IPv4 addresses of a host alternate, IPv6 first. Without a route to the IPv6 Internet, IPv6
+// addresses are given only for a host that has no others: the connection then says what is
+// missing, and a route may come.
 // Bounded: the best kMaxHosts hosts, with kMaxAddresses addresses each.
 //
 // Threads: any; the resolver outlives this.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -25,6 +30,7 @@
 #include "posthouse/routing/v1/routing.pb.h"
 #include "services/common/async/task.h"
 #include "services/routing/dns/resolver.h"
+#include "services/routing/local_network.h"
 #include "services/routing/settings.h"
 
 namespace posthouse::routing {
@@ -37,12 +43,13 @@ class MxLookup {
   struct Options {
     std::string hostname;
     uint16_t smtp_port = 25;
-    bool ipv6 = false;
+    std::optional<bool> ipv6;  // absent: as long as there is a route
     std::vector<Transport> transports;
   };
   // `random(n)`: uniform in [0, n).
   using Random = absl::AnyInvocable<size_t(size_t) const>;
-  MxLookup(dns::Resolver& resolver, Options options, Random random);
+  // `network` outlives this.
+  MxLookup(dns::Resolver& resolver, LocalNetwork& network, Options options, Random random);
 
   // Never fails: an unknown answer is OUTCOME_TEMPORARY, with the reason in `detail`.
   // `domain` in any form; a bad one is OUTCOME_NO_SUCH_DOMAIN.
@@ -58,8 +65,12 @@ class MxLookup {
   const Transport* FindTransport(absl::string_view domain) const;
   // Sorts and shuffles; removes this system and the hosts that are not better. False: none is left.
   bool Order(std::vector<Candidate>* candidates) const;
+  // The same for hosts that have an address of this system; "" or the name of the best one.
+  std::string RemoveOwn(v1::ResolveDestinationResponse* response) const;
+  bool UseIpv6() const { return options_.ipv6.value_or(network_.HasIpv6Route()); }
 
   dns::Resolver& resolver_;
+  LocalNetwork& network_;
   const Options options_;
   const Random random_;
 };

@@ -13,11 +13,21 @@ namespace {
 
 using Response = v1::ResolveDestinationResponse;
 
+class FakeNetwork final : public LocalNetwork {
+ public:
+  bool IsOwnAddress(absl::string_view address) override { return own.contains(std::string(address)); }
+  bool IsListener(const net::Endpoint& endpoint) override { return listeners.contains(endpoint.ToString()); }
+  bool HasIpv6Route() override { return ipv6; }
+  std::set<std::string> own, listeners;
+  bool ipv6 = false;
+};
+
 class MxLookupTest : public ::testing::Test {
  protected:
   // Outcome and hosts: "hosts mx1.example.org=192.0.2.1,192.0.2.2 mx2...".
   std::string Resolve(const std::string& domain) {
-    MxLookup lookup(dns_, {"mail.us.example", port_, ipv6_, transports_}, [this](size_t n) { return random_ % n; });
+    MxLookup lookup(dns_, network_, {"mail.us.example", port_, ipv6_, transports_},
+                    [this](size_t n) { return random_ % n; });
     response_ = SyncWait(lookup.Resolve(domain));
     switch (response_.outcome()) {
       case Response::OUTCOME_NO_SUCH_DOMAIN:
@@ -40,7 +50,8 @@ class MxLookupTest : public ::testing::Test {
 
   dns::FakeResolver dns_;
   uint16_t port_ = 25;
-  bool ipv6_ = false;
+  std::optional<bool> ipv6_;
+  FakeNetwork network_;
   std::vector<Transport> transports_;
   size_t random_ = 0;
   Response response_;
@@ -130,13 +141,64 @@ TEST_F(MxLookupTest, LiteralsNeedNoDns) {
   EXPECT_EQ(Resolve("[]"), "no such domain");
 }
 
-TEST_F(MxLookupTest, Ipv6IsAskedForWhenWished) {
+TEST_F(MxLookupTest, Ipv6IsUsedWhenWishedOrRouted) {
   dns_.Mx("example.org", {{10, "mx.example.org"}});
-  dns_.A("mx.example.org", {"192.0.2.1"});
-  dns_.Aaaa("mx.example.org", {"2001:db8::1"});
-  EXPECT_EQ(Resolve("example.org"), "mx.example.org=192.0.2.1");
-  ipv6_ = true;
-  EXPECT_EQ(Resolve("example.org"), "mx.example.org=2001:db8::1,192.0.2.1");
+  dns_.A("mx.example.org", {"192.0.2.1", "192.0.2.2", "192.0.2.3"});
+  dns_.Aaaa("mx.example.org", {"2001:db8::1", "2001:db8::2"});
+  const std::string both = "mx.example.org=2001:db8::1,192.0.2.1,2001:db8::2,192.0.2.2,192.0.2.3";
+  const std::string ipv4 = "mx.example.org=192.0.2.1,192.0.2.2,192.0.2.3";
+  for (const bool route : {false, true}) {
+    network_.ipv6 = route;
+    ipv6_ = std::nullopt;
+    EXPECT_EQ(Resolve("example.org"), route ? both : ipv4);
+    ipv6_ = true;
+    EXPECT_EQ(Resolve("example.org"), both);
+    ipv6_ = false;
+    EXPECT_EQ(Resolve("example.org"), ipv4);
+  }
+}
+
+// A domain whose hosts have IPv6 addresses only does exist, whatever our network.
+TEST_F(MxLookupTest, AnIpv6OnlyHostIsNotUnknown) {
+  dns_.Mx("six.example", {{10, "mx.six.example"}});
+  dns_.Aaaa("mx.six.example", {"2001:db8::1"});
+  dns_.Aaaa("bare.example", {"2001:db8::2"});
+  EXPECT_EQ(Resolve("six.example"), "mx.six.example=2001:db8::1");
+  EXPECT_EQ(Resolve("bare.example"), "bare.example=2001:db8::2");
+  // A host with both is not worth an address without a route.
+  dns_.Mx("both.example", {{10, "mx.six.example"}, {20, "mx4.example"}});
+  dns_.A("mx4.example", {"192.0.2.1"});
+  EXPECT_EQ(Resolve("both.example"), "mx.six.example=2001:db8::1 mx4.example=192.0.2.1");
+  ipv6_ = false;
+  EXPECT_EQ(Resolve("both.example"), "mx4.example=192.0.2.1");
+  EXPECT_EQ(Resolve("six.example"), "temporary");
+  EXPECT_EQ(response_.detail(), "mx.six.example has IPv6 addresses only, and routing.ipv6 is false");
+  EXPECT_EQ(Resolve("bare.example"), "temporary");
+}
+
+// RFC 5321 §5.1: a host that is us under another name.
+TEST_F(MxLookupTest, OurAddressIsUsWhateverItsName) {
+  network_.own = {"192.0.2.100", "2001:db8::100"};
+  network_.listeners = {"127.0.0.1:25"};
+  dns_.A("alias.example", {"192.0.2.100"});
+  dns_.A("local.example", {"192.0.2.7", "127.0.0.1"});
+  dns_.A("better.example", {"192.0.2.1"});
+  dns_.A("worse.example", {"192.0.2.3"});
+  dns_.Mx("first.example", {{10, "alias.example"}, {20, "worse.example"}});
+  EXPECT_EQ(Resolve("first.example"), "loop");
+  EXPECT_EQ(response_.detail(), "the best mail host of first.example, alias.example, has an address of this system");
+  dns_.Mx("second.example", {{10, "better.example"}, {20, "alias.example"}, {20, "worse.example"}});
+  EXPECT_EQ(Resolve("second.example"), "better.example=192.0.2.1");
+  EXPECT_EQ(Resolve("alias.example"), "loop");  // implicit MX
+  EXPECT_EQ(Resolve("local.example"), "loop");
+  port_ = 2525;  // something else listens there
+  EXPECT_EQ(Resolve("local.example"), "local.example=192.0.2.7,127.0.0.1");
+  EXPECT_EQ(Resolve("[192.0.2.100]"), "loop");
+  EXPECT_EQ(Resolve("[IPv6:2001:db8::100]"), "loop");
+  // A transport to ourselves is a mistake of ours, which bounces nobody's mail.
+  transports_ = {{"*", "127.0.0.1", 25, v1::TLS_POLICY_NONE}};
+  EXPECT_EQ(Resolve("first.example"), "temporary");
+  EXPECT_EQ(response_.detail(), "transport *: host 127.0.0.1 port 25 is this system");
 }
 
 TEST_F(MxLookupTest, TransportsComeBeforeDns) {

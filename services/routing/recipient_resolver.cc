@@ -5,9 +5,12 @@
 #include <utility>
 
 #include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/strip.h"
 #include "services/common/time/proto_time.h"
 #include "services/mail_formats/address/address.h"
+#include "services/routing/ip_address.h"
 
 namespace posthouse::routing {
 namespace {
@@ -55,8 +58,15 @@ Response FromTargets(const LookupAddressResponse& found) {
   return response;
 }
 
+// Whoever may relay could else make this system talk to services inside its network.
+bool IsPrivateLiteral(absl::string_view domain) {
+  if (!absl::ConsumePrefix(&domain, "[") || !absl::ConsumeSuffix(&domain, "]")) return false;
+  if (absl::StartsWithIgnoreCase(domain, "IPv6:")) domain.remove_prefix(5);
+  return !IsGlobal(domain);
+}
+
 // `address` is null for a bare postmaster.
-Response FromLookup(const LookupAddressResponse& found, const Address* address, bool may_relay) {
+Response FromLookup(const LookupAddressResponse& found, const Address* address, bool may_relay, bool private_literals) {
   Response response;
   switch (found.outcome()) {
     case LookupAddressResponse::OUTCOME_FOUND:
@@ -68,6 +78,9 @@ Response FromLookup(const LookupAddressResponse& found, const Address* address, 
     case LookupAddressResponse::OUTCOME_NOT_LOCAL:
       if (address == nullptr) return Outcome(Response::OUTCOME_NO_SUCH_MAILBOX, "no such mailbox");
       if (!may_relay) return Outcome(Response::OUTCOME_RELAY_DENIED, "the domain is not ours");
+      if (!private_literals && IsPrivateLiteral(address->domain)) {
+        return Outcome(Response::OUTCOME_RELAY_DENIED, "the address literal is not of the Internet");
+      }
       response.set_outcome(Response::OUTCOME_ACCEPT);
       AddRemote(&response, *address);
       break;
@@ -85,10 +98,12 @@ Response FromLookup(const LookupAddressResponse& found, const Address* address, 
 
 }  // namespace
 
-RecipientResolver::RecipientResolver(Lookup lookup, size_t cache_entries, Clock clock, Observer observer)
+RecipientResolver::RecipientResolver(Lookup lookup, size_t cache_entries, Clock clock, Observer observer,
+                                     Options options)
     : lookup_(std::move(lookup)),
       clock_(std::move(clock)),
       observer_(std::move(observer)),
+      options_(std::move(options)),
       cache_(cache_entries, kMaxAge) {}
 
 Task<Response> RecipientResolver::Resolve(v1::ResolveRecipientRequest request, std::string trace_id) {
@@ -103,15 +118,26 @@ Task<Response> RecipientResolver::Resolve(v1::ResolveRecipientRequest request, s
     text = address->ToString();
     key = address->Folded().ToString();
   }
-  const absl::StatusOr<LookupAddressResponse> found =
-      co_await Ask(std::move(key), std::move(text), std::move(trace_id));
+  absl::StatusOr<LookupAddressResponse> found = co_await Ask(key, text, trace_id);
+  // RFC 5321 §4.5.1: reports come from MAILER-DAEMON at this host's name, and people reply.
+  if (found.ok() && address.has_value() && IsPostmasterOfHost(*address) &&
+      (found->outcome() == LookupAddressResponse::OUTCOME_NOT_LOCAL ||
+       found->outcome() == LookupAddressResponse::OUTCOME_NO_SUCH_ADDRESS)) {
+    key = text = options_.postmaster.empty() ? "postmaster" : options_.postmaster;
+    found = co_await Ask(std::move(key), std::move(text), std::move(trace_id));
+  }
   if (!found.ok()) {
     if (absl::IsInvalidArgument(found.status())) {
       co_return Outcome(Response::OUTCOME_BAD_ADDRESS, std::string(found.status().message()));
     }
     co_return Outcome(Response::OUTCOME_TEMPORARY, absl::StrCat("directory: ", found.status().message()));
   }
-  co_return FromLookup(*found, address ? &*address : nullptr, request.may_relay());
+  co_return FromLookup(*found, address ? &*address : nullptr, request.may_relay(), options_.allow_private_literals);
+}
+
+bool RecipientResolver::IsPostmasterOfHost(const Address& address) const {
+  const std::string local = absl::AsciiStrToLower(address.local);
+  return address.domain == options_.hostname && (local == "postmaster" || local == "mailer-daemon");
 }
 
 Task<absl::StatusOr<LookupAddressResponse>> RecipientResolver::Ask(std::string key, std::string address,

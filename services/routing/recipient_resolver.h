@@ -3,6 +3,8 @@
 //
 //   not an address                                      -> bad address
 //   the directory knows it -> its accounts and forwards -> accept, no such mailbox, suspended
+//   postmaster, or MAILER-DAEMON, of this host's name   -> the postmaster (RFC 5321 §4.5.1)
+//   an address literal that is not global               -> relay denied, with may_relay too
 //   a foreign domain, with may_relay                    -> accept, remote
 //   a foreign domain, without                           -> relay denied (no open relay)
 //   the directory does not answer                       -> its last answer, else temporary
@@ -30,6 +32,7 @@
 #include "posthouse/directory/v1/directory.pb.h"
 #include "posthouse/routing/v1/routing.pb.h"
 #include "services/common/async/task.h"
+#include "services/mail_formats/address/address.h"
 #include "services/routing/cache.h"
 
 namespace posthouse::routing {
@@ -43,7 +46,13 @@ class RecipientResolver {
   enum class Source { kCache, kDirectory, kStale, kNone };
   using Observer = absl::AnyInvocable<void(Source) const>;
 
-  RecipientResolver(Lookup lookup, size_t cache_entries, Clock clock, Observer observer);
+  struct Options {
+    std::string hostname;    // of this system; its postmaster exists even if it is no domain
+    std::string postmaster;  // who that is; "": as the directory says of a bare "postmaster"
+    bool allow_private_literals = false;
+  };
+
+  RecipientResolver(Lookup lookup, size_t cache_entries, Clock clock, Observer observer, Options options);
 
   // Never fails: an unknown answer is OUTCOME_TEMPORARY.
   Task<v1::ResolveRecipientResponse> Resolve(v1::ResolveRecipientRequest request, std::string trace_id = "");
@@ -66,11 +75,13 @@ class RecipientResolver {
 
   Task<absl::StatusOr<directory::v1::LookupAddressResponse>> Ask(std::string key, std::string address,
                                                                  std::string trace_id);
+  bool IsPostmasterOfHost(const Address& address) const;
   Freshness Judge(const Cache::Hit& hit, absl::Time now);
 
   const Lookup lookup_;
   const Clock clock_;
   const Observer observer_;
+  const Options options_;
   Cache cache_;
   absl::Mutex mutex_;
   // Counts the times that changes were missed; an entry with an older epoch may be wrong.

@@ -18,7 +18,7 @@ class RecipientResolverTest : public ::testing::Test {
  protected:
   RecipientResolverTest()
       : resolver_([this](std::string address, std::string) { return Directory(std::move(address)); }, 100,
-                  [this] { return now_; }, [](RecipientResolver::Source) {}) {}
+                  [this] { return now_; }, [](RecipientResolver::Source) {}, {"mail.host.example", "", false}) {}
 
   Task<absl::StatusOr<LookupAddressResponse>> Directory(std::string address) {
     ++asked_;
@@ -135,6 +135,52 @@ TEST_F(RecipientResolverTest, PostmasterNeedsNoDomain) {
   now_ += absl::Hours(5);
   EXPECT_EQ(Resolve("postmaster"), "no such mailbox");
   EXPECT_EQ(Resolve("postmaster", true), "no such mailbox");
+}
+
+// RFC 5321 §4.5.1: reports come from this host's name, which is often no mail domain.
+TEST_F(RecipientResolverTest, TheHostNameHasAPostmaster) {
+  AddLocal("postmaster", "b0b");
+  EXPECT_EQ(Resolve("postmaster@mail.host.example"), "postmaster>b0b");
+  EXPECT_EQ(Resolve("PostMaster@MAIL.host.example"), "postmaster>b0b");
+  EXPECT_EQ(Resolve("MAILER-DAEMON@mail.host.example"), "postmaster>b0b");
+  EXPECT_EQ(Resolve("other@mail.host.example"), "relay denied");
+  EXPECT_EQ(Resolve("postmaster@host.example"), "relay denied");
+  // The directory's own answer comes first.
+  ours_["mail.host.example"] = true;
+  AddLocal("postmaster@mail.host.example", "e5e");
+  resolver_.OnLost();
+  now_ += absl::Hours(5);
+  EXPECT_EQ(Resolve("postmaster@mail.host.example"), "postmaster@mail.host.example>e5e");
+  EXPECT_EQ(Resolve("mailer-daemon@mail.host.example"), "postmaster>b0b");
+}
+
+TEST_F(RecipientResolverTest, APostmasterCanBeConfigured) {
+  AddLocal("postmaster", "b0b");
+  AddLocal("root@example.org", "e5e");
+  RecipientResolver resolver([this](std::string address, std::string) { return Directory(std::move(address)); }, 100,
+                             [this] { return now_; }, [](RecipientResolver::Source) {},
+                             {"mail.host.example", "root@example.org", false});
+  v1::ResolveRecipientRequest request;
+  request.set_address("postmaster@mail.host.example");
+  const Response response = SyncWait(resolver.Resolve(request));
+  ASSERT_EQ(response.recipients_size(), 1);
+  EXPECT_EQ(response.recipients(0).local().account().account_id(), "e5e");
+}
+
+// Authenticated users must not reach what only this machine can reach.
+TEST_F(RecipientResolverTest, LiteralsOfInternalNetworksAreRefused) {
+  const std::vector<std::string> internal = {"x@[127.0.0.1]", "x@[10.0.0.1]",     "x@[169.254.169.254]",
+                                             "x@[IPv6:::1]",  "x@[IPv6:fe80::1]", "x@[IPv6:::ffff:10.0.0.1]"};
+  for (const std::string& address : internal) EXPECT_EQ(Resolve(address, true), "relay denied") << address;
+  EXPECT_EQ(Resolve("x@[IPv6:2001:db8::1]", true), "x@[IPv6:2001:db8::1]>[IPv6:2001:db8::1]");
+  RecipientResolver open([this](std::string address, std::string) { return Directory(std::move(address)); }, 100,
+                         [this] { return now_; }, [](RecipientResolver::Source) {}, {"h.example", "", true});
+  for (const std::string& address : internal) {
+    v1::ResolveRecipientRequest request;
+    request.set_address(address);
+    request.set_may_relay(true);
+    EXPECT_EQ(SyncWait(open.Resolve(request)).outcome(), Response::OUTCOME_ACCEPT) << address;
+  }
 }
 
 TEST_F(RecipientResolverTest, WithTheStreamAnswersHoldUntilTheyChange) {

@@ -1,18 +1,19 @@
 #include "services/routing/settings.h"
 
-#include <arpa/inet.h>
 #include <unistd.h>
 
 #include <utility>
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
 #include "posthouse/config/v1/config.pb.h"
 #include "services/common/status/status.h"
 #include "services/common/time/proto_time.h"
 #include "services/mail_formats/address/address.h"
+#include "services/routing/ip_address.h"
 
 namespace posthouse::routing {
 namespace {
@@ -26,9 +27,37 @@ std::string HostName() {
   return gethostname(name, sizeof(name) - 1) == 0 ? name : "localhost";
 }
 
-bool IsAddress(const std::string& text) {
-  unsigned char bytes[16];
-  return inet_pton(AF_INET, text.c_str(), bytes) == 1 || inet_pton(AF_INET6, text.c_str(), bytes) == 1;
+// "192.0.2.1", "192.0.2.1:53", "2001:db8::1", "[2001:db8::1]:53", "[fe80::1%eth0]:53"
+bool IsDnsServer(absl::string_view text) {
+  absl::string_view address = text, port;
+  if (absl::ConsumePrefix(&address, "[")) {
+    const size_t end = address.find(']');
+    if (end == absl::string_view::npos) return false;
+    port = address.substr(end + 1);
+    address = address.substr(0, end);
+  } else if (const size_t colon = text.find(':'); colon != absl::string_view::npos && colon == text.rfind(':')) {
+    port = address.substr(colon);
+    address = address.substr(0, colon);
+  }
+  if (absl::StrContains(address, ':')) address = address.substr(0, address.find('%'));
+  if (port.empty()) return IsIpAddress(address);
+  uint32_t number = 0;
+  return IsIpAddress(address) && absl::ConsumePrefix(&port, ":") && absl::SimpleAtoi(port, &number) && number >= 1 &&
+         number <= 65535;
+}
+
+// The SMTP listeners of `config` with the defaults of ingress, for a process that runs both.
+std::vector<net::Endpoint> ListenersOf(const config::v1::Ingress& ingress) {
+  std::vector<net::Endpoint> listeners;
+  const auto add = [&](const config::v1::Endpoint& from, uint16_t port) {
+    if (from.disabled()) return;
+    listeners.push_back({from.address().empty() ? "127.0.0.1" : from.address(),
+                         static_cast<uint16_t>(from.has_port() ? from.port() : port)});
+  };
+  add(ingress.smtp(), 2525);
+  add(ingress.submission(), 2587);
+  add(ingress.submissions(), 2465);
+  return listeners;
 }
 
 absl::StatusOr<Transport> ReadTransport(const config::v1::Transport& in, uint16_t default_port) {
@@ -37,13 +66,16 @@ absl::StatusOr<Transport> ReadTransport(const config::v1::Transport& in, uint16_
   if (out.domain != "*") {
     const bool below = absl::StartsWith(out.domain, ".");
     absl::StatusOr<std::string> name = NormalizeDomain(absl::StripPrefix(out.domain, "."));
-    if (!name.ok()) return Refuse("transports.domain", in.domain(), "a domain, .domain for all below it, or *");
+    if (!name.ok()) {
+      return Refuse("transports.domain", in.domain(),
+                    "a domain (it alone), .domain (all domains below it, without itself), or * (all)");
+    }
     out.domain = absl::StrCat(below ? "." : "", *name);
   }
   out.host = in.host();
   if (absl::StartsWith(out.host, "[") && absl::EndsWith(out.host, "]"))
     out.host = out.host.substr(1, out.host.size() - 2);
-  if (!IsAddress(out.host)) {
+  if (!IsIpAddress(out.host)) {
     absl::StatusOr<std::string> name = NormalizeDomain(out.host);
     if (!name.ok()) return Refuse("transports.host", in.host(), "a host name or an address");
     out.host = *std::move(name);
@@ -78,7 +110,21 @@ absl::StatusOr<Settings> ReadSettings(const config::v1::Config& config) {
   if (own.dns_cache_entries() != 0) settings.dns_cache.entries = own.dns_cache_entries();
   if (own.smtp_port() > 65535) return Refuse("smtp_port", absl::StrCat(own.smtp_port()), "1 to 65535");
   if (own.smtp_port() != 0) settings.smtp_port = static_cast<uint16_t>(own.smtp_port());
-  settings.ipv6 = own.ipv6();
+  if (own.has_ipv6()) settings.ipv6 = own.ipv6();
+  for (const std::string& server : settings.dns.servers) {
+    if (!IsDnsServer(server)) return Refuse("dns_servers", server, "an IP address, or address:port");
+  }
+  for (const std::string& address : own.own_addresses()) {
+    if (!IsIpAddress(address)) return Refuse("own_addresses", address, "an IP address");
+    settings.own_addresses.push_back(address);
+  }
+  settings.listeners = ListenersOf(config.ingress());
+  settings.allow_private_literals = own.allow_private_literals();
+  if (!own.postmaster().empty()) {
+    const absl::StatusOr<Address> postmaster = ParseAddress(own.postmaster());
+    if (!postmaster.ok()) return Refuse("postmaster", own.postmaster(), "an address of a user");
+    settings.postmaster = postmaster->ToString();
+  }
   if (own.recipient_cache_entries() != 0) settings.recipient_cache_entries = own.recipient_cache_entries();
   for (const auto& transport : own.transports()) {
     PH_ASSIGN_OR_RETURN(Transport read, ReadTransport(transport, settings.smtp_port));

@@ -2,12 +2,14 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "posthouse/routing/v1/routing.pb.h"
+#include "services/common/net/connection.h"
 #include "services/routing/dns/caching_resolver.h"
 #include "services/routing/dns/cares_resolver.h"
 
@@ -30,9 +32,13 @@ struct Settings {
   dns::CaresOptions dns;
   dns::CachingOptions dns_cache;
   uint16_t smtp_port = 25;
-  bool ipv6 = false;
+  std::optional<bool> ipv6;  // absent: as long as this machine has a route
   std::vector<Transport> transports;
   size_t recipient_cache_entries = 100000;
+  std::vector<std::string> own_addresses;  // that lead to this system; empty: the interfaces'
+  std::vector<net::Endpoint> listeners;    // SMTP listeners in the same configuration
+  bool allow_private_literals = false;
+  std::string postmaster;  // of `hostname`; "": as the directory says
 };
 
 // kInvalidArgument names the key, the value and what is allowed.

@@ -22,7 +22,30 @@ TEST(RoutingSettingsTest, AbsentKeysMeanTheDocumentedDefaults) {
   EXPECT_EQ(settings->dns_cache.max_ttl, absl::Hours(1));
   EXPECT_EQ(settings->dns_cache.min_ttl, absl::Seconds(5));
   EXPECT_EQ(settings->recipient_cache_entries, 100000u);
-  EXPECT_FALSE(settings->ipv6);
+  EXPECT_FALSE(settings->ipv6.has_value());  // as long as there is a route
+  EXPECT_TRUE(settings->own_addresses.empty());
+  EXPECT_FALSE(settings->allow_private_literals);
+}
+
+TEST(RoutingSettingsTest, ServersAndAddressesAreRead) {
+  config::v1::Config config;
+  auto& routing = *config.mutable_routing();
+  for (const char* server : {"192.0.2.1", "192.0.2.1:5353", "2001:db8::1", "[2001:db8::1]:53", "[fe80::1%eth0]:53"}) {
+    routing.add_dns_servers(server);
+  }
+  routing.set_ipv6(false);
+  routing.add_own_addresses("192.0.2.9");
+  routing.set_postmaster("Root@Example.ORG");
+  config.mutable_ingress()->mutable_smtp()->set_address("0.0.0.0");
+  config.mutable_ingress()->mutable_smtp()->set_port(25);
+  config.mutable_ingress()->mutable_submission()->set_disabled(true);
+  const absl::StatusOr<Settings> settings = ReadSettings(config);
+  ASSERT_TRUE(settings.ok()) << settings.status();
+  EXPECT_EQ(settings->dns.servers.size(), 5u);
+  EXPECT_EQ(settings->ipv6, false);
+  EXPECT_EQ(settings->own_addresses, std::vector<std::string>{"192.0.2.9"});
+  EXPECT_EQ(settings->postmaster, "Root@example.org");
+  EXPECT_EQ(settings->listeners, (std::vector<net::Endpoint>{{"0.0.0.0", 25}, {"127.0.0.1", 2465}}));
 }
 
 TEST(RoutingSettingsTest, TransportsAreRead) {
@@ -55,6 +78,13 @@ TEST(RoutingSettingsTest, MistakesAreNamed) {
     return std::string(settings.status().message());
   };
   EXPECT_EQ(refuse([](auto& r) { r.set_smtp_port(70000); }), "routing.smtp_port is \"70000\": 1 to 65535");
+  for (const std::string server : {"not-an-ip", "192.0.2.1:", "192.0.2.1:0", "[2001:db8::1", "192.0.2.0/24", ""}) {
+    EXPECT_THAT(refuse([&](auto& r) { r.add_dns_servers(server); }),
+                StartsWith("routing.dns_servers is \"" + server + "\": "));
+  }
+  EXPECT_THAT(refuse([](auto& r) { r.add_own_addresses("mx.example"); }),
+              StartsWith("routing.own_addresses is \"mx.example\": "));
+  EXPECT_THAT(refuse([](auto& r) { r.set_postmaster("root"); }), StartsWith("routing.postmaster is \"root\": "));
   EXPECT_THAT(refuse([](auto& r) { r.set_dns_tries(11); }), StartsWith("routing.dns_tries is \"11\": "));
   EXPECT_THAT(refuse([](auto& r) { r.mutable_dns_timeout()->set_seconds(0); }), StartsWith("routing.dns_timeout is "));
   EXPECT_THAT(refuse([](auto& r) { r.mutable_dns_min_ttl()->set_seconds(7200); }),

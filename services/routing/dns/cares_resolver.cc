@@ -55,6 +55,13 @@ absl::StatusOr<Answer> ToAnswer(int status, const unsigned char* bytes, int size
       answer.ttl = absl::Minutes(5);
       return answer;
     }
+    case ARES_ESERVFAIL:
+      return absl::UnavailableError("DNS: SERVFAIL");
+    case ARES_EREFUSED:
+      return absl::UnavailableError("DNS: REFUSED");
+    case ARES_ECONNREFUSED:
+      // c-ares says this, too, when each server answered SERVFAIL or REFUSED.
+      return absl::UnavailableError("DNS: each server failed (SERVFAIL), refused, or cannot be reached");
     default:
       return absl::UnavailableError(absl::StrCat("DNS: ", ares_strerror(status)));
   }

@@ -1,0 +1,24 @@
+// IP addresses as text: what routing must know of them. Threads: stateless.
+#pragma once
+
+#include <string>
+
+#include "absl/strings/string_view.h"
+
+namespace posthouse::routing {
+
+// The 4 or 16 bytes of "192.0.2.1" or "2001:db8::1", so that two spellings of one address
+// are equal. IPv4-mapped IPv6 (::ffff:192.0.2.1) is the IPv4 address. "" when `text` is no
+// address; one with a zone (fe80::1%eth0) is none.
+std::string IpBytes(absl::string_view text);
+
+inline bool IsIpAddress(absl::string_view text) { return !IpBytes(text).empty(); }
+bool IsLoopback(absl::string_view text);
+
+// Whether a host anywhere in the Internet may have the address: not loopback, private,
+// link-local, shared (RFC 6598), multicast or reserved (RFC 6890), nor an IPv6 address that
+// carries such an IPv4 address. The documentation networks count as global. False for a
+// text that is no address.
+bool IsGlobal(absl::string_view text);
+
+}  // namespace posthouse::routing
