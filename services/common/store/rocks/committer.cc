@@ -30,6 +30,7 @@ int64_t SteadyNanos() {
 }
 
 constexpr absl::Duration kIdleRetry = absl::Milliseconds(50);
+constexpr absl::Duration kSpaceInterval = absl::Seconds(1);
 constexpr absl::Duration kReopenLogInterval = absl::Seconds(30);
 
 size_t BytesOf(const CommitOp& op) {
@@ -280,29 +281,50 @@ void Committer::WriteBatchOf(Ops ops) {
 absl::Status Committer::EnsureWritable() {
   const absl::Status health = health_->Get();
   if (!health.ok()) {
-    const int64_t now = SteadyNanos();
-    if (lost_ || now < next_reopen_nanos_) return health;
-    if (const absl::Status reopened = db_.Reopen(); !reopened.ok()) {
-      ReopenFailed(reopened);
-      return health;
-    }
-    reopen_wait_ = absl::ZeroDuration();
-    next_reopen_nanos_ = SteadyNanos() + absl::ToInt64Nanoseconds(options_.reopen_interval);
-    next_reopen_log_nanos_ = failed_reopens_ = 0;
-    // A commit of unknown outcome may have happened: values read before are not trusted.
-    recent_.Forget(++batch_number_);
-    published_.store(batch_number_, std::memory_order_release);
-    const ReopenableDb::Ref again = db_.Get();
-    if (again != nullptr && again->db->GetLatestSequenceNumber() < written_sequence_) {
-      lost_ = true;
-      health_->Replace(absl::UnavailableError("the disk lost unsynced writes: restart this process"));
-      return health_->Get();
-    }
-    health_->Opened();
-    PH_RETURN_IF_ERROR(health_->Get());  // the new database may have met an error already
+    if (lost_ || SteadyNanos() < next_reopen_nanos_) return health;
+    if (!Reopen().ok()) return health_->Get();
   }
+  MakeUseOfSpace();
+  PH_RETURN_IF_ERROR(health_->Get());  // the new database may have met an error already
   open_ = db_.Get();
   return open_ != nullptr ? absl::OkStatus() : absl::UnavailableError("store is closed");
+}
+
+// When it fails, the health says why.
+absl::Status Committer::Reopen() {
+  if (const absl::Status reopened = db_.Reopen(); !reopened.ok()) {
+    health_->Fail(reopened);
+    ReopenFailed(reopened);
+    return reopened;
+  }
+  reopen_wait_ = absl::ZeroDuration();
+  next_reopen_nanos_ = SteadyNanos() + absl::ToInt64Nanoseconds(options_.reopen_interval);
+  next_reopen_log_nanos_ = failed_reopens_ = 0;
+  // A commit of unknown outcome may have happened: values read before are not trusted.
+  recent_.Forget(++batch_number_);
+  published_.store(batch_number_, std::memory_order_release);
+  const ReopenableDb::Ref again = db_.Get();
+  if (again != nullptr && again->db->GetLatestSequenceNumber() < written_sequence_) {
+    lost_ = true;
+    health_->Replace(absl::UnavailableError("the disk lost unsynced writes: restart this process"));
+    return health_->Get();
+  }
+  health_->Opened();
+  return health_->Get();
+}
+
+// Ends what a full volume made necessary, once there is room again.
+void Committer::MakeUseOfSpace() {
+  const int64_t now = SteadyNanos();
+  if (now < next_space_nanos_ || space_.Full()) return;
+  next_space_nanos_ = now + absl::ToInt64Nanoseconds(kSpaceInterval);
+  bool frugal = false;
+  if (const ReopenableDb::Ref open = db_.Get(); open != nullptr) frugal = open->frugal;
+  if (frugal) {
+    (void)Reopen();
+  } else {
+    db_.TakeReserve();
+  }
 }
 
 void Committer::ReopenFailed(const absl::Status& why) {
@@ -360,9 +382,11 @@ absl::Status Committer::Write(bool sync) {
   if (sync) {
     metrics_.sync_seconds.Observe(absl::Nanoseconds(rocksdb::get_perf_context()->write_wal_time));
   }
+  space_.Wrote(batch_->GetDataSize());
+  // RocksDB does not know that a write failed (freezing_fs.h).
+  if (open_->fs->frozen()) return FromRocks(open_->fs->why(), "writing a batch");
   if (written.ok()) written_sequence_ = open_->db->GetLatestSequenceNumber();
   if (written.ok() && sync) options_.sync_point->Reached(written_sequence_);
-  space_.Wrote(batch_->GetDataSize());
   return FromRocks(written, "writing a batch");
 }
 

@@ -118,7 +118,9 @@ class Committer {
   bool WaitForWork() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void WriteBatchOf(Ops ops);
   absl::Status EnsureWritable();
+  absl::Status Reopen();
   void ReopenFailed(const absl::Status& why);
+  void MakeUseOfSpace();
   absl::Status CheckGuards(const CommitOp& op);
   void Assemble(Ops& ops, bool* sync);
   absl::Status Write(bool sync);
@@ -157,6 +159,7 @@ class Committer {
   absl::Duration reopen_wait_ = absl::ZeroDuration();  // doubles with each failed attempt
   int64_t failed_reopens_ = 0;                         // since the last one that was logged
   int64_t next_reopen_log_nanos_ = 0;
+  int64_t next_space_nanos_ = 0;
   uint64_t written_sequence_ = 0;  // of the last write that succeeded
   bool lost_ = false;              // some of it was not there any more
   std::vector<std::pair<Executor*, std::vector<std::coroutine_handle<>>>> ready_;

@@ -3,6 +3,7 @@
 #include <rocksdb/db.h>
 #include <rocksdb/env.h>
 
+#include <optional>
 #include <utility>
 
 #include "absl/status/status.h"
@@ -20,31 +21,38 @@ absl::Status Accept(rocksdb::Env& env, const RocksOptions& options, const absl::
 
 }  // namespace
 
-absl::StatusOr<OpenedStore> OpenChecked(const RocksOptions& options, std::shared_ptr<WriteHealth> health,
-                                        const StoreMetrics& metrics) {
+absl::StatusOr<OpenedStore> OpenChecked(const RocksOptions& options, SpaceWatch& space,
+                                        std::shared_ptr<WriteHealth> health, const StoreMetrics& metrics) {
   rocksdb::Env& env = options.env != nullptr ? *options.env : *rocksdb::Env::Default();
+  const std::optional<SyncedTo> before = SyncPoint::Read(env, options.path);
   const absl::Status loss = CheckForLoss(env, options.path);
   if (!loss.ok()) {
     if (!absl::IsDataLoss(loss) || !options.accept_data_loss) return loss;
     PH_RETURN_IF_ERROR(Accept(env, options, loss, metrics));
   }
-  absl::StatusOr<std::unique_ptr<ReopenableDb>> db = ReopenableDb::Open(options, health);
+  absl::StatusOr<std::unique_ptr<ReopenableDb>> db = ReopenableDb::Open(options, space, health);
   if (absl::IsDataLoss(db.status()) && options.accept_data_loss) {
     // Opening it once in this way turns what is left of the logs into table files.
     PH_RETURN_IF_ERROR(Accept(env, options, db.status(), metrics));
     RocksOptions salvage = options;
     salvage.skip_damaged_log_records = true;
-    PH_RETURN_IF_ERROR(ReopenableDb::Open(salvage, health).status());
-    db = ReopenableDb::Open(options, std::move(health));
+    PH_RETURN_IF_ERROR(ReopenableDb::Open(salvage, space, health).status());
+    db = ReopenableDb::Open(options, space, std::move(health));
   }
   PH_RETURN_IF_ERROR(db.status());
   OpenedStore opened;
   opened.db = *std::move(db);
-  rocksdb::DB& open = *opened.db->Get()->db;
+  const ReopenableDb::Ref handles = opened.db->Get();
+  rocksdb::DB& open = *handles->db;
   PH_ASSIGN_OR_RETURN(const IncarnationCheck check, CheckIncarnation(env, open, options.path));
   opened.incarnation = check.incarnation;
   metrics.incarnation.Set(static_cast<double>(check.incarnation));
-  opened.sync_point = SyncPoint::Begin(env, options.path, open.GetLatestSequenceNumber());
+  const uint64_t sequence = open.GetLatestSequenceNumber();
+  // On a full volume the changes stay in the logs.
+  const bool in_tables = !handles->frugal && !handles->read_only;
+  uint64_t base = sequence;
+  if (!in_tables) base = before.has_value() ? before->base : 0;
+  opened.sync_point = SyncPoint::Begin(env, options.path, {sequence, base});
   return opened;
 }
 

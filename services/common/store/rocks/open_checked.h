@@ -8,6 +8,7 @@
 #include "absl/status/statusor.h"
 #include "services/common/store/rocks/reopenable_db.h"
 #include "services/common/store/rocks/rocks_store.h"
+#include "services/common/store/rocks/space_watch.h"
 #include "services/common/store/rocks/store_metrics.h"
 #include "services/common/store/rocks/sync_point.h"
 #include "services/common/store/rocks/write_health.h"
@@ -21,7 +22,7 @@ struct OpenedStore {
 };
 
 // Errors: see RocksStore::Open().
-absl::StatusOr<OpenedStore> OpenChecked(const RocksOptions& options, std::shared_ptr<WriteHealth> health,
-                                        const StoreMetrics& metrics);
+absl::StatusOr<OpenedStore> OpenChecked(const RocksOptions& options, SpaceWatch& space,
+                                        std::shared_ptr<WriteHealth> health, const StoreMetrics& metrics);
 
 }  // namespace posthouse::store

@@ -1,7 +1,10 @@
 #include "services/common/store/rocks/reopenable_db.h"
 
+#include <fcntl.h>
 #include <rocksdb/env.h>
+#include <unistd.h>
 
+#include <cerrno>
 #include <filesystem>
 #include <memory>
 #include <string>
@@ -12,7 +15,6 @@
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
-#include "absl/time/clock.h"
 #include "services/common/log/log.h"
 #include "services/common/status/status.h"
 #include "services/common/store/rocks/key_encoding.h"
@@ -57,6 +59,23 @@ absl::Status ExplainOpenError(const rocksdb::Status& status, const std::string& 
   return FromRocks(status, absl::StrCat("opening ", path));
 }
 
+// Syncs the logs that a frugal open keeps. RocksDB does not write them again, and blobs
+// in them may be unsynced, which a later commit must be able to name.
+absl::Status SyncLogs(const std::string& path) {
+  std::error_code error;
+  for (const auto& entry : std::filesystem::directory_iterator(path, error)) {
+    if (entry.path().extension() != ".log") continue;
+    const int file = open(entry.path().c_str(), O_RDONLY | O_CLOEXEC);
+    if (file < 0) return absl::ErrnoToStatus(errno, absl::StrCat("opening ", entry.path().string()));
+    const int synced = fdatasync(file);
+    const int why = errno;
+    close(file);
+    if (synced != 0) return absl::ErrnoToStatus(why, absl::StrCat("syncing ", entry.path().string()));
+  }
+  if (error) return absl::UnavailableError(absl::StrCat("listing ", path, ": ", error.message()));
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 ReopenableDb::Handles::~Handles() {
@@ -67,45 +86,118 @@ ReopenableDb::Handles::~Handles() {
     log::LogIfError(FromRocks(db->Close(), db->GetName()), "closing a store");
     db.reset();
   }
+  if (lock != nullptr) log::LogIfError(FromRocks(lock_env->UnlockFile(lock), "LOCK"), "closing a store");
   closed->Notify();  // its LOCK is free now, and not before
 }
 
-ReopenableDb::ReopenableDb(const RocksOptions& options, std::shared_ptr<WriteHealth> health)
+ReopenableDb::ReopenableDb(const RocksOptions& options, SpaceWatch& space, std::shared_ptr<WriteHealth> health)
     : path_(options.path),
+      space_(space),
+      reserve_(absl::StrCat(options.path, "/RESERVE"), ReserveFor(options.min_free_bytes)),
       env_(options.env != nullptr ? options.env : rocksdb::Env::Default()),
       health_(std::move(health)),
       tuning_(MakeTuning(options)) {}
 
-absl::StatusOr<std::unique_ptr<ReopenableDb>> ReopenableDb::Open(const RocksOptions& options,
+absl::StatusOr<std::unique_ptr<ReopenableDb>> ReopenableDb::Open(const RocksOptions& options, SpaceWatch& space,
                                                                  std::shared_ptr<WriteHealth> health) {
   std::error_code error;
   std::filesystem::create_directories(options.path, error);
   if (error) return absl::FailedPreconditionError(absl::StrCat("cannot create ", options.path, ": ", error.message()));
-  std::unique_ptr<ReopenableDb> db(new ReopenableDb(options, std::move(health)));
-  PH_ASSIGN_OR_RETURN(Ref opened, db->OpenHandles());
+  std::unique_ptr<ReopenableDb> db(new ReopenableDb(options, space, std::move(health)));
+  absl::StatusOr<Ref> opened = db->OpenForWriting();
+  const absl::Status why = opened.status();
+  // Only for lack of space: another error needs a person before anything is served.
+  if (absl::IsResourceExhausted(why)) opened = db->OpenHandles(Mode::kReadOnly);
+  if (!opened.ok()) {
+    if (why.ok() || !absl::IsResourceExhausted(why)) return opened.status();
+    return absl::ResourceExhaustedError(
+        absl::StrCat("the volume of ", options.path, " is full: free some space on it. (", why.message(), ")"));
+  }
+  db->Install(*std::move(opened));
   db->health_->Opened();
-  // Not in Reopen(), since writers of unfinished blobs may still be at work then.
-  PH_RETURN_IF_ERROR(RocksBlobs::SweepUnfinished(*opened->db, opened->blobs));
-  absl::MutexLock lock(&db->mutex_);
-  db->current_ = std::move(opened);
+  if (!why.ok()) {
+    LOG_EVENT(kError, "store_read_only").Str("path", options.path).Err(why);
+    db->health_->Fail(why);
+  }
   return db;
 }
 
-absl::StatusOr<ReopenableDb::Ref> ReopenableDb::OpenHandles() const {
-  std::vector<rocksdb::ColumnFamilyHandle*> families;
-  rocksdb::DB* opened = nullptr;
-  rocksdb::DBOptions db_options = tuning_.db;
-  db_options.listeners.push_back(health_->NewListener());
-  const rocksdb::Status status = rocksdb::DB::Open(
-      db_options, path_, {{rocksdb::kDefaultColumnFamilyName, tuning_.rows}, {"blobs", tuning_.blobs}}, &families,
-      &opened);
-  if (!status.ok()) return ExplainOpenError(status, path_);
+ReopenableDb::Mode ReopenableDb::ModeNow() {
+  const absl::Status health = health_->Get();
+  // After another error than "no space", recovery must write what the logs hold to
+  // tables: the disk may have dropped what it did not write.
+  if (!health.ok()) return absl::IsResourceExhausted(health) ? Mode::kFrugal : Mode::kNormal;
+  return space_.Full() ? Mode::kFrugal : Mode::kNormal;
+}
+
+absl::StatusOr<ReopenableDb::Ref> ReopenableDb::OpenForWriting() {
+  Mode mode = ModeNow();
+  if (mode == Mode::kFrugal) reserve_.Release();
+  absl::StatusOr<Ref> opened = OpenHandles(mode);
+  if (absl::IsResourceExhausted(opened.status()) && mode == Mode::kNormal) {
+    // More was left in the logs than the volume has room for as tables.
+    reserve_.Release();
+    mode = Mode::kFrugal;
+    opened = OpenHandles(mode);
+  }
+  if (!opened.ok()) return opened.status();
+  if (!swept_) {
+    // Only once, since later writers of unfinished blobs may still be at work.
+    PH_RETURN_IF_ERROR(RocksBlobs::SweepUnfinished(*(*opened)->db, (*opened)->blobs));
+    if ((*opened)->fs->frozen()) return FromRocks((*opened)->fs->why(), absl::StrCat("opening ", path_));
+    swept_ = true;
+  }
+  if (mode == Mode::kFrugal) LOG_EVENT(kWarning, "store_short_of_space").Str("path", path_);
+  if (mode == Mode::kNormal && !space_.Full()) TakeReserve();
+  return opened;
+}
+
+absl::StatusOr<ReopenableDb::Ref> ReopenableDb::OpenHandles(Mode mode) const {
   auto handles = std::make_shared<Handles>();
-  handles->db.reset(opened);
-  handles->rows = families[0];
-  handles->blobs = families[1];
-  PH_RETURN_IF_ERROR(CheckFormat(*opened, path_));
+  const absl::Status opened = OpenDb(mode, handles.get());
+  // First of all: what RocksDB makes of frozen files may look like damage.
+  if (mode != Mode::kReadOnly && handles->fs->frozen()) {
+    return FromRocks(handles->fs->why(), absl::StrCat("opening ", path_));
+  }
+  if (!opened.ok()) return opened;
   return handles;
+}
+
+absl::Status ReopenableDb::OpenDb(Mode mode, Handles* handles) const {
+  const uint64_t number = health_->NewDatabase();
+  handles->fs = std::make_shared<FreezingFs>(
+      env_->GetFileSystem(),
+      [health = health_, number](const rocksdb::IOStatus& why) { health->Report(number, FromRocks(why, "writing")); });
+  handles->env = rocksdb::NewCompositeEnv(handles->fs);
+  rocksdb::DBOptions options = tuning_.db;
+  options.env = handles->env.get();
+  options.listeners.push_back(health_->ListenerOf(number));
+  std::vector<rocksdb::ColumnFamilyDescriptor> families = {{rocksdb::kDefaultColumnFamilyName, tuning_.rows},
+                                                           {"blobs", tuning_.blobs}};
+  std::vector<rocksdb::ColumnFamilyHandle*> opened_families;
+  rocksdb::DB* opened = nullptr;
+  rocksdb::Status status;
+  if (mode == Mode::kReadOnly) {
+    handles->read_only = true;
+    handles->lock_env = env_;
+    // As DB::Open does: no other process may write while this one reads.
+    status = env_->LockFile(path_ + "/LOCK", &handles->lock);
+    if (!status.ok()) return ExplainOpenError(status, path_);
+    handles->fs->Seal();
+    status = rocksdb::DB::OpenForReadOnly(options, path_, families, &opened_families, &opened);
+  } else {
+    if (mode == Mode::kFrugal) {
+      handles->frugal = true;
+      MakeFrugal(&options, &families);
+      PH_RETURN_IF_ERROR(SyncLogs(path_));
+    }
+    status = rocksdb::DB::Open(options, path_, families, &opened_families, &opened);
+  }
+  if (!status.ok()) return ExplainOpenError(status, path_);
+  handles->db.reset(opened);
+  handles->rows = opened_families[0];
+  handles->blobs = opened_families[1];
+  return CheckFormat(*opened, path_);
 }
 
 ReopenableDb::Ref ReopenableDb::Get() const {
@@ -123,25 +215,46 @@ absl::Status ReopenableDb::Probe() const {
   return FromRocks(removed, "removing a probe file");
 }
 
-absl::Status ReopenableDb::Reopen() {
-  PH_RETURN_IF_ERROR(Probe());
+void ReopenableDb::Close() {
   Ref old;
   {
     absl::MutexLock lock(&mutex_);
     old = std::move(current_);
     current_ = nullptr;
   }
-  if (old != nullptr) {
-    // Each holder of a Ref is inside one call; the last one to release it closes the database.
-    const std::shared_ptr<absl::Notification> closed = old->closed;
-    old.reset();
-    closed->WaitForNotification();
-  }
-  PH_ASSIGN_OR_RETURN(Ref opened, OpenHandles());
+  if (old == nullptr) return;
+  // Each holder of a Ref is inside one call; the last one to release it closes the database.
+  const std::shared_ptr<absl::Notification> closed = old->closed;
+  old.reset();
+  closed->WaitForNotification();
+}
+
+void ReopenableDb::Install(Ref opened) {
   absl::MutexLock lock(&mutex_);
   current_ = std::move(opened);
   epoch_.fetch_add(1, std::memory_order_acq_rel);
-  return absl::OkStatus();
+}
+
+absl::Status ReopenableDb::Reopen() {
+  if (ModeNow() == Mode::kFrugal) reserve_.Release();
+  absl::Status why = Probe();
+  if (!why.ok()) {
+    const Ref open = Get();
+    if (open != nullptr && open->Valid()) return why;
+  }
+  Close();
+  if (why.ok()) {
+    absl::StatusOr<Ref> opened = OpenForWriting();
+    if (opened.ok()) {
+      Install(*std::move(opened));
+      return absl::OkStatus();
+    }
+    why = opened.status();
+  }
+  absl::StatusOr<Ref> opened = OpenHandles(Mode::kReadOnly);
+  if (opened.ok()) Install(*std::move(opened));
+  log::LogIfError(opened.status(), "opening a store for reading");
+  return why;
 }
 
 }  // namespace posthouse::store

@@ -20,6 +20,7 @@
 #include "absl/time/time.h"
 #include "services/common/log/log.h"
 #include "services/common/metrics/metrics.h"
+#include "services/common/store/rocks/space_watch.h"
 #include "services/common/store/rocks/write_health.h"
 
 namespace posthouse::store {
@@ -62,6 +63,7 @@ class ReopenableDbTest : public testing::Test {
   metrics::Counter& errors_ = registry_.AddCounter("errors_total", "Errors.");
   const std::shared_ptr<WriteHealth> health_ = std::make_shared<WriteHealth>(errors_);
   RocksOptions options_;
+  SpaceWatch space_{"/", 0, absl::Seconds(1), nullptr};
 };
 
 // The last reader closes the old database, on its own thread. Until that is done, the
@@ -69,7 +71,7 @@ class ReopenableDbTest : public testing::Test {
 TEST_F(ReopenableDbTest, AReopenWaitsUntilTheLastReaderHasClosedTheOldDatabase) {
   const std::unique_ptr<rocksdb::Env> env = rocksdb::NewCompositeEnv(std::make_shared<SlowUnlockFs>());
   options_.env = env.get();
-  absl::StatusOr<std::unique_ptr<ReopenableDb>> db = ReopenableDb::Open(options_, health_);
+  absl::StatusOr<std::unique_ptr<ReopenableDb>> db = ReopenableDb::Open(options_, space_, health_);
   ASSERT_TRUE(db.ok()) << db.status();
   ReopenableDb::Ref reading = (*db)->Get();
   std::thread reader([&] {
@@ -86,17 +88,17 @@ TEST_F(ReopenableDbTest, AnErrorThatTheNewDatabaseMeetsBeforeItTakesOverCounts) 
   const auto report = [&error](rocksdb::EventListener& listener) {
     listener.OnBackgroundError(rocksdb::BackgroundErrorReason::kFlush, &error);
   };
-  const std::shared_ptr<rocksdb::EventListener> first = health_->NewListener();
+  const std::shared_ptr<rocksdb::EventListener> first = health_->ListenerOf(health_->NewDatabase());
   health_->Opened();
   EXPECT_TRUE(health_->Get().ok());
   report(*first);
   EXPECT_FALSE(health_->Get().ok());
-  const std::shared_ptr<rocksdb::EventListener> second = health_->NewListener();
+  const std::shared_ptr<rocksdb::EventListener> second = health_->ListenerOf(health_->NewDatabase());
   health_->Opened();
   EXPECT_TRUE(health_->Get().ok());
   report(*first);  // closes
   EXPECT_TRUE(health_->Get().ok());
-  const std::shared_ptr<rocksdb::EventListener> third = health_->NewListener();
+  const std::shared_ptr<rocksdb::EventListener> third = health_->ListenerOf(health_->NewDatabase());
   report(*third);
   EXPECT_TRUE(health_->Get().ok());
   health_->Opened();

@@ -121,6 +121,54 @@ TEST_F(RocksCrashTest, PowerLossAtAnyWriteOrSync) {
   EXPECT_GT(lost, 50);
 }
 
+// ---- a disk that fails
+
+// From some write or sync of any file on, all fail. RocksDB must never meet such a
+// file again, since its assertions would end the process.
+TEST_F(RocksCrashTest, ADiskThatFailsAtAnyWriteOrSyncEndsNoProcess) {
+  std::mt19937 random(4);
+  size_t acknowledged = 0;
+  for (int run = 0; run < 12; ++run) {
+    const std::string path = NewDirectory();
+    const auto fs = std::make_shared<FaultFs>(static_cast<unsigned>(run));
+    const std::unique_ptr<rocksdb::Env> env = rocksdb::NewCompositeEnv(fs);
+    std::unique_ptr<RocksStore> store = MustOpen(OptionsFor(path, env.get()), registry_);
+    std::atomic<int> countdown{static_cast<int>(random() % 200)};
+    const bool full = run % 2 == 0;
+    fs->SetHook([&](FaultFs::Op op, const std::string&) {
+      if (countdown.fetch_sub(1) > 0) return rocksdb::IOStatus::OK();
+      if (!full) return rocksdb::IOStatus::IOError("injected");
+      return op == FaultFs::Op::kAppend ? rocksdb::IOStatus::NoSpace("injected") : rocksdb::IOStatus::OK();
+    });
+    absl::Mutex mutex;
+    Acks acks;
+    const CrashWorkload load;
+    load.Run(*store, [&](int client, int round) {
+      absl::MutexLock lock(&mutex);
+      acks.insert({client, round});
+    });
+    // Read while the disk is broken, once the files are open for reading again.
+    const absl::Time limit = absl::Now() + absl::Minutes(1);
+    const auto readable = [&] { return SyncWait(store->Read({{"t", "mb/0"}, {"any"}})).ok(); };
+    while (!readable() && absl::Now() < limit) std::this_thread::yield();
+    load.Verify(*store, acks);
+    ASSERT_FALSE(HasFailure()) << "in run " << run << ", while it fails";
+    fs->SetHook(nullptr);
+    absl::Status healed = SyncWait(store->Commit({{"t", "p"}, {}, {{"healed", "v"}}}));
+    while (!healed.ok() && absl::Now() < limit) healed = SyncWait(store->Commit({{"t", "p"}, {}, {{"healed", "v"}}}));
+    EXPECT_TRUE(healed.ok()) << healed;
+    load.Verify(*store, acks);
+    store.reset();
+    store = MustOpen(OptionsFor(path), registry_);
+    load.Verify(*store, acks);
+    ASSERT_FALSE(HasFailure()) << "in run " << run;
+    acknowledged += acks.size();
+    store.reset();
+    std::filesystem::remove_all(path);
+  }
+  EXPECT_GT(acknowledged, 50u);
+}
+
 // ---- kill -9
 
 constexpr const char* kPoints[] = {"before write", "append", "sync", "sync done", "after write", "before completion"};

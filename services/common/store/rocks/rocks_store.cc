@@ -149,10 +149,11 @@ CommitterOptions SettingsOf(const RocksOptions& options, SyncPoint& sync_point) 
 // Members in the order of their need: each uses only those above it.
 struct RocksStore::Impl {
   Impl(const RocksOptions& options, metrics::Registry& registry, const StoreMetrics& store_metrics,
-       std::shared_ptr<WriteHealth> write_health, OpenedStore opened);
+       std::shared_ptr<WriteHealth> write_health, std::unique_ptr<SpaceWatch> watch, OpenedStore opened);
   ~Impl();
 
   void Export();
+  uint64_t OwedBytes() const;
   Task<absl::StatusOr<std::unique_ptr<CommitOp>>> Prepare(CommitRequest request);
   Task<absl::StatusOr<ReadResult>> Read(ReadRequest request);
   Task<absl::Status> Commit(CommitRequest request);
@@ -168,7 +169,8 @@ struct RocksStore::Impl {
 
   StoreMetrics metrics;
   const std::shared_ptr<WriteHealth> health;
-  SpaceWatch space;
+  const std::unique_ptr<SpaceWatch> space_watch;
+  SpaceWatch& space;
   const uint64_t incarnation;
   const std::unique_ptr<SyncPoint> sync_point;
   const std::unique_ptr<ReopenableDb> db;
@@ -180,10 +182,11 @@ struct RocksStore::Impl {
 };
 
 RocksStore::Impl::Impl(const RocksOptions& options, metrics::Registry& registry, const StoreMetrics& store_metrics,
-                       std::shared_ptr<WriteHealth> write_health, OpenedStore opened)
+                       std::shared_ptr<WriteHealth> write_health, std::unique_ptr<SpaceWatch> watch, OpenedStore opened)
     : metrics(store_metrics),
       health(std::move(write_health)),
-      space(options.path, options.min_free_bytes, options.space_check_interval, options.measure_space),
+      space_watch(std::move(watch)),
+      space(*space_watch),
       incarnation(opened.incarnation),
       sync_point(std::move(opened.sync_point)),
       db(std::move(opened.db)),
@@ -191,13 +194,25 @@ RocksStore::Impl::Impl(const RocksOptions& options, metrics::Registry& registry,
       reader(*db, pool, metrics),
       committer(*db, space, pool, metrics, health, SettingsOf(options, *sync_point)),
       blobs(*db, reader, committer, space) {
+  space.SetOwed([this] { return OwedBytes(); });
   collect = registry.OnCollect([this] { Export(); });
 }
 
 RocksStore::Impl::~Impl() {
   collect.Unregister();
+  space.SetOwed(nullptr);
   committer.Stop();
   pool.Stop();
+}
+
+// Bytes that flushes will write.
+uint64_t RocksStore::Impl::OwedBytes() const {
+  const ReopenableDb::Ref open = db->Get();
+  uint64_t bytes = 0;
+  if (open != nullptr) {
+    open->db->GetAggregatedIntProperty(rocksdb::DB::Properties::kCurSizeAllMemTables, &bytes);
+  }
+  return bytes;
 }
 
 void RocksStore::Impl::Export() {
@@ -207,6 +222,8 @@ void RocksStore::Impl::Export() {
   }
   metrics.healthy.Set(health->Get().ok() ? 1 : 0);
   const ReopenableDb::Ref open = db->Get();
+  metrics.reserve_bytes.Set(static_cast<double>(db->reserve_bytes()));
+  metrics.read_only.Set(open != nullptr && open->read_only ? 1 : 0);
   if (open == nullptr) return;
   const auto number = [&open](const std::string& name, rocksdb::ColumnFamilyHandle* family = nullptr) {
     uint64_t value = 0;
@@ -316,8 +333,11 @@ RocksStore::~RocksStore() = default;
 absl::StatusOr<std::unique_ptr<RocksStore>> RocksStore::Open(const RocksOptions& options, metrics::Registry& registry) {
   const StoreMetrics store_metrics(registry, options.name);
   auto health = std::make_shared<WriteHealth>(store_metrics.background_errors);
-  PH_ASSIGN_OR_RETURN(OpenedStore opened, OpenChecked(options, health, store_metrics));
-  auto impl = std::make_unique<Impl>(options, registry, store_metrics, std::move(health), std::move(opened));
+  auto space = std::make_unique<SpaceWatch>(options.path, options.min_free_bytes, options.space_check_interval,
+                                            options.measure_space);
+  PH_ASSIGN_OR_RETURN(OpenedStore opened, OpenChecked(options, *space, health, store_metrics));
+  auto impl =
+      std::make_unique<Impl>(options, registry, store_metrics, std::move(health), std::move(space), std::move(opened));
   LOG_EVENT(kInfo, "store_opened").Str("store", options.name).Str("path", options.path);
   return std::unique_ptr<RocksStore>(new RocksStore(std::move(impl)));
 }
@@ -389,7 +409,8 @@ absl::Status RocksStore::Health() { return impl_->health->Get(); }
 absl::Status RocksStore::Flush() {
   const ReopenableDb::Ref open = impl_->db->Get();
   if (open == nullptr) return absl::UnavailableError("recovering from an I/O error");
-  return FromRocks(open->db->Flush(rocksdb::FlushOptions(), {open->rows, open->blobs}), "flush");
+  PH_RETURN_IF_ERROR(FromRocks(open->db->Flush(rocksdb::FlushOptions(), {open->rows, open->blobs}), "flush"));
+  return FromRocks(open->fs->why(), "flush");
 }
 
 }  // namespace posthouse::store

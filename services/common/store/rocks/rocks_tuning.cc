@@ -112,4 +112,16 @@ Tuning MakeTuning(const RocksOptions& options) {
   return tuning;
 }
 
+void MakeFrugal(rocksdb::DBOptions* options, std::vector<rocksdb::ColumnFamilyDescriptor>* families) {
+  constexpr uint64_t kNever = uint64_t{1} << 32;
+  options->avoid_flush_during_recovery = true;
+  options->allow_fallocate = false;
+  options->db_write_buffer_size = 0;  // no bound; bounded by the logs that there are
+  options->max_total_wal_size = kNever;
+  for (rocksdb::ColumnFamilyDescriptor& family : *families) {
+    family.options.write_buffer_size = kNever;
+    family.options.disable_auto_compactions = true;
+  }
+}
+
 }  // namespace posthouse::store

@@ -1,12 +1,15 @@
 #include "services/common/store/rocks/space_watch.h"
 
 #include <errno.h>
+#include <sys/stat.h>
 #include <sys/statvfs.h>
 
 #include <chrono>
 #include <string>
 #include <utility>
 
+#include "absl/base/const_init.h"
+#include "absl/container/flat_hash_map.h"
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 
@@ -16,6 +19,35 @@ int64_t SteadyNanos() {
   return std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::steady_clock::now().time_since_epoch())
       .count();
 }
+
+struct Debt {
+  dev_t file_system = 0;
+  uint64_t bytes = 0;
+};
+
+dev_t FileSystemOf(const std::string& path) {
+  struct stat info = {};
+  return stat(path.c_str(), &info) == 0 ? info.st_dev : 0;
+}
+
+// Notes what the store of `watch` owes, and returns what all stores owe on its file
+// system. Without a file system the store is forgotten.
+uint64_t SetDebt(const SpaceWatch* watch, Debt debt) {
+  static absl::Mutex mutex(absl::kConstInit);
+  static auto& debts = *new absl::flat_hash_map<const SpaceWatch*, Debt>();
+  const absl::MutexLock lock(&mutex);
+  if (debt.file_system == 0) {
+    debts.erase(watch);
+    return debt.bytes;
+  }
+  debts[watch] = debt;
+  uint64_t all = 0;
+  for (const auto& [other, owed] : debts) {
+    if (owed.file_system == debt.file_system) all += owed.bytes;
+  }
+  return all;
+}
+
 }  // namespace
 
 absl::StatusOr<CapacityInfo> MeasureFileSystem(const std::string& path) {
@@ -32,6 +64,13 @@ SpaceWatch::SpaceWatch(std::string path, uint64_t min_free_bytes, absl::Duration
       min_free_bytes_(min_free_bytes),
       interval_nanos_(absl::ToInt64Nanoseconds(interval)),
       measure_(measure ? std::move(measure) : MeasureSpace(MeasureFileSystem)) {}
+
+SpaceWatch::~SpaceWatch() { SetDebt(this, {}); }
+
+void SpaceWatch::SetOwed(std::function<uint64_t()> owed) {
+  absl::MutexLock lock(&mutex_);
+  owed_ = std::move(owed);
+}
 
 bool SpaceWatch::Full() {
   const int64_t now = SteadyNanos();
@@ -52,7 +91,8 @@ absl::StatusOr<CapacityInfo> SpaceWatch::Capacity() {
   absl::StatusOr<CapacityInfo> capacity = measure_(path_);
   if (!capacity.ok()) return capacity;
   const bool was_full = full_.load(std::memory_order_relaxed);
-  const uint64_t enough = was_full ? min_free_bytes_ + min_free_bytes_ / 16 : min_free_bytes_;
+  uint64_t enough = was_full ? min_free_bytes_ + min_free_bytes_ / 16 : min_free_bytes_;
+  if (enough > 0) enough += SetDebt(this, {FileSystemOf(path_), owed_ ? owed_() : 0});
   capacity->full = capacity->free_bytes < enough;
   full_.store(capacity->full, std::memory_order_relaxed);
   return capacity;

@@ -2,6 +2,8 @@
 //
 // Full() measures the file system when the interval has passed, or earlier when
 // Wrote() counted more than a quarter of `min_free_bytes` since the last measurement.
+// All stores of this process on one file system share it: what each still has in
+// memory, and must write to tables, is not free for any of them.
 // SpaceWatch needs no thread of its own, and notices without a restart that room was
 // made. Threads: any.
 #pragma once
@@ -26,6 +28,13 @@ absl::StatusOr<CapacityInfo> MeasureFileSystem(const std::string& path);
 class SpaceWatch {
  public:
   SpaceWatch(std::string path, uint64_t min_free_bytes, absl::Duration interval, MeasureSpace measure);
+  ~SpaceWatch();
+  SpaceWatch(const SpaceWatch&) = delete;
+  SpaceWatch& operator=(const SpaceWatch&) = delete;
+
+  // `owed` returns the bytes that the store holds in memory and must still write. It is
+  // called by measurements, on any thread. Null: 0.
+  void SetOwed(std::function<uint64_t()> owed);
 
   // True: commits that add are to be refused. Full begins under `min_free_bytes`
   // and ends a sixteenth above it, so that it does not flap.
@@ -44,6 +53,7 @@ class SpaceWatch {
   std::atomic<uint64_t> wrote_bytes_{0};
   std::atomic<bool> full_{false};
   absl::Mutex mutex_;  // one measurement at a time
+  std::function<uint64_t()> owed_ ABSL_GUARDED_BY(mutex_);
 };
 
 }  // namespace posthouse::store

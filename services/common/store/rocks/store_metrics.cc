@@ -71,6 +71,8 @@ StoreMetrics::StoreMetrics(metrics::Registry& registry, const std::string& store
       incarnation(Level(registry, store, "incarnation", "How often the store was opened after a loss or a restore.")),
       full(Level(registry, store, "full", "1 while the store refuses commits that add, for lack of space.")),
       free_bytes(Level(registry, store, "free_bytes", "Free bytes of the store's file system.")),
+      reserve_bytes(Level(registry, store, "reserve_bytes", "Bytes held back for removals on a full volume.")),
+      read_only(Level(registry, store, "read_only", "1 while the files are open for reading only.")),
       healthy(Level(registry, store, "healthy", "0 while the engine is stopped by a write error.")),
       stopped(Level(registry, store, "write_stopped", "1 while RocksDB stops writes until compaction catches up.")),
       delayed_bytes_per_second(Level(registry, store, "delayed_write_bytes_per_second",

@@ -34,6 +34,8 @@ struct StoreMetrics {
   // Set from RocksDB before each scrape.
   metrics::Gauge& full;
   metrics::Gauge& free_bytes;
+  metrics::Gauge& reserve_bytes;
+  metrics::Gauge& read_only;
   metrics::Gauge& healthy;
   metrics::Gauge& stopped;
   metrics::Gauge& delayed_bytes_per_second;

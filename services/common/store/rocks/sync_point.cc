@@ -57,11 +57,10 @@ std::optional<SyncedTo> SyncPoint::Read(rocksdb::Env& env, const std::string& pa
   return point;
 }
 
-std::unique_ptr<SyncPoint> SyncPoint::Begin(rocksdb::Env& env, const std::string& path, uint64_t sequence) {
+std::unique_ptr<SyncPoint> SyncPoint::Begin(rocksdb::Env& env, const std::string& path, const SyncedTo& synced) {
   const std::string file = FileOf(path);
   const std::string temporary = file + ".new";
-  rocksdb::Status status =
-      rocksdb::WriteStringToFile(&env, Encode({sequence, sequence}), temporary, /*should_sync=*/true);
+  rocksdb::Status status = rocksdb::WriteStringToFile(&env, Encode(synced), temporary, /*should_sync=*/true);
   if (status.ok()) status = env.RenameFile(temporary, file);
   std::unique_ptr<rocksdb::RandomRWFile> opened;
   if (status.ok()) status = env.NewRandomRWFile(file, &opened, rocksdb::EnvOptions());
@@ -70,11 +69,11 @@ std::unique_ptr<SyncPoint> SyncPoint::Begin(rocksdb::Env& env, const std::string
     opened = nullptr;
     env.DeleteFile(temporary).PermitUncheckedError();
   }
-  return std::unique_ptr<SyncPoint>(new SyncPoint(std::move(opened), sequence));
+  return std::unique_ptr<SyncPoint>(new SyncPoint(std::move(opened), synced));
 }
 
-SyncPoint::SyncPoint(std::unique_ptr<rocksdb::RandomRWFile> file, uint64_t sequence)
-    : file_(std::move(file)), reached_{sequence, sequence} {}
+SyncPoint::SyncPoint(std::unique_ptr<rocksdb::RandomRWFile> file, const SyncedTo& synced)
+    : file_(std::move(file)), reached_(synced) {}
 
 SyncPoint::~SyncPoint() = default;
 

@@ -34,16 +34,16 @@ class SyncPoint {
  public:
   // What the file of the closed store at `path` says; nullopt: no file, or a damaged one, which is logged.
   static std::optional<SyncedTo> Read(rocksdb::Env& env, const std::string& path);
-  // Writes the file anew for a store whose changes up to `sequence` are all in table
-  // files. When that fails (a full disk), the error is logged and Reached() does nothing.
-  static std::unique_ptr<SyncPoint> Begin(rocksdb::Env& env, const std::string& path, uint64_t sequence);
+  // Writes the file anew for a store that has all changes up to `synced.sequence`, those
+  // up to `synced.base` in table files. When that fails (a full disk), the error is logged and Reached() does nothing.
+  static std::unique_ptr<SyncPoint> Begin(rocksdb::Env& env, const std::string& path, const SyncedTo& synced);
   ~SyncPoint();
 
   void Reached(uint64_t sequence);
   uint64_t sequence() const { return reached_.sequence; }
 
  private:
-  SyncPoint(std::unique_ptr<rocksdb::RandomRWFile> file, uint64_t sequence);
+  SyncPoint(std::unique_ptr<rocksdb::RandomRWFile> file, const SyncedTo& synced);
 
   std::unique_ptr<rocksdb::RandomRWFile> file_;  // null: it cannot be written
   SyncedTo reached_;

@@ -53,7 +53,10 @@ class TieredReader {
   rocksdb::Status Call(ReadFn& read, const rocksdb::ReadOptions& options) {
     const ReopenableDb::Ref open = db_.Get();
     if (open == nullptr) return rocksdb::Status::Busy("recovering from an I/O error");
-    return read(*open, options);
+    const rocksdb::Status status = read(*open, options);
+    // It may have read what a failed write left in memory only.
+    if (!open->Valid()) return rocksdb::Status::Busy("recovering from an I/O error");
+    return status;
   }
 
   static constexpr size_t kMaxBacklog = 4096;

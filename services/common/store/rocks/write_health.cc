@@ -48,22 +48,26 @@ void WriteHealth::Replace(const absl::Status& why) {
   LOG_EVENT(kError, "store_writes_stopped").Err(why);
 }
 
-void WriteHealth::Report(uint64_t listener, const absl::Status& why) {
+void WriteHealth::Report(uint64_t database, const absl::Status& why) {
   {
     absl::MutexLock lock(&mutex_);
-    if (listener != current_) {
+    if (database != current_) {
       // The new database, before Opened(); or the old one while it closes.
-      if (listener == newest_ && newest_status_.ok()) newest_status_ = why;
+      if (database == newest_ && newest_status_.ok()) newest_status_ = why;
       return;
     }
   }
   Fail(why);
 }
 
-std::shared_ptr<rocksdb::EventListener> WriteHealth::NewListener() {
+uint64_t WriteHealth::NewDatabase() {
   absl::MutexLock lock(&mutex_);
   newest_status_ = absl::OkStatus();
-  return std::make_shared<Listener>(shared_from_this(), ++newest_);
+  return ++newest_;
+}
+
+std::shared_ptr<rocksdb::EventListener> WriteHealth::ListenerOf(uint64_t database) {
+  return std::make_shared<Listener>(shared_from_this(), database);
 }
 
 void WriteHealth::Opened() {

@@ -32,10 +32,15 @@ class WriteHealth : public std::enable_shared_from_this<WriteHealth> {
   // Replaces the reason.
   void Replace(const absl::Status& why);
 
-  // The listener of a database that is about to be opened.
-  std::shared_ptr<rocksdb::EventListener> NewListener();
-  // The database of the newest listener is open and takes over, healthy unless it has
-  // reported an error already.
+  // A number for a database that is about to be opened.
+  uint64_t NewDatabase();
+  // Reports that database's background errors.
+  std::shared_ptr<rocksdb::EventListener> ListenerOf(uint64_t database);
+  // Like Fail(), from that database. Before Opened() the error is kept; an error of a
+  // database before the open one does not count.
+  void Report(uint64_t database, const absl::Status& why);
+  // The newest database is open and takes over, healthy unless it has reported an error
+  // already.
   void Opened();
 
   // Called after each Fail() that changed the health, on the thread that failed; null: nothing.
@@ -43,13 +48,11 @@ class WriteHealth : public std::enable_shared_from_this<WriteHealth> {
 
  private:
   class Listener;
-  void Report(uint64_t listener, const absl::Status& why);
-
   metrics::Counter& errors_;
   mutable absl::Mutex mutex_;
   absl::Status status_ ABSL_GUARDED_BY(mutex_);
-  uint64_t newest_ ABSL_GUARDED_BY(mutex_) = 0;         // number of the newest listener
-  uint64_t current_ ABSL_GUARDED_BY(mutex_) = 0;        // number of the open database's listener
+  uint64_t newest_ ABSL_GUARDED_BY(mutex_) = 0;         // the newest database
+  uint64_t current_ ABSL_GUARDED_BY(mutex_) = 0;        // the open database
   absl::Status newest_status_ ABSL_GUARDED_BY(mutex_);  // while newest_ is not current_
 
   absl::Mutex on_fail_mutex_ ABSL_ACQUIRED_BEFORE(mutex_);
