@@ -4,16 +4,24 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
 #include "services/common/log/log.h"
 #include "services/common/net/drain.h"
 #include "services/common/runtime/mail_tls.h"
 #include "services/common/status/status.h"
+#include "services/ingress/admin_service.h"
 
 namespace posthouse::ingress {
 namespace {
 
 constexpr size_t kCachedRecipients = 20000;
 constexpr Port kAllPorts[] = {Port::kMx, Port::kSubmission, Port::kSubmissions};
+
+// A net::ConnectionRefusal is the Reason of the same number.
+static_assert(static_cast<int>(Reason::kConnectionLimit) == static_cast<int>(net::ConnectionRefusal::kLimit));
+static_assert(static_cast<int>(Reason::kAddressLimit) == static_cast<int>(net::ConnectionRefusal::kAddressLimit));
+static_assert(static_cast<int>(Reason::kBadProxy) == static_cast<int>(net::ConnectionRefusal::kBadProxy));
+static_assert(static_cast<int>(Reason::kTlsHandshake) == static_cast<int>(net::ConnectionRefusal::kTlsHandshake));
 
 // Brings a counter to a total that is counted elsewhere. Scrapes come one at a time.
 void Follow(metrics::Counter& counter, uint64_t total) {
@@ -27,6 +35,7 @@ App::App(runtime::Runtime& rt, const rpc::Channels& channels, Settings settings,
          std::shared_ptr<net::TlsServerContext> tls)
     : ServiceApp(rt, "ingress", CheckConfig),
       metrics_(std::make_shared<Metrics>(rt.registry())),
+      refusals_(std::make_shared<Refusals>(metrics_)),
       peers_(RoutingAndDirectory::Create(channels, kCachedRecipients)),
       enqueuer_(Enqueuer::Create(channels.queue)),
       tls_(std::move(tls)),
@@ -43,6 +52,7 @@ absl::StatusOr<std::unique_ptr<App>> App::Create(runtime::Runtime& rt, rpc::Chan
   PH_RETURN_IF_ERROR(app->Listen(Port::kSubmission, s->submission));
   PH_RETURN_IF_ERROR(app->Listen(Port::kSubmissions, s->submissions));
   app->OnCollect([raw = app.get()] { raw->Collect(); });
+  PH_RETURN_IF_ERROR(app->Serve({NewAdminService(app->runner(), app->refusals_)}));
   return app;
 }
 
@@ -65,7 +75,18 @@ absl::Status App::Listen(Port port, const Settings::Listener& listener) {
   options.proxy_from = listener.proxy_from;
   options.overload_line = absl::StrCat("421 4.3.2 ", settings()->hostname, " Too many connections\r\n");
   if (port == Port::kSubmissions) options.implicit_tls = tls_;
-  const SessionContext context{peers_, enqueuer_, metrics_};
+  options.on_refused = [refusals = refusals_, port](const net::Connection& connection, net::ConnectionRefusal why,
+                                                    const absl::Status& status) {
+    Refusal refusal;
+    refusal.at = absl::Now();
+    refusal.stage = Stage::kConnect;
+    refusal.reason = static_cast<Reason>(why);
+    refusal.port = PortName(port);
+    refusal.client = connection.peer().address;
+    refusal.error = std::string(status.message());
+    refusals->Record(std::move(refusal));
+  };
+  const SessionContext context{peers_, enqueuer_, metrics_, refusals_};
   const auto serve = [this, context, port](std::unique_ptr<net::Connection> connection) {
     return ServeSmtp(context, port, settings(), tls_, std::move(connection));
   };
@@ -119,15 +140,16 @@ void App::FinishDrain(absl::Time deadline) {
 }
 
 void App::Collect() {
+  refusals_->Tick(absl::Now());
   for (const Port port : kAllPorts) {
     const auto& listener = listeners_[static_cast<size_t>(port)];
     if (listener == nullptr) continue;
     const net::ListenerStats stats = listener->stats();
     metrics_->OpenConnections(port).Set(static_cast<double>(stats.open));
-    Follow(metrics_->RefusedConnections(port, Refusal::kLimit), stats.refused_total);
-    Follow(metrics_->RefusedConnections(port, Refusal::kAddressLimit), stats.refused_per_address);
-    Follow(metrics_->RefusedConnections(port, Refusal::kBadProxy), stats.bad_proxy);
-    Follow(metrics_->RefusedConnections(port, Refusal::kTlsHandshake), stats.failed_handshakes);
+    Follow(metrics_->RefusedConnections(port, Reason::kConnectionLimit), stats.refused_total);
+    Follow(metrics_->RefusedConnections(port, Reason::kAddressLimit), stats.refused_per_address);
+    Follow(metrics_->RefusedConnections(port, Reason::kBadProxy), stats.bad_proxy);
+    Follow(metrics_->RefusedConnections(port, Reason::kTlsHandshake), stats.failed_handshakes);
   }
   if (tls_ == nullptr) return;
   metrics_->certificate_not_after.Set(static_cast<double>(absl::ToUnixSeconds(tls_->NotAfter())));
@@ -146,6 +168,7 @@ std::vector<std::pair<std::string, std::string>> App::Status() {
   }
   rows.emplace_back("Messages accepted",
                     absl::StrCat(static_cast<uint64_t>(metrics_->Messages(MessageEnd::kAccepted).Value())));
+  rows.emplace_back("Refusals remembered", absl::StrCat(refusals_->remembered()));
   return rows;
 }
 

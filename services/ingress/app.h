@@ -1,4 +1,5 @@
-// App: the ingress service. Owns its listeners and what their sessions share.
+// App: the ingress service. Owns its listeners, what their sessions share, and the gRPC
+// server with IngressAdminService.
 //
 // Ports: smtp (2525, from other hosts), submission (2587, STARTTLS and AUTH),
 // submissions (2465, TLS at once and AUTH). Without certificates the last one stays
@@ -20,6 +21,7 @@
 #include "services/common/runtime/service_app.h"
 #include "services/ingress/enqueue.h"
 #include "services/ingress/metrics.h"
+#include "services/ingress/refusals.h"
 #include "services/ingress/routing_and_directory.h"
 #include "services/ingress/session.h"
 #include "services/ingress/settings.h"
@@ -41,6 +43,7 @@ class App final : public runtime::ServiceApp {
   uint16_t submission_port() const { return PortOf(Port::kSubmission); }
   uint16_t submissions_port() const { return PortOf(Port::kSubmissions); }
   Metrics& metrics() { return *metrics_; }
+  Refusals& refusals() { return *refusals_; }
 
  private:
   App(runtime::Runtime& rt, const rpc::Channels& channels, Settings settings,
@@ -52,6 +55,7 @@ class App final : public runtime::ServiceApp {
   void Collect();
 
   const std::shared_ptr<Metrics> metrics_;
+  const std::shared_ptr<Refusals> refusals_;
   const std::shared_ptr<RoutingAndDirectory> peers_;
   const std::shared_ptr<Enqueuer> enqueuer_;
   const std::shared_ptr<net::TlsServerContext> tls_;  // null: no certificates

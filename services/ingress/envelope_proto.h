@@ -15,7 +15,9 @@ struct Origin {
   std::string traceparent;
 };
 
-// One EnvelopeRecipient for each address that a RCPT TO led to.
+// One EnvelopeRecipient for each place that the RCPT TOs lead to: spellings, aliases and
+// groups that lead to one mailbox and detail, or to one foreign address, are one delivery.
+// It has the address and ORCPT of the first RCPT TO, and reports what any of them asks for.
 queue::v1::Envelope ToProto(const Envelope& envelope, const Origin& origin);
 
 }  // namespace posthouse::ingress

@@ -14,13 +14,17 @@ MessageUpload::MessageUpload(std::shared_ptr<const SmtpPolicy> policy, UploadOpt
       editor_(options_.completion.has_value() ? HeaderEditor(*options_.completion) : HeaderEditor()),
       call_(std::move(call)) {}
 
-void MessageUpload::Refuse(const smtp::Reply& reply) {
-  if (!refusal_.has_value()) refusal_ = reply;
+void MessageUpload::Refuse(Reason reason, const smtp::Reply& reply) {
+  if (!refusal_.has_value()) {
+    refusal_ = reply;
+    reason_ = reason;
+  }
   call_.reset();  // the queue drops what it has of the message
 }
 
 void MessageUpload::CheckLines() {
-  if (decoder_.violation() != smtp::DataDecoder::Violation::kNone) Refuse(BadLines(decoder_.violation()));
+  if (decoder_.violation() == smtp::DataDecoder::Violation::kNone) return;
+  Refuse(Reason::kBareLineEnd, BadLines(decoder_.violation()));
 }
 
 Task<std::string> MessageUpload::Add(std::string input) {
@@ -43,7 +47,7 @@ Task<void> MessageUpload::FinishChunks() {
 // Counts decoded bytes, edits them while they are header, and passes them on.
 Task<void> MessageUpload::Pass(std::string decoded) {
   bytes_ += decoded.size();
-  if (bytes_ > policy_->max_message_bytes) Refuse(TooLarge());
+  if (bytes_ > policy_->max_message_bytes) Refuse(Reason::kTooLarge, TooLarge());
   if (call_ == nullptr) co_return;
   std::string piece;
   if (editor_.in_body()) {
@@ -55,7 +59,7 @@ Task<void> MessageUpload::Pass(std::string decoded) {
     editor_.Feed(decoded, &piece);
     if (done()) editor_.Finish(&piece);
     if (editor_.received() > policy_->max_received) {
-      Refuse(Looping());
+      Refuse(Reason::kLoop, Looping());
       co_return;
     }
   }
@@ -66,6 +70,7 @@ Task<smtp::Reply> MessageUpload::Commit() {
   if (refusal_.has_value()) co_return *refusal_;
   absl::StatusOr<std::string> queue_id = co_await call_->Commit();
   enqueue_status_ = queue_id.status();
+  reason_ = ReasonForMessage(enqueue_status_);
   if (queue_id.ok()) queue_id_ = *std::move(queue_id);
   co_return ReplyForMessage(enqueue_status_, queue_id_);
 }

@@ -19,6 +19,7 @@
 #include "services/ingress/enqueue.h"
 #include "services/ingress/header_editor.h"
 #include "services/ingress/policy.h"
+#include "services/ingress/refusal.h"
 #include "services/mail_formats/smtp/data_decoder.h"
 #include "services/mail_formats/smtp/reply.h"
 
@@ -45,6 +46,8 @@ class MessageUpload {
 
   // Why the message is refused, as far as it was read.
   const std::optional<smtp::Reply>& refusal() const { return refusal_; }
+  // The reason of refusal(), or of Commit()'s negative reply.
+  Reason reason() const { return reason_; }
   // The client sent more than twice the limit: the session stops reading and closes.
   bool Flooded() const { return received_ > 2 * policy_->max_message_bytes + (1 << 20); }
   uint64_t bytes() const { return bytes_; }
@@ -59,7 +62,7 @@ class MessageUpload {
  private:
   Task<void> Pass(std::string decoded);
   void CheckLines();
-  void Refuse(const smtp::Reply& reply);
+  void Refuse(Reason reason, const smtp::Reply& reply);
 
   const std::shared_ptr<const SmtpPolicy> policy_;
   const UploadOptions options_;
@@ -67,6 +70,7 @@ class MessageUpload {
   HeaderEditor editor_;
   std::unique_ptr<EnqueueCall> call_;  // null: the message is refused
   std::optional<smtp::Reply> refusal_;
+  Reason reason_ = Reason::kOther;
   uint64_t received_ = 0;  // from the client, with dots and after a refusal
   uint64_t bytes_ = 0;     // of the decoded message
   bool started_ = false;   // the Received field was passed on

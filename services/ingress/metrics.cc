@@ -1,11 +1,39 @@
 #include "services/ingress/metrics.h"
 
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 
 namespace posthouse::ingress {
+namespace {
+
+// The pairs that occur. Registered at the start, so that each series begins at zero.
+const std::pair<Stage, std::vector<Reason>> kRefused[] = {
+    {Stage::kConnect,
+     {Reason::kConnectionLimit, Reason::kAddressLimit, Reason::kBadProxy, Reason::kTlsHandshake, Reason::kOther}},
+    {Stage::kAuth,
+     {Reason::kSyntax, Reason::kSequence, Reason::kUnsupported, Reason::kEncryptionRequired, Reason::kWrongPassword,
+      Reason::kLoginDenied, Reason::kUnavailable, Reason::kOther}},
+    {Stage::kMail,
+     {Reason::kSyntax, Reason::kSequence, Reason::kUnsupported, Reason::kAuthRequired, Reason::kTooLarge,
+      Reason::kNotOwnAddress, Reason::kUnavailable, Reason::kOther}},
+    {Stage::kRcpt,
+     {Reason::kSyntax, Reason::kSequence, Reason::kAuthRequired, Reason::kNeedsSmtpUtf8, Reason::kTooManyRecipients,
+      Reason::kNoSuchMailbox, Reason::kBadAddress, Reason::kRelayDenied, Reason::kSuspended, Reason::kUnavailable,
+      Reason::kTooLarge, Reason::kOverQuota, Reason::kOther}},
+    {Stage::kData,
+     {Reason::kSyntax, Reason::kSequence, Reason::kAuthRequired, Reason::kNoRecipients, Reason::kTooLarge,
+      Reason::kLoop, Reason::kBareLineEnd, Reason::kOverQuota, Reason::kMemory, Reason::kQueueFull,
+      Reason::kQueueRefused, Reason::kUnavailable, Reason::kOther}},
+    {Stage::kSession,
+     {Reason::kMaxErrors, Reason::kTimeout, Reason::kTooSlow, Reason::kTooMuchData, Reason::kDraining,
+      Reason::kUnsupported, Reason::kOther}},
+};
+
+}  // namespace
 
 const char* PortName(Port port) {
   static constexpr const char* kNames[] = {"mx", "submission", "submissions"};
@@ -27,15 +55,22 @@ Metrics::Metrics(metrics::Registry& r)
                                        "Expiry of the first certificate in use to expire, Unix time; 0 without one.")),
       certificate_reload_failures(r.AddCounter("posthouse_ingress_certificate_reload_failures_total",
                                                "Changed certificate files that could not be loaded.")) {
-  static constexpr const char* kRefusalNames[kRefusals] = {"limit", "address_limit", "bad_proxy", "tls_handshake"};
   for (const Port port : {Port::kMx, Port::kSubmission, Port::kSubmissions}) {
     const metrics::Labels labels = {{"port", PortName(port)}};
     connections_[Index(port)] = &r.AddCounter("posthouse_ingress_connections_total", "Sessions started.", labels);
     open_[Index(port)] = &r.AddGauge("posthouse_ingress_open_connections", "Connections open now.", labels);
-    for (size_t why = 0; why < kRefusals; ++why) {
-      refused_[Index(port)][why] = &r.AddCounter("posthouse_ingress_refused_connections_total",
-                                                 "Connections refused before their session started, by reason.",
-                                                 {{"port", PortName(port)}, {"reason", kRefusalNames[why]}});
+    for (size_t why = 0; why < kConnectReasons; ++why) {
+      refused_connections_[Index(port)][why] = &r.AddCounter(
+          "posthouse_ingress_refused_connections_total", "Connections refused before their session started, by reason.",
+          {{"port", PortName(port)}, {"reason", ReasonName(static_cast<Reason>(why))}});
+    }
+  }
+  for (const auto& [stage, reasons] : kRefused) {
+    for (const Reason reason : reasons) {
+      refused_[static_cast<size_t>(stage)][static_cast<size_t>(reason)] = &r.AddCounter(
+          "posthouse_ingress_refused_total",
+          "What was refused, by the stage of the session and by reason; some senders are refused rightly.",
+          {{"stage", StageName(stage)}, {"reason", ReasonName(reason)}});
     }
   }
   for (int verb = 0; verb < smtp::kVerbs; ++verb) {
@@ -58,6 +93,12 @@ Metrics::Metrics(metrics::Registry& r)
   login_wrong_ = login("wrong");
   login_denied_ = login("denied");
   login_unavailable_ = login("unavailable");
+}
+
+metrics::Counter& Metrics::Refused(Stage stage, Reason reason) {
+  const auto& counters = refused_[static_cast<size_t>(stage)];
+  metrics::Counter* const counter = counters[static_cast<size_t>(reason)];
+  return counter != nullptr ? *counter : *counters[static_cast<size_t>(Reason::kOther)];
 }
 
 metrics::Counter& Metrics::Logins(absl::StatusCode code) {

@@ -4,8 +4,8 @@
 #include <array>
 
 #include "absl/status/status.h"
-
 #include "services/common/metrics/metrics.h"
+#include "services/ingress/refusal.h"
 #include "services/mail_formats/smtp/command.h"
 
 namespace posthouse::ingress {
@@ -14,10 +14,6 @@ namespace posthouse::ingress {
 enum class Port { kMx, kSubmission, kSubmissions };
 inline constexpr int kPorts = 3;
 const char* PortName(Port port);  // "mx", "submission", "submissions"
-
-// Why the listener refused a connection before its session.
-enum class Refusal { kLimit, kAddressLimit, kBadProxy, kTlsHandshake };
-inline constexpr int kRefusals = 4;
 
 // The outcome of a message. kCutOff: it was not read to its end.
 enum class MessageEnd { kAccepted, kRefused, kDeferred, kCutOff };
@@ -28,9 +24,12 @@ class Metrics {
 
   metrics::Counter& Connections(Port port) { return *connections_[Index(port)]; }
   metrics::Gauge& OpenConnections(Port port) { return *open_[Index(port)]; }
-  metrics::Counter& RefusedConnections(Port port, Refusal why) {
-    return *refused_[Index(port)][static_cast<size_t>(why)];
+  // `why`: one of the listener's reasons.
+  metrics::Counter& RefusedConnections(Port port, Reason why) {
+    return *refused_connections_[Index(port)][static_cast<size_t>(why)];
   }
+  // A pair that no code uses today counts as kOther of the stage.
+  metrics::Counter& Refused(Stage stage, Reason reason);
   metrics::Counter& Command(smtp::Verb verb) { return *commands_[static_cast<size_t>(verb)]; }
   metrics::Counter& Replies(int first_digit) { return *replies_[static_cast<size_t>(first_digit)]; }
   metrics::Counter& Messages(MessageEnd end) { return *messages_[static_cast<size_t>(end)]; }
@@ -50,7 +49,8 @@ class Metrics {
   static size_t Index(Port port) { return static_cast<size_t>(port); }
   std::array<metrics::Counter*, kPorts> connections_{};
   std::array<metrics::Gauge*, kPorts> open_{};
-  std::array<std::array<metrics::Counter*, kRefusals>, kPorts> refused_{};
+  std::array<std::array<metrics::Counter*, kConnectReasons>, kPorts> refused_connections_{};
+  std::array<std::array<metrics::Counter*, kReasons>, kStages> refused_{};
   std::array<metrics::Counter*, smtp::kVerbs> commands_{};
   std::array<metrics::Counter*, 6> replies_{};
   std::array<metrics::Counter*, 4> messages_{};

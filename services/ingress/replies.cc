@@ -24,6 +24,23 @@ Reply ReplyForRecipient(Resolution::Outcome outcome) {
   return Reply(451, "4.4.3", "Recipient not resolved, try again later");
 }
 
+Reason ReasonFor(Resolution::Outcome outcome) {
+  switch (outcome) {
+    case Resolution::Outcome::kNoSuchMailbox:
+      return Reason::kNoSuchMailbox;
+    case Resolution::Outcome::kBadAddress:
+      return Reason::kBadAddress;
+    case Resolution::Outcome::kRelayDenied:
+      return Reason::kRelayDenied;
+    case Resolution::Outcome::kSuspended:
+      return Reason::kSuspended;
+    case Resolution::Outcome::kTemporary:
+    case Resolution::Outcome::kAccept:
+      break;
+  }
+  return Reason::kUnavailable;
+}
+
 Reply ReplyForLogin(const absl::Status& status) {
   switch (status.code()) {
     case absl::StatusCode::kOk:
@@ -35,6 +52,18 @@ Reply ReplyForLogin(const absl::Status& status) {
       return Reply(535, "5.7.8", "This account is not allowed to log in");
     default:
       return Reply(454, "4.7.0", "Temporary authentication failure");
+  }
+}
+
+Reason ReasonForLogin(const absl::Status& status) {
+  switch (status.code()) {
+    case absl::StatusCode::kUnauthenticated:
+    case absl::StatusCode::kInvalidArgument:
+      return Reason::kWrongPassword;
+    case absl::StatusCode::kPermissionDenied:
+      return Reason::kLoginDenied;
+    default:
+      return Reason::kUnavailable;
   }
 }
 
@@ -57,10 +86,25 @@ Reply ReplyForMessage(const absl::Status& enqueued, const std::string& queue_id)
       return Reply(250, "2.0.0", absl::StrCat("Queued as ", queue_id));
     case absl::StatusCode::kResourceExhausted:
       return Reply(452, "4.3.1", "Mail system full, try again later");  // RFC 3463 §3.4
+    case absl::StatusCode::kInvalidArgument:                            // the same message would be refused again
+      return Reply(554, "5.3.0", "Message refused by the queue");
     default:
       return Reply(451, "4.3.0", "Message not queued, try again later");
   }
 }
+
+Reason ReasonForMessage(const absl::Status& enqueued) {
+  switch (enqueued.code()) {
+    case absl::StatusCode::kResourceExhausted:
+      return Reason::kQueueFull;
+    case absl::StatusCode::kInvalidArgument:
+      return Reason::kQueueRefused;
+    default:
+      return Reason::kUnavailable;
+  }
+}
+
+Reply TooManyRecipients() { return Reply(452, "4.5.3", "Too many recipients"); }  // RFC 5321 §4.5.3.1.10
 
 Reply TooLarge() { return Reply(552, "5.3.4", "Message exceeds fixed maximum message size"); }  // RFC 1870 §6.3
 

@@ -9,17 +9,23 @@
 
 #include "absl/status/status.h"
 #include "services/ingress/envelope.h"
+#include "services/ingress/refusal.h"
 #include "services/mail_formats/smtp/data_decoder.h"
 #include "services/mail_formats/smtp/reply.h"
 
 namespace posthouse::ingress {
 
 smtp::Reply ReplyForRecipient(Resolution::Outcome outcome);
+Reason ReasonFor(Resolution::Outcome outcome);  // of a refusal
 smtp::Reply ReplyForLogin(const absl::Status& status);
+Reason ReasonForLogin(const absl::Status& status);
 // For an AUTH exchange that ended without credentials (mail_formats/sasl/mechanism.h).
 smtp::Reply ReplyForSaslError(const absl::Status& error);
 // `queue_id` is used when `enqueued` is OK.
 smtp::Reply ReplyForMessage(const absl::Status& enqueued, const std::string& queue_id);
+Reason ReasonForMessage(const absl::Status& enqueued);
+
+smtp::Reply TooManyRecipients();
 
 // Why ingress itself refuses a message.
 smtp::Reply TooLarge();

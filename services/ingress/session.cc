@@ -56,6 +56,8 @@ class Session {
   void CutOff(const absl::Status& why);
   void Record(const smtp::Reply& reply, absl::Duration took);
   void CountNew();
+  void Report(Refusal refusal);
+  void ReportNew();
 
   const SessionContext context_;
   const Port port_;
@@ -111,9 +113,10 @@ Task<void> Session::Run() {
       CutOff(absl::CancelledError("the client reset the session between chunks"));
     }
     if (draining_ && action == Action::kNone) {
-      dialogue_.Bye("4.3.2", "Service shutting down", &out_);
+      dialogue_.Bye(std::nullopt, "4.3.2", "Service shutting down", &out_);
       action = Action::kClose;
     }
+    ReportNew();
     // RFC 2920 §3.2: replies of a pipelined group leave together; none waits for a
     // command that has not come yet.
     const bool group_ends = !connection_->LineBuffered() || dialogue_.ends_group() || out_.size() > kFlushBytes;
@@ -163,12 +166,14 @@ Task<Action> Session::Login() {
   request.tls = connection_->tls();
   absl::StatusOr<ingress::Login> login = co_await context_.peers->Authenticate(message_.trace, std::move(request));
   context_.metrics->Logins(login.status().code()).Add();
-  LOG_EVENT(kInfo, "login")
-      .Str("port", PortName(port_))
-      .Str("client", connection_->peer().address)
-      .Str("account", login.ok() ? login->address : "")
-      .Str("result", absl::StatusCodeToString(login.status().code()))
-      .Trace(message_.trace.trace_id);
+  if (login.ok()) {  // a refused one is reported as what the dialogue refuses
+    LOG_EVENT(kInfo, "login")
+        .Str("port", PortName(port_))
+        .Str("client", connection_->peer().address)
+        .Str("account", login->address)
+        .Bool("tls", connection_->tls())
+        .Trace(message_.trace.trace_id);
+  }
   co_return dialogue_.OnAuthenticated(login.status(), login.ok() ? *login : ingress::Login(), &out_);
 }
 
@@ -331,12 +336,30 @@ void Session::Record(const smtp::Reply& reply, absl::Duration took) {
         .Seconds("took", took);
     return;
   }
-  log::Event event(end == MessageEnd::kDeferred ? log::Level::kWarning : log::Level::kInfo, "message_not_accepted");
-  event.Trace(message_.trace.trace_id)
-      .Str("client", connection_->peer().address)
-      .Int("size_bytes", static_cast<int64_t>(upload.bytes()))
-      .Str("reply", reply.ToString());
-  if (!upload.enqueue_status().ok()) event.Err(upload.enqueue_status());
+  Refusal refusal;
+  refusal.stage = Stage::kData;
+  refusal.reason = upload.reason();
+  refusal.from = dialogue_.envelope().reverse_path;
+  for (const Recipient& recipient : dialogue_.envelope().recipients) refusal.to.push_back(recipient.original);
+  refusal.reply = reply.ToString();
+  if (!upload.enqueue_status().ok()) refusal.error = upload.enqueue_status().ToString();
+  refusal.size_bytes = upload.bytes();
+  Report(std::move(refusal));
+}
+
+// Completes a refusal with what the session knows, and passes it on.
+void Session::Report(Refusal refusal) {
+  refusal.at = absl::Now();
+  refusal.port = PortName(port_);
+  refusal.client = connection_->peer().address;
+  refusal.helo = dialogue_.client_name();
+  if (refusal.login.empty() && dialogue_.login().has_value()) refusal.login = dialogue_.login()->address;
+  refusal.trace_id = message_.trace.trace_id;
+  context_.refusals->Record(std::move(refusal));
+}
+
+void Session::ReportNew() {
+  for (Refusal& refusal : dialogue_.TakeRefusals()) Report(std::move(refusal));
 }
 
 // ---- the connection
@@ -344,12 +367,15 @@ void Session::Record(const smtp::Reply& reply, absl::Duration took) {
 // Ends a session without QUIT: 421 unless the connection failed. Returns kClose.
 Action Session::Lost(const absl::Status& status) {
   if (absl::IsDeadlineExceeded(status)) {
-    dialogue_.Bye("4.4.2", "Timeout, closing connection", &out_);
+    dialogue_.Bye(TooSlow() ? Reason::kTooSlow : Reason::kTimeout, "4.4.2", "Timeout, closing connection", &out_);
   } else if (absl::IsCancelled(status)) {
-    dialogue_.Bye("4.3.2", "Service shutting down", &out_);
+    // A session without a message is not refused anything.
+    const std::optional<Reason> why = message_.upload != nullptr ? std::optional(Reason::kDraining) : std::nullopt;
+    dialogue_.Bye(why, "4.3.2", "Service shutting down", &out_);
   } else if (absl::IsResourceExhausted(status)) {
-    dialogue_.Bye("4.3.4", "Message data exceeds the limit", &out_);
+    dialogue_.Bye(Reason::kTooMuchData, "4.3.4", "Message data exceeds the limit", &out_);
   }
+  ReportNew();
   // The client got no reply, so it still has the message (RFC 5321 §4.1.1.4).
   if (message_.upload != nullptr) CutOff(status);
   return Action::kClose;

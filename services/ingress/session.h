@@ -13,6 +13,7 @@
 #include "services/common/net/connection.h"
 #include "services/ingress/enqueue.h"
 #include "services/ingress/metrics.h"
+#include "services/ingress/refusals.h"
 #include "services/ingress/routing_and_directory.h"
 #include "services/ingress/settings.h"
 
@@ -24,6 +25,7 @@ struct SessionContext {
   std::shared_ptr<RoutingAndDirectory> peers;
   std::shared_ptr<Enqueuer> enqueuer;
   std::shared_ptr<Metrics> metrics;
+  std::shared_ptr<Refusals> refusals;
 };
 
 // Serves `connection` to its end. `tls`: for STARTTLS; null: not offered.

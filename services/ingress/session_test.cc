@@ -13,6 +13,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
 #include "posthouse/config/v1/config.pb.h"
+#include "posthouse/ingress/v1/ingress.grpc.pb.h"
 #include "services/common/net/tls.h"
 #include "services/common/runtime/testing/test_runtime.h"
 #include "services/ingress/app.h"
@@ -51,6 +52,7 @@ class SessionTest : public testing::Test {
     certificate.set_certificate_file(files.certificate_chain);
     certificate.set_private_key_file(files.private_key);
     config_.set_hostname("mx.example");
+    config_.mutable_rpc()->set_in_process_only(true);
     auto& ingress = *config_.mutable_ingress();
     ingress.mutable_smtp()->set_port(0);
     ingress.mutable_submission()->set_port(0);
@@ -144,12 +146,12 @@ TEST_F(SessionTest, ATypicalTransaction) {
   EXPECT_EQ(e.tenant(), "tenant");
   EXPECT_EQ(e.authenticated_as(), "");
   EXPECT_EQ(e.traceparent().size(), 55u);
-  // user@, and the two targets of alias@ with what the client said.
-  ASSERT_EQ(e.recipients_size(), 3);
+  // user@, and the target of alias@ that is not user@ with what the client said.
+  ASSERT_EQ(e.recipients_size(), 2);
   EXPECT_EQ(e.recipients(0).address(), "user@mx.example");
   EXPECT_EQ(e.recipients(1).original(), "alias@mx.example");
-  EXPECT_EQ(e.recipients(2).address(), "other@mx.example");
-  EXPECT_EQ(e.recipients(2).resolved().local().account().account_id(), "other@mx.example");
+  EXPECT_EQ(e.recipients(1).address(), "other@mx.example");
+  EXPECT_EQ(e.recipients(1).resolved().local().account().account_id(), "other@mx.example");
 }
 
 // RFC 5321 §4.4
@@ -258,7 +260,7 @@ TEST_F(SessionTest, OnlyTheQueueSays250) {
   const std::vector<Case> cases = {
       {{absl::ResourceExhaustedError("full")}, "452 4.3.1", 1},
       {{absl::InternalError("bug")}, "451 4.3.0", 1},
-      {{absl::InvalidArgumentError("bug")}, "451 4.3.0", 1},
+      {{absl::InvalidArgumentError("5001 recipients")}, "554 5.3.0", 1},  // and the next time again
       {{absl::DataLossError("disk")}, "451 4.3.0", 1},
       {{absl::UnavailableError("restarting")}, "250 2.0.0", 2},
       {{absl::UnavailableError("down"), absl::UnavailableError("down")}, "451 4.3.0", 2},
@@ -672,6 +674,69 @@ TEST_F(SessionTest, ConnectionsOverTheLimitAreTold) {
   EXPECT_EQ(Connect().Code(), "421 4.3.2");
   EXPECT_THAT(runtime_->registry().Serialize(),
               HasSubstr("posthouse_ingress_refused_connections_total{port=\"mx\",reason=\"limit\"} 1"));
+}
+
+// ---- refusals
+
+TEST_F(SessionTest, WhatWasRefusedCanBeTraced) {
+  Start();
+  const auto admin = ingress::v1::IngressAdminService::NewStub(app_->rpc().InProcessChannel());
+  const auto find = [&](const ingress::v1::FindRefusalsRequest& request) {
+    grpc::ClientContext context;
+    context.set_deadline(absl::ToChronoTime(absl::Now() + absl::Seconds(60)));
+    ingress::v1::FindRefusalsResponse response;
+    EXPECT_TRUE(admin->FindRefusals(&context, request, &response).ok());
+    return response;
+  };
+  SmtpTestClient& client = ReadyForData();
+  EXPECT_EQ(client.Say("Subject: x\r\n\r\nbare\nline\r\n."), "550 5.6.0");
+  EXPECT_EQ(client.Say("MAIL FROM:<other@client.example>"), "250 2.1.0");
+  EXPECT_EQ(client.Say("RCPT TO:<nobody@mx.example>"), "550 5.1.1");
+  peers_->FailEnqueues({absl::ResourceExhaustedError("disk full")});
+  EXPECT_EQ(client.Say("RCPT TO:<user@mx.example>"), "250 2.1.5");
+  EXPECT_EQ(client.Say("DATA"), "354");
+  EXPECT_EQ(client.Say("Subject: x\r\n\r\nbody\r\n."), "452 4.3.1");
+
+  ingress::v1::FindRefusalsRequest request;
+  request.set_address("Nobody@mx.example");
+  ingress::v1::FindRefusalsResponse response = find(request);
+  ASSERT_EQ(response.refusals_size(), 1);
+  EXPECT_EQ(response.remembered(), 3u);
+  const ingress::v1::Refusal& unknown = response.refusals(0);
+  EXPECT_EQ(unknown.stage(), "rcpt");
+  EXPECT_EQ(unknown.reason(), "no_such_mailbox");
+  EXPECT_EQ(unknown.port(), "mx");
+  EXPECT_EQ(unknown.client_address(), "127.0.0.1");
+  EXPECT_EQ(unknown.helo(), "client.example");
+  EXPECT_EQ(unknown.reverse_path(), "other@client.example");
+  EXPECT_EQ(unknown.reply(), "550 5.1.1 No such mailbox");
+
+  request.set_address("user@mx.example");
+  response = find(request);
+  ASSERT_EQ(response.refusals_size(), 2);  // newest first
+  EXPECT_EQ(response.refusals(0).reason(), "queue_full");
+  EXPECT_THAT(response.refusals(0).error(), HasSubstr("disk full"));
+  EXPECT_EQ(response.refusals(0).trace_id(), unknown.trace_id());
+  EXPECT_EQ(response.refusals(1).reason(), "bare_line_end");
+  request.set_trace_id(unknown.trace_id());
+  EXPECT_EQ(find(request).refusals_size(), 2);
+  Metrics& m = app_->metrics();
+  EXPECT_EQ(m.Refused(Stage::kRcpt, Reason::kNoSuchMailbox).Value(), 1);
+  EXPECT_EQ(m.Refused(Stage::kData, Reason::kQueueFull).Value(), 1);
+  EXPECT_EQ(m.Refused(Stage::kData, Reason::kBareLineEnd).Value(), 1);
+}
+
+TEST_F(SessionTest, RefusedConnectionsAndTimeOutsAreReportedToo) {
+  config_.mutable_ingress()->mutable_smtp()->set_max_connections_per_address(1);
+  config_.mutable_ingress()->mutable_command_timeout()->set_nanos(300000000);
+  SmtpTestClient& client = Connect();
+  EXPECT_EQ(client.Code(), "220");
+  EXPECT_EQ(Connect().Code(), "421 4.3.2");
+  EXPECT_EQ(client.Code(), "421 4.4.2");
+  EXPECT_EQ(client.Code(), "closed");
+  EXPECT_EQ(app_->metrics().Refused(Stage::kConnect, Reason::kAddressLimit).Value(), 1);
+  EXPECT_EQ(app_->metrics().Refused(Stage::kSession, Reason::kTimeout).Value(), 1);
+  EXPECT_THAT(app_->refusals().Find({.by = RefusalQuery::By::kClient, .text = "127.0.0.1"}), SizeIs(2));
 }
 
 // ---- settings and metrics

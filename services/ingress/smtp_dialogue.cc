@@ -3,9 +3,11 @@
 #include <algorithm>
 #include <utility>
 
+#include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "absl/strings/strip.h"
 #include "services/ingress/replies.h"
 #include "services/mail_formats/address/address.h"
 
@@ -13,6 +15,7 @@ namespace posthouse::ingress {
 namespace {
 
 using smtp::Command;
+using smtp::Reply;
 using smtp::Verb;
 using State = SmtpDialogue::State;
 
@@ -20,6 +23,33 @@ constexpr unsigned Bit(State state) { return 1u << static_cast<unsigned>(state);
 constexpr unsigned kAnyState =
     Bit(State::kNew) | Bit(State::kReady) | Bit(State::kMail) | Bit(State::kRcpt) | Bit(State::kChunks);
 constexpr unsigned kIdle = Bit(State::kReady);
+// The session takes them after each line, which makes one or two.
+constexpr size_t kMaxRefusals = 64;
+
+// The stage that a refused command belongs to; nullopt: its refusal concerns no mail.
+std::optional<Stage> StageOf(Verb verb) {
+  switch (verb) {
+    case Verb::kMail:
+      return Stage::kMail;
+    case Verb::kRcpt:
+      return Stage::kRcpt;
+    case Verb::kData:
+    case Verb::kBdat:
+      return Stage::kData;
+    case Verb::kAuth:
+      return Stage::kAuth;
+    default:
+      return std::nullopt;
+  }
+}
+
+// The address of a MAIL or RCPT that may not parse: what follows the colon.
+absl::string_view AddressIn(absl::string_view line) {
+  const size_t colon = line.find(':');
+  line = absl::StripAsciiWhitespace(colon == absl::string_view::npos ? line : line.substr(colon + 1));
+  if (absl::ConsumePrefix(&line, "<")) absl::ConsumeSuffix(&line, ">");
+  return line;
+}
 
 }  // namespace
 
@@ -58,16 +88,50 @@ SmtpDialogue::Action SmtpDialogue::Say(int code, absl::string_view enhanced, abs
   smtp::AppendReply(out, code, enhanced, text);
   ++counts_.replies[static_cast<size_t>(code / 100)];
   if (code < 500 || ++errors_ < rules_.policy->max_errors) return Action::kNone;
-  Bye("4.7.0", "Too many errors", out);
+  Bye(Reason::kMaxErrors, "4.7.0", "Too many errors", out);
   return Action::kClose;
 }
 
-void SmtpDialogue::Bye(absl::string_view enhanced, absl::string_view text, std::string* out) {
+SmtpDialogue::Action SmtpDialogue::Refuse(Stage stage, Reason reason, const Reply& reply, absl::string_view address,
+                                          std::string* out) {
+  if (refusals_.size() < kMaxRefusals) {
+    Refusal& refusal = refusals_.emplace_back();
+    refusal.stage = stage;
+    refusal.reason = reason;
+    refusal.reply = reply.ToString();
+    refusal.from = stage == Stage::kMail ? std::string(address) : envelope_.reverse_path;
+    if (stage == Stage::kRcpt) refusal.to.emplace_back(address);
+    if (stage == Stage::kAuth) refusal.login = std::string(address);
+  }
+  return Say(reply.code, reply.enhanced, reply.Text(), out);
+}
+
+SmtpDialogue::Action SmtpDialogue::RefuseLine(const Command& command, absl::string_view line, Reason reason,
+                                              const Reply& reply, std::string* out) {
+  const std::optional<Stage> stage = StageOf(command.verb);
+  if (!stage.has_value()) return Say(reply.code, reply.enhanced, reply.Text(), out);
+  // A line of AUTH may have a password.
+  const bool addressed = *stage == Stage::kMail || *stage == Stage::kRcpt;
+  return Refuse(*stage, reason, reply, addressed ? AddressIn(line) : "", out);
+}
+
+void SmtpDialogue::Bye(std::optional<Reason> why, absl::string_view enhanced, absl::string_view text,
+                       std::string* out) {
   // RFC 5321 §3.8: a server that ends the session on its own sends 421.
-  smtp::AppendReply(out, 421, enhanced, absl::StrCat(rules_.policy->hostname, " ", text));
+  const Reply reply(421, enhanced, absl::StrCat(rules_.policy->hostname, " ", text));
+  smtp::AppendReply(out, reply.code, reply.enhanced, reply.Text());
   ++counts_.replies[4];
   state_ = State::kClosed;
+  if (!why.has_value() || refusals_.size() >= kMaxRefusals) return;
+  Refusal& refusal = refusals_.emplace_back();
+  refusal.stage = Stage::kSession;
+  refusal.reason = *why;
+  refusal.reply = reply.ToString();
+  refusal.from = envelope_.reverse_path;
+  for (const Recipient& recipient : envelope_.recipients) refusal.to.push_back(recipient.original);
 }
+
+std::vector<Refusal> SmtpDialogue::TakeRefusals() { return std::exchange(refusals_, {}); }
 
 void SmtpDialogue::Greet(std::string* out) {
   // RFC 5321 §4.3.1: "ESMTP" invites EHLO.
@@ -96,20 +160,22 @@ SmtpDialogue::Action SmtpDialogue::OnLine(absl::string_view line, std::string* o
   }
   if (rule != nullptr) ends_group_ = rule->ends_group;
   if (rule != nullptr && rules_.submission && !login_.has_value() && !rule->before_auth) {
-    return Say(530, "5.7.0", "Authentication required", out);  // RFC 4954 §6
+    return RefuseLine(command, line, Reason::kAuthRequired, Reply(530, "5.7.0", "Authentication required"),
+                      out);  // RFC 4954 §6
   }
   if (command.error.has_value()) {
-    const Action action = Say(command.error->code, command.error->enhanced, command.error->Text(), out);
+    const Action action = RefuseLine(command, line, Reason::kSyntax, *command.error, out);
     if (command.verb != Verb::kBdat || action == Action::kClose) return action;
     // The size of the chunk is unknown, and its octets must not be read as commands.
-    Bye("4.5.1", "BDAT without a valid chunk size", out);
+    Bye(Reason::kOther, "4.5.1", "BDAT without a valid chunk size", out);
     return Action::kClose;
   }
-  if ((rule->states & Bit(state_)) == 0) return OutOfOrder(command.verb, out);
+  if ((rule->states & Bit(state_)) == 0) return OutOfOrder(command, line, out);
   return (this->*rule->handler)(command, out);
 }
 
-SmtpDialogue::Action SmtpDialogue::OutOfOrder(Verb verb, std::string* out) {
+SmtpDialogue::Action SmtpDialogue::OutOfOrder(const Command& command, absl::string_view line, std::string* out) {
+  const Verb verb = command.verb;
   const char* text = "Bad sequence of commands";
   if (state_ == State::kNew) {
     text = "Send EHLO first";
@@ -118,7 +184,7 @@ SmtpDialogue::Action SmtpDialogue::OutOfOrder(Verb verb, std::string* out) {
   } else if (verb == Verb::kRcpt || verb == Verb::kData) {
     text = state_ == State::kChunks ? "BDAT in progress" : "Send MAIL first";
   }
-  return Say(503, "5.5.1", text, out);
+  return RefuseLine(command, line, Reason::kSequence, Reply(503, "5.5.1", text), out);
 }
 
 bool SmtpDialogue::OffersAuth() const {
@@ -154,18 +220,20 @@ SmtpDialogue::Action SmtpDialogue::Hello(const Command& command, std::string* ou
 }
 
 SmtpDialogue::Action SmtpDialogue::Mail(const Command& command, std::string* out) {
-  // BINARYMIME (RFC 3030 §3) is not offered, since the mail store keeps lines of text.
-  if (command.mail.body == smtp::Body::kBinaryMime) return Say(555, "5.5.4", "BODY=BINARYMIME not supported", out);
-  if (command.mail.size.value_or(0) > rules_.policy->max_message_bytes) {
-    const smtp::Reply reply = TooLarge();  // RFC 1870 §6.1
-    return Say(reply.code, reply.enhanced, reply.Text(), out);
-  }
   const std::string path = command.path.has_value() ? command.path->ToString() : "";
+  // BINARYMIME (RFC 3030 §3) is not offered, since the mail store keeps lines of text.
+  if (command.mail.body == smtp::Body::kBinaryMime) {
+    return Refuse(Stage::kMail, Reason::kUnsupported, Reply(555, "5.5.4", "BODY=BINARYMIME not supported"), path, out);
+  }
+  if (command.mail.size.value_or(0) > rules_.policy->max_message_bytes) {
+    return Refuse(Stage::kMail, Reason::kTooLarge, TooLarge(), path, out);  // RFC 1870 §6.1
+  }
   if (login_.has_value() && !rules_.policy->allow_any_sender && !path.empty()) {
     const absl::StatusOr<std::string> normal = NormalizeLocalAddress(path);
     const auto& own = login_->may_send_as;
     if (!normal.ok() || std::find(own.begin(), own.end(), *normal) == own.end()) {
-      return Say(553, "5.7.1", "Sender address not allowed for this account", out);
+      return Refuse(Stage::kMail, Reason::kNotOwnAddress,
+                    Reply(553, "5.7.1", "Sender address not allowed for this account"), path, out);
     }
   }
   envelope_ = Envelope();
@@ -176,16 +244,19 @@ SmtpDialogue::Action SmtpDialogue::Mail(const Command& command, std::string* out
 }
 
 SmtpDialogue::Action SmtpDialogue::Rcpt(const Command& command, std::string* out) {
+  const std::string path = command.path->ToString();
   if (!envelope_.parameters.smtputf8 && !command.path->ascii()) {
-    return Say(553, "5.6.7", "Address needs SMTPUTF8", out);  // RFC 6531 §3.5
+    return Refuse(Stage::kRcpt, Reason::kNeedsSmtpUtf8, Reply(553, "5.6.7", "Address needs SMTPUTF8"), path,
+                  out);  // RFC 6531 §3.5
   }
   // RFC 5321 §4.5.3.1.10: temporary, so that the client sends the rest later.
-  if (envelope_.recipients.size() >= rules_.policy->max_recipients)
-    return Say(452, "4.5.3", "Too many recipients", out);
+  if (envelope_.recipients.size() >= rules_.policy->max_recipients) {
+    return Refuse(Stage::kRcpt, Reason::kTooManyRecipients, TooManyRecipients(), path, out);
+  }
   pending_.command = command;
   // RFC 5321 §4.5.1: routing resolves <postmaster> without a domain. Our host name need
   // not be a domain with mailboxes.
-  pending_.address = command.path->ToString();
+  pending_.address = path;
   return Action::kResolve;
 }
 
@@ -194,12 +265,13 @@ SmtpDialogue::Action SmtpDialogue::OnResolved(const Resolution& resolution, std:
   if (resolution.outcome == Resolution::Outcome::kAccept && limit > 0 &&
       envelope_.parameters.size.value_or(0) > limit) {
     ++refused_recipients_;
-    return Say(552, "5.3.4", "Message exceeds the maximum size of this mailbox", out);
+    return Refuse(Stage::kRcpt, Reason::kTooLarge,
+                  Reply(552, "5.3.4", "Message exceeds the maximum size of this mailbox"), pending_.address, out);
   }
-  const smtp::Reply reply = ReplyForRecipient(resolution.outcome);
+  const Reply reply = ReplyForRecipient(resolution.outcome);
   if (!reply.positive()) {
     ++refused_recipients_;
-    return Say(reply.code, reply.enhanced, reply.Text(), out);
+    return Refuse(Stage::kRcpt, ReasonFor(resolution.outcome), reply, pending_.address, out);
   }
   state_ = State::kRcpt;
   const auto same = [this](const Recipient& r) { return r.original == pending_.address; };
@@ -213,8 +285,9 @@ SmtpDialogue::Action SmtpDialogue::OnResolved(const Resolution& resolution, std:
 SmtpDialogue::Action SmtpDialogue::Data(const Command&, std::string* out) {
   if (envelope_.recipients.empty()) {
     // RFC 5321 §3.3: 503 without RCPT, 554 when every one was refused.
-    return refused_recipients_ > 0 ? Say(554, "5.5.1", "No valid recipients", out)
-                                   : Say(503, "5.5.1", "Send RCPT first", out);
+    return refused_recipients_ > 0
+               ? Refuse(Stage::kData, Reason::kNoRecipients, Reply(554, "5.5.1", "No valid recipients"), "", out)
+               : Refuse(Stage::kData, Reason::kSequence, Reply(503, "5.5.1", "Send RCPT first"), "", out);
   }
   Say(354, "", "End data with <CR><LF>.<CR><LF>", out);
   return Action::kReceiveData;
@@ -230,16 +303,17 @@ SmtpDialogue::Action SmtpDialogue::Bdat(const Command& command, std::string* out
   // RFC 3030 §2: the client sends the chunk in any case. More octets than a message
   // may have are not read.
   if (command.chunk_bytes > rules_.policy->max_message_bytes) {
-    Bye("4.5.1", "BDAT out of order", out);
+    Bye(Reason::kTooMuchData, "4.5.1", "BDAT out of order", out);
     return Action::kClose;
   }
   return Action::kReceiveChunk;
 }
 
-SmtpDialogue::Action SmtpDialogue::OnChunk(const std::optional<smtp::Reply>& refusal, std::string* out) {
+SmtpDialogue::Action SmtpDialogue::OnChunk(const std::optional<Reply>& refusal, std::string* out) {
   if (chunk_.discard) {
     const bool tried = state_ == State::kMail && refused_recipients_ > 0;
-    return tried ? Say(554, "5.5.1", "No valid recipients", out) : Say(503, "5.5.1", "BDAT out of order", out);
+    return tried ? Refuse(Stage::kData, Reason::kNoRecipients, Reply(554, "5.5.1", "No valid recipients"), "", out)
+                 : Refuse(Stage::kData, Reason::kSequence, Reply(503, "5.5.1", "BDAT out of order"), "", out);
   }
   if (refusal.has_value()) {
     // RFC 3030 §2: after a refused chunk only RSET is valid; reset here.
@@ -249,7 +323,7 @@ SmtpDialogue::Action SmtpDialogue::OnChunk(const std::optional<smtp::Reply>& ref
   return Say(250, "2.0.0", absl::StrCat(chunk_.bytes, " octets received"), out);
 }
 
-SmtpDialogue::Action SmtpDialogue::OnMessage(const smtp::Reply& reply, std::string* out) {
+SmtpDialogue::Action SmtpDialogue::OnMessage(const Reply& reply, std::string* out) {
   Forget();
   if (reply.positive()) errors_ = 0;
   return Say(reply.code, reply.enhanced, reply.Text(), out);
@@ -282,7 +356,7 @@ SmtpDialogue::Action SmtpDialogue::Unavailable(const Command&, std::string* out)
 }
 
 SmtpDialogue::Action SmtpDialogue::Foreign(const Command&, std::string* out) {
-  Bye("4.7.0", "This is an SMTP server", out);
+  Bye(Reason::kUnsupported, "4.7.0", "This is an SMTP server", out);
   return Action::kClose;
 }
 
@@ -307,11 +381,20 @@ void SmtpDialogue::OnTlsStarted() {
 // ---- AUTH (RFC 4954)
 
 SmtpDialogue::Action SmtpDialogue::Auth(const Command& command, std::string* out) {
-  if (!rules_.submission) return Say(502, "5.5.1", "AUTH not available, use the submission port", out);
-  if (login_.has_value()) return Say(503, "5.5.1", "Already authenticated", out);  // RFC 4954 §4
-  if (!OffersAuth()) return Say(538, "5.7.11", "Encryption required for requested authentication mechanism", out);
+  const auto refuse = [&](Reason reason, const Reply& reply) { return Refuse(Stage::kAuth, reason, reply, "", out); };
+  if (!rules_.submission) {
+    return refuse(Reason::kUnsupported, Reply(502, "5.5.1", "AUTH not available, use the submission port"));
+  }
+  if (login_.has_value())
+    return refuse(Reason::kSequence, Reply(503, "5.5.1", "Already authenticated"));  // RFC 4954 §4
+  if (!OffersAuth()) {
+    return refuse(Reason::kEncryptionRequired,
+                  Reply(538, "5.7.11", "Encryption required for requested authentication mechanism"));
+  }
   auth_ = sasl::Exchange::Begin(command.argument);
-  if (!auth_.has_value()) return Say(504, "5.5.4", "Authentication mechanism not supported", out);
+  if (!auth_.has_value()) {
+    return refuse(Reason::kUnsupported, Reply(504, "5.5.4", "Authentication mechanism not supported"));
+  }
   return OnSasl(auth_->Start(command.initial_response), out);
 }
 
@@ -326,14 +409,14 @@ SmtpDialogue::Action SmtpDialogue::OnSasl(sasl::Step step, std::string* out) {
     credentials_ = std::move(*credentials);
     return Action::kAuthenticate;
   }
-  const smtp::Reply reply = ReplyForSaslError(std::get<absl::Status>(step));
-  return Say(reply.code, reply.enhanced, reply.Text(), out);
+  return Refuse(Stage::kAuth, Reason::kSyntax, ReplyForSaslError(std::get<absl::Status>(step)), "", out);
 }
 
 SmtpDialogue::Action SmtpDialogue::OnAuthenticated(const absl::Status& status, const Login& login, std::string* out) {
-  credentials_ = sasl::Credentials();
-  const smtp::Reply reply = ReplyForLogin(status);
-  if (reply.positive()) login_ = login;
+  const std::string username = std::exchange(credentials_, sasl::Credentials()).username;
+  const Reply reply = ReplyForLogin(status);
+  if (!reply.positive()) return Refuse(Stage::kAuth, ReasonForLogin(status), reply, username, out);
+  login_ = login;
   return Say(reply.code, reply.enhanced, reply.Text(), out);
 }
 

@@ -22,11 +22,13 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/strings/string_view.h"
 #include "services/ingress/envelope.h"
 #include "services/ingress/policy.h"
+#include "services/ingress/refusal.h"
 #include "services/mail_formats/sasl/exchange.h"
 #include "services/mail_formats/smtp/command.h"
 #include "services/mail_formats/smtp/reply.h"
@@ -71,8 +73,13 @@ class SmtpDialogue {
   // One command line, or one answer of an AUTH dialogue, without CRLF.
   Action OnLine(absl::string_view line, std::string* out);
   Action OnLineTooLong(std::string* out);
-  // 421: the server ends the session (shutdown, timeout, too much data).
-  void Bye(absl::string_view enhanced, absl::string_view text, std::string* out);
+  // 421: the server ends the session. `why` is a refusal unless it is nullopt (an idle
+  // session at a shutdown).
+  void Bye(std::optional<Reason> why, absl::string_view enhanced, absl::string_view text, std::string* out);
+
+  // What was refused since the last call: stage, reason, envelope, user name and reply.
+  // Refused messages are missing: OnMessage() and OnChunk() get those replies.
+  std::vector<Refusal> TakeRefusals();
 
   const std::string& resolve_address() const { return pending_.address; }
   bool may_relay() const { return login_.has_value() || rules_.trusted_network; }
@@ -108,6 +115,10 @@ class SmtpDialogue {
   static const CommandRule kCommands[];
 
   Action Say(int code, absl::string_view enhanced, absl::string_view text, std::string* out);
+  // Say() of a refusal that is reported. `address`: of MAIL or RCPT; the user name of AUTH.
+  Action Refuse(Stage stage, Reason reason, const smtp::Reply& reply, absl::string_view address, std::string* out);
+  Action RefuseLine(const smtp::Command& command, absl::string_view line, Reason reason, const smtp::Reply& reply,
+                    std::string* out);
   Action Hello(const smtp::Command& command, std::string* out);
   Action Mail(const smtp::Command& command, std::string* out);
   Action Rcpt(const smtp::Command& command, std::string* out);
@@ -123,7 +134,7 @@ class SmtpDialogue {
   Action Unavailable(const smtp::Command& command, std::string* out);
   Action Foreign(const smtp::Command& command, std::string* out);
   Action OnSasl(sasl::Step step, std::string* out);
-  Action OutOfOrder(smtp::Verb verb, std::string* out);
+  Action OutOfOrder(const smtp::Command& command, absl::string_view line, std::string* out);
   bool OffersAuth() const;
   void Forget();  // the transaction, not the session
 
@@ -138,6 +149,7 @@ class SmtpDialogue {
   uint32_t refused_recipients_ = 0;
   uint32_t errors_ = 0;
   Counts counts_;
+  std::vector<Refusal> refusals_;
 
   struct {
     std::string address;

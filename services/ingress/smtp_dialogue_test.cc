@@ -499,6 +499,83 @@ TEST_F(SmtpDialogueTest, ATrustedNetworkMayRelay) {
   EXPECT_EQ(Say("RCPT TO:<x@foreign.example>"), "250 2.1.5");
 }
 
+// ---- refusals
+
+// Each refusal of mail is reported once, with what the operator looks for.
+TEST_F(SmtpDialogueTest, EveryRefusalIsReportedWithItsReason) {
+  policy_.max_recipients = 100;
+  struct Case {
+    std::string line;
+    Stage stage;
+    Reason reason;
+    std::string from, to;
+  };
+  Begin();
+  Say("EHLO c");
+  for (const Case& c : std::vector<Case>{
+           {"MAIL FROM:<broken", Stage::kMail, Reason::kSyntax, "broken", ""},
+           {"MAIL FROM:<a@b.example> SIZE=100001", Stage::kMail, Reason::kTooLarge, "a@b.example", ""},
+           {"MAIL FROM:<a@b.example> BODY=BINARYMIME", Stage::kMail, Reason::kUnsupported, "a@b.example", ""},
+           {"RCPT TO:<early@mx.example>", Stage::kRcpt, Reason::kSequence, "", "early@mx.example"},
+           {"MAIL FROM:<s@b.example>", Stage::kSession, Reason::kOther, "", ""},  // accepted
+           {"RCPT TO:<nobody@mx.example>", Stage::kRcpt, Reason::kNoSuchMailbox, "s@b.example", "nobody@mx.example"},
+           {"RCPT TO:<later@mx.example>", Stage::kRcpt, Reason::kUnavailable, "s@b.example", "later@mx.example"},
+           {"RCPT TO:<x@foreign.example>", Stage::kRcpt, Reason::kRelayDenied, "s@b.example", "x@foreign.example"},
+           {"RCPT TO:<\xD1\x8E@mx.example>", Stage::kRcpt, Reason::kNeedsSmtpUtf8, "s@b.example",
+            "\xD1\x8E@mx.example"},
+           {"DATA", Stage::kData, Reason::kNoRecipients, "s@b.example", ""},
+       }) {
+    Say(c.line);
+    const std::vector<Refusal> refusals = dialogue_->TakeRefusals();
+    if (c.stage == Stage::kSession) {
+      EXPECT_TRUE(refusals.empty()) << c.line;
+      continue;
+    }
+    ASSERT_EQ(refusals.size(), 1u) << c.line;
+    EXPECT_STREQ(StageName(refusals[0].stage), StageName(c.stage)) << c.line;
+    EXPECT_STREQ(ReasonName(refusals[0].reason), ReasonName(c.reason)) << c.line;
+    EXPECT_EQ(refusals[0].from, c.from) << c.line;
+    EXPECT_EQ(absl::StrJoin(refusals[0].to, ","), c.to) << c.line;
+    EXPECT_FALSE(refusals[0].reply.empty()) << c.line;
+  }
+}
+
+TEST_F(SmtpDialogueTest, ASessionThatTheServerEndsIsReported) {
+  policy_.max_errors = 2;
+  Begin();
+  Say("X");
+  EXPECT_TRUE(dialogue_->TakeRefusals().empty());
+  Say("Y");
+  const std::vector<Refusal> refusals = dialogue_->TakeRefusals();
+  ASSERT_EQ(refusals.size(), 1u);
+  EXPECT_EQ(refusals[0].stage, Stage::kSession);
+  EXPECT_EQ(refusals[0].reason, Reason::kMaxErrors);
+  EXPECT_EQ(refusals[0].reply, "421 4.7.0 mx.example Too many errors");
+}
+
+TEST_F(SmtpDialogueTest, ARefusedLoginIsReportedWithItsName) {
+  rules_.submission = true;
+  Begin(/*tls=*/true);
+  Say("EHLO c");
+  Say("AUTH PLAIN " + Plain("victim@mx.example", "guess"));
+  std::vector<Refusal> refusals = dialogue_->TakeRefusals();
+  ASSERT_EQ(refusals.size(), 1u);
+  EXPECT_EQ(refusals[0].stage, Stage::kAuth);
+  EXPECT_EQ(refusals[0].reason, Reason::kWrongPassword);
+  EXPECT_EQ(refusals[0].login, "victim@mx.example");
+  Say("MAIL FROM:<user@mx.example>");
+  refusals = dialogue_->TakeRefusals();
+  ASSERT_EQ(refusals.size(), 1u);
+  EXPECT_EQ(refusals[0].reason, Reason::kAuthRequired);
+  LogIn();
+  dialogue_->TakeRefusals();
+  Say("MAIL FROM:<boss@mx.example>");
+  refusals = dialogue_->TakeRefusals();
+  ASSERT_EQ(refusals.size(), 1u);
+  EXPECT_EQ(refusals[0].reason, Reason::kNotOwnAddress);
+  EXPECT_EQ(refusals[0].from, "boss@mx.example");
+}
+
 TEST_F(SmtpDialogueTest, CountsForMetrics) {
   Say("EHLO c");
   Say("NOOP");

@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/strip.h"
+#include "posthouse/ingress/v1/ingress.pb.h"
 #include "posthouse/queue/v1/queue.pb.h"
 #include "services/common/time/proto_time.h"
 #include "tools/posthousectl/output.h"
@@ -113,6 +114,23 @@ std::string DescribeItem(const v1::Item& item, absl::Time now) {
   } else {
     absl::StrAppend(&out, "  expires    ", ShowTime(FromProto(item.expires())), "\n");
   }
+  return out;
+}
+
+std::string DescribeRefusal(const ingress::v1::Refusal& refusal) {
+  std::string out =
+      absl::StrCat("refused by ingress at ", Printable(refusal.stage()), ": ", Printable(refusal.reason()), "\n");
+  absl::StrAppend(&out, "  at         ", ShowTime(FromProto(refusal.at())), ", from ",
+                  Printable(refusal.client_address()), " (", Printable(refusal.helo()), ") on port ",
+                  Printable(refusal.port()));
+  if (!refusal.login().empty()) absl::StrAppend(&out, " as ", Printable(refusal.login()));
+  absl::StrAppend(&out, "\n  from       ", Path(refusal.reverse_path()), "\n");
+  for (const std::string& recipient : refusal.recipients()) {
+    absl::StrAppend(&out, "  to         ", Path(recipient), "\n");
+  }
+  if (!refusal.reply().empty()) absl::StrAppend(&out, "  reply      ", Printable(refusal.reply()), "\n");
+  if (!refusal.error().empty()) absl::StrAppend(&out, "  cause      ", Printable(refusal.error()), "\n");
+  if (!refusal.trace_id().empty()) absl::StrAppend(&out, "  trace      ", Printable(refusal.trace_id()), "\n");
   return out;
 }
 

@@ -1,4 +1,4 @@
-// How a queued or done message is shown: `queue list`, `queue show` and `trace`.
+// How a queued or done message is shown: `queue list`, `queue show` and `trace`; and what ingress refused: `trace`.
 #pragma once
 
 #include <string>
@@ -6,6 +6,9 @@
 
 #include "absl/time/time.h"
 
+namespace posthouse::ingress::v1 {
+class Refusal;
+}
 namespace posthouse::queue::v1 {
 class Item;
 }
@@ -19,5 +22,7 @@ std::vector<std::string> ItemRow(const queue::v1::Item& item, absl::Time now);
 // Several lines on one message: who sent it and when, the state of each recipient, and every attempt that the queue
 // remembers.
 std::string DescribeItem(const queue::v1::Item& item, absl::Time now);
+// Several lines on what ingress refused: what and why, from whom to whom, and the reply.
+std::string DescribeRefusal(const ingress::v1::Refusal& refusal);
 
 }  // namespace posthouse::ctl

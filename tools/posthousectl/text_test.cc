@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include "posthouse/directory/v1/directory.pb.h"
+#include "posthouse/ingress/v1/ingress.pb.h"
 #include "posthouse/queue/v1/queue.pb.h"
 #include "tools/posthousectl/items.h"
 #include "tools/posthousectl/output.h"
@@ -93,6 +94,27 @@ TEST(ItemsTest, AWaitingMessageSaysWhoWaitsForWhatAndWhy) {
   EXPECT_EQ(row[5], "in 60.0 s");
 }
 
+TEST(ItemsTest, ARefusalSaysWhatWasRefusedToWhomAndWhy) {
+  ingress::v1::Refusal refusal;
+  refusal.mutable_at()->set_seconds(1000);
+  refusal.set_stage("rcpt");
+  refusal.set_reason("no_such_mailbox");
+  refusal.set_port("mx");
+  refusal.set_client_address("192.0.2.7");
+  refusal.set_helo("mx.example.net");
+  refusal.set_reverse_path("s@example.net");
+  refusal.add_recipients("nobody@example.org");
+  refusal.set_reply("550 5.1.1 No such mailbox\x1B");
+  refusal.set_trace_id("0af7651916cd43dd8448eb211c80319c");
+  const std::string text = DescribeRefusal(refusal);
+  for (const char* part :
+       {"refused by ingress at rcpt: no_such_mailbox\n", "from 192.0.2.7 (mx.example.net) on port mx\n",
+        "from       <s@example.net>\n", "to         <nobody@example.org>\n", "reply      550 5.1.1 No such mailbox?\n",
+        "0af7651916cd43dd8448eb211c80319c"}) {
+    EXPECT_NE(text.find(part), std::string::npos) << part << "\nin\n" << text;
+  }
+}
+
 std::string Queries(absl::string_view what) {
   std::string out;
   for (const auto& q : QueriesFor(what)) out += q.ShortDebugString() + ";";
@@ -105,6 +127,19 @@ TEST(TraceQueryTest, WhatPeopleTypeBecomesQuestions) {
   EXPECT_EQ(Queries(" <m@example.net> "), "address: \"m@example.net\";message_id: \"<m@example.net>\";");
   EXPECT_EQ(Queries("user@example.org"), "address: \"user@example.org\";message_id: \"<user@example.org>\";");
   EXPECT_EQ(Queries("odd-id"), "message_id: \"<odd-id>\";");
+}
+
+TEST(TraceQueryTest, IngressIsAskedForWhatItRemembers) {
+  const auto queries = [](absl::string_view what) {
+    std::string out;
+    for (const auto& q : RefusalQueriesFor(what)) out += q.ShortDebugString() + ";";
+    return out;
+  };
+  EXPECT_EQ(queries("0AF7651916CD43DD8448EB211C80319C"), "trace_id: \"0af7651916cd43dd8448eb211c80319c\";");
+  EXPECT_EQ(queries("<user@example.org>"), "address: \"user@example.org\";");
+  EXPECT_EQ(queries("192.0.2.7"), "client_address: \"192.0.2.7\";");
+  EXPECT_EQ(queries("2001:db8::7"), "client_address: \"2001:db8::7\";");
+  EXPECT_EQ(queries("01hf7yat00qw8m3vz1abcdefgh"), "");
 }
 
 }  // namespace
