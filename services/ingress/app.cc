@@ -37,7 +37,8 @@ App::App(runtime::Runtime& rt, const rpc::Channels& channels, Settings settings,
       metrics_(std::make_shared<Metrics>(rt.registry())),
       refusals_(std::make_shared<Refusals>(metrics_)),
       peers_(RoutingAndDirectory::Create(channels, kCachedRecipients)),
-      enqueuer_(Enqueuer::Create(channels.queue)),
+      memory_(std::make_shared<MessageMemory>(settings.message_memory_bytes)),
+      enqueuer_(Enqueuer::Create(channels.queue, memory_)),
       tls_(std::move(tls)),
       settings_(std::make_shared<const Settings>(std::move(settings))) {}
 
@@ -123,8 +124,9 @@ absl::Status App::Reload(const config::v1::Config& config) {
 }
 
 bool App::Reloadable(absl::string_view key) const {
-  return absl::StartsWith(key, "ingress.") && !absl::StartsWith(key, "ingress.smtp.") &&
-         !absl::StartsWith(key, "ingress.submission.") && !absl::StartsWith(key, "ingress.submissions.");
+  return absl::StartsWith(key, "ingress.") && key != "ingress.message_memory_bytes" &&
+         !absl::StartsWith(key, "ingress.smtp.") && !absl::StartsWith(key, "ingress.submission.") &&
+         !absl::StartsWith(key, "ingress.submissions.");
 }
 
 void App::FinishDrain(absl::Time deadline) {
@@ -141,6 +143,7 @@ void App::FinishDrain(absl::Time deadline) {
 
 void App::Collect() {
   refusals_->Tick(absl::Now());
+  metrics_->message_memory.Set(static_cast<double>(memory_->used()));
   for (const Port port : kAllPorts) {
     const auto& listener = listeners_[static_cast<size_t>(port)];
     if (listener == nullptr) continue;

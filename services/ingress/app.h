@@ -20,6 +20,7 @@
 #include "services/common/net/connection.h"
 #include "services/common/runtime/service_app.h"
 #include "services/ingress/enqueue.h"
+#include "services/ingress/message_memory.h"
 #include "services/ingress/metrics.h"
 #include "services/ingress/refusals.h"
 #include "services/ingress/routing_and_directory.h"
@@ -44,6 +45,7 @@ class App final : public runtime::ServiceApp {
   uint16_t submissions_port() const { return PortOf(Port::kSubmissions); }
   Metrics& metrics() { return *metrics_; }
   Refusals& refusals() { return *refusals_; }
+  const MessageMemory& memory() const { return *memory_; }
 
  private:
   App(runtime::Runtime& rt, const rpc::Channels& channels, Settings settings,
@@ -57,6 +59,7 @@ class App final : public runtime::ServiceApp {
   const std::shared_ptr<Metrics> metrics_;
   const std::shared_ptr<Refusals> refusals_;
   const std::shared_ptr<RoutingAndDirectory> peers_;
+  const std::shared_ptr<MessageMemory> memory_;
   const std::shared_ptr<Enqueuer> enqueuer_;
   const std::shared_ptr<net::TlsServerContext> tls_;  // null: no certificates
   std::unique_ptr<net::Listener> listeners_[kPorts];

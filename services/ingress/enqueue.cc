@@ -56,22 +56,41 @@ class EnqueueCallImpl final : public EnqueueCall {
  public:
   // `stubs`: in the order to try; not empty.
   EnqueueCallImpl(std::vector<Stub*> stubs, const std::atomic<bool>& stopped, const EnqueueTimeouts& timeouts,
-                  rpc::TraceContext trace, v1::Envelope&& envelope)
-      : stubs_(std::move(stubs)), stopped_(stopped), timeouts_(timeouts), trace_(std::move(trace)), key_(NewKey()) {
+                  std::shared_ptr<MessageMemory> memory, rpc::TraceContext trace, v1::Envelope&& envelope)
+      : stubs_(std::move(stubs)),
+        stopped_(stopped),
+        timeouts_(timeouts),
+        trace_(std::move(trace)),
+        key_(NewKey()),
+        memory_(std::move(memory)),
+        held_(memory_) {
     envelope_.Swap(&envelope);
   }
 
   Task<void> Write(std::string piece) override {
     size_ += piece.size();
     if (!failure_.ok()) co_return;
+    // Copies of what the queue has go first; then the queue gets what was collected.
+    if (!memory_->HasRoomForCopies()) DropCopy();
+    if (!memory_->HasRoom(piece.size())) co_await Push();
+    if (!failure_.ok()) co_return;
+    if (!memory_->HasRoom(piece.size())) {
+      out_of_memory_ = true;
+      writer_.reset();
+      Fail(absl::ResourceExhaustedError("memory for messages in transit is used up (ingress.message_memory_bytes)"));
+      co_return;
+    }
     if (kept_.empty()) {
       kept_ = std::move(piece);
     } else {
       kept_ += piece;
     }
+    held_.Set(kept_.capacity());
     if (kept_.size() - sent_ < kSmallBytes) co_return;
     co_await Push();
   }
+
+  bool out_of_memory() const override { return out_of_memory_; }
 
   Task<absl::StatusOr<std::string>> Commit() override {
     while (failure_.ok() && MayStart()) {
@@ -160,17 +179,36 @@ class EnqueueCallImpl final : public EnqueueCall {
       writer_.reset();
       Failed(status);
     }
-    if (replayable_ && kept_.size() > kReplayBytes) replayable_ = false;
-    if (!replayable_) {
-      kept_.clear();
-      sent_ = 0;
-    }
+    if (kept_.size() > kReplayBytes || !memory_->HasRoomForCopies()) DropCopy();
+    if (!replayable_) FreeSent();
+  }
+
+  // No second try from now on.
+  void DropCopy() {
+    // A stream that has not begun has nothing that could be sent twice.
+    if (!writer_.has_value()) return;
+    replayable_ = false;
+    FreeSent();
+  }
+
+  // Frees the bytes that the stream has.
+  void FreeSent() {
+    if (sent_ == 0 && !kept_.empty()) return;
+    kept_ = sent_ < kept_.size() ? kept_.substr(sent_) : std::string();
+    sent_ = 0;
+    held_.Set(kept_.capacity());
+  }
+
+  void Fail(absl::Status status) {
+    failure_ = std::move(status);
+    kept_ = std::string();
+    held_.Set(0);
   }
 
   // False when a stream would have to be started after Stop(); sets failure_.
   bool MayStart() {
     if (writer_.has_value() || !stopped_) return true;
-    failure_ = absl::UnavailableError("shutting down");
+    Fail(absl::UnavailableError("shutting down"));
     return false;
   }
 
@@ -178,8 +216,7 @@ class EnqueueCallImpl final : public EnqueueCall {
   void Failed(const absl::Status& status) {
     sent_ = 0;
     if (replayable_ && tries_ < kTries && absl::IsUnavailable(status)) return;
-    failure_ = status;
-    kept_ = std::string();
+    Fail(status);
   }
 
   const std::vector<Stub*> stubs_;
@@ -187,6 +224,8 @@ class EnqueueCallImpl final : public EnqueueCall {
   const EnqueueTimeouts timeouts_;
   const rpc::TraceContext trace_;
   const std::string key_;
+  const std::shared_ptr<MessageMemory> memory_;
+  MessageMemory::Share held_;  // the size of kept_
   v1::Envelope envelope_;
   std::optional<Writer> writer_;
   std::string kept_;  // while replayable_: the whole message; then what is not sent
@@ -194,6 +233,7 @@ class EnqueueCallImpl final : public EnqueueCall {
   uint64_t size_ = 0;
   bool replayable_ = true;  // the message is short enough for a second try
   int tries_ = 0;
+  bool out_of_memory_ = false;
   absl::Status failure_;
 };
 
@@ -204,8 +244,9 @@ class NoQueue final : public EnqueueCall {
 
 class EnqueuerImpl final : public Enqueuer {
  public:
-  EnqueuerImpl(const std::vector<std::shared_ptr<grpc::Channel>>& queues, EnqueueTimeouts timeouts)
-      : timeouts_(timeouts) {
+  EnqueuerImpl(const std::vector<std::shared_ptr<grpc::Channel>>& queues, std::shared_ptr<MessageMemory> memory,
+               EnqueueTimeouts timeouts)
+      : memory_(std::move(memory)), timeouts_(timeouts) {
     for (const auto& channel : queues) stubs_.push_back(v1::QueueService::NewStub(channel));
   }
 
@@ -215,13 +256,14 @@ class EnqueuerImpl final : public Enqueuer {
     const size_t first = next_.fetch_add(1, std::memory_order_relaxed);
     std::vector<Stub*> order;
     for (size_t i = 0; i < stubs_.size(); ++i) order.push_back(stubs_[(first + i) % stubs_.size()].get());
-    return std::make_unique<EnqueueCallImpl>(std::move(order), stopped_, timeouts_, std::move(trace),
+    return std::make_unique<EnqueueCallImpl>(std::move(order), stopped_, timeouts_, memory_, std::move(trace),
                                              std::move(envelope));
   }
 
   void Stop() override { stopped_ = true; }
 
  private:
+  const std::shared_ptr<MessageMemory> memory_;
   const EnqueueTimeouts timeouts_;
   std::atomic<bool> stopped_{false};
   std::vector<std::unique_ptr<Stub>> stubs_;
@@ -231,8 +273,8 @@ class EnqueuerImpl final : public Enqueuer {
 }  // namespace
 
 std::unique_ptr<Enqueuer> Enqueuer::Create(const std::vector<std::shared_ptr<grpc::Channel>>& queues,
-                                           EnqueueTimeouts timeouts) {
-  return std::make_unique<EnqueuerImpl>(queues, timeouts);
+                                           std::shared_ptr<MessageMemory> memory, EnqueueTimeouts timeouts) {
+  return std::make_unique<EnqueuerImpl>(queues, std::move(memory), timeouts);
 }
 
 }  // namespace posthouse::ingress

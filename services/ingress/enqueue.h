@@ -2,9 +2,10 @@
 //
 // A call collects 64 KiB before it sends, so that a small message is one write with
 // header, data and commit; a larger message streams. The first 1 MiB is kept for a
-// second try: when the queue is UNAVAILABLE, the call asks once more (the next queue,
-// if there are several) under the same idempotency key. Commit() returns any earlier
-// failure, so that the session can read the client's data to its end.
+// second try, unless memory for messages in transit is short: when the queue is UNAVAILABLE, the call asks once more
+// (the next queue, if there are several) under the same idempotency key. Commit() returns any earlier failure, so that
+// the session can read the client's data to its end. When that memory is used up, a call first sends what it has
+// collected, then fails with kResourceExhausted.
 //
 // Threads: one session, on its event loop.
 #pragma once
@@ -18,6 +19,7 @@
 #include "absl/time/time.h"
 #include "services/common/async/task.h"
 #include "services/common/rpc/trace.h"
+#include "services/ingress/message_memory.h"
 
 namespace grpc {
 class Channel;
@@ -38,6 +40,8 @@ class EnqueueCall {
   // Call once, at the end of the message. Returns the queue id when the queue has
   // taken responsibility; after an error it may have done so, too.
   virtual Task<absl::StatusOr<std::string>> Commit() = 0;
+  // Whether the failure is that of MessageMemory.
+  virtual bool out_of_memory() const { return false; }
 };
 
 struct EnqueueTimeouts {
@@ -49,7 +53,7 @@ struct EnqueueTimeouts {
 class Enqueuer {
  public:
   static std::unique_ptr<Enqueuer> Create(const std::vector<std::shared_ptr<grpc::Channel>>& queues,
-                                          EnqueueTimeouts timeouts = {});
+                                          std::shared_ptr<MessageMemory> memory, EnqueueTimeouts timeouts = {});
   virtual ~Enqueuer() = default;  // outlives its calls
   // Moves from `envelope`; draws a new idempotency key.
   virtual std::unique_ptr<EnqueueCall> Begin(rpc::TraceContext trace, queue::v1::Envelope&& envelope) = 0;

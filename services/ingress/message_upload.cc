@@ -70,7 +70,7 @@ Task<smtp::Reply> MessageUpload::Commit() {
   if (refusal_.has_value()) co_return *refusal_;
   absl::StatusOr<std::string> queue_id = co_await call_->Commit();
   enqueue_status_ = queue_id.status();
-  reason_ = ReasonForMessage(enqueue_status_);
+  reason_ = call_->out_of_memory() ? Reason::kMemory : ReasonForMessage(enqueue_status_);
   if (queue_id.ok()) queue_id_ = *std::move(queue_id);
   co_return ReplyForMessage(enqueue_status_, queue_id_);
 }

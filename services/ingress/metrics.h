@@ -42,6 +42,7 @@ class Metrics {
   metrics::Counter& recipients;
   metrics::Counter& tls_started;
   metrics::Counter& tls_failed;
+  metrics::Gauge& message_memory;
   metrics::Gauge& certificate_not_after;
   metrics::Counter& certificate_reload_failures;
 

@@ -12,7 +12,8 @@ namespace posthouse::ingress {
 struct SmtpPolicy {
   std::string hostname;
   uint64_t max_message_bytes = 50 << 20;
-  uint32_t max_recipients = 1000;
+  uint32_t max_recipients = 1000;                                // RCPT commands of a message
+  uint32_t max_envelope_recipients = 5000;                       // after aliases and groups
   uint32_t max_errors = 20;                                      // replies 4yz and 5yz in a session, then 421
   uint32_t max_received = 50;                                    // Received fields of one message (RFC 5321 §6.3)
   smtp::BareLinePolicy bare_lf = smtp::BareLinePolicy::kReject;  // in mail of other hosts

@@ -249,6 +249,61 @@ TEST_F(SessionTest, ASlowQueueSlowsTheClientAndLosesNothing) {
   EXPECT_TRUE(Body(peers_->messages()[0]) == message);
 }
 
+// ---- memory
+
+class MemoryTest : public SessionTest {
+ protected:
+  MemoryTest() { config_.mutable_ingress()->set_message_memory_bytes(1 << 20); }
+  // Waits until sessions hold at least, or at most, so much.
+  bool Reached(uint64_t low, uint64_t high) {
+    const absl::Time deadline = absl::Now() + absl::Seconds(30);
+    while (absl::Now() < deadline) {
+      if (app_->memory().used() >= low && app_->memory().used() <= high) return true;
+      absl::SleepFor(absl::Milliseconds(1));
+    }
+    return false;
+  }
+};
+
+TEST_F(MemoryTest, HalfSentMessagesTakeNoMoreThanTheirShare) {
+  const std::string half = "Subject: half\r\n\r\n" + std::string(60000, 'x');
+  std::vector<SmtpTestClient*> strangers;
+  for (int i = 0; i < 40; ++i) {
+    strangers.push_back(&ReadyForData());
+    strangers.back()->Send(half);
+  }
+  ASSERT_TRUE(Reached((1 << 20) - 128 * 1024, 1 << 20)) << app_->memory().used();
+  // One more is told at the end of its data; its session goes on.
+  SmtpTestClient& client = ReadyForData();
+  EXPECT_EQ(client.Say(half + "\r\n."), "452 4.3.1");
+  EXPECT_LE(app_->memory().used(), 1u << 20);
+  EXPECT_EQ(app_->metrics().Refused(Stage::kData, Reason::kMemory).Value(), 1);
+  for (SmtpTestClient* stranger : strangers) stranger->Close();
+  ASSERT_TRUE(Reached(0, 0));
+  EXPECT_EQ(client.Say("MAIL FROM:<sender@client.example>"), "250 2.1.0");
+  EXPECT_EQ(client.Say("RCPT TO:<user@mx.example>"), "250 2.1.5");
+  EXPECT_EQ(client.Say("DATA"), "354");
+  EXPECT_EQ(client.Say(half + "\r\n."), "250 2.0.0");
+}
+
+TEST_F(MemoryTest, CopiesForASecondTryAreDroppedBeforeMailIsRefused) {
+  std::string message = "Subject: large\r\n\r\n";
+  for (int i = 0; message.size() < 900000; ++i) absl::StrAppend(&message, "line ", i, "\r\n");
+  std::vector<SmtpTestClient*> clients;
+  for (int i = 0; i < 4; ++i) {
+    clients.push_back(&ReadyForData());
+    clients.back()->Send(message);
+    EXPECT_LE(app_->memory().used(), 1u << 20);
+  }
+  for (SmtpTestClient* client : clients) {
+    EXPECT_EQ(client->Say("last line\r\n."), "250 2.0.0");
+    EXPECT_LE(app_->memory().used(), 1u << 20);
+  }
+  for (const Enqueued& sent : peers_->messages()) EXPECT_TRUE(Body(sent) == message + "last line\r\n");
+  EXPECT_THAT(peers_->messages(), SizeIs(4));
+  EXPECT_TRUE(Reached(0, 0));
+}
+
 // ---- what the queue answers
 
 TEST_F(SessionTest, OnlyTheQueueSays250) {

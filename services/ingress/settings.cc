@@ -6,6 +6,7 @@
 #include "posthouse/config/v1/config.pb.h"
 #include "services/common/status/status.h"
 #include "services/common/time/proto_time.h"
+#include "services/mail_formats/smtp/params.h"
 #include "services/mail_formats/smtp/path.h"
 
 namespace posthouse::ingress {
@@ -35,7 +36,7 @@ absl::Status ReadListener(absl::string_view key, const config::v1::Endpoint& fro
     to->port = static_cast<uint16_t>(from.port());
   }
   if (from.max_connections() != 0) to->max_connections = from.max_connections();
-  to->max_connections_per_address = from.max_connections_per_address();
+  if (from.has_max_connections_per_address()) to->max_connections_per_address = from.max_connections_per_address();
   return ReadNetworks(absl::StrCat(key, ".proxy_from"), from.proxy_from(), &to->proxy_from);
 }
 
@@ -79,6 +80,15 @@ absl::StatusOr<Settings> Settings::FromConfig(const config::v1::Config& config) 
   }
   if (s.max_recipients < 100) {
     return Bad("max_recipients", absl::StrCat(s.max_recipients), "100 or more (RFC 5321 4.5.3.1.8)");
+  }
+  Override(from.max_envelope_recipients(), &s.max_envelope_recipients);
+  if (s.max_envelope_recipients < 100 || s.max_envelope_recipients > smtp::kMaxEnvelopeRecipients) {
+    return Bad("max_envelope_recipients", absl::StrCat(s.max_envelope_recipients),
+               absl::StrCat("100 to ", smtp::kMaxEnvelopeRecipients, ", the most that the queue takes"));
+  }
+  Override(from.message_memory_bytes(), &s.message_memory_bytes);
+  if (s.message_memory_bytes < (1 << 20)) {
+    return Bad("message_memory_bytes", absl::StrCat(s.message_memory_bytes), "1MiB or more");
   }
   PH_RETURN_IF_ERROR(
       ReadDuration("command_timeout", from.has_command_timeout(), from.command_timeout(), &s.command_timeout));

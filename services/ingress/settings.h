@@ -25,13 +25,14 @@ struct Settings : SmtpPolicy {
     uint16_t port = 0;
     std::vector<net::Cidr> proxy_from;
     size_t max_connections = 10000;
-    size_t max_connections_per_address = 0;
+    size_t max_connections_per_address = 200;
   };
 
   Listener smtp, submission, submissions;
   absl::Duration command_timeout = absl::Minutes(5);
   absl::Duration data_timeout = absl::Minutes(3);
   std::vector<net::Cidr> relay_networks;
+  uint64_t message_memory_bytes = 128 << 20;
 
   // kInvalidArgument names the key, the value and what is allowed.
   static absl::StatusOr<Settings> FromConfig(const config::v1::Config& config);

@@ -25,6 +25,9 @@ TEST(Settings, DefaultsAreTheDocumentedOnes) {
   EXPECT_TRUE(s->smtp.enabled);
   EXPECT_EQ(s->smtp.address, "127.0.0.1");
   EXPECT_EQ(s->smtp.max_connections, 10000u);
+  EXPECT_EQ(s->smtp.max_connections_per_address, 200u);
+  EXPECT_EQ(s->max_envelope_recipients, 5000u);
+  EXPECT_EQ(s->message_memory_bytes, 128u << 20);
   EXPECT_EQ(s->max_message_bytes, 50u << 20);
   EXPECT_EQ(s->max_recipients, 1000u);
   EXPECT_EQ(s->max_errors, 20u);
@@ -41,6 +44,7 @@ TEST(Settings, ReadsWhatIsGiven) {
   config.set_hostname("mx.example");
   auto& in = *config.mutable_ingress();
   in.mutable_smtp()->set_port(0);
+  in.mutable_smtp()->set_max_connections_per_address(0);
   in.mutable_smtp()->add_proxy_from("10.0.0.0/8");
   in.mutable_submission()->set_disabled(true);
   in.add_relay_networks("192.0.2.0/24");
@@ -50,6 +54,7 @@ TEST(Settings, ReadsWhatIsGiven) {
   const absl::StatusOr<Settings> s = Settings::FromConfig(config);
   ASSERT_TRUE(s.ok()) << s.status();
   EXPECT_EQ(s->smtp.port, 0);
+  EXPECT_EQ(s->smtp.max_connections_per_address, 0u);  // no limit
   EXPECT_TRUE(s->smtp.proxy_from[0].Contains("10.1.2.3"));
   EXPECT_FALSE(s->submission.enabled);
   EXPECT_TRUE(s->relay_networks[0].Contains("192.0.2.200"));
@@ -73,6 +78,8 @@ TEST(Settings, NamesTheKeyThatIsWrong) {
       {[](Config& c) { c.mutable_ingress()->set_max_message_bytes(1000); }, "ingress.max_message_bytes"},
       {[](Config& c) { c.mutable_ingress()->set_max_recipients(5); }, "ingress.max_recipients"},
       {[](Config& c) { c.mutable_ingress()->mutable_command_timeout(); }, "ingress.command_timeout"},
+      {[](Config& c) { c.mutable_ingress()->set_max_envelope_recipients(5001); }, "ingress.max_envelope_recipients"},
+      {[](Config& c) { c.mutable_ingress()->set_message_memory_bytes(1000); }, "ingress.message_memory_bytes"},
   };
   for (const Case& c : cases) {
     Config config;

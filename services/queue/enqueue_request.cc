@@ -6,11 +6,12 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
+#include "services/mail_formats/smtp/params.h"
 
 namespace posthouse::queue {
 namespace {
 
-constexpr int kMaxRecipients = 5000;
+constexpr auto kMaxRecipients = static_cast<int>(smtp::kMaxEnvelopeRecipients);
 constexpr size_t kMaxAddress = 1000;  // RFC 5321 §4.5.3.1.3: 256; UTF-8 and quoting need more
 constexpr size_t kMaxText = 1000;
 constexpr size_t kMaxMessageId = 500;

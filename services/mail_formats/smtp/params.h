@@ -14,6 +14,9 @@
 
 namespace posthouse::smtp {
 
+// The most recipients of one message in the queue, after aliases and groups.
+inline constexpr uint32_t kMaxEnvelopeRecipients = 5000;
+
 enum class Body { kSevenBit, kEightBitMime, kBinaryMime };  // RFC 6152, RFC 3030
 enum class Ret { kUnset, kHeaders, kFull };                 // RFC 3461 §4.3
 
