@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -19,14 +20,25 @@ namespace posthouse::ingress {
 struct Login {
   std::string address;  // primary address
   std::string tenant;
+  std::string account_id;
   std::vector<std::string> may_send_as;  // normalised (NormalizeLocalAddress)
+};
+
+// What a mailbox holds, and its quota; limit 0: none.
+struct MailboxUsage {
+  uint64_t bytes = 0, limit_bytes = 0;
+  uint64_t messages = 0, limit_messages = 0;
 };
 
 // The answer of routing about one address, as the state machine needs it.
 struct Resolution {
   enum class Outcome { kAccept, kNoSuchMailbox, kBadAddress, kRelayDenied, kSuspended, kTemporary };
   Outcome outcome = Outcome::kTemporary;
-  uint64_t max_message_bytes = 0;                                       // least limit of its local recipients; 0: none
+  uint64_t max_message_bytes = 0;  // least limit of its local recipients; 0: none
+  uint32_t recipients = 1;         // that it leads to
+  // Of the only recipient, when that is a mailbox. Usage: when it has a quota and was asked in time.
+  std::string account_id, detail;
+  std::optional<MailboxUsage> usage;
   std::shared_ptr<const routing::v1::ResolveRecipientResponse> answer;  // set with kAccept
 };
 
@@ -34,6 +46,8 @@ struct Recipient {
   std::string original;  // as in RCPT TO
   smtp::RcptParameters parameters;
   std::shared_ptr<const routing::v1::ResolveRecipientResponse> answer;
+  uint64_t max_message_bytes = 0;     // as in Resolution
+  std::optional<MailboxUsage> usage;  // as in Resolution
 };
 
 struct Envelope {

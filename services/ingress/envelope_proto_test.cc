@@ -46,7 +46,8 @@ class EnvelopeProtoTest : public testing::Test {
   }
   std::vector<std::string> Addresses() {
     std::vector<std::string> addresses;
-    for (const auto& recipient : ToProto(envelope_, {}).recipients()) addresses.push_back(recipient.original());
+    const queue::v1::Envelope envelope = ToProto(envelope_, {});
+    for (const auto& recipient : envelope.recipients()) addresses.push_back(recipient.original());
     return addresses;
   }
   using List = std::vector<std::string>;

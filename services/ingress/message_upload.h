@@ -52,6 +52,8 @@ class MessageUpload {
   bool Flooded() const { return received_ > 2 * policy_->max_message_bytes + (1 << 20); }
   uint64_t bytes() const { return bytes_; }
 
+  // Refuses the message unless it is refused already; the queue drops what it has.
+  void Refuse(Reason reason, const smtp::Reply& reply);
   // Call once, at the end of the message. Returns the reply for the client: positive
   // only when the queue has taken responsibility.
   Task<smtp::Reply> Commit();
@@ -62,7 +64,6 @@ class MessageUpload {
  private:
   Task<void> Pass(std::string decoded);
   void CheckLines();
-  void Refuse(Reason reason, const smtp::Reply& reply);
 
   const std::shared_ptr<const SmtpPolicy> policy_;
   const UploadOptions options_;

@@ -1,5 +1,7 @@
 #include "services/ingress/replies.h"
 
+#include <utility>
+
 #include "absl/strings/str_cat.h"
 
 namespace posthouse::ingress {
@@ -105,6 +107,32 @@ Reason ReasonForMessage(const absl::Status& enqueued) {
 }
 
 Reply TooManyRecipients() { return Reply(452, "4.5.3", "Too many recipients"); }  // RFC 5321 §4.5.3.1.10
+
+std::optional<Misfit> DoesNotFit(uint64_t bytes, uint64_t max_message_bytes, const std::optional<MailboxUsage>& usage) {
+  if (max_message_bytes > 0 && bytes > max_message_bytes) {
+    return Misfit{Reason::kTooLarge, Reply(552, "5.3.4", "Message exceeds the maximum size of this mailbox")};
+  }
+  if (!usage.has_value()) return std::nullopt;
+  const MailboxUsage& u = *usage;
+  if (u.limit_bytes > 0 && bytes > u.limit_bytes) {
+    return Misfit{Reason::kOverQuota, Reply(552, "5.2.2", "Message exceeds the quota of this mailbox")};
+  }
+  const bool full = (u.limit_bytes > 0 && (u.bytes >= u.limit_bytes || bytes > u.limit_bytes - u.bytes)) ||
+                    (u.limit_messages > 0 && u.messages >= u.limit_messages);
+  if (full) return Misfit{Reason::kOverQuota, Reply(452, "4.2.2", "Mailbox full, try again later")};  // RFC 3463 §3.3
+  return std::nullopt;
+}
+
+std::optional<Misfit> FitsNobody(uint64_t bytes, const std::vector<Recipient>& recipients, bool retried) {
+  std::optional<Misfit> misfit;
+  for (const Recipient& recipient : recipients) {
+    std::optional<Misfit> one = DoesNotFit(bytes, recipient.max_message_bytes, recipient.usage);
+    if (!one.has_value() || (one->reply.temporary() && !retried)) return std::nullopt;
+    // A later try may fit into one mailbox: the reply for all is temporary.
+    if (!misfit.has_value() || one->reply.temporary()) misfit = std::move(one);
+  }
+  return misfit;
+}
 
 Reply TooLarge() { return Reply(552, "5.3.4", "Message exceeds fixed maximum message size"); }  // RFC 1870 §6.3
 

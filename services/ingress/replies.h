@@ -5,7 +5,9 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "services/ingress/envelope.h"
@@ -26,6 +28,19 @@ smtp::Reply ReplyForMessage(const absl::Status& enqueued, const std::string& que
 Reason ReasonForMessage(const absl::Status& enqueued);
 
 smtp::Reply TooManyRecipients();
+
+// Why a message of `bytes` does not fit into a mailbox.
+struct Misfit {
+  Reason reason;
+  smtp::Reply reply;
+};
+// nullopt: it fits, as far as is known. `bytes` 0: the size is not known yet. Permanent when
+// the message can never fit: larger than the mailbox takes, or than its whole quota.
+std::optional<Misfit> DoesNotFit(uint64_t bytes, uint64_t max_message_bytes, const std::optional<MailboxUsage>& usage);
+// Why a message of `bytes` fits into none of `recipients`; nullopt: the queue should have it.
+// `retried`: the client is a host, which tries a temporary failure again; for the mail of
+// a user the queue does that.
+std::optional<Misfit> FitsNobody(uint64_t bytes, const std::vector<Recipient>& recipients, bool retried);
 
 // Why ingress itself refuses a message.
 smtp::Reply TooLarge();

@@ -10,7 +10,9 @@
 #include "services/common/log/log.h"
 #include "services/common/rpc/client.h"
 #include "services/common/time/proto_time.h"
+#include "services/common/utf8/utf8.h"
 #include "services/ingress/recipient_cache.h"
+#include "services/ingress/usage_client.h"
 #include "services/mail_formats/address/address.h"
 
 namespace posthouse::ingress {
@@ -53,18 +55,32 @@ Resolution FromAnswer(std::shared_ptr<const Answer> answer) {
     resolution.max_message_bytes =
         resolution.max_message_bytes == 0 ? limit : std::min(resolution.max_message_bytes, limit);
   }
+  resolution.recipients = static_cast<uint32_t>(answer->recipients_size());
+  if (answer->recipients_size() == 1 && answer->recipients(0).has_local()) {
+    resolution.account_id = answer->recipients(0).local().account().account_id();
+    resolution.detail = answer->recipients(0).local().detail();
+  }
   resolution.answer = std::move(answer);
   return resolution;
 }
 
 class RoutingAndDirectoryClient final : public RoutingAndDirectory {
  public:
-  RoutingAndDirectoryClient(const rpc::Channels& channels, size_t cache_entries) : cache_(cache_entries) {
+  RoutingAndDirectoryClient(const rpc::Channels& channels, size_t cache_entries)
+      : usage_(channels), cache_(cache_entries) {
     if (channels.routing != nullptr) routing_ = route::RoutingService::NewStub(channels.routing);
     if (channels.directory != nullptr) directory_ = dir::DirectoryService::NewStub(channels.directory);
   }
 
   Task<Resolution> Resolve(rpc::TraceContext trace, std::string address, bool may_relay) override {
+    Resolution resolution = co_await Ask(trace, std::move(address), may_relay);
+    if (!resolution.account_id.empty() && !stopped_) {
+      resolution.usage = co_await usage_.Of(trace, resolution.answer->recipients(0).local().account());
+    }
+    co_return resolution;
+  }
+
+  Task<Resolution> Ask(rpc::TraceContext trace, std::string address, bool may_relay) {
     std::optional<Resolution> cached = cache_.Find(address, may_relay, absl::Now());
     if (cached.has_value()) co_return *std::move(cached);
     if (routing_ == nullptr || stopped_) co_return Resolution();
@@ -97,6 +113,10 @@ class RoutingAndDirectoryClient final : public RoutingAndDirectory {
   Task<absl::StatusOr<Login>> Authenticate(rpc::TraceContext trace, LoginRequest login) override {
     if (directory_ == nullptr) co_return absl::UnavailableError("no directory is configured");
     if (stopped_) co_return absl::UnavailableError("shutting down");
+    // A proto string is UTF-8, and so is every name and password of the directory.
+    if (!IsUtf8(login.username) || !IsUtf8(login.password)) {
+      co_return absl::UnauthenticatedError("the user name or the password is not valid UTF-8");
+    }
     dir::AuthenticateRequest request;
     request.set_username(std::move(login.username));
     request.set_password(std::move(login.password));
@@ -115,6 +135,7 @@ class RoutingAndDirectoryClient final : public RoutingAndDirectory {
     Login result;
     result.address = response->address();
     result.tenant = response->account().tenant();
+    result.account_id = response->account().account_id();
     for (const std::string& address : response->may_send_as()) {
       absl::StatusOr<std::string> normal = NormalizeLocalAddress(address);
       if (normal.ok()) result.may_send_as.push_back(*std::move(normal));
@@ -128,6 +149,7 @@ class RoutingAndDirectoryClient final : public RoutingAndDirectory {
   std::atomic<bool> stopped_{false};
   std::unique_ptr<route::RoutingService::Stub> routing_;
   std::unique_ptr<dir::DirectoryService::Stub> directory_;
+  UsageClient usage_;
   RecipientCache cache_;
   log::RateLimit log_limit_{10};
 };

@@ -1,4 +1,5 @@
-// RoutingAndDirectory: the calls of SMTP sessions to routing and directory.
+// RoutingAndDirectory: the calls of SMTP sessions to routing and directory, and to the
+// mailbox for the usage of an account.
 //
 // It retries nothing: a temporary failure becomes a 4yz reply, and the client retries.
 // Threads: any; a call resumes on its caller's executor. Outlives its calls.
@@ -27,7 +28,10 @@ class RoutingAndDirectory {
   static std::unique_ptr<RoutingAndDirectory> Create(const rpc::Channels& channels, size_t cache_entries);
   virtual ~RoutingAndDirectory() = default;
 
-  // A failed call is Outcome::kTemporary.
+  // A failed call is Outcome::kTemporary. When one mailbox is the only recipient, its store
+  // is asked for its usage, unless the answer of the last two seconds is known. A store that
+  // does not answer within a second delays no other recipient for some seconds: mail for
+  // its accounts is taken without `usage`.
   virtual Task<Resolution> Resolve(rpc::TraceContext trace, std::string address, bool may_relay) = 0;
   virtual Task<absl::StatusOr<Login>> Authenticate(rpc::TraceContext trace, LoginRequest request) = 0;
   // The other services may shut down after this: no call starts any more. Any thread.

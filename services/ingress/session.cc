@@ -25,6 +25,7 @@ constexpr absl::Duration kHandshakeTimeout = absl::Seconds(30);
 // A client that sends message data more slowly than this for longer than two data
 // timeouts is cut off. The time that the queue makes it wait does not count.
 constexpr double kMinBytesPerSecond = 128;
+constexpr absl::Duration kGuessDelay = absl::Seconds(1);  // as in gateway/logins.h
 
 class Session {
  public:
@@ -76,6 +77,7 @@ class Session {
   };
   Message message_;
   bool draining_ = false;
+  int wrong_passwords_ = 0;
   SmtpDialogue::Counts counted_;
 };
 
@@ -164,7 +166,13 @@ Task<Action> Session::Login() {
   request.password = dialogue_.credentials().password;
   request.client_address = connection_->peer().address;
   request.tls = connection_->tls();
+  // The one place that asks whether a login may pass. A limit over many connections (of an
+  // address, network or account) belongs in front of it.
   absl::StatusOr<ingress::Login> login = co_await context_.peers->Authenticate(message_.trace, std::move(request));
+  if (absl::IsUnauthenticated(login.status())) {
+    // Guessing is slow: 1, 2, 4, then 8 seconds for each wrong password of the connection.
+    co_await Sleep(kGuessDelay * (1 << std::min(wrong_passwords_++, 3)));
+  }
   context_.metrics->Logins(login.status().code()).Add();
   if (login.ok()) {  // a refused one is reported as what the dialogue refuses
     LOG_EVENT(kInfo, "login")
@@ -251,6 +259,10 @@ Task<std::optional<std::string>> Session::ReadData(uint64_t max) {
       Lost(bytes.status());
       co_return std::nullopt;
     }
+    if (draining_) {  // the second time: the time of the drain is up
+      Lost(bytes.status());
+      co_return std::nullopt;
+    }
     draining_ = true;  // after the message in progress
   }
 }
@@ -306,6 +318,10 @@ Task<Action> Session::ReceiveChunk() {
 // The message is complete: commits it to the queue and sends the reply.
 Task<Action> Session::Answer() {
   const absl::Time end_of_data = absl::Now();
+  // At a RCPT the size may not have been known.
+  const std::optional<Misfit> misfit = FitsNobody(message_.upload->bytes(), dialogue_.envelope().recipients,
+                                                  /*retried=*/!dialogue_.login().has_value());
+  if (misfit.has_value()) message_.upload->Refuse(misfit->reason, misfit->reply);
   // RFC 5321 §4.2.5: 250 only when the queue has taken responsibility.
   const smtp::Reply reply = co_await message_.upload->Commit();
   const absl::Duration took = absl::Now() - end_of_data;

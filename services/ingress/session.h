@@ -2,7 +2,7 @@
 // decides the replies, MessageUpload processes the bytes of a message.
 //
 // Drain: an idle session ends with 421 at once. A session in a message reads it to the
-// end, replies, and then sends 421.
+// end, replies, and then sends 421. What is not read by the end of the drain gets 421, too.
 // Threads: on its connection's event loop.
 #pragma once
 

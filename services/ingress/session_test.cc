@@ -382,6 +382,54 @@ TEST_F(SessionTest, RoutingThatFailsIsATemporaryFailure) {
   EXPECT_EQ(client.Say("RCPT TO:<suspended@mx.example>"), "450 4.2.1");
 }
 
+TEST_F(SessionTest, OverQuotaIsToldInTheSession) {
+  Start();
+  peers_->SetUsage("full@mx.example", 5000, 5000);
+  peers_->SetUsage("part@mx.example", 1000, 3000);
+  SmtpTestClient& client = Connect();
+  EXPECT_EQ(client.Play(R"(
+    S: 220
+    C: EHLO c
+    S: 250
+    C: MAIL FROM:<a@b.example>
+    S: 250
+    C: RCPT TO:<full@mx.example>
+    S: 452 4.2.2
+    C: RCPT TO:<part@mx.example>
+    S: 250 2.1.5
+    C: DATA
+    S: 354)"),
+            "");
+  // Known at the end of data only: full for now, or too large for the whole quota.
+  EXPECT_EQ(client.Say("Subject: x\r\n\r\n" + std::string(2500, 'x') + "\r\n."), "452 4.2.2");
+  for (const char* line : {"MAIL FROM:<a@b.example>", "RCPT TO:<part@mx.example>"}) client.Say(line);
+  EXPECT_EQ(client.Say("DATA"), "354");
+  EXPECT_EQ(client.Say("Subject: x\r\n\r\n" + std::string(3500, 'x') + "\r\n."), "552 5.2.2");
+  client.Say("MAIL FROM:<a@b.example> SIZE=3500");
+  EXPECT_EQ(client.Say("RCPT TO:<part@mx.example>"), "552 5.2.2");
+  // Somebody else can have it: the queue tells the sender about the other one.
+  EXPECT_EQ(client.Say("RSET"), "250 2.0.0");
+  for (const char* line : {"MAIL FROM:<a@b.example>", "RCPT TO:<part@mx.example>", "RCPT TO:<user@mx.example>"}) {
+    client.Say(line);
+  }
+  EXPECT_EQ(client.Say("DATA"), "354");
+  EXPECT_EQ(client.Say("Subject: x\r\n\r\n" + std::string(2500, 'x') + "\r\n."), "250 2.0.0");
+  EXPECT_EQ(app_->metrics().Refused(Stage::kRcpt, Reason::kOverQuota).Value(), 2);
+  EXPECT_EQ(app_->metrics().Refused(Stage::kData, Reason::kOverQuota).Value(), 2);
+  // A client that cannot try again hands the message to the queue, which does.
+  SmtpTestClient& user = LoggedIn();
+  for (const char* line : {"MAIL FROM:<user@mx.example>", "RCPT TO:<part@mx.example>"}) user.Say(line);
+  EXPECT_EQ(user.Say("DATA"), "354");
+  EXPECT_EQ(user.Say("Subject: x\r\n\r\n" + std::string(2500, 'x') + "\r\n."), "250 2.0.0");
+}
+
+TEST_F(SessionTest, AMailboxThatIsDownIsAskedOnceAndTakesMail) {
+  Start();
+  peers_->FailMailbox(true);
+  for (int i = 0; i < 3; ++i) Envelope("full@mx.example");
+  EXPECT_EQ(peers_->usage_calls(), 1);
+}
+
 TEST_F(SessionTest, RecipientsAreAskedForOnce) {
   for (int i = 0; i < 3; ++i) Envelope();
   EXPECT_EQ(peers_->resolutions(), 1);
@@ -506,6 +554,9 @@ TEST_F(SessionTest, StartTlsThenLogin) {
   EXPECT_EQ(client.Say("AUTH PLAIN " + Plain("user@mx.example", "secret")), "235 2.7.0");
   EXPECT_EQ(peers_->last_login_address(), "127.0.0.1");
   EXPECT_EQ(client.Say("MAIL FROM:<boss@mx.example>"), "553 5.7.1");
+  EXPECT_EQ(client.Say("MAIL FROM:<boss+x@mx.example>"), "553 5.7.1");
+  EXPECT_EQ(client.Say("MAIL FROM:<user+x@mx.example>"), "250 2.1.0");
+  EXPECT_EQ(client.Say("RSET"), "250 2.0.0");
   EXPECT_EQ(client.Say("MAIL FROM:<user@mx.example>"), "250 2.1.0");
   EXPECT_EQ(client.Say("RCPT TO:<friend@foreign.example>"), "250 2.1.5");
   EXPECT_EQ(client.Say("DATA"), "354");
@@ -682,6 +733,17 @@ TEST_F(SessionTest, DrainSays421AndFinishesMessages) {
   EXPECT_EQ(busy.Code(), "421 4.3.2");
   drain.join();
   EXPECT_EQ(Body(peers_->messages()[0]), "Subject: x\r\n\r\nhalf and half\r\n");
+}
+
+// What is not read when the time of the drain is up is told so, not cut in silence.
+TEST_F(SessionTest, AMessageThatOutlastsTheDrainGets421) {
+  SmtpTestClient& client = ReadyForData();
+  client.Send("Subject: x\r\n\r\nhalf");
+  app_->Drain(absl::Milliseconds(200));
+  EXPECT_EQ(client.Code(), "421 4.3.2");
+  EXPECT_EQ(client.Code(), "closed");
+  EXPECT_THAT(peers_->messages(), IsEmpty());
+  EXPECT_EQ(app_->metrics().Refused(Stage::kSession, Reason::kDraining).Value(), 1);
 }
 
 // A session that waits for the queue when the drain gives up goes on to its end, on its own.

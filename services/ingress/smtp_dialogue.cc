@@ -23,6 +23,7 @@ constexpr unsigned Bit(State state) { return 1u << static_cast<unsigned>(state);
 constexpr unsigned kAnyState =
     Bit(State::kNew) | Bit(State::kReady) | Bit(State::kMail) | Bit(State::kRcpt) | Bit(State::kChunks);
 constexpr unsigned kIdle = Bit(State::kReady);
+constexpr char kSeparators[] = "+-_.=#";  // that a domain may use (directory)
 // The session takes them after each line, which makes one or two.
 constexpr size_t kMaxRefusals = 64;
 
@@ -42,6 +43,8 @@ std::optional<Stage> StageOf(Verb verb) {
       return std::nullopt;
   }
 }
+
+Reply NotOwnAddress() { return Reply(553, "5.7.1", "Sender address not allowed for this account"); }
 
 // The address of a MAIL or RCPT that may not parse: what follows the colon.
 absl::string_view AddressIn(absl::string_view line) {
@@ -83,26 +86,38 @@ const SmtpDialogue::CommandRule SmtpDialogue::kCommands[] = {
 
 SmtpDialogue::SmtpDialogue(Rules rules, bool tls) : rules_(std::move(rules)), tls_(tls) {}
 
-// Appends a reply and counts it. Too many 5yz replies end the session.
-SmtpDialogue::Action SmtpDialogue::Say(int code, absl::string_view enhanced, absl::string_view text, std::string* out) {
+void SmtpDialogue::Append(int code, absl::string_view enhanced, absl::string_view text, std::string* out) {
   smtp::AppendReply(out, code, enhanced, text);
   ++counts_.replies[static_cast<size_t>(code / 100)];
-  if (code < 500 || ++errors_ < rules_.policy->max_errors) return Action::kNone;
+}
+
+// Appends a reply and counts it. Too many 5yz replies end the session.
+SmtpDialogue::Action SmtpDialogue::Say(int code, absl::string_view enhanced, absl::string_view text, std::string* out) {
+  Append(code, enhanced, text, out);
+  if (code >= 500) ++errors_;
+  return EndAfterErrors(out);
+}
+
+SmtpDialogue::Action SmtpDialogue::EndAfterErrors(std::string* out) {
+  if (errors_ < rules_.policy->max_errors) return Action::kNone;
   Bye(Reason::kMaxErrors, "4.7.0", "Too many errors", out);
   return Action::kClose;
 }
 
+void SmtpDialogue::Note(Stage stage, Reason reason, const Reply& reply, absl::string_view address) {
+  if (refusals_.size() >= kMaxRefusals) return;
+  Refusal& refusal = refusals_.emplace_back();
+  refusal.stage = stage;
+  refusal.reason = reason;
+  refusal.reply = reply.ToString();
+  refusal.from = stage == Stage::kMail ? std::string(address) : envelope_.reverse_path;
+  if (stage == Stage::kRcpt) refusal.to.emplace_back(address);
+  if (stage == Stage::kAuth) refusal.login = std::string(address);
+}
+
 SmtpDialogue::Action SmtpDialogue::Refuse(Stage stage, Reason reason, const Reply& reply, absl::string_view address,
                                           std::string* out) {
-  if (refusals_.size() < kMaxRefusals) {
-    Refusal& refusal = refusals_.emplace_back();
-    refusal.stage = stage;
-    refusal.reason = reason;
-    refusal.reply = reply.ToString();
-    refusal.from = stage == Stage::kMail ? std::string(address) : envelope_.reverse_path;
-    if (stage == Stage::kRcpt) refusal.to.emplace_back(address);
-    if (stage == Stage::kAuth) refusal.login = std::string(address);
-  }
+  Note(stage, reason, reply, address);
   return Say(reply.code, reply.enhanced, reply.Text(), out);
 }
 
@@ -129,6 +144,19 @@ void SmtpDialogue::Bye(std::optional<Reason> why, absl::string_view enhanced, ab
   refusal.reply = reply.ToString();
   refusal.from = envelope_.reverse_path;
   for (const Recipient& recipient : envelope_.recipients) refusal.to.push_back(recipient.original);
+}
+
+// Refused recipients beside an accepted one are part of the mail of a list, and do not end
+// its session. Without an accepted one two of them count as one error, since the accepted
+// ones may come last.
+SmtpDialogue::Action SmtpDialogue::RefuseRecipient(Reason reason, const Reply& reply, absl::string_view address,
+                                                   std::string* out) {
+  Note(Stage::kRcpt, reason, reply, address);
+  Append(reply.code, reply.enhanced, reply.Text(), out);
+  ++refused_recipients_;
+  if (reply.permanent() && envelope_.recipients.empty() && ++refused_alone_ % 2 == 0) ++errors_;
+  if (refused_recipients_ >= rules_.policy->max_recipients) errors_ = rules_.policy->max_errors;
+  return EndAfterErrors(out);
 }
 
 std::vector<Refusal> SmtpDialogue::TakeRefusals() { return std::exchange(refusals_, {}); }
@@ -194,6 +222,8 @@ bool SmtpDialogue::OffersAuth() const {
 void SmtpDialogue::Forget() {
   envelope_ = Envelope();
   refused_recipients_ = 0;
+  expanded_ = 0;
+  chunk_bytes_ = 0;
   if (state_ != State::kNew && state_ != State::kClosed) state_ = State::kReady;
 }
 
@@ -229,25 +259,48 @@ SmtpDialogue::Action SmtpDialogue::Mail(const Command& command, std::string* out
     return Refuse(Stage::kMail, Reason::kTooLarge, TooLarge(), path, out);  // RFC 1870 §6.1
   }
   if (login_.has_value() && !rules_.policy->allow_any_sender && !path.empty()) {
-    const absl::StatusOr<std::string> normal = NormalizeLocalAddress(path);
+    const absl::StatusOr<Address> address = ParseAddress(path);
     const auto& own = login_->may_send_as;
-    if (!normal.ok() || std::find(own.begin(), own.end(), *normal) == own.end()) {
-      return Refuse(Stage::kMail, Reason::kNotOwnAddress,
-                    Reply(553, "5.7.1", "Sender address not allowed for this account"), path, out);
+    const bool is_own = address.ok() && std::find(own.begin(), own.end(), address->Folded().ToString()) != own.end();
+    // A subaddress (RFC 5233): routing knows the separators of the domain.
+    if (!is_own && address.ok() && address->local.find_first_of(kSeparators, 1) != std::string::npos) {
+      pending_.command = command;
+      pending_.address = path;
+      return Action::kResolve;
     }
+    if (!is_own) return Refuse(Stage::kMail, Reason::kNotOwnAddress, NotOwnAddress(), path, out);
   }
+  BeginMail(command, out);
+  return Action::kNone;
+}
+
+void SmtpDialogue::BeginMail(Command command, std::string* out) {
   envelope_ = Envelope();
-  envelope_.reverse_path = path;
-  envelope_.parameters = command.mail;
+  if (command.path.has_value()) envelope_.reverse_path = command.path->ToString();
+  envelope_.parameters = std::move(command.mail);
   state_ = State::kMail;
-  return Say(250, "2.1.0", "Sender ok", out);
+  Say(250, "2.1.0", "Sender ok", out);
+}
+
+// A subaddress leads to the account with a detail; other addresses that lead there are
+// aliases, of which may_send_as has all, or a catch-all.
+SmtpDialogue::Action SmtpDialogue::OnSenderResolved(const Resolution& resolution, std::string* out) {
+  if (resolution.outcome == Resolution::Outcome::kTemporary) {
+    return Refuse(Stage::kMail, Reason::kUnavailable, Reply(451, "4.4.3", "Sender not resolved, try again later"),
+                  pending_.address, out);
+  }
+  const bool own = resolution.outcome == Resolution::Outcome::kAccept && !resolution.detail.empty() &&
+                   !login_->account_id.empty() && resolution.account_id == login_->account_id;
+  if (!own) return Refuse(Stage::kMail, Reason::kNotOwnAddress, NotOwnAddress(), pending_.address, out);
+  BeginMail(std::move(pending_.command), out);
+  return Action::kNone;
 }
 
 SmtpDialogue::Action SmtpDialogue::Rcpt(const Command& command, std::string* out) {
   const std::string path = command.path->ToString();
   if (!envelope_.parameters.smtputf8 && !command.path->ascii()) {
-    return Refuse(Stage::kRcpt, Reason::kNeedsSmtpUtf8, Reply(553, "5.6.7", "Address needs SMTPUTF8"), path,
-                  out);  // RFC 6531 §3.5
+    return RefuseRecipient(Reason::kNeedsSmtpUtf8, Reply(553, "5.6.7", "Address needs SMTPUTF8"), path,
+                           out);  // RFC 6531 §3.5
   }
   // RFC 5321 §4.5.3.1.10: temporary, so that the client sends the rest later.
   if (envelope_.recipients.size() >= rules_.policy->max_recipients) {
@@ -261,24 +314,27 @@ SmtpDialogue::Action SmtpDialogue::Rcpt(const Command& command, std::string* out
 }
 
 SmtpDialogue::Action SmtpDialogue::OnResolved(const Resolution& resolution, std::string* out) {
-  const uint64_t limit = resolution.max_message_bytes;
-  if (resolution.outcome == Resolution::Outcome::kAccept && limit > 0 &&
-      envelope_.parameters.size.value_or(0) > limit) {
-    ++refused_recipients_;
-    return Refuse(Stage::kRcpt, Reason::kTooLarge,
-                  Reply(552, "5.3.4", "Message exceeds the maximum size of this mailbox"), pending_.address, out);
-  }
+  if (pending_.command.verb == Verb::kMail) return OnSenderResolved(resolution, out);
   const Reply reply = ReplyForRecipient(resolution.outcome);
-  if (!reply.positive()) {
-    ++refused_recipients_;
-    return Refuse(Stage::kRcpt, ReasonFor(resolution.outcome), reply, pending_.address, out);
-  }
-  state_ = State::kRcpt;
+  if (!reply.positive()) return RefuseRecipient(ReasonFor(resolution.outcome), reply, pending_.address, out);
+  const std::optional<Misfit> misfit =
+      DoesNotFit(envelope_.parameters.size.value_or(0), resolution.max_message_bytes, resolution.usage);
+  if (misfit.has_value()) return RefuseRecipient(misfit->reason, misfit->reply, pending_.address, out);
   const auto same = [this](const Recipient& r) { return r.original == pending_.address; };
   // A recipient that is given twice gets the message once.
   if (std::none_of(envelope_.recipients.begin(), envelope_.recipients.end(), same)) {
-    envelope_.recipients.push_back({pending_.address, std::move(pending_.command.rcpt), resolution.answer});
+    if (expanded_ + resolution.recipients > rules_.policy->max_envelope_recipients) {
+      // With other recipients the client sends the rest later. Alone it would never fit.
+      return expanded_ > 0
+                 ? Refuse(Stage::kRcpt, Reason::kTooManyRecipients, TooManyRecipients(), pending_.address, out)
+                 : RefuseRecipient(Reason::kTooManyRecipients,
+                                   Reply(554, "5.5.3", "Address leads to too many recipients"), pending_.address, out);
+    }
+    expanded_ += resolution.recipients;
+    envelope_.recipients.push_back({pending_.address, std::move(pending_.command.rcpt), resolution.answer,
+                                    resolution.max_message_bytes, resolution.usage});
   }
+  state_ = State::kRcpt;
   return Say(reply.code, reply.enhanced, reply.Text(), out);
 }
 
@@ -295,8 +351,22 @@ SmtpDialogue::Action SmtpDialogue::Data(const Command&, std::string* out) {
 
 SmtpDialogue::Action SmtpDialogue::Bdat(const Command& command, std::string* out) {
   const bool allowed = (state_ == State::kRcpt || state_ == State::kChunks) && !envelope_.recipients.empty();
-  chunk_ = Chunk{command.chunk_bytes, command.last, !allowed};
+  chunk_ = Chunk{.bytes = command.chunk_bytes, .last = command.last, .discard = !allowed};
   if (allowed) {
+    // RFC 1870 §6.3: a message over the limit is refused at the command. Its octets follow
+    // all the same; a chunk that alone is over the limit is not read to its end.
+    const uint64_t max = rules_.policy->max_message_bytes;
+    if (command.chunk_bytes > max || chunk_bytes_ > max - command.chunk_bytes) {
+      const Action action = Refuse(Stage::kData, Reason::kTooLarge, TooLarge(), "", out);
+      Forget();
+      chunk_.refused = true;
+      chunk_.discard = true;
+      if (action == Action::kClose) return action;
+      if (command.chunk_bytes <= max) return Action::kReceiveChunk;
+      Bye(Reason::kTooMuchData, "4.3.4", "Message data exceeds the limit", out);
+      return Action::kClose;
+    }
+    chunk_bytes_ += command.chunk_bytes;
     state_ = State::kChunks;
     return Action::kReceiveChunk;
   }
@@ -310,6 +380,7 @@ SmtpDialogue::Action SmtpDialogue::Bdat(const Command& command, std::string* out
 }
 
 SmtpDialogue::Action SmtpDialogue::OnChunk(const std::optional<Reply>& refusal, std::string* out) {
+  if (chunk_.refused) return Action::kNone;
   if (chunk_.discard) {
     const bool tried = state_ == State::kMail && refused_recipients_ > 0;
     return tried ? Refuse(Stage::kData, Reason::kNoRecipients, Reply(554, "5.5.1", "No valid recipients"), "", out)
@@ -325,7 +396,7 @@ SmtpDialogue::Action SmtpDialogue::OnChunk(const std::optional<Reply>& refusal, 
 
 SmtpDialogue::Action SmtpDialogue::OnMessage(const Reply& reply, std::string* out) {
   Forget();
-  if (reply.positive()) errors_ = 0;
+  if (reply.positive()) errors_ = refused_alone_ = 0;
   return Say(reply.code, reply.enhanced, reply.Text(), out);
 }
 
@@ -374,8 +445,7 @@ void SmtpDialogue::OnTlsStarted() {
   esmtp_ = false;
   client_name_.clear();
   login_.reset();
-  envelope_ = Envelope();
-  refused_recipients_ = 0;
+  Forget();
 }
 
 // ---- AUTH (RFC 4954)

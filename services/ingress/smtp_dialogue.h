@@ -48,7 +48,7 @@ class SmtpDialogue {
   enum class State { kNew, kReady, kMail, kRcpt, kChunks, kAuthDialog, kClosed };
   enum class Action {
     kNone,          // go on reading commands
-    kResolve,       // ask routing about resolve_address(), then OnResolved()
+    kResolve,       // ask routing about resolve_address() (of RCPT, or of MAIL), then OnResolved()
     kAuthenticate,  // ask the directory about credentials(), then OnAuthenticated()
     kStartTls,      // send what is in `out`, start TLS, then OnTlsStarted()
     kReceiveData,   // read up to the final dot, then OnMessage()
@@ -58,7 +58,8 @@ class SmtpDialogue {
   struct Chunk {
     uint64_t bytes = 0;
     bool last = false;
-    bool discard = false;  // read and dropped; then OnChunk() replies
+    bool discard = false;  // read and dropped; then OnChunk() replies, unless it is refused
+    bool refused = false;  // its command has the reply: the message is too large
   };
   // Since the connection began; for metrics.
   struct Counts {
@@ -114,7 +115,9 @@ class SmtpDialogue {
   struct CommandRule;
   static const CommandRule kCommands[];
 
+  void Append(int code, absl::string_view enhanced, absl::string_view text, std::string* out);
   Action Say(int code, absl::string_view enhanced, absl::string_view text, std::string* out);
+  void Note(Stage stage, Reason reason, const smtp::Reply& reply, absl::string_view address);
   // Say() of a refusal that is reported. `address`: of MAIL or RCPT; the user name of AUTH.
   Action Refuse(Stage stage, Reason reason, const smtp::Reply& reply, absl::string_view address, std::string* out);
   Action RefuseLine(const smtp::Command& command, absl::string_view line, Reason reason, const smtp::Reply& reply,
@@ -134,6 +137,10 @@ class SmtpDialogue {
   Action Unavailable(const smtp::Command& command, std::string* out);
   Action Foreign(const smtp::Command& command, std::string* out);
   Action OnSasl(sasl::Step step, std::string* out);
+  void BeginMail(smtp::Command command, std::string* out);
+  Action OnSenderResolved(const Resolution& resolution, std::string* out);
+  Action EndAfterErrors(std::string* out);
+  Action RefuseRecipient(Reason reason, const smtp::Reply& reply, absl::string_view address, std::string* out);
   Action OutOfOrder(const smtp::Command& command, absl::string_view line, std::string* out);
   bool OffersAuth() const;
   void Forget();  // the transaction, not the session
@@ -146,7 +153,10 @@ class SmtpDialogue {
   std::string client_name_;
   std::optional<Login> login_;
   Envelope envelope_;
-  uint32_t refused_recipients_ = 0;
+  uint32_t refused_recipients_ = 0;  // of this transaction
+  uint32_t refused_alone_ = 0;       // 5yz, of the session, without an accepted one beside them
+  uint64_t expanded_ = 0;            // recipients of envelope_ after aliases and groups
+  uint64_t chunk_bytes_ = 0;         // of the chunks of this message so far
   uint32_t errors_ = 0;
   Counts counts_;
   std::vector<Refusal> refusals_;
@@ -154,7 +164,7 @@ class SmtpDialogue {
   struct {
     std::string address;
     smtp::Command command;
-  } pending_;                           // the RCPT that is being resolved
+  } pending_;                           // the RCPT, or the MAIL, that is being resolved
   std::optional<sasl::Exchange> auth_;  // set in kAuthDialog
   sasl::Credentials credentials_;
   Chunk chunk_;

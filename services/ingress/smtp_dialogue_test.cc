@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -13,6 +14,7 @@
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 #include "posthouse/routing/v1/routing.pb.h"
+#include "services/ingress/replies.h"
 
 namespace posthouse::ingress {
 namespace {
@@ -49,6 +51,7 @@ class SmtpDialogueTest : public testing::Test {
         Login login;
         login.address = c.username;
         login.may_send_as = {"user@mx.example", "alias@mx.example"};
+        login.account_id = "user";
         last_ = dialogue_->OnAuthenticated(c.password == "secret" ? absl::OkStatus() : auth_failure_, login, &out);
       }
     }
@@ -82,6 +85,15 @@ class SmtpDialogueTest : public testing::Test {
       resolution.outcome = Outcome::kAccept;
       resolution.answer = std::make_shared<routing::v1::ResolveRecipientResponse>();
       if (absl::StartsWith(address, "small@")) resolution.max_message_bytes = 1000;
+      if (absl::StartsWith(address, "list")) resolution.recipients = 60;
+      if (absl::StartsWith(address, "everybody@")) resolution.recipients = 10000;
+      resolution.usage = usage_;
+      if (absl::EndsWith(address, "@foreign.example")) return resolution;
+      // The mailbox of the address, with or without "+detail"; aliases are those of user.
+      const std::string local = address.substr(0, address.find('@'));
+      resolution.account_id = local.substr(0, local.find('+'));
+      if (resolution.account_id == "alias" || resolution.account_id == "catch-all") resolution.account_id = "user";
+      if (absl::StrContains(local, "+")) resolution.detail = local.substr(local.find('+') + 1);
     }
     return resolution;
   }
@@ -112,6 +124,7 @@ class SmtpDialogueTest : public testing::Test {
   }();
   Rules rules_ = {.starttls = true};
   std::unique_ptr<SmtpDialogue> dialogue_;
+  std::optional<MailboxUsage> usage_;  // of every mailbox
   absl::Status auth_failure_ = absl::UnauthenticatedError("");
   Action last_ = Action::kNone;
   std::vector<std::string> resolved_;
@@ -222,6 +235,74 @@ TEST_F(SmtpDialogueTest, OneRecipientTooManyIsATemporaryFailure) {
   EXPECT_EQ(Say("DATA"), "354");
 }
 
+// The queue's limit is of addresses after aliases and groups.
+TEST_F(SmtpDialogueTest, RecipientsAreCountedAfterAliases) {
+  policy_.max_envelope_recipients = 130;
+  Say("EHLO c");
+  Say("MAIL FROM:<s@y.example>");
+  EXPECT_EQ(Say("RCPT TO:<everybody@mx.example>"), "554 5.5.3");  // it will never fit
+  EXPECT_EQ(Say("RCPT TO:<list@mx.example>"), "250 2.1.5");
+  EXPECT_EQ(Say("RCPT TO:<\"list\"@mx.example>"), "250 2.1.5");  // the same
+  EXPECT_EQ(Say("RCPT TO:<list2@mx.example>"), "250 2.1.5");
+  EXPECT_EQ(Say("RCPT TO:<list3@mx.example>"), "452 4.5.3");  // sent later
+  EXPECT_EQ(Say("RCPT TO:<a@mx.example>"), "250 2.1.5");
+  EXPECT_EQ(Say("RSET"), "250 2.0.0");
+  Say("MAIL FROM:<s@y.example>");
+  EXPECT_EQ(Say("RCPT TO:<list2@mx.example>"), "250 2.1.5");
+}
+
+TEST_F(SmtpDialogueTest, AFullMailboxIsToldAtRcpt) {
+  struct Case {
+    MailboxUsage usage;
+    std::string mail, reply;
+  };
+  for (const Case& c : std::vector<Case>{
+           {{.bytes = 500, .limit_bytes = 1000}, "MAIL FROM:<>", "250 2.1.5"},
+           {{.bytes = 1000, .limit_bytes = 1000}, "MAIL FROM:<>", "452 4.2.2"},
+           {{.bytes = 2000, .limit_bytes = 1000}, "MAIL FROM:<>", "452 4.2.2"},
+           {{.bytes = 500, .limit_bytes = 1000}, "MAIL FROM:<> SIZE=500", "250 2.1.5"},
+           {{.bytes = 500, .limit_bytes = 1000}, "MAIL FROM:<> SIZE=501", "452 4.2.2"},
+           {{.bytes = 0, .limit_bytes = 1000}, "MAIL FROM:<> SIZE=1001", "552 5.2.2"},  // never
+           {{.messages = 9, .limit_messages = 10}, "MAIL FROM:<> SIZE=5000", "250 2.1.5"},
+           {{.messages = 10, .limit_messages = 10}, "MAIL FROM:<>", "452 4.2.2"},
+       }) {
+    usage_ = c.usage;
+    Begin();
+    Say("EHLO c");
+    Say(c.mail);
+    EXPECT_EQ(Say("RCPT TO:<a@mx.example>"), c.reply) << c.mail << " " << c.usage.bytes;
+  }
+}
+
+// At the end of data there is one reply for all recipients.
+TEST_F(SmtpDialogueTest, AMessageThatFitsNobodyIsRefused) {
+  const auto mailbox = [](uint64_t used, uint64_t limit) {
+    Recipient recipient;
+    recipient.usage = MailboxUsage{.bytes = used, .limit_bytes = limit};
+    return recipient;
+  };
+  const Recipient unlimited, full = mailbox(900, 1000), tiny = mailbox(0, 100), roomy = mailbox(0, 10000);
+  Recipient small;
+  small.max_message_bytes = 150;
+  struct Case {
+    std::vector<Recipient> recipients;
+    bool retried;
+    int code;  // 0: it is taken
+  };
+  for (const Case& c : std::vector<Case>{{{unlimited}, true, 0},
+                                         {{roomy}, true, 0},
+                                         {{full}, true, 452},
+                                         {{full}, false, 0},  // the queue tries again
+                                         {{tiny}, true, 552},
+                                         {{tiny}, false, 552},
+                                         {{small}, true, 552},
+                                         {{tiny, full}, true, 452},
+                                         {{tiny, full, roomy}, true, 0}}) {
+    const std::optional<Misfit> misfit = FitsNobody(200, c.recipients, c.retried);
+    EXPECT_EQ(misfit.has_value() ? misfit->reply.code : 0, c.code) << c.recipients.size() << " " << c.retried;
+  }
+}
+
 TEST_F(SmtpDialogueTest, ARecipientNamedTwiceIsOne) {
   Say("EHLO c");
   Say("MAIL FROM:<>");
@@ -284,6 +365,45 @@ TEST_F(SmtpDialogueTest, TooManyErrorsEndTheSession) {
   EXPECT_EQ(last_, Action::kClose);
 }
 
+// A list with many dead addresses is delivered to the others in the first session.
+TEST_F(SmtpDialogueTest, RefusedRecipientsBesideAnAcceptedOneDoNotEndTheSession) {
+  for (const bool accepted_first : {true, false}) {
+    Begin();
+    Say("EHLO c");
+    Say("MAIL FROM:<list@sender.example>");
+    if (accepted_first) EXPECT_EQ(Say("RCPT TO:<a@mx.example>"), "250 2.1.5");
+    for (int i = 0; i < 30; ++i) EXPECT_EQ(Say("RCPT TO:<nobody@mx.example>"), "550 5.1.1") << i;
+    EXPECT_EQ(Say("RCPT TO:<b@mx.example>"), "250 2.1.5");
+    for (int i = 0; i < 300; ++i) EXPECT_EQ(Say("RCPT TO:<nobody@mx.example>"), "550 5.1.1") << i;
+    EXPECT_EQ(Say("DATA"), "354");
+    EXPECT_EQ(Deliver(smtp::Reply(250, "2.0.0", "ok")), "250 2.0.0");
+  }
+}
+
+TEST_F(SmtpDialogueTest, GuessingOfRecipientsEndsTheSession) {
+  const auto guesses = [&](int each) {
+    Begin();
+    Say("EHLO c");
+    for (int said = 1; said < 1000; ++said) {
+      if ((said - 1) % each == 0) {
+        Say("RSET");
+        Say("MAIL FROM:<>");
+      }
+      if (Say("RCPT TO:<nobody@mx.example>") == "550 5.1.1, 421 4.7.0") return said;
+    }
+    return 1000;
+  };
+  EXPECT_EQ(guesses(1000), 40);  // twice max_errors
+  EXPECT_EQ(guesses(1), 40);     // also in many transactions
+  policy_.max_recipients = 100;
+  Begin();
+  Say("EHLO c");
+  Say("MAIL FROM:<>");
+  Say("RCPT TO:<a@mx.example>");
+  for (int i = 1; i < 100; ++i) EXPECT_EQ(Say("RCPT TO:<nobody@mx.example>"), "550 5.1.1") << i;
+  EXPECT_EQ(Say("RCPT TO:<nobody@mx.example>"), "550 5.1.1, 421 4.7.0");
+}
+
 TEST_F(SmtpDialogueTest, AnAcceptedMessageForgivesErrors) {
   policy_.max_errors = 3;
   for (int round = 0; round < 5; ++round) {
@@ -342,6 +462,29 @@ TEST_F(SmtpDialogueTest, ARefusedChunkEndsTheTransaction) {
   EXPECT_EQ(Chunk(smtp::Reply(552, "5.3.4", "too large")), "552 5.3.4");
   Say("BDAT 10 LAST");
   EXPECT_TRUE(dialogue_->chunk().discard);
+}
+
+// RFC 1870 §6.3: told at the command, as for SIZE.
+TEST_F(SmtpDialogueTest, ChunksOverTheLimitAreRefusedAtTheCommand) {
+  const auto begin = [&] {
+    Begin();
+    for (const char* line : {"EHLO c", "MAIL FROM:<>", "RCPT TO:<a@mx.example>"}) Say(line);
+  };
+  begin();
+  EXPECT_EQ(Say("BDAT 99999999999"), "552 5.3.4, 421 4.3.4");
+  EXPECT_EQ(last_, Action::kClose);
+  begin();
+  EXPECT_EQ(Say("BDAT 60000"), "");
+  EXPECT_EQ(Chunk(), "250 2.0.0");
+  // Together too large: its octets are read and dropped, and the session goes on.
+  EXPECT_EQ(Say("BDAT 40001 LAST"), "552 5.3.4");
+  EXPECT_EQ(last_, Action::kReceiveChunk);
+  EXPECT_TRUE(dialogue_->chunk().discard);
+  EXPECT_EQ(Chunk(), "");
+  EXPECT_EQ(Say("MAIL FROM:<>"), "250 2.1.0");
+  Say("RCPT TO:<a@mx.example>");
+  EXPECT_EQ(Say("BDAT 100000 LAST"), "");
+  EXPECT_FALSE(dialogue_->chunk().discard);
 }
 
 // ---- STARTTLS (RFC 3207)
@@ -455,6 +598,21 @@ TEST_F(SmtpDialogueTest, UsersSendAsThemselves) {
   policy_.allow_any_sender = true;
   LogIn();
   EXPECT_EQ(Say("MAIL FROM:<boss@mx.example>"), "250 2.1.0");
+}
+
+// RFC 5233: a subaddress is the owner's, under the separators of its domain.
+TEST_F(SmtpDialogueTest, UsersSendFromTheirSubaddresses) {
+  LogIn();
+  EXPECT_EQ(Say("MAIL FROM:<user+lists@mx.example>"), "250 2.1.0");
+  EXPECT_EQ(dialogue_->envelope().reverse_path, "user+lists@mx.example");
+  for (const char* path : {"<boss+lists@mx.example>", "<user-lists@mx.example>", "<catch-all@mx.example>",
+                           "<user+@mx.example>", "<user+x@foreign.example>"}) {
+    Say("RSET");
+    EXPECT_EQ(Say(absl::StrCat("MAIL FROM:", path)), "553 5.7.1") << path;
+  }
+  EXPECT_EQ(Say("MAIL FROM:<later@mx.example>"), "553 5.7.1");
+  Say("MAIL FROM:<alias+x@mx.example>");
+  EXPECT_EQ(dialogue_->envelope().reverse_path, "alias+x@mx.example");
 }
 
 // ---- no open relay

@@ -11,6 +11,7 @@ namespace posthouse::ingress {
 namespace q = ::posthouse::queue::v1;
 namespace r = ::posthouse::routing::v1;
 namespace d = ::posthouse::directory::v1;
+namespace m = ::posthouse::mailbox::v1;
 
 class FakePeers::Routing final : public r::RoutingService::CallbackService {
  public:
@@ -52,6 +53,13 @@ class FakePeers::Routing final : public r::RoutingService::CallbackService {
       }
     } else if (absl::StartsWithIgnoreCase(address, "user@")) {
       local("user@mx.example", 0);
+    } else if (absl::StartsWith(address, "user+")) {
+      local("user@mx.example", 0);
+      response.mutable_recipients(0)->mutable_local()->set_detail(address.substr(5, address.find('@') - 5));
+    } else if (address == "full@mx.example" || address == "part@mx.example") {
+      local(address, 0);
+    } else if (address == "list@mx.example") {
+      for (int i = 0; i < 60; ++i) local(absl::StrCat("member", i, "@mx.example"), 0);
     } else if (address == "alias@mx.example") {
       local("user@mx.example", 0);
       local("other@mx.example", 0);
@@ -88,6 +96,7 @@ class FakePeers::Directory final : public d::DirectoryService::CallbackService {
     }
     call.response().set_address("user@mx.example");
     call.response().mutable_account()->set_tenant("tenant");
+    call.response().mutable_account()->set_account_id("user@mx.example");
     call.response().add_may_send_as("user@mx.example");
     co_return absl::OkStatus();
   }
@@ -167,15 +176,38 @@ class FakePeers::Queue final : public q::QueueService::CallbackService {
   Data& data_;
 };
 
+class FakePeers::Mailbox final : public m::MailboxService::CallbackService {
+ public:
+  Mailbox(rpc::ServerRunner& runner, Data& data) : runner_(runner), data_(data) {}
+  grpc::ServerUnaryReactor* GetUsage(grpc::CallbackServerContext* context, const m::GetUsageRequest* request,
+                                     m::GetUsageResponse* response) override {
+    return rpc::Unary(runner_, context, request, response, [this](auto& call) { return Usage(call); });
+  }
+
+ private:
+  Task<absl::Status> Usage(rpc::UnaryCall<m::GetUsageRequest, m::GetUsageResponse>& call) {
+    absl::MutexLock lock(&data_.mutex);
+    ++data_.usage_calls;
+    if (data_.mailbox_fails) co_return absl::UnavailableError("down");
+    call.response() = data_.usage[call.request().account().account_id()];
+    co_return absl::OkStatus();
+  }
+
+  rpc::ServerRunner& runner_;
+  Data& data_;
+};
+
 FakePeers::FakePeers(net::EventLoops& loops)
     : runner_(std::make_unique<rpc::ServerRunner>(loops, registry_)),
       routing_(std::make_unique<Routing>(*runner_, data_)),
       directory_(std::make_unique<Directory>(*runner_, data_)),
-      queue_(std::make_unique<Queue>(*runner_, data_)) {
+      queue_(std::make_unique<Queue>(*runner_, data_)),
+      mailbox_(std::make_unique<Mailbox>(*runner_, data_)) {
   rpc::ServerOptions options;
   options.port = -1;
   options.service_name = "fake";
-  auto server = rpc::RpcServer::Start(options, {routing_.get(), directory_.get(), queue_.get()}, registry_);
+  auto server =
+      rpc::RpcServer::Start(options, {routing_.get(), directory_.get(), queue_.get(), mailbox_.get()}, registry_);
   PH_CHECK(server.ok());
   server_ = *std::move(server);
 }
@@ -186,6 +218,7 @@ rpc::Channels FakePeers::channels() {
   rpc::Channels channels;
   channels.routing = channels.directory = server_->InProcessChannel();
   channels.queue = {server_->InProcessChannel()};
+  channels.mailbox[""] = std::make_shared<rpc::Members>(server_->InProcessChannel());
   return channels;
 }
 
@@ -205,6 +238,19 @@ void FakePeers::WaitForBegun(size_t begun) const {
 void FakePeers::FailRouting(bool fail) {
   absl::MutexLock lock(&data_.mutex);
   data_.routing_fails = fail;
+}
+void FakePeers::SetUsage(const std::string& account, uint64_t bytes, uint64_t limit_bytes) {
+  absl::MutexLock lock(&data_.mutex);
+  data_.usage[account].set_bytes(bytes);
+  data_.usage[account].set_limit_bytes(limit_bytes);
+}
+void FakePeers::FailMailbox(bool fail) {
+  absl::MutexLock lock(&data_.mutex);
+  data_.mailbox_fails = fail;
+}
+int FakePeers::usage_calls() const {
+  absl::MutexLock lock(&data_.mutex);
+  return data_.usage_calls;
 }
 std::vector<Enqueued> FakePeers::streams() const {
   absl::MutexLock lock(&data_.mutex);

@@ -1,12 +1,13 @@
 // FakePeers: routing, directory and queue for tests of ingress: real gRPC services
 // with data for answers, reached through an in-process channel.
 //
-//   mx.example is served: user@, alias@ (two targets), small@ (takes 1000 bytes),
-//   suspended@; everybody else there is unknown. Other domains need the right to
-//   relay. broken.example cannot be resolved now.
-//   Login: user@mx.example / secret.
+//   mx.example is served: user@ and user+DETAIL@, alias@ (two targets), small@ (takes 1000
+//   bytes), list@ (60 targets), full@ and part@ (see SetUsage), suspended@; everybody else there is unknown. Other
+//   domains need the right to relay. broken.example cannot be resolved now. Login: user@mx.example / secret.
 #pragma once
 
+#include <cstdint>
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -15,6 +16,7 @@
 #include "absl/status/status.h"
 #include "absl/synchronization/mutex.h"
 #include "posthouse/directory/v1/directory.grpc.pb.h"
+#include "posthouse/mailbox/v1/mailbox.grpc.pb.h"
 #include "posthouse/queue/v1/queue.grpc.pb.h"
 #include "posthouse/routing/v1/routing.grpc.pb.h"
 #include "services/common/metrics/metrics.h"
@@ -45,6 +47,10 @@ class FakePeers {
   // Streams wait before they read on until it is false again.
   void HoldEnqueues(bool hold);
   void FailRouting(bool fail);
+  // What an account ("full@mx.example") uses of a quota. Without it, it has none.
+  void SetUsage(const std::string& account, uint64_t bytes, uint64_t limit_bytes);
+  void FailMailbox(bool fail);
+  int usage_calls() const;
   std::vector<Enqueued> streams() const;    // all of them, committed or not
   std::vector<Enqueued> messages() const;   // committed
   void WaitForStreams(size_t ended) const;  // until that many streams have ended
@@ -56,12 +62,14 @@ class FakePeers {
   class Routing;
   class Directory;
   class Queue;
+  class Mailbox;
 
   metrics::Registry registry_;
   std::unique_ptr<rpc::ServerRunner> runner_;
   std::unique_ptr<Routing> routing_;
   std::unique_ptr<Directory> directory_;
   std::unique_ptr<Queue> queue_;
+  std::unique_ptr<Mailbox> mailbox_;
   std::unique_ptr<rpc::RpcServer> server_;
 
   struct Data {
@@ -73,6 +81,9 @@ class FakePeers {
     size_t begun ABSL_GUARDED_BY(mutex) = 0;
     size_t ended ABSL_GUARDED_BY(mutex) = 0;
     int resolutions ABSL_GUARDED_BY(mutex) = 0;
+    std::map<std::string, mailbox::v1::GetUsageResponse> usage ABSL_GUARDED_BY(mutex);
+    int usage_calls ABSL_GUARDED_BY(mutex) = 0;
+    bool mailbox_fails ABSL_GUARDED_BY(mutex) = false;
     std::string login_address ABSL_GUARDED_BY(mutex);
   };
   Data data_;

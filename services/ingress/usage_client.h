@@ -1,0 +1,51 @@
+// UsageClient: asks the mailbox how full an account is, for the reply to RCPT.
+//
+// Answers are kept for kKeep. A store that fails is not asked for kSkip, so that its
+// accounts do not wait at each RCPT: over quota is then found at delivery.
+// Threads: any; a call resumes on its caller's executor. Outlives its calls.
+#pragma once
+
+#include <cstddef>
+#include <optional>
+#include <string>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/container/flat_hash_map.h"
+#include "absl/synchronization/mutex.h"
+#include "absl/time/time.h"
+#include "services/common/async/task.h"
+#include "services/common/rpc/channels.h"
+#include "services/common/rpc/trace.h"
+#include "services/ingress/envelope.h"
+
+namespace posthouse::common::v1 {
+class AccountRef;
+}
+
+namespace posthouse::ingress {
+
+class UsageClient {
+ public:
+  static constexpr absl::Duration kDeadline = absl::Seconds(1);
+  static constexpr absl::Duration kKeep = absl::Seconds(2);
+  static constexpr absl::Duration kSkip = absl::Seconds(5);
+  static constexpr size_t kMaxEntries = 10000;  // then all are forgotten
+
+  explicit UsageClient(rpc::Channels channels) : channels_(std::move(channels)) {}
+  // nullopt: the account has no quota, or the store did not answer. `account` has the limits
+  // that the directory knows, and lives until the call ends.
+  Task<std::optional<MailboxUsage>> Of(const rpc::TraceContext& trace, const common::v1::AccountRef& account);
+
+ private:
+  struct Entry {
+    std::optional<MailboxUsage> usage;
+    absl::Time expires;
+  };
+
+  const rpc::Channels channels_;
+  absl::Mutex mutex_;
+  absl::flat_hash_map<std::string, Entry> entries_ ABSL_GUARDED_BY(mutex_);
+  absl::flat_hash_map<std::string, absl::Time> skip_until_ ABSL_GUARDED_BY(mutex_);  // by store
+};
+
+}  // namespace posthouse::ingress
