@@ -125,8 +125,8 @@ class DirectoryRpc final : public v1::DirectoryService::CallbackService {
     }
     const absl::StatusOr<AccountInfo> account =
         co_await authenticator_.Check(request.username(), request.password(), absl::Now());
-    // The service that asked logs the login, with the name that was tried.
-    LOG_EVENT(kDebug, "login_checked")
+    // The service that asked logs a refused login with the name that was tried: one line is enough.
+    log::Event(account.ok() ? log::Level::kInfo : log::Level::kDebug, "login_checked")
         .Str("protocol", request.protocol())
         .Str("client_address", request.client_address())
         .Str("account_id", account.ok() ? account->account_id : "")

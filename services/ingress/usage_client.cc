@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "posthouse/mailbox/v1/mailbox.grpc.pb.h"
+#include "services/common/ids/ids.h"
 #include "services/common/rpc/client.h"
 
 namespace posthouse::ingress {
@@ -14,7 +15,7 @@ namespace mv1 = ::posthouse::mailbox::v1;
 
 Task<std::optional<MailboxUsage>> UsageClient::Of(const rpc::TraceContext& trace,
                                                   const common::v1::AccountRef& account) {
-  const std::shared_ptr<rpc::Members> members = channels_.MailboxOf(account.home());
+  const std::shared_ptr<rpc::Members> members = channels_.MailboxOf(Home(account.home()));
   if (members == nullptr) co_return std::nullopt;
   // A new quota is another question.
   std::string key = absl::StrCat(account.account_id(), "/", account.quota_bytes(), "/", account.quota_messages(), "/",
@@ -30,7 +31,7 @@ Task<std::optional<MailboxUsage>> UsageClient::Of(const rpc::TraceContext& trace
     const auto skip = skip_until_.find(account.home());
     if (skip != skip_until_.end() && start < skip->second && skip->second <= start + kSkip) co_return std::nullopt;
   }
-  const auto stub = members->For(account.account_id())->Stub<mv1::MailboxService>();
+  const auto stub = members->For(AccountId(account.account_id()))->Stub<mv1::MailboxService>();
   mv1::GetUsageRequest request;
   *request.mutable_account() = account;
   rpc::CallOptions options;

@@ -4,6 +4,7 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "services/common/ids/ids.h"
 #include "services/common/status/status.h"
 
 namespace posthouse::ingress {
@@ -218,7 +219,7 @@ rpc::Channels FakePeers::channels() {
   rpc::Channels channels;
   channels.routing = channels.directory = server_->InProcessChannel();
   channels.queue = {server_->InProcessChannel()};
-  channels.mailbox[""] = std::make_shared<rpc::Members>(server_->InProcessChannel());
+  channels.mailbox[Home()] = std::make_shared<rpc::Members>(server_->InProcessChannel());
   return channels;
 }
 

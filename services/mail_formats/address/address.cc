@@ -2,6 +2,9 @@
 
 #include <arpa/inet.h>
 #include <idn2.h>
+#include <unicode/locid.h>
+#include <unicode/normalizer2.h>
+#include <unicode/unistr.h>
 
 #include <cstdlib>
 #include <utility>
@@ -33,13 +36,34 @@ std::string NormalizeLiteral(absl::string_view text) {
   return absl::StrCat(v6 ? "[IPv6:" : "[", inet_ntop(family, bytes, out, sizeof(out)), "]");
 }
 
+// Lower case in form NFC (RFC 8265 §3.3.1, RFC 6532 §3.1). Not case folding, which would
+// make one mailbox of two names that differ ("strauß", "strauss").
+std::string FoldUtf8(absl::string_view text) {
+  UErrorCode error = U_ZERO_ERROR;
+  const icu::Normalizer2* const nfc = icu::Normalizer2::getNFCInstance(error);
+  icu::UnicodeString folded =
+      icu::UnicodeString::fromUTF8(icu::StringPiece(text.data(), static_cast<int32_t>(text.size())));
+  // Lower case may undo the form, and the form may make letters that have a lower case.
+  for (int round = 0; round < 3 && U_SUCCESS(error); ++round) {
+    folded = nfc->normalize(folded.toLower(icu::Locale::getRoot()), error);
+  }
+  PH_CHECK(U_SUCCESS(error));  // the data of NFC is part of the library
+  std::string out;
+  folded.toUTF8String(out);
+  return out;
+}
+
 }  // namespace
 
 std::string Address::ToString() const { return smtp::Mailbox{local, domain}.ToString(); }
 
 Address Address::Folded() const {
   Address folded = *this;
-  absl::AsciiStrToLower(&folded.local);
+  if (IsAscii(folded.local)) {
+    absl::AsciiStrToLower(&folded.local);
+  } else {
+    folded.local = FoldUtf8(folded.local);
+  }
   return folded;
 }
 
@@ -75,7 +99,10 @@ absl::StatusOr<Address> ParseAddress(absl::string_view text) {
 
 absl::StatusOr<std::string> NormalizeLocalAddress(absl::string_view text) {
   PH_ASSIGN_OR_RETURN(const Address address, ParseAddress(text));
-  return address.Folded().ToString();
+  const Address folded = address.Folded();
+  // RFC 5321 §4.5.3.1.1. A few letters take more octets in lower case.
+  if (folded.local.size() > 64) return absl::InvalidArgumentError("the local part is longer than 64 octets");
+  return folded.ToString();
 }
 
 bool SplitSubaddress(absl::string_view local, absl::string_view separators, std::string* base, std::string* detail) {

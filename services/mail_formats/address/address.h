@@ -2,8 +2,8 @@
 //
 // Two spellings of one mailbox have one normal form: the domain in lower-case
 // A-labels (RFC 5890), the local part quoted only where needed (RFC 5321 §4.1.2). The
-// local part of a foreign address is kept as it came; Folded() lowers the ASCII
-// letters of our own (RFC 5321 §2.4 lets the receiving host decide).
+// local part of a foreign address is kept as it came; Folded() makes lower case in form
+// NFC of our own (RFC 5321 §2.4 lets the receiving host decide).
 //
 // The grammar and its limits are those of smtp::ParseMailbox (mail_formats/smtp/path.h).
 // No I/O; threads: any.
@@ -23,7 +23,7 @@ struct Address {
 
   // For the wire: the local part is quoted when it is not a dot-string.
   std::string ToString() const;
-  // The same address with ASCII letters of the local part in lower case.
+  // The same address with the local part in lower case, UTF-8 in form NFC (RFC 8265 §3.3.1).
   Address Folded() const;
   bool is_literal() const { return !domain.empty() && domain[0] == '['; }
   friend bool operator==(const Address&, const Address&) = default;
@@ -35,6 +35,7 @@ struct Address {
 absl::StatusOr<Address> ParseAddress(absl::string_view text);
 
 // ParseAddress, folded and written out: the key of one of our own addresses.
+// kInvalidArgument also when the folded local part is longer than 64 octets.
 absl::StatusOr<std::string> NormalizeLocalAddress(absl::string_view text);
 
 // Lower-case A-label form of a domain name (IDNA 2008, non-transitional). A final

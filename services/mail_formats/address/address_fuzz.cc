@@ -18,7 +18,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const absl::StatusOr<Address> again = ParseAddress(address->ToString());
   PH_CHECK(again.ok() && again->local == address->local && again->domain == address->domain);
   const absl::StatusOr<std::string> folded = NormalizeLocalAddress(text);
-  PH_CHECK(folded.ok() && NormalizeLocalAddress(*folded) == folded);
+  if (folded.ok()) PH_CHECK(NormalizeLocalAddress(*folded) == folded);
   std::string base, detail;
   if (SplitSubaddress(address->local, "+", &base, &detail)) PH_CHECK(base + "+" + detail == address->local);
   return 0;

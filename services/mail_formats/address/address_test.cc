@@ -26,6 +26,12 @@ TEST(AddressTest, OneMailboxHasOneNormalForm) {
            {"j\xC3\xB6rg@b\xC3\xBC"
             "cher.example",
             "j\xC3\xB6rg@xn--bcher-kva.example", "j\xC3\xB6rg@xn--bcher-kva.example"},
+           {"J\xC3\x9CRGEN@b.example", "J\xC3\x9CRGEN@b.example", "j\xC3\xBCrgen@b.example"},
+           {"ju\xCC\x88rgen@b.example", "ju\xCC\x88rgen@b.example", "j\xC3\xBCrgen@b.example"},  // NFD
+           {"JU\xCC\x88RGEN@b.example", "JU\xCC\x88RGEN@b.example", "j\xC3\xBCrgen@b.example"},
+           {"strau\xC3\x9F@b.example", "strau\xC3\x9F@b.example", "strau\xC3\x9F@b.example"},  // not "strauss"
+           {"\xCE\x9D\xCE\x99\xCE\x9A\xCE\x9F\xCE\xA3@b.example", "\xCE\x9D\xCE\x99\xCE\x9A\xCE\x9F\xCE\xA3@b.example",
+            "\xCE\xBD\xCE\xB9\xCE\xBA\xCE\xBF\xCF\x82@b.example"},  // with a final sigma
            {"a@B\xC3\x9C"
             "CHER.example",
             "a@xn--bcher-kva.example", "a@xn--bcher-kva.example"},
@@ -43,6 +49,21 @@ TEST(AddressTest, OneMailboxHasOneNormalForm) {
     // The normal form is a fixed point.
     EXPECT_EQ(*ParseAddress(c.normal), *address) << c.text;
   }
+}
+
+// RFC 8265 §3.3.1: the key of a local address is a fixed point, also where lower case and
+// NFC undo each other; and a valid address.
+TEST(AddressTest, FoldingTwiceIsFoldingOnce) {
+  for (const std::string& local : std::initializer_list<std::string>{
+           "\xC4\xB0", "\xE1\xBA\x9E", "\xCE\x90", "\xCD\x85\xCE\x91", "\xE1\xBE\x88", "\xEF\xBC\xA1", "\xC7\x85",
+           "\xE2\x84\xAA", "\xE1\x84\x80\xE1\x85\xA1", "\xF0\x90\x90\x80", "a\xCC\x81\xCC\xA3"}) {
+    const absl::StatusOr<std::string> once = NormalizeLocalAddress(local + "@b.example");
+    ASSERT_TRUE(once.ok()) << once.status();
+    EXPECT_EQ(NormalizeLocalAddress(*once), once);
+  }
+  std::string longest;  // U+0130: 2 octets, in lower case 3
+  for (int i = 0; i < 32; ++i) longest += "\xC4\xB0";
+  EXPECT_EQ(NormalizeLocalAddress(longest + "@b.example").status().code(), absl::StatusCode::kInvalidArgument);
 }
 
 TEST(AddressTest, WhatIsNoAddressIsRefused) {
