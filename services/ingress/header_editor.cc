@@ -61,7 +61,8 @@ void HeaderEditor::EndOfName(std::string* out) {
   if (absl::EqualsIgnoreCase(name, "Received")) ++received_;
   if (absl::EqualsIgnoreCase(name, "Date")) has_date_ = true;
   if (absl::EqualsIgnoreCase(name, "Message-ID")) has_message_id_ = true;
-  dropping_ = complete_ && absl::EqualsIgnoreCase(name, "Bcc");
+  // RFC 5321 §4.4: a message has no Return-Path before its final delivery.
+  dropping_ = complete_ && (absl::EqualsIgnoreCase(name, "Bcc") || absl::EqualsIgnoreCase(name, "Return-Path"));
   if (!dropping_) out->append(name_);
   name_.clear();
   where_ = Where::kValue;

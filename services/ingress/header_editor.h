@@ -1,7 +1,7 @@
 // HeaderEditor: edits the header section of a message as it streams by.
 //
 // It counts Received fields (RFC 5321 §6.3). For submitted mail (RFC 6409 §8) it also
-// removes Bcc fields, and adds Date and Message-ID at the end of the section when
+// removes Bcc and Return-Path fields, and adds Date and Message-ID at the end of the section when
 // they are missing. Everything else passes byte for byte, and so does the body.
 //
 // Input has CRLF line ends (DataDecoder's output) and may be cut anywhere; memory is

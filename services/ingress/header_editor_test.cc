@@ -32,6 +32,7 @@ TEST(HeaderEditor, CompletesSubmittedMail) {
       // Bcc goes, with its folded lines; what looks like it stays.
       {"Bcc: a@x.example,\r\n b@x.example,\r\n\tc@x.example\r\nTo: d@x.example\r\n\r\nBcc: body\r\n",
        "To: d@x.example\r\n" + added + "\r\nBcc: body\r\n"},
+      {"Return-Path: <evil@x.example>\r\nTo: a\r\n\r\n", "To: a\r\n" + added + "\r\n"},  // RFC 5321 §4.4
       {"bcc:\r\nBcc-Note: x\r\nResent-Bcc: y\r\n\r\n", "Bcc-Note: x\r\nResent-Bcc: y\r\n" + added + "\r\n"},
       {"To: a\r\n Bcc: folded, no field\r\n\r\n", "To: a\r\n Bcc: folded, no field\r\n" + added + "\r\n"},
       // No body, no header, nothing at all.

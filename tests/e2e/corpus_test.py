@@ -126,7 +126,7 @@ class Corpus:
         self.assertFalse(missing, "%s: missing" % client)
         self.assertFalse(set(seen) - owed, "%s: never sent, or refused" % client)
         for number in sorted(owed):
-            name, message = self.sent[number]
+            name, message = self.sent[number][0], messages.delivered(self.sent[number][1])
             if seen[number] != message:
                 at = next((i for i, (a, b) in enumerate(zip(seen[number], message)) if a != b), min(len(message), len(seen[number])))
                 self.fail("%s: %s: differs at %d of %d: got %r, sent %r" % (

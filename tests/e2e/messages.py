@@ -150,6 +150,16 @@ def refused_by_mx(message):
     return None
 
 
+def delivered(message):
+    """What the final delivery keeps of a message: its own Return-Path is the only one (RFC 5321 §4.4)."""
+    field, kept, at = re.compile(rb"(?s)(.*?)\r\n(?=[^ \t])"), [], 0
+    while (m := field.match(message, at)) and b":" in m[1]:
+        if m[1].split(b":")[0].rstrip().lower() != b"return-path":
+            kept.append(m[0])
+        at = m.end()
+    return b"".join(kept) + message[at:]
+
+
 def submitted(message):
     """What submission makes of a message with Date and Message-ID: the lines that its author meant.
 

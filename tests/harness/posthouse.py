@@ -144,7 +144,7 @@ class Posthouse:
             c["rpc"].update({"certificate_file": self.path(service + ".crt"), "private_key_file": self.path(service + ".key"),
                              "ca_file": self.path("ca.crt")})
             target = lambda name: "127.0.0.1:%d" % self.rpc[name]
-            peers = {"routing": ["directory"], "queue": ["routing", "mailbox"], "ingress": ["directory", "routing", "queue"],
+            peers = {"routing": ["directory"], "queue": ["routing", "mailbox"], "ingress": ["directory", "routing", "queue", "mailbox"],
                      "gateway": ["directory", "mailbox"]}.get(service, [])
             shapes = {"directory": target("directory"), "routing": target("routing"), "queue": [target("queue")],
                       "mailbox": [{"name": "", "target": target("mailbox")}]}

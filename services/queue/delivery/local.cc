@@ -5,6 +5,7 @@
 
 #include "absl/base/thread_annotations.h"
 #include "absl/container/flat_hash_set.h"
+#include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/mutex.h"
@@ -100,24 +101,28 @@ class LocalDelivery final : public Delivery {
   static Task<absl::StatusOr<mv1::DeliverResponse>> Send(const DeliveryAttempt& attempt, Writer& writer,
                                                          absl::Status* unreadable) {
     const std::string fields = DeliveryFields(attempt);
-    const uint64_t size = fields.size() + attempt.size_bytes;
     mv1::DeliverRequest request = Header(attempt);
     std::string* data = request.mutable_header()->mutable_data();
-    *data = fields;
-    if (size <= kPieceBytes) {
+    if (fields.size() + attempt.size_bytes <= kPieceBytes) {
       *unreadable = co_await AppendBody(attempt, 0, attempt.size_bytes, data);
       if (!unreadable->ok()) co_return *unreadable;
+      RemoveReturnPaths(data);
+      data->insert(0, fields);
       request.mutable_header()->set_commit(true);
       // When the call has ended early, Finish() returns the reason.
       (co_await writer.Write(std::move(request))).IgnoreError();
       co_return co_await writer.Finish();
     }
+    *data = fields;
+    uint64_t size = fields.size();
     absl::Status written = co_await writer.Write(std::move(request));
     for (uint64_t at = 0; written.ok() && at < attempt.size_bytes; at += kPieceBytes) {
       mv1::DeliverRequest piece;
       const uint64_t length = std::min(kPieceBytes, attempt.size_bytes - at);
       *unreadable = co_await AppendBody(attempt, at, length, piece.mutable_data());
       if (!unreadable->ok()) co_return *unreadable;
+      if (at == 0) RemoveReturnPaths(piece.mutable_data());
+      size += piece.data().size();
       written = co_await writer.Write(std::move(piece));
     }
     if (written.ok()) {
@@ -159,6 +164,30 @@ std::string DeliveryFields(const DeliveryAttempt& attempt) {
     absl::StrAppend(&fields, "Delivered-To: ", attempt.targets[0].recipient.address(), "\r\n");
   }
   return fields;
+}
+
+void RemoveReturnPaths(std::string* message) {
+  const absl::string_view all = *message;
+  std::string kept;  // what stays of the fields before `from`, once one was removed
+  size_t from = 0;   // the first byte that is neither in `kept` nor removed
+  for (size_t at = 0; at < all.size();) {
+    const absl::string_view rest = all.substr(at);
+    // The field ends before the first line that is not folded (RFC 5322 §2.2.3).
+    size_t end = rest.find("\r\n");
+    while (end != absl::string_view::npos && end + 2 < rest.size() && (rest[end + 2] == ' ' || rest[end + 2] == '\t')) {
+      end = rest.find("\r\n", end + 2);
+    }
+    if (end == absl::string_view::npos || end + 2 >= rest.size()) break;  // it may go on
+    const absl::string_view field = rest.substr(0, end);
+    const size_t colon = field.find(':');
+    if (colon == absl::string_view::npos) break;  // the body, with or without a blank line before it
+    if (absl::EqualsIgnoreCase(absl::StripTrailingAsciiWhitespace(field.substr(0, colon)), "Return-Path")) {
+      absl::StrAppend(&kept, all.substr(from, at - from));
+      from = at + end + 2;
+    }
+    at += end + 2;
+  }
+  if (from > 0) *message = absl::StrCat(kept, all.substr(from));
 }
 
 Outcome OutcomeForDelivered(const mv1::DeliveryOutcome& from) {

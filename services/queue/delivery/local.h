@@ -32,6 +32,10 @@ std::unique_ptr<Delivery> NewLocalDelivery(rpc::Channels channels, LocalOptions 
 // Trace fields for the top of the message at final delivery (RFC 5321 §4.4):
 // Return-Path:, and Delivered-To: when the copy is for one recipient.
 std::string DeliveryFields(const DeliveryAttempt& attempt);
+// Removes the Return-Path fields from the header at the front of a message (RFC 5321 §4.4):
+// others than DeliveryFields' would give the user a sender of a stranger's choice. `message`
+// has the first bytes; a field that they do not end in stays, and so do all after it.
+void RemoveReturnPaths(std::string* message);
 // What the mailbox's answer means for a recipient.
 Outcome OutcomeForDelivered(const mailbox::v1::DeliveryOutcome& outcome);
 // What a failed call means; never permanent.

@@ -30,6 +30,23 @@ TEST(LocalDeliveryTest, FieldsOnTop) {
   EXPECT_EQ(DeliveryFields(Message({"a@x.example", "b@x.example"}, "")), "Return-Path: <>\r\n");
 }
 
+// RFC 5321 §4.4: the field of the final delivery is the only one.
+TEST(LocalDeliveryTest, ReturnPathsOfStrangersAreRemoved) {
+  const auto removed = [](std::string message) {
+    RemoveReturnPaths(&message);
+    return message;
+  };
+  EXPECT_EQ(removed("Return-Path: <evil@x.example>\r\nTo: a\r\n\r\nbody\r\n"), "To: a\r\n\r\nbody\r\n");
+  EXPECT_EQ(
+      removed("To: a\r\nRETURN-path :\r\n <evil@x.example>\r\n\t(folded)\r\nSubject: x\r\nReturn-Path:y\r\n\r\nb"),
+      "To: a\r\nSubject: x\r\n\r\nb");
+  for (const char* as_it_is : {"To: a\r\n\r\nReturn-Path: body\r\n", "no header\r\nReturn-Path: x\r\n\r\n",
+                               "X-Return-Path: a\r\nTo: b\r\n Return-Path: folded\r\n\r\n", "",
+                               "\r\nReturn-Path: x\r\n", "Return-Path: cut in the mid"}) {
+    EXPECT_EQ(removed(as_it_is), as_it_is);
+  }
+}
+
 // Unknown outcomes are temporary.
 TEST(LocalDeliveryTest, AnswersOfTheMailbox) {
   const std::vector<std::tuple<int, Kind, std::string>> cases = {
