@@ -339,6 +339,8 @@ class Config(unittest.TestCase):
                 ("ingress: {bare_lf: maybe}\n", ["bare_lf", "maybe"]),
                 ("ingress: {relay_networks: [\"300.0.0.0/8\"]}\n", ["relay_networks", "300.0.0.0/8"]),
                 ("log_level: loud\n", ["log_level", "loud"]),
+                ("queue: {source_address: banana}\n", [":3:25: queue.source_address", "banana"]),
+                ("routing: {dns_servers: [not-an-ip]}\n", [":3:25: routing.dns_servers", "not-an-ip"]),
                 ("hostname: again.example.org\n", ["hostname"]),
                 ("rpc: {certificate_file: /x.crt}\n", ["rpc"]),
                 ("rpc: {address: 0.0.0.0}\n", ["rpc"]),

@@ -30,6 +30,12 @@ absl::StatusOr<v1::Config> Parse(absl::string_view yaml, absl::string_view name)
 // "queue", ...). The message names the key and what to do.
 absl::Status Validate(const v1::Config& config, absl::string_view service);
 
+// The error of Validate(), or of a service's settings, with the place in the file: its message
+// begins with the key ("queue.source_address: ...", "routing.dns_servers is \"x\": ..."), and
+// becomes "mail.yaml:12:3: queue.source_address: ...". In a list, the place of the element
+// whose text is the first one in quotes. Without a place when the file does not have the key.
+absl::Status Locate(const absl::Status& error, const std::string& path);
+
 // YAML of the keys that are set, for /config. Secrets are in files that the configuration
 // names, not in it; the userinfo of URLs is left out.
 std::string Redacted(const v1::Config& config);

@@ -152,6 +152,27 @@ TEST(ConfigTest, ContradictionsAreRefused) {
   }
 }
 
+// What contradicts or cannot work is known after the file was read.
+TEST(ConfigTest, AnErrorOfTheSettingsIsLocated) {
+  const std::string path = testing::TempDir() + "/located.yaml";
+  std::ofstream(path) << "queue:\n  source_address: banana\nrouting:\n  dns_servers: [192.0.2.1,\n    nine]\n"
+                         "  transports:\n  - {domain: x.example, host: \"a b\"}\n";
+  const struct {
+    std::string message, located;
+  } kCases[] = {
+      {"queue.source_address: \"banana\" is no address", ":2:19: queue.source_address: \"banana\" is no address"},
+      {"routing.dns_servers is \"nine\": an address", ":5:5: routing.dns_servers is \"nine\": an address"},
+      {"routing.transports[0].host: \"a b\"", ":7:31: routing.transports[0].host: \"a b\""},
+      {"routing.transports.host is \"a b\"", ":7:3: routing.transports.host is \"a b\""},
+      {"queue.retry_min: must be positive", ":2:3: queue.retry_min: must be positive"},  // the key's section
+      {"data_dir is required", ": data_dir is required"},
+  };
+  for (const auto& c : kCases) {
+    EXPECT_EQ(Locate(absl::InvalidArgumentError(c.message), path).message(), path + c.located);
+  }
+  EXPECT_EQ(Locate(absl::InvalidArgumentError("x: y"), path + ".gone").message(), path + ".gone: x: y");
+}
+
 TEST(ConfigTest, ChangedKeysAreNamed) {
   const auto before = Parse("hostname: a\ningress: {smtp: {port: 0}, max_errors: 3}\npeers: {queue: [a:1]}\n", "x");
   const auto after = Parse(

@@ -111,7 +111,7 @@ absl::StatusOr<config::v1::Config> LoadConfig(const std::string& path, const Pro
   }
   absl::Status status = config::Validate(config, process.service);
   if (status.ok() && process.check != nullptr) status = process.check(config);
-  if (!status.ok()) return path.empty() ? status : Annotate(status, path);
+  if (!status.ok()) return path.empty() ? status : config::Locate(status, path);
   return config;
 }
 
