@@ -36,6 +36,7 @@ App::App(runtime::Runtime& rt, const rpc::Channels& channels, Settings settings,
     : ServiceApp(rt, "ingress", CheckConfig),
       metrics_(std::make_shared<Metrics>(rt.registry())),
       refusals_(std::make_shared<Refusals>(metrics_)),
+      open_networks_(rt.registry()),
       peers_(RoutingAndDirectory::Create(channels, kCachedRecipients)),
       memory_(std::make_shared<MessageMemory>(settings.message_memory_bytes)),
       enqueuer_(Enqueuer::Create(channels.queue, memory_)),
@@ -49,6 +50,7 @@ absl::StatusOr<std::unique_ptr<App>> App::Create(runtime::Runtime& rt, rpc::Chan
   PH_ASSIGN_OR_RETURN(std::shared_ptr<net::TlsServerContext> tls, runtime::LoadMailTls(rt.config()));
   auto app = std::unique_ptr<App>(new App(rt, channels, std::move(settings), std::move(tls)));
   const std::shared_ptr<const Settings> s = app->settings();
+  app->open_networks_.Look(*s);
   PH_RETURN_IF_ERROR(app->Listen(Port::kMx, s->smtp));
   PH_RETURN_IF_ERROR(app->Listen(Port::kSubmission, s->submission));
   PH_RETURN_IF_ERROR(app->Listen(Port::kSubmissions, s->submissions));
@@ -115,6 +117,7 @@ std::shared_ptr<const Settings> App::settings() const {
 // a restart.
 absl::Status App::Reload(const config::v1::Config& config) {
   PH_ASSIGN_OR_RETURN(Settings settings, Settings::FromConfig(config));
+  open_networks_.Look(settings);
   {
     absl::MutexLock lock(&mutex_);
     settings_ = std::make_shared<const Settings>(std::move(settings));

@@ -22,6 +22,7 @@
 #include "services/ingress/enqueue.h"
 #include "services/ingress/message_memory.h"
 #include "services/ingress/metrics.h"
+#include "services/ingress/open_networks.h"
 #include "services/ingress/refusals.h"
 #include "services/ingress/routing_and_directory.h"
 #include "services/ingress/session.h"
@@ -58,6 +59,7 @@ class App final : public runtime::ServiceApp {
 
   const std::shared_ptr<Metrics> metrics_;
   const std::shared_ptr<Refusals> refusals_;
+  OpenNetworks open_networks_;
   const std::shared_ptr<RoutingAndDirectory> peers_;
   const std::shared_ptr<MessageMemory> memory_;
   const std::shared_ptr<Enqueuer> enqueuer_;
