@@ -10,6 +10,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
+#include "absl/strings/str_split.h"
 #include "services/common/utf8/utf8.h"
 #include "services/mail_formats/message/fields.h"
 #include "services/mail_formats/message/header_downgrade.h"
@@ -231,6 +232,13 @@ TEST(TransferEncoderTest, DecodesToWhatItWas) {
     EXPECT_EQ(absl::StrReplaceAll(DecodeTransfer(Encoding::kQuotedPrintable, quoted), {{"\r\n", "\n"}}),
               absl::StrReplaceAll(sample, {{"\r\n", "\n"}}));
   }
+}
+
+TEST(TransferEncoderTest, LinesAreShort) {
+  EXPECT_EQ(EncodeQuotedPrintable("a=b \r\nc\td\r\n"), "a=3Db=20\r\nc\td\r\n");
+  const std::string wide = EncodeQuotedPrintable(std::string(200, '\xfc'));
+  for (const absl::string_view line : absl::StrSplit(wide, "\r\n")) EXPECT_LE(line.size(), 76u);
+  EXPECT_EQ(absl::StrReplaceAll(wide, {{"=\r\n", ""}}).size(), 600u);
 }
 
 // Real messages: the conversion changes how they are written, and nothing of what they say.

@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "services/common/utf8/utf8.h"
+#include "services/mail_formats/message/transfer_encoder.h"
 
 namespace posthouse::queue::dsn {
 namespace {
@@ -191,7 +192,7 @@ ReturnedPart Returned(const Report& report, bool utf8) {
   if (utf8 && plain) return {"message/global-headers", "8bit", std::string(header)};
   // A text/* part may be encoded, so every host can carry a raw 8-bit header, or one with
   // overlong lines.
-  return {"text/rfc822-headers; charset=utf-8", "quoted-printable", QuotedPrintable(header)};
+  return {"text/rfc822-headers; charset=utf-8", "quoted-printable", message::EncodeQuotedPrintable(header)};
 }
 
 }  // namespace
@@ -219,34 +220,6 @@ std::string ToUtf8AddrXtext(absl::string_view address) {
       absl::StrAppendFormat(&out, "\\x{%02X}", point);
     }
     address.remove_prefix(std::max<size_t>(length, 1));
-  }
-  return out;
-}
-
-std::string QuotedPrintable(absl::string_view text) {
-  std::string out;
-  size_t column = 0;
-  for (size_t i = 0; i < text.size(); ++i) {
-    if (text.substr(i, 2) == "\r\n") {
-      out.append("\r\n");
-      column = 0;
-      ++i;
-      continue;
-    }
-    const auto c = static_cast<unsigned char>(text[i]);
-    const bool line_ends = i + 1 == text.size() || text.substr(i + 1, 2) == "\r\n";
-    const bool plain = c != '=' && ((c > 0x20 && c < 0x7f) || ((c == ' ' || c == '\t') && !line_ends));
-    const size_t width = plain ? 1 : 3;
-    if (column + width > 75) {  // RFC 2045 §6.7 (5): 76 with the soft break's "="
-      out.append("=\r\n");
-      column = 0;
-    }
-    if (plain) {
-      out.push_back(static_cast<char>(c));
-    } else {
-      absl::StrAppendFormat(&out, "=%02X", static_cast<unsigned>(c));
-    }
-    column += width;
   }
   return out;
 }

@@ -63,7 +63,4 @@ absl::string_view HeaderOf(absl::string_view bytes);
 // Invalid UTF-8 becomes U+FFFD.
 std::string ToUtf8AddrXtext(absl::string_view address);
 
-// Quoted-printable (RFC 2045 §6.7) of text with CRLF line ends.
-std::string QuotedPrintable(absl::string_view text);
-
 }  // namespace posthouse::queue::dsn

@@ -263,12 +263,5 @@ TEST(ReportTest, Utf8AddrXtext) {
   EXPECT_EQ(ToUtf8AddrXtext("\xe2\x82\xac\xf0\x9f\x98\x80\xff"), "\\x{20AC}\\x{1F600}\\x{FFFD}");
 }
 
-TEST(ReportTest, QuotedPrintableLines) {
-  EXPECT_EQ(QuotedPrintable("a=b \r\nc\td\r\n"), "a=3Db=20\r\nc\td\r\n");
-  const std::string wide = QuotedPrintable(std::string(200, '\xfc'));
-  for (const absl::string_view line : absl::StrSplit(wide, "\r\n")) EXPECT_LE(line.size(), 76u);
-  EXPECT_EQ(absl::StrReplaceAll(wide, {{"=\r\n", ""}}).size(), 600u);
-}
-
 }  // namespace
 }  // namespace posthouse::queue::dsn
