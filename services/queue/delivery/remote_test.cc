@@ -298,6 +298,7 @@ TEST_F(RemoteTest, ADeadHostIsTriedLastForAWhile) {
   DeliveryResult alone = Deliver(Message({"a@example.com"}));
   EXPECT_EQ(Texts(alone), Strings{"temporary 4.4.1"});
   EXPECT_EQ(alone.reachability, Reachability::kUnreachable);
+  EXPECT_TRUE(absl::StartsWith(alone.outcomes[0].attempt.error(), "connecting to 127.0.0.1:"));
   EXPECT_EQ(remote().stats().failed, 2u);
 }
 

@@ -248,9 +248,10 @@ Outcome OutcomeForRefusedSession(const smtp::Outcome& from, bool bounce) {
 
 std::string ErrorText(const smtp::Outcome& from) {
   const absl::string_view step = smtp::ClientStepName(from.step);
-  // Errors of the handshake name it themselves.
-  if (absl::StartsWith(from.error.message(), step)) return std::string(from.error.message());
-  return absl::StrCat(step, ": ", from.error.message());
+  // Errors of the handshake and of connecting, before any step, say what they are.
+  const absl::string_view error = from.error.message();
+  if (absl::StartsWith(error, step) || absl::StartsWith(error, "connecting to ")) return std::string(error);
+  return absl::StrCat(step, ": ", error);
 }
 
 }  // namespace posthouse::queue
