@@ -37,7 +37,7 @@ Task<absl::StatusOr<std::string>> Admin::HashOf(bool has_password, std::string p
   if (!has_password) co_return std::string();
   PH_CO_RETURN_IF_ERROR(CheckPassword(password));
   PH_CO_ASSIGN_OR_RETURN(absl::StatusOr<std::string> made,
-                         co_await limiter_.Run([&] { return MakeHash(password, cost_); }));
+                         co_await limiter_.Run("", [&] { return MakeHash(password, cost_); }));
   co_return made;
 }
 

@@ -40,7 +40,7 @@ class AdminTest : public ::testing::Test {
     ASSERT_TRUE(repository.ok()) << repository.status();
     repository_ = *std::move(repository);
     admin_ = std::make_unique<Admin>(*repository_, limiter_, cache_, metrics_, kCheap);
-    authenticator_ = *Authenticator::Create(*repository_, limiter_, cache_, metrics_, kCheap);
+    authenticator_ = *Authenticator::Create(*repository_, limiter_, cache_, guesses_, metrics_, kCheap);
   }
   Code AddDomain(const std::string& name, const std::string& alias_of = "", const std::string& tenant = "") {
     v1::CreateDomainRequest request;
@@ -66,8 +66,8 @@ class AdminTest : public ::testing::Test {
     for (const std::string& target : targets) request.mutable_alias()->add_targets(target);
     return SyncWait(admin_->CreateAlias(request)).status();
   }
-  Code Login(const std::string& user, const std::string& password) {
-    return SyncWait(authenticator_->Check(user, password, kNow)).status().code();
+  Code Login(const std::string& user, const std::string& password, const std::string& client = "") {
+    return SyncWait(authenticator_->Check(user, password, client, kNow)).status().code();
   }
   Code SetPassword(const std::string& address, const std::string& password) {
     v1::SetPasswordRequest request;
@@ -95,6 +95,7 @@ class AdminTest : public ::testing::Test {
   PasswordHashLimiter limiter_{pool_, 2, 10};
   LoginCache cache_{absl::Minutes(10), 100};
   uint64_t incarnation_ = 0;
+  GuessLimiter guesses_{{.per_address = 5, .per_network = 100, .per_account = 100, .window = absl::Minutes(10)}};
   std::unique_ptr<store::MemoryStore> store_;
   std::unique_ptr<Repository> repository_;
   std::unique_ptr<Admin> admin_;
@@ -412,6 +413,17 @@ TEST_F(AdminTest, TenantsAreApart) {
   EXPECT_EQ(SyncWait(admin_->ListAccounts(list)).status().code(), Code::kNotFound);
   Open();
   EXPECT_TRUE(Exists("bob@acme.example"));
+}
+
+TEST_F(AdminTest, AnAddressThatGuessesIsRefusedAndProvenLoginsPass) {
+  ASSERT_TRUE(AddAccount("alice@example.org", "right").ok());
+  ASSERT_TRUE(AddAccount("bob@example.org", "right").ok());
+  EXPECT_EQ(Login("alice@example.org", "right", "192.0.2.1"), Code::kOk);
+  for (int i = 0; i < 5; ++i) EXPECT_EQ(Login("bob@example.org", "wrong", "192.0.2.1"), Code::kUnauthenticated);
+  EXPECT_EQ(Login("bob@example.org", "right", "192.0.2.1"), Code::kResourceExhausted);
+  EXPECT_EQ(Login("nobody@example.org", "x", "192.0.2.1"), Code::kResourceExhausted);
+  EXPECT_EQ(Login("alice@example.org", "right", "192.0.2.1"), Code::kOk);  // from the cache
+  EXPECT_EQ(Login("bob@example.org", "right", "192.0.2.2"), Code::kOk);    // from elsewhere
 }
 
 }  // namespace

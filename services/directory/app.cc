@@ -8,6 +8,7 @@
 #include "services/directory/admin.h"
 #include "services/directory/authenticator.h"
 #include "services/directory/grpc_service.h"
+#include "services/directory/guess_limiter.h"
 #include "services/directory/login_cache.h"
 #include "services/directory/metrics.h"
 #include "services/directory/password_hash_limiter.h"
@@ -28,7 +29,8 @@ struct App::Parts {
         metrics(rt.registry()),
         guard_metrics(rt.registry(), "directory"),
         limiter(rt.blocking_pool(), settings.concurrent_checks, settings.max_waiting_checks),
-        cache(settings.login_cache, kLoginCacheEntries) {}
+        cache(settings.login_cache, kLoginCacheEntries),
+        guesses(settings.guess_limits) {}
 
   const Settings settings;
   Metrics metrics;
@@ -37,6 +39,7 @@ struct App::Parts {
   std::unique_ptr<Repository> repository;
   PasswordHashLimiter limiter;
   LoginCache cache;
+  GuessLimiter guesses;
   std::unique_ptr<Authenticator> authenticator;
   std::unique_ptr<Admin> admin;
 };
@@ -56,8 +59,8 @@ absl::StatusOr<std::unique_ptr<App>> App::Create(runtime::Runtime& rt, rpc::Chan
   options.executor = &rt.loops().Next();
   options.metrics = &parts->guard_metrics;
   PH_ASSIGN_OR_RETURN(parts->repository, SyncWait(Repository::Open(*parts->store, options)));
-  PH_ASSIGN_OR_RETURN(parts->authenticator,
-                      Authenticator::Create(*parts->repository, parts->limiter, parts->cache, parts->metrics, cost));
+  PH_ASSIGN_OR_RETURN(parts->authenticator, Authenticator::Create(*parts->repository, parts->limiter, parts->cache,
+                                                                  parts->guesses, parts->metrics, cost));
   parts->admin = std::make_unique<Admin>(*parts->repository, parts->limiter, parts->cache, parts->metrics, cost);
   std::unique_ptr<App> app(new App(rt, std::move(parts)));
   Parts& p = *app->parts_;

@@ -1,7 +1,10 @@
 #include "services/directory/authenticator.h"
 
+#include <chrono>
 #include <utility>
 
+#include "absl/strings/ascii.h"
+#include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/clock.h"
 #include "services/common/log/log.h"
@@ -13,6 +16,11 @@
 
 namespace posthouse::directory {
 namespace {
+
+// For waits: a clock that steps neither opens nor closes a bucket.
+absl::Time Monotonic() {
+  return absl::UnixEpoch() + absl::FromChrono(std::chrono::steady_clock::now().time_since_epoch());
+}
 
 absl::Status Wrong() { return absl::UnauthenticatedError("wrong login name or password"); }
 
@@ -57,13 +65,17 @@ Judgement Judge(const std::string& hash, const std::string& dummy, const std::st
 
 absl::StatusOr<std::unique_ptr<Authenticator>> Authenticator::Create(Repository& repository,
                                                                      PasswordHashLimiter& limiter, LoginCache& cache,
-                                                                     Metrics& metrics, HashCost cost) {
+                                                                     GuessLimiter& guesses, Metrics& metrics,
+                                                                     HashCost cost) {
   PH_ASSIGN_OR_RETURN(std::string dummy, MakeHash("nobody has this password", cost));
-  return std::unique_ptr<Authenticator>(new Authenticator(repository, limiter, cache, metrics, cost, std::move(dummy)));
+  return std::unique_ptr<Authenticator>(
+      new Authenticator(repository, limiter, cache, guesses, metrics, cost, std::move(dummy)));
 }
 
-Task<absl::StatusOr<AccountInfo>> Authenticator::Check(std::string username, std::string password, absl::Time now) {
-  absl::StatusOr<AccountInfo> result = co_await CheckUncounted(std::move(username), std::move(password), now);
+Task<absl::StatusOr<AccountInfo>> Authenticator::Check(std::string username, std::string password, std::string client,
+                                                       absl::Time now) {
+  absl::StatusOr<AccountInfo> result =
+      co_await CheckUncounted(std::move(username), std::move(password), std::move(client), now);
   switch (result.status().code()) {
     case absl::StatusCode::kOk:
       metrics_.logins_ok.Add();
@@ -85,7 +97,7 @@ Task<absl::StatusOr<AccountInfo>> Authenticator::Check(std::string username, std
 }
 
 Task<absl::StatusOr<AccountInfo>> Authenticator::CheckUncounted(std::string username, std::string password,
-                                                                absl::Time now) {
+                                                                std::string client, absl::Time now) {
   // No account can have such a password, so the answer does not reveal who exists.
   if (!CheckPassword(password).ok()) co_return Wrong();
   const std::optional<AccountInfo> account =
@@ -96,16 +108,28 @@ Task<absl::StatusOr<AccountInfo>> Authenticator::CheckUncounted(std::string user
     PH_CO_RETURN_IF_ERROR(MayLogIn(*account));
     co_return *account;
   }
+  // The name stands for an account that does not exist, so that the limits do not tell which do.
+  const std::string guessed = account ? account->account_id : absl::AsciiStrToLower(username);
+  PH_CO_RETURN_IF_ERROR(Refusal(client, guessed));
   // For an unknown name, too, one row is read: one that never exists.
   AccountInfo nobody;
   nobody.tenant = "default";
   nobody.account_id = "nobody";
   PH_CO_ASSIGN_OR_RETURN(const std::string hash, co_await ReadHash(account ? *account : nobody));
   const absl::Time start = absl::Now();
-  PH_CO_ASSIGN_OR_RETURN(const Judgement verdict,
-                         co_await limiter_.Run([&] { return Judge(hash, dummy_hash_, password, cost_); }));
+  // The checks before this one may have filled a bucket while it waited.
+  absl::Status refused;
+  PH_CO_ASSIGN_OR_RETURN(const Judgement verdict, co_await limiter_.Run(client, [&] {
+    refused = Refusal(client, guessed);
+    return refused.ok() ? Judge(hash, dummy_hash_, password, cost_) : Judgement{};
+  }));
+  PH_CO_RETURN_IF_ERROR(refused);
   metrics_.hash_seconds.Observe(absl::Now() - start);
-  if (!account || !verdict.proven) co_return Wrong();
+  if (!account || !verdict.proven) {
+    guesses_.Wrong(client, guessed, Monotonic());
+    co_return Wrong();
+  }
+  guesses_.Right(client, guessed, Monotonic());
   if (!verdict.new_hash.empty()) {
     const absl::Status status = co_await Rehash(*account, hash, verdict.new_hash);
     log::LogIfError(status, "storing a stronger password hash");
@@ -114,6 +138,24 @@ Task<absl::StatusOr<AccountInfo>> Authenticator::CheckUncounted(std::string user
   cache_.Insert(account->account_id, password, generation, now);
   PH_CO_RETURN_IF_ERROR(MayLogIn(*account));
   co_return *account;
+}
+
+absl::Status Authenticator::Refusal(absl::string_view client, absl::string_view account) {
+  const std::optional<GuessLimiter::Refusal> refusal = guesses_.Ask(client, account, Monotonic());
+  if (!refusal.has_value()) return absl::OkStatus();
+  static constexpr absl::string_view kWhat[] = {"from this address", "from this network", "for this account"};
+  const auto full = static_cast<size_t>(refusal->full);
+  metrics_.guesses_refused[full]->Add();
+  if (int64_t dropped = 0; log_limit_.Allow(&dropped)) {
+    LOG_EVENT(kWarning, "guesses_limited")
+        .Str("client_address", client)
+        .Str("limit", kWhat[full])
+        .Int("retry_after_seconds", absl::ToInt64Seconds(absl::Ceil(refusal->retry_after, absl::Seconds(1))))
+        .Int("not_logged", dropped);
+  }
+  return absl::ResourceExhaustedError(
+      absl::StrCat("too many wrong passwords ", kWhat[full], ", try again in ",
+                   absl::FormatDuration(absl::Ceil(refusal->retry_after, absl::Seconds(1)))));
 }
 
 Task<absl::StatusOr<std::string>> Authenticator::ReadHash(const AccountInfo& account) {

@@ -124,7 +124,7 @@ class DirectoryRpc final : public v1::DirectoryService::CallbackService {
       co_return absl::InvalidArgumentError("credential: only passwords are supported");
     }
     const absl::StatusOr<AccountInfo> account =
-        co_await authenticator_.Check(request.username(), request.password(), absl::Now());
+        co_await authenticator_.Check(request.username(), request.password(), request.client_address(), absl::Now());
     // The service that asked logs a refused login with the name that was tried: one line is enough.
     log::Event(account.ok() ? log::Level::kInfo : log::Level::kDebug, "login_checked")
         .Str("protocol", request.protocol())

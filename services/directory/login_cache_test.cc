@@ -69,7 +69,7 @@ TEST(PasswordHashLimiterTest, SoManyRunSoManyWaitTheRestIsRefused) {
     return 1;
   };
   const auto one = [&]() -> Task<void> {
-    const absl::StatusOr<int> result = co_await gate.Run(work);
+    const absl::StatusOr<int> result = co_await gate.Run("192.0.2.1", work);
     if (result.ok()) {
       ++ok;
     } else if (absl::IsResourceExhausted(result.status())) {

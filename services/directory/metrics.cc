@@ -17,6 +17,12 @@ metrics::Counter& Logins(metrics::Registry& registry, const std::string& outcome
                              {{"outcome", outcome}});
 }
 
+metrics::Counter* Guesses(metrics::Registry& r, const char* limit) {
+  return &r.AddCounter("posthouse_directory_guesses_refused_total",
+                       "Logins refused without a check, by the limit of wrong passwords that was reached.",
+                       {{"limit", limit}});
+}
+
 }  // namespace
 
 Metrics::Metrics(metrics::Registry& r)
@@ -32,6 +38,7 @@ Metrics::Metrics(metrics::Registry& r)
       logins_refused(Logins(r, "refused")),
       logins_overload(Logins(r, "overload")),
       logins_failed(Logins(r, "failed")),
+      guesses_refused{Guesses(r, "address"), Guesses(r, "network"), Guesses(r, "account")},
       rehashed(r.AddCounter("posthouse_directory_rehashed_total",
                             "Password hashes of other forms that were replaced by Argon2id at a login.")),
       changes(r.AddCounter("posthouse_directory_changes_total", "Changes by admin calls.")),

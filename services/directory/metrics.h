@@ -1,6 +1,8 @@
 // The metrics of the directory.
 #pragma once
 
+#include <array>
+
 #include "services/common/metrics/metrics.h"
 
 namespace posthouse::directory {
@@ -25,6 +27,7 @@ struct Metrics {
   metrics::Counter& logins_refused;
   metrics::Counter& logins_overload;
   metrics::Counter& logins_failed;
+  std::array<metrics::Counter*, 3> guesses_refused;  // by GuessBucket
   metrics::Counter& rehashed;
   metrics::Counter& changes;
   metrics::Histogram& hash_seconds;

@@ -39,6 +39,16 @@ absl::StatusOr<Settings> ReadSettings(const config::v1::Config& config) {
   if (own.has_login_cache()) {
     settings.login_cache = FromProto(own.login_cache());
   }
+  const auto limit = [](bool given, uint32_t value, uint32_t* out) {
+    if (given) *out = value;
+  };
+  limit(own.has_wrong_passwords_per_address(), own.wrong_passwords_per_address(), &settings.guess_limits.per_address);
+  limit(own.has_wrong_passwords_per_network(), own.wrong_passwords_per_network(), &settings.guess_limits.per_network);
+  limit(own.has_wrong_passwords_per_account(), own.wrong_passwords_per_account(), &settings.guess_limits.per_account);
+  if (own.has_wrong_passwords_window()) settings.guess_limits.window = FromProto(own.wrong_passwords_window());
+  if (settings.guess_limits.window < absl::Seconds(1) || settings.guess_limits.window > absl::Hours(24)) {
+    return absl::InvalidArgumentError("directory.wrong_passwords_window: 1s to 24h");
+  }
   // RFC 9106 §3.1: at least 8 KiB a lane. The maximum keeps one login from using all memory.
   if (settings.argon2_memory_kib < 8 || settings.argon2_memory_kib > 1024 * 1024) {
     return Refuse("argon2_memory_kib", settings.argon2_memory_kib, "8 to 1048576");

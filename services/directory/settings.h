@@ -6,6 +6,7 @@
 
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "services/directory/guess_limiter.h"
 
 namespace posthouse::config::v1 {
 class Config;
@@ -18,9 +19,10 @@ struct Settings {
   std::string store_dir;
   uint32_t argon2_memory_kib = 19456;  // OWASP's minimum for Argon2id
   uint32_t argon2_passes = 2;
-  uint32_t max_waiting_checks = 256;
+  uint32_t max_waiting_checks = 10000;
   uint32_t concurrent_checks = 4;  // half of the blocking threads
   absl::Duration login_cache = absl::Minutes(10);
+  GuessLimits guess_limits;
 };
 
 // kInvalidArgument names the key, the value and what is allowed.

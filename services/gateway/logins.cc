@@ -13,7 +13,7 @@
 namespace posthouse::gateway {
 namespace {
 
-constexpr absl::Duration kCheckTimeout = absl::Seconds(30);
+constexpr absl::Duration kCheckTimeout = absl::Seconds(60);  // a herd after a restart waits its turn
 
 LoginResult ResultOf(const absl::Status& status) {
   switch (status.code()) {
@@ -39,7 +39,8 @@ struct Logins::Directory {
 Logins::Logins(std::shared_ptr<grpc::Channel> directory, Metrics& metrics, const LoginOptions& options)
     : directory_(new Directory{directory::v1::DirectoryService::NewStub(std::move(directory))}),
       metrics_(metrics),
-      options_(options) {}
+      options_(options),
+      checks_(options.max_checks_in_flight, options.max_checks_waiting) {}
 
 Logins::~Logins() = default;
 
@@ -53,16 +54,18 @@ Task<absl::StatusOr<std::unique_ptr<Logins::Ticket>>> Logins::Check(LoginAttempt
   const std::string client = attempt.client_address;
   const rpc::TraceContext trace = attempt.trace;
   const int failures = attempt.earlier_failures;
+  const std::string username = IsUtf8(attempt.username) ? attempt.username : "";
   absl::StatusOr<std::unique_ptr<Ticket>> ticket = co_await Ask(std::move(attempt));
   metrics_.Login(protocol, ResultOf(ticket.status()));
   if (!ticket.ok()) {
     LOG_EVENT(kInfo, "login_failed")
         .Str("protocol", protocol)
         .Str("client", client)
+        .Str("username", username)
         .Err(ticket.status())
         .Trace(trace.trace_id);
   }
-  if (ticket.status().code() == absl::StatusCode::kUnauthenticated) {
+  if (absl::IsUnauthenticated(ticket.status()) || absl::IsResourceExhausted(ticket.status())) {
     co_await Sleep(options_.failure_delay * (1 << std::min(failures, 3)));
   }
   co_return ticket;
@@ -73,11 +76,8 @@ Task<absl::StatusOr<std::unique_ptr<Logins::Ticket>>> Logins::Ask(LoginAttempt a
   if (!IsUtf8(attempt.username) || !IsUtf8(attempt.password)) {
     co_return absl::UnauthenticatedError("the user name or the password is not valid UTF-8");
   }
-  {
-    absl::MutexLock lock(&mutex_);
-    if (in_flight_ >= options_.max_checks_in_flight) co_return absl::ResourceExhaustedError("too many logins at once");
-    ++in_flight_;
-  }
+  if (!co_await checks_.Enter(attempt.client_address))
+    co_return absl::ResourceExhaustedError("too many logins at once");
   directory::v1::AuthenticateRequest request;
   request.set_username(std::move(attempt.username));
   request.set_password(std::move(attempt.password));
@@ -92,10 +92,10 @@ Task<absl::StatusOr<std::unique_ptr<Logins::Ticket>>> Logins::Ask(LoginAttempt a
   };
   absl::StatusOr<directory::v1::AuthenticateResponse> response =
       co_await rpc::Call<directory::v1::AuthenticateResponse>(options, std::move(request), start);
-  absl::MutexLock lock(&mutex_);
-  --in_flight_;
+  checks_.Leave();
   if (!response.ok()) co_return response.status();
   const std::string id = response->account().account_id();
+  absl::MutexLock lock(&mutex_);
   size_t& sessions = sessions_[id];
   if (sessions >= options_.max_sessions_per_account) co_return absl::ResourceExhaustedError("too many sessions");
   ++sessions;

@@ -16,6 +16,7 @@
 #include "absl/strings/string_view.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
+#include "services/common/async/fair_gate.h"
 #include "services/common/async/task.h"
 #include "services/common/rpc/trace.h"
 
@@ -33,8 +34,9 @@ class Metrics;
 
 struct LoginOptions {
   size_t max_sessions_per_account = 200;
-  size_t max_checks_in_flight = 256;
-  // After a wrong password; doubles with each of the same connection, up to 8 times.
+  size_t max_checks_in_flight = 256;  // further ones wait, the client addresses take turns
+  size_t max_checks_waiting = 10000;
+  // After a wrong password or a refusal; doubles with each of the same connection, up to 8 times.
   absl::Duration failure_delay = absl::Seconds(1);
 };
 
@@ -70,7 +72,8 @@ class Logins {
   ~Logins();
 
   // kUnauthenticated: wrong name or password (after a delay). kPermissionDenied: the password is
-  // right, but the account may not log in. kResourceExhausted: too many checks or sessions.
+  // right, but the account may not log in. kResourceExhausted: too many wrong passwords, checks or
+  // sessions (after a delay).
   // kUnavailable and others: the directory cannot be asked now.
   Task<absl::StatusOr<std::unique_ptr<Ticket>>> Check(LoginAttempt attempt);
 
@@ -82,8 +85,8 @@ class Logins {
   const std::unique_ptr<Directory> directory_;
   Metrics& metrics_;
   const LoginOptions options_;
+  FairGate checks_;
   absl::Mutex mutex_;
-  size_t in_flight_ ABSL_GUARDED_BY(mutex_) = 0;
   absl::flat_hash_map<std::string, size_t> sessions_ ABSL_GUARDED_BY(mutex_);
 };
 

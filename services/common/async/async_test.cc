@@ -16,6 +16,7 @@
 #include "absl/time/time.h"
 #include "services/common/async/deadline.h"
 #include "services/common/async/executor.h"
+#include "services/common/async/fair_gate.h"
 #include "services/common/async/sync.h"
 #include "services/common/async/task.h"
 #include "services/common/async/thread_pool.h"
@@ -242,6 +243,40 @@ TEST(ThreadPoolTest, StopRunsWhatWasPosted) {
   for (int i = 0; i < 100; ++i) pool.Post([&] { ++ran; });
   pool.Stop();
   EXPECT_EQ(ran, 100);
+}
+
+// ---- FairGate
+
+Task<void> Pass(FairGate* gate, std::string key, std::vector<std::string>* passed) {
+  const bool entered = co_await gate->Enter(key);
+  passed->push_back(entered ? key : "!" + key);
+}
+
+TEST(FairGateTest, TheLinesTakeTurns) {
+  FairGate gate(1, 100);
+  std::vector<std::string> passed;
+  for (int i = 0; i < 4; ++i) SpawnHere(Pass(&gate, "a", &passed));
+  SpawnHere(Pass(&gate, "b", &passed));
+  SpawnHere(Pass(&gate, "c", &passed));
+  EXPECT_EQ(gate.waiting(), 5u);
+  for (int i = 0; i < 5; ++i) gate.Leave();
+  EXPECT_EQ(passed, (std::vector<std::string>{"a", "a", "b", "c", "a", "a"}));
+  EXPECT_EQ(gate.waiting(), 0u);
+  gate.Leave();
+  SpawnHere(Pass(&gate, "d", &passed));
+  EXPECT_EQ(passed.back(), "d");
+}
+
+TEST(FairGateTest, OneKeyDoesNotUseUpTheRoomOfAll) {
+  FairGate gate(1, 4);
+  std::vector<std::string> passed;
+  for (int i = 0; i < 6; ++i) SpawnHere(Pass(&gate, "a", &passed));
+  EXPECT_EQ(passed, (std::vector<std::string>{"a", "!a"}));  // one is inside, four wait
+  SpawnHere(Pass(&gate, "b", &passed));                      // takes the place of an a
+  EXPECT_EQ(passed, (std::vector<std::string>{"a", "!a", "!a"}));
+  EXPECT_EQ(gate.waiting(), 4u);
+  for (int i = 0; i < 4; ++i) gate.Leave();
+  EXPECT_EQ(passed, (std::vector<std::string>{"a", "!a", "!a", "a", "b", "a", "a"}));
 }
 
 }  // namespace
