@@ -164,9 +164,15 @@ void FoldLine(absl::string_view text, size_t wanted, size_t most, std::string* o
   bool folded = text.empty() || text[0] == ' ' || text[0] == '\t';
   size_t blank = 0;  // 1: the line has a blank of ours before `text`
   while (text.size() + blank > wanted) {
-    text = text.substr(0, text.find_last_not_of(kBlanks) + 1);
+    const size_t end = text.find_last_not_of(kBlanks) + 1;
+    if (end == 0) {  // blanks only; an empty line would end the header
+      text = " ";
+      break;
+    }
+    text = text.substr(0, end);
     // The first word stays with the field's name.
-    const size_t name = folded || text.empty() ? 0 : std::min(text.find(':'), text.size() - 1) + 1;
+    size_t name = folded ? 0 : std::min(text.find(':'), text.size() - 1) + 1;
+    if (name > most) name = 0;
     const size_t first = text.find_first_not_of(kBlanks, name);
     if (first == absl::string_view::npos) break;
     if (first > name + 1) {  // no line may have blanks only
