@@ -27,7 +27,7 @@ const std::pair<Stage, std::vector<Reason>> kRefused[] = {
     {Stage::kData,
      {Reason::kSyntax, Reason::kSequence, Reason::kAuthRequired, Reason::kNoRecipients, Reason::kTooLarge,
       Reason::kLoop, Reason::kBareLineEnd, Reason::kOverQuota, Reason::kMemory, Reason::kQueueFull,
-      Reason::kQueueRefused, Reason::kUnavailable, Reason::kOther}},
+      Reason::kQueueRefused, Reason::kUnavailable, Reason::kCutOff, Reason::kOther}},
     {Stage::kSession,
      {Reason::kMaxErrors, Reason::kTimeout, Reason::kTooSlow, Reason::kTooMuchData, Reason::kDraining,
       Reason::kUnsupported, Reason::kOther}},

@@ -44,6 +44,7 @@ const char* ReasonName(Reason reason) {
       "too_slow",
       "too_much_data",
       "draining",
+      "cut_off",
       "other",
   };
   static_assert(sizeof(kNames) / sizeof(kNames[0]) == kReasons);

@@ -48,6 +48,7 @@ enum class Reason {
   kTooSlow,
   kTooMuchData,
   kDraining,
+  kCutOff,  // the client left in the middle of a message
   kOther,
 };
 inline constexpr int kConnectReasons = 4;

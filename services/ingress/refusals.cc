@@ -14,8 +14,9 @@
 namespace posthouse::ingress {
 namespace {
 
-const char* EventOf(Stage stage) {
-  switch (stage) {
+const char* EventOf(const Refusal& refusal) {
+  if (refusal.reason == Reason::kCutOff) return "message_cut_off";
+  switch (refusal.stage) {
     case Stage::kConnect:
       return "connection_refused";
     case Stage::kAuth:
@@ -122,7 +123,7 @@ void Refusals::Log(const Refusal& refusal, const std::string& network) {
     lines_.Suppress(key, suppressed + 1);
     return;
   }
-  log::Event event(IsOurs(refusal.reason) ? log::Level::kWarning : log::Level::kInfo, EventOf(refusal.stage));
+  log::Event event(IsOurs(refusal.reason) ? log::Level::kWarning : log::Level::kInfo, EventOf(refusal));
   event.Str("reason", ReasonName(refusal.reason)).Str("port", refusal.port).Str("client", refusal.client);
   if (!refusal.helo.empty()) event.Str("helo", refusal.helo);
   if (refusal.stage >= Stage::kMail) event.Str("from", refusal.from);

@@ -1,7 +1,7 @@
 // Refusals: counts and logs what ingress refuses, and remembers the newest for
 // `posthousectl trace`.
 //
-// Log: recipient_refused, sender_refused, message_refused, login_refused,
+// Log: recipient_refused, sender_refused, message_refused, message_cut_off, login_refused,
 // connection_refused, session_ended. For each reason and network (IPv4 /24, IPv6 /64) at
 // most kLinesPerMinute lines a minute, and for all together kLinesPerSecond a second. The
 // next line says how many were left out ("suppressed"); for a network that has stopped,

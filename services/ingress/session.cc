@@ -54,7 +54,8 @@ class Session {
   std::unique_ptr<MessageUpload> NewUpload(smtp::DataFormat format);
   std::string ReceivedField() const;
   Action Lost(const absl::Status& status);
-  void CutOff(const absl::Status& why);
+  void CutOff(const absl::Status& why, bool told = false);
+  Refusal MessageRefusal(Reason reason, std::string reply, const absl::Status& why) const;
   void Record(const smtp::Reply& reply, absl::Duration took);
   void CountNew();
   void Report(Refusal refusal);
@@ -190,7 +191,11 @@ Task<Action> Session::StartTls() {
   const absl::Status status = co_await connection_->StartTlsServer(tls_, kHandshakeTimeout);
   (status.ok() ? context_.metrics->tls_started : context_.metrics->tls_failed).Add();
   if (!status.ok()) {
-    LOG_EVENT(kInfo, "starttls_failed").Str("client", connection_->peer().address).Err(status);
+    Refusal refusal;
+    refusal.stage = Stage::kConnect;
+    refusal.reason = Reason::kTlsHandshake;
+    refusal.error = status.ToString();
+    Report(std::move(refusal));
     co_return Action::kClose;
   }
   dialogue_.OnTlsStarted();
@@ -352,15 +357,20 @@ void Session::Record(const smtp::Reply& reply, absl::Duration took) {
         .Seconds("took", took);
     return;
   }
+  Report(MessageRefusal(upload.reason(), reply.ToString(), upload.enqueue_status()));
+}
+
+// The message in progress as a refusal.
+Refusal Session::MessageRefusal(Reason reason, std::string reply, const absl::Status& why) const {
   Refusal refusal;
   refusal.stage = Stage::kData;
-  refusal.reason = upload.reason();
+  refusal.reason = reason;
   refusal.from = dialogue_.envelope().reverse_path;
   for (const Recipient& recipient : dialogue_.envelope().recipients) refusal.to.push_back(recipient.original);
-  refusal.reply = reply.ToString();
-  if (!upload.enqueue_status().ok()) refusal.error = upload.enqueue_status().ToString();
-  refusal.size_bytes = upload.bytes();
-  Report(std::move(refusal));
+  refusal.reply = std::move(reply);
+  if (!why.ok()) refusal.error = why.ToString();
+  refusal.size_bytes = message_.upload->bytes();
+  return refusal;
 }
 
 // Completes a refusal with what the session knows, and passes it on.
@@ -392,19 +402,16 @@ Action Session::Lost(const absl::Status& status) {
     dialogue_.Bye(Reason::kTooMuchData, "4.3.4", "Message data exceeds the limit", &out_);
   }
   ReportNew();
-  // The client got no reply, so it still has the message (RFC 5321 §4.1.1.4).
-  if (message_.upload != nullptr) CutOff(status);
+  // The client got no reply to its data, so it still has the message (RFC 5321 §4.1.1.4).
+  if (message_.upload != nullptr) CutOff(status, /*told=*/!absl::IsUnavailable(status));
   return Action::kClose;
 }
 
-// Drops the message in progress, which was not read to its end.
-void Session::CutOff(const absl::Status& why) {
+// Drops the message in progress, which was not read to its end. `told`: the client got a
+// 421, which is reported already.
+void Session::CutOff(const absl::Status& why, bool told) {
   context_.metrics->Messages(MessageEnd::kCutOff).Add();
-  LOG_EVENT(kInfo, "message_cut_off")
-      .Trace(message_.trace.trace_id)
-      .Str("client", connection_->peer().address)
-      .Int("size_bytes", static_cast<int64_t>(message_.upload->bytes()))
-      .Err(why);
+  if (!told) Report(MessageRefusal(Reason::kCutOff, "", why));
   message_ = Message();
 }
 

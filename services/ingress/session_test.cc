@@ -527,6 +527,14 @@ TEST_F(SessionTest, AClientThatVanishesInTheDataStoresNothing) {
   client.Close();
   peers_->WaitForStreams(1);
   EXPECT_THAT(peers_->messages(), IsEmpty());
+  std::vector<Refusal> found;
+  const absl::Time deadline = absl::Now() + absl::Seconds(30);
+  while (found.empty() && absl::Now() < deadline) {
+    absl::SleepFor(absl::Milliseconds(1));
+    found = app_->refusals().Find({.text = "user@mx.example"});
+  }
+  ASSERT_THAT(found, SizeIs(1));
+  EXPECT_STREQ(ReasonName(found[0].reason), "cut_off");
 }
 
 // ---- TLS, AUTH, submission
