@@ -4,15 +4,14 @@
 #include <optional>
 #include <utility>
 
-#include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "services/common/log/log.h"
 #include "services/common/rpc/trace.h"
+#include "services/ingress/arrival.h"
 #include "services/ingress/envelope_proto.h"
 #include "services/ingress/message_upload.h"
 #include "services/ingress/replies.h"
 #include "services/ingress/smtp_dialogue.h"
-#include "services/mail_formats/smtp/received.h"
 
 namespace posthouse::ingress {
 namespace {
@@ -52,7 +51,6 @@ class Session {
   bool TooSlow() const;
   Task<bool> Flush();
   std::unique_ptr<MessageUpload> NewUpload(smtp::DataFormat format);
-  std::string ReceivedField() const;
   Action Lost(const absl::Status& status);
   void CutOff(const absl::Status& why, bool told = false);
   Refusal MessageRefusal(Reason reason, std::string reply, const absl::Status& why) const;
@@ -204,46 +202,11 @@ Task<Action> Session::StartTls() {
 
 // ---- messages
 
-std::string Session::ReceivedField() const {
-  smtp::ReceivedInfo info;
-  info.client_name = dialogue_.client_name();
-  info.client_address = connection_->peer().address;
-  info.by = settings_->hostname;
-  info.esmtp = dialogue_.esmtp();
-  info.tls = connection_->tls();
-  info.authenticated = dialogue_.login().has_value();
-  info.smtputf8 = dialogue_.envelope().parameters.smtputf8;
-  if (info.tls) info.tls_comment = absl::StrCat(connection_->tls_info().version, ", ", connection_->tls_info().cipher);
-  info.id = message_.trace.trace_id;
-  const std::vector<Recipient>& recipients = dialogue_.envelope().recipients;
-  if (recipients.size() == 1) info.for_address = recipients.front().original;
-  info.at = absl::Now();
-  return smtp::FormatReceived(info);
-}
-
 std::unique_ptr<MessageUpload> Session::NewUpload(smtp::DataFormat format) {
-  const bool authenticated = dialogue_.login().has_value();
-  UploadOptions options;
-  options.format = format;
-  // Bare CR and LF are repaired in the mail of our own users only (RFC 5321 §2.3.8).
-  options.bare_lf = authenticated ? smtp::BareLinePolicy::kNormalize : settings_->bare_lf;
-  options.received_field = ReceivedField();
-  if (authenticated) {
-    options.completion.emplace();
-    options.completion->date = absl::StrCat("Date: ", smtp::FormatDate(absl::Now()), "\r\n");
-    options.completion->message_id =
-        absl::StrCat("Message-ID: <", message_.trace.trace_id, "@", settings_->hostname, ">\r\n");
-  }
-  Origin origin;
-  origin.client_address = connection_->peer().address;
-  origin.client_name = dialogue_.client_name();
-  if (authenticated) {
-    origin.authenticated_as = dialogue_.login()->address;
-    origin.tenant = dialogue_.login()->tenant;
-  }
-  origin.traceparent = message_.trace.ToHeader();
+  const Arrival arrival{*connection_, dialogue_, *settings_, message_.trace};
   return std::make_unique<MessageUpload>(
-      settings_, std::move(options), context_.enqueuer->Begin(message_.trace, ToProto(dialogue_.envelope(), origin)));
+      settings_, UploadOptionsOf(arrival, format),
+      context_.enqueuer->Begin(message_.trace, ToProto(dialogue_.envelope(), OriginOf(arrival))));
 }
 
 // Reads some bytes of message data. nullopt: the connection ended, and Lost() was called.
