@@ -827,7 +827,7 @@ TEST_F(SessionTest, WhatWasRefusedCanBeTraced) {
   ingress::v1::FindRefusalsResponse response = find(request);
   ASSERT_EQ(response.refusals_size(), 1);
   EXPECT_EQ(response.remembered(), 3u);
-  const ingress::v1::Refusal& unknown = response.refusals(0);
+  const ingress::v1::Refusal unknown = response.refusals(0);
   EXPECT_EQ(unknown.stage(), "rcpt");
   EXPECT_EQ(unknown.reason(), "no_such_mailbox");
   EXPECT_EQ(unknown.port(), "mx");
