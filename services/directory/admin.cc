@@ -12,6 +12,7 @@
 #include "services/directory/key_schema.h"
 #include "services/directory/lookup.h"
 #include "services/directory/metrics.h"
+#include "services/directory/record_checks.h"
 
 namespace posthouse::directory {
 namespace {
@@ -37,7 +38,7 @@ Task<absl::StatusOr<std::string>> Admin::HashOf(bool has_password, std::string p
   if (!has_password) co_return std::string();
   PH_CO_RETURN_IF_ERROR(CheckPassword(password));
   PH_CO_ASSIGN_OR_RETURN(absl::StatusOr<std::string> made,
-                         co_await limiter_.Run("", [&] { return MakeHash(password, cost_); }));
+                         co_await limiter_.Run("", [&] { return MakeHash(password, options_.cost); }));
   co_return made;
 }
 
@@ -165,13 +166,6 @@ Task<absl::StatusOr<v1::ListDomainsResponse>> Admin::ListDomains(v1::ListDomains
   co_return response;
 }
 
-Task<absl::StatusOr<v1::DeleteDomainResponse>> Admin::DeleteDomain(v1::DeleteDomainRequest request) {
-  PH_CO_ASSIGN_OR_RETURN(const std::string name, NormalizeDomain(request.domain()));
-  PH_CO_ASSIGN_OR_RETURN(Repository::Turn turn, co_await repository_.Begin());
-  PH_CO_RETURN_IF_ERROR(co_await Commit(turn, DecideDeleteDomain(turn.index(), name)));
-  co_return v1::DeleteDomainResponse();
-}
-
 Task<absl::StatusOr<v1::CreateAccountResponse>> Admin::CreateAccount(v1::CreateAccountRequest request) {
   PH_CO_RETURN_IF_ERROR(CheckAccount(request.account()));
   // Before the writer's turn: hashing is slow and needs nothing that the turn guards.
@@ -181,8 +175,8 @@ Task<absl::StatusOr<v1::CreateAccountResponse>> Admin::CreateAccount(v1::CreateA
   v1::CreateAccountResponse response;
   v1::Account* const account = response.mutable_account();
   *account = std::move(*request.mutable_account());
-  PH_CO_RETURN_IF_ERROR(
-      co_await Commit(turn, DecideCreateAccount(turn.index(), turn.stamp(), NewAccountId(), hash, account)));
+  PH_CO_RETURN_IF_ERROR(co_await Commit(
+      turn, DecideCreateAccount(turn.index(), turn.stamp(), options_.homes, NewAccountId(), hash, account)));
   co_return response;
 }
 
@@ -195,7 +189,8 @@ Task<absl::StatusOr<v1::UpdateAccountResponse>> Admin::UpdateAccount(v1::UpdateA
   const std::optional<AccountInfo> info = turn.index().FindAccountById(account->account_id());
   if (!info) co_return NoSuchAccount(absl::StrCat("with id \"", account->account_id(), "\""));
   PH_CO_ASSIGN_OR_RETURN(const v1::Account stored, co_await ReadAccount(info->address, info->tenant));
-  PH_CO_RETURN_IF_ERROR(co_await Commit(turn, DecideUpdateAccount(stored, turn.stamp(), account)));
+  PH_CO_RETURN_IF_ERROR(co_await Commit(
+      turn, DecideUpdateAccount(stored, turn.stamp(), options_.homes, request.mail_stays_behind(), account)));
   cache_.Forget(account->account_id());
   co_return response;
 }
@@ -220,16 +215,6 @@ Task<absl::StatusOr<v1::ListAccountsResponse>> Admin::ListAccounts(v1::ListAccou
   for (const store::Row& row : page.rows) PH_CO_RETURN_IF_ERROR(Decode(row.value, response.add_accounts()));
   response.mutable_page()->set_next_page_token(page.next_token);
   co_return response;
-}
-
-Task<absl::StatusOr<v1::DeleteAccountResponse>> Admin::DeleteAccount(v1::DeleteAccountRequest request) {
-  PH_CO_ASSIGN_OR_RETURN(const Address parsed, ParseAddress(request.address()));
-  const Address address = parsed.Folded();
-  PH_CO_ASSIGN_OR_RETURN(Repository::Turn turn, co_await repository_.Begin());
-  const std::optional<AccountInfo> info = turn.index().FindAccount(address);
-  PH_CO_RETURN_IF_ERROR(co_await Commit(turn, DecideDeleteAccount(turn.index(), address)));
-  cache_.Forget(info->account_id);
-  co_return v1::DeleteAccountResponse();
 }
 
 Task<absl::StatusOr<v1::SetPasswordResponse>> Admin::SetPassword(v1::SetPasswordRequest request) {

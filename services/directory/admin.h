@@ -2,19 +2,28 @@
 // service calls them one to one.
 //
 // A change is decided by a function of record_edit.h, in the writer's turn, and is one
-// commit. Errors are the decider's (record_edit.h says which) and the repository's.
+// commit; only DeleteDomain with its addresses is several. Errors are the decider's (record_edit.h
+// says which) and the repository's.
 //
 // Threads: any; password hashing runs behind the PasswordHashLimiter.
 #pragma once
 
+#include <functional>
+#include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/time/clock.h"
+#include "absl/time/time.h"
 #include "posthouse/directory/v1/directory.pb.h"
+#include "posthouse/directory/v1/store.pb.h"
 #include "services/common/async/task.h"
 #include "services/common/store/store.h"
+#include "services/directory/account_edit.h"
+#include "services/directory/homes.h"
 #include "services/directory/login_cache.h"
 #include "services/directory/password_hash.h"
 #include "services/directory/password_hash_limiter.h"
@@ -25,11 +34,18 @@ namespace posthouse::directory {
 
 struct Metrics;
 
+struct AdminOptions {
+  HashCost cost;
+  Homes homes{{""}};
+  absl::Duration deleted_account_grace = absl::Hours(24 * 7);      // between a deletion and the erasure of the mail
+  std::function<absl::Time()> clock = [] { return absl::Now(); };  // for lists; a change has its stamp
+};
+
 class Admin {
  public:
   // All outlive this.
-  Admin(Repository& repository, PasswordHashLimiter& limiter, LoginCache& cache, Metrics& metrics, HashCost cost)
-      : repository_(repository), limiter_(limiter), cache_(cache), metrics_(metrics), cost_(cost) {}
+  Admin(Repository& repository, PasswordHashLimiter& limiter, LoginCache& cache, Metrics& metrics, AdminOptions options)
+      : repository_(repository), limiter_(limiter), cache_(cache), metrics_(metrics), options_(std::move(options)) {}
 
   Task<absl::StatusOr<v1::CreateTenantResponse>> CreateTenant(v1::CreateTenantRequest request);
   Task<absl::StatusOr<v1::UpdateTenantResponse>> UpdateTenant(v1::UpdateTenantRequest request);
@@ -44,7 +60,11 @@ class Admin {
   Task<absl::StatusOr<v1::UpdateAccountResponse>> UpdateAccount(v1::UpdateAccountRequest request);
   Task<absl::StatusOr<v1::GetAccountResponse>> GetAccount(v1::GetAccountRequest request);
   Task<absl::StatusOr<v1::ListAccountsResponse>> ListAccounts(v1::ListAccountsRequest request);
+  // ---- deletion and erasure of accounts (admin_deletion.cc)
   Task<absl::StatusOr<v1::DeleteAccountResponse>> DeleteAccount(v1::DeleteAccountRequest request);
+  Task<absl::StatusOr<v1::UndeleteAccountResponse>> UndeleteAccount(v1::UndeleteAccountRequest request);
+  Task<absl::StatusOr<v1::ListDeletedAccountsResponse>> ListDeletedAccounts(v1::ListDeletedAccountsRequest request);
+  Task<absl::StatusOr<v1::ReportErasureResponse>> ReportErasure(v1::ReportErasureRequest request);
   Task<absl::StatusOr<v1::SetPasswordResponse>> SetPassword(v1::SetPasswordRequest request);
 
   Task<absl::StatusOr<v1::CreateAliasResponse>> CreateAlias(v1::CreateAliasRequest request);
@@ -66,6 +86,13 @@ class Admin {
   };
   absl::StatusOr<Scope> ScopeOf(const std::string& tenant, const std::string& domain, const std::string& whole,
                                 std::string (*domain_prefix)(absl::string_view)) const;
+  // The rows of an account that is about to be deleted.
+  Task<absl::StatusOr<v1::DeletedAccountRecord>> ReadForDeletion(AccountInfo account,
+                                                                 std::optional<Address> postmaster);
+  Task<absl::StatusOr<v1::DeletedAccountRecord>> ReadDeleted(std::string account_id, std::string tenant);
+  Task<absl::StatusOr<v1::DeleteAccountResponse>> EndGrace(std::string address);
+  // Deletes some accounts and aliases of the domain in one commit. False: it has none.
+  Task<absl::StatusOr<bool>> DeleteSomeAddresses(std::string domain, bool erase_now, v1::DeleteDomainResponse& counts);
   // The stored form of the secret: "" for none. `password` is hashed.
   Task<absl::StatusOr<std::string>> HashOf(bool has_password, std::string password, bool has_hash, std::string hash);
   Task<absl::Status> Commit(Repository::Turn& turn, absl::StatusOr<RecordEdit> edit);
@@ -74,7 +101,7 @@ class Admin {
   PasswordHashLimiter& limiter_;
   LoginCache& cache_;
   Metrics& metrics_;
-  const HashCost cost_;
+  const AdminOptions options_;
 };
 
 }  // namespace posthouse::directory

@@ -61,7 +61,10 @@ absl::StatusOr<std::unique_ptr<App>> App::Create(runtime::Runtime& rt, rpc::Chan
   PH_ASSIGN_OR_RETURN(parts->repository, SyncWait(Repository::Open(*parts->store, options)));
   PH_ASSIGN_OR_RETURN(parts->authenticator, Authenticator::Create(*parts->repository, parts->limiter, parts->cache,
                                                                   parts->guesses, parts->metrics, cost));
-  parts->admin = std::make_unique<Admin>(*parts->repository, parts->limiter, parts->cache, parts->metrics, cost);
+  AdminOptions admin{.cost = cost, .homes = Homes(parts->settings.homes)};
+  admin.deleted_account_grace = parts->settings.deleted_account_grace;
+  parts->admin =
+      std::make_unique<Admin>(*parts->repository, parts->limiter, parts->cache, parts->metrics, std::move(admin));
   std::unique_ptr<App> app(new App(rt, std::move(parts)));
   Parts& p = *app->parts_;
   app->OnCollect([&p] { p.metrics.Update(*p.repository, p.limiter, p.cache); });
@@ -86,6 +89,7 @@ std::vector<std::pair<std::string, std::string>> App::Status() {
     rows.emplace_back("domains", absl::StrCat(index.domains()));
     rows.emplace_back("accounts", absl::StrCat(index.accounts()));
     rows.emplace_back("aliases", absl::StrCat(index.aliases()));
+    rows.emplace_back("deleted accounts", absl::StrCat(index.deleted().size()));
     return 0;
   });
   rows.emplace_back("newest change", absl::StrCat(parts_->repository->feed().revision()));

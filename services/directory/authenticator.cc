@@ -9,6 +9,7 @@
 #include "absl/time/clock.h"
 #include "services/common/log/log.h"
 #include "services/common/status/status.h"
+#include "services/directory/account_edit.h"
 #include "services/directory/key_schema.h"
 #include "services/directory/lookup.h"
 #include "services/directory/metrics.h"

@@ -28,6 +28,7 @@ void FillAccountRef(const AccountInfo& account, common::v1::AccountRef* ref) {
   ref->set_home(account.home);
   ref->set_quota_bytes(account.limits.storage_bytes);
   ref->set_quota_messages(account.limits.messages);
+  ref->set_placement_epoch(account.placement_epoch);
 }
 
 v1::LookupAddressResponse::Outcome ToProto(LookupAnswer::Outcome outcome) {
@@ -40,6 +41,10 @@ v1::LookupAddressResponse::Outcome ToProto(LookupAnswer::Outcome outcome) {
       return v1::LookupAddressResponse::OUTCOME_NOT_LOCAL;
     case LookupAnswer::Outcome::kSuspended:
       return v1::LookupAddressResponse::OUTCOME_SUSPENDED;
+    case LookupAnswer::Outcome::kTooDeep:
+      return v1::LookupAddressResponse::OUTCOME_TOO_DEEP;
+    case LookupAnswer::Outcome::kTooMany:
+      return v1::LookupAddressResponse::OUTCOME_TOO_MANY;
   }
   return v1::LookupAddressResponse::OUTCOME_UNSPECIFIED;
 }
@@ -66,6 +71,15 @@ class DirectoryRpc final : public v1::DirectoryService::CallbackService {
   grpc::ServerUnaryReactor* GetAccount(grpc::CallbackServerContext* context, const v1::GetAccountRequest* request,
                                        v1::GetAccountResponse* response) override {
     return rpc::Unary(runner_, context, request, response, [this](auto& call) { return DoGetAccount(call); });
+  }
+  grpc::ServerUnaryReactor* ListDeletedAccounts(grpc::CallbackServerContext* context,
+                                                const v1::ListDeletedAccountsRequest* request,
+                                                v1::ListDeletedAccountsResponse* response) override {
+    return rpc::Unary(runner_, context, request, response, [this](auto& call) { return DoListDeleted(call); });
+  }
+  grpc::ServerUnaryReactor* ReportErasure(grpc::CallbackServerContext* context, const v1::ReportErasureRequest* request,
+                                          v1::ReportErasureResponse* response) override {
+    return rpc::Unary(runner_, context, request, response, [this](auto& call) { return DoReportErasure(call); });
   }
   grpc::ServerWriteReactor<v1::WatchResponse>* Watch(grpc::CallbackServerContext* context,
                                                      const v1::WatchRequest* request) override {
@@ -98,6 +112,13 @@ class DirectoryRpc final : public v1::DirectoryService::CallbackService {
       target.account->limits.To(out->mutable_limits());
     }
     Count(answer->outcome);
+    if (!answer->detail.empty()) {
+      response.set_detail(answer->detail);
+      LOG_EVENT(kWarning, "alias_over_limit")
+          .Str("address", call.request().address())
+          .Str("reason", answer->detail)
+          .Trace(call.info().trace.trace_id);
+    }
     co_return absl::OkStatus();
   }
 
@@ -114,6 +135,10 @@ class DirectoryRpc final : public v1::DirectoryService::CallbackService {
         break;
       case LookupAnswer::Outcome::kSuspended:
         metrics_.lookups_suspended.Add();
+        break;
+      case LookupAnswer::Outcome::kTooDeep:
+      case LookupAnswer::Outcome::kTooMany:
+        metrics_.lookups_over_limit.Add();
         break;
     }
   }
@@ -148,6 +173,25 @@ class DirectoryRpc final : public v1::DirectoryService::CallbackService {
   Task<absl::Status> DoGetAccount(rpc::UnaryCall<v1::GetAccountRequest, v1::GetAccountResponse>& call) {
     PH_CO_ASSIGN_OR_RETURN(call.response(), co_await admin_.GetAccount(call.request()));
     co_return absl::OkStatus();
+  }
+
+  Task<absl::Status> DoListDeleted(
+      rpc::UnaryCall<v1::ListDeletedAccountsRequest, v1::ListDeletedAccountsResponse>& call) {
+    PH_CO_ASSIGN_OR_RETURN(call.response(), co_await admin_.ListDeletedAccounts(call.request()));
+    co_return absl::OkStatus();
+  }
+
+  Task<absl::Status> DoReportErasure(rpc::UnaryCall<v1::ReportErasureRequest, v1::ReportErasureResponse>& call) {
+    const v1::ReportErasureRequest& request = call.request();
+    const absl::StatusOr<v1::ReportErasureResponse> response = co_await admin_.ReportErasure(request);
+    LOG_EVENT(kInfo, "erasure_reported")
+        .Str("account_id", request.account_id())
+        .Bool("done", request.has_done())
+        .Int("messages", static_cast<int64_t>(request.done().messages()))
+        .Str("peer", call.info().peer)
+        .Str("code", absl::StatusCodeToString(response.status().code()))
+        .Trace(call.info().trace.trace_id);
+    co_return response.status();
   }
 
   Task<absl::Status> DoWatch(rpc::WriterCall<v1::WatchRequest, v1::WatchResponse>& call) {
@@ -220,6 +264,7 @@ class DirectoryAdminRpc final : public v1::DirectoryAdminService::CallbackServic
   POSTHOUSE_ADMIN_METHOD(UpdateAccount)
   POSTHOUSE_ADMIN_METHOD(ListAccounts)
   POSTHOUSE_ADMIN_METHOD(DeleteAccount)
+  POSTHOUSE_ADMIN_METHOD(UndeleteAccount)
   POSTHOUSE_ADMIN_METHOD(SetPassword)
   POSTHOUSE_ADMIN_METHOD(CreateAlias)
   POSTHOUSE_ADMIN_METHOD(UpdateAlias)

@@ -155,7 +155,10 @@ void Index::PutAccount(const v1::Account& account) {
     ++domains_[*domain].accounts;
   }
   entry.limits = InternLimits(LimitSet::From(account.limits()));
+  if (!fresh) --homes_[entry.home].accounts;
   entry.home = InternHome(account.home());
+  ++homes_[entry.home].accounts;
+  entry.placement_epoch = static_cast<uint32_t>(account.placement_epoch());
   entry.status = static_cast<uint8_t>(account.status());
   if (fresh) {
     by_address_.insert(*slot);
@@ -169,6 +172,7 @@ void Index::EraseAccount(const Address& address) {
   by_address_.erase(*slot);
   by_id_.erase(*slot);
   --domains_[accounts_[*slot].domain].accounts;
+  --homes_[accounts_[*slot].home].accounts;
   accounts_[*slot] = AccountEntry{};
   free_accounts_.push_back(*slot);
 }
@@ -201,6 +205,18 @@ void Index::EraseAlias(const Address& address) {
   }
   aliases_.erase(it);
   if (const std::optional<uint32_t> domain = DomainSlot(address.domain)) --domains_[*domain].aliases;
+}
+
+void Index::PutDeleted(const v1::DeletedAccount& account) {
+  DeletedInfo info;
+  info.tenant = account.account().tenant();
+  info.address = account.account().address();
+  info.home = account.account().home();
+  info.state = account.state();
+  info.deleted = absl::FromUnixSeconds(account.deleted().seconds());
+  info.erase_after = absl::FromUnixSeconds(account.erase_after().seconds());
+  info.erased = absl::FromUnixSeconds(account.erased().seconds());
+  deleted_[account.account().account_id()] = std::move(info);
 }
 
 const v1::Tenant* Index::FindTenant(absl::string_view tenant) const {
@@ -282,6 +298,11 @@ size_t Index::aliases_in(absl::string_view domain) const {
   return slot ? domains_[*slot].aliases : 0;
 }
 
+size_t Index::accounts_at(absl::string_view home) const {
+  const auto it = home_slots_.find(home);
+  return it == home_slots_.end() ? 0 : homes_[it->second].accounts;
+}
+
 void Index::ForgetOtherName(const v1::Domain& domain) {
   const auto it = other_names_.find(domain.alias_of());
   if (it == other_names_.end()) return;
@@ -311,7 +332,8 @@ AccountInfo Index::Describe(const AccountEntry& entry) const {
       absl::BytesToHexString(absl::string_view(reinterpret_cast<const char*>(entry.id.data()), entry.id.size()));
   info.tenant = domain.tenant();
   info.address = Address{entry.local, domain.domain()};
-  info.home = homes_[entry.home];
+  info.home = homes_[entry.home].name;
+  info.placement_epoch = entry.placement_epoch;
   info.status = Worse(static_cast<v1::Status>(entry.status), EffectiveStatus(domain));
   info.limits = limit_sets_[entry.limits].Or(LimitSet::From(domain.limits()));
   if (tenant != nullptr) info.limits = info.limits.Or(LimitSet::From(tenant->limits()));
@@ -326,7 +348,7 @@ uint32_t Index::InternLimits(const LimitSet& limits) {
 
 uint32_t Index::InternHome(const std::string& home) {
   const auto [it, inserted] = home_slots_.try_emplace(home, static_cast<uint32_t>(homes_.size()));
-  if (inserted) homes_.push_back(home);
+  if (inserted) homes_.push_back(Home{home, 0});
   return it->second;
 }
 

@@ -13,10 +13,12 @@
 #include <string>
 #include <vector>
 
+#include "absl/container/btree_map.h"
 #include "absl/container/flat_hash_map.h"
 #include "absl/container/flat_hash_set.h"
 #include "absl/status/status.h"
 #include "absl/strings/string_view.h"
+#include "absl/time/time.h"
 #include "posthouse/directory/v1/directory.pb.h"
 #include "services/mail_formats/address/address.h"
 
@@ -46,8 +48,20 @@ struct AccountInfo {
   std::string tenant;
   Address address;
   std::string home;
+  uint32_t placement_epoch = 0;
   v1::Status status = v1::STATUS_ACTIVE;
   LimitSet limits;
+};
+
+// A deleted account, as far as the index needs it; the row has the rest.
+struct DeletedInfo {
+  std::string tenant;
+  std::string address;
+  std::string home;
+  v1::DeletedAccount::State state = v1::DeletedAccount::STATE_KEPT;
+  absl::Time deleted;
+  absl::Time erase_after;
+  absl::Time erased;  // with STATE_ERASED
 };
 
 struct AliasInfo {
@@ -72,6 +86,8 @@ class Index {
   void EraseAccount(const Address& address);
   void PutAlias(const v1::Alias& alias);
   void EraseAlias(const Address& address);
+  void PutDeleted(const v1::DeletedAccount& account);
+  void EraseDeleted(const std::string& account_id) { deleted_.erase(account_id); }
 
   // ---- questions. Pointers hold until the next change.
   const v1::Tenant* FindTenant(absl::string_view tenant) const;
@@ -84,6 +100,9 @@ class Index {
   std::vector<std::string> AliasesTo(const std::string& address, size_t limit) const;
   // Domains that are another name of `domain`, sorted.
   std::vector<std::string> OtherNamesOf(absl::string_view domain) const;
+  // Deleted accounts by id, those with an erased tombstone as well.
+  const absl::btree_map<std::string, DeletedInfo>& deleted() const { return deleted_; }
+  size_t accounts_at(absl::string_view home) const;
   // The worst of the domain's and its tenant's status.
   v1::Status EffectiveStatus(const v1::Domain& domain) const;
   // In the order of their creation.
@@ -108,6 +127,7 @@ class Index {
     uint32_t domain = 0;  // slot
     uint32_t limits = 0;  // in limit_sets_
     uint32_t home = 0;    // in homes_
+    uint32_t placement_epoch = 0;
     uint8_t status = 0;
     std::string local;
   };
@@ -170,7 +190,12 @@ class Index {
   absl::flat_hash_map<std::string, std::vector<std::string>> aliases_to_;
   std::vector<LimitSet> limit_sets_;
   absl::flat_hash_map<LimitSet, uint32_t> limit_slots_;
-  std::vector<std::string> homes_;
+  absl::btree_map<std::string, DeletedInfo> deleted_;
+  struct Home {
+    std::string name;
+    size_t accounts = 0;
+  };
+  std::vector<Home> homes_;
   absl::flat_hash_map<std::string, uint32_t> home_slots_;
 };
 

@@ -29,6 +29,7 @@ std::string AliasKey(const Address& address) {
 }
 
 std::string CredentialKey(absl::string_view account_id) { return absl::StrCat("p/", account_id); }
+std::string DeletedKey(absl::string_view account_id) { return absl::StrCat(kDeletedPrefix, account_id); }
 
 std::string LogKey(uint64_t revision) {
   std::string key = kLogPrefix;

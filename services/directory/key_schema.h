@@ -16,12 +16,14 @@
 //   a/<domain>/<local>    Account; `local` folded and unquoted
 //   l/<domain>/<local>    Alias; never beside an account of the same address
 //   p/<account id>        CredentialRecord; no row: no password
+//   g/<account id>        DeletedAccountRecord: what the a/ and p/ rows were, and how far the erasure is
 //   c/<revision:be64>     ChangeRecord
 //
 //   written    by Repository only: H, the log row and the rows of one change
 //              together. H is compared and set (store::GuardedPartition), which
 //              fences a writer whose place was taken
-//   removed    with the account, alias or domain; log rows when kLogRows newer exist
+//   removed    with the account, alias or domain; log rows when kLogRows newer exist; g/ rows
+//              when the account is undeleted, and with a later change kTombstoneDays after the erasure
 //   read       all but p/ once at the start (Repository::Open); p/ at each login that the
 //              cache does not answer; lists page over a/, l/, t/, d/
 //   invariant  revisions ascend over all partitions and are never used twice
@@ -52,6 +54,7 @@ inline constexpr char kTenantPrefix[] = "t/";
 inline constexpr char kDomainPrefix[] = "d/";
 inline constexpr char kAccountPrefix[] = "a/";
 inline constexpr char kAliasPrefix[] = "l/";
+inline constexpr char kDeletedPrefix[] = "g/";
 inline constexpr char kLogPrefix[] = "c/";
 
 store::Partition SystemPartition();
@@ -66,6 +69,7 @@ std::string AliasKey(const Address& address);
 std::string AccountsOfDomainPrefix(absl::string_view domain);
 std::string AliasesOfDomainPrefix(absl::string_view domain);
 std::string CredentialKey(absl::string_view account_id);
+std::string DeletedKey(absl::string_view account_id);
 std::string LogKey(uint64_t revision);
 
 std::string Encode(const google::protobuf::MessageLite& message);

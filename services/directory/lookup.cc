@@ -14,6 +14,7 @@ namespace {
 using Outcome = LookupAnswer::Outcome;
 constexpr size_t kMaxSendAs = 1000;
 constexpr size_t kMaxDomainHops = 4;  // admin calls allow 1
+constexpr size_t kMaxCheckedAliases = 200;
 
 // Follows alias_of to the domain that has the addresses.
 const v1::Domain* StandsFor(const Index& index, const v1::Domain* domain, std::vector<std::string>* passed) {
@@ -25,11 +26,18 @@ const v1::Domain* StandsFor(const Index& index, const v1::Domain* domain, std::v
   return domain;
 }
 
+// An alias as it would be.
+struct AliasPreview {
+  std::string address;
+  std::vector<std::string> targets;
+};
+
 class Expansion {
  public:
-  explicit Expansion(const Index& index) : index_(index) {}
+  explicit Expansion(const Index& index, const AliasPreview* preview = nullptr) : index_(index), preview_(preview) {}
 
-  absl::StatusOr<LookupAnswer> Run(const Address& address) {
+  // `depth`: how many aliases lead to the address.
+  LookupAnswer Run(const Address& address, size_t depth = 0) {
     const v1::Domain* domain = index_.FindDomain(address.domain);
     answer_.tenant = domain == nullptr ? "" : domain->tenant();
     if (domain == nullptr || address.is_literal()) {
@@ -37,9 +45,11 @@ class Expansion {
       answer_.outcome = Outcome::kNotLocal;
       return Take();
     }
-    Visit(address, "", 0);
-    if (!error_.ok()) return error_;
-    if (frozen_ || (suspended_ && answer_.targets.empty())) {
+    Visit(address, "", depth);
+    if (over_limit_) {
+      answer_.targets.clear();
+      answer_.outcome = *over_limit_;
+    } else if (frozen_ || (suspended_ && answer_.targets.empty())) {
       answer_.targets.clear();
       answer_.outcome = Outcome::kSuspended;
     } else {
@@ -51,9 +61,11 @@ class Expansion {
  private:
   // `detail`: the subaddress of the address before, for targets without their own.
   void Visit(Address address, const std::string& detail, size_t depth) {
-    if (!error_.ok()) return;
+    if (over_limit_) return;
     if (depth > kMaxDepth) {
-      error_ = absl::FailedPreconditionError(absl::StrCat("aliases are nested deeper than ", kMaxDepth));
+      over_limit_ = Outcome::kTooDeep;
+      answer_.detail = absl::StrCat("aliases are nested deeper than ", kMaxDepth, ": ", absl::StrJoin(path_, " -> "),
+                                    " -> ", address.ToString());
       return;
     }
     Depend(address.domain);
@@ -73,7 +85,9 @@ class Expansion {
     address.domain = domain->domain();
     if (!Usable(status)) return;
     if (!visited_.insert(address.ToString()).second) return;  // a loop or a duplicate
+    path_.push_back(address.ToString());
     Resolve(*domain, address, detail, depth);
+    path_.pop_back();
   }
 
   void Resolve(const v1::Domain& domain, const Address& address, const std::string& detail, size_t depth) {
@@ -99,7 +113,7 @@ class Expansion {
       if (Usable(account->status)) Add(LookupTarget{full, std::move(account), detail});
       return true;
     }
-    const std::optional<AliasInfo> alias = index_.FindAlias(base);
+    const std::optional<AliasInfo> alias = FindAlias(base);
     if (!alias || alias->status == v1::STATUS_DELETED) return false;
     if (!Usable(alias->status)) return true;
     for (const std::string& text : alias->targets) {
@@ -107,6 +121,11 @@ class Expansion {
       if (target.ok()) Visit(*std::move(target), detail, depth + 1);
     }
     return true;
+  }
+
+  std::optional<AliasInfo> FindAlias(const Address& address) const {
+    if (preview_ != nullptr && address.ToString() == preview_->address) return AliasInfo{preview_->targets};
+    return index_.FindAlias(address);
   }
 
   bool Usable(v1::Status status) {
@@ -120,7 +139,9 @@ class Expansion {
         target.account ? absl::StrCat(target.account->account_id, "+", target.detail) : target.address.ToString();
     if (!added_.insert(key).second) return;
     if (answer_.targets.size() == kMaxTargets) {
-      error_ = absl::FailedPreconditionError(absl::StrCat("the address expands to more than ", kMaxTargets));
+      over_limit_ = Outcome::kTooMany;
+      answer_.detail = absl::StrCat(path_.empty() ? target.address.ToString() : path_.front(), " expands to more than ",
+                                    kMaxTargets, " addresses");
       return;
     }
     answer_.targets.push_back(std::move(target));
@@ -139,13 +160,19 @@ class Expansion {
   }
 
   const Index& index_;
+  const AliasPreview* const preview_;  // null: none
   LookupAnswer answer_;
-  absl::Status error_;
+  std::optional<Outcome> over_limit_;
+  std::vector<std::string> path_;  // the addresses from the first one to the one that is visited
   bool frozen_ = false, suspended_ = false;
   absl::flat_hash_set<std::string> visited_, added_, depends_on_;
 };
 
-absl::StatusOr<LookupAnswer> LookupPostmaster(const Index& index, absl::string_view hostname) {
+bool OverLimit(const LookupAnswer& answer) {
+  return answer.outcome == Outcome::kTooDeep || answer.outcome == Outcome::kTooMany;
+}
+
+LookupAnswer LookupPostmaster(const Index& index, absl::string_view hostname) {
   std::vector<std::string> candidates;
   for (absl::string_view name = hostname; !name.empty();) {
     candidates.emplace_back(name);
@@ -157,9 +184,7 @@ absl::StatusOr<LookupAnswer> LookupPostmaster(const Index& index, absl::string_v
   LookupAnswer answer;
   for (const std::string& domain : candidates) {
     if (index.FindDomain(domain) == nullptr) continue;
-    absl::StatusOr<LookupAnswer> found = Expansion(index).Run(Address{"postmaster", domain});
-    if (!found.ok()) return found;
-    answer = *std::move(found);
+    answer = Expansion(index).Run(Address{"postmaster", domain});
     if (answer.outcome != Outcome::kNoSuchAddress) break;
   }
   answer.depends_on = {"*"};
@@ -239,6 +264,35 @@ std::string FindLoop(const Index& index, const std::string& alias, const std::ve
     stack.push_back(Step{std::move(next->targets), 0});
   }
   return "";
+}
+
+absl::Status CheckAliasLimits(const Index& index, const std::string& alias, const std::vector<std::string>& targets) {
+  const AliasPreview preview{alias, targets};
+  std::vector<std::string> todo = {alias};
+  absl::flat_hash_set<std::string> seen = {alias};
+  for (size_t at = 0; at < todo.size() && at < kMaxCheckedAliases; ++at) {
+    const absl::StatusOr<Address> address = ParseAddress(todo[at]);
+    if (!address.ok()) continue;
+    const LookupAnswer answer = Expansion(index, &preview).Run(*address);
+    if (OverLimit(answer) && !OverLimit(Expansion(index).Run(*address))) {
+      return absl::InvalidArgumentError(absl::StrCat("targets: ", answer.detail));
+    }
+    std::vector<std::string> names = index.OtherNamesOf(address->domain);
+    names.push_back(address->domain);
+    for (const std::string& domain : names) {
+      for (std::string& above : index.AliasesTo(Address{address->local, domain}.ToString(), kMaxCheckedAliases)) {
+        if (seen.insert(above).second) todo.push_back(std::move(above));
+      }
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckCatchAllLimits(const Index& index, absl::string_view target) {
+  const absl::StatusOr<Address> address = ParseAddress(target);
+  if (!address.ok()) return address.status();
+  const LookupAnswer answer = Expansion(index).Run(*address, /*depth=*/1);
+  return OverLimit(answer) ? absl::InvalidArgumentError(answer.detail) : absl::OkStatus();
 }
 
 }  // namespace posthouse::directory

@@ -9,8 +9,8 @@
 //   6. nothing: kNoSuchAddress
 //
 // Each address is visited once, so loops end and duplicates vanish. A chain deeper than
-// kMaxDepth or an expansion over kMaxTargets is kFailedPrecondition, a temporary failure
-// for the sender: a cut expansion would lose mail.
+// kMaxDepth is kTooDeep, an expansion over kMaxTargets is kTooMany: a definite refusal, since a
+// cut expansion would lose mail. Admin calls refuse changes that would lead there (CheckAliasLimits).
 //
 // Suspended members of a list are left out while others remain; when none remains, the
 // outcome is kSuspended. A frozen member makes the whole answer kSuspended: its account is
@@ -40,11 +40,12 @@ struct LookupTarget {
 };
 
 struct LookupAnswer {
-  enum class Outcome { kFound, kNoSuchAddress, kNotLocal, kSuspended };
+  enum class Outcome { kFound, kNoSuchAddress, kNotLocal, kSuspended, kTooDeep, kTooMany };
   Outcome outcome = Outcome::kNoSuchAddress;
   std::vector<LookupTarget> targets;
   std::string tenant;
   std::vector<std::string> depends_on;
+  std::string detail;  // of kTooDeep and kTooMany: the chain, or the number
 };
 
 // A bare "postmaster" (RFC 5321 §4.5.1) is looked up in `hostname`, then in its parent
@@ -61,5 +62,12 @@ std::vector<std::string> MaySendAs(const Index& index, const AccountInfo& accoun
 
 // Would `targets` lead back to `alias`? The chain "a -> b -> a", or "".
 std::string FindLoop(const Index& index, const std::string& alias, const std::vector<std::string>& targets);
+
+// Would `alias` with these targets, or an alias that leads to it, pass kMaxDepth or kMaxTargets?
+// kInvalidArgument names the chain. What passes the limits already is no reason to refuse. Looks at
+// the nearest 200 aliases above; lookups answer kTooDeep or kTooMany for what is missed.
+absl::Status CheckAliasLimits(const Index& index, const std::string& alias, const std::vector<std::string>& targets);
+// The same for `target` as the catch-all of a domain.
+absl::Status CheckCatchAllLimits(const Index& index, absl::string_view target);
 
 }  // namespace posthouse::directory

@@ -63,6 +63,10 @@ class LookupTest : public ::testing::Test {
         return "foreign";
       case LookupAnswer::Outcome::kSuspended:
         return "suspended";
+      case LookupAnswer::Outcome::kTooDeep:
+        return "too deep";
+      case LookupAnswer::Outcome::kTooMany:
+        return "too many";
       case LookupAnswer::Outcome::kFound:
         break;
     }
@@ -130,15 +134,15 @@ TEST_F(LookupTest, NestingAndSizeAreBoundedWithoutLosingMail) {
     AddAlias(absl::StrCat("a", i, "@example.org"), {absl::StrCat("a", i - 1, "@example.org")});
   }
   EXPECT_EQ(Ask("a9@example.org"), "bob@example.org");
-  EXPECT_EQ(Ask("a10@example.org"), "error");
+  EXPECT_EQ(Ask("a10@example.org"), "too deep");
   std::vector<std::string> half, other;
   for (int i = 0; i < 500; ++i) half.push_back(absl::StrCat("h", i, "@example.net"));
   for (int i = 0; i < 501; ++i) other.push_back(absl::StrCat("o", i, "@example.net"));
   AddAlias("half@example.org", half);
   AddAlias("other@example.org", other);
   AddAlias("big@example.org", {"half@example.org", "other@example.org"});
-  EXPECT_EQ(Ask("big@example.org"), "error");
-  EXPECT_NE(Ask("half@example.org"), "error");
+  EXPECT_EQ(Ask("big@example.org"), "too many");
+  EXPECT_NE(Ask("half@example.org"), "too many");
 }
 
 TEST_F(LookupTest, OtherNamesOfADomainLeadThere) {

@@ -1,5 +1,7 @@
 #include "services/directory/metrics.h"
 
+#include <map>
+
 #include "services/directory/login_cache.h"
 #include "services/directory/password_hash_limiter.h"
 #include "services/directory/repository.h"
@@ -23,6 +25,11 @@ metrics::Counter* Guesses(metrics::Registry& r, const char* limit) {
                        {{"limit", limit}});
 }
 
+metrics::Gauge& Deleted(metrics::Registry& registry, const std::string& state) {
+  return registry.AddGauge("posthouse_directory_deleted_accounts",
+                           "Deleted accounts: mail kept for the grace time, being erased, erased.", {{"state", state}});
+}
+
 }  // namespace
 
 Metrics::Metrics(metrics::Registry& r)
@@ -30,6 +37,7 @@ Metrics::Metrics(metrics::Registry& r)
       lookups_unknown(Lookups(r, "unknown")),
       lookups_foreign(Lookups(r, "foreign")),
       lookups_suspended(Lookups(r, "suspended")),
+      lookups_over_limit(Lookups(r, "over_limit")),
       lookups_failed(Lookups(r, "failed")),
       logins_ok(Logins(r, "ok")),
       logins_cached(r.AddCounter("posthouse_directory_logins_cached_total",
@@ -47,6 +55,9 @@ Metrics::Metrics(metrics::Registry& r)
       accounts(r.AddGauge("posthouse_directory_accounts", "Accounts.")),
       aliases(r.AddGauge("posthouse_directory_aliases", "Aliases.")),
       domains(r.AddGauge("posthouse_directory_domains", "Domains.")),
+      deleted_kept(Deleted(r, "kept")),
+      deleted_erasing(Deleted(r, "erasing")),
+      deleted_erased(Deleted(r, "erased")),
       revision(r.AddGauge("posthouse_directory_revision", "Revision of the newest change.")),
       watchers(r.AddGauge("posthouse_directory_watchers", "Open change streams.")),
       hash_waiting(r.AddGauge("posthouse_directory_password_checks_waiting", "Password checks that wait.")),
@@ -60,6 +71,11 @@ void Metrics::Update(const Repository& repository, const PasswordHashLimiter& li
     accounts.Set(static_cast<double>(index.accounts()));
     aliases.Set(static_cast<double>(index.aliases()));
     domains.Set(static_cast<double>(index.domains()));
+    std::map<v1::DeletedAccount::State, int> deleted;
+    for (const auto& [id, info] : index.deleted()) ++deleted[info.state];
+    deleted_kept.Set(deleted[v1::DeletedAccount::STATE_KEPT]);
+    deleted_erasing.Set(deleted[v1::DeletedAccount::STATE_ERASING]);
+    deleted_erased.Set(deleted[v1::DeletedAccount::STATE_ERASED]);
     return 0;
   });
   revision.Set(static_cast<double>(repository.feed().revision()));

@@ -20,6 +20,7 @@ struct Metrics {
   metrics::Counter& lookups_unknown;
   metrics::Counter& lookups_foreign;
   metrics::Counter& lookups_suspended;
+  metrics::Counter& lookups_over_limit;
   metrics::Counter& lookups_failed;
   metrics::Counter& logins_ok;
   metrics::Counter& logins_cached;
@@ -34,6 +35,9 @@ struct Metrics {
   metrics::Gauge& accounts;
   metrics::Gauge& aliases;
   metrics::Gauge& domains;
+  metrics::Gauge& deleted_kept;
+  metrics::Gauge& deleted_erasing;
+  metrics::Gauge& deleted_erased;
   metrics::Gauge& revision;
   metrics::Gauge& watchers;
   metrics::Gauge& hash_waiting;

@@ -5,17 +5,14 @@
 #include "absl/container/flat_hash_set.h"
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
-#include "posthouse/directory/v1/store.pb.h"
 #include "services/common/status/status.h"
-#include "services/common/time/proto_time.h"
 #include "services/directory/key_schema.h"
 #include "services/directory/lookup.h"
+#include "services/directory/record_checks.h"
 
 namespace posthouse::directory {
 namespace {
 
-constexpr size_t kMaxDisplayName = 200;
-constexpr size_t kMaxHome = 64;
 constexpr char kDefaultTenant[] = "default";
 // Keeps an alias's row far below the store's 64 KiB.
 constexpr int kMaxAliasTargets = 500;
@@ -39,54 +36,11 @@ absl::Status CheckSeparators(const std::string& separators) {
   return absl::OkStatus();
 }
 
-absl::Status CheckStatus(v1::Status status) {
-  if (v1::Status_IsValid(status)) return absl::OkStatus();
-  return absl::InvalidArgumentError("status: active, suspended, frozen or deleted");
-}
-
-absl::Status CheckDisplayName(absl::string_view name) {
-  for (const char c : name) {
-    if (absl::ascii_iscntrl(static_cast<unsigned char>(c))) {
-      return absl::InvalidArgumentError("display_name: no control characters");
-    }
-  }
-  if (name.size() <= kMaxDisplayName) return absl::OkStatus();
-  return absl::InvalidArgumentError(absl::StrCat("display_name: at most ", kMaxDisplayName, " octets"));
-}
-
-absl::Status CheckRevision(uint64_t given, uint64_t stored) {
-  if (given == 0 || given == stored) return absl::OkStatus();
-  return absl::AbortedError(
-      absl::StrCat("revision: ", given, " is not the newest, which is ", stored, "; read the record again"));
-}
-
-// A new address: its domain exists, is no other name of another domain, and belongs to
-// `tenant` ("": any).
-absl::StatusOr<Address> CheckNewAddress(const Index& index, const std::string& text, const std::string& tenant) {
-  absl::StatusOr<Address> parsed = ParseAddress(text);
-  if (!parsed.ok()) return Annotate(parsed.status(), absl::StrCat("address \"", text, "\""));
-  // RFC 5321 §4.1.2 allows an empty quoted string as the local part; no account or alias gets one.
-  if (parsed->local.empty()) {
-    return absl::InvalidArgumentError(absl::StrCat("address \"", text, "\": the local part is empty"));
-  }
-  const v1::Domain* domain = index.FindDomain(parsed->domain);
-  if (domain == nullptr) return NoSuchDomain(parsed->domain);
-  if (!domain->alias_of().empty()) {
-    return absl::FailedPreconditionError(
-        absl::StrCat(domain->domain(), " is another name of ", domain->alias_of(), ": create the address there"));
-  }
-  if (!tenant.empty() && tenant != domain->tenant()) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("domain ", domain->domain(), " belongs to tenant ", domain->tenant(), ", not ", tenant));
-  }
-  return parsed->Folded();
-}
-
 absl::Status CheckDomain(const Index& index, const v1::Domain& domain) {
   PH_RETURN_IF_ERROR(CheckStatus(domain.status()));
   PH_RETURN_IF_ERROR(CheckSeparators(domain.subaddress_separators()));
   if (!domain.catch_all().empty()) {
-    PH_RETURN_IF_ERROR(Annotate(ParseAddress(domain.catch_all()).status(), "catch_all"));
+    PH_RETURN_IF_ERROR(Annotate(CheckCatchAllLimits(index, domain.catch_all()), "catch_all"));
   }
   if (domain.alias_of().empty()) return absl::OkStatus();
   const v1::Domain* other = index.FindDomain(domain.alias_of());
@@ -123,24 +77,6 @@ absl::Status NormalizeNames(v1::Domain* domain) {
   return absl::OkStatus();
 }
 
-// What records keep of a time.
-absl::Time WholeSeconds(absl::Time time) { return absl::FromUnixSeconds(absl::ToUnixSeconds(time)); }
-
-// The fields that every stored record has: of a new record ...
-template <typename Record>
-void Stamp(Record* record, const EditStamp& stamp) {
-  if (record->status() == v1::STATUS_UNSPECIFIED) record->set_status(v1::STATUS_ACTIVE);
-  ToProto(WholeSeconds(stamp.now), record->mutable_created());
-  record->set_revision(stamp.revision);
-}
-// ... and of one that takes the place of `stored`.
-template <typename Record>
-void Stamp(Record* record, const EditStamp& stamp, const Record& stored) {
-  if (record->status() == v1::STATUS_UNSPECIFIED) record->set_status(stored.status());
-  *record->mutable_created() = stored.created();
-  record->set_revision(stamp.revision);
-}
-
 RecordEdit Store(const v1::Tenant& tenant) {
   RecordEdit edit{.partition = SystemPartition()};
   edit.Put(TenantKey(tenant.tenant()), tenant);
@@ -157,27 +93,12 @@ RecordEdit Store(const v1::Domain& domain) {
   return edit;
 }
 
-RecordEdit Store(const Address& address, const v1::Account& account) {
-  RecordEdit edit{.partition = TenantPartition(account.tenant())};
-  edit.Put(AccountKey(address), account);
-  edit.Note(v1::Change::KIND_ACCOUNT, account.address(), account.account_id());
-  edit.Follow([account](Index& index) { index.PutAccount(account); });
-  return edit;
-}
-
 RecordEdit Store(const Address& address, const v1::Alias& alias) {
   RecordEdit edit{.partition = TenantPartition(alias.tenant())};
   edit.Put(AliasKey(address), alias);
   edit.Note(v1::Change::KIND_ALIAS, alias.address());
   edit.Follow([alias](Index& index) { index.PutAlias(alias); });
   return edit;
-}
-
-v1::CredentialRecord Credential(const std::string& hash, absl::Time now) {
-  v1::CredentialRecord credential;
-  credential.set_password_hash(hash);
-  ToProto(WholeSeconds(now), credential.mutable_changed());
-  return credential;
 }
 
 }  // namespace
@@ -188,22 +109,18 @@ void RecordEdit::Put(std::string key, const google::protobuf::MessageLite& recor
 
 void RecordEdit::Erase(std::string key) { mutations.push_back({std::move(key), std::nullopt}); }
 
+void RecordEdit::Add(RecordEdit other) {
+  std::move(other.mutations.begin(), other.mutations.end(), std::back_inserter(mutations));
+  std::move(other.changes.begin(), other.changes.end(), std::back_inserter(changes));
+  std::move(other.follow.begin(), other.follow.end(), std::back_inserter(follow));
+}
+
 void RecordEdit::Note(v1::Change::Kind kind, std::string name, std::string account_id) {
   v1::Change change;
   change.set_kind(kind);
   change.set_name(std::move(name));
   change.set_account_id(std::move(account_id));
   changes.push_back(std::move(change));
-}
-
-absl::Status NoSuchAccount(absl::string_view name) {
-  return absl::NotFoundError(absl::StrCat("there is no account ", name));
-}
-absl::Status NoSuchAlias(absl::string_view name) {
-  return absl::NotFoundError(absl::StrCat("there is no alias ", name));
-}
-absl::Status NoSuchDomain(absl::string_view name) {
-  return absl::NotFoundError(absl::StrCat("there is no domain ", name));
 }
 
 absl::StatusOr<RecordEdit> DecideCreateTenant(const Index& index, const EditStamp& stamp, v1::Tenant* tenant) {
@@ -256,10 +173,10 @@ absl::StatusOr<RecordEdit> DecideUpdateDomain(const Index& index, const EditStam
   return Store(*domain);
 }
 
-absl::StatusOr<RecordEdit> DecideDeleteDomain(const Index& index, absl::string_view domain) {
+absl::StatusOr<RecordEdit> DecideDeleteDomain(const Index& index, absl::string_view domain, bool addresses_go) {
   if (index.FindDomain(domain) == nullptr) return NoSuchDomain(domain);
   const size_t accounts = index.accounts_in(domain), aliases = index.aliases_in(domain);
-  if (accounts + aliases > 0) {
+  if (accounts + aliases > 0 && !addresses_go) {
     return absl::FailedPreconditionError(
         absl::StrCat("domain ", domain, " still has ", accounts, " accounts and ", aliases, " aliases"));
   }
@@ -271,76 +188,6 @@ absl::StatusOr<RecordEdit> DecideDeleteDomain(const Index& index, absl::string_v
   edit.Erase(DomainKey(domain));
   edit.Note(v1::Change::KIND_DOMAIN, std::string(domain));
   edit.Follow([name = std::string(domain)](Index& i) { i.EraseDomain(name); });
-  return edit;
-}
-
-absl::Status CheckAccount(const v1::Account& account) {
-  PH_RETURN_IF_ERROR(CheckDisplayName(account.display_name()));
-  PH_RETURN_IF_ERROR(CheckStatus(account.status()));
-  if (account.home().size() <= kMaxHome) return absl::OkStatus();
-  return absl::InvalidArgumentError(absl::StrCat("home: at most ", kMaxHome, " octets"));
-}
-
-absl::StatusOr<RecordEdit> DecideCreateAccount(const Index& index, const EditStamp& stamp, std::string account_id,
-                                               const std::string& hash, v1::Account* account) {
-  PH_ASSIGN_OR_RETURN(const Address address, CheckNewAddress(index, account->address(), account->tenant()));
-  if (index.HasAccount(address)) {
-    return absl::AlreadyExistsError(absl::StrCat("account ", address.ToString(), " exists"));
-  }
-  if (index.FindAlias(address)) {
-    return absl::AlreadyExistsError(absl::StrCat(address.ToString(), " is an alias; delete it first"));
-  }
-  account->set_account_id(std::move(account_id));
-  account->set_address(address.ToString());
-  account->set_tenant(index.FindDomain(address.domain)->tenant());
-  account->set_has_password(!hash.empty());
-  Stamp(account, stamp);
-  RecordEdit edit = Store(address, *account);
-  if (!hash.empty()) edit.Put(CredentialKey(account->account_id()), Credential(hash, stamp.now));
-  return edit;
-}
-
-absl::StatusOr<RecordEdit> DecideUpdateAccount(const v1::Account& stored, const EditStamp& stamp,
-                                               v1::Account* account) {
-  PH_RETURN_IF_ERROR(CheckRevision(account->revision(), stored.revision()));
-  if (!account->address().empty() && account->address() != stored.address()) {
-    return absl::InvalidArgumentError("address: it cannot change here");
-  }
-  account->set_address(stored.address());
-  account->set_tenant(stored.tenant());
-  account->set_has_password(stored.has_password());
-  Stamp(account, stamp, stored);
-  PH_ASSIGN_OR_RETURN(const Address address, ParseAddress(stored.address()));
-  return Store(address, *account);
-}
-
-absl::StatusOr<RecordEdit> DecideDeleteAccount(const Index& index, const Address& address) {
-  const std::optional<AccountInfo> info = index.FindAccount(address);
-  if (!info) return NoSuchAccount(address.ToString());
-  RecordEdit edit{.partition = TenantPartition(info->tenant)};
-  edit.Erase(AccountKey(address));
-  edit.Erase(CredentialKey(info->account_id));
-  edit.Note(v1::Change::KIND_ACCOUNT, address.ToString(), info->account_id);
-  edit.Follow([address](Index& i) { i.EraseAccount(address); });
-  return edit;
-}
-
-absl::StatusOr<RecordEdit> DecideSetPassword(v1::Account stored, const EditStamp& stamp, const std::string& hash) {
-  PH_ASSIGN_OR_RETURN(const Address address, ParseAddress(stored.address()));
-  RecordEdit edit{.partition = TenantPartition(stored.tenant())};
-  if (!stored.has_password()) {
-    stored.set_has_password(true);
-    stored.set_revision(stamp.revision);
-    edit.Put(AccountKey(address), stored);
-  }
-  edit.Put(CredentialKey(stored.account_id()), Credential(hash, stamp.now));
-  edit.Note(v1::Change::KIND_CREDENTIAL, stored.address(), stored.account_id());
-  return edit;
-}
-
-RecordEdit DecideRehash(const AccountInfo& account, const EditStamp& stamp, const std::string& hash) {
-  RecordEdit edit{.partition = TenantPartition(account.tenant)};
-  edit.Put(CredentialKey(account.account_id), Credential(hash, stamp.now));
   return edit;
 }
 
@@ -370,6 +217,7 @@ absl::Status NormalizeAlias(const Index& index, v1::Alias* alias) {
   }
   const std::string loop = FindLoop(index, alias->address(), targets);
   if (!loop.empty()) return absl::InvalidArgumentError(absl::StrCat("targets: mail would go round: ", loop));
+  PH_RETURN_IF_ERROR(CheckAliasLimits(index, alias->address(), targets));
   alias->clear_targets();
   for (std::string& target : targets) alias->add_targets(std::move(target));
   return absl::OkStatus();

@@ -1,5 +1,5 @@
 // RecordEdit: one change of the directory, decided and not yet stored; and the
-// functions that decide.
+// functions that decide on tenants, domains and aliases; account_edit.h has those of accounts.
 //
 // A decider is pure. It looks at the index (what exists), at the request and at the
 // rows given to it, and returns the rows to write and the names to report, or an error
@@ -38,6 +38,8 @@ struct RecordEdit {
   void Put(std::string key, const google::protobuf::MessageLite& record);
   void Erase(std::string key);
   void Note(v1::Change::Kind kind, std::string name, std::string account_id = "");
+  // Everything that `other` does, in the same commit; both are in one partition.
+  void Add(RecordEdit other);
   void Follow(std::function<void(Index&)> step) { follow.push_back(std::move(step)); }
 };
 
@@ -52,18 +54,8 @@ absl::StatusOr<RecordEdit> DecideCreateTenant(const Index& index, const EditStam
 absl::StatusOr<RecordEdit> DecideUpdateTenant(const Index& index, const EditStamp& stamp, v1::Tenant* tenant);
 absl::StatusOr<RecordEdit> DecideCreateDomain(const Index& index, const EditStamp& stamp, v1::Domain* domain);
 absl::StatusOr<RecordEdit> DecideUpdateDomain(const Index& index, const EditStamp& stamp, v1::Domain* domain);
-absl::StatusOr<RecordEdit> DecideDeleteDomain(const Index& index, absl::string_view domain);
-
-// ---- accounts. `hash`: a stored form of the password, "" for none. `stored`: the account's row.
-// The checks that need no index: made before the password is hashed.
-absl::Status CheckAccount(const v1::Account& account);
-absl::StatusOr<RecordEdit> DecideCreateAccount(const Index& index, const EditStamp& stamp, std::string account_id,
-                                               const std::string& hash, v1::Account* account);
-absl::StatusOr<RecordEdit> DecideUpdateAccount(const v1::Account& stored, const EditStamp& stamp, v1::Account* account);
-absl::StatusOr<RecordEdit> DecideDeleteAccount(const Index& index, const Address& address);
-absl::StatusOr<RecordEdit> DecideSetPassword(v1::Account stored, const EditStamp& stamp, const std::string& hash);
-// The same password in another form: watchers learn nothing.
-RecordEdit DecideRehash(const AccountInfo& account, const EditStamp& stamp, const std::string& hash);
+// `addresses_go`: its accounts and aliases are no obstacle: the caller deletes them first.
+absl::StatusOr<RecordEdit> DecideDeleteDomain(const Index& index, absl::string_view domain, bool addresses_go = false);
 
 // ---- aliases
 absl::StatusOr<RecordEdit> DecideCreateAlias(const Index& index, const EditStamp& stamp, v1::Alias* alias);
@@ -72,10 +64,5 @@ absl::StatusOr<RecordEdit> DecideUpdateAlias(const v1::Alias& stored, const Edit
 absl::StatusOr<RecordEdit> DecideDeleteAlias(const Index& index, const Address& address);
 // Checks `alias` and normalises its address and targets; sets its tenant.
 absl::Status NormalizeAlias(const Index& index, v1::Alias* alias);
-
-// ---- errors that others give as well
-absl::Status NoSuchAccount(absl::string_view name);
-absl::Status NoSuchAlias(absl::string_view name);
-absl::Status NoSuchDomain(absl::string_view name);
 
 }  // namespace posthouse::directory

@@ -9,6 +9,7 @@
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "services/directory/account_edit.h"
 #include "services/directory/key_schema.h"
 
 namespace posthouse::directory {
@@ -17,6 +18,7 @@ namespace {
 using Code = absl::StatusCode;
 const EditStamp kStamp{42, absl::FromUnixSeconds(1'700'000'000)};
 constexpr char kId[] = "00112233445566778899aabbccddeeff";
+const Homes kOneHome({""});
 
 v1::Tenant MakeTenant(const std::string& name) {
   v1::Tenant tenant;
@@ -69,7 +71,7 @@ class RecordEditTest : public ::testing::Test {
       Do(DecideCreateDomain(index_, kStamp, &domain));
     }
     v1::Account bob = MakeAccount("bob@example.org");
-    Do(DecideCreateAccount(index_, kStamp, kId, "", &bob));
+    Do(DecideCreateAccount(index_, kStamp, kOneHome, kId, "", &bob));
     v1::Alias info = MakeAlias("info@example.org", {"bob@example.org"});
     Do(DecideCreateAlias(index_, kStamp, &info));
   }
@@ -161,12 +163,102 @@ TEST_F(RecordEditTest, Accounts) {
   };
   for (const Case& c : cases) {
     v1::Account account = c.account;
-    EXPECT_EQ(Text(DecideCreateAccount(index_, kStamp, kId, c.hash, &account)), c.create);
+    EXPECT_EQ(Text(DecideCreateAccount(index_, kStamp, kOneHome, kId, c.hash, &account)), c.create);
   }
-  EXPECT_EQ(Text(DecideDeleteAccount(index_, {"bob", "example.org"})),
-            absl::StrCat("dir/default: -a/example.org/bob -p/", kId, "; ACCOUNT bob@example.org"));
-  EXPECT_EQ(Text(DecideDeleteAccount(index_, {"eve", "example.org"})),
-            "NOT_FOUND: there is no account eve@example.org");
+}
+
+TEST_F(RecordEditTest, WildcardAddressesAreRefusedWithTheWayToACatchAll) {
+  for (const char* text : {"*@example.org", "@example.org"}) {
+    v1::Alias alias = MakeAlias(text, {"bob@example.org"});
+    EXPECT_EQ(Text(DecideCreateAlias(index_, kStamp, &alias)),
+              absl::StrCat("INVALID_ARGUMENT: address \"", text,
+                           "\": there are no wildcards; the catch_all of a domain gets mail for unknown local parts "
+                           "(posthousectl domain set DOMAIN --catch-all ADDRESS)"));
+  }
+}
+
+TEST_F(RecordEditTest, AChainOfAliasesTooLongToResolveIsRefusedWhereItGetsTooLong) {
+  const auto name = [](int i) { return absl::StrCat("h", i, "@example.org"); };
+  for (int i = 0; i < 10; ++i) {
+    v1::Alias alias = MakeAlias(name(i), {i == 0 ? "bob@example.org" : name(i - 1)});
+    ASSERT_EQ(Text(DecideCreateAlias(index_, kStamp, &alias)).substr(0, 12), "dir/default:");
+    Do(DecideCreateAlias(index_, kStamp, &alias));
+  }
+  v1::Alias top = MakeAlias(name(10), {name(9)});
+  EXPECT_EQ(Text(DecideCreateAlias(index_, kStamp, &top)),
+            "INVALID_ARGUMENT: targets: aliases are nested deeper than 10: h10@example.org -> h9@example.org -> "
+            "h8@example.org -> h7@example.org -> h6@example.org -> h5@example.org -> h4@example.org -> h3@example.org "
+            "-> h2@example.org -> h1@example.org -> h0@example.org -> bob@example.org");
+  // At the lower end: it makes the chain longer for those above.
+  v1::Alias bottom = MakeAlias("more@example.org", {"bob@example.org"});
+  Do(DecideCreateAlias(index_, kStamp, &bottom));
+  v1::Alias changed = MakeAlias(name(0), {"more@example.org"});
+  EXPECT_EQ(NormalizeAlias(index_, &changed).message().substr(0, 64),
+            "targets: aliases are nested deeper than 10: h9@example.org -> h8");
+  v1::Domain catch_all = MakeDomain("empty.example");
+  catch_all.set_catch_all(name(9));
+  EXPECT_EQ(Text(DecideUpdateDomain(index_, kStamp, &catch_all)).substr(0, 62),
+            "INVALID_ARGUMENT: catch_all: aliases are nested deeper than 10");
+  catch_all.set_catch_all(name(8));
+  EXPECT_EQ(Text(DecideUpdateDomain(index_, kStamp, &catch_all)).substr(0, 4), "sys:");
+}
+
+TEST_F(RecordEditTest, AGroupTooLargeToExpandIsRefusedAndMayBecomeSmaller) {
+  for (int g = 0; g < 3; ++g) {
+    v1::Alias group = MakeAlias(absl::StrCat("g", g, "@example.org"), {});
+    for (int i = 0; i < 400; ++i) group.add_targets(absl::StrCat("m", g, "-", i, "@out.example"));
+    Do(DecideCreateAlias(index_, kStamp, &group));
+  }
+  v1::Alias all = MakeAlias("all@example.org", {"g0@example.org", "g1@example.org", "g2@example.org"});
+  EXPECT_EQ(Text(DecideCreateAlias(index_, kStamp, &all)),
+            "INVALID_ARGUMENT: targets: all@example.org expands to more than 1000 addresses");
+  // From a version that did not check.
+  index_.PutAlias(all);
+  v1::Alias smaller = MakeAlias("g2@example.org", {"m2-0@out.example"});
+  EXPECT_TRUE(NormalizeAlias(index_, &smaller).ok());
+}
+
+TEST_F(RecordEditTest, AnAccountGetsAHomeThatExists) {
+  const Homes homes({"b", "a", "c"});
+  const auto add = [&](const std::string& address, const std::string& home, char digit) {
+    v1::Account account = MakeAccount(address);
+    account.set_home(home);
+    const absl::StatusOr<RecordEdit> edit =
+        DecideCreateAccount(index_, kStamp, homes, std::string(32, digit), "", &account);
+    if (!edit.ok()) return std::string(edit.status().message());
+    Do(edit);
+    return account.home();
+  };
+  EXPECT_EQ(add("u1@example.org", "nowhere", '1'), "home \"nowhere\": the mailbox stores are a, b, c (peers.mailbox)");
+  EXPECT_EQ(add("u1@example.org", "", '1'), "a");
+  EXPECT_EQ(add("u2@example.org", "", '2'), "b");
+  EXPECT_EQ(add("u3@example.org", "b", '3'), "b");
+  EXPECT_EQ(add("u4@example.org", "", '4'), "c");
+  EXPECT_EQ(add("u5@example.org", "", '5'), "a");
+  EXPECT_EQ(add("u6@example.org", "", '6'), "c");
+  EXPECT_EQ(kOneHome.Check("shardx").message(),
+            "home \"shardx\": this system has one mailbox store, without a name (peers.mailbox)");
+}
+
+TEST_F(RecordEditTest, AHomeChangesOnlyWhenTheMailMayStayBehind) {
+  const Homes homes({"a", "b"});
+  v1::Account stored = MakeAccount("bob@example.org", "default");
+  stored.set_account_id(kId);
+  stored.set_home("a");
+  v1::Account given = stored;
+  given.set_home("b");
+  EXPECT_EQ(DecideUpdateAccount(stored, kStamp, homes, false, &given).status().code(), Code::kFailedPrecondition);
+  ASSERT_TRUE(DecideUpdateAccount(stored, kStamp, homes, true, &given).ok());
+  EXPECT_EQ(given.placement_epoch(), 1u);
+  given.set_revision(0);
+  given.set_home("");  // as it is
+  given.set_placement_epoch(7);
+  ASSERT_TRUE(DecideUpdateAccount(stored, kStamp, homes, false, &given).ok());
+  EXPECT_EQ(given.home(), "a");
+  EXPECT_EQ(given.placement_epoch(), 0u);
+  given.set_revision(0);
+  given.set_home("x");
+  EXPECT_EQ(DecideUpdateAccount(stored, kStamp, homes, true, &given).status().code(), Code::kInvalidArgument);
 }
 
 TEST_F(RecordEditTest, AnUpdateKeepsWhatCannotChange) {
@@ -180,7 +272,7 @@ TEST_F(RecordEditTest, AnUpdateKeepsWhatCannotChange) {
   given.set_account_id(kId);
   given.set_display_name("Bob");
   given.set_revision(7);
-  EXPECT_EQ(Text(DecideUpdateAccount(stored, kStamp, &given)),
+  EXPECT_EQ(Text(DecideUpdateAccount(stored, kStamp, kOneHome, /*mail_stays_behind=*/false, &given)),
             "dir/default: +a/example.org/bob; ACCOUNT bob@example.org");
   EXPECT_EQ(given.address(), "bob@example.org");
   EXPECT_EQ(given.status(), v1::STATUS_SUSPENDED);
@@ -188,11 +280,12 @@ TEST_F(RecordEditTest, AnUpdateKeepsWhatCannotChange) {
   EXPECT_EQ(given.created().seconds(), 1);
   EXPECT_EQ(given.revision(), 42u);
   given.set_revision(6);
-  EXPECT_EQ(Text(DecideUpdateAccount(stored, kStamp, &given)),
+  EXPECT_EQ(Text(DecideUpdateAccount(stored, kStamp, kOneHome, /*mail_stays_behind=*/false, &given)),
             "ABORTED: revision: 6 is not the newest, which is 7; read the record again");
   given.set_revision(0);  // whatever it is now
   given.set_address("eve@example.org");
-  EXPECT_EQ(Text(DecideUpdateAccount(stored, kStamp, &given)), "INVALID_ARGUMENT: address: it cannot change here");
+  EXPECT_EQ(Text(DecideUpdateAccount(stored, kStamp, kOneHome, /*mail_stays_behind=*/false, &given)),
+            "INVALID_ARGUMENT: address: it cannot change here");
 }
 
 TEST_F(RecordEditTest, AFirstPasswordChangesTheAccountToo) {

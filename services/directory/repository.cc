@@ -180,6 +180,9 @@ Task<absl::Status> Repository::Load() {
         partition, kAccountPrefix, [](Index& index, const v1::Account& a) { index.PutAccount(a); }));
     PH_CO_RETURN_IF_ERROR(co_await LoadRows<v1::Alias>(partition, kAliasPrefix,
                                                        [](Index& index, const v1::Alias& a) { index.PutAlias(a); }));
+    PH_CO_RETURN_IF_ERROR(co_await LoadRows<v1::DeletedAccountRecord>(
+        partition, kDeletedPrefix,
+        [](Index& index, const v1::DeletedAccountRecord& r) { index.PutDeleted(r.deleted()); }));
     PH_CO_RETURN_IF_ERROR(co_await LoadRows<v1::ChangeRecord>(partition, kLogPrefix, keep));
   }
   uint64_t floor = 0;

@@ -49,6 +49,10 @@ absl::StatusOr<Settings> ReadSettings(const config::v1::Config& config) {
   if (settings.guess_limits.window < absl::Seconds(1) || settings.guess_limits.window > absl::Hours(24)) {
     return absl::InvalidArgumentError("directory.wrong_passwords_window: 1s to 24h");
   }
+  if (own.has_deleted_account_grace()) settings.deleted_account_grace = FromProto(own.deleted_account_grace());
+  // standalone has no peers: its own store is the only one.
+  for (const config::v1::Shard& shard : config.peers().mailbox()) settings.homes.push_back(shard.name());
+  if (settings.homes.empty()) settings.homes.push_back(config.mailbox().shard());
   // RFC 9106 §3.1: at least 8 KiB a lane. The maximum keeps one login from using all memory.
   if (settings.argon2_memory_kib < 8 || settings.argon2_memory_kib > 1024 * 1024) {
     return Refuse("argon2_memory_kib", settings.argon2_memory_kib, "8 to 1048576");
@@ -58,6 +62,10 @@ absl::StatusOr<Settings> ReadSettings(const config::v1::Config& config) {
     return Refuse("max_waiting_checks", settings.max_waiting_checks, "1 to 100000");
   if (settings.login_cache < absl::ZeroDuration() || settings.login_cache > absl::Hours(24)) {
     return absl::InvalidArgumentError("directory.login_cache: 0s (off) to 24h");
+  }
+  if (settings.deleted_account_grace < absl::ZeroDuration() ||
+      settings.deleted_account_grace > absl::Hours(24 * 3650)) {
+    return absl::InvalidArgumentError("directory.deleted_account_grace: 0s (erased at once) to 3650d");
   }
   return settings;
 }

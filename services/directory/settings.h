@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
@@ -23,6 +24,8 @@ struct Settings {
   uint32_t concurrent_checks = 4;  // half of the blocking threads
   absl::Duration login_cache = absl::Minutes(10);
   GuessLimits guess_limits;
+  absl::Duration deleted_account_grace = absl::Hours(24 * 7);
+  std::vector<std::string> homes;  // names of the mailbox stores; at least one
 };
 
 // kInvalidArgument names the key, the value and what is allowed.

@@ -87,6 +87,12 @@ Response FromLookup(const LookupAddressResponse& found, const Address* address, 
     case LookupAddressResponse::OUTCOME_SUSPENDED:
       response = Outcome(Response::OUTCOME_SUSPENDED, "the mailbox takes no mail now");
       break;
+    case LookupAddressResponse::OUTCOME_TOO_DEEP:
+      response = Outcome(Response::OUTCOME_TOO_DEEP, found.detail());
+      break;
+    case LookupAddressResponse::OUTCOME_TOO_MANY:
+      response = Outcome(Response::OUTCOME_TOO_MANY, found.detail());
+      break;
     default:
       response = Outcome(Response::OUTCOME_TEMPORARY, "the directory's answer is not understood");
       break;

@@ -71,6 +71,9 @@ class RecipientResolverTest : public ::testing::Test {
         return "suspended";
       case Response::OUTCOME_TEMPORARY:
         return "temporary";
+      case Response::OUTCOME_TOO_DEEP:
+      case Response::OUTCOME_TOO_MANY:
+        return response_.detail();
       case Response::OUTCOME_ACCEPT:
         break;
       default:
@@ -274,6 +277,21 @@ TEST_F(RecipientResolverTest, TheCacheIsBounded) {
   resolver_.OnAlive();
   for (int i = 0; i < 1000; ++i) Resolve(absl::StrCat("u", i, "@example.org"));
   EXPECT_LE(resolver_.cached(), 100u);
+}
+
+TEST_F(RecipientResolverTest, AliasesOverALimitAreADefiniteRefusalWithTheReason) {
+  LookupAddressResponse deep;
+  deep.set_outcome(LookupAddressResponse::OUTCOME_TOO_DEEP);
+  deep.set_detail("a -> b");
+  answers_["deep@ours.example"] = deep;
+  EXPECT_EQ(Resolve("deep@ours.example"), "a -> b");
+  EXPECT_EQ(response_.outcome(), Response::OUTCOME_TOO_DEEP);
+  LookupAddressResponse many;
+  many.set_outcome(LookupAddressResponse::OUTCOME_TOO_MANY);
+  many.set_detail("too many");
+  answers_["many@ours.example"] = many;
+  EXPECT_EQ(Resolve("many@ours.example"), "too many");
+  EXPECT_EQ(response_.outcome(), Response::OUTCOME_TOO_MANY);
 }
 
 }  // namespace

@@ -1,6 +1,7 @@
 // domain: domains for which the system accepts mail.
 #include <ostream>
 
+#include "absl/strings/str_cat.h"
 #include "tools/posthousectl/command.h"
 #include "tools/posthousectl/directory_calls.h"
 #include "tools/posthousectl/output.h"
@@ -82,9 +83,14 @@ absl::Status List(Context& context) {
 absl::Status Delete(Context& context) {
   v1::DeleteDomainRequest request;
   request.set_domain(context.Operand());
+  request.set_with_addresses(context.arguments.Has("with-addresses"));
+  request.set_erase_now(context.arguments.Has("erase-now"));
   v1::DeleteDomainResponse response;
   PH_RETURN_IF_ERROR(CallAdmin(context, &AdminStub::DeleteDomain, request, &response));
-  context.Report("deleted domain " + request.domain());
+  context.Report(response, response.accounts() + response.aliases() == 0
+                               ? "deleted domain " + request.domain()
+                               : absl::StrCat("deleted domain ", request.domain(), " with ", response.accounts(),
+                                              " accounts and ", response.aliases(), " aliases"));
   return absl::OkStatus();
 }
 
@@ -128,9 +134,10 @@ Noun DomainCommands() {
                List},
               {{"domain delete",
                 {{"DOMAIN"}},
-                "Delete a domain that has no accounts and no aliases",
-                {},
-                {"posthousectl domain delete example.net"}},
+                "Delete a domain that has no accounts, and no aliases but postmaster",
+                {cli::Switch("with-addresses", "delete its accounts and aliases as well, as \"account delete\" does"),
+                 cli::Switch("erase-now", "erase the mail of these accounts at once")},
+                {"posthousectl domain delete example.net", "posthousectl domain delete example.net --with-addresses"}},
                Delete},
           }};
 }

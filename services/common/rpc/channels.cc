@@ -53,10 +53,14 @@ absl::StatusOr<Channels> DialPeers(const config::v1::Config& config) {
   return channels;
 }
 
+bool ServesHome(const Home& store, const Home& home) {
+  return store == home || store.empty() || home.empty();
+}
+
 std::shared_ptr<Members> Channels::MailboxOf(const Home& home) const {
   const auto it = mailbox.find(home);
   if (it != mailbox.end()) return it->second;
-  const bool only = mailbox.size() == 1 && (home.empty() || mailbox.begin()->first.empty());
+  const bool only = mailbox.size() == 1 && ServesHome(mailbox.begin()->first, home);
   return only ? mailbox.begin()->second : nullptr;
 }
 

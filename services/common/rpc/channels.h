@@ -20,6 +20,11 @@ class Config;
 
 namespace posthouse::rpc {
 
+// Does the store with the name `store` hold accounts with this home? The one rule for queue, gateway,
+// directory and mailbox. A store without a name is the only one, so it holds all; so does the only
+// store hold accounts without a home.
+bool ServesHome(const Home& store, const Home& home);
+
 struct Channels {
   std::shared_ptr<grpc::Channel> directory;
   std::shared_ptr<grpc::Channel> routing;

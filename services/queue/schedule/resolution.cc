@@ -19,6 +19,12 @@ Outcome Refused(const Response& answer) {
     case Response::OUTCOME_RELAY_DENIED:
       outcome = MakeOutcome(Outcome::Kind::kPermanent, 554, "5.7.1", "relaying denied");
       break;
+    case Response::OUTCOME_TOO_DEEP:
+      outcome = MakeOutcome(Outcome::Kind::kPermanent, 554, "5.4.6", "aliases are nested too deep");
+      break;
+    case Response::OUTCOME_TOO_MANY:
+      outcome = MakeOutcome(Outcome::Kind::kPermanent, 554, "5.5.3", "the address expands to too many recipients");
+      break;
     case Response::OUTCOME_SUSPENDED:
       outcome = MakeOutcome(Outcome::Kind::kTemporary, 450, "4.2.1", "mailbox disabled");
       break;

@@ -1,0 +1,234 @@
+// Admin: deletion of accounts and domains, and what follows a deletion.
+#include <algorithm>
+#include <utility>
+
+#include "absl/container/flat_hash_set.h"
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "services/common/status/status.h"
+#include "services/directory/account_edit.h"
+#include "services/directory/admin.h"
+#include "services/directory/key_schema.h"
+#include "services/directory/record_checks.h"
+
+namespace posthouse::directory {
+namespace {
+
+constexpr size_t kDefaultPage = 100;
+constexpr size_t kMaxPage = 1000;
+// Accounts, and aliases, of one commit: four rows each stay far below the store's limit of mutations.
+constexpr size_t kBatch = 100;
+
+}  // namespace
+
+Task<absl::StatusOr<v1::DeletedAccountRecord>> Admin::ReadForDeletion(AccountInfo account,
+                                                                      std::optional<Address> postmaster) {
+  store::ReadRequest read;
+  read.partition = TenantPartition(account.tenant);
+  read.keys = {AccountKey(account.address), CredentialKey(account.account_id)};
+  if (postmaster) read.keys.push_back(AliasKey(*postmaster));
+  PH_CO_ASSIGN_OR_RETURN(const store::ReadResult result, co_await repository_.store().Read(std::move(read)));
+  if (!result.values[0]) co_return NoSuchAccount(account.address.ToString());
+  v1::DeletedAccountRecord record;
+  PH_CO_RETURN_IF_ERROR(Decode(*result.values[0], record.mutable_deleted()->mutable_account()));
+  if (result.values[1]) PH_CO_RETURN_IF_ERROR(Decode(*result.values[1], record.mutable_credential()));
+  if (postmaster && result.values[2]) PH_CO_RETURN_IF_ERROR(Decode(*result.values[2], record.mutable_postmaster()));
+  co_return record;
+}
+
+Task<absl::StatusOr<v1::DeletedAccountRecord>> Admin::ReadDeleted(std::string account_id, std::string tenant) {
+  store::ReadRequest read;
+  read.partition = TenantPartition(tenant);
+  read.keys = {DeletedKey(account_id)};
+  PH_CO_ASSIGN_OR_RETURN(const store::ReadResult result, co_await repository_.store().Read(std::move(read)));
+  if (!result.values[0]) co_return NoSuchAccount(absl::StrCat("with id \"", account_id, "\" among the deleted ones"));
+  v1::DeletedAccountRecord record;
+  PH_CO_RETURN_IF_ERROR(Decode(*result.values[0], &record));
+  co_return record;
+}
+
+Task<absl::StatusOr<v1::DeleteAccountResponse>> Admin::DeleteAccount(v1::DeleteAccountRequest request) {
+  PH_CO_ASSIGN_OR_RETURN(const Address parsed, ParseAddress(request.address()));
+  const Address address = parsed.Folded();
+  std::optional<AccountInfo> info;
+  v1::DeleteAccountResponse response;
+  {
+    PH_CO_ASSIGN_OR_RETURN(Repository::Turn turn, co_await repository_.Begin());
+    info = turn.index().FindAccount(address);
+    if (info) {
+      PH_CO_ASSIGN_OR_RETURN(v1::DeletedAccountRecord record,
+                             co_await ReadForDeletion(*info, PostmasterOf(turn.index(), *info)));
+      const absl::Duration grace = request.erase_now() ? absl::ZeroDuration() : options_.deleted_account_grace;
+      RecordEdit edit = DecideDeleteAccount(turn.stamp(), grace, &record);
+      ForgetErased(turn.index(), info->tenant, turn.stamp().now, &edit);
+      const absl::Status status = co_await Commit(turn, std::move(edit));
+      // Also when it is not known whether it happened.
+      cache_.Forget(info->account_id);
+      PH_CO_RETURN_IF_ERROR(status);
+      *response.mutable_deleted() = std::move(*record.mutable_deleted());
+    }
+  }
+  if (info) co_return response;
+  if (request.erase_now()) co_return co_await EndGrace(address.ToString());
+  co_return NoSuchAccount(address.ToString());
+}
+
+Task<absl::StatusOr<v1::DeleteAccountResponse>> Admin::EndGrace(std::string address) {
+  bool found = false;
+  // One at a time: the address may have been of several tenants.
+  while (true) {
+    PH_CO_ASSIGN_OR_RETURN(Repository::Turn turn, co_await repository_.Begin());
+    const auto& deleted = turn.index().deleted();
+    const auto next = std::find_if(deleted.begin(), deleted.end(), [&](const auto& entry) {
+      return entry.second.address == address && entry.second.state == v1::DeletedAccount::STATE_KEPT &&
+             entry.second.erase_after > turn.stamp().now;
+    });
+    if (next == deleted.end()) break;
+    PH_CO_ASSIGN_OR_RETURN(v1::DeletedAccountRecord record, co_await ReadDeleted(next->first, next->second.tenant));
+    PH_CO_RETURN_IF_ERROR(co_await Commit(turn, DecideEraseNow(turn.stamp(), std::move(record))));
+    found = true;
+  }
+  if (!found) co_return NoSuchAccount(absl::StrCat(address, ", and no deleted one whose mail is kept"));
+  co_return v1::DeleteAccountResponse();
+}
+
+Task<absl::StatusOr<v1::UndeleteAccountResponse>> Admin::UndeleteAccount(v1::UndeleteAccountRequest request) {
+  PH_CO_ASSIGN_OR_RETURN(Repository::Turn turn, co_await repository_.Begin());
+  std::string id = request.account_id();
+  if (!request.has_account_id()) {
+    PH_CO_ASSIGN_OR_RETURN(const Address parsed, ParseAddress(request.address()));
+    PH_CO_ASSIGN_OR_RETURN(id, FindDeleted(turn.index(), parsed.Folded().ToString()));
+  }
+  const auto found = turn.index().deleted().find(id);
+  if (found == turn.index().deleted().end()) {
+    co_return NoSuchAccount(absl::StrCat("with id \"", id, "\" among the deleted ones"));
+  }
+  PH_CO_ASSIGN_OR_RETURN(v1::DeletedAccountRecord record, co_await ReadDeleted(id, found->second.tenant));
+  v1::UndeleteAccountResponse response;
+  PH_CO_RETURN_IF_ERROR(co_await Commit(
+      turn, DecideUndeleteAccount(turn.index(), turn.stamp(), std::move(record), response.mutable_account())));
+  co_return response;
+}
+
+Task<absl::StatusOr<v1::ListDeletedAccountsResponse>> Admin::ListDeletedAccounts(
+    v1::ListDeletedAccountsRequest request) {
+  std::string suffix;
+  if (!request.domain().empty()) {
+    PH_CO_ASSIGN_OR_RETURN(const std::string domain, NormalizeDomain(request.domain()));
+    suffix = absl::StrCat("@", domain);
+  }
+  const absl::Time now = options_.clock();
+  const auto wanted = [&](const DeletedInfo& info) {
+    if (request.due_only() && (info.state == v1::DeletedAccount::STATE_ERASED || info.erase_after > now)) return false;
+    return (request.tenant().empty() || info.tenant == request.tenant()) &&
+           (!request.has_home() || info.home == request.home()) && absl::EndsWith(info.address, suffix);
+  };
+  const size_t limit =
+      request.page().page_size() == 0 ? kDefaultPage : std::min<size_t>(request.page().page_size(), kMaxPage);
+  v1::ListDeletedAccountsResponse response;
+  std::vector<std::pair<std::string, std::string>> chosen;  // id, tenant
+  repository_.Read([&](const Index& index) {
+    for (auto it = index.deleted().upper_bound(request.page().page_token()); it != index.deleted().end(); ++it) {
+      if (!wanted(it->second)) continue;
+      if (chosen.size() == limit) {
+        response.mutable_page()->set_next_page_token(chosen.back().first);
+        break;
+      }
+      chosen.emplace_back(it->first, it->second.tenant);
+    }
+    return 0;
+  });
+  for (const auto& [id, tenant] : chosen) {
+    absl::StatusOr<v1::DeletedAccountRecord> record = co_await ReadDeleted(id, tenant);
+    if (absl::IsNotFound(record.status())) continue;  // undeleted just now
+    if (!record.ok()) co_return record.status();
+    *response.add_accounts() = std::move(*record->mutable_deleted());
+  }
+  co_return response;
+}
+
+Task<absl::StatusOr<v1::ReportErasureResponse>> Admin::ReportErasure(v1::ReportErasureRequest request) {
+  PH_CO_ASSIGN_OR_RETURN(Repository::Turn turn, co_await repository_.Begin());
+  const auto found = turn.index().deleted().find(request.account_id());
+  if (found == turn.index().deleted().end()) {
+    if (turn.index().FindAccountById(request.account_id())) {
+      co_return absl::FailedPreconditionError("the account was undeleted");
+    }
+    co_return NoSuchAccount(absl::StrCat("with id \"", request.account_id(), "\" among the deleted ones"));
+  }
+  const std::string tenant = found->second.tenant;
+  PH_CO_ASSIGN_OR_RETURN(v1::DeletedAccountRecord record, co_await ReadDeleted(request.account_id(), tenant));
+  PH_CO_ASSIGN_OR_RETURN(RecordEdit edit, request.has_done()
+                                              ? DecideEndErasure(turn.stamp(), request.done(), std::move(record))
+                                              : DecideBeginErasure(turn.stamp(), std::move(record)));
+  if (edit.mutations.empty()) co_return v1::ReportErasureResponse();
+  ForgetErased(turn.index(), tenant, turn.stamp().now, &edit);
+  PH_CO_RETURN_IF_ERROR(co_await Commit(turn, std::move(edit)));
+  co_return v1::ReportErasureResponse();
+}
+
+Task<absl::StatusOr<v1::DeleteDomainResponse>> Admin::DeleteDomain(v1::DeleteDomainRequest request) {
+  PH_CO_ASSIGN_OR_RETURN(const std::string name, NormalizeDomain(request.domain()));
+  // RFC 5321 §4.5.1: postmaster@ serves the domain, so it alone does not keep it.
+  const bool addresses_go = request.with_addresses() || repository_.Read([&](const Index& index) {
+    return index.accounts_in(name) == 0 && index.aliases_in(name) == 1 &&
+           index.FindAlias(Address{"postmaster", name}).has_value();
+  });
+  v1::DeleteDomainResponse response;
+  for (bool more = addresses_go; more;) {
+    PH_CO_ASSIGN_OR_RETURN(more, co_await DeleteSomeAddresses(name, request.erase_now(), response));
+  }
+  PH_CO_ASSIGN_OR_RETURN(Repository::Turn turn, co_await repository_.Begin());
+  PH_CO_RETURN_IF_ERROR(co_await Commit(turn, DecideDeleteDomain(turn.index(), name)));
+  co_return response;
+}
+
+Task<absl::StatusOr<bool>> Admin::DeleteSomeAddresses(std::string domain, bool erase_now,
+                                                      v1::DeleteDomainResponse& counts) {
+  PH_CO_ASSIGN_OR_RETURN(Repository::Turn turn, co_await repository_.Begin());
+  // What else keeps the domain is told before anything is deleted.
+  PH_CO_RETURN_IF_ERROR(DecideDeleteDomain(turn.index(), domain, /*addresses_go=*/true).status());
+  const std::string tenant = turn.index().FindDomain(domain)->tenant();
+  RecordEdit edit{.partition = TenantPartition(tenant)};
+  absl::flat_hash_set<std::string> postmasters;
+  std::vector<std::string> ids;
+  store::ReadRequest read;
+  read.partition = TenantPartition(tenant);
+  read.prefix = AccountsOfDomainPrefix(domain);
+  read.limit = kBatch;
+  PH_CO_ASSIGN_OR_RETURN(const store::ReadResult accounts, co_await repository_.store().Read(read));
+  for (const store::Row& row : accounts.page) {
+    v1::Account account;
+    PH_CO_RETURN_IF_ERROR(Decode(row.value, &account));
+    const std::optional<AccountInfo> info = turn.index().FindAccountById(account.account_id());
+    if (!info) co_return absl::InternalError("an account row that the index does not have");
+    const std::optional<Address> postmaster = PostmasterOf(turn.index(), *info);
+    PH_CO_ASSIGN_OR_RETURN(v1::DeletedAccountRecord record, co_await ReadForDeletion(*info, postmaster));
+    if (postmaster) {
+      postmasters.insert(postmaster->ToString());
+      counts.set_aliases(counts.aliases() + 1);
+    }
+    edit.Add(
+        DecideDeleteAccount(turn.stamp(), erase_now ? absl::ZeroDuration() : options_.deleted_account_grace, &record));
+    ids.push_back(account.account_id());
+  }
+  read.prefix = AliasesOfDomainPrefix(domain);
+  PH_CO_ASSIGN_OR_RETURN(const store::ReadResult aliases, co_await repository_.store().Read(std::move(read)));
+  for (const store::Row& row : aliases.page) {
+    v1::Alias alias;
+    PH_CO_RETURN_IF_ERROR(Decode(row.value, &alias));
+    if (postmasters.contains(alias.address())) continue;
+    PH_CO_ASSIGN_OR_RETURN(const Address address, ParseAddress(alias.address()));
+    PH_CO_ASSIGN_OR_RETURN(RecordEdit one, DecideDeleteAlias(turn.index(), address));
+    edit.Add(std::move(one));
+    counts.set_aliases(counts.aliases() + 1);
+  }
+  if (edit.mutations.empty()) co_return false;
+  const absl::Status status = co_await Commit(turn, std::move(edit));
+  for (const std::string& id : ids) cache_.Forget(id);
+  PH_CO_RETURN_IF_ERROR(status);
+  counts.set_accounts(counts.accounts() + ids.size());
+  co_return accounts.more || aliases.more;
+}
+
+}  // namespace posthouse::directory
