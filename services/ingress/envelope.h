@@ -32,7 +32,16 @@ struct MailboxUsage {
 
 // The answer of routing about one address, as the state machine needs it.
 struct Resolution {
-  enum class Outcome { kAccept, kNoSuchMailbox, kBadAddress, kRelayDenied, kSuspended, kTemporary };
+  enum class Outcome {
+    kAccept,
+    kNoSuchMailbox,
+    kBadAddress,
+    kRelayDenied,
+    kSuspended,
+    kTooDeep,  // aliases are nested too deep to be resolved
+    kTooMany,  // aliases lead to too many addresses
+    kTemporary
+  };
   Outcome outcome = Outcome::kTemporary;
   uint64_t max_message_bytes = 0;  // least limit of its local recipients; 0: none
   uint32_t recipients = 1;         // that it leads to

@@ -23,7 +23,7 @@ const std::pair<Stage, std::vector<Reason>> kRefused[] = {
     {Stage::kRcpt,
      {Reason::kSyntax, Reason::kSequence, Reason::kAuthRequired, Reason::kNeedsSmtpUtf8, Reason::kTooManyRecipients,
       Reason::kNoSuchMailbox, Reason::kBadAddress, Reason::kRelayDenied, Reason::kSuspended, Reason::kUnavailable,
-      Reason::kTooLarge, Reason::kOverQuota, Reason::kOther}},
+      Reason::kTooLarge, Reason::kOverQuota, Reason::kLoop, Reason::kOther}},
     {Stage::kData,
      {Reason::kSyntax, Reason::kSequence, Reason::kAuthRequired, Reason::kNoRecipients, Reason::kTooLarge,
       Reason::kLoop, Reason::kBareLineEnd, Reason::kOverQuota, Reason::kMemory, Reason::kQueueFull,

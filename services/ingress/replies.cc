@@ -20,6 +20,10 @@ Reply ReplyForRecipient(Resolution::Outcome outcome) {
       return Reply(554, "5.7.1", "Relaying denied");  // RFC 3463 §3.8
     case Resolution::Outcome::kSuspended:
       return Reply(450, "4.2.1", "Mailbox disabled, try again later");
+    case Resolution::Outcome::kTooDeep:
+      return Reply(554, "5.4.6", "Aliases of this address are nested too deep");  // RFC 3463 §3.5
+    case Resolution::Outcome::kTooMany:
+      return Reply(554, "5.5.3", "This address leads to too many recipients");  // RFC 3463 §3.6
     case Resolution::Outcome::kTemporary:
       break;
   }
@@ -36,6 +40,10 @@ Reason ReasonFor(Resolution::Outcome outcome) {
       return Reason::kRelayDenied;
     case Resolution::Outcome::kSuspended:
       return Reason::kSuspended;
+    case Resolution::Outcome::kTooDeep:
+      return Reason::kLoop;
+    case Resolution::Outcome::kTooMany:
+      return Reason::kTooManyRecipients;
     case Resolution::Outcome::kTemporary:
     case Resolution::Outcome::kAccept:
       break;

@@ -38,6 +38,10 @@ Resolution::Outcome OutcomeOf(Answer::Outcome outcome) {
       return Resolution::Outcome::kRelayDenied;
     case Answer::OUTCOME_SUSPENDED:
       return Resolution::Outcome::kSuspended;
+    case Answer::OUTCOME_TOO_DEEP:
+      return Resolution::Outcome::kTooDeep;
+    case Answer::OUTCOME_TOO_MANY:
+      return Resolution::Outcome::kTooMany;
     default:
       return Resolution::Outcome::kTemporary;
   }

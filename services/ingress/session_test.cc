@@ -380,6 +380,8 @@ TEST_F(SessionTest, RoutingThatFailsIsATemporaryFailure) {
   EXPECT_EQ(client.Say("RCPT TO:<user@mx.example>"), "250 2.1.5");  // the failure was not remembered
   EXPECT_EQ(client.Say("RCPT TO:<x@broken.example>"), "451 4.4.3");
   EXPECT_EQ(client.Say("RCPT TO:<suspended@mx.example>"), "450 4.2.1");
+  EXPECT_EQ(client.Say("RCPT TO:<deep@mx.example>"), "554 5.4.6");
+  EXPECT_EQ(client.Say("RCPT TO:<many@mx.example>"), "554 5.5.3");
 }
 
 TEST_F(SessionTest, OverQuotaIsToldInTheSession) {

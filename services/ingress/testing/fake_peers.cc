@@ -66,6 +66,8 @@ class FakePeers::Routing final : public r::RoutingService::CallbackService {
       local("other@mx.example", 0);
     } else if (address == "small@mx.example") {
       local(address, 1000);
+    } else if (address == "deep@mx.example" || address == "many@mx.example") {
+      response.set_outcome(address == "deep@mx.example" ? Response::OUTCOME_TOO_DEEP : Response::OUTCOME_TOO_MANY);
     } else {
       response.set_outcome(address == "suspended@mx.example" ? Response::OUTCOME_SUSPENDED
                                                              : Response::OUTCOME_NO_SUCH_MAILBOX);
