@@ -37,6 +37,8 @@ Task<absl::Status> CheckSchema(store::Store& store) {
   co_return co_await store.Commit(std::move(commit));
 }
 
+constexpr absl::Duration kSweepWhenFull = absl::Minutes(1);  // between sweeps of a full store
+
 }  // namespace
 
 // In the order of construction.
@@ -62,11 +64,27 @@ struct App::Parts {
   bool background_runs = false;
   absl::Notification background_done;
 
+  // Returns when sweep_interval has passed, or earlier when the store is full, so that
+  // expunged mail makes room at once.
+  static Task<void> WaitForSweep(Parts& parts) {
+    constexpr absl::Duration kLook = absl::Seconds(10);
+    absl::Duration waited;
+    while (!parts.stopping && waited < parts.deps.settings.sweep_interval) {
+      const absl::Duration wait = std::min(kLook, parts.deps.settings.sweep_interval - waited);
+      co_await parts.wake.WaitFor(wait);
+      waited += wait;
+      const absl::StatusOr<store::CapacityInfo> capacity = co_await parts.store->Capacity();
+      if (capacity.ok() && capacity->full && waited >= std::min(kSweepWhenFull, parts.deps.settings.sweep_interval)) {
+        co_return;
+      }
+    }
+  }
+
   // Touches nothing of `parts` after background_done, which Stop() waits for.
   static Task<void> Background(Parts& parts) {
     log::LogIfError(co_await parts.sweeper.RecoverAll(), "finishing moves");
     while (!parts.stopping) {
-      co_await parts.wake.WaitFor(parts.deps.settings.sweep_interval);
+      co_await WaitForSweep(parts);
       if (parts.stopping) break;
       parts.mailboxes.Trim();
       log::LogIfError((co_await parts.sweeper.Sweep()).status(), "sweeping");

@@ -250,6 +250,16 @@ TEST_F(MoverTest, TheSweeperRemovesOnlyWhatNothingNames) {
   }
 }
 
+// On a full store expunged mail does not keep its space for the whole grace time.
+TEST_F(MoverTest, AFullStoreIsSweptAfterAShortGrace) {
+  ASSERT_TRUE(SyncWait(inbox_->Expunge(UidSet({{1, 2}}), true)).ok());
+  Sweeper sweeper(fixture_.deps(), fixture_.mailboxes());
+  fixture_.Advance(Sweeper::kFullGrace + absl::Minutes(1));
+  EXPECT_EQ(SyncWait(sweeper.Sweep())->blobs, 0u);
+  fixture_.disk().SetFreeBytes(0);
+  EXPECT_EQ(SyncWait(sweeper.Sweep())->blobs, 2u);
+}
+
 TEST(BlobPinsTest, WhatWasPinnedDuringTheSweepStays) {
   const ObjectId a = ObjectId::New(1);
   const ObjectId b = ObjectId::New(1);

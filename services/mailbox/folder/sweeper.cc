@@ -1,5 +1,6 @@
 #include "services/mailbox/folder/sweeper.h"
 
+#include <algorithm>
 #include <memory>
 #include <optional>
 #include <utility>
@@ -71,6 +72,9 @@ Task<absl::StatusOr<std::vector<FolderId>>> Sweeper::NextFolders(TenantId tenant
 Task<absl::StatusOr<Sweeper::Result>> Sweeper::Sweep() {
   metrics::Timer timer(deps_.metrics.sweep_seconds);
   Result result;
+  const absl::StatusOr<store::CapacityInfo> capacity = co_await deps_.store.Capacity();
+  const bool full = capacity.ok() && capacity->full;
+  grace_ = full ? std::min(deps_.settings.sweep_grace, kFullGrace) : deps_.settings.sweep_grace;
   PH_CO_ASSIGN_OR_RETURN(const std::vector<TenantId> tenants, co_await Tenants());
   absl::Status failed;
   for (const TenantId& tenant : tenants) {
@@ -116,7 +120,7 @@ Task<absl::Status> Sweeper::SweepBlobs(TenantId tenant, Result& result) {
 }
 
 Task<absl::StatusOr<std::vector<Sweeper::Candidate>>> Sweeper::OldBlobs(TenantId tenant, std::string& cursor) {
-  const int64_t before = absl::ToUnixMillis(deps_.clock() - deps_.settings.sweep_grace);
+  const int64_t before = absl::ToUnixMillis(deps_.clock() - grace_);
   std::vector<Candidate> out;
   do {
     PH_CO_RETURN_IF_ERROR(Stopped());

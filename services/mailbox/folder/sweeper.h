@@ -3,7 +3,8 @@
 //
 // It runs beside all other work. It keeps a body that is younger than the grace period or was
 // pinned since the sweep began (blob_pins.h). When it cannot read a row, it keeps every body of
-// that tenant. Memory: kWindow body names at a time.
+// that tenant. Memory: kWindow body names at a time. On a full store the grace period of bodies is
+// kFullGrace: expunged mail must make room at once, and pins guard what operations still write.
 //
 // Threads: one sweep at a time.
 #pragma once
@@ -27,6 +28,7 @@ namespace posthouse::mailbox {
 class Sweeper {
  public:
   static constexpr size_t kWindow = 500000;
+  static constexpr absl::Duration kFullGrace = absl::Minutes(5);
 
   Sweeper(MailboxDeps& deps, Mailboxes& mailboxes) : deps_(deps), mailboxes_(mailboxes) {}
 
@@ -63,6 +65,7 @@ class Sweeper {
   MailboxDeps& deps_;
   Mailboxes& mailboxes_;
   std::atomic<bool> stopped_{false};
+  absl::Duration grace_;  // of bodies, in this sweep
   absl::Time last_prune_ = absl::InfinitePast();
 };
 

@@ -51,6 +51,7 @@ struct CommitOp {
   absl::Status* result = nullptr;
   size_t bytes = 0;
   int64_t submitted_nanos = 0;
+  bool abandoned = false;  // its caller got an answer while the disk did not answer
   absl::Status status;
 };
 

@@ -33,6 +33,8 @@ constexpr absl::Duration kIdleRetry = absl::Milliseconds(50);
 constexpr absl::Duration kSpaceInterval = absl::Seconds(1);
 constexpr absl::Duration kReopenLogInterval = absl::Seconds(30);
 
+absl::Status HungError() { return absl::UnavailableError("the disk does not answer"); }
+
 size_t BytesOf(const CommitOp& op) {
   size_t bytes = 64 + op.drop_begin.size() + op.drop_end.size();
   for (const EncodedRow& row : op.rows) bytes += row.key.size() + (row.value ? row.value->size() : 0);
@@ -108,7 +110,8 @@ Committer::Committer(ReopenableDb& db, SpaceWatch& space, Executor& fallback, St
       options_(std::move(options)),
       recent_(options_.recent_bytes),
       batch_(std::make_unique<rocksdb::WriteBatch>()),
-      thread_([this] { Loop(); }) {
+      thread_([this] { Loop(); }),
+      watcher_([this] { WatchCalls(); }) {
   health_->SetOnFail([this] {
     absl::MutexLock lock(&mutex_);
     wake_.Signal();
@@ -127,6 +130,8 @@ void Committer::Stop() {
     wake_.Signal();
   }
   if (thread_.joinable()) thread_.join();
+  watch_.Signal();
+  if (watcher_.joinable()) watcher_.join();
 }
 
 Task<absl::Status> Committer::Run(std::unique_ptr<CommitOp> op) {
@@ -166,6 +171,7 @@ absl::Status Committer::Submit(std::unique_ptr<CommitOp>* ops, size_t count, Com
   }
   absl::MutexLock lock(&mutex_);
   if (stopping_) return absl::UnavailableError("store is closing");
+  if (hung_) return HungError();
   if (queued_bytes_ + bytes > options_.max_waiting_bytes && queued_bytes_ > 0) {
     metrics_.refused_busy.Add(static_cast<double>(count));
     return absl::UnavailableError("store is busy: too many commits wait for the disk");
@@ -253,7 +259,11 @@ Committer::Turn Committer::TakeBatch(Ops* ops) {
 }
 
 void Committer::WriteBatchOf(Ops ops) {
-  if (const absl::Status writable = EnsureWritable(); !writable.ok()) return FailAll(std::move(ops), writable);
+  BeginCall(ops, /*writes=*/false);
+  const absl::Status writable = EnsureWritable();
+  EndCall(ops);
+  if (!writable.ok()) return FailAll(std::move(ops), writable);
+  std::erase_if(ops, [](const auto& op) { return op->abandoned; });  // answered as not written
   ++batch_number_;
   bool sync = false;
   bool drops = false;
@@ -261,7 +271,9 @@ void Committer::WriteBatchOf(Ops ops) {
   for (const auto& op : ops) drops = drops || !op->drop_end.empty();
   if (batch_->Count() > 0) {
     Step(CommitStep::kBeforeWrite);
+    BeginCall(ops, /*writes=*/true);
     const absl::Status written = Write(sync);
+    EndCall(ops);
     if (!written.ok()) {
       recent_.Forget(batch_number_);
       published_.store(batch_number_, std::memory_order_release);
@@ -393,7 +405,7 @@ absl::Status Committer::Write(bool sync) {
 void Committer::FailAll(Ops ops, const absl::Status& error) {
   Ops lazy;
   for (auto& op : ops) {
-    if (op->wait == nullptr) lazy.push_back(std::move(op));
+    if (op->wait == nullptr && !op->abandoned) lazy.push_back(std::move(op));
   }
   std::erase(ops, nullptr);
   for (const auto& op : ops) op->status = error;
@@ -417,8 +429,10 @@ void Committer::Complete(Ops& ops) {
   Step(CommitStep::kBeforeCompletion);
   const int64_t now = SteadyNanos();
   size_t requests = 0;
+  Ready ready;
   for (const auto& op : ops) {
     if (op->status.ok() && op->on_written) op->on_written();
+    if (op->abandoned) continue;
     if (op->wait == nullptr) {
       lazy_bytes_.fetch_sub(op->bytes, std::memory_order_relaxed);
       continue;
@@ -444,16 +458,25 @@ void Committer::Complete(Ops& ops) {
           break;
       }
     }
-    *op->result = op->status;
-    CommitWait* const wait = op->wait;
-    if (--wait->left > 0) continue;
-    auto group = ready_.begin();
-    while (group != ready_.end() && group->first != wait->executor) ++group;
-    if (group == ready_.end()) group = ready_.insert(ready_.end(), {wait->executor, {}});
-    group->second.push_back(wait->handle);
+    Answer(*op, ready);
   }
   metrics_.batch_requests.Observe(static_cast<double>(requests));
-  for (auto& [executor, handles] : ready_) {
+  Resume(std::move(ready));
+}
+
+// Gives op.status to the caller, who is added to `ready` with the last op of a request.
+void Committer::Answer(CommitOp& op, Ready& ready) {
+  *op.result = op.status;
+  CommitWait* const wait = std::exchange(op.wait, nullptr);
+  if (--wait->left > 0) return;
+  auto group = ready.begin();
+  while (group != ready.end() && group->first != wait->executor) ++group;
+  if (group == ready.end()) group = ready.insert(ready.end(), {wait->executor, {}});
+  group->second.push_back(wait->handle);
+}
+
+void Committer::Resume(Ready ready) {
+  for (auto& [executor, handles] : ready) {
     if (handles.size() == 1 || dynamic_cast<ThreadPool*>(executor) != nullptr) {
       // Coroutines on a pool may block its threads, so each gets a turn of its own.
       for (const std::coroutine_handle<> handle : handles) executor->Post([handle] { handle.resume(); });
@@ -463,7 +486,76 @@ void Committer::Complete(Ops& ops) {
       });
     }
   }
-  ready_.clear();
+}
+
+// ---- a disk that does not answer
+
+absl::Duration Committer::oldest_wait() const {
+  const int64_t since = calling_since_nanos_.load(std::memory_order_relaxed);
+  return since == 0 ? absl::ZeroDuration() : absl::Nanoseconds(SteadyNanos() - since);
+}
+
+void Committer::BeginCall(Ops& ops, bool writes) {
+  absl::MutexLock lock(&mutex_);
+  calling_ = &ops;
+  call_writes_ = writes;
+  calling_since_nanos_.store(SteadyNanos(), std::memory_order_relaxed);
+}
+
+void Committer::EndCall(Ops&) {
+  absl::MutexLock lock(&mutex_);
+  calling_ = nullptr;
+  calling_since_nanos_.store(0, std::memory_order_relaxed);
+  if (!std::exchange(hung_, false)) return;
+  LOG_EVENT(kInfo, "store_disk_answers");
+}
+
+void Committer::WatchCalls() {
+  // Often enough that an answer is at most a tenth late.
+  const absl::Duration tick = std::max(options_.answer_within / 10, absl::Milliseconds(1));
+  mutex_.Lock();
+  while (!stopping_ || calling_ != nullptr) {
+    watch_.WaitWithTimeout(&mutex_, tick);
+    if (calling_ == nullptr || oldest_wait() < options_.answer_within) continue;
+    Ready ready = Abandon();
+    mutex_.Unlock();
+    Resume(std::move(ready));
+    mutex_.Lock();
+  }
+  mutex_.Unlock();
+}
+
+Committer::Ready Committer::Abandon() {
+  Ready ready;
+  if (!std::exchange(hung_, true)) {
+    LOG_EVENT(kError, "store_disk_hangs").Seconds("seconds", oldest_wait());
+  }
+  for (const auto& op : *calling_) {
+    if (op->wait == nullptr) continue;  // lazy
+    op->abandoned = true;
+    if (!call_writes_) {
+      op->status = HungError();
+      metrics_.unavailable.Add();
+    } else if (op->status.ok()) {  // else it is not in the batch, and has its answer
+      op->status = absl::DeadlineExceededError("the commit may or may not happen: the disk does not answer");
+      metrics_.unknown.Add();
+    }
+    Answer(*op, ready);
+  }
+  std::deque<std::unique_ptr<CommitOp>> lazy;
+  for (auto& op : queue_) {
+    if (op->wait == nullptr) {
+      lazy.push_back(std::move(op));
+      continue;
+    }
+    queued_bytes_ -= op->bytes;
+    --waited_for_;
+    op->status = HungError();
+    metrics_.unavailable.Add();
+    Answer(*op, ready);
+  }
+  queue_ = std::move(lazy);
+  return ready;
 }
 
 }  // namespace posthouse::store

@@ -27,6 +27,11 @@
 // when the disk was full) until the database is open again, which settles from the log
 // what happened. The committer tries that by itself and with the commits that come in,
 // at first once per reopen_interval and, as attempts fail, more rarely (retry_at_most).
+// A disk that does not answer at all (a hung fsync) must not hold the callers: after
+// answer_within those of the batch that is being written get kDeadlineExceeded, and
+// those that wait behind it kUnavailable, since they were not written; so do new ones.
+// oldest_wait() tells readiness.
+//
 // The disk may have dropped unsynced bytes with the failed sync, which a caller knows as
 // written. Then no commit is accepted any more, since it could name a blob that is
 // gone, and the process must restart.
@@ -74,6 +79,7 @@ struct CommitterOptions {
   absl::Duration reopen_interval = absl::Milliseconds(200);  // between the first attempts after a write error
   absl::Duration retry_at_most = absl::Seconds(5);           // between later ones: the interval doubles up to it
   SyncPoint* sync_point = nullptr;                           // outlives the committer; required
+  absl::Duration answer_within = absl::Seconds(30);          // when the disk does not answer
   std::function<void(CommitStep)> on_step;
 };
 
@@ -103,10 +109,13 @@ class Committer {
   // and retries until it is written. False: the committer stops, and `op` is dropped.
   bool RunLazily(std::unique_ptr<CommitOp> op);
   size_t lazy_bytes() const { return lazy_bytes_.load(std::memory_order_relaxed); }
+  // How long the disk has not answered to the batch in hand; zero when there is none.
+  absl::Duration oldest_wait() const;
 
  private:
   class Awaiter;
   using Ops = std::vector<std::unique_ptr<CommitOp>>;
+  using Ready = std::vector<std::pair<Executor*, std::vector<std::coroutine_handle<>>>>;
 
   // OK: all were queued with `wait`; else none was.
   absl::Status Submit(std::unique_ptr<CommitOp>* ops, size_t count, CommitWait* wait);
@@ -124,6 +133,14 @@ class Committer {
   absl::Status CheckGuards(const CommitOp& op);
   void Assemble(Ops& ops, bool* sync);
   absl::Status Write(bool sync);
+  // Around each call that may hang: `ops` may be answered meanwhile (Abandon).
+  void BeginCall(Ops& ops, bool writes);
+  void EndCall(Ops& ops);
+  void WatchCalls();
+  // Answers the callers of `calling_` and of the queue; returns whom to resume.
+  Ready Abandon() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  static void Answer(CommitOp& op, Ready& ready);
+  static void Resume(Ready ready);
   void FailAll(Ops ops, const absl::Status& error);
   void Requeue(Ops lazy);
   void Complete(Ops& ops);
@@ -149,6 +166,12 @@ class Committer {
   bool lazy_blocked_ ABSL_GUARDED_BY(mutex_) = false;
   bool sleeping_ ABSL_GUARDED_BY(mutex_) = false;
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
+  // The batch whose call into RocksDB runs. Its ops are the watcher's while mutex_ is held.
+  Ops* calling_ ABSL_GUARDED_BY(mutex_) = nullptr;
+  bool call_writes_ ABSL_GUARDED_BY(mutex_) = false;
+  bool hung_ ABSL_GUARDED_BY(mutex_) = false;  // it runs for longer than answer_within
+  absl::CondVar watch_;
+  std::atomic<int64_t> calling_since_nanos_{0};  // 0: no call runs
 
   // The committer thread's own.
   RecentRows recent_;
@@ -162,9 +185,9 @@ class Committer {
   int64_t next_space_nanos_ = 0;
   uint64_t written_sequence_ = 0;  // of the last write that succeeded
   bool lost_ = false;              // some of it was not there any more
-  std::vector<std::pair<Executor*, std::vector<std::coroutine_handle<>>>> ready_;
 
   std::thread thread_;
+  std::thread watcher_;
 };
 
 }  // namespace posthouse::store

@@ -223,6 +223,7 @@ void ReopenableDb::Close() {
     current_ = nullptr;
   }
   if (old == nullptr) return;
+  old->closing = true;
   // Each holder of a Ref is inside one call; the last one to release it closes the database.
   const std::shared_ptr<absl::Notification> closed = old->closed;
   old.reset();

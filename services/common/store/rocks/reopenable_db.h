@@ -50,6 +50,7 @@ class ReopenableDb {
     rocksdb::FileLock* lock = nullptr;  // of a database that is open for reading only
     bool read_only = false;
     bool frugal = false;
+    mutable std::atomic<bool> closing{false};  // ends compactions that a caller runs
     std::unique_ptr<rocksdb::DB> db;
     rocksdb::ColumnFamilyHandle* rows = nullptr;
     rocksdb::ColumnFamilyHandle* blobs = nullptr;

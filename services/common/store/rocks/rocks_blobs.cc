@@ -17,6 +17,7 @@
 #include "services/common/store/rocks/committer.h"
 #include "services/common/store/rocks/reopenable_db.h"
 #include "services/common/store/rocks/rocks_status.h"
+#include "services/common/store/rocks/space_return.h"
 #include "services/common/store/rocks/space_watch.h"
 #include "services/common/store/rocks/tiered_reader.h"
 
@@ -136,8 +137,9 @@ class RocksBlobs::Writer final : public BlobWriter {
   bool finished_ = false;
 };
 
-RocksBlobs::RocksBlobs(const ReopenableDb& db, TieredReader& reader, Committer& committer, SpaceWatch& space)
-    : db_(db), reader_(reader), committer_(committer), space_(space) {}
+RocksBlobs::RocksBlobs(const ReopenableDb& db, TieredReader& reader, Committer& committer, SpaceWatch& space,
+                       SpaceReturn& space_return)
+    : db_(db), reader_(reader), committer_(committer), space_(space), space_return_(space_return) {}
 RocksBlobs::~RocksBlobs() = default;
 
 absl::Status RocksBlobs::SweepUnfinished(rocksdb::DB& db, rocksdb::ColumnFamilyHandle* family) {
@@ -307,10 +309,12 @@ Task<absl::Status> RocksBlobs::Delete(std::string tenant, std::string name) {
   PH_CO_RETURN_IF_ERROR(ValidateBlobName(tenant, name));
   const std::string header_key = BlobHeaderKey(tenant, name);
   std::unique_ptr<CommitOp> op = UnsyncedOp();
+  uint64_t size = 0;
   if (!FindPending(header_key).has_value()) {
     const absl::StatusOr<BlobHeader> header = co_await ReadHeader(header_key);
     if (absl::IsNotFound(header.status())) co_return absl::OkStatus();
     if (!header.ok()) co_return header.status();
+    size = header->size_bytes;
     if (header->stream != 0) {
       const auto pieces = static_cast<uint32_t>((header->size_bytes + kPieceBytes - 1) / kPieceBytes);
       for (uint32_t i = 0; i < pieces; ++i) op->blob_rows.push_back({BlobPieceKey(header->stream, i), std::nullopt});
@@ -320,7 +324,9 @@ Task<absl::Status> RocksBlobs::Delete(std::string tenant, std::string name) {
   op->blob_rows.push_back({header_key, std::nullopt});
   op->blob_rows.push_back({BlobBodyKey(tenant, name), std::nullopt});
   // Unsynced: a power loss may bring the blob back as garbage, which List finds.
-  co_return co_await committer_.Run(std::move(op));
+  PH_CO_RETURN_IF_ERROR(co_await committer_.Run(std::move(op)));
+  space_return_.Removed(size);
+  co_return absl::OkStatus();
 }
 
 Task<absl::StatusOr<BlobPage>> RocksBlobs::List(std::string tenant, std::string cursor, size_t limit) {

@@ -35,13 +35,15 @@ namespace posthouse::store {
 
 class Committer;
 class ReopenableDb;
+class SpaceReturn;
 class SpaceWatch;
 class TieredReader;
 
 class RocksBlobs final : public BlobStore {
  public:
   // All outlive this, and the committer stops first.
-  RocksBlobs(const ReopenableDb& db, TieredReader& reader, Committer& committer, SpaceWatch& space);
+  RocksBlobs(const ReopenableDb& db, TieredReader& reader, Committer& committer, SpaceWatch& space,
+             SpaceReturn& space_return);
   ~RocksBlobs() override;
 
   // Removes the pieces of writers that a crash ended. Call it before anything else.
@@ -74,6 +76,7 @@ class RocksBlobs final : public BlobStore {
   TieredReader& reader_;
   Committer& committer_;
   SpaceWatch& space_;
+  SpaceReturn& space_return_;
   mutable absl::Mutex mutex_;
   absl::flat_hash_map<std::string, Pending> pending_ ABSL_GUARDED_BY(mutex_);  // by header key
   absl::BitGen random_ ABSL_GUARDED_BY(mutex_);

@@ -24,6 +24,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "absl/synchronization/mutex.h"
+#include "absl/synchronization/notification.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "services/common/log/log.h"
@@ -404,6 +405,46 @@ TEST_F(RocksErrorTest, AStoreRecoversWithoutACommit) {
   EXPECT_TRUE(store_->Health().ok());
   EXPECT_EQ(Get("k"), "v");
   EXPECT_FALSE(Get("k2").has_value());
+}
+
+// A sync that hangs: callers get an answer within the bound, which never says that a
+// commit did not happen when it may have, and readiness shows it.
+TEST_F(RocksErrorTest, AHungSyncIsAnsweredAndShown) {
+  store_.reset();
+  RocksOptions options = OptionsFor(path_, env_.get());
+  options.unready_after = absl::Milliseconds(1);
+  options.answer_within = absl::Milliseconds(50);
+  store_ = MustOpen(options, registry_);
+  ASSERT_TRUE(Commit({}, {{"k", "v"}}).ok());
+  absl::Notification hanging, go_on;
+  fs_->SetHook([&](FaultFs::Op op, const std::string& file) {
+    if (!IsLog(file) || op != FaultFs::Op::kSync || hanging.HasBeenNotified()) return rocksdb::IOStatus::OK();
+    hanging.Notify();
+    go_on.WaitForNotification();
+    return rocksdb::IOStatus::OK();
+  });
+  absl::Status behind;
+  std::thread other([&] {
+    hanging.WaitForNotification();
+    behind = Commit({}, {{"behind", "v"}});
+  });
+  const absl::Status unknown = Commit({}, {{"k", "w"}, {"twin", "w"}});
+  EXPECT_TRUE(absl::IsDeadlineExceeded(unknown)) << unknown;
+  other.join();
+  EXPECT_TRUE(absl::IsUnavailable(behind)) << behind;
+  EXPECT_TRUE(absl::IsUnavailable(store_->Health())) << store_->Health();
+  EXPECT_TRUE(absl::IsUnavailable(Commit({}, {{"later", "v"}})));
+  EXPECT_EQ(Get("k"), "v");  // reads go on
+  go_on.Notify();
+  const absl::Time limit = absl::Now() + absl::Minutes(1);
+  absl::Status after = Commit({}, {{"after", "v"}});
+  while (!after.ok() && absl::Now() < limit) after = Commit({}, {{"after", "v"}});
+  EXPECT_TRUE(after.ok()) << after;
+  EXPECT_TRUE(store_->Health().ok()) << store_->Health();
+  EXPECT_EQ(Get("k"), "w");  // it did happen, once the disk answered
+  EXPECT_EQ(Get("twin"), "w");
+  EXPECT_FALSE(Get("behind").has_value());
+  EXPECT_FALSE(Get("later").has_value());
 }
 
 // A flush that fails stops writes until RocksDB resumes; nothing is lost.

@@ -25,6 +25,7 @@
 #include "services/common/store/rocks/reopenable_db.h"
 #include "services/common/store/rocks/rocks_blobs.h"
 #include "services/common/store/rocks/rocks_status.h"
+#include "services/common/store/rocks/space_return.h"
 #include "services/common/store/rocks/store_metrics.h"
 #include "services/common/store/rocks/sync_point.h"
 #include "services/common/store/rocks/tiered_reader.h"
@@ -140,7 +141,16 @@ CommitterOptions SettingsOf(const RocksOptions& options, SyncPoint& sync_point) 
   settings.max_batch_bytes = options.max_batch_bytes;
   settings.max_waiting_bytes = options.max_waiting_bytes;
   settings.reopen_interval = options.reopen_interval;
+  settings.answer_within = options.answer_within;
   settings.on_step = options.on_step;
+  return settings;
+}
+
+SpaceReturnOptions ReturnSettingsOf(const RocksOptions& options) {
+  SpaceReturnOptions settings;
+  settings.at_bytes = options.return_space_at_bytes;
+  settings.pause = options.return_space_pause;
+  settings.between = 15 * options.return_space_pause;
   return settings;
 }
 
@@ -167,6 +177,7 @@ struct RocksStore::Impl {
     co_return late;
   }
 
+  const absl::Duration unready_after;
   StoreMetrics metrics;
   const std::shared_ptr<WriteHealth> health;
   const std::unique_ptr<SpaceWatch> space_watch;
@@ -177,13 +188,15 @@ struct RocksStore::Impl {
   ThreadPool pool;
   TieredReader reader;
   Committer committer;
+  SpaceReturn space_return;
   RocksBlobs blobs;
   posthouse::metrics::CollectHandle collect;  // last: a scrape uses everything above
 };
 
 RocksStore::Impl::Impl(const RocksOptions& options, metrics::Registry& registry, const StoreMetrics& store_metrics,
                        std::shared_ptr<WriteHealth> write_health, std::unique_ptr<SpaceWatch> watch, OpenedStore opened)
-    : metrics(store_metrics),
+    : unready_after(options.unready_after),
+      metrics(store_metrics),
       health(std::move(write_health)),
       space_watch(std::move(watch)),
       space(*space_watch),
@@ -193,7 +206,8 @@ RocksStore::Impl::Impl(const RocksOptions& options, metrics::Registry& registry,
       pool(options.read_threads),
       reader(*db, pool, metrics),
       committer(*db, space, pool, metrics, health, SettingsOf(options, *sync_point)),
-      blobs(*db, reader, committer, space) {
+      space_return(*db, space, metrics.space_returns, ReturnSettingsOf(options)),
+      blobs(*db, reader, committer, space, space_return) {
   space.SetOwed([this] { return OwedBytes(); });
   collect = registry.OnCollect([this] { Export(); });
 }
@@ -201,6 +215,7 @@ RocksStore::Impl::Impl(const RocksOptions& options, metrics::Registry& registry,
 RocksStore::Impl::~Impl() {
   collect.Unregister();
   space.SetOwed(nullptr);
+  space_return.Stop();
   committer.Stop();
   pool.Stop();
 }
@@ -221,6 +236,7 @@ void RocksStore::Impl::Export() {
     metrics.free_bytes.Set(static_cast<double>(capacity->free_bytes));
   }
   metrics.healthy.Set(health->Get().ok() ? 1 : 0);
+  metrics.oldest_commit_seconds.Set(absl::ToDoubleSeconds(committer.oldest_wait()));
   const ReopenableDb::Ref open = db->Get();
   metrics.reserve_bytes.Set(static_cast<double>(db->reserve_bytes()));
   metrics.read_only.Set(open != nullptr && open->read_only ? 1 : 0);
@@ -404,7 +420,13 @@ uint64_t RocksStore::Incarnation() const { return impl_->incarnation; }
 
 BlobStore& RocksStore::blobs() { return impl_->blobs; }
 
-absl::Status RocksStore::Health() { return impl_->health->Get(); }
+absl::Status RocksStore::Health() {
+  PH_RETURN_IF_ERROR(impl_->health->Get());
+  const absl::Duration waits = impl_->committer.oldest_wait();
+  if (waits < impl_->unready_after) return absl::OkStatus();
+  return absl::UnavailableError(
+      absl::StrCat("the disk has not answered for ", absl::FormatDuration(absl::Trunc(waits, absl::Seconds(1)))));
+}
 
 absl::Status RocksStore::Flush() {
   const ReopenableDb::Ref open = impl_->db->Get();

@@ -53,6 +53,14 @@ struct RocksOptions {
   size_t max_waiting_bytes = size_t{64} << 20;  // of commits in the queue; over it kUnavailable
   absl::Duration space_check_interval = absl::Milliseconds(500);
   absl::Duration reopen_interval = absl::Milliseconds(200);  // between the first attempts to recover from a write error
+  // The space of removed blobs is given back once so many bytes were removed (on a full
+  // store: some), and none for a while.
+  uint64_t return_space_at_bytes = uint64_t{64} << 20;
+  absl::Duration return_space_pause = absl::Seconds(2);
+  // When the disk does not answer to a commit: Health() is an error from the first time
+  // on, and the commit is answered at the second.
+  absl::Duration unready_after = absl::Seconds(10);
+  absl::Duration answer_within = absl::Seconds(30);
   // For tests.
   rocksdb::Env* env = nullptr;
   MeasureSpace measure_space;

@@ -10,12 +10,14 @@
 #include <filesystem>
 #include <memory>
 #include <string>
+#include <thread>
 #include <utility>
 #include <vector>
 
 #include "absl/strings/cord.h"
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/notification.h"
+#include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "services/common/async/task.h"
 #include "services/common/async/thread_pool.h"
@@ -355,6 +357,44 @@ TEST_F(RocksStoreTest, AFillingDiskIsNoticedBeforeTheInterval) {
     // The first look comes with the first write, the second after more than 100,000 bytes.
     EXPECT_EQ(writes, 5) << (rows ? "rows" : "blobs");
     EXPECT_EQ(looks.load(), 2);
+  }
+}
+
+// The space of removed blobs comes back while the store is open, also when it is full and
+// no commit comes that would cause a flush.
+TEST_F(RocksStoreTest, RemovedBlobsGiveTheirSpaceBackWithoutARestart) {
+  std::atomic<bool> full{false};
+  options_.min_free_bytes = 1000;
+  options_.space_check_interval = absl::ZeroDuration();
+  options_.measure_space = [&full](const std::string&) -> absl::StatusOr<CapacityInfo> {
+    return CapacityInfo{uint64_t{1} << 40, full ? 999 : uint64_t{1} << 39, false};
+  };
+  for (const bool when_full : {false, true}) {
+    full = false;
+    options_.path += "x";
+    options_.return_space_at_bytes = when_full ? uint64_t{1} << 30 : 1'000'000;
+    options_.return_space_pause = absl::Milliseconds(1);
+    ASSERT_TRUE(Open().ok());
+    std::string body(200'000, 0);
+    uint64_t random = 88172645463325252;
+    const auto name = [](int i) { return absl::StrCat("b", i); };
+    for (int i = 0; i < 40; ++i) {
+      for (char& byte : body)
+        byte = static_cast<char>((random = random * 6364136223846793005 + 1442695040888963407) >> 56);
+      ASSERT_TRUE(SyncWait(store_->blobs().Put("t", name(i), absl::Cord(absl::string_view(body)))).ok());
+      ASSERT_TRUE(Set(name(i), "row").ok());
+    }
+    ASSERT_TRUE(store_->Flush().ok());
+    const double before = Metric("posthouse_store_blob_file_bytes{store=\"test\"}");
+    EXPECT_GT(before, 7e6);
+    full = when_full;
+    for (int i = 0; i < 36; ++i) ASSERT_TRUE(SyncWait(store_->blobs().Delete("t", name(i))).ok());
+    const absl::Time limit = absl::Now() + absl::Minutes(1);
+    const auto bytes = [this] { return Metric("posthouse_store_blob_file_bytes{store=\"test\"}"); };
+    while (bytes() > before / 4 && absl::Now() < limit) std::this_thread::yield();
+    EXPECT_LT(bytes(), before / 4) << when_full;
+    EXPECT_GE(Metric("posthouse_store_space_returns_total{store=\"test\"}"), 1);
+    for (int i = 36; i < 40; ++i) EXPECT_TRUE(SyncWait(store_->blobs().Get("t", name(i), 0, 300'000)).ok());
   }
 }
 

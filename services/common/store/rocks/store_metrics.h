@@ -24,7 +24,8 @@ struct StoreMetrics {
   metrics::Histogram& batch_bytes;
   metrics::Histogram& sync_seconds;  // append to the log and fsync of one batch
   metrics::Gauge& waiting_bytes;
-  metrics::Counter& guard_rereads;  // preconditions that the committer had to read again
+  metrics::Gauge& oldest_commit_seconds;  // set before each scrape
+  metrics::Counter& guard_rereads;        // preconditions that the committer had to read again
   // Reads by where they were served.
   metrics::Counter& reads_inline;
   metrics::Counter& reads_pool;
@@ -36,6 +37,7 @@ struct StoreMetrics {
   metrics::Gauge& free_bytes;
   metrics::Gauge& reserve_bytes;
   metrics::Gauge& read_only;
+  metrics::Counter& space_returns;
   metrics::Gauge& healthy;
   metrics::Gauge& stopped;
   metrics::Gauge& delayed_bytes_per_second;
