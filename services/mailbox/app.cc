@@ -1,5 +1,7 @@
 #include "services/mailbox/app.h"
 
+#include <algorithm>
+
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/notification.h"
 #include "posthouse/config/v1/config.pb.h"

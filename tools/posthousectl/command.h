@@ -29,6 +29,8 @@ Noun AccountCommands();
 Noun AliasCommands();
 Noun PasswordCommands();
 Noun QueueCommands();
+Noun CheckCommands();
+Noun SalvageCommands();
 Command TraceCommand();
 Command PingCommand();
 Command CompletionCommand();

@@ -80,6 +80,8 @@ TEST(NamesTest, CommandsFlagsAndVariablesStay) {
       {"queue retry [QUEUE-ID]", " --domain=DOMAIN"},
       {"queue delete QUEUE-ID", " --bounce"},
       {"queue stats", ""},
+      {"check store DIRECTORY", ""},
+      {"salvage store DIRECTORY", ""},
       {"trace ID|ADDRESS", " --limit=N"},
       {"ping", ""},
       {"completion bash|zsh|fish", ""},

@@ -6,7 +6,6 @@
 #include <rocksdb/write_batch.h>
 
 #include <algorithm>
-#include <chrono>
 #include <memory>
 #include <optional>
 #include <string>
@@ -15,8 +14,6 @@
 
 #include "absl/strings/cord.h"
 #include "absl/strings/str_cat.h"
-#include "services/common/async/thread_pool.h"
-#include "services/common/log/log.h"
 #include "services/common/status/status.h"
 #include "services/common/store/rocks/rocks_status.h"
 #include "services/common/store/rocks/wal_scanner.h"
@@ -24,16 +21,7 @@
 namespace posthouse::store {
 namespace {
 
-int64_t SteadyNanos() {
-  return std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::steady_clock::now().time_since_epoch())
-      .count();
-}
-
 constexpr absl::Duration kIdleRetry = absl::Milliseconds(50);
-constexpr absl::Duration kSpaceInterval = absl::Seconds(1);
-constexpr absl::Duration kReopenLogInterval = absl::Seconds(30);
-
-absl::Status HungError() { return absl::UnavailableError("the disk does not answer"); }
 
 size_t BytesOf(const CommitOp& op) {
   size_t bytes = 64 + op.drop_begin.size() + op.drop_end.size();
@@ -171,7 +159,7 @@ absl::Status Committer::Submit(std::unique_ptr<CommitOp>* ops, size_t count, Com
   }
   absl::MutexLock lock(&mutex_);
   if (stopping_) return absl::UnavailableError("store is closing");
-  if (hung_) return HungError();
+  if (hung_) return Hung();
   if (queued_bytes_ + bytes > options_.max_waiting_bytes && queued_bytes_ > 0) {
     metrics_.refused_busy.Add(static_cast<double>(count));
     return absl::UnavailableError("store is busy: too many commits wait for the disk");
@@ -222,6 +210,10 @@ void Committer::Loop() {
 bool Committer::WaitForWork() {
   while (waited_for_ == 0 && !stopping_ && (lazy_blocked_ || lazy_bytes() <= options_.max_lazy_bytes)) {
     sleeping_ = true;
+    if (QuarantineDue() && health_->Get().ok()) {
+      sleeping_ = false;
+      return false;
+    }
     const bool broken = !lost_ && !health_->Get().ok();
     bool due = false;
     if (broken) {
@@ -288,65 +280,6 @@ void Committer::WriteBatchOf(Ops ops) {
   Complete(ops);
   std::erase_if(ops, [](const auto& op) { return op->rows.empty() || !op->status.ok(); });
   recent_.Keep(batch_number_, std::move(ops));
-}
-
-absl::Status Committer::EnsureWritable() {
-  const absl::Status health = health_->Get();
-  if (!health.ok()) {
-    if (lost_ || SteadyNanos() < next_reopen_nanos_) return health;
-    if (!Reopen().ok()) return health_->Get();
-  }
-  MakeUseOfSpace();
-  PH_RETURN_IF_ERROR(health_->Get());  // the new database may have met an error already
-  open_ = db_.Get();
-  return open_ != nullptr ? absl::OkStatus() : absl::UnavailableError("store is closed");
-}
-
-// When it fails, the health says why.
-absl::Status Committer::Reopen() {
-  if (const absl::Status reopened = db_.Reopen(); !reopened.ok()) {
-    health_->Fail(reopened);
-    ReopenFailed(reopened);
-    return reopened;
-  }
-  reopen_wait_ = absl::ZeroDuration();
-  next_reopen_nanos_ = SteadyNanos() + absl::ToInt64Nanoseconds(options_.reopen_interval);
-  next_reopen_log_nanos_ = failed_reopens_ = 0;
-  // A commit of unknown outcome may have happened: values read before are not trusted.
-  recent_.Forget(++batch_number_);
-  published_.store(batch_number_, std::memory_order_release);
-  const ReopenableDb::Ref again = db_.Get();
-  if (again != nullptr && again->db->GetLatestSequenceNumber() < written_sequence_) {
-    lost_ = true;
-    health_->Replace(absl::UnavailableError("the disk lost unsynced writes: restart this process"));
-    return health_->Get();
-  }
-  health_->Opened();
-  return health_->Get();
-}
-
-// Ends what a full volume made necessary, once there is room again.
-void Committer::MakeUseOfSpace() {
-  const int64_t now = SteadyNanos();
-  if (now < next_space_nanos_ || space_.Full()) return;
-  next_space_nanos_ = now + absl::ToInt64Nanoseconds(kSpaceInterval);
-  bool frugal = false;
-  if (const ReopenableDb::Ref open = db_.Get(); open != nullptr) frugal = open->frugal;
-  if (frugal) {
-    (void)Reopen();
-  } else {
-    db_.TakeReserve();
-  }
-}
-
-void Committer::ReopenFailed(const absl::Status& why) {
-  reopen_wait_ = std::max(options_.reopen_interval, std::min(2 * reopen_wait_, options_.retry_at_most));
-  const int64_t now = SteadyNanos();
-  next_reopen_nanos_ = now + absl::ToInt64Nanoseconds(reopen_wait_);
-  ++failed_reopens_;
-  if (now < next_reopen_log_nanos_) return;
-  next_reopen_log_nanos_ = now + absl::ToInt64Nanoseconds(kReopenLogInterval);
-  LOG_EVENT(kWarning, "store_reopen_failed").Int("attempts", std::exchange(failed_reopens_, 0)).Err(why);
 }
 
 absl::Status Committer::CheckGuards(const CommitOp& op) {
@@ -458,104 +391,10 @@ void Committer::Complete(Ops& ops) {
           break;
       }
     }
-    Answer(*op, ready);
+    Answer(*op, op->status, ready);
   }
   metrics_.batch_requests.Observe(static_cast<double>(requests));
   Resume(std::move(ready));
-}
-
-// Gives op.status to the caller, who is added to `ready` with the last op of a request.
-void Committer::Answer(CommitOp& op, Ready& ready) {
-  *op.result = op.status;
-  CommitWait* const wait = std::exchange(op.wait, nullptr);
-  if (--wait->left > 0) return;
-  auto group = ready.begin();
-  while (group != ready.end() && group->first != wait->executor) ++group;
-  if (group == ready.end()) group = ready.insert(ready.end(), {wait->executor, {}});
-  group->second.push_back(wait->handle);
-}
-
-void Committer::Resume(Ready ready) {
-  for (auto& [executor, handles] : ready) {
-    if (handles.size() == 1 || dynamic_cast<ThreadPool*>(executor) != nullptr) {
-      // Coroutines on a pool may block its threads, so each gets a turn of its own.
-      for (const std::coroutine_handle<> handle : handles) executor->Post([handle] { handle.resume(); });
-    } else {
-      executor->Post([resume = std::move(handles)] {
-        for (const std::coroutine_handle<> handle : resume) handle.resume();
-      });
-    }
-  }
-}
-
-// ---- a disk that does not answer
-
-absl::Duration Committer::oldest_wait() const {
-  const int64_t since = calling_since_nanos_.load(std::memory_order_relaxed);
-  return since == 0 ? absl::ZeroDuration() : absl::Nanoseconds(SteadyNanos() - since);
-}
-
-void Committer::BeginCall(Ops& ops, bool writes) {
-  absl::MutexLock lock(&mutex_);
-  calling_ = &ops;
-  call_writes_ = writes;
-  calling_since_nanos_.store(SteadyNanos(), std::memory_order_relaxed);
-}
-
-void Committer::EndCall(Ops&) {
-  absl::MutexLock lock(&mutex_);
-  calling_ = nullptr;
-  calling_since_nanos_.store(0, std::memory_order_relaxed);
-  if (!std::exchange(hung_, false)) return;
-  LOG_EVENT(kInfo, "store_disk_answers");
-}
-
-void Committer::WatchCalls() {
-  // Often enough that an answer is at most a tenth late.
-  const absl::Duration tick = std::max(options_.answer_within / 10, absl::Milliseconds(1));
-  mutex_.Lock();
-  while (!stopping_ || calling_ != nullptr) {
-    watch_.WaitWithTimeout(&mutex_, tick);
-    if (calling_ == nullptr || oldest_wait() < options_.answer_within) continue;
-    Ready ready = Abandon();
-    mutex_.Unlock();
-    Resume(std::move(ready));
-    mutex_.Lock();
-  }
-  mutex_.Unlock();
-}
-
-Committer::Ready Committer::Abandon() {
-  Ready ready;
-  if (!std::exchange(hung_, true)) {
-    LOG_EVENT(kError, "store_disk_hangs").Seconds("seconds", oldest_wait());
-  }
-  for (const auto& op : *calling_) {
-    if (op->wait == nullptr) continue;  // lazy
-    op->abandoned = true;
-    if (!call_writes_) {
-      op->status = HungError();
-      metrics_.unavailable.Add();
-    } else if (op->status.ok()) {  // else it is not in the batch, and has its answer
-      op->status = absl::DeadlineExceededError("the commit may or may not happen: the disk does not answer");
-      metrics_.unknown.Add();
-    }
-    Answer(*op, ready);
-  }
-  std::deque<std::unique_ptr<CommitOp>> lazy;
-  for (auto& op : queue_) {
-    if (op->wait == nullptr) {
-      lazy.push_back(std::move(op));
-      continue;
-    }
-    queued_bytes_ -= op->bytes;
-    --waited_for_;
-    op->status = HungError();
-    metrics_.unavailable.Add();
-    Answer(*op, ready);
-  }
-  queue_ = std::move(lazy);
-  return ready;
 }
 
 }  // namespace posthouse::store

@@ -121,6 +121,8 @@ class Committer {
   absl::Status Submit(std::unique_ptr<CommitOp>* ops, size_t count, CommitWait* wait);
   void Enqueue(std::unique_ptr<CommitOp> op, int64_t now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
+  static int64_t SteadyNanos();
+  static absl::Status Hung();  // not written, since the disk does not answer
   enum class Turn { kWrite, kRecover, kStop };
   void Loop();
   Turn TakeBatch(Ops* ops);
@@ -130,6 +132,8 @@ class Committer {
   absl::Status Reopen();
   void ReopenFailed(const absl::Status& why);
   void MakeUseOfSpace();
+  bool QuarantineDue() const { return health_->damaged() && quarantined_epoch_.load() != db_.epoch(); }
+  void Quarantine();
   absl::Status CheckGuards(const CommitOp& op);
   void Assemble(Ops& ops, bool* sync);
   absl::Status Write(bool sync);
@@ -139,7 +143,7 @@ class Committer {
   void WatchCalls();
   // Answers the callers of `calling_` and of the queue; returns whom to resume.
   Ready Abandon() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  static void Answer(CommitOp& op, Ready& ready);
+  static void Answer(CommitOp& op, const absl::Status& status, Ready& ready);
   static void Resume(Ready ready);
   void FailAll(Ops ops, const absl::Status& error);
   void Requeue(Ops lazy);
@@ -183,8 +187,9 @@ class Committer {
   int64_t failed_reopens_ = 0;                         // since the last one that was logged
   int64_t next_reopen_log_nanos_ = 0;
   int64_t next_space_nanos_ = 0;
-  uint64_t written_sequence_ = 0;  // of the last write that succeeded
-  bool lost_ = false;              // some of it was not there any more
+  std::atomic<uint64_t> quarantined_epoch_{0};  // of the database whose compactions are off
+  uint64_t written_sequence_ = 0;               // of the last write that succeeded
+  bool lost_ = false;                           // some of it was not there any more
 
   std::thread thread_;
   std::thread watcher_;

@@ -20,6 +20,12 @@ IOStatus FreezingFs::Write(Work&& work) {
   return IOStatus::OK();
 }
 
+// A sync that fails for lack of space (NFS, thin volumes) may have dropped what was written
+// before, as any failed sync. The error must not look like one of an append.
+IOStatus OfSync(IOStatus status) {
+  return status.IsNoSpace() ? IOStatus::IOError("sync: " + status.ToString()) : status;
+}
+
 // A file that RocksDB writes. `target` is null when the file system was frozen already.
 class FreezingFile final : public FSWritableFile {
  public:
@@ -55,10 +61,10 @@ class FreezingFile final : public FSWritableFile {
     return Write([&] { return target_->Flush(options, debug); });
   }
   IOStatus Sync(const IOOptions& options, IODebugContext* debug) override {
-    return Write([&] { return target_->Sync(options, debug); });
+    return Write([&] { return OfSync(target_->Sync(options, debug)); });
   }
   IOStatus Fsync(const IOOptions& options, IODebugContext* debug) override {
-    return Write([&] { return target_->Fsync(options, debug); });
+    return Write([&] { return OfSync(target_->Fsync(options, debug)); });
   }
   IOStatus RangeSync(uint64_t offset, uint64_t bytes, const IOOptions& options, IODebugContext* debug) override {
     return Write([&] { return target_->RangeSync(offset, bytes, options, debug); });

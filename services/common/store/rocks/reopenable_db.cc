@@ -53,8 +53,9 @@ absl::Status ExplainOpenError(const rocksdb::Status& status, const std::string& 
         absl::StrCat(path, " was written by a newer release. Run that release, or a newer one. (", text, ")"));
   }
   if (status.IsCorruption()) {
-    return absl::DataLossError(
-        absl::StrCat(path, " is damaged; keep a copy of it before anything else, then restore a backup. (", text, ")"));
+    return absl::DataLossError(absl::StrCat(path, " is damaged. Copy the directory first. 'posthousectl check store ",
+                                            path, "' names what is lost, and 'posthousectl salvage store ", path,
+                                            "' keeps the rest. (", text, ")"));
   }
   return FromRocks(status, absl::StrCat("opening ", path));
 }
@@ -122,6 +123,10 @@ absl::StatusOr<std::unique_ptr<ReopenableDb>> ReopenableDb::Open(const RocksOpti
   return db;
 }
 
+void ReopenableDb::TakeReserve() {
+  if (!reserve_.held() && space_.RoomFor(reserve_.bytes())) (void)reserve_.Take();
+}
+
 ReopenableDb::Mode ReopenableDb::ModeNow() {
   const absl::Status health = health_->Get();
   // After another error than "no space", recovery must write what the logs hold to
@@ -134,8 +139,8 @@ absl::StatusOr<ReopenableDb::Ref> ReopenableDb::OpenForWriting() {
   Mode mode = ModeNow();
   if (mode == Mode::kFrugal) reserve_.Release();
   absl::StatusOr<Ref> opened = OpenHandles(mode);
-  if (absl::IsResourceExhausted(opened.status()) && mode == Mode::kNormal) {
-    // More was left in the logs than the volume has room for as tables.
+  if (absl::IsResourceExhausted(opened.status()) && mode == Mode::kNormal && health_->Get().ok()) {
+    // At a start: more was left in the logs than the volume has room for as tables.
     reserve_.Release();
     mode = Mode::kFrugal;
     opened = OpenHandles(mode);
@@ -148,7 +153,7 @@ absl::StatusOr<ReopenableDb::Ref> ReopenableDb::OpenForWriting() {
     swept_ = true;
   }
   if (mode == Mode::kFrugal) LOG_EVENT(kWarning, "store_short_of_space").Str("path", path_);
-  if (mode == Mode::kNormal && !space_.Full()) TakeReserve();
+  if (mode == Mode::kNormal) TakeReserve();
   return opened;
 }
 

@@ -71,8 +71,8 @@ class ReopenableDb {
   // synced; else the files stay open for reads. Waits for running reads. The caller
   // calls WriteHealth::Opened() after OK, and Fail() else.
   absl::Status Reopen();
-  // Allocates the reserve if there is room for it. The caller knows that the store is not full.
-  void TakeReserve() { (void)reserve_.Take(); }
+  // Allocates the reserve if there is room for it.
+  void TakeReserve();
   uint64_t reserve_bytes() const { return reserve_.held() ? reserve_.bytes() : 0; }
 
   const rocksdb::Statistics& statistics() const { return *tuning_.db.statistics; }

@@ -20,6 +20,7 @@
 #include "services/common/log/log.h"
 #include "services/common/status/status.h"
 #include "services/common/store/rocks/committer.h"
+#include "services/common/store/rocks/damage.h"
 #include "services/common/store/rocks/key_encoding.h"
 #include "services/common/store/rocks/open_checked.h"
 #include "services/common/store/rocks/reopenable_db.h"
@@ -185,6 +186,7 @@ struct RocksStore::Impl {
   const uint64_t incarnation;
   const std::unique_ptr<SyncPoint> sync_point;
   const std::unique_ptr<ReopenableDb> db;
+  Damage damage;
   ThreadPool pool;
   TieredReader reader;
   Committer committer;
@@ -203,11 +205,13 @@ RocksStore::Impl::Impl(const RocksOptions& options, metrics::Registry& registry,
       incarnation(opened.incarnation),
       sync_point(std::move(opened.sync_point)),
       db(std::move(opened.db)),
+      damage(*db, metrics.damaged_places),
       pool(options.read_threads),
-      reader(*db, pool, metrics),
+      reader(*db, pool, damage, metrics),
       committer(*db, space, pool, metrics, health, SettingsOf(options, *sync_point)),
       space_return(*db, space, metrics.space_returns, ReturnSettingsOf(options)),
       blobs(*db, reader, committer, space, space_return) {
+  health->SetOnDamage([this](const rocksdb::Status& error) { damage.Note(error); });
   space.SetOwed([this] { return OwedBytes(); });
   collect = registry.OnCollect([this] { Export(); });
 }
@@ -215,7 +219,9 @@ RocksStore::Impl::Impl(const RocksOptions& options, metrics::Registry& registry,
 RocksStore::Impl::~Impl() {
   collect.Unregister();
   space.SetOwed(nullptr);
+  health->SetOnDamage(nullptr);
   space_return.Stop();
+  damage.Stop();
   committer.Stop();
   pool.Stop();
 }

@@ -364,10 +364,10 @@ TEST_F(RocksStoreTest, AFillingDiskIsNoticedBeforeTheInterval) {
 // no commit comes that would cause a flush.
 TEST_F(RocksStoreTest, RemovedBlobsGiveTheirSpaceBackWithoutARestart) {
   std::atomic<bool> full{false};
-  options_.min_free_bytes = 1000;
+  options_.min_free_bytes = uint64_t{1} << 30;
   options_.space_check_interval = absl::ZeroDuration();
   options_.measure_space = [&full](const std::string&) -> absl::StatusOr<CapacityInfo> {
-    return CapacityInfo{uint64_t{1} << 40, full ? 999 : uint64_t{1} << 39, false};
+    return CapacityInfo{uint64_t{1} << 40, uint64_t{1} << (full ? 29 : 39), false};
   };
   for (const bool when_full : {false, true}) {
     full = false;
@@ -391,9 +391,10 @@ TEST_F(RocksStoreTest, RemovedBlobsGiveTheirSpaceBackWithoutARestart) {
     for (int i = 0; i < 36; ++i) ASSERT_TRUE(SyncWait(store_->blobs().Delete("t", name(i))).ok());
     const absl::Time limit = absl::Now() + absl::Minutes(1);
     const auto bytes = [this] { return Metric("posthouse_store_blob_file_bytes{store=\"test\"}"); };
-    while (bytes() > before / 4 && absl::Now() < limit) std::this_thread::yield();
+    const auto returns = [this] { return Metric("posthouse_store_space_returns_total{store=\"test\"}"); };
+    while ((bytes() > before / 4 || returns() < 1) && absl::Now() < limit) absl::SleepFor(absl::Milliseconds(5));
     EXPECT_LT(bytes(), before / 4) << when_full;
-    EXPECT_GE(Metric("posthouse_store_space_returns_total{store=\"test\"}"), 1);
+    EXPECT_GE(returns(), 1);
     for (int i = 36; i < 40; ++i) EXPECT_TRUE(SyncWait(store_->blobs().Get("t", name(i), 0, 300'000)).ok());
   }
 }

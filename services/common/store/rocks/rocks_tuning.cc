@@ -6,6 +6,7 @@
 #include <rocksdb/statistics.h>
 #include <rocksdb/table.h>
 #include <rocksdb/utilities/table_properties_collectors.h>
+#include <sys/resource.h>
 
 #include <algorithm>
 #include <memory>
@@ -21,6 +22,13 @@ rocksdb::CompressionType Best(std::vector<rocksdb::CompressionType> wanted) {
     if (std::find(have.begin(), have.end(), type) != have.end()) return type;
   }
   return rocksdb::kNoCompression;
+}
+
+// A twelfth of the descriptors that the process may have: three stores leave the rest to connections.
+int MaxOpenFiles() {
+  struct rlimit limit = {};
+  if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return 256;
+  return static_cast<int>(std::clamp<rlim_t>(limit.rlim_cur / 12, 20, 1024));
 }
 
 rocksdb::DBOptions MakeDbOptions(const RocksOptions& options) {
@@ -54,7 +62,7 @@ rocksdb::DBOptions MakeDbOptions(const RocksOptions& options) {
   db.db_write_buffer_size = 4 * options.write_buffer_bytes;
   db.max_total_wal_size = 8 * options.write_buffer_bytes;
   db.bytes_per_sync = 1 << 20;  // smooths background writes, so that the log's fsync need not wait behind them
-  db.max_open_files = 1024;
+  db.max_open_files = MaxOpenFiles();
   db.skip_stats_update_on_db_open = true;
   db.skip_checking_sst_file_sizes_on_db_open = false;
   db.avoid_unnecessary_blocking_io = true;  // deleting files is background work too

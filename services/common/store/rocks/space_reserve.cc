@@ -11,7 +11,7 @@
 
 namespace posthouse::store {
 
-uint64_t ReserveFor(uint64_t min_free_bytes) { return std::min(min_free_bytes / 4, uint64_t{64} << 20); }
+uint64_t ReserveFor(uint64_t min_free_bytes) { return std::min(min_free_bytes / 4, uint64_t{16} << 20); }
 
 SpaceReserve::SpaceReserve(std::string file, uint64_t bytes) : file_(std::move(file)), bytes_(bytes) {
   struct stat found = {};

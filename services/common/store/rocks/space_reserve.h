@@ -10,7 +10,7 @@
 
 namespace posthouse::store {
 
-// Bytes of the reserve of a store that keeps `min_free_bytes` free: a quarter, at most 64 MiB.
+// Bytes of the reserve of a store that keeps `min_free_bytes` free: a quarter, at most 16 MiB.
 uint64_t ReserveFor(uint64_t min_free_bytes);
 
 class SpaceReserve {

@@ -4,6 +4,7 @@
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 
+#include <algorithm>
 #include <chrono>
 #include <string>
 #include <utility>
@@ -83,6 +84,11 @@ bool SpaceWatch::Full() {
   return full_.load(std::memory_order_relaxed);
 }
 
+bool SpaceWatch::RoomFor(uint64_t bytes) const {
+  // A sixteenth more than enough, so that the store does not flap.
+  return spare_.load(std::memory_order_relaxed) >= min_free_bytes_ / 16 + bytes;
+}
+
 void SpaceWatch::Wrote(uint64_t bytes) { wrote_bytes_.fetch_add(bytes, std::memory_order_relaxed); }
 
 absl::StatusOr<CapacityInfo> SpaceWatch::Capacity() {
@@ -93,6 +99,7 @@ absl::StatusOr<CapacityInfo> SpaceWatch::Capacity() {
   const bool was_full = full_.load(std::memory_order_relaxed);
   uint64_t enough = was_full ? min_free_bytes_ + min_free_bytes_ / 16 : min_free_bytes_;
   if (enough > 0) enough += SetDebt(this, {FileSystemOf(path_), owed_ ? owed_() : 0});
+  spare_.store(capacity->free_bytes - std::min(capacity->free_bytes, enough), std::memory_order_relaxed);
   capacity->full = capacity->free_bytes < enough;
   full_.store(capacity->full, std::memory_order_relaxed);
   return capacity;

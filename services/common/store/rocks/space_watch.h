@@ -41,6 +41,8 @@ class SpaceWatch {
   bool Full();
   // Counts bytes that went to the disk.
   void Wrote(uint64_t bytes);
+  // Whether `bytes` more could be written without making the store full, as of the last look.
+  bool RoomFor(uint64_t bytes) const;
   // Measures now.
   absl::StatusOr<CapacityInfo> Capacity();
 
@@ -52,7 +54,8 @@ class SpaceWatch {
   std::atomic<int64_t> next_check_nanos_{0};
   std::atomic<uint64_t> wrote_bytes_{0};
   std::atomic<bool> full_{false};
-  absl::Mutex mutex_;  // one measurement at a time
+  std::atomic<uint64_t> spare_{0};  // free bytes over those that a store that is not full needs, at the last look
+  absl::Mutex mutex_;               // one measurement at a time
   std::function<uint64_t()> owed_ ABSL_GUARDED_BY(mutex_);
 };
 

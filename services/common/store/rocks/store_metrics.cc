@@ -77,6 +77,8 @@ StoreMetrics::StoreMetrics(metrics::Registry& registry, const std::string& store
       read_only(Level(registry, store, "read_only", "1 while the files are open for reading only.")),
       space_returns(registry.AddCounter("posthouse_store_space_returns_total",
                                         "Times that the space of removed blobs was given back.", {{"store", store}})),
+      damaged_places(Level(registry, store, "damaged_places",
+                           "Damaged blocks of the store's files that reads and compactions met.")),
       healthy(Level(registry, store, "healthy", "0 while the engine is stopped by a write error.")),
       stopped(Level(registry, store, "write_stopped", "1 while RocksDB stops writes until compaction catches up.")),
       delayed_bytes_per_second(Level(registry, store, "delayed_write_bytes_per_second",

@@ -38,6 +38,7 @@ struct StoreMetrics {
   metrics::Gauge& reserve_bytes;
   metrics::Gauge& read_only;
   metrics::Counter& space_returns;
+  metrics::Gauge& damaged_places;
   metrics::Gauge& healthy;
   metrics::Gauge& stopped;
   metrics::Gauge& delayed_bytes_per_second;

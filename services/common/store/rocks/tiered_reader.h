@@ -12,6 +12,7 @@
 #include "absl/status/status.h"
 #include "services/common/async/task.h"
 #include "services/common/async/thread_pool.h"
+#include "services/common/store/rocks/damage.h"
 #include "services/common/store/rocks/reopenable_db.h"
 #include "services/common/store/rocks/rocks_status.h"
 #include "services/common/store/rocks/store_metrics.h"
@@ -20,8 +21,8 @@ namespace posthouse::store {
 
 class TieredReader {
  public:
-  TieredReader(const ReopenableDb& db, ThreadPool& pool, StoreMetrics& metrics)
-      : db_(db), pool_(pool), metrics_(metrics) {}
+  TieredReader(const ReopenableDb& db, ThreadPool& pool, Damage& damage, StoreMetrics& metrics)
+      : db_(db), pool_(pool), damage_(damage), metrics_(metrics) {}
 
   // Calls `read(const ReopenableDb::Handles&, const rocksdb::ReadOptions&)` for memory
   // only. If it returns Incomplete, calls it again on the pool. `read` must live until
@@ -56,12 +57,14 @@ class TieredReader {
     const rocksdb::Status status = read(*open, options);
     // It may have read what a failed write left in memory only.
     if (!open->Valid()) return rocksdb::Status::Busy("recovering from an I/O error");
+    if (status.IsCorruption()) damage_.Note(status);
     return status;
   }
 
   static constexpr size_t kMaxBacklog = 4096;
   const ReopenableDb& db_;
   ThreadPool& pool_;
+  Damage& damage_;
   StoreMetrics& metrics_;
 };
 

@@ -14,7 +14,12 @@ class WriteHealth::Listener final : public rocksdb::EventListener {
  public:
   Listener(std::shared_ptr<WriteHealth> health, uint64_t number) : health_(std::move(health)), number_(number) {}
 
-  void OnBackgroundError(rocksdb::BackgroundErrorReason, rocksdb::Status* error) override {
+  void OnBackgroundError(rocksdb::BackgroundErrorReason reason, rocksdb::Status* error) override {
+    if (reason == rocksdb::BackgroundErrorReason::kCompaction && error->IsCorruption()) {
+      health_->Damaged(number_, *error);
+      *error = rocksdb::Status::OK();  // else RocksDB would stop all writes
+      return;
+    }
     health_->Report(number_, FromRocks(*error, "background work"));
   }
 
@@ -83,6 +88,23 @@ void WriteHealth::Opened() {
   } else if (!before.ok()) {
     LOG_EVENT(kInfo, "store_writes_resumed");
   }
+}
+
+void WriteHealth::Damaged(uint64_t database, const rocksdb::Status& error) {
+  {
+    absl::MutexLock lock(&mutex_);
+    // After a failed write (freezing_fs.h) RocksDB reads files that were never written.
+    if (database != current_ || !status_.ok()) return;
+  }
+  damaged_.store(true, std::memory_order_release);
+  absl::MutexLock lock(&on_fail_mutex_);
+  if (on_damage_) on_damage_(error);
+  if (on_fail_) on_fail_();
+}
+
+void WriteHealth::SetOnDamage(std::function<void(const rocksdb::Status&)> on_damage) {
+  absl::MutexLock lock(&on_fail_mutex_);
+  on_damage_ = std::move(on_damage);
 }
 
 void WriteHealth::SetOnFail(std::function<void()> on_fail) {

@@ -5,8 +5,13 @@
 // the database again (ReopenableDb::Reopen). Each open database has its own listener:
 // an error that the new database meets at once stays, and one that the old database
 // meets while it closes does not count against the new one. Threads: any.
+//
+// Corruption that a compaction meets is no write error: the rows are lost already, and
+// opening the files again would only meet it again. RocksDB does not see it, and the
+// committer turns compactions off (damaged()).
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -18,7 +23,8 @@
 
 namespace rocksdb {
 class EventListener;
-}
+class Status;
+}  // namespace rocksdb
 
 namespace posthouse::store {
 
@@ -43,11 +49,17 @@ class WriteHealth : public std::enable_shared_from_this<WriteHealth> {
   // already.
   void Opened();
 
-  // Called after each Fail() that changed the health, on the thread that failed; null: nothing.
+  // A compaction met a damaged file since the process started.
+  bool damaged() const { return damaged_.load(std::memory_order_acquire); }
+  // Called with each error of that kind, on the compaction's thread; null: nothing.
+  void SetOnDamage(std::function<void(const rocksdb::Status&)> on_damage);
+
+  // Called after each Fail() that changed the health, and at damage, on the thread that failed; null: nothing.
   void SetOnFail(std::function<void()> on_fail);
 
  private:
   class Listener;
+  void Damaged(uint64_t database, const rocksdb::Status& error);
   metrics::Counter& errors_;
   mutable absl::Mutex mutex_;
   absl::Status status_ ABSL_GUARDED_BY(mutex_);
@@ -57,6 +69,8 @@ class WriteHealth : public std::enable_shared_from_this<WriteHealth> {
 
   absl::Mutex on_fail_mutex_ ABSL_ACQUIRED_BEFORE(mutex_);
   std::function<void()> on_fail_ ABSL_GUARDED_BY(on_fail_mutex_);
+  std::function<void(const rocksdb::Status&)> on_damage_ ABSL_GUARDED_BY(on_fail_mutex_);
+  std::atomic<bool> damaged_{false};
 };
 
 }  // namespace posthouse::store

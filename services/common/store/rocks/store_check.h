@@ -1,0 +1,40 @@
+// Reads a whole store of a process that does not run, names what cannot be read, and
+// copies what can. For posthousectl: it works where the process refuses to start.
+//
+// A damaged block takes a range of keys with it. What is lost lies between the last key
+// that is readable before it and the first one after it; how many keys that were, nothing
+// tells. When two damaged blocks are close to each other they may be one range.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+
+namespace posthouse::store {
+
+struct LostRange {
+  // Rows of one partition, of several, or message bodies: "rows of mb/0018... after m/7 and before m/9".
+  std::string what;
+  std::string error;  // RocksDB's, with file and offset
+};
+
+struct StoreCheck {
+  uint64_t rows = 0;    // readable
+  uint64_t bodies = 0;  // readable rows of bodies: headers and pieces
+  std::vector<LostRange> lost;
+  std::string kept_at;  // SalvageStore: where the damaged files are now
+};
+
+// Reads every row and body of the store in `path`. Changes nothing. kFailedPrecondition:
+// a process has it open. kDataLoss: not even its list of files can be read.
+absl::StatusOr<StoreCheck> CheckStore(const std::string& path);
+
+// If something is lost: copies what is readable into a new store in place of `path`, and
+// keeps the old directory as `path`.damaged. It needs as much free space as the store
+// has. The store's incarnation rises, so that no number is given out again. A crash
+// leaves `path` as it was, or the new store.
+absl::StatusOr<StoreCheck> SalvageStore(const std::string& path);
+
+}  // namespace posthouse::store
