@@ -5,9 +5,9 @@
 #include <system_error>
 #include <vector>
 
-#include "absl/strings/str_cat.h"
 #include "posthouse/config/v1/config.pb.h"
 #include "services/common/log/log.h"
+#include "services/common/private_dir/private_dir.h"
 #include "services/common/status/status.h"
 
 namespace posthouse::runtime {
@@ -18,10 +18,9 @@ constexpr int kSelfSignedDays = 825;  // the longest validity that clients accep
 absl::StatusOr<net::CertificateFiles> SelfSigned(const config::v1::Config& config) {
   if (config.data_dir().empty()) return absl::InvalidArgumentError("tls.self_signed needs data_dir");
   const std::filesystem::path dir = std::filesystem::path(config.data_dir()) / "tls";
-  std::error_code error;
-  std::filesystem::create_directories(dir, error);
-  if (error) return absl::FailedPreconditionError(absl::StrCat(dir.string(), ": ", error.message()));
+  PH_RETURN_IF_ERROR(OpenPrivateDirectory(dir.string()));
   const net::CertificateFiles files{(dir / "self-signed.crt").string(), (dir / "self-signed.key").string()};
+  std::error_code error;
   const bool present = std::filesystem::exists(files.certificate_chain, error);
   const absl::Status usable = net::TlsServerContext::Create({files}).status();
   if (!usable.ok()) {

@@ -1,6 +1,7 @@
 #include "services/common/runtime/runtime.h"
 
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -18,6 +19,7 @@
 #include "services/common/http/http_server.h"
 #include "services/common/http/status_page.h"
 #include "services/common/log/log.h"
+#include "services/common/private_dir/private_dir.h"
 #include "services/common/rpc/listen.h"
 #include "services/common/runtime/process_runtime.h"
 #include "services/common/status/status.h"
@@ -250,13 +252,22 @@ void StopAtSecondSignal(const sigset_t& signals) {
   }).detach();
 }
 
+// What is below data_dir is for its owner only: mail, passwords' hashes, keys.
+absl::StatusOr<std::unique_ptr<App>> StartApp(Runtime& runtime, const Process& process) {
+  const std::string& data_dir = runtime.config().data_dir();
+  if (HasStore(process.service) && !data_dir.empty()) {
+    PH_RETURN_IF_ERROR(OpenPrivateParent(data_dir, {"directory", "mailbox", "queue", "tls", "lost+found"}));
+  }
+  return process.make(runtime);
+}
+
 int Run(Runtime& runtime, const Flags& flags, const Process& process, const sigset_t& signals) {
   const std::string& service = process.service;
   const absl::Time started = absl::Now();
   const metrics::CollectHandle collect = AddProcessMetrics(runtime.registry(), started);
   metrics::Counter& reload_failures = runtime.registry().AddCounter(
       "posthouse_config_reload_failures_total", "Reloads that failed; the configuration before stayed in use.");
-  absl::StatusOr<std::unique_ptr<App>> app = process.make(runtime);
+  absl::StatusOr<std::unique_ptr<App>> app = StartApp(runtime, process);
   if (!app.ok()) {
     LOG_EVENT(kError, "start_failed").Err(app.status());
     std::fprintf(stderr, "posthouse-%s: cannot start: %s\n", service.c_str(),
@@ -301,13 +312,13 @@ int Main(int argc, char** argv, const std::string& service, const MakeApp& make,
   const sigset_t signals = HandledSignals();
   pthread_sigmask(SIG_BLOCK, &signals, nullptr);
   std::signal(SIGPIPE, SIG_IGN);
+  umask(S_IRWXG | S_IRWXO);  // no file of this process is for others
   RaiseFileLimit();
   // Debian builds Abseil with its lock order checker on, which costs 2 % of the CPU. TSan checks lock order in tests.
   absl::SetMutexDeadlockDetectionMode(absl::OnDeadlockCycle::kIgnore);
   log::SetService(service);
   ApplyLogLevel(*config);
-  ProcessRuntime runtime(*config,
-                         config->io_threads() != 0 ? static_cast<int>(config->io_threads()) : DefaultThreads(),
+  ProcessRuntime runtime(*config, config->io_threads() != 0 ? static_cast<int>(config->io_threads()) : DefaultThreads(),
                          flags.accept_data_loss);
   return Run(runtime, flags, process, signals);
 }

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "absl/status/status.h"
+#include "services/common/private_dir/private_dir.h"
 #include "services/common/status/status.h"
 #include "services/common/store/rocks/loss_check.h"
 
@@ -24,6 +25,7 @@ absl::Status Accept(rocksdb::Env& env, const RocksOptions& options, const absl::
 absl::StatusOr<OpenedStore> OpenChecked(const RocksOptions& options, SpaceWatch& space,
                                         std::shared_ptr<WriteHealth> health, const StoreMetrics& metrics) {
   rocksdb::Env& env = options.env != nullptr ? *options.env : *rocksdb::Env::Default();
+  PH_RETURN_IF_ERROR(OpenPrivateDirectory(options.path));
   const std::optional<SyncedTo> before = SyncPoint::Read(env, options.path);
   const absl::Status loss = CheckForLoss(env, options.path);
   if (!loss.ok()) {
