@@ -168,7 +168,7 @@ Task<absl::Status> Sweeper::SweepFolders(TenantId tenant, Result& result) {
     PH_CO_ASSIGN_OR_RETURN(const std::vector<FolderId> folders, co_await NextFolders(tenant, after));
     if (folders.empty()) co_return absl::OkStatus();
     for (const FolderId& folder_id : folders) {
-      PH_CO_RETURN_IF_ERROR(co_await SweepFolder(tenant, folder_id, result));
+      PH_CO_RETURN_IF_ERROR(UnlessDamaged(co_await SweepFolder(tenant, folder_id, result), folder_id));
     }
     mailboxes_.Trim();  // the accounts that were opened to look at their trees
   }
@@ -181,8 +181,9 @@ Task<absl::Status> Sweeper::SweepFolder(TenantId tenant, FolderId folder_id, Res
   request.keys = {HeadKey()};
   PH_CO_ASSIGN_OR_RETURN(const store::ReadResult read, co_await deps_.store.Read(std::move(request)));
   bool orphan = !read.values[0].has_value();  // a drop that a crash cut short
+  Head head;
   if (!orphan) {
-    PH_CO_ASSIGN_OR_RETURN(const Head head, Head::Decode(*read.values[0]));
+    PH_CO_ASSIGN_OR_RETURN(head, Head::Decode(*read.values[0]));
     // The tree may be about to name a young one.
     if (absl::FromUnixSeconds(head.created) < deps_.clock() - deps_.settings.sweep_grace) {
       PH_CO_ASSIGN_OR_RETURN(const std::shared_ptr<Account> account,
@@ -202,7 +203,37 @@ Task<absl::Status> Sweeper::SweepFolder(TenantId tenant, FolderId folder_id, Res
     co_return absl::OkStatus();
   }
   if (deps_.clock() - last_prune_ < kPruneEvery) co_return absl::OkStatus();
+  PH_CO_RETURN_IF_ERROR(co_await PruneLog(FolderPartition(tenant, folder_id), head.log_floor));
   co_return co_await PruneDedupeRows(FolderPartition(tenant, folder_id), result);
+}
+
+// Commits remove the rows that leave the log; the rows before a jump (Head::Jump) are left for here.
+Task<absl::Status> Sweeper::PruneLog(store::Partition partition, uint64_t log_floor) {
+  store::ReadRequest request;
+  request.partition = partition;
+  request.prefix = kChangePrefix;
+  request.limit = 1;  // most folders have none
+  while (true) {
+    PH_CO_RETURN_IF_ERROR(Stopped());
+    PH_CO_ASSIGN_OR_RETURN(const store::ReadResult read, co_await deps_.store.Read(request));
+    store::CommitRequest commit;
+    commit.partition = partition;
+    for (const store::Row& row : read.page) {
+      PH_CO_ASSIGN_OR_RETURN(const uint64_t modseq, ModseqOfKey(row.key));
+      if (modseq <= log_floor) commit.mutations.push_back({row.key, std::nullopt});
+    }
+    if (commit.mutations.empty()) co_return absl::OkStatus();
+    PH_CO_RETURN_IF_ERROR(co_await deps_.store.Commit(std::move(commit)));
+    request.limit = store::kMaxMutations;
+  }
+}
+
+// A damaged folder keeps no other one from being swept or recovered.
+absl::Status Sweeper::UnlessDamaged(const absl::Status& status, const FolderId& folder_id) const {
+  if (!absl::IsDataLoss(status)) return status;
+  deps_.metrics.corrupt_rows.Add();
+  LOG_EVENT(kError, "folder_damaged").Str("folder", folder_id.value()).Err(status);
+  return absl::OkStatus();
 }
 
 Task<absl::Status> Sweeper::PruneDedupeRows(store::Partition partition, Result& result) {
@@ -242,22 +273,26 @@ Task<absl::Status> Sweeper::RecoverAll() {
       PH_CO_ASSIGN_OR_RETURN(const std::vector<FolderId> folders, co_await NextFolders(tenant, after));
       if (folders.empty()) break;
       for (const FolderId& folder_id : folders) {
-        PH_CO_RETURN_IF_ERROR(Stopped());
-        store::ReadRequest request;
-        request.partition = FolderPartition(tenant, folder_id);
-        request.keys = {HeadKey()};
-        PH_CO_ASSIGN_OR_RETURN(const store::ReadResult read, co_await deps_.store.Read(std::move(request)));
-        if (!read.values[0].has_value()) continue;
-        PH_CO_ASSIGN_OR_RETURN(const Head head, Head::Decode(*read.values[0]));
-        if (head.intents == 0) continue;
-        PH_CO_ASSIGN_OR_RETURN(const std::shared_ptr<Account> account,
-                               co_await mailboxes_.OpenAccount(tenant, head.account_id));
-        const absl::Status opened = (co_await mailboxes_.OpenFolder(account, folder_id)).status();
-        if (!absl::IsNotFound(opened)) PH_CO_RETURN_IF_ERROR(opened);
+        PH_CO_RETURN_IF_ERROR(UnlessDamaged(co_await Recover(tenant, folder_id), folder_id));
       }
     }
   }
   co_return absl::OkStatus();
+}
+
+Task<absl::Status> Sweeper::Recover(TenantId tenant, FolderId folder_id) {
+  PH_CO_RETURN_IF_ERROR(Stopped());
+  store::ReadRequest request;
+  request.partition = FolderPartition(tenant, folder_id);
+  request.keys = {HeadKey()};
+  PH_CO_ASSIGN_OR_RETURN(const store::ReadResult read, co_await deps_.store.Read(std::move(request)));
+  if (!read.values[0].has_value()) co_return absl::OkStatus();
+  PH_CO_ASSIGN_OR_RETURN(const Head head, Head::Decode(*read.values[0]));
+  if (head.intents == 0) co_return absl::OkStatus();
+  PH_CO_ASSIGN_OR_RETURN(const std::shared_ptr<Account> account,
+                         co_await mailboxes_.OpenAccount(tenant, head.account_id));
+  const absl::Status opened = (co_await mailboxes_.OpenFolder(account, folder_id)).status();
+  co_return absl::IsNotFound(opened) ? absl::OkStatus() : opened;
 }
 
 }  // namespace posthouse::mailbox
