@@ -10,6 +10,8 @@
 #include <utility>
 #include <vector>
 
+#include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
@@ -28,6 +30,7 @@ constexpr char kKeptLogs[] = "/damaged-logs";
 
 // What the logs of a store have and say together.
 struct LogsReport {
+  uint64_t first_sequence = 0;   // oldest change; 0: none
   uint64_t last_sequence = 0;    // newest change that RocksDB will recover from them; 0: none
   uint64_t synced_sequence = 0;  // of the marks
   uint64_t after_fault = 0;      // newest intact change after the fault
@@ -50,12 +53,12 @@ absl::StatusOr<std::map<uint64_t, std::string>> ListLogs(rocksdb::Env& env, cons
   return logs;
 }
 
-// nullopt: the file is gone, so its changes are in table files.
-absl::StatusOr<std::optional<WalFindings>> ScanLog(rocksdb::Env& env, const std::string& file) {
+// Gives `scanner` all blocks of the file. False: the file is gone.
+template <typename Scanner>
+absl::StatusOr<bool> ScanFile(rocksdb::Env& env, const std::string& file, Scanner& scanner) {
   std::unique_ptr<rocksdb::SequentialFile> log;
   rocksdb::Status status = env.NewSequentialFile(file, &log, rocksdb::EnvOptions());
-  if (status.IsNotFound() || status.IsPathNotFound()) return std::optional<WalFindings>();
-  WalScanner scanner;
+  if (status.IsNotFound() || status.IsPathNotFound()) return false;
   std::vector<char> buffer(WalScanner::kBlockBytes);
   for (bool end = false; status.ok() && !end;) {
     size_t filled = 0;
@@ -70,7 +73,32 @@ absl::StatusOr<std::optional<WalFindings>> ScanLog(rocksdb::Env& env, const std:
     if (status.ok()) scanner.Add({buffer.data(), filled});
   }
   PH_RETURN_IF_ERROR(FromRocks(status, absl::StrCat("reading ", file)));
-  return std::optional<WalFindings>(scanner.Finish());
+  return true;
+}
+
+// nullopt: the file is gone, so its changes are in table files.
+absl::StatusOr<std::optional<WalFindings>> ScanLog(rocksdb::Env& env, const std::string& file) {
+  WalScanner scanner;
+  PH_ASSIGN_OR_RETURN(const bool found, ScanFile(env, file, scanner));
+  return found ? std::optional<WalFindings>(scanner.Finish()) : std::nullopt;
+}
+
+struct Manifest {
+  std::string name;
+  uint64_t last_sequence = 0;  // 0: unknown
+};
+
+// Opening the store tells what is wrong with a manifest that cannot be read.
+absl::StatusOr<Manifest> ScanManifest(rocksdb::Env& env, const std::string& path) {
+  Manifest manifest;
+  std::string current;
+  if (!rocksdb::ReadFileToString(&env, path + "/CURRENT", &current).ok()) return manifest;
+  manifest.name = std::string(absl::StripAsciiWhitespace(current));
+  ManifestScanner scanner;
+  if (!absl::StartsWith(manifest.name, "MANIFEST-") || absl::StrContains(manifest.name, '/')) return manifest;
+  PH_RETURN_IF_ERROR(ScanFile(env, absl::StrCat(path, "/", manifest.name), scanner).status());
+  manifest.last_sequence = scanner.last_sequence();
+  return manifest;
 }
 
 absl::StatusOr<LogsReport> ScanLogs(rocksdb::Env& env, const std::string& path) {
@@ -86,6 +114,7 @@ absl::StatusOr<LogsReport> ScanLogs(rocksdb::Env& env, const std::string& path) 
       report.after_fault = std::max({report.after_fault, found->last_sequence, found->last_sequence_after_fault});
       continue;
     }
+    if (report.first_sequence == 0) report.first_sequence = found->first_sequence;
     report.last_sequence = std::max(report.last_sequence, found->last_sequence);
     if (!found->fault_offset.has_value()) continue;
     stopped = true;
@@ -119,12 +148,24 @@ absl::StatusOr<uint64_t> Recoverable(rocksdb::Env& env, const std::string& path)
   return sequence;
 }
 
+absl::Status LossError(absl::string_view damage, uint64_t have, uint64_t acknowledged) {
+  return absl::DataLossError(absl::StrCat(
+      damage, "; ", acknowledged - have, " acknowledged changes (", have + 1, " to ", acknowledged,
+      ") would be lost. Nothing was changed. Copy the directory first. Then put an undamaged copy of the file back, or "
+      "start once with --accept-data-loss to go on without these changes."));
+}
+
 }  // namespace
 
 absl::Status CheckForLoss(rocksdb::Env& env, const std::string& path) {
   // Before the logs: should another process write them now, they have what this says.
   const std::optional<SyncedTo> synced = SyncPoint::Read(env, path);
   PH_ASSIGN_OR_RETURN(const LogsReport logs, ScanLogs(env, path));
+  PH_ASSIGN_OR_RETURN(const Manifest manifest, ScanManifest(env, path));
+  if (manifest.last_sequence > 0 && logs.first_sequence > manifest.last_sequence + 1) {
+    return LossError(absl::StrCat(path, "/", manifest.name, " has lost its end"), manifest.last_sequence,
+                     logs.first_sequence - 1);
+  }
   const uint64_t acknowledged = std::max(logs.synced_sequence, synced.has_value() ? synced->sequence : 0);
   const uint64_t found = std::max(logs.last_sequence, synced.has_value() ? synced->base : 0);
   if (acknowledged <= found) return absl::OkStatus();
@@ -134,12 +175,9 @@ absl::Status CheckForLoss(rocksdb::Env& env, const std::string& path) {
   // Opening the store tells more about other damage.
   if (!recoverable.ok() && (!absl::IsDataLoss(recoverable.status()) || logs.file.empty())) return absl::OkStatus();
   const uint64_t have = recoverable.ok() ? *recoverable : found;
-  std::string text = logs.file.empty() ? absl::StrCat(path, ": the end of the log is missing")
-                                       : absl::StrCat(path, "/", logs.file, " is damaged at byte ", logs.offset);
-  absl::StrAppend(&text, "; ", acknowledged - have, " acknowledged changes (", have + 1, " to ", acknowledged,
-                  ") would be lost. Nothing was changed. Copy the directory first. Then put an undamaged copy of the "
-                  "file back, or start once with --accept-data-loss to go on without these changes.");
-  return absl::DataLossError(text);
+  return LossError(logs.file.empty() ? absl::StrCat(path, ": the end of the log is missing")
+                                     : absl::StrCat(path, "/", logs.file, " is damaged at byte ", logs.offset),
+                   have, acknowledged);
 }
 
 absl::Status AcceptLoss(rocksdb::Env& env, const std::string& path, const absl::Status& why) {

@@ -233,6 +233,43 @@ TEST_F(LossCheckTest, ADamagedSyncPointIsNoReasonToRefuse) {
   }
 }
 
+// RocksDB takes a manifest that was cut for one whose tail is torn, and removes the tables that
+// it does not know.
+TEST_F(LossCheckTest, AManifestThatWasCutLosesNothingSilently) {
+  ASSERT_TRUE(Open().ok());
+  Commit(0, 5);
+  ASSERT_TRUE(store_->Flush().ok());
+  Commit(5, 5);
+  ASSERT_TRUE(Open().ok());  // recovery writes tables
+  Commit(10, 5);
+  ASSERT_TRUE(store_->Flush().ok());
+  Commit(15, 5);
+  Close();
+  const std::string copy = options_.path + "-copy";
+  fs::rename(options_.path, copy);
+  std::string manifest;
+  for (const auto& entry : fs::directory_iterator(copy)) {
+    if (absl::StartsWith(entry.path().filename().string(), "MANIFEST-")) manifest = entry.path().filename().string();
+  }
+  int opened = 0, refused = 0;
+  for (uint64_t size = fs::file_size(copy + "/" + manifest); size > 0; size -= std::min<uint64_t>(size, 29)) {
+    fs::remove_all(options_.path);
+    fs::copy(copy, options_.path, fs::copy_options::recursive);
+    fs::resize_file(options_.path + "/" + manifest, size);
+    const absl::Status status = Open();
+    if (status.ok()) {
+      EXPECT_EQ(Rows(), 20) << "cut to " << size;
+      ++opened;
+    } else {
+      ++refused;
+    }
+    Close();
+  }
+  EXPECT_GE(opened, 1);
+  EXPECT_GE(refused, 3);
+  fs::remove_all(copy);
+}
+
 // With logs of several generations: table files are ahead of the damaged log, so that
 // RocksDB cannot stop at the damage.
 TEST_F(LossCheckTest, DamageInAnOlderLogIsRefusedAndCanBeAccepted) {

@@ -1,6 +1,7 @@
 #include "services/common/store/rocks/wal_scanner.h"
 
 #include <algorithm>
+#include <optional>
 
 #include "absl/strings/str_cat.h"
 #include "services/common/store/rocks/crc32c.h"
@@ -17,6 +18,8 @@ constexpr absl::string_view kMarkMagic = "PHsy";
 constexpr size_t kMarkBytes = 12;
 // Batch header, tag, length, mark.
 constexpr size_t kHeadBytes = kBatchHeaderBytes + 2 + kMarkBytes;
+// The fields of a version edit up to its sequence number are shorter.
+constexpr size_t kEditHeadBytes = 512;
 
 // The number in the first `size` bytes, little-endian.
 uint64_t LoadLittle(absl::string_view bytes, size_t size) {
@@ -51,6 +54,67 @@ uint64_t MarkOf(absl::string_view head) {
   return LoadLittle(mark.substr(4), 8);
 }
 
+// Calls take(type, payload, offset) for each intact fragment of the block, and fault(offset)
+// where there is none.
+template <typename Take, typename Fault>
+void ReadBlock(absl::string_view block, Take take, Fault fault) {
+  size_t at = 0;
+  while (block.size() - at >= kHeaderBytes) {
+    const absl::string_view rest = block.substr(at);
+    const size_t bytes = FragmentBytes(rest);
+    if (Intact(rest.substr(0, bytes))) {
+      take(rest[6], rest.substr(kHeaderBytes, bytes - kHeaderBytes), at);
+      at += bytes;
+      continue;
+    }
+    fault(at);
+    // The next fragment follows where this one says that it ends, else with the next block.
+    // No other byte is tried: a message may hold the bytes of a log.
+    const absl::string_view next = rest.substr(bytes);
+    at = bytes > 0 && Intact(next.substr(0, FragmentBytes(next))) ? at + bytes : block.size();
+  }
+  if (block.find_first_not_of('\0', at) != absl::string_view::npos) fault(at);
+}
+
+// Takes a varint off the front; nullopt: there is none.
+std::optional<uint64_t> TakeVarint(absl::string_view* bytes) {
+  uint64_t value = 0;
+  for (int shift = 0; shift < 64 && !bytes->empty(); shift += 7) {
+    const auto byte = static_cast<unsigned char>(bytes->front());
+    bytes->remove_prefix(1);
+    value |= uint64_t{byte & 0x7fu} << shift;
+    if ((byte & 0x80) == 0) return value;
+  }
+  return std::nullopt;
+}
+
+// The last sequence number in a version edit. RocksDB writes it after these fields, and
+// before those that have another form.
+std::optional<uint64_t> LastSequenceOf(absl::string_view edit) {
+  constexpr uint64_t kComparator = 1, kLogNumber = 2, kNextFile = 3, kLastSequence = 4, kPreviousLog = 9,
+                     kMinLogToKeep = 10, kMaxColumnFamily = 203, kDbId = 8193;
+  while (const std::optional<uint64_t> tag = TakeVarint(&edit)) {
+    const std::optional<uint64_t> value = TakeVarint(&edit);
+    if (!value.has_value() || *tag == kLastSequence) return value;
+    switch (*tag) {
+      case kComparator:
+      case kDbId:
+        if (*value > edit.size()) return std::nullopt;
+        edit.remove_prefix(*value);
+        break;
+      case kLogNumber:
+      case kNextFile:
+      case kPreviousLog:
+      case kMinLogToKeep:
+      case kMaxColumnFamily:
+        break;
+      default:
+        return std::nullopt;
+    }
+  }
+  return std::nullopt;
+}
+
 }  // namespace
 
 std::string EncodeSyncMark(uint64_t synced_sequence) {
@@ -60,22 +124,9 @@ std::string EncodeSyncMark(uint64_t synced_sequence) {
 }
 
 void WalScanner::Add(absl::string_view block) {
-  size_t at = 0;
-  while (block.size() - at >= kHeaderBytes) {
-    const absl::string_view rest = block.substr(at);
-    const size_t bytes = FragmentBytes(rest);
-    if (Intact(rest.substr(0, bytes))) {
-      TakeFragment(rest[6], rest.substr(kHeaderBytes, bytes - kHeaderBytes), offset_ + at);
-      at += bytes;
-      continue;
-    }
-    Fault(offset_ + at);
-    // The next fragment follows where this one says that it ends, else with the next block.
-    // No other byte is tried: a message may hold the bytes of a log.
-    const absl::string_view next = rest.substr(bytes);
-    at = bytes > 0 && Intact(next.substr(0, FragmentBytes(next))) ? at + bytes : block.size();
-  }
-  if (block.find_first_not_of('\0', at) != absl::string_view::npos) Fault(offset_ + at);
+  ReadBlock(
+      block, [&](char type, absl::string_view payload, size_t at) { TakeFragment(type, payload, offset_ + at); },
+      [&](size_t at) { Fault(offset_ + at); });
   offset_ += block.size();
 }
 
@@ -116,6 +167,19 @@ void WalScanner::Fault(uint64_t offset) {
 WalFindings WalScanner::Finish() {
   if (in_record_) Fault(record_offset_);
   return found_;
+}
+
+void ManifestScanner::Add(absl::string_view block) {
+  const auto take = [this](char type, absl::string_view payload, size_t) {
+    if (type == kFull || type == kFirst) head_.clear();
+    in_record_ = type == kFull || type == kFirst || in_record_;
+    if (!in_record_) return;
+    absl::StrAppend(&head_, payload.substr(0, kEditHeadBytes - std::min(kEditHeadBytes, head_.size())));
+    if (type != kFull && type != kLast) return;
+    in_record_ = false;
+    last_sequence_ = std::max(last_sequence_, LastSequenceOf(head_).value_or(0));
+  };
+  ReadBlock(block, take, [this](size_t) { in_record_ = false; });
 }
 
 }  // namespace posthouse::store

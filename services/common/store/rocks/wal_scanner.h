@@ -63,4 +63,22 @@ class WalScanner {
   std::string head_;  // its first bytes
 };
 
+// ManifestScanner: up to which change the table files may have everything.
+//
+// A manifest has the same format; its records are RocksDB's version edits. A log goes only
+// when its changes are in tables, and the edit that says so has the newest sequence
+// number of that time. So when the oldest log begins later, the manifest lost its end, which
+// RocksDB takes for a torn tail: then it would remove the newest tables. Threads: one.
+class ManifestScanner {
+ public:
+  // The next WalScanner::kBlockBytes of the file; the last block may be shorter.
+  void Add(absl::string_view block);
+  uint64_t last_sequence() const { return last_sequence_; }  // 0: no edit has one
+
+ private:
+  uint64_t last_sequence_ = 0;
+  bool in_record_ = false;
+  std::string head_;  // of the record in progress
+};
+
 }  // namespace posthouse::store
