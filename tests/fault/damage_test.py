@@ -1,0 +1,258 @@
+"""One byte of a store rots: what was acknowledged is served or named as lost, and nothing else changes.
+
+A store with live logs, tables and blob files is made once: appends, flags, an expunge and a restart, then kill -9.
+Each run copies it, damages one file at random (a bit flipped, a sector zeroed, or the end cut off), and starts
+`standalone` on the copy. It must start, or refuse with a reason. When it refuses, it starts once more with
+--accept-data-loss. Whatever is served then is byte for byte what was acknowledged; what is not served without that
+flag is an error to its reader and in the log; and no UID is given out twice.
+
+DAMAGE_RUNS=n runs that many (20), SEED=n repeats a choice of damages.
+"""
+import hashlib
+import imaplib
+import os
+import random
+import re
+import shutil
+import signal
+import stat
+import subprocess
+import time
+import unittest
+import urllib.request
+
+from posthouse import Posthouse, binary
+
+RUNS = int(os.environ.get("DAMAGE_RUNS", "20"))
+SEED = int(os.environ.get("SEED", "20261129"))
+PASSWORD = "correct horse"
+USERS = ["one@example.org", "two@example.org"]
+SIZES = [300, 2000, 12000, 30000, 200000]
+START_SECONDS = 120
+
+
+def make_message(ident, size):
+    body = "".join(hashlib.sha256(("%s %d" % (ident, n)).encode()).hexdigest() + "\r\n" for n in range(size // 66 + 1))
+    return ("From: sender@example.net\r\nTo: user@example.org\r\nSubject: %s\r\n\r\n%s" % (ident, body)).encode()
+
+
+def login(mail, user):
+    c = imaplib.IMAP4("127.0.0.1", mail.ports["imap"], timeout=60)
+    c.login(user, PASSWORD)
+    return c
+
+
+def select(c, folder):
+    """UIDVALIDITY, UIDNEXT; None when the folder cannot be opened."""
+    kind, _ = c.select(folder)
+    if kind != "OK":
+        return None
+    return int(c.response("UIDVALIDITY")[1][0]), int(c.response("UIDNEXT")[1][0])
+
+
+def append(c, folder, message):
+    """The UID; None when it was refused."""
+    kind, data = c.append(folder, None, None, message)
+    found = re.search(rb"APPENDUID (\d+) (\d+)", data[0] or b"")
+    return (int(found.group(1)), int(found.group(2))) if kind == "OK" else None
+
+
+class Damage:
+    def __init__(self, rng, root):
+        files = sorted(os.path.join(d, f) for d, _, names in os.walk(root) for f in names)
+        files = [f for f in files if stat.S_ISREG(os.lstat(f).st_mode) and os.path.getsize(f) > 0]
+        self.path = rng.choice(files)
+        size = os.path.getsize(self.path)
+        self.kind = rng.choice(["flip", "zero", "cut"])
+        self.offset = rng.randrange(size)
+        with open(self.path, "r+b") as f:
+            if self.kind == "cut":
+                f.truncate(self.offset)
+            elif self.kind == "zero":
+                self.offset -= self.offset % 512
+                f.seek(self.offset)
+                f.write(b"\0" * min(512, size - self.offset))
+            else:
+                f.seek(self.offset)
+                byte = f.read(1)[0] ^ (1 << rng.randrange(8))
+                f.seek(self.offset)
+                f.write(bytes([byte]))
+        self.text = "%s at %d of %s (%d bytes)" % (self.kind, self.offset, os.path.relpath(self.path, root), size)
+
+
+class DamageTest(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        print("SEED=%d DAMAGE_RUNS=%d" % (SEED, RUNS), flush=True)
+        cls.mail = Posthouse.standalone({"store": {"min_free_bytes": "1MiB"}})
+        cls.data = cls.mail.path("data-standalone")
+        cls.template = cls.mail.path("template")
+        cls.kept = {}  # (user, folder) -> {uid: sha256}
+        cls.ever = {}  # (user, folder) -> UIDs that were ever given out
+        cls.validity = {}
+        try:
+            cls.make_template()
+        except BaseException:
+            print(cls.mail.log_tail("standalone"))
+            cls.mail.stop()
+            raise
+
+    @classmethod
+    def make_template(cls):
+        mail = cls.mail
+        mail.start_all()
+        for user in USERS:
+            mail.add_account(user, PASSWORD)
+        cls.fill("first")
+        assert mail.terminate("standalone") == 0
+        mail.start_all()  # recovery writes tables
+        cls.fill("second")
+        mail.kill("standalone")
+        cls.copy(cls.data, cls.template)
+
+    @classmethod
+    def fill(cls, label):
+        for user in USERS:
+            c = login(cls.mail, user)
+            for folder in ["INBOX", "Archive"]:
+                key = (user, folder)
+                kept, ever = cls.kept.setdefault(key, {}), cls.ever.setdefault(key, set())
+                for n, size in enumerate(SIZES):
+                    message = make_message("%s-%s-%d" % (label, user, n), size)
+                    validity, uid = append(c, folder, message)
+                    cls.validity[key] = validity
+                    ever.add(uid)
+                    kept[uid] = hashlib.sha256(message).hexdigest()
+                select(c, folder)
+                c.uid("STORE", str(min(kept)), "+FLAGS.SILENT", "(\\Deleted)")
+                kind, _ = c.expunge()
+                assert kind == "OK"
+                del kept[min(kept)]
+            c.logout()
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.mail.stop()
+        shutil.rmtree(cls.mail.dir, ignore_errors=True)
+
+    @staticmethod
+    def copy(source, target):
+        shutil.rmtree(target, ignore_errors=True)
+        special = lambda folder, names: [
+            n for n in names if not (stat.S_ISREG(m := os.lstat(os.path.join(folder, n)).st_mode) or stat.S_ISDIR(m))]
+        shutil.copytree(source, target, ignore=special)
+
+    # ---- one run
+
+    def start(self, *flags):
+        """None when the process serves; else why it refuses."""
+        mail = self.mail
+        self.log = mail.path("run.log")
+        with open(self.log, "wb") as log:
+            self.process = subprocess.Popen(
+                [binary("posthouse-standalone"), "--config", mail.path("standalone.yaml"), *flags], stdout=log, stderr=log,
+                stdin=subprocess.DEVNULL)
+        mail.processes["standalone"] = self.process  # stop() ends it
+        end = time.monotonic() + START_SECONDS
+        while time.monotonic() < end:
+            if self.process.poll() is not None:
+                self.assertEqual(self.process.returncode, 1, "it crashed:\n" + self.read_log()[-3000:])
+                reason = re.search(r"cannot start: (.{10,})", self.read_log())
+                self.assertIsNotNone(reason, "it refuses without a reason:\n" + self.read_log()[-3000:])
+                return reason.group(1)
+            try:
+                if urllib.request.urlopen("http://127.0.0.1:%d/livez" % mail.http["standalone"], timeout=5).status == 200:
+                    return None
+            except OSError:
+                time.sleep(0.05)
+        self.fail("it neither starts nor refuses:\n" + self.read_log()[-3000:])
+
+    def read_log(self):
+        with open(self.log, "rb") as f:
+            return f.read().decode(errors="replace")
+
+    def stop(self):
+        self.assertIsNone(self.process.poll(), "it ended by itself:\n" + self.read_log()[-3000:])
+        self.process.send_signal(signal.SIGKILL)
+        self.process.wait()
+
+    def read_all(self):
+        """What is served is what was acknowledged. Returns what is not served, and the UIDs of new messages."""
+        missing, given = [], []
+        for user in USERS:
+            try:
+                c = login(self.mail, user)
+            except imaplib.IMAP4.error as e:
+                missing.append("login of %s: %s" % (user, e))
+                continue
+            for folder in ["INBOX", "Archive"]:
+                key = (user, folder)
+                opened = select(c, folder)
+                if opened is None:
+                    missing.append("%s of %s cannot be opened" % (folder, user))
+                    continue
+                kind, data = c.uid("SEARCH", "ALL")
+                uids = [int(u) for u in (data[0] or b"").split()] if kind == "OK" else []
+                for uid in uids:
+                    self.assertEqual(opened[0], self.validity[key])
+                    self.assertIn(uid, self.ever[key], "a message that nobody sent")
+                for uid, digest in self.kept[key].items():
+                    kind, data = c.uid("FETCH", str(uid), "(BODY.PEEK[])") if uid in uids else ("NO", [None])
+                    body = next((part[1] for part in data if isinstance(part, tuple)), None)
+                    if kind != "OK" or body is None:
+                        missing.append("message %d in %s of %s" % (uid, folder, user))
+                    else:
+                        self.assertEqual(hashlib.sha256(body).hexdigest(), digest, "UID %d has other bytes" % uid)
+                new = append(c, folder, make_message("new", 100))
+                if new is None:
+                    continue
+                given.append(key)
+                if new[0] == self.validity[key]:
+                    self.assertNotIn(new[1], self.ever[key], "a UID is given out twice")
+            c.logout()
+        return missing, given
+
+    def one_run(self, rng):
+        self.copy(self.template, self.data)
+        damage = Damage(rng, self.data)
+        with self.subTest(damage=damage.text):
+            refused = self.start()
+            if refused is None:
+                missing, given = self.read_all()
+                if missing:
+                    # Each was an error to its reader; the operator finds it, too.
+                    self.assertRegex(self.read_log(), r"DATA_LOSS|[Dd]amaged|[Cc]orrupt", "silently missing: %s" % missing)
+                self.stop()
+                print("%s: serves, %d missing" % (damage.text, len(missing)), flush=True)
+                return
+            print("%s: refuses: %s" % (damage.text, refused), flush=True)
+            again = self.start("--accept-data-loss")
+            if again is not None:
+                print("  and with --accept-data-loss: %s" % again, flush=True)
+                return
+            missing, given = self.read_all()
+            self.stop()
+            print("  and with --accept-data-loss: serves, %d missing" % len(missing), flush=True)
+
+    def test_damage_is_never_silent(self):
+        for run in range(RUNS):
+            self.one_run(random.Random(SEED * 1000 + run))
+
+    def test_the_undamaged_copy_serves_everything(self):
+        self.copy(self.template, self.data)
+        # As an earlier release left it: open to all users of the machine.
+        below = [os.path.join(d, n) for d, dirs, names in os.walk(self.data) for n in dirs + names]
+        for path in below:
+            os.chmod(path, 0o755)
+        self.assertIsNone(self.start())
+        missing, given = self.read_all()
+        self.assertEqual((missing, len(given)), ([], 4))
+        self.assertIn("permissions_repaired", self.read_log())
+        for folder, dirs, names in os.walk(self.data):
+            for path in [os.path.join(folder, n) for n in dirs + names]:
+                self.assertEqual(os.lstat(path).st_mode & 0o077, 0, "others may read " + path)
+        self.stop()
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)
