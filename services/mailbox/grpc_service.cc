@@ -240,6 +240,7 @@ class MailboxGrpcService final : public v1::MailboxService::CallbackService {
     CopyOrder order;
     order.uids = UidSetFromProto(request.uids());
     order.move = request.move();
+    order.all = request.all();
     order.operation_id = request.operation_id();
     order.quota = mailboxes_.QuotaOf(request.account());
     PH_CO_ASSIGN_OR_RETURN(const CopyDone done,
@@ -250,6 +251,7 @@ class MailboxGrpcService final : public v1::MailboxService::CallbackService {
       AppendInOrder(call.response().mutable_to_uids(), target);
     }
     SetState(done.from_state, call.response().mutable_from_state());
+    call.response().set_gone(done.gone);
     co_return absl::OkStatus();
   }
 

@@ -41,7 +41,9 @@ HandlerResult CmdCopy(ImapSession& session, imap::Command command) {
       co_await session.shared().mailbox.GetFolder(session.trace(), std::move(get));
   if (!target.ok()) co_return ReplyForTarget(target.status());
   if (target->folder().no_select()) co_return No("CANNOT", "Mailbox is \\Noselect");
-  // A UID that does not exist is no error (RFC 9051 §6.4.9).
+  // A UID that does not exist is no error (RFC 9051 §6.4.9), and "$" has only what exists (RFC 5182
+  // §2.1). Sequence numbers name messages that the client sees: it gets all of them or none.
+  const bool all = !uid && !args.set.saved_result;
   if (uids->empty()) co_return Ok("No matching messages");
 
   mail::CopyRequest request;
@@ -50,10 +52,17 @@ HandlerResult CmdCopy(ImapSession& session, imap::Command command) {
   UidSetToProto(*uids, request.mutable_uids());
   request.set_to_folder_id(target->folder().folder_id());
   request.set_move(move);
+  request.set_all(all);
   request.set_operation_id(NewOperationId());
   const absl::StatusOr<mail::CopyResponse> response =
       co_await session.shared().mailbox.Copy(session.trace(), std::move(request));
   if (!response.ok()) co_return ReplyForTarget(response.status());
+  if (response->gone()) {
+    // RFC 2180 §4.4.1. The EXPUNGE responses come before the tagged reply.
+    PH_CO_RETURN_IF_ERROR(co_await session.Sync());
+    co_return No("EXPUNGEISSUED", move ? "Some of the messages were expunged; nothing was moved"
+                                       : "Some of the messages were expunged; nothing was copied");
+  }
   if (response->to_uids().empty()) co_return Ok("No matching messages");
   if (!move) co_return OkWith(CopyUid(*response), "COPY completed");
   // RFC 6851 §4.3: COPYUID, then EXPUNGE, then the tagged OK.

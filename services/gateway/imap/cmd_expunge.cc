@@ -24,7 +24,7 @@ HandlerResult CmdExpunge(ImapSession& session, imap::Command command) {
   }
   const absl::StatusOr<mail::ExpungeResponse> response =
       co_await session.shared().mailbox.Expunge(session.trace(), std::move(request));
-  if (!response.ok()) co_return ReplyFor(response.status());
+  if (!response.ok()) co_return ReplyForChange(response.status());
   view.ApplyOwnExpunge(UidSetFromProto(response->expunged()), response->state());
   if (!session.dialect().qresync || response->expunged().empty()) co_return Ok("EXPUNGE completed");
   // RFC 7162 §3.2.7: the client will resume from this number, so changes of others up to it are

@@ -31,7 +31,7 @@ Task<absl::Status> SendChunk(ImapSession& session, FetchRender& render, mail::Fe
 
 // Runs the stream. An error between messages becomes the reply. An error inside a literal ends
 // the connection, since the client waits for the announced bytes.
-// `expected`: the number of messages that exist for the client; 0 when it is not known.
+// `expected`: the number of messages that must be answered; 0 when any may be gone.
 HandlerResult Stream(ImapSession& session, const imap::FetchArgs& args, bool uid, mail::FetchRequest request,
                      uint64_t expected) {
   const bool set_seen = request.set_seen();
@@ -45,12 +45,10 @@ HandlerResult Stream(ImapSession& session, const imap::FetchArgs& args, bool uid
         LOG_EVENT(kInfo, "fetch_failed").Err(chunk.status()).Trace(session.trace().trace_id);
       }
       PH_CO_RETURN_IF_ERROR(whole);
-      if (!chunk.ok()) co_return ReplyFor(chunk.status());
-      // RFC 5530 §3, RFC 2180 §4.1.2: messages that others expunged are left out, and EXPUNGE may
-      // not be sent now.
-      if (render.answered() < expected) {
-        co_return OkWith("EXPUNGEISSUED", "Some messages were expunged; issue NOOP");
-      }
+      if (!chunk.ok()) co_return ReplyForChange(chunk.status());
+      // Messages that others expunged are left out, and EXPUNGE may not be sent now. The client named
+      // them by number, and OK would mean that it got them (RFC 2180 §4.1.2, §4.1.3; RFC 5530 §3).
+      if (render.answered() < expected) co_return No("EXPUNGEISSUED", "Some messages were expunged; issue NOOP");
       co_return Ok("FETCH completed");
     }
     // RFC 7162 §3.2.10: VANISHED precedes the FETCH responses. Messages that the view still has are
@@ -95,7 +93,9 @@ HandlerResult CmdFetch(ImapSession& session, imap::Command command) {
   UidSetToProto(asked, request.mutable_uids());
   request.set_vanished(args.vanished);
   FillFetchRequest(args, session.dialect(), SetsSeen(args, view), &request);
-  const uint64_t expected = args.changed_since.has_value() ? 0 : asked.Count();
+  // A UID that is gone is no error (RFC 9051 §6.4.9), and neither is "$" (RFC 5182 §2.1).
+  const bool all = !uid && !args.set.saved_result && !args.changed_since.has_value();
+  const uint64_t expected = all ? asked.Count() : 0;
   co_return co_await Stream(session, args, uid, std::move(request), expected);
 }
 

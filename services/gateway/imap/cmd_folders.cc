@@ -61,7 +61,7 @@ HandlerResult CmdDelete(ImapSession& session, imap::Command command) {
   request.set_name(*name);
   const absl::StatusOr<mail::DeleteFolderResponse> response =
       co_await session.shared().mailbox.DeleteFolder(session.trace(), std::move(request));
-  if (!response.ok()) co_return ReplyFor(response.status());
+  if (!response.ok()) co_return ReplyForChange(response.status());
   // This session has no mailbox selected any more. Others that had it open get BYE.
   if (own) session.Unselect();
   co_return Ok("DELETE completed");
@@ -79,7 +79,7 @@ HandlerResult CmdRename(ImapSession& session, imap::Command command) {
   request.set_to(*to);
   const absl::StatusOr<mail::RenameFolderResponse> response =
       co_await session.shared().mailbox.RenameFolder(session.trace(), std::move(request));
-  if (!response.ok()) co_return ReplyFor(response.status());
+  if (!response.ok()) co_return ReplyForChange(response.status());
   co_return Ok("RENAME completed");
 }
 
@@ -92,7 +92,7 @@ HandlerResult CmdSubscribe(ImapSession& session, imap::Command command) {
   request.set_subscribed(command.name == "SUBSCRIBE");
   const absl::StatusOr<mail::SubscribeResponse> response =
       co_await session.shared().mailbox.Subscribe(session.trace(), std::move(request));
-  if (!response.ok()) co_return ReplyFor(response.status());
+  if (!response.ok()) co_return ReplyForChange(response.status());
   co_return Ok(absl::StrCat(command.name, " completed"));
 }
 

@@ -114,7 +114,7 @@ HandlerResult CmdClose(ImapSession& session, imap::Command command) {
     const absl::StatusOr<mail::ExpungeResponse> response =
         co_await session.shared().mailbox.Expunge(session.trace(), std::move(request));
     if (!response.ok() && response.status().code() != absl::StatusCode::kNotFound)
-      co_return ReplyFor(response.status());
+      co_return ReplyForChange(response.status());
   }
   session.Unselect();
   co_return Ok("CLOSE completed");

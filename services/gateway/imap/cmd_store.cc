@@ -76,9 +76,9 @@ HandlerResult CmdStore(ImapSession& session, imap::Command command) {
   }
   const absl::StatusOr<mail::StoreFlagsResponse> response =
       co_await session.shared().mailbox.StoreFlags(session.trace(), std::move(request));
-  if (response.status().code() == absl::StatusCode::kResourceExhausted)
+  if (response.status().code() == absl::StatusCode::kOutOfRange)
     co_return No("LIMIT", "Too many keywords in this mailbox");
-  if (!response.ok()) co_return ReplyFor(response.status());
+  if (!response.ok()) co_return ReplyForChange(response.status());
 
   view.AppendNewKeywords(response->state(), &session.out());
   // .SILENT means that the client knows the new flags. If somebody else has changed flags, it does
@@ -88,9 +88,17 @@ HandlerResult CmdStore(ImapSession& session, imap::Command command) {
   const UidSet modified = UidSetFromProto(response->modified());
   PH_CO_RETURN_IF_ERROR(co_await ReportFlags(session, response->rows(), uid, silent, modified));
   view.ApplyOwnStore(*response);
-  if (modified.empty()) co_return Ok("STORE completed");
-  const UidSet named = uid ? modified : view.map().ToSequences(modified);
-  co_return OkWith(absl::StrCat("MODIFIED ", named.ToString()), "Conditional STORE failed");
+  // RFC 2180 §4.2: a STORE by number that asked for the new flags fails if others have expunged some
+  // of its messages. With .SILENT, by UID and for "$" (RFC 5182 §2.1) these are no error.
+  const bool all = !uid && !args.silent && !args.set.saved_result;
+  const bool gone = all && static_cast<uint64_t>(response->rows().uid_size()) < uids->Count();
+  const Reply::Kind kind = gone ? Reply::Kind::kNo : Reply::Kind::kOk;
+  if (!modified.empty()) {
+    const UidSet named = uid ? modified : view.map().ToSequences(modified);
+    co_return Reply(kind, absl::StrCat("MODIFIED ", named.ToString()), "Conditional STORE failed");
+  }
+  if (gone) co_return No("EXPUNGEISSUED", "Some messages were expunged; issue NOOP");
+  co_return Ok("STORE completed");
 }
 
 }  // namespace posthouse::gateway

@@ -29,6 +29,13 @@ Reply ReplyFor(const absl::Status& status) {
   }
 }
 
+Reply ReplyForChange(const absl::Status& status) {
+  if (status.code() == absl::StatusCode::kResourceExhausted) {
+    return No("UNAVAILABLE", "No space left on the server, try again later");
+  }
+  return ReplyFor(status);
+}
+
 Reply ReplyForTarget(const absl::Status& status) {
   if (status.code() == absl::StatusCode::kNotFound) return No("TRYCREATE", "No such mailbox");
   return ReplyFor(status);

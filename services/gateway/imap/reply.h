@@ -31,6 +31,9 @@ inline Reply Sent() { return Reply(Reply::Kind::kSent, "", ""); }
 // NO for a failed call to the mailbox service. A failure that is not known to be permanent is
 // temporary: on UNAVAILABLE a client keeps its change and tries again.
 Reply ReplyFor(const absl::Status& status);
+// The same for a change that adds no message (STORE, EXPUNGE, DELETE): only a full store refuses it,
+// never a quota, so the client may try again.
+Reply ReplyForChange(const absl::Status& status);
 // The same for the target of APPEND, COPY and MOVE: NO [TRYCREATE] when it does not exist (RFC
 // 9051 §6.3.12).
 Reply ReplyForTarget(const absl::Status& status);

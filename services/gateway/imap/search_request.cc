@@ -121,7 +121,8 @@ absl::Status TranslateSearch(const imap::SearchKey& key, const Selected& view, c
       if (key.set.saved_result) {
         SetUids(saved, out);
       } else {
-        if (key.set.LargestNumber() > map.size()) return absl::InvalidArgumentError("No such sequence number");
+        // Departs from RFC 3501 §9, seq-number: a number beyond the end matches nothing and is no
+        // error, as clients count on it.
         SetUids(map.ToUids(key.set.Resolve(map.size())), out);
       }
       return absl::OkStatus();

@@ -18,7 +18,7 @@ class SearchKey;
 namespace posthouse::gateway {
 
 // Sequence numbers become UIDs of `view`. `saved` is the result that "$" stands for (RFC 5182).
-// kInvalidArgument: a sequence number beyond the end.
+// kInvalidArgument: a text that is not UTF-8.
 absl::Status TranslateSearch(const imap::SearchKey& key, const Selected& view, const UidSet& saved,
                              mail::SearchKey* out);
 

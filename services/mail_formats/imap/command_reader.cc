@@ -7,6 +7,7 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
 
 namespace posthouse::imap {
 namespace {
@@ -14,15 +15,19 @@ namespace {
 constexpr size_t kTagBytes = 256;  // kept of a command that is discarded
 constexpr size_t kTailBytes = 32;  // enough for " {18446744073709551615+}\r"
 
-// True when `line` is "tag SP APPEND SP" and no more: the literal is the mailbox name.
-bool IsAppendWithoutMailbox(absl::string_view line) {
+// True when `line` begins with "tag SP `name` SP".
+bool IsCommand(absl::string_view line, absl::string_view name) {
   const size_t space = line.find(' ');
-  return space != absl::string_view::npos && absl::EqualsIgnoreCase(line.substr(space + 1), "APPEND ");
+  if (space == absl::string_view::npos) return false;
+  line.remove_prefix(space + 1);
+  return line.size() > name.size() && absl::StartsWithIgnoreCase(line, name) && line[name.size()] == ' ';
 }
 
-bool IsAppend(absl::string_view line) {
-  const size_t space = line.find(' ');
-  return space != absl::string_view::npos && absl::StartsWithIgnoreCase(line.substr(space + 1), "APPEND ");
+// True when `line` is "tag SP APPEND SP" and no more: the literal is the mailbox name.
+bool IsAppendWithoutMailbox(absl::string_view line) {
+  const absl::string_view words = absl::StripTrailingAsciiWhitespace(line);
+  const size_t space = words.find(' ');
+  return space != absl::string_view::npos && absl::EqualsIgnoreCase(words.substr(space + 1), "APPEND");
 }
 
 bool IsTagChar(char c) {
@@ -51,12 +56,21 @@ void CommandReader::Start() {
   why_ = "";
 }
 
+// Bytes that the command in text_, followed by `coming`, may have.
+size_t CommandReader::Limit(absl::string_view coming) const {
+  if (max_bytes_ >= kMaxIdBytes) return max_bytes_;
+  std::string start = text_.substr(0, kTagBytes);
+  if (start.size() < kTagBytes) absl::StrAppend(&start, coming.substr(0, kTagBytes - start.size()));
+  return IsCommand(start, "ID") ? kMaxIdBytes : max_bytes_;
+}
+
 // Moves input to text_ up to LF. True: a line is there, without its line end.
 bool CommandReader::TakeLine() {
   const absl::string_view rest = absl::string_view(input_).substr(position_);
   const size_t lf = rest.find('\n');
   const size_t take = lf == absl::string_view::npos ? rest.size() : lf;
-  if (text_.size() + take > max_bytes_ + 1) {  // one more, for the CR
+  const size_t bytes = text_.size() + take;
+  if (bytes > max_bytes_ + 1 && bytes > Limit(rest) + 1) {  // one more, for the CR
     Skip("command too long");
     if (text_.size() < kTagBytes) text_.append(rest.data(), std::min(take, kTagBytes));
     return false;
@@ -149,14 +163,15 @@ CommandReader::Event CommandReader::OnLine() {
 CommandReader::Event CommandReader::OnLiteral(const Literal& literal) {
   synchronising_ = literal.synchronising;
   literal_left_ = literal.size;
-  const bool is_message =
-      IsAppend(text_) && !IsAppendWithoutMailbox(absl::string_view(text_).substr(0, fragment_ + literal.header_start));
+  const bool is_message = IsCommand(text_, "APPEND") &&
+                          !IsAppendWithoutMailbox(absl::string_view(text_).substr(0, fragment_ + literal.header_start));
   if (is_message && text_.find('\0') == std::string::npos) {
     text_.append("\r\n");
     state_ = State::kMessage;
     return Event::kMessage;
   }
-  if (literal.size > max_bytes_ || text_.size() + 2 + literal.size > max_bytes_) {
+  const size_t limit = Limit("");
+  if (literal.size > limit || text_.size() + 2 + literal.size > limit) {
     why_ = "literal too large";
     if (synchronising_) {  // RFC 9051 §4.3: without "+" the client does not send it
       fresh_ = true;

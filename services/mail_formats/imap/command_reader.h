@@ -3,7 +3,7 @@
 // It does no I/O: Feed() bytes, call Next() until it says kNeedInput. A command
 // is one string with its literals inside, as the parser reads them:
 // `a1 LOGIN {3}\r\njoe "pw"`, without the final CRLF. Memory is bounded by
-// `max_bytes` plus the bytes that were fed and not yet read. Longer lines and larger
+// `max_bytes` (kMaxIdBytes for ID) plus the bytes that were fed and not yet read. Longer lines and larger
 // literals are discarded as they arrive; then Next() returns kRefused.
 //
 //            line ends with {n}          bytes came
@@ -33,6 +33,10 @@ class CommandReader {
     kMessage,   // text() ends with the literal of APPEND's message: Accept or Refuse it
     kRefused,   // why() and tag() are for the reply; reading goes on after the command
   };
+
+  // What ID may take in every state, whatever `max_bytes` is: 30 pairs of 30 and 1024 octets
+  // (RFC 2971 §3.3), each of which may be quoted with backslashes.
+  static constexpr size_t kMaxIdBytes = 64 * 1024;
 
   // `max_bytes`: one command with its literals (RFC 2683 §3.2.1.5 asks for 8000 at least).
   explicit CommandReader(size_t max_bytes) : max_bytes_(max_bytes) {}
@@ -86,6 +90,7 @@ class CommandReader {
   void Skip(absl::string_view why);
   bool SkipLiteral();
   bool SkipLine();
+  size_t Limit(absl::string_view coming) const;
   static bool FindLiteral(absl::string_view line, Literal* literal);
 
   size_t max_bytes_;

@@ -75,6 +75,7 @@ TEST(CommandReaderTest, Table) {
       {"{5+} " + long_line + "\r\n", "!* command too long!"},
       {"a APPEND INBOX {5}\r\nhello\r\nb NOOP\r\n", "[a APPEND INBOX {5}\r\n]=hello=<><b NOOP>"},
       {"a append INBOX (\\Seen) {5+}\r\nhello junk\r\n", "[a append INBOX (\\Seen) {5+}\r\n]=hello=< junk>"},
+      {"a APPEND  {5}\r\nINBOX  {5+}\r\nhello\r\n", "+[a APPEND  {5}\r\nINBOX  {5+}\r\n]=hello=<>"},
       {"a APPEND {5}\r\nINBOX {5+}\r\nhello\r\n", "+[a APPEND {5}\r\nINBOX {5+}\r\n]=hello=<>"},
       {"a APPEND INBOX {0+}\r\n\r\n", "[a APPEND INBOX {0+}\r\n]==<>"},
       // A second message is not announced, and is not read as commands either.
@@ -87,6 +88,28 @@ TEST(CommandReaderTest, Table) {
       EXPECT_EQ(Play(c.input, step), c.seen) << "step " << step << ": " << c.input;
     }
   }
+}
+
+// RFC 2971 §3.3
+TEST(CommandReaderTest, IdMayBeLongerThanOtherCommands) {
+  std::string quoted = "a ID (";
+  std::string literals = "a ID (";
+  for (int i = 0; i < 30; ++i) {
+    const std::string blank(i == 0 ? 0 : 1, ' ');
+    absl::StrAppend(&quoted, blank, "\"", std::string(30, 'k'), "\" \"", std::string(1024, 'v'), "\"");
+    absl::StrAppend(&literals, blank, "{30+}\r\n", std::string(30, 'k'), " {1024+}\r\n", std::string(1024, 'v'));
+  }
+  for (std::string command : {quoted, literals}) {
+    command += ")";
+    for (const size_t step : {size_t{1}, size_t{700}, size_t{100000}}) {
+      EXPECT_EQ(Play(command + "\r\n", step, 8192), "<" + command + ">") << step;
+    }
+  }
+  const std::string too_long(CommandReader::kMaxIdBytes, 'x');
+  EXPECT_EQ(Play("a ID (" + too_long + ")\r\nb NOOP\r\n", 16384, 8192), "!a command too long!<b NOOP>");
+  EXPECT_EQ(Play("a IDLE " + quoted + "\r\nb NOOP\r\n", 16384, 8192), "!a command too long!<b NOOP>");
+  EXPECT_EQ(Play("a ID ({70000+}\r\n" + std::string(70000, 'x') + ")\r\nb NOOP\r\n", 16384, 8192),
+            "!a literal too large!<b NOOP>");
 }
 
 TEST(CommandReaderTest, ARefusedMessageIsDiscarded) {

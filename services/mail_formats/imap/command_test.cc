@@ -24,7 +24,7 @@ TEST(CommandTest, WhatIsWrongIsRefused) {
            "a  NOOP",
            "a+ NOOP",
            "a NOOP x",
-           "a NOOP ",
+           " a NOOP",
            "a LOGIN",
            "a LOGIN x",
            "a LOGIN x y z",
@@ -55,10 +55,15 @@ TEST(CommandTest, WhatIsWrongIsRefused) {
            "a FETCH 1 BODY[HEADER.FIELDS]",
            "a FETCH 1 BODY[HEADER.FIELDS ()]",
            "a FETCH 1 FLAGS (FOO 1)",
-           "a FETCH 1 (ALL)",
+           "a FETCH 1 ( )",
+           "a FETCH 1 (FLAGS)UID",
            "a STORE 1 FLAGS",
            "a STORE 1 FOO (\\Seen)",
            "a STORE 1 FLAGS (\\Foo)",
+           "a STORE 1 FLAGS (\\Recent)",  // RFC 3501 §9: flag "does not include \Recent"
+           "a STORE 1 FLAGS (\\Seen \\Recent)",
+           "a STORE 1 +FLAGS.SILENT \\RECENT",
+           "a UID STORE 1 -FLAGS (\\recent)",
            "a STORE 1 FLAGS (a]b)",
            "a SEARCH",
            "a SEARCH FOO",
@@ -92,10 +97,46 @@ TEST(CommandTest, WhatIsWrongIsRefused) {
            "a UID FOO 1",
            "a UID EXPUNGE",
            "a AUTHENTICATE",
-           "a AUTHENTICATE PLAIN ",
+           "a AUTHENTICATE \"PLAIN",
+           "a APPEND x (\\Seen) \"17-Jul-1996  02:44:25 -0700\" {3}\r\n",
        }) {
     EXPECT_FALSE(ParseCommand(text).ok()) << text;
   }
+}
+
+// Clients send them, and other servers take them.
+TEST(CommandTest, BlanksMayBeDoubledAndTrail) {
+  for (const char* text : {
+           "a NOOP  ",
+           "a LOGIN  joe   secret ",
+           "a SELECT  x  ( CONDSTORE )  ",
+           "a SELECT x (QRESYNC ( 1  2  3:4  ( 5 8 ) ) )",
+           "a CREATE x  ( USE  ( \\Sent ) )",
+           "a STATUS m1  (MESSAGES)",
+           "a STATUS x ( MESSAGES  UNSEEN ) ",
+           "a LIST  ( SUBSCRIBED )  \"\"  ( % * )  RETURN  ( CHILDREN  STATUS ( MESSAGES ) )",
+           "a LIST \"\" ( % )",
+           "a LSUB \"\" \"%\" ",
+           "a APPEND  x  ( \\Seen )  {3}\r\n",
+           "a STORE 1  FLAGS (\\Seen)",
+           "a STORE 1 ( UNCHANGEDSINCE  7 )  +FLAGS  \\Seen  \\Draft ",
+           "a FETCH 1  ( FLAGS  BODY[HEADER.FIELDS  ( From  To )] )  ( CHANGEDSINCE  5 )",
+           "a UID  FETCH 1 FLAGS ",
+           "a SEARCH OR ( FROM o ) ( TO  x  SEEN )  ",
+           "a SEARCH  RETURN  ( MIN  MAX )  CHARSET  UTF-8  ALL",
+           "a SEARCH RETURN ( ) ALL",
+           "a ID  ( \"name\"  \"x\" )",
+           "a ID ( )",
+           "a ENABLE  CONDSTORE  QRESYNC ",
+           "a COPY 1  x ",
+           "a AUTHENTICATE  PLAIN ",
+           "a AUTHENTICATE PLAIN  AGpvZQ== ",
+       }) {
+    EXPECT_TRUE(ParseCommand(text).ok()) << text << ": " << ParseCommand(text).status();
+  }
+  EXPECT_EQ(Args<AuthenticateArgs>("a AUTHENTICATE PLAIN ").initial_response, std::nullopt);
+  EXPECT_EQ(Args<AuthenticateArgs>("a AUTHENTICATE PLAIN  AGpvZQ== ").initial_response, "AGpvZQ==");
+  EXPECT_FALSE(Args<ListArgs>("a LIST \"\" % ").extended);
 }
 
 TEST(CommandTest, UnknownCommandsAreTold) {
@@ -119,6 +160,7 @@ TEST(CommandTest, StringsInAllForms) {
 
 TEST(CommandTest, AuthenticateWithAndWithoutInitialResponse) {
   EXPECT_EQ(Args<AuthenticateArgs>("a AUTHENTICATE plain").mechanism, "PLAIN");
+  EXPECT_EQ(Args<AuthenticateArgs>("a AUTHENTICATE \"plain\" =").mechanism, "PLAIN");
   EXPECT_EQ(Args<AuthenticateArgs>("a AUTHENTICATE plain").initial_response, std::nullopt);
   EXPECT_EQ(Args<AuthenticateArgs>("a AUTHENTICATE PLAIN AGpvZQ==").initial_response, "AGpvZQ==");
   EXPECT_EQ(Args<AuthenticateArgs>("a AUTHENTICATE PLAIN =").initial_response, "=");
@@ -178,6 +220,8 @@ TEST(CommandTest, FetchItems) {
   EXPECT_TRUE(all.flags && all.internal_date && all.size && all.envelope && !all.body);
   EXPECT_TRUE(Args<FetchArgs>("a FETCH 1 full").body);
   EXPECT_FALSE(Args<FetchArgs>("a FETCH 1 FAST").envelope);
+  EXPECT_TRUE(Args<FetchArgs>("a FETCH 1 (FAST)").size);
+  EXPECT_TRUE(Args<FetchArgs>("a FETCH 1 (UID ALL)").envelope);
   const FetchArgs args = Args<FetchArgs>(
       "a UID FETCH 5 (UID FLAGS BODY BODYSTRUCTURE ENVELOPE RFC822.SIZE MODSEQ EMAILID PREVIEW (LAZY) SAVEDATE) "
       "(CHANGEDSINCE 7 VANISHED)");
@@ -246,6 +290,7 @@ TEST(CommandTest, SearchPrograms) {
       {"UNSEEN FROM joe", "and(not(flag#1) header:From=joe)"},
       {"OR SEEN (DELETED NOT DRAFT)", "and(or(flag#1 and(flag#8 not(flag#16))))"},
       {"1:3,* UID 5:*", "and(seq@1:3,100 uid@5:100)"},
+      {"SAVEDATESUPPORTED", "and(all)"},
       {"NEW", "and(and(recent not(flag#1)))"},
       {"OLD", "and(not(recent))"},
       {"HEADER Message-ID \"<x@y>\"", "and(header:Message-ID=<x@y>)"},

@@ -1,4 +1,5 @@
 #include "absl/container/flat_hash_map.h"
+#include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "services/common/status/status.h"
@@ -10,13 +11,13 @@ namespace {
 Arguments ParseNone(Scanner&) { return std::monostate(); }
 
 // RFC 9051 §9: authenticate = "AUTHENTICATE" SP auth-type [SP initial-resp]
+// Departs from it: auth-type is an atom, and some clients quote it.
 Arguments ParseAuthenticate(Scanner& scanner) {
   AuthenticateArgs args;
   scanner.Space();
-  args.mechanism = scanner.UpperAtom();
-  if (scanner.Skip(' ')) {
-    args.initial_response = std::string(scanner.Rest());
-    if (args.initial_response->empty()) scanner.Fail("empty initial response");
+  args.mechanism = scanner.Peek() == '"' ? absl::AsciiStrToUpper(scanner.String()) : scanner.UpperAtom();
+  if (scanner.More()) {
+    args.initial_response = std::string(absl::StripTrailingAsciiWhitespace(scanner.Rest()));
     while (!scanner.AtEnd() && scanner.ok()) scanner.Skip(scanner.Peek());
   }
   return args;
@@ -36,8 +37,8 @@ Arguments ParseId(Scanner& scanner) {
   IdArgs args;
   scanner.Space();
   if (scanner.SkipWord("NIL")) return args;
-  scanner.Expect('(');
-  if (scanner.Skip(')')) return args;
+  scanner.Open();
+  if (scanner.SkipClose()) return args;
   int fields = 0;
   do {
     std::string name = scanner.String();
@@ -47,8 +48,8 @@ Arguments ParseId(Scanner& scanner) {
       args.fields.emplace_back(name.substr(0, 30), value.substr(0, 1024));
     }
     if (++fields > 30) scanner.Fail("too many ID fields");
-  } while (scanner.Skip(' '));
-  scanner.Expect(')');
+  } while (scanner.More());
+  scanner.Close();
   return args;
 }
 
@@ -57,31 +58,30 @@ Arguments ParseEnable(Scanner& scanner) {
   scanner.Space();
   do {
     args.capabilities.push_back(scanner.UpperAtom());
-  } while (scanner.Skip(' '));
+  } while (scanner.More());
   return args;
 }
 
 QresyncArgs ParseQresync(Scanner& scanner) {
   QresyncArgs args;
   scanner.Space();
-  scanner.Expect('(');
+  scanner.Open();
   args.uid_validity = scanner.NzNumber();
   scanner.Space();
   args.modseq = scanner.Number64();
-  if (scanner.Skip(' ') && scanner.Peek() != '(') {
+  bool more = scanner.More();
+  if (more && scanner.Peek() != '(') {
     args.known_uids = scanner.Set();
-    if (!scanner.Skip(' ')) {
-      scanner.Expect(')');
-      return args;
-    }
+    more = scanner.More();
   }
-  if (scanner.Skip('(')) {
+  if (more) {
+    scanner.Open();
     args.match_sequences = scanner.Set();
     scanner.Space();
     args.match_uids = scanner.Set();
-    scanner.Expect(')');
+    scanner.Close();
   }
-  scanner.Expect(')');
+  scanner.Close();
   return args;
 }
 
@@ -90,8 +90,8 @@ Arguments ParseSelect(Scanner& scanner) {
   SelectArgs args;
   scanner.Space();
   args.mailbox = scanner.AString();
-  if (!scanner.Skip(' ')) return args;
-  scanner.Expect('(');
+  if (!scanner.More()) return args;
+  scanner.Open();
   do {
     if (scanner.SkipWord("CONDSTORE")) {
       args.condstore = true;
@@ -100,8 +100,8 @@ Arguments ParseSelect(Scanner& scanner) {
     } else {
       scanner.Fail("unknown SELECT parameter");
     }
-  } while (scanner.Skip(' '));
-  scanner.Expect(')');
+  } while (scanner.More());
+  scanner.Close();
   return args;
 }
 
@@ -117,19 +117,19 @@ Arguments ParseCreate(Scanner& scanner) {
   CreateArgs args;
   scanner.Space();
   args.mailbox = scanner.AString();
-  if (!scanner.Skip(' ')) return args;
-  scanner.Expect('(');
+  if (!scanner.More()) return args;
+  scanner.Open();
   if (!scanner.SkipWord("USE")) scanner.Fail("unknown CREATE parameter");
   scanner.Space();
-  scanner.Expect('(');
-  if (!scanner.Skip(')')) {
+  scanner.Open();
+  if (!scanner.SkipClose()) {
     do {
       scanner.Expect('\\');
       args.special_use.push_back(absl::StrCat("\\", scanner.Atom()));
-    } while (scanner.Skip(' '));
-    scanner.Expect(')');
+    } while (scanner.More());
+    scanner.Close();
   }
-  scanner.Expect(')');
+  scanner.Close();
   return args;
 }
 
@@ -191,11 +191,11 @@ Arguments ParseStore(Scanner& scanner) {
   scanner.Space();
   args.set = scanner.Set();
   scanner.Space();
-  if (scanner.Skip('(')) {
+  if (scanner.SkipOpen()) {
     if (!scanner.SkipWord("UNCHANGEDSINCE")) scanner.Fail("unknown STORE modifier");
     scanner.Space();
     args.unchanged_since = scanner.Number64();
-    scanner.Expect(')');
+    scanner.Close();
     scanner.Space();
   }
   if (scanner.Skip('+')) {
@@ -212,8 +212,10 @@ Arguments ParseStore(Scanner& scanner) {
   } else {
     do {
       scanner.Flag(&args.flags);
-    } while (scanner.Skip(' '));
+    } while (scanner.More());
   }
+  // RFC 3501 §9: flag "does not include \Recent". Taken as no flag, it would clear all others.
+  if (args.flags.recent) scanner.Fail("\\Recent cannot be stored");
   return args;
 }
 
@@ -273,9 +275,9 @@ absl::StatusOr<Command> ParseCommandName(absl::string_view text, size_t* argumen
   Scanner scanner(text);
   Command command;
   command.tag = scanner.Tag();
-  scanner.Space();
+  scanner.Expect(' ');
   command.name = scanner.UpperAtom();
-  if (command.name == "UID" && scanner.Skip(' ')) absl::StrAppend(&command.name, " ", scanner.UpperAtom());
+  if (command.name == "UID" && scanner.More()) absl::StrAppend(&command.name, " ", scanner.UpperAtom());
   PH_RETURN_IF_ERROR(scanner.status());
   *arguments_start = text.size() - scanner.Rest().size();
   return command;
@@ -307,7 +309,7 @@ uint32_t ParseStatusItems(Scanner& scanner) {
       {"MAILBOXID", kStatusMailboxId},
   };
   uint32_t bits = 0;
-  scanner.Expect('(');
+  scanner.Open();
   do {
     const auto item = items->find(scanner.UpperAtom());
     if (item == items->end()) {
@@ -315,8 +317,8 @@ uint32_t ParseStatusItems(Scanner& scanner) {
     } else {
       bits |= item->second;
     }
-  } while (scanner.Skip(' '));
-  scanner.Expect(')');
+  } while (scanner.More());
+  scanner.Close();
   return bits;
 }
 

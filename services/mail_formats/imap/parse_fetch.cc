@@ -12,11 +12,11 @@ constexpr size_t kMaxSections = 200;
 // header-list = "(" header-fld-name *(SP header-fld-name) ")"
 void ParseHeaderFields(Scanner& scanner, FetchSection* section) {
   scanner.Space();
-  scanner.Expect('(');
+  scanner.Open();
   do {
     section->fields.push_back(scanner.AString());
-  } while (scanner.Skip(' '));
-  scanner.Expect(')');
+  } while (scanner.More());
+  scanner.Close();
 }
 
 // section-text = section-msgtext / "MIME"
@@ -99,9 +99,19 @@ void AddRfc822(absl::string_view name, FetchSection::Kind kind, bool peek, Fetch
   args->sections.push_back(std::move(section));
 }
 
-// fetch-att
+// Macros (RFC 9051 §6.4.5).
+bool ExpandMacro(absl::string_view name, FetchArgs* args) {
+  if (name != "ALL" && name != "FULL" && name != "FAST") return false;
+  args->flags = args->internal_date = args->size = true;
+  if (name != "FAST") args->envelope = true;
+  if (name == "FULL") args->body = true;
+  return true;
+}
+
+// fetch-att. Departs from RFC 9051 §6.4.5, where a macro stands alone: in a list it means its items.
 void ParseItem(Scanner& scanner, FetchArgs* args) {
   const std::string name = scanner.ItemName();
+  if (ExpandMacro(name, args)) return;
   if (name == "FLAGS") {
     args->flags = true;
   } else if (name == "UID") {
@@ -147,20 +157,9 @@ void ParseItem(Scanner& scanner, FetchArgs* args) {
   if (args->sections.size() > kMaxSections) scanner.Fail("too many sections");
 }
 
-// Macros (RFC 9051 §6.4.5); they stand alone.
-bool ParseMacro(Scanner& scanner, FetchArgs* args) {
-  const bool all = scanner.SkipWord("ALL");
-  const bool full = !all && scanner.SkipWord("FULL");
-  if (!all && !full && !scanner.SkipWord("FAST")) return false;
-  args->flags = args->internal_date = args->size = true;
-  args->envelope = all || full;
-  args->body = full;
-  return true;
-}
-
 // fetch-modifiers = SP "(" modifier *(SP modifier) ")" (RFC 4466 §2.6)
 void ParseModifiers(Scanner& scanner, FetchArgs* args) {
-  scanner.Expect('(');
+  scanner.Open();
   do {
     const std::string name = scanner.UpperAtom();
     if (name == "CHANGEDSINCE") {
@@ -171,8 +170,8 @@ void ParseModifiers(Scanner& scanner, FetchArgs* args) {
     } else {
       scanner.Fail("unknown FETCH modifier");
     }
-  } while (scanner.Skip(' '));
-  scanner.Expect(')');
+  } while (scanner.More());
+  scanner.Close();
 }
 
 }  // namespace
@@ -184,17 +183,15 @@ FetchArgs ParseFetch(Scanner& scanner) {
   scanner.Space();
   args.set = scanner.Set();
   scanner.Space();
-  if (!ParseMacro(scanner, &args)) {
-    if (scanner.Skip('(')) {
-      do {
-        ParseItem(scanner, &args);
-      } while (scanner.Skip(' '));
-      scanner.Expect(')');
-    } else {
+  if (scanner.SkipOpen()) {
+    do {
       ParseItem(scanner, &args);
-    }
+    } while (scanner.More());
+    scanner.Close();
+  } else {
+    ParseItem(scanner, &args);
   }
-  if (scanner.Skip(' ')) ParseModifiers(scanner, &args);
+  if (scanner.More()) ParseModifiers(scanner, &args);
   return args;
 }
 

@@ -5,8 +5,8 @@ namespace {
 
 // list-select-opts = "(" [ list-select-option *(SP list-select-option) ] ")"
 void ParseSelectionOptions(Scanner& scanner, ListArgs* args) {
-  scanner.Expect('(');
-  if (scanner.Skip(')')) return;
+  scanner.Open();
+  if (scanner.SkipClose()) return;
   do {
     const std::string option = scanner.UpperAtom();
     if (option == "SUBSCRIBED") {
@@ -20,8 +20,8 @@ void ParseSelectionOptions(Scanner& scanner, ListArgs* args) {
     } else {
       scanner.Fail("unknown LIST selection option");
     }
-  } while (scanner.Skip(' '));
-  scanner.Expect(')');
+  } while (scanner.More());
+  scanner.Close();
   // RFC 5258 §3: RECURSIVEMATCH needs an option that selects by something else.
   if (args->select_recursive_match && !args->select_subscribed && !args->select_special_use) {
     scanner.Fail("RECURSIVEMATCH alone is not allowed");
@@ -35,8 +35,8 @@ void ParseReturnOptions(Scanner& scanner, ListArgs* args) {
     return;
   }
   scanner.Space();
-  scanner.Expect('(');
-  if (scanner.Skip(')')) return;
+  scanner.Open();
+  if (scanner.SkipClose()) return;
   do {
     const std::string option = scanner.UpperAtom();
     if (option == "SUBSCRIBED") {
@@ -51,8 +51,8 @@ void ParseReturnOptions(Scanner& scanner, ListArgs* args) {
     } else {
       scanner.Fail("unknown LIST return option");
     }
-  } while (scanner.Skip(' '));
-  scanner.Expect(')');
+  } while (scanner.More());
+  scanner.Close();
 }
 
 }  // namespace
@@ -68,16 +68,16 @@ ListArgs ParseList(Scanner& scanner) {
   }
   args.reference = scanner.AString();
   scanner.Space();
-  if (scanner.Skip('(')) {
+  if (scanner.SkipOpen()) {
     args.extended = true;
     do {
       args.patterns.push_back(scanner.ListMailbox());
-    } while (scanner.Skip(' '));
-    scanner.Expect(')');
+    } while (scanner.More());
+    scanner.Close();
   } else {
     args.patterns.push_back(scanner.ListMailbox());
   }
-  if (scanner.Skip(' ')) {
+  if (scanner.More()) {
     args.extended = true;
     ParseReturnOptions(scanner, &args);
   }

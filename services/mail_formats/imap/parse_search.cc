@@ -22,6 +22,7 @@ const absl::flat_hash_map<std::string, KeyShape>& Shapes() {
   using A = KeyShape::Argument;
   static const auto* const shapes = new absl::flat_hash_map<std::string, KeyShape>{
       {"ALL", {Kind::kAll}},
+      {"SAVEDATESUPPORTED", {Kind::kAll}},  // every mailbox has save dates (RFC 8514 §4.3)
       {"ANSWERED", {Kind::kFlag, A::kNone, kAnswered}},
       {"DELETED", {Kind::kFlag, A::kNone, kDeleted}},
       {"DRAFT", {Kind::kFlag, A::kNone, kDraft}},
@@ -72,9 +73,9 @@ class Program {
     if (++keys_ > kMaxKeys) scanner_.Fail("too many SEARCH keys");
     if (!scanner_.ok()) return key;
     const char next = scanner_.Peek();
-    if (scanner_.Skip('(')) {
+    if (scanner_.SkipOpen()) {
       key = And(depth + 1);
-      scanner_.Expect(')');
+      scanner_.Close();
     } else if (next == '*' || next == '$' || (next >= '0' && next <= '9')) {
       key.kind = Kind::kSequence;
       key.set = scanner_.Set();
@@ -90,7 +91,7 @@ class Program {
     all.kind = Kind::kAnd;
     do {
       all.keys.push_back(Key(depth));
-    } while (scanner_.Skip(' '));
+    } while (scanner_.More());
     return all;
   }
 
@@ -192,9 +193,9 @@ class Program {
 void ParseReturn(Scanner& scanner, SearchArgs* args) {
   args->extended = true;
   scanner.Space();
-  scanner.Expect('(');
+  scanner.Open();
   bool any = false;
-  if (!scanner.Skip(')')) {
+  if (!scanner.SkipClose()) {
     do {
       const std::string option = scanner.UpperAtom();
       any = any || option != "SAVE";
@@ -211,8 +212,8 @@ void ParseReturn(Scanner& scanner, SearchArgs* args) {
       } else {
         scanner.Fail("unknown SEARCH return option");
       }
-    } while (scanner.Skip(' '));
-    scanner.Expect(')');
+    } while (scanner.More());
+    scanner.Close();
   }
   // RFC 4731 §3.1: an empty list means ALL; SAVE alone returns nothing (RFC 5182 §2.1).
   if (!any && !args->return_save) args->return_all = true;

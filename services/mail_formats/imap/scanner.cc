@@ -88,7 +88,46 @@ void Scanner::Expect(char c) {
   if (ok() && !Skip(c)) Fail(c == ' ' ? "expected a space" : absl::StrCat("expected ", absl::string_view(&c, 1)));
 }
 
+void Scanner::Space() {
+  Expect(' ');
+  while (Skip(' ')) {
+  }
+}
+
+bool Scanner::More() {
+  if (!Skip(' ')) return false;
+  while (Skip(' ')) {
+  }
+  return !AtEnd() && Peek() != ')';
+}
+
+bool Scanner::SkipOpen() {
+  if (!Skip('(')) return false;
+  while (Skip(' ')) {
+  }
+  return true;
+}
+
+void Scanner::Open() {
+  if (!SkipOpen()) Expect('(');
+}
+
+bool Scanner::SkipClose() {
+  const size_t start = position_;
+  while (Skip(' ')) {
+  }
+  if (Skip(')')) return true;
+  position_ = start;
+  return false;
+}
+
+void Scanner::Close() {
+  if (!SkipClose()) Expect(')');
+}
+
 void Scanner::End() {
+  while (Skip(' ')) {
+  }
   if (ok() && !AtEnd()) Fail("unexpected arguments");
 }
 
@@ -237,20 +276,21 @@ void Scanner::Flag(FlagSet* flags) {
     Fail("flags are ASCII");
   } else if (name.size() > 256) {
     Fail("flag too long");
-  } else if (!AddFlag(name, flags) && !absl::EqualsIgnoreCase(name, "\\Recent")) {
-    // \Recent cannot be set (RFC 3501 §2.3.2); clients that repeat what they read send it.
+  } else if (absl::EqualsIgnoreCase(name, "\\Recent")) {
+    flags->recent = true;
+  } else if (!AddFlag(name, flags)) {
     Fail("unknown system flag");
   }
 }
 
 FlagSet Scanner::FlagList() {
   FlagSet flags;
-  Expect('(');
-  if (Skip(')')) return flags;
+  Open();
+  if (SkipClose()) return flags;
   do {
     Flag(&flags);
-  } while (Skip(' '));
-  Expect(')');
+  } while (More());
+  Close();
   return flags;
 }
 
@@ -286,13 +326,13 @@ DateTime Scanner::QuotedDateTime() {
   const int month = Month();
   Expect('-');
   const int year = Digits(4, 4);
-  Space();
+  Expect(' ');
   const int hour = Digits(2, 2);
   Expect(':');
   const int minute = Digits(2, 2);
   Expect(':');
   const int second = Digits(2, 2);
-  Space();
+  Expect(' ');
   const bool west = Peek() == '-';
   if (!west && Peek() != '+') Fail("expected a zone");
   if (ok()) ++position_;

@@ -4,6 +4,9 @@
 // The first error sticks: after it every method returns an empty value and
 // consumes nothing, so callers look at status() once, at the end; loops must test
 // ok(). Threads: none of its own. The text must outlive the scanner.
+//
+// Departs from RFC 9051 §9: behind the name of the command any number of blanks stands for one,
+// and blanks may stand at the ends of a list and of the command, as clients send them.
 #pragma once
 
 #include <cstddef>
@@ -29,6 +32,7 @@ enum SystemFlag : uint32_t {
 struct FlagSet {
   uint32_t system = 0;
   std::vector<std::string> keywords;  // as written, without duplicates (compared without case)
+  bool recent = false;                // "\Recent" was among them; it cannot be stored (RFC 3501 §2.3.2)
 };
 
 struct DateTime {
@@ -53,7 +57,15 @@ class Scanner {
   // Consumes `word` (upper case) in any case, if it is next and no atom char follows.
   bool SkipWord(absl::string_view word);
   void Expect(char c);
-  void Space() { Expect(' '); }
+  void Space();
+  // Behind an argument or an item of a list: consumes blanks. True: there were some, and another
+  // one follows.
+  bool More();
+  // "(" and ")" of a list, with the blanks inside them.
+  bool SkipOpen();
+  void Open();
+  bool SkipClose();
+  void Close();
   void End();
 
   std::string Tag();
@@ -72,7 +84,6 @@ class Scanner {
   uint32_t NzNumber();
   uint64_t Number64();
   SequenceSet Set();
-  // One flag; "\Recent" only when `recent` is given (it cannot be stored).
   void Flag(FlagSet* flags);
   // "(" [flag *(SP flag)] ")"
   FlagSet FlagList();

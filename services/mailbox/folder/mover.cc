@@ -97,6 +97,12 @@ Task<absl::StatusOr<CopyDone>> CopyMessages(MailboxDeps& deps, Mailboxes& mailbo
       // An earlier request copied it, and may not have removed it from the source.
       if (order.move) PH_CO_RETURN_IF_ERROR(co_await from->FinishIntent(order.operation_id, SourcesOf(batch)));
     } else {
+      if (order.all && number == 0) {
+        PH_CO_ASSIGN_OR_RETURN(const std::vector<MessageMeta> found,
+                               co_await from->Select(order.uids, Uid(), SIZE_MAX));
+        result.gone = found.size() < order.uids.Count();
+        if (result.gone) break;
+      }
       PH_CO_ASSIGN_OR_RETURN(const std::vector<MessageMeta> next,
                              co_await from->Select(order.uids, Uid(after), Folder::kBatch + 1));
       const bool last = next.size() <= Folder::kBatch;
@@ -123,6 +129,8 @@ Task<absl::StatusOr<CopyDone>> CopyMessages(MailboxDeps& deps, Mailboxes& mailbo
         }
         BlobPins::Hold hold(deps.pins);
         PH_CO_ASSIGN_OR_RETURN(std::vector<CopyItem> items, co_await from->ReadForCopy(uids, Uid(), hold));
+        result.gone = order.all && number == 0 && items.size() < chosen.size();
+        if (result.gone) break;
         PH_CO_ASSIGN_OR_RETURN(
             batch, co_await to->AddCopies(order.operation_id, number, std::move(items), last, /*move=*/false));
         if (room.has_value()) room->Give(AmountOf(chosen));

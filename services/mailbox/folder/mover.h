@@ -36,6 +36,9 @@ struct CopyOrder {
   UidSet uids;
   bool move = false;
   std::string operation_id;  // may be empty
+  // If some of `uids` do not exist when the first batch begins, nothing is copied. A message that is
+  // expunged while a copy of several batches runs is left out.
+  bool all = false;
   Quota quota;
 };
 
@@ -43,6 +46,7 @@ struct CopyDone {
   uint32_t to_uid_validity = 0;
   std::vector<std::pair<uint32_t, uint32_t>> uids;  // source, target
   FolderSnapshot from_state;
+  bool gone = false;  // CopyOrder::all: some do not exist, nothing was copied
 };
 
 Task<absl::StatusOr<CopyDone>> CopyMessages(MailboxDeps& deps, Mailboxes& mailboxes, std::shared_ptr<Account> account,

@@ -91,6 +91,30 @@ TEST_F(MoverTest, NothingToCopyIsFine) {
   EXPECT_EQ(SyncWait(inbox_->Snapshot())->head.intents, 0u);
 }
 
+// RFC 3501 §6.4.7, RFC 2180 §4.4.1
+TEST_F(MoverTest, OfAllMessagesOneThatIsGoneStopsCopyAndMove) {
+  ASSERT_TRUE(SyncWait(inbox_->Expunge(UidSet({{2, 2}}), /*even_undeleted=*/true)).ok());
+  for (const bool move : {false, true}) {
+    CopyOrder order;
+    order.uids = UidSet({{1, 3}});
+    order.move = move;
+    order.all = true;
+    const CopyDone done =
+        *SyncWait(CopyMessages(fixture_.deps(), fixture_.mailboxes(), account_, inbox_, trash_, std::move(order)));
+    EXPECT_TRUE(done.gone);
+    EXPECT_TRUE(done.uids.empty());
+    EXPECT_TRUE(Uids(*trash_).empty());
+    EXPECT_EQ(Uids(*inbox_).Count(), 3u);
+  }
+  CopyOrder order;
+  order.uids = UidSet({{3, 4}});
+  order.all = true;
+  const CopyDone done =
+      *SyncWait(CopyMessages(fixture_.deps(), fixture_.mailboxes(), account_, inbox_, trash_, std::move(order)));
+  EXPECT_FALSE(done.gone);
+  EXPECT_EQ(done.uids.size(), 2u);
+}
+
 TEST_F(MoverTest, CopyIntoTheSameFolderEnds) {
   CopyOrder order;
   order.uids = UidSet::All();
