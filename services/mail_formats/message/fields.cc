@@ -1,11 +1,15 @@
 #include "services/mail_formats/message/fields.h"
 
 #include <algorithm>
+#include <cstring>
 #include <utility>
 
+#include "absl/container/flat_hash_map.h"
+#include "absl/container/flat_hash_set.h"
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
 #include "services/mail_formats/message/charset.h"
 #include "services/mail_formats/message/transfer.h"
@@ -287,6 +291,42 @@ std::optional<Extended> FindExtended(const std::vector<Param>& params, absl::str
   return result;
 }
 
+// A parameter of RFC 2231 §3: name*<number>[*].
+struct Continuation {
+  absl::string_view name;
+  int number = 0;
+  bool encoded = false;
+};
+std::optional<Continuation> AsContinuation(absl::string_view name) {
+  Continuation piece;
+  piece.encoded = absl::ConsumeSuffix(&name, "*");
+  const size_t star = name.rfind('*');
+  if (star == absl::string_view::npos || star == 0) return std::nullopt;
+  const absl::string_view number = name.substr(star + 1);
+  // Digits alone: SimpleAtoi takes a sign and blanks, too.
+  if (number.empty() || number.size() > 4 || !std::all_of(number.begin(), number.end(), absl::ascii_isdigit) ||
+      !absl::SimpleAtoi(number, &piece.number)) {
+    return std::nullopt;
+  }
+  piece.name = name.substr(0, star);
+  return piece;
+}
+
+// attribute-char of RFC 2231 §7, and "%" for the rest.
+void AppendPercentEncoded(absl::string_view bytes, std::string* out) {
+  static constexpr char kHex[] = "0123456789ABCDEF";
+  for (const char c : bytes) {
+    const auto u = static_cast<unsigned char>(c);
+    if (u > 0x20 && u < 0x7f && std::strchr("*'%()<>@,;:\\\"/[]?=", c) == nullptr) {
+      out->push_back(c);
+    } else {
+      out->push_back('%');
+      out->push_back(kHex[u >> 4]);
+      out->push_back(kHex[u & 15]);
+    }
+  }
+}
+
 const Param* FindPlain(const std::vector<Param>& params, absl::string_view name) {
   for (const Param& param : params) {
     if (absl::EqualsIgnoreCase(param.name, name)) return &param;
@@ -381,6 +421,65 @@ std::optional<std::string> MimeValue::GetRaw(absl::string_view name) const {
   if (const Param* plain = FindPlain(params, name)) return plain->value;
   if (std::optional<Extended> extended = FindExtended(params, name)) return std::move(extended->bytes);
   return std::nullopt;
+}
+
+std::vector<Param> JoinContinuations(const std::vector<Param>& params) {
+  struct Piece {
+    Continuation what;
+    size_t place;
+  };
+  absl::flat_hash_map<std::string, std::vector<Piece>> pieces;  // by name in lower case
+  absl::flat_hash_set<std::string> whole;                       // names of the other parameters
+  for (size_t i = 0; i < params.size(); ++i) {
+    if (const std::optional<Continuation> piece = AsContinuation(params[i].name)) {
+      pieces[absl::AsciiStrToLower(piece->name)].push_back({*piece, i});
+    } else {
+      whole.insert(absl::AsciiStrToLower(params[i].name));
+    }
+  }
+  if (pieces.empty()) return params;
+  std::vector<bool> used(params.size(), false);
+  std::vector<std::optional<Param>> joined(params.size());  // at the place of the first piece
+  for (auto& [name, list] : pieces) {
+    // A parameter that stands there whole as well is not made once more.
+    if (whole.contains(name) || whole.contains(absl::StrCat(name, "*"))) continue;
+    std::sort(list.begin(), list.end(), [](const Piece& a, const Piece& b) {
+      return std::pair(a.what.number, a.place) < std::pair(b.what.number, b.place);
+    });
+    std::vector<Piece> run;  // 0, 1, 2, ...
+    size_t first = params.size();
+    for (const Piece& piece : list) {
+      const int last = static_cast<int>(run.size()) - 1;
+      if (piece.what.number > last + 1) break;  // a gap ends it
+      if (piece.what.number == last + 1) run.push_back(piece);
+      used[piece.place] = true;  // a repeated piece does not count
+      first = std::min(first, piece.place);
+    }
+    if (run.empty()) continue;
+    const bool encoded = std::any_of(run.begin(), run.end(), [](const Piece& piece) { return piece.what.encoded; });
+    Param param{std::string(run[0].what.name), ""};
+    if (encoded) param.name += '*';
+    // RFC 2231 §4: the first piece has the charset. When that is not encoded, there is none.
+    if (encoded && !run[0].what.encoded) param.value = "''";
+    for (const Piece& piece : run) {
+      const std::string& value = params[piece.place].value;
+      if (encoded && !piece.what.encoded) {
+        AppendPercentEncoded(value, &param.value);
+      } else {
+        param.value += value;
+      }
+    }
+    joined[first] = std::move(param);
+  }
+  std::vector<Param> out;
+  for (size_t i = 0; i < params.size(); ++i) {
+    if (joined[i].has_value()) {
+      out.push_back(*std::move(joined[i]));
+    } else if (!used[i]) {
+      out.push_back(params[i]);
+    }
+  }
+  return out;
 }
 
 // content := "Content-Type" ":" type "/" subtype *(";" parameter)

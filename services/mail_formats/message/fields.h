@@ -38,6 +38,12 @@ struct MimeValue {
   std::optional<std::string> GetRaw(absl::string_view name) const;
 };
 
+// The parameters with RFC 2231 continuations joined, each at the place of its first piece
+// (RFC 2231 §7, RFC 9051 §7.5.2): name*0, name*1 become `name`; with an encoded piece among them
+// (name*0*, name*1) they become `name*`, whose value is charset'language'percent-encoded. Other
+// parameters, and pieces behind a gap, stay as sent.
+std::vector<Param> JoinContinuations(const std::vector<Param>& params);
+
 // RFC 2045 §5.1 with real life: missing semicolons, "=" surrounded by blanks,
 // comments, unquoted values with specials, unterminated quotes. nullopt: no
 // type/subtype can be read (then RFC 2045 §5.2 says text/plain).

@@ -198,5 +198,29 @@ TEST(CostTest, LongFieldsTakeNoLongTime) {
   }
 }
 
+// RFC 2231 §3, §4.1
+TEST(JoinContinuationsTest, Table) {
+  const std::pair<const char*, const char*> kCases[] = {
+      {"name*0=abc; name*1=def.txt", "name=abcdef.txt"},
+      {"a=1; name*1=def; NAME*0=abc; b=2", "a=1|NAME=abcdef|b=2"},
+      {"URL*0=\"ftp://\"; URL*1=\"cs.utk.edu/x\"", "URL=ftp://cs.utk.edu/x"},
+      {"title*0*=us-ascii'en'This%20is%20even%20more%20; title*1*=%2A%2A%2Afun%2A%2A%2A%20; title*2=\"isn't it!\"",
+       "title*=us-ascii'en'This%20is%20even%20more%20%2A%2A%2Afun%2A%2A%2A%20isn%27t%20it!"},
+      {"name*0=a; name*1*=%C3%A4", "name*=''a%C3%A4"},
+      {"name*0=a; name*0=x; name*1=b; name*3=d", "name=ab|name*3=d"},
+      {"name*1=b", "name*1=b"},
+      {"name*=utf-8''%C3%A4", "name*=utf-8''%C3%A4"},
+      {"name=whole; name*0=a; name*1=b", "name=whole|name*0=a|name*1=b"},
+      {"name*x=a; *0=b; name*00001=c; name*+0=d", "name*x=a|*0=b|name*00001=c|name*+0=d"},
+  };
+  for (const auto& [sent, want] : kCases) {
+    std::string joined;
+    for (const Param& p : JoinContinuations(ParseContentType(absl::StrCat("x/y; ", sent))->params)) {
+      absl::StrAppend(&joined, joined.empty() ? "" : "|", p.name, "=", p.value);
+    }
+    EXPECT_EQ(joined, want) << sent;
+  }
+}
+
 }  // namespace
 }  // namespace posthouse::message

@@ -105,7 +105,8 @@ void AppendEnvelope(const Part& part, std::string* out) {
 }
 
 // body-fld-param = "(" string SP string *(SP string SP string) ")" / nil
-void AppendParams(const std::vector<Param>& params, bool default_charset, std::string* out) {
+void AppendParams(const std::vector<Param>& sent, bool default_charset, std::string* out) {
+  const std::vector<Param> params = JoinContinuations(sent);
   const bool has_charset = std::any_of(params.begin(), params.end(), [](const Param& p) {
     return absl::EqualsIgnoreCase(p.name, "charset") || absl::StartsWithIgnoreCase(p.name, "charset*");
   });

@@ -2,8 +2,8 @@
 // §7.4.2): rendered once at delivery, sent unchanged.
 //
 // The bytes are always valid IMAP: strings are quoted when they are plain ASCII,
-// else literals ({n} CRLF); NUL becomes 0x80, CR and LF a blank. Encoded words and
-// RFC 2231 parameters stay as sent. No trailing CRLF.
+// else literals ({n} CRLF); NUL becomes 0x80, CR and LF a blank. Encoded words stay
+// as sent; of RFC 2231 parameters the continuations are joined (JoinContinuations). No trailing CRLF.
 //
 // Length: bounded by the parser's limits, not by a store row's 64 KiB: a message
 // to thousands, or of thousands of parts, renders longer.

@@ -74,13 +74,21 @@ TEST(BodyStructureTest, SinglePart) {
       "Content-Transfer-Encoding: BASE64\nContent-MD5: abc==\nContent-Disposition: attachment; filename=\"x y\"\n"
       "Content-Language: en, de\nContent-Location: http://x/\n\nAAAA\n"));
   EXPECT_EQ(RenderBodyStructure(image),
-            R"(("IMAGE" "png" ("name*0*" "utf-8''%C3%A4" "name*1" "b") "<i@x>" "a \"pic\"" "BASE64" 6 "abc==" )"
+            R"(("IMAGE" "png" ("name*" "utf-8''%C3%A4b") "<i@x>" "a \"pic\"" "BASE64" 6 "abc==" )"
             R"(("attachment" ("filename" "x y")) ("en" "de") "http://x/"))");
-  EXPECT_EQ(RenderBody(image),
-            R"(("IMAGE" "png" ("name*0*" "utf-8''%C3%A4" "name*1" "b") "<i@x>" "a \"pic\"" "BASE64" 6))");
+  EXPECT_EQ(RenderBody(image), R"(("IMAGE" "png" ("name*" "utf-8''%C3%A4b") "<i@x>" "a \"pic\"" "BASE64" 6))");
   EXPECT_EQ(RenderBody(Parse("Content-Type: text/html; format=flowed\r\n\r\n")),
             R"(("text" "html" ("format" "flowed" "charset" "us-ascii") NIL NIL "7bit" 0 0))");
   EXPECT_EQ(RenderBody(Parse("Content-Type: application/x\r\n\r\n")), R"(("application" "x" NIL NIL NIL "7bit" 0))");
+}
+
+// RFC 9051 §7.5.2
+TEST(BodyStructureTest, ContinuationsOfParametersAreJoined) {
+  EXPECT_EQ(RenderBodyStructure(
+                Parse(Crlf("Content-Type: text/plain; name*0=abc; name*1=def.txt\n"
+                           "Content-Disposition: attachment; filename*1*=b; filename*0*=utf-8'de'%C3%A4; size=3\n\n"))),
+            R"(("text" "plain" ("name" "abcdef.txt" "charset" "us-ascii") NIL NIL "7bit" 0 0 NIL )"
+            R"(("attachment" ("filename*" "utf-8'de'%C3%A4b" "size" "3")) NIL NIL))");
 }
 
 // The example of RFC 9051 §7.5.2, as it is parsed.

@@ -128,7 +128,7 @@ class Parser::Impl {
       if (const int level = MatchBoundary(text); level >= 0) {
         // The blank line is missing: the delimiter ends the header.
         EndHeader(start);
-        return Delimiter(static_cast<size_t>(level), text, start);
+        return Delimiter(static_cast<size_t>(level), text, start, /*header_cut=*/true);
       }
     }
     if ((text[0] == ' ' || text[0] == '\t') && have_field_) {
@@ -285,7 +285,7 @@ class Parser::Impl {
 
   void BodyLine(absl::string_view text, uint64_t start) {
     const int level = MatchBoundary(text);
-    if (level >= 0) Delimiter(static_cast<size_t>(level), text, start);
+    if (level >= 0) Delimiter(static_cast<size_t>(level), text, start, /*header_cut=*/false);
   }
 
   // The stack level whose delimiter `text` is; -1: none. RFC 2046 §5.1.1: the
@@ -306,7 +306,8 @@ class Parser::Impl {
     return best;
   }
 
-  void Delimiter(size_t level, absl::string_view text, uint64_t start) {
+  // `header_cut`: the delimiter ended a header that had no empty line.
+  void Delimiter(size_t level, absl::string_view text, uint64_t start, bool header_cut) {
     const bool closes = absl::StartsWith(text.substr(2 + stack_[level].boundary.size()), "--");
     if (!closes && message_.parts.size() >= limits_.max_parts) {
       swallow_ = true;  // the last part holds the rest
@@ -315,7 +316,14 @@ class Parser::Impl {
     }
     // A header that this delimiter ended owns the line end before it, and keeps it
     // for all parts around it.
-    const size_t eol = Top().body_start == start ? 0 : previous_eol_;
+    size_t eol = previous_eol_;
+    if (Top().body_start == start) {
+      // RFC 2046 §5.1.1: without a body the empty line after the header is the line end that belongs
+      // to the delimiter, so the header has none.
+      const bool empty = !header_cut && stack_.size() > level + 1;
+      if (empty) Top().body_start -= eol;
+      if (!empty) eol = 0;
+    }
     while (stack_.size() > level + 1) ClosePart(start, eol);
     if (closes) {
       stack_[level].boundary.clear();  // what follows is the epilogue

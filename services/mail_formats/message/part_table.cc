@@ -247,10 +247,12 @@ void HeaderFilter::Finish(std::string* out) {
   if (state_ == State::kEnd) return;
   if (state_ == State::kName && !held_.empty() && except_) *out += held_;
   held_.clear();
-  // RFC 9051 §6.4.5.1: the blank line is there in any case.
+  state_ = State::kEnd;
+  // RFC 3501 §6.4.5: a message without a blank line shows none. HEADER.FIELDS ends with one in any
+  // case, as clients read up to it.
+  if (except_) return;
   if (!out->empty() && out->back() != '\n') *out += "\r\n";
   *out += "\r\n";
-  state_ = State::kEnd;
 }
 
 }  // namespace posthouse::message

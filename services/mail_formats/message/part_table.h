@@ -79,14 +79,14 @@ class PartTable {
 };
 
 // HEADER.FIELDS and HEADER.FIELDS.NOT over header bytes as they are read: passes
-// the fields named (any case), folds and all, and always the blank line at the end
-// (RFC 9051 §6.4.5.1). Memory: one field name.
+// the fields named (any case), folds and all, and the blank line at the end, which HEADER.FIELDS
+// has also when the message has none (RFC 3501 §6.4.5). Memory: one field name.
 class HeaderFilter {
  public:
   HeaderFilter(std::vector<std::string> names, bool except);
   // Appends what of `chunk` passes.
   void Feed(absl::string_view chunk, std::string* out);
-  // Appends what is still held back, and the blank line when the header had none.
+  // Appends what is still held back, and for HEADER.FIELDS the blank line when there was none.
   void Finish(std::string* out);
 
  private:

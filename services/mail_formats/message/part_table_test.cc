@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
 #include "absl/strings/str_split.h"
 
@@ -150,6 +151,25 @@ TEST(PartTableTest, DamagedBytesAreDataLoss) {
   }
 }
 
+// RFC 2046 §5.1.1: the line end before a delimiter belongs to it.
+TEST(PartTableTest, AnEmptyPartHasNoBlankLine) {
+  const auto mime = [](absl::string_view part) {
+    const std::string bytes =
+        absl::StrCat("Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\n", part, "--b--\r\n");
+    const ByteRange range = PartTable::Build(Parse(bytes)).Resolve({1}, SectionKind::kMime)->bytes;
+    const ByteRange body = PartTable::Build(Parse(bytes)).Resolve({1}, SectionKind::kAll)->bytes;
+    EXPECT_EQ(body.size(), 0u) << part;
+    return bytes.substr(range.begin, range.size());
+  };
+  EXPECT_EQ(mime("Content-Type: text/plain\r\n\r\n"), "Content-Type: text/plain\r\n");
+  EXPECT_EQ(mime("\r\n"), "");
+  EXPECT_EQ(mime("Content-Type: text/plain\r\n\r\n\r\n"), "Content-Type: text/plain\r\n\r\n");
+  EXPECT_EQ(mime("Content-Type: text/plain\r\n"), "Content-Type: text/plain\r\n");
+  // The empty line after the header of the multipart itself is no delimiter's.
+  const std::string bytes = "Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\n\r\nx\r\n--b--\r\n";
+  EXPECT_EQ(PartTable::Build(Parse(bytes)).Resolve({}, SectionKind::kHeader)->bytes, (ByteRange{0, 45}));
+}
+
 std::string Filter(absl::string_view header, std::vector<std::string> names, bool except) {
   std::string whole;
   for (const size_t step : {size_t{1}, size_t{5}, header.size() + 1}) {
@@ -175,7 +195,10 @@ TEST(HeaderFilterTest, PassesTheNamedFields) {
   EXPECT_EQ(Filter("", {"a"}, false), "\r\n");
   EXPECT_EQ(Filter("A: 1", {"a"}, false), "A: 1\r\n\r\n");  // no line end, no blank line
   EXPECT_EQ(Filter("A: 1\nB: 2\n\n", {"a"}, false), "A: 1\n\n");
-  EXPECT_EQ(Filter("half", {"a"}, true), "half\r\n\r\n");
+  // RFC 3501 §6.4.5: no blank line when the message has none; HEADER.FIELDS ends with one all the same.
+  EXPECT_EQ(Filter("half", {"a"}, true), "half");
+  EXPECT_EQ(Filter("A: 1\r\nB: 2\r\n", {"a"}, true), "B: 2\r\n");
+  EXPECT_EQ(Filter("A: 1\r\nB: 2\r\n", {"a"}, false), "A: 1\r\n\r\n");
   EXPECT_EQ(Filter(std::string(5000, 'x') + ": 1\r\nA: 2\r\n\r\n", {"a"}, false), "A: 2\r\n\r\n");
 }
 

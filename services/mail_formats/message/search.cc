@@ -7,7 +7,9 @@
 #include <optional>
 #include <utility>
 
+#include "absl/strings/str_cat.h"
 #include "services/common/utf8/utf8.h"
+#include "services/mail_formats/message/address_list.h"
 #include "services/mail_formats/message/charset.h"
 #include "services/mail_formats/message/fields.h"
 #include "services/mail_formats/message/transfer.h"
@@ -79,6 +81,20 @@ std::string FoldCase(absl::string_view utf8) {
 
 bool FieldContains(absl::string_view raw_value, absl::string_view folded_text) {
   return folded_text.empty() || Contains(FoldCase(DecodeText(raw_value)), folded_text);
+}
+
+bool AddressesContain(absl::string_view raw_value, absl::string_view folded_text) {
+  const std::vector<Address> addresses = ParseAddresses(raw_value);
+  return std::any_of(addresses.begin(), addresses.end(), [&](const Address& address) {
+    std::string shown = address.has_name ? DecodeText(address.name) : "";
+    if (address.kind == Address::Kind::kMailbox) {
+      const std::string spec = absl::StrCat(address.mailbox, "@", address.host);
+      shown = shown.empty() ? spec : absl::StrCat(shown, " <", spec, ">");
+    } else {
+      absl::StrAppend(&shown, address.mailbox);  // of a group, its name
+    }
+    return Contains(FoldCase(shown), folded_text);
+  });
 }
 
 class MessageSearch::Impl {

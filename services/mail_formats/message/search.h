@@ -28,6 +28,10 @@ std::string FoldCase(absl::string_view utf8);
 // empty text matches any field (RFC 9051 §6.4.4).
 bool FieldContains(absl::string_view raw_value, absl::string_view folded_text);
 
+// FROM, TO, CC, BCC: whether one of the addresses as ENVELOPE shows them, without comments, folds and
+// quotes (RFC 9051 §6.4.4: "in the envelope structure's FROM field"), contains the text.
+bool AddressesContain(absl::string_view raw_value, absl::string_view folded_text);
+
 class MessageSearch {
  public:
   enum class Where { kBody, kText };  // kText: headers too

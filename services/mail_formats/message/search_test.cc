@@ -31,6 +31,18 @@ TEST(FoldCaseTest, Letters) {
   for (const auto& [in, out] : kCases) EXPECT_EQ(FoldCase(in), out) << in;
 }
 
+// RFC 9051 §6.4.4
+TEST(AddressesContainTest, AddressesAreWithoutCommentsAndQuotes) {
+  const std::string from = " Joe (work) Doe\r\n <user-from (comment)@ (comment)\r\n domain.org>, \"b c\"@d, list: x@y;";
+  for (const char* text : {"user-from@domain.org", "USER-FROM@DOMAIN.ORG", "b c@d", "x@y", "list", "@domain.org>"}) {
+    EXPECT_TRUE(AddressesContain(from, FoldCase(text))) << text;
+  }
+  EXPECT_FALSE(AddressesContain(from, "comment)@"));
+  EXPECT_FALSE(AddressesContain(from, "user-from @"));
+  EXPECT_TRUE(AddressesContain("=?utf-8?q?Gr=C3=BC=C3=9Fe?= <a@b>", FoldCase("grüße <a@b>")));
+  EXPECT_FALSE(AddressesContain("", "x"));
+}
+
 TEST(FieldContainsTest, DecodesAndFolds) {
   EXPECT_TRUE(FieldContains(" =?utf-8?q?Gr=C3=BC=C3=9Fe?=", FoldCase("GRÜ")));
   EXPECT_TRUE(FieldContains(" one\r\n two", FoldCase("one two")));

@@ -1,6 +1,7 @@
 #include "services/mailbox/message/message_reader.h"
 
 #include <algorithm>
+#include <type_traits>
 #include <utility>
 
 #include "absl/strings/cord.h"
@@ -13,6 +14,7 @@
 #include "services/mail_formats/message/parser.h"
 #include "services/mailbox/message/cached_message.h"
 #include "services/mailbox/message/rows_reader.h"
+#include "services/mailbox/rows/cache_rows.h"
 #include "services/mailbox/rows/folder_index.h"
 #include "services/mailbox/rows/key_schema.h"
 #include "services/mailbox/rows/row_codec.h"
@@ -48,12 +50,14 @@ message::ByteRange Clip(const v1::Section& section, uint64_t total) {
 // be too long); kYes (rebuild it and store it).
 enum class RebuildReason { kNo, kTooLong, kYes };
 
-// The row, when it is that of the message `meta`; nullopt: absent, of another message, or truncated.
+// The row, when it is that of the message `meta`; nullopt: absent, of another message, of an earlier
+// format, or truncated.
 template <typename Row>
 std::optional<Row> Usable(const std::optional<std::string>& stored, const MessageMeta& meta, RebuildReason& missing) {
   absl::StatusOr<Row> row = absl::NotFoundError("");
   if (stored.has_value()) row = DecodeRow<Row>(*stored);
-  const bool own = row.ok() && row->check() == meta.check;
+  bool own = row.ok() && row->check() == meta.check;
+  if constexpr (std::is_same_v<Row, v1::StructureRow>) own = own && IsCurrent(*row);
   if (own && !row->truncated()) return *std::move(row);
   missing = std::max(missing, own ? RebuildReason::kTooLong : RebuildReason::kYes);
   return std::nullopt;

@@ -4,6 +4,7 @@
 
 #include "absl/container/flat_hash_set.h"
 #include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "posthouse/mailbox/v1/store.pb.h"
 #include "services/mailbox/rows/key_schema.h"
@@ -32,6 +33,12 @@ bool IsCachedField(absl::string_view name) {
   return names.contains(absl::AsciiStrToLower(name));
 }
 
+bool IsCurrent(const v1::StructureRow& row) {
+  if (row.format() == kStructureFormat) return true;
+  // Rows without a format differ only where there is a continuation: most need not be built anew.
+  return row.format() == 0 && !absl::StrContains(row.body_structure(), "*0");
+}
+
 std::vector<store::Mutation> CacheMutations(uint32_t uid, const CachedMessage& cached) {
   v1::EnvelopeRow envelope;
   envelope.set_check(cached.check);
@@ -43,6 +50,7 @@ std::vector<store::Mutation> CacheMutations(uint32_t uid, const CachedMessage& c
   }
   v1::StructureRow structure;
   structure.set_check(cached.check);
+  structure.set_format(kStructureFormat);
   if (cached.body_structure.size() + cached.body.size() + cached.part_table.size() <= kMaxValueBytes) {
     structure.set_body_structure(cached.body_structure);
     structure.set_body(cached.body);

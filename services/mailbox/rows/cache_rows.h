@@ -13,6 +13,10 @@
 #include "absl/strings/string_view.h"
 #include "services/common/store/store.h"
 
+namespace posthouse::mailbox::v1 {
+class StructureRow;
+}
+
 namespace posthouse::mailbox {
 
 struct CachedMessage {
@@ -29,6 +33,13 @@ struct CachedMessage {
 
   size_t bytes() const;
 };
+
+// StructureRow.format of the rows that CacheMutations() makes: 1: continuations of parameters are
+// joined (message::JoinContinuations).
+inline constexpr uint32_t kStructureFormat = 1;
+// False: the row is of an earlier format, and this one would say something else. Then it is built
+// anew when it is next read.
+bool IsCurrent(const v1::StructureRow& row);
 
 // Whether `fields` holds every field of this name (any case).
 bool IsCachedField(absl::string_view name);
