@@ -29,6 +29,9 @@ Metrics::Metrics(metrics::Registry& r)
       expunged(r.AddCounter("posthouse_mailbox_expunged_messages_total", "Messages expunged.")),
       copied(r.AddCounter("posthouse_mailbox_copied_messages_total", "Messages copied or moved.")),
       moves_recovered(r.AddCounter("posthouse_mailbox_moves_recovered_total", "Interrupted moves that were finished.")),
+      keywords_dropped(
+          r.AddCounter("posthouse_mailbox_keywords_dropped_total",
+                       "Keywords that appended or copied messages lost because their folder can have no further one.")),
       fetched(r.AddCounter("posthouse_mailbox_fetched_messages_total", "Messages answered by Fetch.")),
       cache_rebuilds(r.AddCounter("posthouse_mailbox_cache_rebuilds_total",
                                   "Messages parsed again because a cache row was missing.")),
@@ -42,6 +45,8 @@ Metrics::Metrics(metrics::Registry& r)
                                    {0.01, 0.1, 1, 10, 60, 600, 3600})),
       corrupt_rows(
           r.AddCounter("posthouse_mailbox_corrupt_rows_total", "Rows that do not parse: damage, or a newer version.")),
+      damaged_messages(r.AddCounter("posthouse_mailbox_damaged_messages_total",
+                                    "Messages that a fetch left out because something of them is damaged.")),
       hints_sent(r.AddCounter("posthouse_mailbox_hints_sent_total", "Change hints sent to gateways.")),
       watch_streams(r.AddGauge("posthouse_mailbox_watch_streams", "Open Watch streams, one per gateway.")),
       watched_folders(r.AddGauge("posthouse_mailbox_watched_folders", "Folders that a gateway watches.")),

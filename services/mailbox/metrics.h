@@ -24,6 +24,7 @@ struct Metrics {
   metrics::Counter& expunged;
   metrics::Counter& copied;
   metrics::Counter& moves_recovered;
+  metrics::Counter& keywords_dropped;
   metrics::Counter& fetched;
   metrics::Counter& cache_rebuilds;
   store::GuardMetrics account_commits;
@@ -33,6 +34,7 @@ struct Metrics {
   metrics::Counter& swept_folders;
   metrics::Histogram& sweep_seconds;
   metrics::Counter& corrupt_rows;
+  metrics::Counter& damaged_messages;
   metrics::Counter& hints_sent;
   metrics::Gauge& watch_streams;
   metrics::Gauge& watched_folders;

@@ -34,8 +34,9 @@ absl::StatusOr<store::Verdict> DecideAppend(const FolderState& state, const stor
     return store::Verdict::kDone;
   }
   if (draft.head.uid_next == UINT32_MAX) return absl::ResourceExhaustedError("the folder has no UIDs left");
-  PH_ASSIGN_OR_RETURN(const FolderDraft::KeywordPlan keywords,
-                      draft.PlanKeywords(state, message.keywords, NewKeyword::kMayDrop));
+  PH_ASSIGN_OR_RETURN(
+      const FolderDraft::KeywordPlan keywords,
+      draft.PlanKeywords(state, message.keywords, NewKeyword::kMayDrop, FolderDraft::kMaxChangeRows - 1));
   draft.TakeKeywords(keywords);
   const uint64_t modseq = draft.TakeModseqForAdditions();
   answer = {draft.head.uid_next++, /*duplicate=*/false};

@@ -1,5 +1,7 @@
 // The three steps of a copy or move that add something: DecideReadForCopy looks at the source,
 // DecideBeginMove leaves an intent there, DecideCopy adds to the target.
+#include <algorithm>
+
 #include "absl/strings/str_cat.h"
 #include "services/common/status/status.h"
 #include "services/common/uid_set/uid_set_proto.h"
@@ -89,12 +91,14 @@ absl::StatusOr<store::Verdict> DecideCopy(const FolderState& state, const store:
     copies.push_back(std::move(row));
   }
   const uint64_t modseq = draft.TakeModseq();
+  size_t room = FolderDraft::kMaxChangeRows - std::min(items.size(), FolderDraft::kMaxChangeRows);
   UidSet from;
   UidSet to;
   for (size_t i = 0; i < items.size(); ++i) {
     const CopyItem& item = items[i];
     PH_ASSIGN_OR_RETURN(const FolderDraft::KeywordPlan keywords,
-                        draft.PlanKeywords(state, item.keywords, NewKeyword::kMayDrop));
+                        draft.PlanKeywords(state, item.keywords, NewKeyword::kMayDrop, room));
+    room -= keywords.added.size();
     draft.TakeKeywords(keywords);
     const uint32_t uid = draft.head.uid_next++;
     copies[i].set_modseq(modseq);

@@ -13,6 +13,9 @@ namespace {
 
 using Mode = FlagChange::Mode;
 
+// Leaves room for messages: a change of more keywords is refused.
+constexpr size_t kMaxNewKeywords = FolderDraft::kMaxChangeRows - 100;
+
 // Keyword bits have no trailing zero byte.
 std::string MergeBits(Mode mode, const std::string& had, const std::string& given) {
   if (mode == Mode::kReplace) return given;
@@ -38,15 +41,17 @@ absl::StatusOr<store::Verdict> DecideFlags(const FolderState& state, const store
   answer = {};
   // A keyword that the folder does not know need not be made to be taken away.
   const NewKeyword unknown = change.mode == Mode::kRemove ? NewKeyword::kNeverMake : NewKeyword::kMake;
-  PH_ASSIGN_OR_RETURN(const FolderDraft::KeywordPlan keywords, draft.PlanKeywords(state, change.keywords, unknown));
+  PH_ASSIGN_OR_RETURN(const FolderDraft::KeywordPlan keywords,
+                      draft.PlanKeywords(state, change.keywords, unknown, kMaxNewKeywords));
+  const size_t batch = std::min(kBatchMessages, FolderDraft::kMaxChangeRows - keywords.added.size());
   struct NewFlags {
     MessageFlags had;
     size_t place;  // in answer.messages
   };
   std::vector<NewFlags> changes;
   std::vector<std::string> keys;
-  std::vector<MessageMeta> chosen = state.index->Select(uids, after, kBatchMessages + 1);
-  answer.more = chosen.size() > kBatchMessages;
+  std::vector<MessageMeta> chosen = state.index->Select(uids, after, batch + 1);
+  answer.more = chosen.size() > batch;
   if (answer.more) chosen.pop_back();
   for (const MessageMeta& meta : chosen) {
     answer.last_uid = meta.uid;

@@ -5,7 +5,7 @@
 // last run counts, so `answer` is set anew by every run. A decider adds to the draft only when
 // it answers kCommit. Folder calls them; folder_deciders_test.cc has them as tables.
 //
-// Errors: kResourceExhausted no UID or keyword number is left; kAborted another request moves
+// Errors: kResourceExhausted no UID is left; kOutOfRange no keyword number is left; kAborted another request moves
 // under the same operation id; kDataLoss a row does not parse, or the index names a row that is
 // not there.
 #pragma once

@@ -157,6 +157,19 @@ TEST_F(DecidersTest, KeywordsOfAnAppend) {
   }
 }
 
+TEST_F(DecidersTest, ChangesThatShareACommitKeepAllTheirKeywords) {
+  for (const char* prefix : {"a", "b"}) {
+    std::vector<std::string> keywords;
+    for (int i = 0; i < 60; ++i) keywords.push_back(absl::StrCat(prefix, i));
+    ASSERT_TRUE(Append(Message("", keywords)).ok());
+  }
+  EXPECT_EQ(draft_.new_keywords().size(), 120u);
+  EXPECT_EQ(draft_.dropped_keywords(), 0u);
+  draft_.keyword_limit = 4;
+  ASSERT_TRUE(Append(Message("", {"no room"})).ok());
+  EXPECT_EQ(draft_.dropped_keywords(), 1u);
+}
+
 TEST_F(DecidersTest, AKeywordThatAnEarlierChangeMadeHasItsNumber) {
   ASSERT_TRUE(Append(Message("", {"$New"})).ok());
   ASSERT_TRUE(Append(Message("", {"$Newer", "$new"})).ok());

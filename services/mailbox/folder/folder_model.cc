@@ -285,6 +285,13 @@ void FolderModel::Apply(FolderState& state, FolderDraft& draft) {
 }
 
 void FolderModel::Committed(const FolderDraft& draft) {
+  if (draft.dropped_keywords() > 0) {
+    deps_.metrics.keywords_dropped.Add(static_cast<double>(draft.dropped_keywords()));
+    LOG_EVENT(kWarning, "keywords_dropped")
+        .Str("folder_id", ref_.folder_id.value())
+        .Int("keywords", static_cast<int64_t>(draft.dropped_keywords()))
+        .Int("limit", deps_.settings.keywords_per_folder);
+  }
   if (!draft.added().empty()) deps_.metrics.group_messages.Observe(static_cast<double>(draft.added().size()));
   deps_.hints.FolderChanged(ref_.account_id, ref_.folder_id, Modseq(draft.head.highest_modseq));
 }

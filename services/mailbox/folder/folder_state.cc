@@ -98,7 +98,7 @@ void FolderDraft::Expunge(const MessageFlags& had, uint64_t size_bytes) {
 
 absl::StatusOr<FolderDraft::KeywordPlan> FolderDraft::PlanKeywords(const FolderState& state,
                                                                    const std::vector<std::string>& names,
-                                                                   NewKeyword unknown) const {
+                                                                   NewKeyword unknown, size_t room) const {
   KeywordPlan plan;
   for (const std::string& name : names) {
     if (name.empty()) continue;
@@ -109,9 +109,10 @@ absl::StatusOr<FolderDraft::KeywordPlan> FolderDraft::PlanKeywords(const FolderS
       number += added;
       if (added == plan.added.size()) {
         if (unknown == NewKeyword::kNeverMake) continue;
-        if (number >= keyword_limit || new_keywords_.size() + added >= kMaxNewKeywords) {
-          if (unknown == NewKeyword::kMayDrop) continue;
-          return absl::ResourceExhaustedError("too many keywords in this folder");
+        if (number >= keyword_limit || added >= room) {
+          if (unknown != NewKeyword::kMayDrop) return absl::OutOfRangeError("too many keywords in this folder");
+          ++plan.dropped;
+          continue;
         }
         plan.added.push_back(name);
       }
@@ -123,6 +124,7 @@ absl::StatusOr<FolderDraft::KeywordPlan> FolderDraft::PlanKeywords(const FolderS
 }
 
 void FolderDraft::TakeKeywords(const KeywordPlan& plan) {
+  dropped_keywords_ += plan.dropped;
   for (const std::string& name : plan.added) {
     Set(KeywordKey(static_cast<uint16_t>(head.keywords++)), EncodeText(name));
     new_keywords_.push_back(name);

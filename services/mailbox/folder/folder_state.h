@@ -29,8 +29,8 @@ struct FolderState {
 
 // What a decider does with a keyword that the folder does not know yet.
 enum class NewKeyword {
-  kMake,      // kResourceExhausted when the folder has no number left
-  kMayDrop,   // leave it out when the folder has no number left
+  kMake,      // kOutOfRange when the folder has no number left
+  kMayDrop,   // leave it out when the folder has no number left; counted and logged
   kNeverMake  // leave it out
 };
 
@@ -44,9 +44,10 @@ struct DraftedLogRow {
 
 class FolderDraft : public store::Draft {
  public:
-  // New keywords of one commit: with 900 messages, the log rows and the head they stay
-  // below the store's 1,000 mutations.
-  static constexpr size_t kMaxNewKeywords = 90;
+  // Messages and new keywords of one change: with its log rows, its dedupe row and the head they
+  // stay below the store's 1,000 mutations. Of changes that do not fit one commit together, the
+  // later ones go with the next.
+  static constexpr size_t kMaxChangeRows = 990;
 
   Head head;  // as it will be
 
@@ -73,9 +74,11 @@ class FolderDraft : public store::Draft {
   struct KeywordPlan {
     std::string bits;                // MessageRow.keywords
     std::vector<std::string> added;  // in the order of their numbers
+    size_t dropped = 0;              // names left out although they should be made
   };
+  // `room`: new keywords that this change may make, of kMaxChangeRows.
   absl::StatusOr<KeywordPlan> PlanKeywords(const FolderState& state, const std::vector<std::string>& names,
-                                           NewKeyword unknown) const;
+                                           NewKeyword unknown, size_t room) const;
   void TakeKeywords(const KeywordPlan& plan);
 
   // Rows of the cache partition that go with this commit.
@@ -88,6 +91,7 @@ class FolderDraft : public store::Draft {
   const absl::flat_hash_map<uint32_t, MessageFlags>& flags() const { return flags_; }
   const absl::flat_hash_set<uint32_t>& expunged() const { return expunged_; }
   const std::vector<std::string>& new_keywords() const { return new_keywords_; }
+  size_t dropped_keywords() const { return dropped_keywords_; }
   std::vector<store::Mutation> TakeCacheRows() { return std::move(cache_rows_); }
 
  private:
@@ -100,6 +104,7 @@ class FolderDraft : public store::Draft {
   absl::flat_hash_map<uint32_t, MessageFlags> flags_;
   absl::flat_hash_set<uint32_t> expunged_;
   std::vector<std::string> new_keywords_;
+  size_t dropped_keywords_ = 0;
   std::vector<store::Mutation> cache_rows_;
 };
 

@@ -2,6 +2,7 @@
 #include "services/common/uid_set/uid_set.h"
 
 #include "absl/container/flat_hash_set.h"
+#include "absl/strings/str_cat.h"
 #include "gtest/gtest.h"
 #include "posthouse/mailbox/v1/mailbox.pb.h"
 #include "services/common/async/thread_pool.h"
@@ -205,10 +206,21 @@ TEST_F(FolderTest, TooManyKeywordsAreRefusedByStoreAndDroppedByAppend) {
   Reopen();
   fixture_.Add(*inbox_, "a", 0, {"k1", "k2", "k3"});
   EXPECT_EQ(State().keywords.size(), 2u);
+  EXPECT_EQ(fixture_.metrics().keywords_dropped.Value(), 1);
   FlagChange change;
   change.mode = Mode::kAdd;
   change.keywords = {"k4"};
-  EXPECT_EQ(SyncWait(inbox_->StoreFlags(UidSet::All(), change)).status().code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_EQ(SyncWait(inbox_->StoreFlags(UidSet::All(), change)).status().code(), absl::StatusCode::kOutOfRange);
+}
+
+TEST_F(FolderTest, OneStoreMayBringHundredsOfKeywords) {
+  for (int i = 0; i < 3; ++i) fixture_.Add(*inbox_, "a");
+  FlagChange change;
+  change.mode = Mode::kAdd;
+  for (int i = 0; i < 500; ++i) change.keywords.push_back(absl::StrCat("k", i));
+  const FlagResult result = *SyncWait(inbox_->StoreFlags(UidSet::All(), change));
+  EXPECT_EQ(result.messages.size(), 3u);
+  EXPECT_EQ(State().keywords.size(), 500u);
 }
 
 // RFC 7162 §3.1.3

@@ -1,13 +1,16 @@
 #include "services/mailbox/folder/mover.h"
 
 #include <algorithm>
+#include <bit>
 #include <optional>
+#include <string>
 
 #include "posthouse/mailbox/v1/store.pb.h"
 #include "services/common/log/log.h"
 #include "services/common/status/status.h"
 #include "services/common/uid_set/uid_set.h"
 #include "services/mailbox/folder/account.h"
+#include "services/mailbox/folder/folder_state.h"
 #include "services/mailbox/folder/mailboxes.h"
 #include "services/mailbox/rows/key_schema.h"
 
@@ -46,6 +49,24 @@ Usage::Amount AmountOf(const std::vector<MessageMeta>& messages) {
     amount.messages += 1;
   }
   return amount;
+}
+
+// How many of the messages, which have these keyword bits, fit one commit together with the keywords
+// that they may bring to the target: at least one.
+size_t FitOneCommit(const std::vector<std::string>& keyword_bits) {
+  std::string all;
+  size_t keywords = 0;
+  const size_t most = std::min(keyword_bits.size(), Folder::kBatch);
+  for (size_t i = 0; i < most; ++i) {
+    all.resize(std::max(all.size(), keyword_bits[i].size()));
+    for (size_t byte = 0; byte < keyword_bits[i].size(); ++byte) {
+      const auto fresh = static_cast<unsigned char>(keyword_bits[i][byte] & ~all[byte]);
+      keywords += static_cast<size_t>(std::popcount(fresh));
+      all[byte] = static_cast<char>(all[byte] | fresh);
+    }
+    if (i > 0 && i + 1 + keywords > FolderDraft::kMaxChangeRows) return i;
+  }
+  return most;
 }
 
 // Reserves room for all remaining messages before the first is copied: a copy over quota must
@@ -103,11 +124,12 @@ Task<absl::StatusOr<CopyDone>> CopyMessages(MailboxDeps& deps, Mailboxes& mailbo
         result.gone = found.size() < order.uids.Count();
         if (result.gone) break;
       }
+      std::vector<std::string> bits;
       PH_CO_ASSIGN_OR_RETURN(const std::vector<MessageMeta> next,
-                             co_await from->Select(order.uids, Uid(after), Folder::kBatch + 1));
-      const bool last = next.size() <= Folder::kBatch;
-      const std::vector<MessageMeta> chosen(
-          next.begin(), next.begin() + static_cast<ptrdiff_t>(std::min(next.size(), Folder::kBatch)));
+                             co_await from->Select(order.uids, Uid(after), Folder::kBatch + 1, &bits));
+      const size_t fit = FitOneCommit(bits);
+      const bool last = fit == next.size();
+      const std::vector<MessageMeta> chosen(next.begin(), next.begin() + static_cast<ptrdiff_t>(fit));
       if (chosen.empty()) break;
       UidSet uids;
       for (const MessageMeta& m : chosen) uids.Add(m.uid);

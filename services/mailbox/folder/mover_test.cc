@@ -3,6 +3,7 @@
 
 #include <map>
 
+#include "absl/strings/str_cat.h"
 #include "gtest/gtest.h"
 #include "services/common/async/thread_pool.h"
 #include "services/common/async/when_all.h"
@@ -139,6 +140,20 @@ TEST_F(MoverTest, CopyOverQuotaCopiesNothingAndMoveIsFree) {
   EXPECT_TRUE(Uids(*trash_).empty());
   EXPECT_TRUE(Copy(UidSet({{2, 2}}), false).ok());
   EXPECT_TRUE(Copy(UidSet::All(), true).ok());
+}
+
+// The messages and the keywords that they bring are more rows than one commit takes.
+TEST_F(MoverTest, NoKeywordIsLostOnTheWay) {
+  for (int i = 0; i < 600; ++i) fixture_.Add(*inbox_, "x", 0, {absl::StrCat("k", i % 450)});
+  const uint64_t all = Uids(*inbox_).Count();
+  for (const bool move : {false, true}) {
+    EXPECT_EQ(Copy(UidSet::All(), move)->uids.size(), all);
+    std::vector<std::string> bits;
+    const auto copies = *SyncWait(trash_->Select(UidSet::All(), Uid(), 2000, &bits));
+    for (size_t i = 4; i < bits.size(); ++i) EXPECT_FALSE(bits[i].empty()) << i;
+    EXPECT_EQ(SyncWait(trash_->Snapshot())->keywords.size(), 451u);  // one is of the messages before
+  }
+  EXPECT_EQ(fixture_.metrics().keywords_dropped.Value(), 0);
 }
 
 TEST_F(MoverTest, SeveralBatches) {
