@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "posthouse/mailbox/v1/mailbox.pb.h"
+#include "services/common/log/log.h"
 #include "services/common/status/status.h"
 #include "services/common/uid_set/uid_set_proto.h"
 #include "services/mailbox/message/mailbox_proto.h"
@@ -68,6 +69,24 @@ class FetchChunker {
     if (request_.preview()) Add(rows.add_preview(), std::move(m.cached.preview));
   }
 
+  // Before a message: if it cannot be read to its end, DropPieces() takes its pieces back. False:
+  // some of them have been sent.
+  void BeginMessage() {
+    pieces_before_ = chunk_.pieces_size();
+    flushed_ = false;
+  }
+  bool DropPieces() {
+    if (flushed_) return false;
+    chunk_.mutable_pieces()->DeleteSubrange(pieces_before_, chunk_.pieces_size() - pieces_before_);
+    return true;
+  }
+  void AddDamaged(uint32_t uid) {
+    common::v1::UidRange* range = chunk_.add_damaged();
+    range->set_first(uid);
+    range->set_last(uid);
+    bytes_ += 16;
+  }
+
   v1::SectionPiece& AddPiece(uint32_t uid, int section) {
     v1::SectionPiece& piece = *chunk_.add_pieces();
     piece.set_uid(uid);
@@ -84,6 +103,7 @@ class FetchChunker {
   Task<absl::Status> Flush() {
     if (bytes_ == 0 && chunk_.vanished().empty()) return Nothing();
     bytes_ = 0;
+    flushed_ = true;
     return sink_(std::exchange(chunk_, v1::FetchResponse()));
   }
 
@@ -97,7 +117,16 @@ class FetchChunker {
   const FetchSink sink_;
   v1::FetchResponse chunk_;
   size_t bytes_ = 0;
+  int pieces_before_ = 0;
+  bool flushed_ = false;
 };
+
+// Damage costs the client one message, not all that follow.
+void ReportDamage(MailboxDeps& deps, const Folder& folder, uint32_t uid, const absl::Status& why, FetchChunker& out) {
+  deps.metrics.damaged_messages.Add();
+  LOG_EVENT(kError, "message_damaged").Str("folder_id", folder.id().folder_id.value()).Int("uid", uid).Err(why);
+  out.AddDamaged(uid);
+}
 
 // RFC 7162 §3.2.5.1: when the log does not reach back, the answer has every UID of the set that
 // does not exist.
@@ -181,9 +210,18 @@ Task<absl::Status> FetchMessages(MailboxDeps& deps, std::shared_ptr<Folder> fold
     after = messages.back().meta.uid;
     for (StoredMessage& message : messages) {
       if (message.gone) continue;
+      if (!message.damaged.ok()) {
+        ReportDamage(deps, *folder, message.meta.uid, message.damaged, chunker);
+        continue;
+      }
       chunker.AddRow(message);
       deps.metrics.fetched.Add();
-      if (!request.sections().empty()) PH_CO_RETURN_IF_ERROR(co_await AddSections(reader, message, request, chunker));
+      if (!request.sections().empty()) {
+        chunker.BeginMessage();
+        const absl::Status added = co_await AddSections(reader, message, request, chunker);
+        if (!added.ok() && !(absl::IsDataLoss(added) && chunker.DropPieces())) co_return added;
+        if (!added.ok()) ReportDamage(deps, *folder, message.meta.uid, added, chunker);
+      }
       PH_CO_RETURN_IF_ERROR(co_await chunker.FlushIfFull());
     }
     if (after == UINT32_MAX) break;

@@ -91,17 +91,26 @@ Task<absl::StatusOr<std::vector<StoredMessage>>> MessageReader::Next(const UidSe
 Task<absl::Status> MessageReader::LoadRows(std::vector<StoredMessage>& messages) {
   std::vector<uint32_t> uids;
   for (const StoredMessage& m : messages) uids.push_back(m.meta.uid);
+  std::vector<absl::Status> damaged;
   PH_CO_ASSIGN_OR_RETURN(const auto rows,
-                         co_await ReadRows(deps_.store, partition_, kMessagePrefix, &MessageKey, uids));
+                         co_await ReadRows(deps_.store, partition_, kMessagePrefix, &MessageKey, uids, &damaged));
   for (size_t i = 0; i < messages.size(); ++i) {
     if (!rows[i].has_value()) {
-      messages[i].gone = true;
+      if (damaged.empty() || damaged[i].ok()) {
+        messages[i].gone = true;
+      } else {
+        messages[i].damaged = damaged[i];
+      }
       continue;
     }
-    PH_CO_ASSIGN_OR_RETURN(v1::MessageRow row, DecodeRow<v1::MessageRow>(*rows[i]));
-    messages[i].blob = BlobOf(row);
-    messages[i].thread_id = std::move(*row.mutable_thread_id());
-    messages[i].save_date = row.save_date();
+    absl::StatusOr<v1::MessageRow> row = DecodeRow<v1::MessageRow>(*rows[i]);
+    if (!row.ok()) {
+      messages[i].damaged = Annotate(row.status(), absl::StrCat("message ", uids[i]));
+      continue;
+    }
+    messages[i].blob = BlobOf(*row);
+    messages[i].thread_id = std::move(*row->mutable_thread_id());
+    messages[i].save_date = row->save_date();
   }
   co_return absl::OkStatus();
 }
@@ -110,9 +119,10 @@ Task<absl::Status> MessageReader::LoadDerived(std::vector<StoredMessage>& messag
   std::vector<uint32_t> uids;
   for (const StoredMessage& m : messages) uids.push_back(m.meta.uid);
   std::vector<RebuildReason> missing(messages.size(), RebuildReason::kNo);
+  std::vector<absl::Status> damaged;  // a cached row that cannot be read is built anew, as an absent one
   if (wanted.envelope) {
-    PH_CO_ASSIGN_OR_RETURN(const auto rows,
-                           co_await ReadRows(deps_.store, cache_partition_, kEnvelopePrefix, &EnvelopeKey, uids));
+    PH_CO_ASSIGN_OR_RETURN(const auto rows, co_await ReadRows(deps_.store, cache_partition_, kEnvelopePrefix,
+                                                              &EnvelopeKey, uids, &damaged));
     for (size_t i = 0; i < messages.size(); ++i) {
       std::optional<v1::EnvelopeRow> row = Usable<v1::EnvelopeRow>(rows[i], messages[i].meta, missing[i]);
       if (!row.has_value()) continue;
@@ -121,8 +131,8 @@ Task<absl::Status> MessageReader::LoadDerived(std::vector<StoredMessage>& messag
     }
   }
   if (wanted.structure) {
-    PH_CO_ASSIGN_OR_RETURN(const auto rows,
-                           co_await ReadRows(deps_.store, cache_partition_, kStructurePrefix, &StructureKey, uids));
+    PH_CO_ASSIGN_OR_RETURN(const auto rows, co_await ReadRows(deps_.store, cache_partition_, kStructurePrefix,
+                                                              &StructureKey, uids, &damaged));
     for (size_t i = 0; i < messages.size(); ++i) {
       std::optional<v1::StructureRow> row = Usable<v1::StructureRow>(rows[i], messages[i].meta, missing[i]);
       if (!row.has_value()) continue;
@@ -133,7 +143,7 @@ Task<absl::Status> MessageReader::LoadDerived(std::vector<StoredMessage>& messag
   }
   if (wanted.header) {
     PH_CO_ASSIGN_OR_RETURN(const auto rows,
-                           co_await ReadRows(deps_.store, cache_partition_, kHeaderPrefix, &HeaderKey, uids));
+                           co_await ReadRows(deps_.store, cache_partition_, kHeaderPrefix, &HeaderKey, uids, &damaged));
     for (size_t i = 0; i < messages.size(); ++i) {
       std::optional<v1::HeaderRow> row = Usable<v1::HeaderRow>(rows[i], messages[i].meta, missing[i]);
       if (!row.has_value()) continue;
@@ -142,10 +152,14 @@ Task<absl::Status> MessageReader::LoadDerived(std::vector<StoredMessage>& messag
     }
   }
   for (size_t i = 0; i < messages.size(); ++i) {
-    if (missing[i] == RebuildReason::kNo || messages[i].gone) continue;
+    if (missing[i] == RebuildReason::kNo || messages[i].gone || !messages[i].damaged.ok()) continue;
     absl::StatusOr<CachedMessage> rebuilt = co_await Rebuild(messages[i], missing[i] == RebuildReason::kYes);
     if (absl::IsNotFound(rebuilt.status())) {
       messages[i].gone = true;
+      continue;
+    }
+    if (absl::IsDataLoss(rebuilt.status())) {
+      messages[i].damaged = rebuilt.status();
       continue;
     }
     if (!rebuilt.ok()) co_return rebuilt.status();
@@ -159,6 +173,7 @@ Task<absl::StatusOr<CachedMessage>> MessageReader::Rebuild(StoredMessage& messag
     std::vector<StoredMessage> one = {message};
     PH_CO_RETURN_IF_ERROR(co_await LoadRows(one));
     if (one[0].gone) co_return absl::NotFoundError("the message was expunged");
+    PH_CO_RETURN_IF_ERROR(one[0].damaged);
     message = std::move(one[0]);
   }
   deps_.metrics.cache_rebuilds.Add();

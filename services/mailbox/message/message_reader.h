@@ -42,6 +42,8 @@ struct StoredMessage {
   MessageMeta meta;
   std::string keyword_bits;
   bool gone = false;  // expunged since it was selected
+  // kDataLoss: something that was asked for is damaged. The other messages of the page are whole.
+  absl::Status damaged;
   // m/ row
   ObjectId blob;
   std::string thread_id;

@@ -1,5 +1,8 @@
 #include "services/mailbox/message/rows_reader.h"
 
+#include <algorithm>
+#include <utility>
+
 #include "services/common/status/status.h"
 
 namespace posthouse::mailbox {
@@ -8,12 +11,10 @@ namespace {
 // A page row costs about a quarter of a point read.
 constexpr uint64_t kDense = 4;
 
-}  // namespace
+using Values = std::vector<std::optional<std::string>>;
 
-Task<absl::StatusOr<std::vector<std::optional<std::string>>>> ReadRows(store::Store& store, store::Partition partition,
-                                                                       const char* prefix,
-                                                                       std::string (*key_of)(uint32_t),
-                                                                       const std::vector<uint32_t>& uids) {
+Task<absl::StatusOr<Values>> ReadTogether(store::Store& store, store::Partition partition, const char* prefix,
+                                          std::string (*key_of)(uint32_t), const std::vector<uint32_t>& uids) {
   std::vector<std::optional<std::string>> out(uids.size());
   if (uids.empty()) co_return out;
   store::ReadRequest request;
@@ -37,6 +38,30 @@ Task<absl::StatusOr<std::vector<std::optional<std::string>>>> ReadRows(store::St
     }
     if (!read.more || read.page.back().key >= end) break;
     request.after = read.page.back().key;
+  }
+  co_return out;
+}
+
+}  // namespace
+
+Task<absl::StatusOr<Values>> ReadRows(store::Store& store, store::Partition partition, const char* prefix,
+                                      std::string (*key_of)(uint32_t), const std::vector<uint32_t>& uids,
+                                      std::vector<absl::Status>* damaged) {
+  damaged->clear();
+  absl::StatusOr<Values> together = co_await ReadTogether(store, partition, prefix, key_of, uids);
+  if (!absl::IsDataLoss(together.status())) co_return together;
+  Values out(uids.size());
+  for (size_t i = 0; i < uids.size(); ++i) {
+    store::ReadRequest request;
+    request.partition = partition;
+    request.keys = {key_of(uids[i])};
+    absl::StatusOr<store::ReadResult> read = co_await store.Read(std::move(request));
+    damaged->push_back(read.status());
+    if (read.ok()) {
+      out[i] = std::move(read->values[0]);
+    } else if (!absl::IsDataLoss(read.status())) {
+      co_return read.status();
+    }
   }
   co_return out;
 }

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "services/common/async/task.h"
 #include "services/common/store/store.h"
@@ -13,10 +14,13 @@
 namespace posthouse::mailbox {
 
 // Values of the rows `key_of(uid)`, pairwise with `uids` (ascending, at most
-// store::kMaxReadKeys); nullopt where there is none. `prefix` is that of the keys.
+// store::kMaxReadKeys); nullopt where there is none. `prefix` is that of the keys. When the store
+// cannot read all of them (kDataLoss), each is read alone: `damaged`, else empty, then has a status
+// for each, and those that are not OK have no value.
 Task<absl::StatusOr<std::vector<std::optional<std::string>>>> ReadRows(store::Store& store, store::Partition partition,
                                                                        const char* prefix,
                                                                        std::string (*key_of)(uint32_t),
-                                                                       const std::vector<uint32_t>& uids);
+                                                                       const std::vector<uint32_t>& uids,
+                                                                       std::vector<absl::Status>* damaged);
 
 }  // namespace posthouse::mailbox

@@ -126,7 +126,12 @@ Task<absl::Status> SearchMessages(MailboxDeps& deps, std::shared_ptr<Folder> fol
       PH_CO_ASSIGN_OR_RETURN(const std::vector<StoredMessage> loaded, co_await reader.Next(open, 0, wanted));
       for (const StoredMessage& m : loaded) {
         if (m.gone || cancelled()) continue;
-        const absl::StatusOr<bool> match = co_await Decide(reader, m, wanted, program);
+        absl::StatusOr<bool> match = absl::UnknownError("");
+        if (m.damaged.ok()) {
+          match = co_await Decide(reader, m, wanted, program);
+        } else {
+          match = m.damaged;
+        }
         if (absl::IsDataLoss(match.status())) {
           // One damaged message must not hide all the others.
           LOG_EVENT(kError, "search_skips_message")
