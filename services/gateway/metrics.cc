@@ -29,6 +29,8 @@ Metrics::Metrics(metrics::Registry& registry)
                                      "Changes reported to IDLE sessions, by what woke them", {{"cause", "hint"}})),
       idle_polled(registry.AddCounter("posthouse_gateway_idle_wakeups_total",
                                       "Changes reported to IDLE sessions, by what woke them", {{"cause", "poll"}})),
+      append_repeats(registry.AddCounter("posthouse_gateway_append_repeats_total",
+                                         "APPENDs asked again because the answer of the mailbox was lost")),
       certificate_not_after(registry.AddGauge("posthouse_gateway_certificate_not_after_seconds",
                                               "Expiry of the loaded certificate, Unix time")) {
   for (size_t i = 0; i < ports_.size(); ++i) {

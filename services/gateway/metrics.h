@@ -30,6 +30,8 @@ class Metrics {
   // IMAP sessions in IDLE that reported changes after a hint, or after the poll that replaces a lost hint.
   metrics::Counter& idle_woken;
   metrics::Counter& idle_polled;
+  // APPENDs whose answer from the mailbox was lost, so that they were asked again.
+  metrics::Counter& append_repeats;
   metrics::Gauge& certificate_not_after;
   // `port`: 0 to 3 for imap, imaps, pop3, pop3s.
   void Connections(size_t port, size_t open, uint64_t refused);

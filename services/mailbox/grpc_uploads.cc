@@ -67,6 +67,15 @@ Task<absl::Status> AppendOne(MailboxDeps& deps, Mailboxes& mailboxes,
       co_await mailboxes.OpenAccount(TenantId(header.account().tenant()), AccountId(header.account().account_id())));
   PH_CO_ASSIGN_OR_RETURN(const std::shared_ptr<Folder> folder,
                          co_await mailboxes.OpenFolder(account, FolderId(header.folder_id())));
+  if (header.ask()) {
+    PH_CO_ASSIGN_OR_RETURN(const std::optional<uint32_t> stored,
+                           co_await folder->FindStoredUid(OperationKey(header.operation_id())));
+    PH_CO_ASSIGN_OR_RETURN(const FolderSnapshot state, co_await folder->Snapshot());
+    call.response().set_uid_validity(state.head.uid_validity);
+    call.response().set_uid(stored.value_or(0));
+    ToProto(state, deps.settings.keywords_per_folder, call.response().mutable_state());
+    co_return absl::OkStatus();
+  }
   BodyReceiver receiver(deps, {TenantId(header.account().tenant())});
   std::string first_piece = std::move(*header.mutable_data());
   PH_CO_ASSIGN_OR_RETURN(const ReceivedMessage received,

@@ -272,6 +272,22 @@ TEST_F(RpcTest, AppendIsIdempotentByOperationId) {
   EXPECT_EQ(again.state().exists(), 1u);
 }
 
+TEST_F(RpcTest, AnAppendIsAskedForByItsOperationId) {
+  v1::AppendRequest ask = AppendHeader(FolderId("INBOX"), "", false);
+  ask.mutable_header()->set_operation_id("op");
+  ask.mutable_header()->set_ask(true);
+  v1::AppendResponse response;
+  ASSERT_TRUE(SendAppend({ask}, &response).ok());
+  EXPECT_EQ(response.uid(), 0u);
+  v1::AppendRequest r = AppendHeader(FolderId("INBOX"), kMessage, true);
+  r.mutable_header()->set_operation_id("op");
+  ASSERT_TRUE(SendAppend({r}, &response).ok());
+  const uint32_t uid = response.uid();
+  ASSERT_TRUE(SendAppend({ask}, &response).ok());
+  EXPECT_EQ(response.uid(), uid);
+  EXPECT_NE(response.uid_validity(), 0u);
+}
+
 TEST_F(RpcTest, LargeMessagesStreamThrough) {
   std::string message = "Subject: big\r\nX-Odd: 1\r\n\r\n";
   while (message.size() < 3 << 20) absl::StrAppend(&message, "line ", message.size(), " of a long body\r\n");
@@ -411,6 +427,28 @@ TEST_F(RpcTest, AMissingCacheIsRebuilt) {
   EXPECT_EQ(after.rows.envelope(0), before.rows.envelope(0));
   EXPECT_EQ(after.rows.body_structure(0), before.rows.body_structure(0));
   EXPECT_FALSE(SyncWait(side.List("t1", absl::StrCat("mb/", FolderId("INBOX"), "/c"), "", 1))->empty());
+}
+
+// As earlier versions left it: BODYSTRUCTURE had continuations as they were sent.
+TEST_F(RpcTest, AStructureOfAnEarlierFormatIsRenderedAnew) {
+  Append("Content-Type: text/plain; name*0=a; name*1=b\r\n\r\nx");
+  Append("Content-Type: text/plain; name=plain\r\n\r\nx");
+  v1::FetchRequest r = FetchOf();
+  r.set_body_structure(true);
+  const std::string now = Fetch(r).rows.body_structure(0);
+  EXPECT_NE(now.find("(\"name\" \"ab\""), std::string::npos) << now;
+  store::MemoryStore side(disk_);
+  const store::Partition cache = CachePartition(TenantId("t1"), posthouse::FolderId(FolderId("INBOX")));
+  for (const uint32_t uid : {1u, 2u}) {
+    const store::ReadResult read = *SyncWait(side.Read({cache, {StructureKey(uid)}}));
+    v1::StructureRow row = *DecodeRow<v1::StructureRow>(*read.values[0]);
+    row.clear_format();
+    row.set_body_structure(uid == 1 ? "(\"name*0\" \"a\" \"name*1\" \"b\")" : "as it was");
+    ASSERT_TRUE(SyncWait(side.Commit({cache, {}, {{StructureKey(uid), EncodeRow(row)}}})).ok());
+  }
+  const Fetched after = Fetch(r);
+  EXPECT_EQ(after.rows.body_structure(0), now);
+  EXPECT_EQ(after.rows.body_structure(1), "as it was");  // nothing to join: it stays
 }
 
 TEST_F(RpcTest, SetSeenIsDurableFirst) {

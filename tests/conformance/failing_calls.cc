@@ -19,7 +19,7 @@ class Failing final : public grpc::experimental::Interceptor {
     const bool passes = methods->QueryInterceptionHookPoint(client_streams ? InterceptionHookPoints::POST_SEND_MESSAGE
                                                                            : InterceptionHookPoints::POST_RECV_MESSAGE);
     if (passes) ++passed_;
-    if ((begins || passes) && passed_ == rule_.messages) info_->client_context()->TryCancel();
+    if (!rule_.answer_lost && (begins || passes) && passed_ == rule_.messages) info_->client_context()->TryCancel();
     if (methods->QueryInterceptionHookPoint(InterceptionHookPoints::POST_RECV_STATUS)) {
       *methods->GetRecvStatus() = grpc::Status(rule_.code, "failed by the test");
     }

@@ -2,7 +2,8 @@
 //
 // Calls pass to the server unchanged until a rule names their method. A rule lets `messages`
 // messages of a stream pass (responses; requests where only the client streams), then it ends
-// the call with its status. Threads: any.
+// the call with its status. With `answer_lost` the call runs to its end, and only its answer is
+// exchanged for the status. Threads: any.
 #pragma once
 
 #include <memory>
@@ -24,6 +25,7 @@ class FailingCalls {
     grpc::StatusCode code = grpc::StatusCode::UNAVAILABLE;
     int messages = 0;
     int times = 1;
+    bool answer_lost = false;
   };
   // The object must outlive the channel.
   std::shared_ptr<grpc::Channel> ChannelTo(grpc::Server& server);

@@ -25,6 +25,7 @@ class ImapTest : public testing::Test {
   }
   std::unique_ptr<Transcript> Select() {
     auto client = LogIn();
+    host().SeenByAnother("INBOX");
     client->Send("s SELECT INBOX\r\n");
     client->SkipTo("s OK");
     return client;
@@ -85,6 +86,16 @@ TEST_F(ImapTest, AFetchThatFailsBetweenMessagesIsANo) {
   client->Play("C: a FETCH 1 FLAGS\nS: a NO [UNAVAILABLE] *\nC: b NOOP\nS: b OK *");
 }
 
+TEST_F(ImapTest, ADamagedBodyFailsForItsMessageAndNotForTheRest) {
+  host().Deliver("INBOX", kMessage);
+  host().LoseBodies();
+  host().Deliver("INBOX", kMessage);
+  auto client = Select();
+  client->Play("C: a FETCH 1:2 (UID BODY.PEEK[TEXT])\nS: * 2 FETCH (UID 2 BODY[TEXT] {11}\nS: Body line\nS: )");
+  client->Play("S: a NO [CORRUPTION] *UID 1 *\nC: b FETCH 1 RFC822.SIZE\nS: * 1 FETCH (RFC822.SIZE 69)\nS: b OK *");
+  client->Play("C: c SEARCH BODY line\nS: * SEARCH 2\nS: c OK *");
+}
+
 // ---- APPEND
 
 TEST_F(ImapTest, LargeMessagesAreStoredWhole) {
@@ -102,11 +113,11 @@ TEST_F(ImapTest, AnAppendThatFailsStoresNothingAndKeepsTheConnection) {
   auto client = LogIn();
   Fail({.method = "Append", .code = grpc::StatusCode::RESOURCE_EXHAUSTED});
   client->Play("C: a APPEND INBOX {5+}\nC: hello\nS: a NO [OVERQUOTA] *");
-  Fail({.method = "Append"});
+  Fail({.method = "Append", .times = 4});  // it is tried again
   client->Play("C: b APPEND INBOX {5+}\nC: hello\nS: b NO [UNAVAILABLE] *");
   // A message that fails half way is still read to its end.
   Fail({.method = "Append", .code = grpc::StatusCode::RESOURCE_EXHAUSTED, .messages = 2});
-  const std::string message(1000000, 'm');
+  const std::string message(2000000, 'm');
   client->Send(absl::StrCat("c APPEND INBOX {", message.size(), "+}\r\n", message, "\r\n"));
   client->Play(R"(
     S: c NO [OVERQUOTA] *
@@ -114,6 +125,24 @@ TEST_F(ImapTest, AnAppendThatFailsStoresNothingAndKeepsTheConnection) {
     S: * STATUS "INBOX" (MESSAGES 0)
     S: d OK *
   )");
+}
+
+// The message is asked for again, or by its operation id, and is there once.
+TEST_F(ImapTest, AnAppendWhoseAnswerIsLostIsStoredOnce) {
+  auto client = LogIn();
+  uint32_t uid = 0;
+  for (const size_t size : {size_t{5}, size_t{500000}, size_t{2000000}}) {
+    ++uid;
+    Fail({.method = "Append", .answer_lost = true});
+    client->Send(absl::StrCat("a APPEND INBOX {", size, "+}\r\n", std::string(size, 'm'), "\r\n"));
+    client->Play(absl::StrCat("S: a OK [APPENDUID * ", uid,
+                              "] *\nC: b STATUS INBOX (MESSAGES)\nS: * STATUS \"INBOX\" (MESSAGES ", uid,
+                              ")\nS: b OK *"));
+  }
+  // All answers are lost: the client must ask itself.
+  Fail({.method = "Append", .times = 4, .answer_lost = true});
+  client->Play("C: c APPEND INBOX {5+}\nC: hello\nS: c NO [UNAVAILABLE] *\nC: d STATUS INBOX (MESSAGES)");
+  client->Play("S: * STATUS \"INBOX\" (MESSAGES 4)\nS: d OK *");
 }
 
 // ---- changes of others
@@ -177,12 +206,28 @@ class Pop3Test : public testing::Test {
   MailHost host_;
 };
 
+// The code is of RFC 3206 §4.
+TEST_F(Pop3Test, DrainingSaysTemporaryFailure) {
+  auto waiting = LogIn();
+  Transcript before_login(host_.gateway().pop3_port());
+  before_login.Play("S: +OK *");
+  host_.gateway().Drain(absl::Seconds(20));
+  waiting->Play("S: -ERR [SYS/TEMP] *\nS: <closed>");
+  before_login.Play("S: -ERR [SYS/TEMP] *\nS: <closed>");
+}
+
 // RFC 1939 §6
 TEST_F(Pop3Test, QuitSaysWhetherTheDeletionIsDurable) {
   host_.Deliver("INBOX", kMessage);
   host_.failing_calls().Fail({.method = "Expunge"});
   LogIn()->Play("C: DELE 1\nS: +OK *\nC: QUIT\nS: -ERR [SYS/TEMP] *\nS: <closed>");
   LogIn("+OK 1 messages");
+}
+
+TEST_F(Pop3Test, ADamagedMessageIsAnErrorThatStays) {
+  host_.Deliver("INBOX", kMessage);
+  host_.LoseBodies();
+  LogIn()->Play("C: RETR 1\nS: -ERR [SYS/PERM] *\nC: NOOP\nS: +OK*");
 }
 
 // RFC 1939 §6: only QUIT deletes.

@@ -9,7 +9,6 @@
 #include "services/common/rpc/channels.h"
 #include "services/common/runtime/testing/test_runtime.h"
 #include "services/common/status/status.h"
-#include "services/common/store/testing/memory_store.h"
 
 namespace posthouse::conformance {
 namespace {
@@ -36,9 +35,9 @@ config::v1::Config ConfigOf(const config::v1::Gateway& gateway, bool plaintext_a
 
 MailHost::MailHost(const config::v1::Gateway& gateway, bool plaintext_auth)
     : runtime_(runtime::NewTestRuntime(ConfigOf(gateway, plaintext_auth))),
+      disk_(std::make_shared<store::MemoryDisk>()),
       failing_calls_(std::make_unique<FailingCalls>()) {
-  mailbox_ =
-      *mailbox::App::CreateOn(*runtime_, std::make_unique<store::MemoryStore>(std::make_shared<store::MemoryDisk>()));
+  mailbox_ = *mailbox::App::CreateOn(*runtime_, std::make_unique<store::MemoryStore>(disk_));
   grpc::ServerBuilder builder;
   builder.RegisterService(&directory_);
   for (grpc::Service* service : mailbox_->services()) builder.RegisterService(service);
@@ -65,6 +64,32 @@ void MailHost::NewAccount() {
   account_.set_tenant("t1");
   account_.set_account_id(absl::StrCat("acc", ++accounts_));
   directory_.set_account_id(account_.account_id());
+}
+
+void MailHost::SeenByAnother(const std::string& folder) {
+  mailbox::v1::GetFolderRequest get;
+  *get.mutable_account() = account_;
+  get.set_name(folder);
+  mailbox::v1::GetFolderResponse found;
+  grpc::ClientContext get_context;
+  if (!others_->GetFolder(&get_context, get, &found).ok()) return;  // SELECT will say so
+  mailbox::v1::ListUidsRequest list;
+  *list.mutable_account() = account_;
+  list.set_folder_id(found.folder().folder_id());
+  list.set_claim_recent(true);
+  mailbox::v1::ListUidsResponse uids;
+  grpc::ClientContext list_context;
+  ASSERT_TRUE(others_->ListUids(&list_context, list, &uids).ok());
+}
+
+void MailHost::LoseBodies() {
+  store::MemoryStore side(disk_);
+  const absl::StatusOr<store::BlobPage> page = SyncWait(side.blobs().List(account_.tenant(), "", store::kMaxPageRows));
+  ASSERT_TRUE(page.ok()) << page.status();
+  ASSERT_FALSE(page->blobs.empty());
+  for (const store::BlobInfo& blob : page->blobs) {
+    ASSERT_TRUE(SyncWait(side.blobs().Delete(account_.tenant(), blob.name)).ok());
+  }
 }
 
 void MailHost::Deliver(const std::string& folder, const std::string& message, uint32_t flags,

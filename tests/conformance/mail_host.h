@@ -13,6 +13,7 @@
 #include "posthouse/mailbox/v1/mailbox.grpc.pb.h"
 #include "services/common/metrics/metrics.h"
 #include "services/common/runtime/runtime.h"
+#include "services/common/store/testing/memory_store.h"
 #include "services/gateway/app.h"
 #include "services/gateway/testing/fake_directory.h"
 #include "services/mailbox/app.h"
@@ -35,9 +36,16 @@ class MailHost {
   // A message reaches the account as a delivery or another client would bring it.
   void Deliver(const std::string& folder, const std::string& message, uint32_t flags = 0,
                const std::vector<std::string>& keywords = {});
+  // A session of another client has the folder selected, and is told of its messages first: they are
+  // not \Recent to later sessions.
+  void SeenByAnother(const std::string& folder);
+  // The bodies of all messages of the account are gone from the disk; what the mailbox has cached
+  // of them is not.
+  void LoseBodies();
 
  private:
   std::unique_ptr<runtime::Runtime> runtime_;
+  const std::shared_ptr<store::MemoryDisk> disk_;
   std::unique_ptr<FailingCalls> failing_calls_;
   std::unique_ptr<mailbox::App> mailbox_;
   gateway::FakeDirectory directory_;

@@ -19,6 +19,13 @@ bool SetsSeen(const imap::FetchArgs& args, const Selected& view) {
                                           [](const imap::FetchSection& section) { return !section.peek; });
 }
 
+// For the text of a reply: the whole of a long set fits no line.
+std::string Shown(const UidSet& uids) {
+  constexpr size_t kMaxShown = 200;
+  const std::string all = uids.ToString();
+  return all.size() <= kMaxShown ? all : absl::StrCat(all.substr(0, all.rfind(',', kMaxShown)), " and more");
+}
+
 // Sends one chunk slice by slice. A slow client slows the stream.
 Task<absl::Status> SendChunk(ImapSession& session, FetchRender& render, mail::FetchResponse chunk) {
   render.Take(std::move(chunk));
@@ -37,6 +44,7 @@ HandlerResult Stream(ImapSession& session, const imap::FetchArgs& args, bool uid
   const bool set_seen = request.set_seen();
   FetchRender render(args, uid, *session.selected(), session.dialect(), set_seen);
   FetchStream stream = session.shared().mailbox.Fetch(session.trace(), std::move(request));
+  UidSet damaged;
   while (true) {
     absl::StatusOr<std::optional<mail::FetchResponse>> chunk = co_await stream.Read();
     if (!chunk.ok() || !chunk->has_value()) {
@@ -46,6 +54,12 @@ HandlerResult Stream(ImapSession& session, const imap::FetchArgs& args, bool uid
       }
       PH_CO_RETURN_IF_ERROR(whole);
       if (!chunk.ok()) co_return ReplyForChange(chunk.status());
+      // The others have been sent; the code is of RFC 5530 §3.
+      damaged = damaged.Intersect(session.selected()->map().uids());
+      if (!damaged.empty()) {
+        co_return No("CORRUPTION", absl::StrCat("Stored data of messages with UID ", Shown(damaged),
+                                                " is damaged; contact the administrator"));
+      }
       // Messages that others expunged are left out, and EXPUNGE may not be sent now. The client named
       // them by number, and OK would mean that it got them (RFC 2180 §4.1.2, §4.1.3; RFC 5530 §3).
       if (render.answered() < expected) co_return No("EXPUNGEISSUED", "Some messages were expunged; issue NOOP");
@@ -55,6 +69,7 @@ HandlerResult Stream(ImapSession& session, const imap::FetchArgs& args, bool uid
     // reported later.
     const UidSet gone = UidSetFromProto((*chunk)->vanished()).Minus(session.selected()->map().uids());
     if (!gone.empty()) absl::StrAppend(&session.out(), "* VANISHED (EARLIER) ", gone.ToString(), "\r\n");
+    if (!(*chunk)->damaged().empty()) damaged = damaged.Union(UidSetFromProto((*chunk)->damaged()));
     if (set_seen) session.selected()->MarkReported((*chunk)->rows());
     PH_CO_RETURN_IF_ERROR(co_await SendChunk(session, render, *std::move(*chunk)));
   }

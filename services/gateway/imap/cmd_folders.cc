@@ -49,7 +49,9 @@ HandlerResult CmdCreate(ImapSession& session, imap::Command command) {
   const absl::StatusOr<mail::CreateFolderResponse> response =
       co_await session.shared().mailbox.CreateFolder(session.trace(), std::move(request));
   if (!response.ok()) co_return ReplyFor(response.status());
-  co_return Ok("CREATE completed");
+  if (response->folder().folder_id().empty()) co_return Ok("CREATE completed");
+  // RFC 8474 §4.1
+  co_return OkWith(absl::StrCat("MAILBOXID (", response->folder().folder_id(), ")"), "CREATE completed");
 }
 
 HandlerResult CmdDelete(ImapSession& session, imap::Command command) {
@@ -79,7 +81,7 @@ HandlerResult CmdRename(ImapSession& session, imap::Command command) {
   request.set_to(*to);
   const absl::StatusOr<mail::RenameFolderResponse> response =
       co_await session.shared().mailbox.RenameFolder(session.trace(), std::move(request));
-  if (!response.ok()) co_return ReplyForChange(response.status());
+  if (!response.ok()) co_return ReplyFor(response.status());
   co_return Ok("RENAME completed");
 }
 
@@ -92,7 +94,7 @@ HandlerResult CmdSubscribe(ImapSession& session, imap::Command command) {
   request.set_subscribed(command.name == "SUBSCRIBE");
   const absl::StatusOr<mail::SubscribeResponse> response =
       co_await session.shared().mailbox.Subscribe(session.trace(), std::move(request));
-  if (!response.ok()) co_return ReplyForChange(response.status());
+  if (!response.ok()) co_return ReplyFor(response.status());
   co_return Ok(absl::StrCat(command.name, " completed"));
 }
 

@@ -50,7 +50,9 @@ class Session {
       if (absl::IsResourceExhausted(line.status())) {
         step = machine_.OnLineTooLong();
       } else if (!line.ok()) {
-        // Commands that were run are answered, also when the server drains.
+        // Commands that were run are answered, also when the server drains. Then the client hears that
+        // the end is no fault of its own (RFC 3206 §4).
+        if (absl::IsCancelled(line.status())) out_ += "-ERR [SYS/TEMP] server is shutting down\r\n";
         (void)co_await Flush();
         co_return Ended(line.status());
       } else {
@@ -236,6 +238,10 @@ class Session {
       if (!next.ok() && !begun) co_return Unavailable(next.status());
       if (!next.ok()) co_return next.status();
       if (!next->has_value()) break;
+      if (!(*next)->damaged().empty() && !begun) {
+        out_ += "-ERR [SYS/PERM] stored data of this message is damaged\r\n";  // RFC 3206 §4
+        co_return absl::OkStatus();
+      }
       for (const mail::SectionPiece& piece : (*next)->pieces()) {
         if (piece.nil()) continue;
         if (!std::exchange(begun, true)) {
