@@ -43,6 +43,7 @@ rpc::CallOptions Options(absl::Duration deadline, const rpc::TraceContext& trace
 bool AddPart(mail::ListUidsResponse part, mail::ListUidsRequest& request, mail::ListUidsResponse& whole) {
   if (!whole.has_state()) {
     whole.set_first_unseen_uid(part.first_unseen_uid());
+    whole.set_recent_after(part.recent_after());
     *whole.mutable_state() = std::move(*part.mutable_state());
   }
   const bool more = part.more() && !part.uids().empty();
@@ -84,6 +85,7 @@ bool AddPart(mail::ExpungeResponse part, mail::ExpungeRequest& request, mail::Ex
 bool AddPart(mail::GetChangesResponse part, mail::GetChangesRequest& request, mail::GetChangesResponse& whole) {
   if (!whole.has_state()) {
     whole.set_full(part.full());
+    whole.set_recent_after(part.recent_after());
     *whole.mutable_state() = std::move(*part.mutable_state());
   }
   const bool more = part.more() && part.rows().uid_size() > 0;

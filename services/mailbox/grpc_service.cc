@@ -89,12 +89,16 @@ class MailboxGrpcService final : public v1::MailboxService::CallbackService {
     ToProto(state, deps_.settings.keywords_per_folder, out);
   }
   // With the state, unless the level only holds children.
-  Task<absl::Status> FillFolder(AccountPtr account, const FolderInfo& info, v1::Folder* out) {
+  Task<absl::Status> FillFolder(AccountPtr account, const FolderInfo& info, v1::Folder* out, bool with_recent = false) {
     ToProto(info, out);
     if (info.folder_id.empty()) co_return absl::OkStatus();
     PH_CO_ASSIGN_OR_RETURN(const FolderPtr folder, co_await mailboxes_.OpenFolder(account, info.folder_id));
     PH_CO_ASSIGN_OR_RETURN(const FolderSnapshot state, co_await folder->Snapshot());
     SetState(state, out->mutable_state());
+    if (with_recent) {
+      PH_CO_ASSIGN_OR_RETURN(const uint64_t recent, co_await folder->CountRecent());
+      out->mutable_state()->set_recent(recent);
+    }
     co_return absl::OkStatus();
   }
 
@@ -108,7 +112,7 @@ class MailboxGrpcService final : public v1::MailboxService::CallbackService {
         ToProto(info, out);
         continue;
       }
-      const absl::Status filled = co_await FillFolder(account, info, out);
+      const absl::Status filled = co_await FillFolder(account, info, out, call.request().with_recent());
       if (absl::IsNotFound(filled)) {
         call.response().mutable_folders()->RemoveLast();  // deleted just now
         continue;
@@ -151,7 +155,13 @@ class MailboxGrpcService final : public v1::MailboxService::CallbackService {
     PH_CO_ASSIGN_OR_RETURN(const FolderInfo info, request.has_folder_id()
                                                       ? account->FindById(FolderId(request.folder_id()))
                                                       : account->FindByName(request.name()));
-    co_return co_await FillFolder(account, info, call.response().mutable_folder());
+    co_return co_await FillFolder(account, info, call.response().mutable_folder(), request.with_recent());
+  }
+
+  // UIDs above the answer are \Recent to the session that asks for the folder up to `uid_next`.
+  static Task<absl::StatusOr<uint32_t>> Recent(FolderPtr folder, bool claim, uint32_t uid_next) {
+    if (claim) return folder->recent().Claim(uid_next > 0 ? uid_next - 1 : 0);
+    return folder->recent().Told();
   }
 
   Task<absl::Status> DoListUids(Unary<v1::ListUidsRequest, v1::ListUidsResponse>& call) {
@@ -161,6 +171,11 @@ class MailboxGrpcService final : public v1::MailboxService::CallbackService {
     SetState(view->state, call.response().mutable_state());
     call.response().set_more(ToProto(view->uids, call.request().after_uid(), call.response().mutable_uids()));
     call.response().set_first_unseen_uid(view->first_unseen);
+    if (call.request().after_uid() == 0) {
+      PH_CO_ASSIGN_OR_RETURN(const uint32_t recent_after,
+                             co_await Recent(folder, call.request().claim_recent(), view->state.head.uid_next));
+      call.response().set_recent_after(recent_after);
+    }
     co_return absl::OkStatus();
   }
 
@@ -268,6 +283,11 @@ class MailboxGrpcService final : public v1::MailboxService::CallbackService {
     UidSetToProto(changes.vanished, call.response().mutable_vanished());
     call.response().set_full(changes.full);
     call.response().set_more(changes.more);
+    if (request.after_uid() == 0) {
+      PH_CO_ASSIGN_OR_RETURN(const uint32_t recent_after,
+                             co_await Recent(folder, request.claim_recent(), changes.state.head.uid_next));
+      call.response().set_recent_after(recent_after);
+    }
     co_return absl::OkStatus();
   }
 

@@ -156,6 +156,8 @@ class Player : public testing::Test {
 
   void Select(int connection, absl::string_view command) {
     if (connections_.count(connection) == 0) LogIn(connection);
+    const std::vector<std::string> words = absl::StrSplit(command, ' ');
+    if (words.size() > 1) host_->SeenByAnother(words[1]);
     Connection(connection).Send(absl::StrCat("select ", command, "\r\n"));
     const std::string line = Connection(connection).SkipTo("select ");
     if (!LineMatches("select OK *", line)) Fail(line);

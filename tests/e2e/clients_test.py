@@ -486,7 +486,7 @@ class Imaplib(Client):
                 "HEADER MIME-Version \"\"": "4", "BEFORE 2-Feb-2024": "1", "ON 2-Feb-2024": "2", "SINCE 3-Feb-2024": "3 4",
                 "SENTON 1-Jul-2025": "1 2 3", "SENTBEFORE 1-Jul-2025": "", "LARGER 300": "4", "SMALLER 300": "1 2 3", "NOT 2:3": "1 4",
                 "OR SUBJECT alpha SUBJECT beta": "1 2", "UID 2:* UNSEEN": "3 4", "(OR FLAGGED SEEN) NOT SUBJECT beta": "3",
-                "CHARSET UTF-8 SUBJECT nested": "4", "RECENT SEEN": ""}.items():
+                "CHARSET UTF-8 SUBJECT nested": "4", "RECENT SEEN": "2"}.items():
             with self.subTest(program=program):
                 self.assertEqual(self.ok(self.imap.search(None, program))[0].decode(), want)
         self.imap.literal = "ü".encode()
@@ -677,6 +677,8 @@ class Transcripts(Client):
         for word in ("one", "two"):
             self.put(plain(word))
         self.put(NESTED)
+        self.ok(self.imap.select())  # it has been told of the messages first: to later clients they are not \\Recent
+        self.ok(self.imap.unselect())
 
     def test_thunderbird(self):
         self.fill()
@@ -723,6 +725,7 @@ class Transcripts(Client):
             S: * OK [UIDVALIDITY *] *
             S: * OK [UIDNEXT 4] *
             S: * OK [HIGHESTMODSEQ *] *
+            S: * OK [MAILBOXID *] *
             S: 10 OK [READ-WRITE] *
             C: 11 UID fetch 1:* (FLAGS)
             S: * 1 FETCH (UID 1 FLAGS () MODSEQ (*))
@@ -786,7 +789,7 @@ class Transcripts(Client):
             C: 
             S: 23 OK [APPENDUID * 1] *
             C: 24 status "Sent" (UIDNEXT MESSAGES UNSEEN RECENT)
-            S: * STATUS "Sent" (MESSAGES 1 RECENT 0 UIDNEXT 2 UNSEEN 0)
+            S: * STATUS "Sent" (MESSAGES 1 RECENT 1 UIDNEXT 2 UNSEEN 0)
             S: 24 OK *
             C: 25 create "Folder one"
             S: 25 OK *

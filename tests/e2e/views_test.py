@@ -35,7 +35,7 @@ class Row:
 class View:
     def __init__(self, dialect, seed):
         self.random, self.dialect, self.tags = random.Random(seed), dialect, 0
-        self.rows, self.log, self.told = [], [], set()
+        self.rows, self.log, self.told, self.by_number = [], [], set(), False
         self.socket = socket.create_connection(("127.0.0.1", mail.ports["imap"]), 60)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.file = self.socket.makefile("rb")
@@ -119,13 +119,17 @@ class View:
         while True:
             line = self.line()
             if line.startswith(tag + b" "):
-                self.check(line.split()[1] == b"OK", "not OK")
+                # RFC 2180: what counts by number is NO when another session has expunged some of it.
+                gone = counting or self.by_number
+                self.check(line.split()[1] == b"OK" or gone and b" NO [EXPUNGEISSUED] " in line, "not OK")
                 return
             if not line.startswith(b"+"):
                 self.hear(line, counting)
 
     def do(self, text, raw=b""):
-        self.wait(self.send(text, raw), counting=text.split()[0] in ("FETCH", "STORE", "SEARCH"))
+        command = text.split()[0]
+        self.by_number = command in ("COPY", "MOVE")
+        self.wait(self.send(text, raw), counting=command in ("FETCH", "STORE", "SEARCH"))
 
     def learn(self):
         """As clients do when they hear of new messages."""

@@ -20,6 +20,7 @@ HandlerResult CmdList(ImapSession& session, imap::Command command) {
   mail::ListFoldersRequest request;
   *request.mutable_account() = session.account();
   request.set_with_state(args.return_status != 0);
+  request.set_with_recent((args.return_status & imap::kStatusRecent) != 0);
   const absl::StatusOr<mail::ListFoldersResponse> folders =
       co_await session.shared().mailbox.ListFolders(session.trace(), std::move(request));
   if (!folders.ok()) co_return ReplyFor(folders.status());
@@ -41,6 +42,7 @@ HandlerResult CmdStatus(ImapSession& session, imap::Command command) {
   mail::GetFolderRequest request;
   *request.mutable_account() = session.account();
   request.set_name(*name);
+  request.set_with_recent((args.items & imap::kStatusRecent) != 0);
   const absl::StatusOr<mail::GetFolderResponse> response =
       co_await session.shared().mailbox.GetFolder(session.trace(), std::move(request));
   if (!response.ok()) co_return ReplyFor(response.status());

@@ -12,7 +12,7 @@
 namespace posthouse::gateway {
 namespace {
 
-// The untagged responses of RFC 3501 §6.3.1, and RFC 7162 §3.1.2.
+// The untagged responses of RFC 3501 §6.3.1, RFC 7162 §3.1.2 and RFC 8474 §4.2.
 void AppendSelected(std::string& out, const Selected& view, uint32_t first_unseen_uid) {
   view.AppendFlagsLines(out);
   absl::StrAppend(&out, "* ", view.map().size(), " EXISTS\r\n* ", view.recent(), " RECENT\r\n");
@@ -20,7 +20,7 @@ void AppendSelected(std::string& out, const Selected& view, uint32_t first_unsee
   if (unseen != 0) absl::StrAppend(&out, "* OK [UNSEEN ", unseen, "] First unseen\r\n");
   absl::StrAppend(&out, "* OK [UIDVALIDITY ", view.uid_validity().value(), "] UIDs valid\r\n* OK [UIDNEXT ",
                   view.uid_next(), "] Predicted next UID\r\n* OK [HIGHESTMODSEQ ", view.modseq().value(),
-                  "] Highest\r\n");
+                  "] Highest\r\n* OK [MAILBOXID (", view.folder_id().value(), ")] Mailbox id\r\n");
 }
 
 // Reports what changed since the client was here before, of the UIDs that it may know (RFC 7162
@@ -84,10 +84,12 @@ HandlerResult CmdSelect(ImapSession& session, imap::Command command) {
   mail::ListUidsRequest list;
   *list.mutable_account() = session.account();
   list.set_folder_id(folder->folder().folder_id());
+  // RFC 3501 §6.3.2: EXAMINE must not cause messages to lose \Recent.
+  const bool read_only = command.name == "EXAMINE";
+  list.set_claim_recent(!read_only);
   const absl::StatusOr<mail::ListUidsResponse> uids = co_await mailbox.ListUids(session.trace(), std::move(list));
   if (!uids.ok()) co_return ReplyFor(uids.status());
 
-  const bool read_only = command.name == "EXAMINE";
   session.Select(std::make_unique<Selected>(read_only, *uids));
   AppendSelected(session.out(), *session.selected(), uids->first_unseen_uid());
   if (args.condstore) session.dialect().condstore = true;

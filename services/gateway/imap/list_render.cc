@@ -163,7 +163,7 @@ std::string RenderStatus(const mail::Folder& folder, uint32_t items, uint64_t ap
     if ((items & item) != 0) absl::StrAppend(&out, out.size() > start ? " " : "", name, " ", value);
   };
   add(imap::kStatusMessages, "MESSAGES", state.exists());
-  add(imap::kStatusRecent, "RECENT", 0);
+  add(imap::kStatusRecent, "RECENT", state.recent());
   add(imap::kStatusUidNext, "UIDNEXT", state.uid_next());
   add(imap::kStatusUidValidity, "UIDVALIDITY", state.uid_validity());
   add(imap::kStatusUnseen, "UNSEEN", state.unseen());

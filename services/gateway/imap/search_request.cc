@@ -78,6 +78,7 @@ absl::Status Simple(const imap::SearchKey& key, Out* out) {
       break;
     case Kind::kHeader:
       out->set_kind(Out::KIND_HEADER);
+      out->set_addresses(key.addresses);
       break;
     case Kind::kBody:
       out->set_kind(Out::KIND_BODY);
@@ -130,7 +131,7 @@ absl::Status TranslateSearch(const imap::SearchKey& key, const Selected& view, c
       SetUids(key.set.saved_result ? saved : map.uids().Intersect(key.set.Resolve(map.max_uid())), out);
       return absl::OkStatus();
     case Kind::kRecent:
-      SetUids(map.uids().Intersect(UidSet({{view.recent_from(), UINT32_MAX}})), out);
+      SetUids(map.uids().Intersect(view.recent_uids()), out);
       return absl::OkStatus();
     default:
       return Simple(key, out);

@@ -21,13 +21,25 @@ Selected::Selected(bool read_only, const mail::ListUidsResponse& uids)
       read_only_(read_only),
       uid_validity_(uids.state().uid_validity()),
       modseq_(uids.state().highest_modseq()),
-      // \Recent is not stored, and RFC 9051 has dropped it: messages that arrive while this
-      // session has the mailbox open are recent to it (RFC 3501 §2.3.2).
-      recent_from_(uids.state().uid_next()) {
+      first_new_(uids.state().uid_next()) {
+  AddRecent(uids.recent_after(), uids.state().uid_next());
   map_.Assign(UidSetFromProto(uids.uids()));
   announced_ = map_.max_uid();
   TakeState(uids.state());
   flags_changed_ = false;
+}
+
+// The mailbox service has given this session the UIDs above `after` to tell about first.
+void Selected::AddRecent(uint32_t after, uint32_t uid_next) {
+  if (uint64_t{after} + 1 < uid_next) recent_ = recent_.Union(UidSet({{after + 1, uid_next - 1}}));
+}
+
+uint32_t Selected::recent() const {
+  uint32_t count = 0;
+  for (const UidSet::Range& range : recent_.ranges()) {
+    count += map_.CountFrom(range.first) - (range.last == UINT32_MAX ? 0 : map_.CountFrom(range.last + 1));
+  }
+  return count;
 }
 
 void Selected::TakeState(const mail::FolderState& state) {
@@ -72,7 +84,7 @@ void Selected::AppendFlags(std::string& out, uint32_t uid, uint32_t flags, absl:
       if ((bits >> bit & 1) != 0 && n < keywords_.size() && !keywords_[n].empty()) names.push_back(keywords_[n]);
     }
   }
-  if (uid >= recent_from_) names.push_back("\\Recent");
+  if (recent_.Contains(uid)) names.push_back("\\Recent");
   out += "FLAGS ";
   imap::AppendFlagList(out, flags, names);
 }
@@ -84,6 +96,7 @@ bool Selected::WasReported(uint32_t uid, Modseq modseq) const {
 
 void Selected::ApplyChanges(mail::GetChangesResponse changes) {
   TakeState(changes.state());
+  AddRecent(changes.recent_after(), changes.state().uid_next());
   const mail::MessageRows& rows = changes.rows();
   UidSet present;  // of a full answer
   const uint32_t known_max = map_.max_uid();
@@ -91,7 +104,7 @@ void Selected::ApplyChanges(mail::GetChangesResponse changes) {
     const uint32_t uid = rows.uid(i);
     if (changes.full()) present.Add(uid);
     if (uid > known_max && map_.SequenceOf(uid) == 0) {
-      if (uid < recent_from_) continue;  // a removed message that SELECT did not list
+      if (uid < first_new_) continue;  // a removed message that SELECT did not list
       map_.Append(uid, uid);
       exists_changed_ = true;
       continue;

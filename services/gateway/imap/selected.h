@@ -62,8 +62,9 @@ class Selected {
   uint32_t uid_next() const { return uid_next_; }
   Modseq modseq() const { return modseq_; }
   const SequenceMap& map() const { return map_; }
-  uint32_t recent() const { return map_.CountFrom(recent_from_); }
-  uint32_t recent_from() const { return recent_from_; }  // UIDs from here on are \Recent
+  // The messages that this session was told about before any other (RFC 3501 §2.3.2): \Recent.
+  const UidSet& recent_uids() const { return recent_; }
+  uint32_t recent() const;  // how many of them are in map()
 
   // ---- input
 
@@ -99,6 +100,7 @@ class Selected {
     Modseq modseq;
     std::string keywords;
   };
+  void AddRecent(uint32_t after, uint32_t uid_next);
   void AddExpunged(const UidSet& uids);
   bool WasReported(uint32_t uid, Modseq modseq) const;
   void MoveTo(Modseq modseq);
@@ -111,7 +113,8 @@ class Selected {
   uint32_t uid_next_ = 0;
   Modseq modseq_;
   SequenceMap map_;
-  uint32_t recent_from_ = 0;
+  const uint32_t first_new_;  // UIDs from here on came after SELECT
+  UidSet recent_;
   std::vector<std::string> keywords_;
   bool keywords_full_ = false;  // no further keyword can be made
   bool flags_changed_ = false;

@@ -264,6 +264,7 @@ Task<absl::Status> ImapSession::Sync() {
   *request.mutable_account() = account();
   request.set_folder_id(selected_->folder_id().value());
   request.set_after_modseq(selected_->modseq().value());
+  request.set_claim_recent(!selected_->read_only());
   absl::StatusOr<mail::GetChangesResponse> changes = co_await shared_.mailbox.GetChanges(trace_, std::move(request));
   if (changes.status().code() == absl::StatusCode::kNotFound) {
     Bye("The selected mailbox was deleted");

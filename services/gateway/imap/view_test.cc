@@ -64,6 +64,7 @@ mail::ListUidsResponse Uids(uint32_t count) {
   response.mutable_state()->set_folder_id("f");
   response.mutable_state()->set_uid_validity(1);
   response.mutable_state()->set_uid_next(count + 1);
+  response.set_recent_after(count);
   response.mutable_state()->set_highest_modseq(10);
   if (count > 0) {
     response.add_uids()->set_first(1);

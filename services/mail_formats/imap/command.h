@@ -185,6 +185,7 @@ struct SearchKey {
   std::vector<SearchKey> keys;
   SequenceSet set;
   std::string field;
+  bool addresses = false;  // kHeader: FROM, TO, CC, BCC also match what ENVELOPE shows
   std::string text;
   int64_t number = 0;
 };

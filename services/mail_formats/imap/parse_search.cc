@@ -16,6 +16,7 @@ struct KeyShape {
   int64_t number = 0;      // the flag
   bool negated = false;    // UNSEEN is NOT SEEN
   const char* field = "";  // FROM is HEADER From
+  bool addresses = false;
 };
 
 const absl::flat_hash_map<std::string, KeyShape>& Shapes() {
@@ -37,11 +38,11 @@ const absl::flat_hash_map<std::string, KeyShape>& Shapes() {
       {"OLD", {Kind::kRecent, A::kNone, 0, true}},
       {"KEYWORD", {Kind::kKeyword, A::kAtom}},
       {"UNKEYWORD", {Kind::kKeyword, A::kAtom, 0, true}},
-      {"BCC", {Kind::kHeader, A::kText, 0, false, "Bcc"}},
-      {"CC", {Kind::kHeader, A::kText, 0, false, "Cc"}},
-      {"FROM", {Kind::kHeader, A::kText, 0, false, "From"}},
+      {"BCC", {Kind::kHeader, A::kText, 0, false, "Bcc", true}},
+      {"CC", {Kind::kHeader, A::kText, 0, false, "Cc", true}},
+      {"FROM", {Kind::kHeader, A::kText, 0, false, "From", true}},
       {"SUBJECT", {Kind::kHeader, A::kText, 0, false, "Subject"}},
-      {"TO", {Kind::kHeader, A::kText, 0, false, "To"}},
+      {"TO", {Kind::kHeader, A::kText, 0, false, "To", true}},
       {"BODY", {Kind::kBody, A::kText}},
       {"TEXT", {Kind::kText, A::kText}},
       {"BEFORE", {Kind::kBefore, A::kDate}},
@@ -148,6 +149,7 @@ class Program {
     key.kind = shape->second.kind;
     key.number = shape->second.number;
     key.field = shape->second.field;
+    key.addresses = shape->second.addresses;
     using A = KeyShape::Argument;
     const A argument = shape->second.argument;
     if (argument != A::kNone) scanner_.Space();

@@ -34,6 +34,7 @@
 #include "services/mailbox/folder/folder_model.h"
 #include "services/mailbox/folder/folder_types.h"
 #include "services/mailbox/folder/mailbox_deps.h"
+#include "services/mailbox/folder/recent_mark.h"
 #include "services/mailbox/folder/usage.h"
 
 namespace posthouse::mailbox {
@@ -62,6 +63,9 @@ class Folder {
   Task<absl::StatusOr<std::optional<UidSet>>> VanishedAfter(Modseq modseq, UidSet within);
   // The messages of `uids` whose modseq is above `modseq`.
   Task<absl::StatusOr<UidSet>> ChangedSince(UidSet uids, Modseq modseq);
+  // Messages that no session has claimed as \Recent.
+  Task<absl::StatusOr<uint64_t>> CountRecent();
+  RecentMark& recent() { return recent_; }
   // Adds the folder to its account's usage.
   Task<absl::Status> CountUsage();
 
@@ -117,6 +121,7 @@ class Folder {
   const store::Partition cache_partition_;
   const std::shared_ptr<Usage> usage_;
   const std::shared_ptr<Rows> rows_;
+  RecentMark recent_;
   AsyncMutex move_mutex_;
 
   absl::Mutex view_mutex_;

@@ -152,6 +152,18 @@ Task<absl::StatusOr<UidSet>> Folder::ChangedSince(UidSet uids, Modseq modseq) {
       NeedsIndex());
 }
 
+Task<absl::StatusOr<uint64_t>> Folder::CountRecent() {
+  PH_CO_ASSIGN_OR_RETURN(const uint32_t told, co_await recent_.Told());
+  // Without new mail, which is most of the time, it needs no index.
+  PH_CO_ASSIGN_OR_RETURN(const FolderSnapshot now, co_await Snapshot());
+  if (now.head.uid_next <= uint64_t{told} + 1) co_return uint64_t{0};
+  co_return co_await rows_->Look(
+      [told](const FolderState& state) {
+        return uint64_t{state.index->messages().size() - state.index->LowerBound(told + 1)};
+      },
+      NeedsIndex());
+}
+
 Task<absl::Status> Folder::CountUsage() {
   if (usage_->Counted(ref_.folder_id)) co_return absl::OkStatus();
   PH_CO_RETURN_IF_ERROR(rows_->healthy());

@@ -85,6 +85,7 @@ std::string CopyBatchKey(absl::string_view operation_id, uint32_t batch) {
   return key;
 }
 std::string KeywordKey(uint16_t number) { return IntKey(kKeywordPrefix, number); }
+std::string RecentKey() { return "r"; }
 std::string IntentKey(absl::string_view operation_id) { return LengthPrefixed(kIntentPrefix, operation_id); }
 
 std::string EnvelopeKey(uint32_t uid) { return IntKey(kEnvelopePrefix, uid); }

@@ -16,6 +16,7 @@
 //                    a/<len><op><batch:be32>  CopyBatchRow  copy, in the target      copy
 //                    k/<n:be16>       keyword name     first use of a keyword        FolderModel::Load
 //                    x/<len><op>      MoveIntentRow    move, in the source           FolderModel::Load
+//                    r                RecentRow        SELECT (guard: itself)        \Recent, STATUS RECENT
 //   mb/<folder>/c    e/<uid:be32>     EnvelopeRow      append, rebuild               fetch
 //                    s/<uid:be32>     StructureRow     append, rebuild               fetch
 //                    h/<uid:be32>     HeaderRow        append, rebuild               fetch, search
@@ -80,6 +81,7 @@ std::string CopyBatchKey(absl::string_view operation_id, uint32_t batch);
 inline constexpr char kOperationPrefix[] = "a/";
 std::string KeywordKey(uint16_t number);
 inline constexpr char kKeywordPrefix[] = "k/";
+std::string RecentKey();
 std::string IntentKey(absl::string_view operation_id);
 inline constexpr char kIntentPrefix[] = "x/";
 

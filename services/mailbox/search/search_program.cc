@@ -23,6 +23,13 @@ int64_t FloorDay(int64_t seconds) { return seconds >= 0 ? seconds / kDay : -((-s
 
 Verdict Is(bool value) { return value ? Verdict::kYes : Verdict::kNo; }
 
+// True when an address list may show other text than it has: comments, quotes, folds, blanks at "@".
+bool HidesAddresses(absl::string_view raw_value) {
+  return raw_value.find_first_of("(\"\\") != absl::string_view::npos || absl::StrContains(raw_value, "\n ") ||
+         absl::StrContains(raw_value, "\n\t") || absl::StrContains(raw_value, "@ ") ||
+         absl::StrContains(raw_value, " @");
+}
+
 bool HasBit(absl::string_view bits, int number) {
   return number >= 0 && static_cast<size_t>(number) / 8 < bits.size() &&
          (static_cast<unsigned char>(bits[static_cast<size_t>(number) / 8]) >> (number % 8) & 1) != 0;
@@ -38,6 +45,7 @@ struct SearchProgram::Node {
   int keyword = -1;  // bit number; -1: no message has it
   std::string field;
   std::string text;  // folded for headers, as sent for ids
+  bool addresses = false;
   size_t term = 0;
   int64_t number = 0;
 };
@@ -86,6 +94,7 @@ absl::StatusOr<std::unique_ptr<SearchProgram::Node>> SearchProgram::Build(const 
     case v1::SearchKey::KIND_HEADER:
       node->field = key.field();
       node->text = message::FoldCase(key.text());
+      node->addresses = key.addresses();
       needs_header_ = true;
       needs_whole_header_ |= !IsCachedField(key.field());
       break;
@@ -174,7 +183,9 @@ Verdict SearchProgram::Evaluate(const Node& node, const SearchFacts& facts) cons
       if (!facts.have_header) return Verdict::kUnknown;
       bool found = false;
       ForEachField(facts.header, [&](absl::string_view name, absl::string_view value) {
-        found = absl::EqualsIgnoreCase(name, node.field) && message::FieldContains(value, node.text);
+        if (!absl::EqualsIgnoreCase(name, node.field)) return true;
+        found = message::FieldContains(value, node.text) ||
+                (node.addresses && HidesAddresses(value) && message::AddressesContain(value, node.text));
         return !found;
       });
       return Is(found);

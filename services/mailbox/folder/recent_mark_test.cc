@@ -1,0 +1,75 @@
+#include "services/mailbox/folder/recent_mark.h"
+
+#include <memory>
+
+#include "gtest/gtest.h"
+#include "services/common/ids/ids.h"
+#include "services/common/store/testing/memory_store.h"
+#include "services/mailbox/rows/key_schema.h"
+
+namespace posthouse::mailbox {
+namespace {
+
+class RecentMarkTest : public testing::Test {
+ protected:
+  // One object of a process of its own.
+  struct Process {
+    explicit Process(const std::shared_ptr<store::MemoryDisk>& disk)
+        : store(disk), mark(store, FolderPartition(TenantId("t1"), FolderId("f"))) {}
+    uint32_t Told() { return *SyncWait(mark.Told()); }
+    uint32_t Claim(uint32_t uid) { return *SyncWait(mark.Claim(uid)); }
+    store::MemoryStore store;
+    RecentMark mark;
+  };
+
+  const std::shared_ptr<store::MemoryDisk> disk_ = std::make_shared<store::MemoryDisk>();
+};
+
+// RFC 3501 §2.3.2
+TEST_F(RecentMarkTest, EachMessageIsInOneClaim) {
+  Process process(disk_);
+  EXPECT_EQ(process.Told(), 0u);
+  EXPECT_EQ(process.Claim(3), 0u);  // 1:3 are the first session's
+  EXPECT_EQ(process.Claim(3), 3u);
+  EXPECT_EQ(process.Claim(5), 3u);
+  EXPECT_EQ(process.Claim(4), 5u);
+  EXPECT_EQ(process.Told(), 5u);
+}
+
+TEST_F(RecentMarkTest, AClaimOutlivesTheProcess) {
+  Process(disk_).Claim(3);
+  Process after(disk_);
+  EXPECT_EQ(after.Claim(4), 3u);
+}
+
+TEST_F(RecentMarkTest, TwoProcessesShareNoMessage) {
+  Process first(disk_);
+  Process second(disk_);
+  EXPECT_EQ(first.Told(), 0u);
+  EXPECT_EQ(second.Told(), 0u);
+  EXPECT_EQ(first.Claim(3), 0u);
+  EXPECT_EQ(second.Claim(5), 3u);  // it had read 0
+  EXPECT_EQ(first.Claim(6), 5u);
+}
+
+TEST_F(RecentMarkTest, AClaimThatCannotBeWrittenHoldsInMemory) {
+  Process process(disk_);
+  disk_->SetCommitHook([](const store::CommitRequest&, bool*) { return absl::ResourceExhaustedError("full"); });
+  EXPECT_EQ(process.Claim(3), 0u);
+  EXPECT_EQ(process.Claim(3), 3u);
+  disk_->SetCommitHook(nullptr);
+  EXPECT_EQ(process.Claim(4), 3u);
+  EXPECT_EQ(Process(disk_).Told(), 4u);
+}
+
+TEST_F(RecentMarkTest, ADamagedRowCostsNothingButTheMark) {
+  Process process(disk_);
+  ASSERT_TRUE(
+      SyncWait(process.store.Commit({FolderPartition(TenantId("t1"), FolderId("f")), {}, {{RecentKey(), "rot"}}}))
+          .ok());
+  EXPECT_EQ(process.Claim(3), 0u);
+  EXPECT_EQ(Process(disk_).Told(), 3u);
+}
+
+}  // namespace
+}  // namespace posthouse::mailbox
