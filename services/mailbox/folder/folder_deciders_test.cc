@@ -39,7 +39,7 @@ class DecidersTest : public testing::Test {
       row.set_keywords(uid == 3 ? "\x01" : "");
       row.set_size_bytes(10);
       row.set_blob(std::string(16, static_cast<char>('a' + uid)));
-      state_.index->Add(uid, row);
+      state_.index->Put(uid, row);
       state_.head.Count(flags, 10, +1);
       state_.head.uid_next = uid + 1;
       rows_.Put(MessageKey(uid), EncodeRow(row));
@@ -292,7 +292,7 @@ TEST_F(DecidersTest, AnExpungeOfManyStopsAfterABatch) {
   for (uint32_t uid = 10; uid < 1000; ++uid) {
     v1::MessageRow row;
     row.set_flags(kDeleted);
-    state_.index->Add(uid, row);
+    state_.index->Put(uid, row);
     draft_.head.Count(kDeleted, 0, +1);
   }
   ASSERT_EQ(*DecideExpunge(state_, draft_, UidSet({{10, 2000}}), 0, false, batch_), Verdict::kCommit);
