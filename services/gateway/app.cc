@@ -145,6 +145,8 @@ absl::StatusOr<std::unique_ptr<App>> App::Create(runtime::Runtime& rt, rpc::Chan
   PH_RETURN_IF_ERROR(Listen(rt, settings.pop3, false, tls, pop3, &parts->pop3_listener));
   PH_RETURN_IF_ERROR(Listen(rt, settings.pop3s, true, tls, pop3, &parts->pop3s_listener));
   app->OnCollect([&parts = *parts] { parts.Collect(); });
+  // Health, and the gRPC services of the gateway.
+  PH_RETURN_IF_ERROR(app->Serve(runtime::GrpcServices()));
   LOG_EVENT(kInfo, "gateway_started")
       .Int("imap_port", app->imap_port())
       .Int("imaps_port", app->imaps_port())

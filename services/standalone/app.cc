@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "posthouse/config/v1/config.pb.h"
+#include "services/common/rpc/callers.h"
 #include "services/common/status/status.h"
 #include "services/directory/app.h"
 #include "services/gateway/app.h"
@@ -72,7 +73,21 @@ bool App::Reloadable(absl::string_view key) const {
 }
 
 absl::Status App::Start() {
-  rpc::Channels channels;
+  struct {
+    rpc::RpcServer *directory = nullptr, *mailbox = nullptr, *routing = nullptr, *queue = nullptr;
+  } running;
+  // The channels of one part to those that run: each call says which part makes it.
+  const auto channels = [&](rpc::Caller caller) {
+    const auto to = [caller](rpc::RpcServer* server) {
+      return server == nullptr ? nullptr : server->InProcessChannel(caller);
+    };
+    rpc::Channels all;
+    all.directory = to(running.directory);
+    all.routing = to(running.routing);
+    if (running.queue != nullptr) all.queue.push_back(to(running.queue));
+    if (running.mailbox != nullptr) all.mailbox[Home()] = std::make_shared<rpc::Members>(to(running.mailbox));
+    return all;
+  };
   std::vector<grpc::Service*> served;
   // Starts one part after those that it needs; its APIs join the process's server.
   const auto add = [&](auto created) -> absl::StatusOr<decltype(created->get())> {
@@ -82,17 +97,25 @@ absl::Status App::Start() {
     apps_.push_back(*std::move(created));
     return app;
   };
-  PH_ASSIGN_OR_RETURN(auto* const directory, add(directory::App::Create(*part_, channels)));
-  channels.directory = directory->rpc().InProcessChannel();
-  PH_ASSIGN_OR_RETURN(auto* const mailbox, add(mailbox::App::Create(*part_, channels)));
-  channels.mailbox[Home()] = std::make_shared<rpc::Members>(mailbox->rpc().InProcessChannel());
-  PH_ASSIGN_OR_RETURN(auto* const routing, add(routing::App::Create(*part_, channels)));
-  channels.routing = routing->rpc().InProcessChannel();
-  PH_ASSIGN_OR_RETURN(auto* const queue, add(queue::App::Create(*part_, channels)));
-  channels.queue.push_back(queue->rpc().InProcessChannel());
-  PH_ASSIGN_OR_RETURN(ingress_, add(ingress::App::Create(*part_, channels)));
-  PH_ASSIGN_OR_RETURN(gateway_, add(gateway::App::Create(*part_, channels)));
+  PH_ASSIGN_OR_RETURN(auto* const directory, add(directory::App::Create(*part_, channels(rpc::Caller::kDirectory))));
+  running.directory = &directory->rpc();
+  PH_ASSIGN_OR_RETURN(auto* const mailbox, add(mailbox::App::Create(*part_, channels(rpc::Caller::kMailbox))));
+  running.mailbox = &mailbox->rpc();
+  PH_ASSIGN_OR_RETURN(auto* const routing, add(routing::App::Create(*part_, channels(rpc::Caller::kRouting))));
+  running.routing = &routing->rpc();
+  PH_ASSIGN_OR_RETURN(auto* const queue, add(queue::App::Create(*part_, channels(rpc::Caller::kQueue))));
+  running.queue = &queue->rpc();
+  PH_ASSIGN_OR_RETURN(ingress_, add(ingress::App::Create(*part_, channels(rpc::Caller::kIngress))));
+  PH_ASSIGN_OR_RETURN(gateway_, add(gateway::App::Create(*part_, channels(rpc::Caller::kGateway))));
   return Serve(std::move(served));
+}
+
+void App::PublishReadiness() {
+  for (const auto& app : apps_) {
+    const bool ready = app->Ready().ok();
+    for (const std::string& service : rpc::ServicesOf(app->name())) rpc().SetServing(service, ready);
+  }
+  rpc().SetServing("", Ready().ok());
 }
 
 absl::Status App::Health() {

@@ -1,7 +1,8 @@
 // App: all six services in one process, joined by in-process gRPC channels.
 //
-// The same Apps as in separate processes, each with its own in-process gRPC server;
-// one more server on TCP (rpc.port, 7400) serves all their APIs for posthousectl.
+// The same Apps as in separate processes, each with its own in-process gRPC server, whose
+// callers are the other parts. One more server serves all their APIs for posthousectl: on the
+// socket <data_dir>/posthouse.sock, and with mTLS or a token also on TCP (rpc.port, 7400).
 // Starts upwards (directory, mailbox, routing, queue, then ingress and gateway) and
 // drains downwards, so that no service loses another that it still needs. Ingress and
 // gateway drain side by side within three quarters of the grace; the rest is for the
@@ -37,6 +38,7 @@ class App final : public runtime::ServiceApp {
   absl::Status Reload(const config::v1::Config& config) override;
   bool Reloadable(absl::string_view key) const override;
   std::vector<std::pair<std::string, std::string>> Status() override;
+  void PublishReadiness() override;
 
   ingress::App& ingress() { return *ingress_; }
   gateway::App& gateway() { return *gateway_; }

@@ -2,22 +2,31 @@
 #include "services/standalone/app.h"
 
 #include <gmock/gmock.h>
+#include <google/protobuf/descriptor.h>
+#include <grpcpp/generic/generic_stub.h>
 #include <grpcpp/grpcpp.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <atomic>
 #include <memory>
 #include <string>
 #include <thread>
 #include <utility>
+#include <vector>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/synchronization/notification.h"
 #include "posthouse/config/v1/config.pb.h"
 #include "posthouse/directory/v1/directory.grpc.pb.h"
 #include "services/common/async/task.h"
 #include "services/common/net/connection.h"
+#include "services/common/rpc/access_options.h"
+#include "services/common/rpc/callers.h"
+#include "services/common/rpc/channel.h"
 #include "services/common/rpc/client.h"
+#include "services/common/rpc/listen.h"
 #include "services/common/runtime/testing/test_runtime.h"
 #include "services/gateway/app.h"
 #include "services/ingress/app.h"
@@ -164,6 +173,127 @@ TEST_F(StandaloneTest, TheEdgesDrainSideBySide) {
   EXPECT_THAT(Line(*other_), StartsWith("421 4.3.2"));
   EXPECT_FALSE(drained);  // the blocked client does not keep the other one waiting
   drain.join();
+}
+
+// The status of a call without content, and whether the check before its handler made it.
+std::pair<grpc::Status, bool> CallEmpty(const std::shared_ptr<grpc::Channel>& channel, const std::string& method,
+                                        absl::Duration patience) {
+  grpc::GenericStub stub(channel);
+  grpc::ClientContext context;
+  rpc::Prepare(context, {patience, {}});
+  const grpc::Slice empty;
+  grpc::ByteBuffer request(&empty, 1), response;
+  absl::Notification done;
+  grpc::Status status;
+  stub.UnaryCall(&context, "/" + method, grpc::StubOptions(), &request, &response, [&](const grpc::Status& s) {
+    status = s;
+    done.Notify();
+  });
+  done.WaitForNotification();
+  return {status, status.error_details() == rpc::kRefusalPayload};
+}
+
+TEST_F(StandaloneTest, EachMethodAnswersItsCallersAndRefusesAllOthers) {
+  Start();
+  using rpc::Caller;
+  int allowed = 0;
+  int refused = 0;
+  for (const Caller caller : {Caller::kNobody, Caller::kAdmin, Caller::kIngress, Caller::kRouting, Caller::kDirectory,
+                              Caller::kQueue, Caller::kMailbox, Caller::kGateway}) {
+    const auto channel = app_->rpc().InProcessChannel(caller);
+    for (const rpc::MethodCallers& row : rpc::AllMethodCallers()) {
+      const std::string method = absl::StrCat(row.service, "/", row.method);
+      const bool may = std::find(row.callers.begin(), row.callers.end(), caller) != row.callers.end();
+      const auto* const service =
+          google::protobuf::DescriptorPool::generated_pool()->FindServiceByName(std::string(row.service));
+      ASSERT_NE(service, nullptr) << row.service;
+      const bool endless = service->FindMethodByName(std::string(row.method))->server_streaming();
+      // An allowed change stream ends with the deadline, which is no refusal either.
+      const auto [status, by_check] = CallEmpty(channel, method, may && endless ? absl::Milliseconds(100) : kLong);
+      // gRPC says UNIMPLEMENTED, too, for a stream that ends OK without a message.
+      if (!endless) EXPECT_NE(status.error_code(), grpc::StatusCode::UNIMPLEMENTED) << method;
+      EXPECT_EQ(by_check, !may) << rpc::CallerName(caller) << " " << method << ": " << status.error_message();
+      if (may) {
+        ++allowed;
+        continue;
+      }
+      ++refused;
+      EXPECT_EQ(status.error_code(), grpc::StatusCode::PERMISSION_DENIED) << method;
+      EXPECT_THAT(status.error_message(),
+                  testing::AllOf(HasSubstr(std::string(rpc::CallerName(caller))), HasSubstr("may not call " + method)));
+    }
+  }
+  EXPECT_GT(allowed, 40);
+  EXPECT_GT(refused, 200);
+  EXPECT_EQ(runtime_->registry().AddCounter("posthouse_rpc_refused_calls_total", "", {{"reason", "caller"}}).Value(),
+            refused);
+}
+
+TEST_F(StandaloneTest, AdministrationIsOnASocketAndNotOnTcp) {
+  Start();
+  EXPECT_EQ(app_->rpc().port(), 0);
+  const auto channel = rpc::Dial("unix:" + config_.data_dir() + "/posthouse.sock", rpc::TlsFiles());
+  ASSERT_TRUE(channel.ok()) << channel.status();
+  const std::string list = "posthouse.directory.v1.DirectoryAdminService/ListDomains";
+  EXPECT_TRUE(CallEmpty(*channel, list, kLong).first.ok());
+  // An administrator of the socket is no gateway.
+  EXPECT_TRUE(CallEmpty(*channel, "posthouse.mailbox.v1.MailboxService/ListFolders", kLong).second);
+  EXPECT_THAT(rpc::ListenWarning(config_, "standalone"), HasSubstr("the port stays closed"));
+}
+
+// HealthCheckRequest{service}; the answer is "\x08\x01" for SERVING.
+std::string Health(const std::shared_ptr<grpc::Channel>& channel, const std::string& service) {
+  grpc::GenericStub stub(channel);
+  grpc::ClientContext context;
+  rpc::Prepare(context, {kLong, {}});
+  const grpc::Slice slice(service.empty() ? "" : absl::StrCat("\x0a", std::string(1, char(service.size())), service));
+  grpc::ByteBuffer request(&slice, 1), response;
+  absl::Notification done;
+  grpc::Status status;
+  stub.UnaryCall(&context, "/grpc.health.v1.Health/Check", grpc::StubOptions(), &request, &response,
+                 [&](const grpc::Status& s) {
+                   status = s;
+                   done.Notify();
+                 });
+  done.WaitForNotification();
+  if (!status.ok()) return status.error_message();
+  std::vector<grpc::Slice> slices;
+  std::string bytes;
+  if (response.Dump(&slices).ok()) {
+    for (const grpc::Slice& s : slices) bytes.append(reinterpret_cast<const char*>(s.begin()), s.size());
+  }
+  return bytes == "\x08\x01" ? "SERVING" : bytes == "\x08\x02" ? "NOT_SERVING" : bytes;
+}
+
+TEST_F(StandaloneTest, HealthFollowsReadinessForEachService) {
+  Start();
+  const auto channel = app_->rpc().InProcessChannel();
+  app_->PublishReadiness();
+  for (const std::string& service : rpc::ServicesOf("standalone")) EXPECT_EQ(Health(channel, service), "SERVING");
+  EXPECT_EQ(Health(channel, ""), "SERVING");
+  // One part that cannot work: the others can.
+  app_->ingress().Drain(absl::ZeroDuration());
+  EXPECT_FALSE(app_->Ready().ok());
+  app_->PublishReadiness();
+  EXPECT_EQ(Health(channel, ""), "NOT_SERVING");
+  EXPECT_EQ(Health(channel, "posthouse.ingress.v1.IngressAdminService"), "NOT_SERVING");
+  EXPECT_EQ(Health(channel, "posthouse.queue.v1.QueueService"), "SERVING");
+}
+
+TEST_F(StandaloneTest, TheStoreOfAnotherNameIsNotServed) {
+  config_.mutable_mailbox()->set_shard("m0");
+  Start();
+  app_.reset();
+  for (const bool mailbox : {true, false}) {
+    config_.mutable_mailbox()->set_shard(mailbox ? "m1" : "m0");
+    config_.mutable_queue()->set_shard(mailbox ? "0" : "q1");
+    runtime_ = runtime::NewTestRuntime(config_);
+    const auto app = App::Create(*runtime_);
+    EXPECT_EQ(app.status().code(), absl::StatusCode::kFailedPrecondition) << app.status();
+    EXPECT_THAT(std::string(app.status().message()),
+                testing::AllOf(HasSubstr(mailbox ? "is \"m0\" (" : "is \"0\" ("),
+                               HasSubstr(mailbox ? "mailbox.shard is \"m1\"" : "queue.shard is \"q1\"")));
+  }
 }
 
 TEST_F(StandaloneTest, WhatCannotWorkIsFoundByTheCheck) {

@@ -137,7 +137,7 @@ class Posthouse:
             "hostname": "mail.example.org",
             "data_dir": self.path("data-" + service),
             "http": {"port": self.http[service]},
-            "rpc": {"port": self.rpc[service]},
+            "rpc": {"port": self.rpc[service]} if self.mtls else {},
             "drain_timeout": "5s",
         }
         if self.mtls:
@@ -248,9 +248,10 @@ class Posthouse:
         if self.mtls:
             command += ["--ca", self.path("ca.crt"), "--cert", self.path("admin.crt"), "--key", self.path("admin.key"),
                         "--directory", "127.0.0.1:%d" % self.rpc["directory"], "--routing", "127.0.0.1:%d" % self.rpc["routing"],
-                        "--queue", "127.0.0.1:%d" % self.rpc["queue"], "--mailbox", "127.0.0.1:%d" % self.rpc["mailbox"]]
+                        "--queue", "127.0.0.1:%d" % self.rpc["queue"], "--mailbox", "127.0.0.1:%d" % self.rpc["mailbox"],
+                        "--edge", "127.0.0.1:%d" % self.rpc["ingress"], "--edge", "127.0.0.1:%d" % self.rpc["gateway"]]
         else:
-            command += ["--server", "127.0.0.1:%d" % self.rpc["standalone"]]
+            command += ["--server", "unix:" + self.path("data-standalone", "posthouse.sock")]
         r = subprocess.run(command + list(args), input=input, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=60)
         if check and r.returncode != 0:
             raise RuntimeError("posthousectl %s: exit %d\n%s%s" % (" ".join(args), r.returncode, r.stdout, r.stderr))

@@ -24,16 +24,19 @@ namespace posthouse::ctl {
 namespace {
 
 // The health service of gRPC, spoken by hand: Debian has no generated client for it.
-// HealthCheckRequest{} is no bytes; HealthCheckResponse{status: SERVING} is 08 01.
-absl::Status CheckHealth(Context& context, const std::string& target) {
+// HealthCheckRequest{service} is 0a, the length and the name; HealthCheckResponse{status: SERVING} is 08 01.
+// `service`: "posthouse.queue.v1.QueueService"; "": the whole process.
+absl::Status CheckHealth(Context& context, const std::string& target, absl::string_view service) {
   PH_ASSIGN_OR_RETURN(const std::shared_ptr<grpc::Channel> channel, context.ChannelTo(target));
   grpc::GenericStub stub(channel);
   grpc::ClientContext client;
   rpc::CallOptions options;
   options.deadline = context.timeout;
   rpc::Prepare(client, options);
-  const grpc::Slice empty;
-  grpc::ByteBuffer request(&empty, 1), response;
+  std::string asked;
+  if (!service.empty()) asked = absl::StrCat("\x0a", std::string(1, static_cast<char>(service.size())), service);
+  const grpc::Slice slice(asked);
+  grpc::ByteBuffer request(&slice, 1), response;
   absl::Notification done;
   grpc::Status status;
   stub.UnaryCall(&client, "/grpc.health.v1.Health/Check", grpc::StubOptions(), &request, &response,
@@ -42,7 +45,7 @@ absl::Status CheckHealth(Context& context, const std::string& target) {
                    done.Notify();
                  });
   done.WaitForNotification();
-  PH_RETURN_IF_ERROR(rpc::FromGrpc(status));
+  PH_RETURN_IF_ERROR(rpc::FromGrpcVerbatim(status));
   std::vector<grpc::Slice> slices;
   if (!response.Dump(&slices).ok()) return absl::DataLossError("cannot read the answer of the health service");
   std::string bytes;
@@ -85,26 +88,30 @@ absl::Status PingMailbox(Context& context, const std::string& target) {
   return absl::IsInvalidArgument(status) || absl::IsNotFound(status) ? absl::OkStatus() : status;
 }
 
-absl::Status Healthy(Context& context, const std::string& target) { return CheckHealth(context, target); }
+absl::Status Answered(Context&, const std::string&) { return absl::OkStatus(); }  // its health says enough
 
 absl::Status Ping(Context& context) {
   struct Probe {
     std::string service, target;
+    absl::string_view health;  // what its health is asked for
     absl::Status (*ask)(Context&, const std::string&);
   };
   const Targets& t = context.targets;
   std::vector<Probe> probes;
-  if (t.one_process) probes.push_back({"process", t.directory, Healthy});
-  if (!t.directory.empty()) probes.push_back({"directory", t.directory, PingDirectory});
-  if (!t.routing.empty()) probes.push_back({"routing", t.routing, PingRouting});
-  for (const std::string& target : t.queue) probes.push_back({"queue", target, PingQueue});
-  for (const std::string& target : t.mailbox) probes.push_back({"mailbox", target, PingMailbox});
-  for (const std::string& target : t.edge) probes.push_back({"edge", target, Healthy});
+  if (t.one_process) probes.push_back({"process", t.directory, "", Answered});
+  if (!t.directory.empty())
+    probes.push_back({"directory", t.directory, "posthouse.directory.v1.DirectoryService", PingDirectory});
+  if (!t.routing.empty()) probes.push_back({"routing", t.routing, "posthouse.routing.v1.RoutingService", PingRouting});
+  for (const std::string& target : t.queue)
+    probes.push_back({"queue", target, "posthouse.queue.v1.QueueService", PingQueue});
+  for (const std::string& target : t.mailbox)
+    probes.push_back({"mailbox", target, "posthouse.mailbox.v1.MailboxService", PingMailbox});
+  for (const std::string& target : t.edge) probes.push_back({"edge", target, "", Answered});
   std::vector<std::vector<std::string>> rows;
   size_t failed = 0;
   for (const Probe& probe : probes) {
     const absl::Time start = absl::Now();
-    absl::Status status = t.one_process ? absl::OkStatus() : CheckHealth(context, probe.target);
+    absl::Status status = CheckHealth(context, probe.target, probe.health);
     if (status.ok()) status = probe.ask(context, probe.target);
     const absl::Duration took = absl::Now() - start;
     if (!status.ok()) ++failed;

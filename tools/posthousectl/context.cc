@@ -1,10 +1,16 @@
 #include "tools/posthousectl/context.h"
 
+#include <sys/stat.h>
+#include <unistd.h>
+
 #include <ostream>
 #include <utility>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "services/common/rpc/channel.h"
+#include "services/common/rpc/listen.h"
+#include "services/common/rpc/metadata.h"
 #include "services/common/status/status.h"
 #include "tools/posthousectl/output.h"
 
@@ -23,7 +29,9 @@ cli::Flag Address(std::string name, std::string help, bool repeated = false) {
 }  // namespace
 
 std::vector<cli::Flag> TargetFlags() {
-  cli::Flag server = Address("server", "standalone, which serves everything (default 127.0.0.1:7400)");
+  cli::Flag server = Address("server",
+                             "standalone, which serves everything; unix:PATH for its socket (default "
+                             "unix:/var/lib/posthouse/posthouse.sock, or that of tools/up in this folder)");
   server.excludes = {"directory", "routing", "queue", "mailbox"};
   return {
       std::move(server),
@@ -35,18 +43,20 @@ std::vector<cli::Flag> TargetFlags() {
       cli::File("ca", "mTLS: the authority that signed the certificates of the services"),
       cli::File("cert", "mTLS: your certificate"),
       cli::File("key", "mTLS: the private key of your certificate"),
+      cli::File("token-file", "the secret of rpc.token_file, for a port without mTLS"),
   };
 }
 
 Targets Targets::From(const cli::Arguments& arguments) {
   Targets targets;
   targets.tls = {arguments.GetOr("cert", ""), arguments.GetOr("key", ""), arguments.GetOr("ca", "")};
+  targets.token_file = arguments.GetOr("token-file", "");
   targets.edge = arguments.GetAll("edge");
   for (const char* name : {"directory", "routing", "queue", "mailbox"}) {
     if (arguments.Has(name)) targets.one_process = false;
   }
   if (targets.one_process) {
-    const std::string server = arguments.GetOr("server", "127.0.0.1:7400");
+    const std::string server = arguments.Has("server") ? arguments.GetOr("server", "") : FindSocket();
     targets.directory = targets.routing = server;
     targets.queue = targets.mailbox = {server};
     return targets;
@@ -58,10 +68,25 @@ Targets Targets::From(const cli::Arguments& arguments) {
   return targets;
 }
 
+std::string FindSocket() {
+  constexpr char kInstalled[] = "/var/lib/posthouse/posthouse.sock";
+  constexpr char kOfThisClone[] = "var/store/posthouse.sock";
+  struct stat info{};
+  // A socket of somebody else in the current folder would receive the passwords that are set.
+  const bool ours = lstat(kOfThisClone, &info) == 0 && S_ISSOCK(info.st_mode) && info.st_uid == geteuid();
+  return absl::StrCat("unix:", ours ? kOfThisClone : kInstalled);
+}
+
 absl::StatusOr<std::shared_ptr<grpc::Channel>> Context::ChannelTo(const std::string& target) {
   std::shared_ptr<grpc::Channel>& channel = channels_[target];
   if (channel == nullptr) {
-    PH_ASSIGN_OR_RETURN(channel, rpc::Dial(target, targets.tls));
+    rpc::ChannelMetadata metadata;
+    if (!targets.token_file.empty()) {
+      absl::StatusOr<std::string> token = rpc::ReadToken(targets.token_file);
+      if (!token.ok()) return Annotate(token.status(), "--token-file");
+      metadata.emplace_back(rpc::kTokenKey, absl::StrCat(rpc::kTokenPrefix, *token));
+    }
+    PH_ASSIGN_OR_RETURN(channel, rpc::Dial(target, targets.tls, metadata));
   }
   return channel;
 }
@@ -86,8 +111,10 @@ void Context::Report(const std::string& text) const {
 
 absl::Status Context::Explain(const std::string& target, absl::Status status) const {
   if (status.code() == absl::StatusCode::kUnavailable) {
-    return Annotate(status,
-                    absl::StrCat("no answer from ", target, " (is it running? are --ca, --cert and --key right?)"));
+    const bool socket = absl::StartsWith(target, "unix:");
+    return Annotate(status, absl::StrCat("no answer from ", target,
+                                         socket ? " (is it running? are you its user or root? --server names another)"
+                                                : " (is it running? are --ca, --cert and --key right?)"));
   }
   if (status.code() == absl::StatusCode::kDeadlineExceeded) {
     return Annotate(status, absl::StrCat(target, " took longer than ", absl::FormatDuration(timeout)));

@@ -31,9 +31,16 @@ struct Targets {
   std::vector<std::string> edge;            // ingress and gateway: `ping` asks all, `trace` those that are an ingress
   bool one_process = true;
   rpc::TlsFiles tls;
+  std::string token_file;  // "": no secret
 
+  // Without an address of the command line or the environment: the socket that FindSocket() returns.
   static Targets From(const cli::Arguments& arguments);
 };
+
+// Where standalone listens on this machine: "unix:" and the path of its socket. That of tools/up in this clone
+// (var/store/posthouse.sock) when it exists and is the caller's, else the one of an installed service,
+// /var/lib/posthouse/posthouse.sock.
+std::string FindSocket();
 
 // The flags that From() reads.
 std::vector<cli::Flag> TargetFlags();
@@ -71,7 +78,7 @@ class Context {
     rpc::CallOptions options;
     options.deadline = timeout;
     rpc::Prepare(context, options);
-    return Explain(target, rpc::FromGrpc(((*stub).*method)(&context, request, response)));
+    return Explain(target, rpc::FromGrpcVerbatim(((*stub).*method)(&context, request, response)));
   }
 
   // kInvalidArgument when no flag has the address of the directory, or of a queue shard.

@@ -4,6 +4,8 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include <fstream>
 #include <map>
@@ -96,12 +98,12 @@ TEST(NamesTest, CommandsFlagsAndVariablesStay) {
   EXPECT_EQ(found, inventory);
   EXPECT_EQ(FlagNames(Program().flags),
             " --server=HOST:PORT --directory=HOST:PORT --routing=HOST:PORT --queue=HOST:PORT --mailbox=HOST:PORT "
-            "--edge=HOST:PORT --ca=FILE --cert=FILE --key=FILE --timeout=SECONDS --json");
+            "--edge=HOST:PORT --ca=FILE --cert=FILE --key=FILE --token-file=FILE --timeout=SECONDS --json");
   std::string variables;
   for (const cli::Flag& flag : Program().flags) absl::StrAppend(&variables, cli::EnvironmentName(Program(), flag), " ");
   EXPECT_EQ(variables,
             "POSTHOUSE_SERVER POSTHOUSE_DIRECTORY POSTHOUSE_ROUTING POSTHOUSE_QUEUE POSTHOUSE_MAILBOX POSTHOUSE_EDGE "
-            "POSTHOUSE_CA POSTHOUSE_CERT POSTHOUSE_KEY POSTHOUSE_TIMEOUT  ");
+            "POSTHOUSE_CA POSTHOUSE_CERT POSTHOUSE_KEY POSTHOUSE_TOKEN_FILE POSTHOUSE_TIMEOUT  ");
 }
 
 TEST(NamesTest, AFlagTakesAValueInAllCommandsOrInNone) {  // completion.h
@@ -164,6 +166,25 @@ TEST(RunTest, NoAnswerIsThreeAndNamesThePlace) {
     EXPECT_EQ(result.code, 3) << result.err;
     EXPECT_THAT(result.err, HasSubstr("no answer from 127.0.0.1:1"));
   }
+}
+
+TEST(RunTest, WithoutAnAddressTheSocketOfTheServiceIsAsked) {
+  if (access("/var/lib/posthouse/posthouse.sock", F_OK) == 0) GTEST_SKIP() << "Posthouse is installed here";
+  const Result result = Ctl({"--timeout", "5", "queue", "list"});
+  EXPECT_EQ(result.code, 3) << result.err;
+  EXPECT_THAT(result.err, HasSubstr("no answer from unix:/var/lib/posthouse/posthouse.sock"));
+  EXPECT_THAT(result.err, HasSubstr("--server names another"));
+}
+
+TEST(RunTest, ASecretThatOthersCanReadIsRefused) {
+  const std::string path = std::string(std::getenv("TEST_TMPDIR")) + "/token";
+  std::ofstream(path) << "0123456789abcdef0123456789abcdef\n";
+  ASSERT_EQ(chmod(path.c_str(), 0644), 0);
+  const Result open = Ctl({"--server", "127.0.0.1:1", "--token-file", path, "queue", "list"});
+  EXPECT_EQ(open.code, 1);
+  EXPECT_THAT(open.err, HasSubstr("chmod 600"));
+  ASSERT_EQ(chmod(path.c_str(), 0600), 0);
+  EXPECT_EQ(Ctl({"--server", "127.0.0.1:1", "--token-file", path, "queue", "list"}).code, 3);
 }
 
 TEST(RunTest, PlaintextLeavesTheMachineForNobody) {

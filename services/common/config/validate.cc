@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -71,6 +72,12 @@ absl::Status CheckRpc(const v1::Rpc& rpc) {
   }
   if (set == 0 && !rpc.allowed_peers().empty())
     return Bad("rpc.allowed_peers", "names are certificate names: needs mTLS");
+  if (set == 0 && !rpc.identities().empty()) return Bad("rpc.identities", "names are certificate names: needs mTLS");
+  for (const v1::Identity& identity : rpc.identities()) {
+    if (identity.certificate().empty()) return Bad("rpc.identities", "each needs certificate and caller");
+    PH_RETURN_IF_ERROR(CheckOneOf("rpc.identities.caller", identity.caller().empty() ? "?" : identity.caller(),
+                                  {"admin", "ingress", "routing", "directory", "queue", "mailbox", "gateway"}));
+  }
   return absl::OkStatus();
 }
 
@@ -106,8 +113,20 @@ absl::Status CheckPeers(const v1::Config& config, absl::string_view service) {
   if (in || q) PH_RETURN_IF_ERROR(need(!peers.routing().empty(), "peers.routing"));
   if (in) PH_RETURN_IF_ERROR(need(!peers.queue().empty(), "peers.queue"));
   if (gw || q) PH_RETURN_IF_ERROR(need(!peers.mailbox().empty(), "peers.mailbox"));
+  std::set<std::string> names, targets;
   for (const v1::Shard& shard : peers.mailbox()) {
     if (shard.target().empty()) return Bad("peers.mailbox", "each shard needs a target");
+    // An account's home names one of them.
+    if (!names.insert(shard.name()).second || (shard.name().empty() && peers.mailbox_size() > 1)) {
+      return Bad("peers.mailbox", "each of several shards needs a name of its own");
+    }
+    if (!targets.insert(shard.target()).second) {
+      return Bad("peers.mailbox", absl::StrCat("two shards have the target ", shard.target()));
+    }
+  }
+  targets.clear();
+  for (const std::string& target : peers.queue()) {
+    if (!targets.insert(target).second) return Bad("peers.queue", absl::StrCat(target, " is there twice"));
   }
   return absl::OkStatus();
 }
@@ -188,7 +207,7 @@ absl::Status CheckPorts(const v1::Config& config, absl::string_view service) {
     PH_RETURN_IF_ERROR(ports.Add("gateway.pop3s", config.gateway().pop3s(), 2995));
   }
   // An absent port is the documented default, which differs for each service.
-  if (config.rpc().has_port() && !config.rpc().in_process_only() && service != "ingress" && service != "gateway") {
+  if (config.rpc().has_port() && !config.rpc().in_process_only()) {
     PH_RETURN_IF_ERROR(ports.Add("rpc", config.rpc().address(), config.rpc().port()));
   }
   if (config.http().has_port()) PH_RETURN_IF_ERROR(ports.Add("http", config.http().address(), config.http().port()));

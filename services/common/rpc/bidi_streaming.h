@@ -109,7 +109,8 @@ class BidiReactor final : public grpc::ServerBidiReactor<Request, Response> {
   }
   static Task<void> Run(BidiReactor* self) {
     const absl::Time start = absl::Now();
-    const absl::Status status = co_await self->handler_(static_cast<StreamCall<Request, Response>&>(self->call_));
+    absl::Status status = self->runner_.Admit(self->call_.context(), MethodName<Request>());
+    if (status.ok()) status = co_await self->handler_(static_cast<StreamCall<Request, Response>&>(self->call_));
     self->hook_->Disarm();
     co_await self->Idle();  // as for WriteReactor
     self->runner_.Finished(MethodName<Request>(), status.code(), absl::Now() - start);

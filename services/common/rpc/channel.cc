@@ -3,7 +3,9 @@
 #include <grpcpp/grpcpp.h>
 
 #include "absl/strings/match.h"
+#include "services/common/rpc/channel_metadata.h"
 #include "services/common/rpc/credentials.h"
+#include "services/common/rpc/unix_socket.h"
 #include "services/common/status/status.h"
 
 namespace posthouse::rpc {
@@ -33,9 +35,22 @@ absl::StatusOr<std::shared_ptr<grpc::ChannelCredentials>> Credentials(const std:
   return ChannelCredentialsFor(tls, host);
 }
 
+absl::StatusOr<std::shared_ptr<grpc::Channel>> DialUnix(const std::string& path, const ChannelMetadata& metadata) {
+  RouteGrpcLog();
+  // The channel uses the path whenever it connects, so the folder stays open as long as the process: programs dial a
+  // socket once.
+  PH_ASSIGN_OR_RETURN(SocketPath short_path, SocketPath::Of(path));
+  const std::string target = "unix:" + short_path.path();
+  short_path.KeepOpen();
+  return grpc::experimental::CreateCustomChannelWithInterceptors(target, grpc::InsecureChannelCredentials(),
+                                                                 Arguments(), AddToCalls(metadata));
+}
+
 }  // namespace
 
-absl::StatusOr<std::shared_ptr<grpc::Channel>> Dial(const std::string& target, const TlsFiles& tls) {
+absl::StatusOr<std::shared_ptr<grpc::Channel>> Dial(const std::string& target, const TlsFiles& tls,
+                                                    const ChannelMetadata& metadata) {
+  if (absl::StartsWith(target, "unix:")) return DialUnix(target.substr(5), metadata);
   const std::string host = HostOfTarget(target);
   if (host.empty()) {
     return absl::InvalidArgumentError("a gRPC target is host:port or dns:///host:port, not \"" + target + "\"");
@@ -44,15 +59,15 @@ absl::StatusOr<std::shared_ptr<grpc::Channel>> Dial(const std::string& target, c
   grpc::ChannelArguments arguments = Arguments();
   // A name may stand for several processes: use them all.
   if (absl::StartsWith(target, "dns:")) arguments.SetLoadBalancingPolicyName("round_robin");
-  return grpc::CreateCustomChannel(target, credentials, arguments);
+  return grpc::experimental::CreateCustomChannelWithInterceptors(target, credentials, arguments, AddToCalls(metadata));
 }
 
 absl::StatusOr<std::shared_ptr<grpc::Channel>> DialAddress(const std::string& address, const std::string& host,
-                                                           const TlsFiles& tls) {
+                                                           const TlsFiles& tls, const ChannelMetadata& metadata) {
   PH_ASSIGN_OR_RETURN(const std::shared_ptr<grpc::ChannelCredentials> credentials, Credentials(host, tls));
   grpc::ChannelArguments arguments = Arguments();
   if (!tls.ca.empty()) arguments.SetSslTargetNameOverride(host);
-  return grpc::CreateCustomChannel(address, credentials, arguments);
+  return grpc::experimental::CreateCustomChannelWithInterceptors(address, credentials, arguments, AddToCalls(metadata));
 }
 
 }  // namespace posthouse::rpc

@@ -6,17 +6,20 @@
 #include <string>
 
 #include "absl/status/statusor.h"
+#include "services/common/rpc/metadata.h"
 #include "services/common/rpc/server.h"
 
 namespace posthouse::rpc {
 
 // `target`: "127.0.0.1:7401", "dns:///queue.posthouse.svc:7402". Lazily connected,
-// with keepalive and reconnect back-off of at most a few seconds.
-absl::StatusOr<std::shared_ptr<grpc::Channel>> Dial(const std::string& target, const TlsFiles& tls);
+// with keepalive and reconnect back-off of at most a few seconds. "unix:/run/posthouse.sock": a socket of
+// this machine, without TLS; its path may be longer than a socket's address. `metadata` goes with every call.
+absl::StatusOr<std::shared_ptr<grpc::Channel>> Dial(const std::string& target, const TlsFiles& tls,
+                                                    const ChannelMetadata& metadata = {});
 
 // The same for `address` ("10.0.0.7:7403"), one of those that `host` resolved to: the
 // peer's certificate is checked for the name `host`.
 absl::StatusOr<std::shared_ptr<grpc::Channel>> DialAddress(const std::string& address, const std::string& host,
-                                                           const TlsFiles& tls);
+                                                           const TlsFiles& tls, const ChannelMetadata& metadata = {});
 
 }  // namespace posthouse::rpc

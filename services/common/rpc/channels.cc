@@ -4,14 +4,16 @@
 #include "posthouse/config/v1/config.pb.h"
 #include "services/common/rpc/channel.h"
 #include "services/common/rpc/credentials.h"
+#include "services/common/rpc/listen.h"
 #include "services/common/status/status.h"
 
 namespace posthouse::rpc {
 namespace {
 
 // One member for a numeric or loopback address, else one for each address of the name.
-absl::StatusOr<std::shared_ptr<Members>> DialMembers(const std::string& target, const TlsFiles& tls) {
-  PH_ASSIGN_OR_RETURN(std::shared_ptr<grpc::Channel> whole, Dial(target, tls));
+absl::StatusOr<std::shared_ptr<Members>> DialMembers(const std::string& target, const TlsFiles& tls,
+                                                     const ChannelMetadata& metadata) {
+  PH_ASSIGN_OR_RETURN(std::shared_ptr<grpc::Channel> whole, Dial(target, tls, metadata));
   const std::string host = HostOfTarget(target);
   const size_t colon = target.rfind(':');
   const bool fixed =
@@ -22,18 +24,19 @@ absl::StatusOr<std::shared_ptr<Members>> DialMembers(const std::string& target, 
   const std::string port = target.substr(colon + 1);
   return std::make_shared<Members>(
       std::move(whole), [host, port] { return ResolveHost(host, port); },
-      [host, tls](const std::string& address) { return DialAddress(address, host, tls); });
+      [host, tls, metadata](const std::string& address) { return DialAddress(address, host, tls, metadata); });
 }
 
 }  // namespace
 
-absl::StatusOr<Channels> DialPeers(const config::v1::Config& config) {
+absl::StatusOr<Channels> DialPeers(const config::v1::Config& config, const std::string& service) {
+  PH_ASSIGN_OR_RETURN(const ChannelMetadata metadata, CallerMetadata(config, service));
   const TlsFiles tls{config.rpc().certificate_file(), config.rpc().private_key_file(), config.rpc().ca_file()};
   const config::v1::Peers& peers = config.peers();
-  const auto dial = [&tls](const std::string& key,
-                           const std::string& target) -> absl::StatusOr<std::shared_ptr<grpc::Channel>> {
+  const auto dial = [&](const std::string& key,
+                        const std::string& target) -> absl::StatusOr<std::shared_ptr<grpc::Channel>> {
     if (target.empty()) return std::shared_ptr<grpc::Channel>();
-    auto channel = Dial(target, tls);
+    auto channel = Dial(target, tls, metadata);
     if (!channel.ok()) return Annotate(channel.status(), key);
     return channel;
   };
@@ -46,7 +49,9 @@ absl::StatusOr<Channels> DialPeers(const config::v1::Config& config) {
   }
   for (const config::v1::Shard& shard : peers.mailbox()) {
     if (shard.target().empty()) continue;
-    absl::StatusOr<std::shared_ptr<Members>> members = DialMembers(shard.target(), tls);
+    ChannelMetadata with_shard = metadata;
+    with_shard.emplace_back(kShardKey, shard.name());
+    absl::StatusOr<std::shared_ptr<Members>> members = DialMembers(shard.target(), tls, with_shard);
     if (!members.ok()) return Annotate(members.status(), "peers.mailbox");
     channels.mailbox[Home(shard.name())] = *std::move(members);
   }

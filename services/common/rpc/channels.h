@@ -36,7 +36,8 @@ struct Channels {
   std::shared_ptr<Members> MailboxOf(const Home& home) const;
 };
 
-// Dials what `config.peers` names; absent peers stay null.
-absl::StatusOr<Channels> DialPeers(const config::v1::Config& config);
+// Dials what `config.peers` names, for the calls of `service` ("queue"); absent peers stay null. A call to a mailbox
+// store says the name of the store, which the store compares with its own.
+absl::StatusOr<Channels> DialPeers(const config::v1::Config& config, const std::string& service);
 
 }  // namespace posthouse::rpc

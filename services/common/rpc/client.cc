@@ -2,6 +2,9 @@
 
 #include <chrono>
 
+#include "absl/strings/cord.h"
+#include "services/common/rpc/access_options.h"
+
 namespace posthouse::rpc {
 
 CallOptions OptionsFor(absl::Duration deadline, const std::string& trace_id) {
@@ -17,12 +20,19 @@ CallOptions OptionsFor(absl::Duration deadline, const std::string& trace_id) {
 // The numbers of absl::StatusCode and grpc::StatusCode are the same by design.
 absl::Status FromGrpc(const grpc::Status& status) {
   if (status.ok()) return absl::OkStatus();
+  // A refusal is no answer about what was asked, so services take it for a failure that passes.
+  if (status.error_details() == kRefusalPayload) return absl::UnavailableError(status.error_message());
+  return FromGrpcVerbatim(status);
+}
+
+absl::Status FromGrpcVerbatim(const grpc::Status& status) {
   return absl::Status(static_cast<absl::StatusCode>(status.error_code()), status.error_message());
 }
 
 grpc::Status ToGrpc(const absl::Status& status) {
   if (status.ok()) return grpc::Status::OK;
-  return grpc::Status(static_cast<grpc::StatusCode>(status.code()), std::string(status.message()));
+  return grpc::Status(static_cast<grpc::StatusCode>(status.code()), std::string(status.message()),
+                      status.GetPayload(kRefusalPayload).has_value() ? kRefusalPayload : "");
 }
 
 void Prepare(grpc::ClientContext& context, const CallOptions& options) {

@@ -33,7 +33,10 @@ struct CallOptions {
 // `trace_id`: 32 hex digits, or "" for none.
 CallOptions OptionsFor(absl::Duration deadline, const std::string& trace_id);
 
+// Code for code, but kUnavailable for a call that the server refused before it started (access.h).
 absl::Status FromGrpc(const grpc::Status& status);
+// Code for code, always: for programs that show the status to a person.
+absl::Status FromGrpcVerbatim(const grpc::Status& status);
 grpc::Status ToGrpc(const absl::Status& status);
 
 // Deadline and metadata for one call. For the streaming helpers; else use Call().

@@ -281,7 +281,7 @@ TEST(CredentialsTest, HostsOfTargets) {
 TEST(ChannelsTest, AStoreWithoutANameServesEveryHome) {
   config::v1::Config config;
   config.mutable_peers()->add_mailbox()->set_target("127.0.0.1:7403");
-  const auto channels = DialPeers(config);
+  const auto channels = DialPeers(config, "queue");
   ASSERT_TRUE(channels.ok()) << channels.status();
   EXPECT_NE(channels->MailboxOf(Home("a")), nullptr);
   EXPECT_EQ(channels->MailboxOf(Home("")), channels->MailboxOf(Home("a")));
@@ -295,7 +295,7 @@ TEST(ChannelsTest, PeersAreDialledAndHomesFound) {
   auto* shard = config.mutable_peers()->add_mailbox();
   shard->set_name("a");
   shard->set_target("127.0.0.1:7403");
-  auto channels = DialPeers(config);
+  auto channels = DialPeers(config, "queue");
   ASSERT_TRUE(channels.ok()) << channels.status();
   EXPECT_NE(channels->directory, nullptr);
   EXPECT_EQ(channels->routing, nullptr);
@@ -306,11 +306,11 @@ TEST(ChannelsTest, PeersAreDialledAndHomesFound) {
   shard = config.mutable_peers()->add_mailbox();
   shard->set_name("b");
   shard->set_target("127.0.0.1:7413");
-  channels = DialPeers(config);
+  channels = DialPeers(config, "queue");
   ASSERT_TRUE(channels.ok());
   EXPECT_EQ(channels->MailboxOf(Home("")), nullptr);  // which one?
   config.mutable_peers()->set_routing("192.0.2.1:7401");
-  channels = DialPeers(config);
+  channels = DialPeers(config, "queue");
   EXPECT_THAT(std::string(channels.status().message()), HasSubstr("peers.routing: plaintext"));
 }
 

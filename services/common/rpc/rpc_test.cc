@@ -140,7 +140,6 @@ class RpcTest : public ::testing::TestWithParam<Transport> {
         queue_(runner_, handlers_),
         directory_(runner_, handlers_) {
     ServerOptions options;
-    options.service_name = "queue";
     auto server = RpcServer::Start(options, {&admin_, &queue_, &directory_}, registry_);
     PH_CHECK(server.ok());
     server_ = *std::move(server);

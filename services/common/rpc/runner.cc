@@ -3,12 +3,16 @@
 #include <array>
 #include <atomic>
 #include <cstdint>
+#include <memory>
+#include <utility>
 #include <vector>
 
 #include "absl/container/flat_hash_map.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "services/common/net/event_loop.h"
+#include "services/common/rpc/access.h"
 #include "services/common/rpc/credentials.h"
 #include "services/common/rpc/server_calls.h"
 
@@ -47,12 +51,14 @@ struct MethodMetrics {
 }  // namespace
 
 struct ServerRunner::Impl {
-  Impl(net::EventLoops& l, metrics::Registry& r) : loops(l), registry(r) {
+  Impl(net::EventLoops& l, metrics::Registry& r, std::unique_ptr<const Access> a)
+      : loops(l), registry(r), access(std::move(a)) {
     for (size_t i = 0; i < loops.size(); ++i) executors.push_back(std::make_unique<RedirectingExecutor>(loops.at(i)));
   }
 
   net::EventLoops& loops;
   metrics::Registry& registry;
+  const std::unique_ptr<const Access> access;  // null: no check
   std::vector<std::unique_ptr<RedirectingExecutor>> executors;
   std::atomic<size_t> next{0};
 
@@ -78,9 +84,15 @@ struct ServerRunner::Impl {
   }
 };
 
+ServerRunner::ServerRunner(net::EventLoops& loops, metrics::Registry& registry, AccessOptions access)
+    : impl_(std::make_unique<Impl>(loops, registry, std::make_unique<Access>(std::move(access), registry))) {}
 ServerRunner::ServerRunner(net::EventLoops& loops, metrics::Registry& registry)
-    : impl_(std::make_unique<Impl>(loops, registry)) {}
+    : impl_(std::make_unique<Impl>(loops, registry, nullptr)) {}
 ServerRunner::~ServerRunner() = default;
+
+absl::Status ServerRunner::Admit(const grpc::CallbackServerContext& context, const std::string& method) const {
+  return impl_->access == nullptr ? absl::OkStatus() : impl_->access->Admit(context, method);
+}
 
 void ServerRunner::Launch(Task<void> task) {
   const size_t i = impl_->next.fetch_add(1, std::memory_order_relaxed) % impl_->executors.size();
@@ -157,6 +169,7 @@ CallInfo MakeCallInfo(const grpc::CallbackServerContext& context) {
     if (!names.empty()) info.peer = names.front();
   }
   if (info.peer.empty()) info.peer = context.peer();
+  if (absl::StartsWith(info.peer, "fd:")) info.peer = "socket";  // accepted by UnixListener
   info.deadline = absl::FromChrono(context.deadline());
   return info;
 }

@@ -3,6 +3,7 @@
 #include <grpcpp/ext/proto_server_reflection_plugin.h>
 #include <grpcpp/grpcpp.h>
 #include <grpcpp/health_check_service_interface.h>
+#include <grpcpp/server_posix.h>
 
 #include <atomic>
 #include <mutex>
@@ -11,7 +12,9 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
+#include "services/common/rpc/channel_metadata.h"
 #include "services/common/rpc/credentials.h"
+#include "services/common/rpc/unix_socket.h"
 #include "services/common/status/status.h"
 
 namespace posthouse::rpc {
@@ -33,30 +36,38 @@ std::string HostPort(const std::string& host, int port) {
 
 class GrpcServer final : public RpcServer {
  public:
-  GrpcServer(std::unique_ptr<grpc::Server> server, int port, std::string name, metrics::CollectHandle collect)
-      : server_(std::move(server)), port_(port), name_(std::move(name)), collect_(std::move(collect)) {
-    SetServing(true);
+  GrpcServer(std::unique_ptr<grpc::Server> server, int port, metrics::CollectHandle collect)
+      : server_(std::move(server)), port_(port), collect_(std::move(collect)) {
+    server_->GetHealthCheckService()->SetServingStatus("", true);
   }
   ~GrpcServer() override { Stop(absl::ZeroDuration()); }
 
   int port() const override { return port_; }
 
-  std::shared_ptr<grpc::Channel> InProcessChannel() override {
+  absl::Status ListenOn(const std::string& path) {
+    PH_ASSIGN_OR_RETURN(
+        socket_, UnixListener::Start(path, [this](int fd) { grpc::AddInsecureChannelFromFd(server_.get(), fd); }));
+    return absl::OkStatus();
+  }
+
+  std::shared_ptr<grpc::Channel> InProcessChannel(Caller caller) override {
     in_process_ = true;
     grpc::ChannelArguments arguments;
     arguments.SetInt(GRPC_ARG_ENABLE_RETRIES, 0);
     arguments.SetInt(GRPC_ARG_ENABLE_CHANNELZ, 0);
-    return server_->InProcessChannel(arguments);
+    ChannelMetadata metadata;
+    if (caller != Caller::kProcess) metadata.emplace_back(kCallerKey, CallerName(caller));
+    return server_->experimental().InProcessChannelWithInterceptors(arguments, AddToCalls(std::move(metadata)));
   }
 
-  void SetServing(bool serving) override {
-    grpc::HealthCheckServiceInterface* health = server_->GetHealthCheckService();
-    health->SetServingStatus(serving);  // the server as a whole, ""
-    if (!name_.empty()) health->SetServingStatus(name_, serving);
+  void SetServing(const std::string& service, bool serving) override {
+    server_->GetHealthCheckService()->SetServingStatus(service, serving);
   }
 
   void Shutdown(absl::Duration grace) override {
-    SetServing(false);
+    // For every service, and whatever SetServing() says afterwards.
+    server_->GetHealthCheckService()->Shutdown();
+    socket_ = nullptr;
     // gRPC 1.51 crashes on a call into an in-process transport whose server is shut down.
     // With such channels the server therefore serves until it is destroyed.
     if (!in_process_) Stop(grace);
@@ -65,6 +76,7 @@ class GrpcServer final : public RpcServer {
  private:
   void Stop(absl::Duration grace) {
     if (std::exchange(stopped_, true)) return;
+    socket_ = nullptr;
     // Refuses new calls at once. At the deadline it cancels the calls in flight, and returns
     // when their handlers have ended.
     server_->Shutdown(absl::ToChronoTime(absl::Now() + grace));
@@ -73,8 +85,8 @@ class GrpcServer final : public RpcServer {
 
   const std::unique_ptr<grpc::Server> server_;
   const int port_;
-  const std::string name_;
   const metrics::CollectHandle collect_;
+  std::unique_ptr<UnixListener> socket_;  // null: none
   std::atomic<bool> in_process_{false};
   bool stopped_ = false;  // Shutdown() and the destructor: one thread
 };
@@ -119,7 +131,9 @@ absl::StatusOr<std::unique_ptr<RpcServer>> RpcServer::Start(const ServerOptions&
     return absl::UnavailableError(
         absl::StrCat("cannot listen on ", HostPort(options.address, options.port), ": is another process using it?"));
   }
-  return std::make_unique<GrpcServer>(std::move(server), port, options.service_name, std::move(collect));
+  auto started = std::make_unique<GrpcServer>(std::move(server), port, std::move(collect));
+  if (!options.socket.empty()) PH_RETURN_IF_ERROR(started->ListenOn(options.socket));
+  return started;
 }
 
 }  // namespace posthouse::rpc

@@ -29,6 +29,7 @@
 #include "absl/time/time.h"
 #include "services/common/async/executor.h"
 #include "services/common/metrics/metrics.h"
+#include "services/common/rpc/callers.h"
 
 namespace grpc {
 class Service;
@@ -51,11 +52,11 @@ struct TlsFiles {
 
 struct ServerOptions {
   std::string address = "127.0.0.1";
-  int port = 0;  // 0: any; -1: no TCP, in-process only
+  int port = 0;        // 0: any; -1: no TCP
+  std::string socket;  // path of a Unix socket for administrators (unix_socket.h); "": none
   TlsFiles tls;
   // mTLS: the peers that may call, by common name or DNS SAN. Empty: all that the CA signed.
   std::vector<std::string> allowed_peers;
-  std::string service_name;  // for metrics and health: "queue"
 };
 
 class RpcServer {
@@ -67,10 +68,11 @@ class RpcServer {
                                                           metrics::Registry& registry);
   virtual ~RpcServer() = default;
   virtual int port() const = 0;
-  // A channel into this server without a socket.
-  virtual std::shared_ptr<grpc::Channel> InProcessChannel() = 0;
-  // gRPC health (and so Kubernetes probes): SERVING or NOT_SERVING.
-  virtual void SetServing(bool serving) = 0;
+  // A channel into this server without a socket. `caller`: the service that calls (callers.h); kProcess may call all.
+  virtual std::shared_ptr<grpc::Channel> InProcessChannel(Caller caller = Caller::kProcess) = 0;
+  // gRPC health of `service` ("posthouse.queue.v1.QueueService"), or of the server as a whole (""), which is SERVING
+  // from the start. Any thread. Nothing after Shutdown().
+  virtual void SetServing(const std::string& service, bool serving) = 0;
   // Reports NOT_SERVING, refuses new calls, waits up to `grace` for the calls in flight and
   // cancels the rest. Returns when the last handler has ended, so the loops must still turn.
   // Call ServerRunner::BeginDrain() first: it ends the change streams.

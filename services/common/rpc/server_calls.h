@@ -17,6 +17,7 @@
 #include "absl/time/time.h"
 #include "services/common/async/task.h"
 #include "services/common/metrics/metrics.h"
+#include "services/common/rpc/access_options.h"
 #include "services/common/rpc/trace.h"
 
 namespace posthouse::net {
@@ -26,10 +27,12 @@ class EventLoops;
 namespace posthouse::rpc {
 
 // Runs handlers on the event loops and counts calls (grpc_server_handled_total,
-// grpc_server_handling_seconds, by method and code). Outlives the RpcServer whose
-// services use it. Threads: any.
+// grpc_server_handling_seconds, by method and code). A call that its caller may not make ends
+// before its handler starts (access.h). Outlives the RpcServer whose services use it. Threads: any.
 class ServerRunner {
  public:
+  ServerRunner(net::EventLoops& loops, metrics::Registry& registry, AccessOptions access);
+  // Every caller may call every method: for tests.
   ServerRunner(net::EventLoops& loops, metrics::Registry& registry);
   ~ServerRunner();
   // The first step of a drain, before RpcServer::Shutdown(): ends the calls that registered
@@ -40,7 +43,9 @@ class ServerRunner {
 
   // Starts `task` on this thread; after its first suspension it runs on one of the loops.
   void Launch(Task<void> task);
-  // Counts a call of `method` ("package.Service/Method") that ends.
+  // Whether the call of `method` ("package.Service/Method") may start; else its status.
+  absl::Status Admit(const grpc::CallbackServerContext& context, const std::string& method) const;
+  // Counts a call of `method` that ends.
   void Finished(const std::string& method, absl::StatusCode code, absl::Duration took);
   class Drainable {
    public:
@@ -57,7 +62,7 @@ class ServerRunner {
 // What a handler knows of its caller.
 struct CallInfo {
   TraceContext trace;  // the caller's, or a new one
-  std::string peer;    // certificate name under mTLS, else "inproc" or the address
+  std::string peer;    // certificate name under mTLS, else "inproc", "socket" or the address
   absl::Time deadline = absl::InfiniteFuture();
 };
 
@@ -75,6 +80,8 @@ class CallBase {
   }
   // The client went away, or its deadline passed. Any thread.
   bool cancelled() const { return context_->IsCancelled(); }
+  // For the reactors.
+  const grpc::CallbackServerContext& context() const { return *context_; }
 
  protected:
   ~CallBase() = default;

@@ -56,7 +56,8 @@ class UnaryReactor final : public grpc::ServerUnaryReactor {
  private:
   static Task<void> Run(UnaryReactor* self) {
     const absl::Time start = absl::Now();
-    const absl::Status status = co_await self->handler_(self->call_);
+    absl::Status status = self->runner_.Admit(self->call_.context(), MethodName<Request>());
+    if (status.ok()) status = co_await self->handler_(self->call_);
     self->runner_.Finished(MethodName<Request>(), status.code(), absl::Now() - start);
     self->Finish(ToGrpc(status));  // deletes self, soon or now
   }
@@ -115,7 +116,8 @@ class ReadReactor final : public grpc::ServerReadReactor<Request> {
 
   static Task<void> Run(ReadReactor* self) {
     const absl::Time start = absl::Now();
-    const absl::Status status = co_await self->handler_(static_cast<ReaderCall<Request, Response>&>(self->call_));
+    absl::Status status = self->runner_.Admit(self->call_.context(), MethodName<Request>());
+    if (status.ok()) status = co_await self->handler_(static_cast<ReaderCall<Request, Response>&>(self->call_));
     self->runner_.Finished(MethodName<Request>(), status.code(), absl::Now() - start);
     self->Finish(ToGrpc(status));
   }
@@ -198,7 +200,8 @@ class WriteReactor final : public grpc::ServerWriteReactor<Response> {
   }
   static Task<void> Run(WriteReactor* self) {
     const absl::Time start = absl::Now();
-    const absl::Status status = co_await self->handler_(static_cast<WriterCall<Request, Response>&>(self->call_));
+    absl::Status status = self->runner_.Admit(self->call_.context(), MethodName<Request>());
+    if (status.ok()) status = co_await self->handler_(static_cast<WriterCall<Request, Response>&>(self->call_));
     self->hook_->Disarm();
     // No status while a message is on the way, nor in one step with the last one
     // (StartWriteAndFinish): the in-process transport of gRPC 1.51 may then drop it.

@@ -1,6 +1,5 @@
 #include "services/common/runtime/runtime.h"
 
-#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -21,6 +20,7 @@
 #include "services/common/log/log.h"
 #include "services/common/private_dir/private_dir.h"
 #include "services/common/rpc/listen.h"
+#include "services/common/runtime/descriptors.h"
 #include "services/common/runtime/process_runtime.h"
 #include "services/common/status/status.h"
 #include "services/common/time/proto_time.h"
@@ -115,15 +115,6 @@ absl::StatusOr<config::v1::Config> LoadConfig(const std::string& path, const Pro
   if (status.ok() && process.check != nullptr) status = process.check(config);
   if (!status.ok()) return path.empty() ? status : config::Locate(status, path);
   return config;
-}
-
-// Connections are files: raises the limit as far as the system allows.
-void RaiseFileLimit() {
-  struct rlimit limit{};
-  if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
-    limit.rlim_cur = limit.rlim_max;
-    setrlimit(RLIMIT_NOFILE, &limit);
-  }
 }
 
 void ApplyLogLevel(const config::v1::Config& config) {
@@ -226,11 +217,14 @@ sigset_t HandledSignals() {
   return set;
 }
 
-// Handles signals; returns when the process must drain.
-void ServeUntilSignalled(const sigset_t& signals, const std::function<void()>& reload) {
+// Handles signals, and calls `tick` once a second; returns when the process must drain.
+void ServeUntilSignalled(const sigset_t& signals, const std::function<void()>& reload,
+                         const std::function<void()>& tick) {
+  constexpr timespec kSecond{1, 0};
   while (true) {
-    int number = 0;
-    if (sigwait(&signals, &number) != 0) continue;
+    tick();
+    const int number = sigtimedwait(&signals, nullptr, &kSecond);
+    if (number < 0) continue;  // the second has passed
     if (number != SIGHUP) {
       LOG_EVENT(kInfo, "draining").Str("signal", number == SIGTERM ? "SIGTERM" : "SIGINT");
       return;
@@ -283,7 +277,9 @@ int Run(Runtime& runtime, const Flags& flags, const Process& process, const sigs
     return 1;
   }
   LOG_EVENT(kInfo, "started").Str("version", kVersion).Int("http_port", (*http)->port());
-  ServeUntilSignalled(signals, [&] { Reload(**app, runtime.config(), flags, process, shown, reload_failures); });
+  ServeUntilSignalled(
+      signals, [&] { Reload(**app, runtime.config(), flags, process, shown, reload_failures); },
+      [&] { (*app)->PublishReadiness(); });
   StopAtSecondSignal(signals);
   (*app)->Drain(DurationOr(runtime.config().has_drain_timeout(), runtime.config().drain_timeout(), absl::Seconds(30)));
   http->reset();
@@ -304,7 +300,9 @@ int Main(int argc, char** argv, const std::string& service, const MakeApp& make,
     std::fprintf(stderr, "%s\n", std::string(config.status().message()).c_str());
     return 2;
   }
+  const std::string warning = rpc::ListenWarning(*config, service);
   if (flags.check) {
+    if (!warning.empty()) std::fprintf(stderr, "warning: %s\n", warning.c_str());
     std::printf("ok\n");
     return 0;
   }
@@ -313,11 +311,13 @@ int Main(int argc, char** argv, const std::string& service, const MakeApp& make,
   pthread_sigmask(SIG_BLOCK, &signals, nullptr);
   std::signal(SIGPIPE, SIG_IGN);
   umask(S_IRWXG | S_IRWXO);  // no file of this process is for others
-  RaiseFileLimit();
+  const uint64_t descriptors = RaiseDescriptorLimit();
   // Debian builds Abseil with its lock order checker on, which costs 2 % of the CPU. TSan checks lock order in tests.
   absl::SetMutexDeadlockDetectionMode(absl::OnDeadlockCycle::kIgnore);
   log::SetService(service);
   ApplyLogLevel(*config);
+  if (!warning.empty()) LOG_EVENT(kWarning, "config_warning").Str("warning", warning);
+  WarnOfFewDescriptors(*config, service, descriptors);
   ProcessRuntime runtime(*config, config->io_threads() != 0 ? static_cast<int>(config->io_threads()) : DefaultThreads(),
                          flags.accept_data_loss);
   return Run(runtime, flags, process, signals);

@@ -49,6 +49,8 @@ class App {
   virtual absl::string_view name() const = 0;
   // OK: the service can do its own work. Does not depend on other services. Any thread.
   virtual absl::Status Ready() = 0;
+  // Tells gRPC's health service what Ready() says. Called once a second until the drain. Main thread.
+  virtual void PublishReadiness() {}
   // Applies what can change while the service runs. `config` is valid. An error: all stays as it was. Main thread.
   virtual absl::Status Reload(const config::v1::Config& config) = 0;
   // Whether Reload() applies the key ("ingress.max_errors"); else it needs a restart.

@@ -5,6 +5,8 @@
 #include <algorithm>
 
 #include "absl/time/clock.h"
+#include "services/common/rpc/callers.h"
+#include "services/common/rpc/listen.h"
 #include "services/common/rpc/server_calls.h"
 
 namespace posthouse::runtime {
@@ -13,11 +15,21 @@ ServiceApp::ServiceApp(Runtime& rt, std::string name, CheckConfig check)
     : runtime_(rt),
       name_(std::move(name)),
       check_(std::move(check)),
-      runner_(std::make_unique<rpc::ServerRunner>(rt.loops(), rt.registry())) {}
+      access_(rpc::AccessOf(rt.config(), name_)),
+      // Without options nobody is known; Serve() then fails.
+      runner_(std::make_unique<rpc::ServerRunner>(rt.loops(), rt.registry(),
+                                                  access_.ok() ? *access_ : rpc::AccessOptions())) {}
 
 ServiceApp::~ServiceApp() { PH_CHECK(stopped_); }
 
 absl::Status ServiceApp::Ready() { return draining_ ? absl::UnavailableError("draining") : Health(); }
+
+void ServiceApp::PublishReadiness() {
+  if (server_ == nullptr) return;
+  const bool ready = Ready().ok();
+  for (const std::string& service : rpc::ServicesOf(name_)) server_->SetServing(service, ready);
+  server_->SetServing("", ready);
+}
 
 absl::Status ServiceApp::Reload(const config::v1::Config& config) { return check_(config); }
 
@@ -30,8 +42,10 @@ absl::Status ServiceApp::Serve(GrpcServices services) {
 
 absl::Status ServiceApp::Serve(std::vector<grpc::Service*> services) {
   services_ = std::move(services);
+  PH_RETURN_IF_ERROR(access_.status());
   PH_ASSIGN_OR_RETURN(server_,
                       rpc::RpcServer::Start(RpcOptions(runtime_.config(), name_), services_, runtime_.registry()));
+  for (const std::string& service : rpc::ServicesOf(name_)) server_->SetServing(service, true);
   return absl::OkStatus();
 }
 

@@ -18,6 +18,7 @@
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "services/common/metrics/metrics.h"
+#include "services/common/rpc/access_options.h"
 #include "services/common/rpc/channels.h"
 #include "services/common/rpc/server.h"
 #include "services/common/runtime/runtime.h"
@@ -41,6 +42,8 @@ class ServiceApp : public App {
   absl::string_view name() const final { return name_; }
   // kUnavailable while draining, else Health().
   absl::Status Ready() final;
+  // For the whole server and the process's gRPC services (rpc::ServicesOf).
+  void PublishReadiness() override;
   // Refuses a config that the service could not start with; else keeps everything as it is.
   absl::Status Reload(const config::v1::Config& config) override;
   // BeginDrain(), the gRPC server's Shutdown(), FinishDrain(). The second call does nothing.
@@ -57,7 +60,7 @@ class ServiceApp : public App {
 
   Runtime& runtime() { return runtime_; }
   bool draining() const { return draining_; }
-  // For the methods of `services`. Counts calls, ends change streams at a drain.
+  // For the methods of `services`. Refuses callers, counts calls, ends change streams at a drain.
   rpc::ServerRunner& runner() { return *runner_; }
   // Starts the gRPC server.
   absl::Status Serve(GrpcServices services);
@@ -80,6 +83,7 @@ class ServiceApp : public App {
   Runtime& runtime_;
   const std::string name_;
   const CheckConfig check_;
+  const absl::StatusOr<rpc::AccessOptions> access_;
   const std::unique_ptr<rpc::ServerRunner> runner_;
   GrpcServices owned_;
   std::vector<grpc::Service*> services_;
@@ -95,8 +99,8 @@ absl::Duration TimeLeft(absl::Time deadline);
 // main() of the service `App`, a ServiceApp.
 template <typename App>
 int ServiceMain(int argc, char** argv, const std::string& name) {
-  const auto make = [](Runtime& rt) -> absl::StatusOr<std::unique_ptr<runtime::App>> {
-    PH_ASSIGN_OR_RETURN(rpc::Channels channels, rpc::DialPeers(rt.config()));
+  const auto make = [name](Runtime& rt) -> absl::StatusOr<std::unique_ptr<runtime::App>> {
+    PH_ASSIGN_OR_RETURN(rpc::Channels channels, rpc::DialPeers(rt.config(), name));
     return App::Create(rt, std::move(channels));
   };
   return Main(argc, argv, name, make, App::CheckConfig);

@@ -208,7 +208,6 @@ FakePeers::FakePeers(net::EventLoops& loops)
       mailbox_(std::make_unique<Mailbox>(*runner_, data_)) {
   rpc::ServerOptions options;
   options.port = -1;
-  options.service_name = "fake";
   auto server =
       rpc::RpcServer::Start(options, {routing_.get(), directory_.get(), queue_.get(), mailbox_.get()}, registry_);
   PH_CHECK(server.ok());

@@ -1,0 +1,23 @@
+// File descriptors of a process: connections and files of stores take them.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+namespace posthouse::config::v1 {
+class Config;
+}
+
+namespace posthouse::runtime {
+
+// Raises the limit (RLIMIT_NOFILE) as far as the system allows; returns it, or 0 when it is not known.
+uint64_t RaiseDescriptorLimit();
+
+// The descriptors that `service` needs when all its listeners have max_connections.
+uint64_t DescriptorsNeeded(const config::v1::Config& config, const std::string& service);
+
+// Logs few_descriptors when `limit` is less than what is needed. Above the limit new connections wait, and stores
+// cannot open files.
+void WarnOfFewDescriptors(const config::v1::Config& config, const std::string& service, uint64_t limit);
+
+}  // namespace posthouse::runtime
