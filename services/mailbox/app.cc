@@ -7,6 +7,7 @@
 #include "posthouse/config/v1/config.pb.h"
 #include "posthouse/mailbox/v1/store.pb.h"
 #include "services/common/log/log.h"
+#include "services/common/runtime/shard.h"
 #include "services/common/status/status.h"
 #include "services/common/store/open.h"
 #include "services/mailbox/folder/mailboxes.h"
@@ -112,6 +113,8 @@ absl::StatusOr<std::unique_ptr<App>> App::Create(runtime::Runtime& rt, rpc::Chan
   PH_ASSIGN_OR_RETURN(std::unique_ptr<store::Store> opened,
                       store::Open("mailbox", absl::StrCat(rt.config().data_dir(), "/mailbox"), rt.config().store(),
                                   rt.registry(), rt.accept_data_loss()));
+  PH_RETURN_IF_ERROR(runtime::ClaimShard(absl::StrCat(rt.config().data_dir(), "/mailbox"), "mailbox.shard",
+                                         rt.config().mailbox().shard()));
   return CreateOn(rt, std::move(opened));
 }
 

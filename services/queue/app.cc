@@ -3,6 +3,7 @@
 #include "absl/strings/str_cat.h"
 #include "posthouse/config/v1/config.pb.h"
 #include "services/common/log/log.h"
+#include "services/common/runtime/shard.h"
 #include "services/common/status/status.h"
 #include "services/common/store/open.h"
 #include "services/queue/delivery/local.h"
@@ -36,6 +37,7 @@ absl::StatusOr<std::unique_ptr<App>> App::Create(runtime::Runtime& rt, rpc::Chan
 absl::Status App::Start(rpc::Channels channels) {
   PH_ASSIGN_OR_RETURN(store_, store::Open("queue", settings_.store_dir, runtime().config().store(),
                                           runtime().registry(), runtime().accept_data_loss()));
+  PH_RETURN_IF_ERROR(runtime::ClaimShard(settings_.store_dir, "queue.shard", settings_.shard));
   SpoolOptions spool_options;
   spool_options.shard = settings_.shard;
   spool_options.executor = &runtime().loops().Next();

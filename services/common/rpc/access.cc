@@ -3,11 +3,11 @@
 #include <openssl/crypto.h>
 
 #include <utility>
+#include <vector>
 
 #include "absl/strings/cord.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_join.h"
 #include "services/common/rpc/credentials.h"
 #include "services/common/rpc/metadata.h"
 
@@ -15,7 +15,8 @@ namespace posthouse::rpc {
 namespace {
 
 // gRPC's names of transports without an address: the in-process one, and descriptors that UnixListener accepted.
-constexpr absl::string_view kInProcessPeer = "inproc";
+// Every HTTP/2 transport of gRPC 1.51 has the address of its socket, and a connection without one is dropped.
+constexpr absl::string_view kInProcessPeer = "unknown";
 constexpr absl::string_view kSocketPeerPrefix = "fd:";
 
 absl::string_view View(const grpc::string_ref& text) { return {text.data(), text.size()}; }
@@ -28,14 +29,6 @@ std::optional<absl::string_view> Metadata(const grpc::CallbackServerContext& con
 
 bool SameSecret(absl::string_view a, absl::string_view b) {
   return a.size() == b.size() && CRYPTO_memcmp(a.data(), b.data(), a.size()) == 0;
-}
-
-// With what a caller that the table refuses was known, for the log.
-std::string Who(const grpc::CallbackServerContext& context) {
-  const auto auth = context.auth_context();
-  std::vector<std::string> names;
-  if (auth != nullptr && auth->IsPeerAuthenticated()) names = PeerNames(*auth);
-  return names.empty() ? context.peer() : absl::StrJoin(names, ", ");
 }
 
 absl::Status Refusal(absl::StatusCode code, std::string text) {
@@ -52,6 +45,18 @@ metrics::Counter& AddRefusedCalls(metrics::Registry& registry, const char* reaso
 }
 
 }  // namespace
+
+std::string PeerName(const grpc::CallbackServerContext& context) {
+  const auto auth = context.auth_context();
+  if (auth != nullptr && auth->IsPeerAuthenticated()) {
+    std::vector<std::string> names = PeerNames(*auth);
+    if (!names.empty()) return std::move(names.front());
+  }
+  std::string peer = context.peer();
+  if (peer == kInProcessPeer) return "inproc";
+  if (absl::StartsWith(peer, kSocketPeerPrefix)) return "socket";
+  return peer;
+}
 
 Access::Access(AccessOptions options, metrics::Registry& registry)
     : options_(std::move(options)),
@@ -105,7 +110,7 @@ absl::Status Access::Admit(const grpc::CallbackServerContext& context, absl::str
     status = Refusal(
         absl::StatusCode::kPermissionDenied,
         absl::StrCat(
-            CallerName(caller), " (", Who(context), ") may not call ", method,
+            CallerName(caller), " (", PeerName(context), ") may not call ", method,
             caller == Caller::kNobody ? ": the caller has no certificate or secret that this service knows" : ""));
   } else {
     status = CheckShard(context);
@@ -116,7 +121,7 @@ absl::Status Access::Admit(const grpc::CallbackServerContext& context, absl::str
   if (limit_.Allow(&dropped)) {
     LOG_EVENT(kWarning, "rpc_refused")
         .Str("caller", CallerName(caller))
-        .Str("peer", Who(context))
+        .Str("peer", PeerName(context))
         .Str("method", method)
         .Err(status)
         .Int("not_logged", dropped);

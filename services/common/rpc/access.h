@@ -23,6 +23,9 @@
 
 namespace posthouse::rpc {
 
+// Who calls, for logs: the first name of a certificate, "inproc", "socket", or the address.
+std::string PeerName(const grpc::CallbackServerContext& context);
+
 class Access {
  public:
   // `registry` outlives the object.

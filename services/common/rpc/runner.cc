@@ -8,12 +8,10 @@
 #include <vector>
 
 #include "absl/container/flat_hash_map.h"
-#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "services/common/net/event_loop.h"
 #include "services/common/rpc/access.h"
-#include "services/common/rpc/credentials.h"
 #include "services/common/rpc/server_calls.h"
 
 namespace posthouse::rpc {
@@ -163,13 +161,7 @@ CallInfo MakeCallInfo(const grpc::CallbackServerContext& context) {
     trace = TraceContext::Parse(absl::string_view(header->second.data(), header->second.size()));
   }
   info.trace = trace.has_value() ? *std::move(trace) : TraceContext::New();
-  const std::shared_ptr<const grpc::AuthContext> auth = context.auth_context();
-  if (auth != nullptr && auth->IsPeerAuthenticated()) {
-    const std::vector<std::string> names = PeerNames(*auth);
-    if (!names.empty()) info.peer = names.front();
-  }
-  if (info.peer.empty()) info.peer = context.peer();
-  if (absl::StartsWith(info.peer, "fd:")) info.peer = "socket";  // accepted by UnixListener
+  info.peer = PeerName(context);
   info.deadline = absl::FromChrono(context.deadline());
   return info;
 }
