@@ -129,6 +129,13 @@ TEST_F(DamageTest, TheLostRowsAreNamedAndTheOthersSalvaged) {
   EXPECT_EQ(salvaged->lost.size(), 1u);
   EXPECT_EQ(salvaged->rows, check->rows);
   EXPECT_TRUE(std::filesystem::exists(salvaged->kept_at + "/CURRENT"));
+  // Whoever salvages, the service can open the files, and nobody else.
+  EXPECT_EQ(std::filesystem::status(options_.path).permissions(),
+            std::filesystem::status(salvaged->kept_at).permissions());
+  for (const auto& entry : std::filesystem::directory_iterator(options_.path)) {
+    EXPECT_EQ(entry.status().permissions(), std::filesystem::perms::owner_read | std::filesystem::perms::owner_write)
+        << entry.path();
+  }
   const absl::StatusOr<StoreCheck> again = CheckStore(options_.path);
   ASSERT_TRUE(again.ok()) << again.status();
   EXPECT_TRUE(again->lost.empty());

@@ -4,8 +4,10 @@
 #include <rocksdb/db.h>
 #include <rocksdb/env.h>
 #include <rocksdb/write_batch.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <filesystem>
 #include <memory>
 #include <system_error>
@@ -95,6 +97,22 @@ absl::Status SyncDirectory(const std::string& path) {
   return synced == 0 ? absl::OkStatus() : absl::ErrnoToStatus(why, absl::StrCat("syncing ", path));
 }
 
+// Gives the files of `fresh` the owner of the directory `store`, which the administrator who
+// salvages need not be, and lets nobody else read them.
+absl::Status TakeOwner(const std::string& store, const std::string& fresh) {
+  struct stat owner = {};
+  if (stat(store.c_str(), &owner) != 0) return absl::ErrnoToStatus(errno, store);
+  std::vector<std::string> files = {fresh};
+  for (const auto& entry : std::filesystem::directory_iterator(fresh)) files.push_back(entry.path());
+  for (const std::string& file : files) {
+    const mode_t mode = file == fresh ? owner.st_mode & 07777 : 0600;
+    if (lchown(file.c_str(), owner.st_uid, owner.st_gid) != 0 || chmod(file.c_str(), mode) != 0) {
+      return absl::ErrnoToStatus(errno, absl::StrCat("giving ", file, " its owner"));
+    }
+  }
+  return absl::OkStatus();
+}
+
 // Copies what can be read into a new store at `target`.
 absl::StatusOr<StoreCheck> CopyReadable(Db& from, const std::string& target) {
   RocksOptions options;
@@ -151,6 +169,7 @@ absl::StatusOr<StoreCheck> SalvageStore(const std::string& path) {
   Db from;
   PH_RETURN_IF_ERROR(OpenToRead(store, &from));
   PH_ASSIGN_OR_RETURN(StoreCheck check, CopyReadable(from, fresh));
+  PH_RETURN_IF_ERROR(TakeOwner(store, fresh));
   std::filesystem::rename(store, damaged, error);
   if (error) return absl::UnavailableError(absl::StrCat("renaming ", store, ": ", error.message()));
   std::filesystem::rename(fresh, store, error);
