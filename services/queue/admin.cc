@@ -1,12 +1,16 @@
 #include "services/queue/admin.h"
 
 #include <algorithm>
+#include <map>
+#include <set>
 #include <utility>
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "services/common/status/status.h"
+#include "services/common/time/proto_time.h"
+#include "services/mail_formats/address/address.h"
 #include "services/queue/dsn/report.h"
 #include "services/queue/spool/item_record.h"
 #include "services/queue/spool/queue_id.h"
@@ -18,6 +22,9 @@ constexpr size_t kPage = 200;
 constexpr size_t kPagesPerAnswer = 25;
 constexpr uint64_t kHeaderBytes = 64 * 1024;
 constexpr uint32_t kMaxFound = 1000;
+constexpr size_t kDuePage = 1000;
+constexpr int kDomainsShown = 10;
+constexpr uint32_t kDestinations = 100;
 // An answer stays under the 1 MiB of a unary message, except with a single larger item.
 constexpr size_t kMaxAnswerBytes = 900 * 1024;
 
@@ -32,12 +39,24 @@ absl::string_view DomainOf(absl::string_view address) {
   return at == absl::string_view::npos ? absl::string_view() : address.substr(at + 1);
 }
 
-bool IsListed(const v1::Item& item, const v1::ListItemsRequest& request) {
+// A domain as operators write it, in the form of addresses and destinations: a lower-case A-label. Address literals
+// and what is no domain stay as they are.
+std::string DomainKey(absl::string_view domain) {
+  absl::StatusOr<std::string> name = NormalizeDomain(domain);
+  return name.ok() ? *std::move(name) : absl::AsciiStrToLower(domain);
+}
+
+// `domain`: a DomainKey().
+bool IsListed(const v1::Item& item, const v1::ListItemsRequest& request, const std::string& domain) {
   if (!request.sender().empty() && !absl::EqualsIgnoreCase(item.envelope().reverse_path(), request.sender()))
     return false;
-  if (request.domain().empty()) return true;
+  if (domain.empty()) return true;
   return std::any_of(item.recipients().begin(), item.recipients().end(), [&](const v1::ItemRecipient& r) {
-    return !IsSettled(r) && absl::EqualsIgnoreCase(DomainOf(r.recipient().address()), request.domain());
+    if (IsSettled(r)) return false;
+    const absl::string_view own = DomainOf(r.recipient().address());
+    if (absl::EqualsIgnoreCase(own, domain) || DestinationOf(r) == Destination::Remote(domain)) return true;
+    const bool ascii = std::all_of(own.begin(), own.end(), [](char c) { return absl::ascii_isascii(c); });
+    return !ascii && DomainKey(own) == domain;
   });
 }
 
@@ -68,6 +87,16 @@ void KeepNewest(size_t limit, std::vector<v1::Item>* items) {
   if (items->size() > limit) items->erase(items->begin() + static_cast<ptrdiff_t>(limit), items->end());
 }
 
+v1::Block BlockOf(const DestinationScheduler::SiteState& state) {
+  v1::Block block;
+  block.set_destination(state.site.ToString());
+  ToProto(state.failing_since, block.mutable_since());
+  ToProto(state.blocked_until, block.mutable_until());
+  block.set_failures(static_cast<uint32_t>(state.failures));
+  *block.mutable_last() = state.last_failure;
+  return block;
+}
+
 }  // namespace
 
 Task<absl::StatusOr<v1::GetItemResponse>> Admin::GetItem(v1::GetItemRequest request) {
@@ -86,6 +115,7 @@ Task<absl::StatusOr<v1::GetItemResponse>> Admin::GetItem(v1::GetItemRequest requ
     }
   }
   *response.mutable_item() = std::move(record->item);
+  if (!response.done()) MarkBlocked(Blocks(), response.mutable_item());
   co_return response;
 }
 
@@ -96,12 +126,15 @@ Task<absl::StatusOr<v1::ListItemsResponse>> Admin::ListItems(v1::ListItemsReques
   }
   const uint32_t wanted = request.page().page_size() == 0 ? 100 : std::min<uint32_t>(request.page().page_size(), 1000);
   v1::ListItemsResponse response;
+  const absl::flat_hash_map<Destination, v1::Block> blocks = Blocks();
+  const std::string domain = request.domain().empty() ? "" : DomainKey(request.domain());
   size_t bytes = 0;
   for (size_t pages = 0; pages < kPagesPerAnswer; ++pages) {
     PH_CO_ASSIGN_OR_RETURN(ItemPage page, co_await spool_.ReadItems(/*done=*/false, after, kPage));
     for (ItemRecord& record : page.items) {
-      if (!IsListed(record.item, request)) continue;
+      if (!IsListed(record.item, request, domain)) continue;
       after = record.item.queue_id();
+      MarkBlocked(blocks, &record.item);
       bytes += record.item.ByteSizeLong();
       *response.add_items() = std::move(record.item);
       if (static_cast<uint32_t>(response.items_size()) < wanted && bytes < kMaxAnswerBytes) continue;
@@ -171,9 +204,7 @@ Task<absl::StatusOr<v1::RetryItemsResponse>> Admin::RetryItems(v1::RetryItemsReq
     co_return absl::InvalidArgumentError("RetryItems: exactly one of queue_id, domain is required");
   }
   if (!request.domain().empty()) {
-    // Destinations are lower-case A-labels.
-    const std::string domain = absl::AsciiStrToLower(request.domain());
-    PH_CO_ASSIGN_OR_RETURN(const uint32_t items, co_await operations_.RetryDestination(domain));
+    PH_CO_ASSIGN_OR_RETURN(const uint32_t items, co_await operations_.RetryDestination(DomainKey(request.domain())));
     response.set_items(items);
     co_return response;
   }
@@ -201,6 +232,79 @@ Task<absl::StatusOr<v1::GetStatsResponse>> Admin::GetStats(v1::GetStatsRequest) 
   response.set_queued(ledger.queued());
   response.set_items(ledger.items);
   ToProto(oldest_(), response.mutable_oldest());
+  co_return response;
+}
+
+// ---- destinations
+
+absl::flat_hash_map<Destination, v1::Block> Admin::Blocks() {
+  absl::flat_hash_map<Destination, v1::Block> blocks;
+  const absl::Time now = clock_();
+  for (const DestinationScheduler::SiteState& state : operations_.Destinations()) {
+    if (state.blocked_until > now) blocks[state.site] = BlockOf(state);
+  }
+  return blocks;
+}
+
+void Admin::MarkBlocked(const absl::flat_hash_map<Destination, v1::Block>& blocks, v1::Item* item) {
+  if (blocks.empty()) return;
+  for (v1::ItemRecipient& recipient : *item->mutable_recipients()) {
+    if (!IsWaiting(recipient)) continue;
+    const auto block = blocks.find(operations_.SiteFor(DestinationOf(recipient)));
+    if (block != blocks.end()) *recipient.mutable_blocked() = block->second;
+  }
+}
+
+Task<absl::StatusOr<v1::ListDestinationsResponse>> Admin::ListDestinations(v1::ListDestinationsRequest request) {
+  std::map<Destination, v1::DestinationState> states;
+  const auto count = [&](const Destination& destination) {
+    v1::DestinationState& state = states[operations_.SiteFor(destination)];
+    state.set_waiting(state.waiting() + 1);
+    if (!destination.remote() || state.domains_size() >= kDomainsShown) return;
+    const std::string name(destination.name());
+    if (std::find(state.domains().begin(), state.domains().end(), name) == state.domains().end()) {
+      state.add_domains(name);
+    }
+  };
+  std::string after;
+  while (true) {
+    PH_CO_ASSIGN_OR_RETURN(DuePage page, co_await spool_.ReadDue(after, kDuePage));
+    for (const DueEntry& entry : page.entries) {
+      if (entry.destination.resolved()) {
+        count(entry.destination);
+        continue;
+      }
+      // Several destinations, or none yet: the item has them.
+      const absl::StatusOr<std::optional<ItemRecord>> record = co_await spool_.Load(entry.queue_id);
+      if (!record.ok() || !record->has_value()) continue;
+      std::set<Destination> destinations;
+      for (const v1::ItemRecipient& r : (*record)->item.recipients()) {
+        if (IsWaiting(r)) destinations.insert(DestinationOf(r));
+      }
+      for (const Destination& destination : destinations) count(destination);
+    }
+    if (!page.more) break;
+    after = page.last_key;
+  }
+  const absl::Time now = clock_();
+  for (const DestinationScheduler::SiteState& known : operations_.Destinations()) {
+    v1::DestinationState& state = states[known.site];
+    state.set_in_progress(static_cast<uint32_t>(known.running));
+    state.set_limit(static_cast<uint32_t>(known.limit));
+    if (known.blocked_until > now) *state.mutable_blocked() = BlockOf(known);
+  }
+  std::vector<v1::DestinationState> sorted;
+  for (auto& [site, state] : states) {
+    state.set_destination(site.ToString());
+    if (!request.blocked() || state.has_blocked()) sorted.push_back(std::move(state));
+  }
+  std::sort(sorted.begin(), sorted.end(), [](const v1::DestinationState& a, const v1::DestinationState& b) {
+    return std::make_pair(b.waiting(), a.destination()) < std::make_pair(a.waiting(), b.destination());
+  });
+  v1::ListDestinationsResponse response;
+  const size_t limit = std::min(request.limit() == 0 ? kDestinations : request.limit(), kMaxFound);
+  for (size_t i = 0; i < std::min(limit, sorted.size()); ++i) *response.add_destinations() = std::move(sorted[i]);
+  response.set_more(sorted.size() - static_cast<size_t>(response.destinations_size()));
   co_return response;
 }
 

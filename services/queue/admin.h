@@ -4,6 +4,7 @@
 
 #include <functional>
 
+#include "absl/container/flat_hash_map.h"
 #include "absl/status/statusor.h"
 #include "posthouse/queue/v1/queue.pb.h"
 #include "services/common/async/task.h"
@@ -27,8 +28,14 @@ class Admin {
   Task<absl::StatusOr<v1::RetryItemsResponse>> RetryItems(v1::RetryItemsRequest request);
   Task<absl::StatusOr<v1::DeleteItemResponse>> DeleteItem(v1::DeleteItemRequest request);
   Task<absl::StatusOr<v1::GetStatsResponse>> GetStats(v1::GetStatsRequest request);
+  // Reads the whole due index.
+  Task<absl::StatusOr<v1::ListDestinationsResponse>> ListDestinations(v1::ListDestinationsRequest request);
 
  private:
+  // What is known of the blocked sites, by site.
+  absl::flat_hash_map<Destination, v1::Block> Blocks();
+  // Tells of each waiting recipient whether its destination is blocked.
+  void MarkBlocked(const absl::flat_hash_map<Destination, v1::Block>& blocks, v1::Item* item);
   Task<absl::Status> FindBetween(bool done, std::string after, QueueId end, size_t limit,
                                  const v1::FindItemsRequest& request, std::vector<v1::Item>* found);
 

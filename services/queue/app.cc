@@ -40,17 +40,20 @@ absl::Status App::Start(rpc::Channels channels) {
   PH_RETURN_IF_ERROR(runtime::ClaimShard(settings_.store_dir, "queue.shard", settings_.shard));
   SpoolOptions spool_options;
   spool_options.shard = settings_.shard;
+  spool_options.clock = [this] { return clock_.Now(); };
   spool_options.executor = &runtime().loops().Next();
   spool_options.metrics = &guard_metrics_;
   PH_ASSIGN_OR_RETURN(spool_, SyncWait(Spool::Open(*store_, spool_options)));
   const Clock clock = spool_->options().clock;
-  routing_ = NewRouting(channels.routing, clock);
+  routing_ = NewRouting(channels.routing, MonotonicNow);
   local_ = NewLocalDelivery(std::move(channels));
   PH_ASSIGN_OR_RETURN(remote_, RemoteDelivery::Create(runtime().loops(), *routing_, settings_.remote));
   DispatcherOptions dispatch;
   dispatch.scheduler = settings_.scheduler;
   dispatch.settlement = settings_.settlement;
   dispatch.bounce = settings_.bounce;
+  dispatch.clock = clock;
+  dispatch.calm = &clock_;
   dispatcher_ = Dispatcher::Create({runtime().loops(), *spool_, *routing_, *local_, *remote_, metrics_}, dispatch);
   maintenance_ = std::make_unique<Maintenance>(
       *spool_, metrics_, runtime().loops().Next(),

@@ -11,6 +11,7 @@
 #include "absl/status/statusor.h"
 #include "services/common/runtime/service_app.h"
 #include "services/common/store/guarded_partition.h"
+#include "services/common/time/calm_clock.h"
 #include "services/queue/metrics.h"
 #include "services/queue/schedule/dispatcher.h"
 #include "services/queue/settings.h"
@@ -40,6 +41,7 @@ class App final : public runtime::ServiceApp {
   void Collect();
 
   const Settings settings_;
+  CalmClock clock_;  // the time of day for all parts
   Metrics metrics_;
   store::GuardMetrics guard_metrics_;
   std::unique_ptr<store::Store> store_;

@@ -176,6 +176,7 @@ class AdminRpc final : public v1::QueueAdminService::CallbackService {
   PH_ADMIN_METHOD(RetryItems)
   PH_ADMIN_METHOD(DeleteItem)
   PH_ADMIN_METHOD(GetStats)
+  PH_ADMIN_METHOD(ListDestinations)
 #undef PH_ADMIN_METHOD
 
  private:

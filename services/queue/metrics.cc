@@ -7,6 +7,8 @@ constexpr const char* kResults[] = {"accepted", "duplicate", "invalid", "full", 
 constexpr const char* kOutcomes[] = {"delivered", "relayed", "temporary", "permanent"};
 constexpr const char* kActions[] = {"failed", "delayed", "delivered", "relayed"};
 constexpr const char* kStates[] = {"accepted", "delivered", "relayed", "failed", "expired", "deleted", "queued"};
+// Of DestinationScheduler::Standing, and blocked.
+constexpr const char* kDestinationStates[] = {"proven", "fresh", "doubtful", "blocked"};
 constexpr const char* kKinds[] = {"remote", "local"};
 
 // From acceptance to delivery: milliseconds when all is well, days when it is not.
@@ -31,6 +33,8 @@ Metrics::Metrics(metrics::Registry& r)
       running(r.AddGauge("posthouse_queue_running_jobs", "Jobs in progress: delivery attempts and recipient lookups.")),
       blocked_sites(
           r.AddGauge("posthouse_queue_blocked_sites", "Destinations that are blocked because they cannot be reached.")),
+      lookups_waiting(r.AddGauge("posthouse_queue_lookup_jobs",
+                                 "Jobs that wait until routing has named the mail hosts of their domain.")),
       window(r.AddGauge("posthouse_queue_window_entries", "Rows of the due index in memory.")),
       double_bounces(r.AddCounter("posthouse_queue_double_bounces_total",
                                   "Failed recipients of messages without a sender, so that no report was sent.")),
@@ -75,6 +79,13 @@ Metrics::Metrics(metrics::Registry& r)
                              "Recipients since the store was created, by state; accepted is the sum of the others.",
                              {{"state", kStates[i]}});
   }
+  for (int i = 0; i < 4; ++i) {
+    destinations_[i] =
+        &r.AddGauge("posthouse_queue_destinations",
+                    "Destinations with recent deliveries: proven accepted mail lately, doubtful failed last, "
+                    "fresh did neither, blocked cannot be reached.",
+                    {{"state", kDestinationStates[i]}});
+  }
 }
 
 void Metrics::Enqueued(EnqueueResult result, uint64_t bytes, absl::Duration took) {
@@ -95,6 +106,13 @@ void Metrics::SetLedger(const Ledger& ledger) {
                              ledger.expired,  ledger.deleted,   ledger.queued()};
   for (int i = 0; i < 7; ++i) ledger_[i]->Set(static_cast<double>(values[i]));
   items_.Set(static_cast<double>(ledger.items));
+}
+
+void Metrics::SetDestinations(const DestinationScheduler::Counts& counts) {
+  for (int i = 0; i < DestinationScheduler::kStandings; ++i) {
+    destinations_[i]->Set(static_cast<double>(counts.remote[i]));
+  }
+  destinations_[3]->Set(static_cast<double>(counts.blocked));
 }
 
 }  // namespace posthouse::queue

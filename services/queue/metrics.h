@@ -5,6 +5,7 @@
 #include "services/common/metrics/metrics.h"
 #include "services/queue/delivery/delivery.h"
 #include "services/queue/dsn/report.h"
+#include "services/queue/schedule/destination_scheduler.h"
 #include "services/queue/spool/spool.h"
 
 namespace posthouse::queue {
@@ -22,11 +23,13 @@ class Metrics {
   void Delivered(bool local, absl::Duration since_accepted);
   void ReportSent(dsn::Action action);
   void SetLedger(const Ledger& ledger);
+  void SetDestinations(const DestinationScheduler::Counts& counts);
 
   metrics::Gauge& oldest_seconds;
   metrics::Gauge& waiting;
   metrics::Gauge& running;
   metrics::Gauge& blocked_sites;
+  metrics::Gauge& lookups_waiting;
   metrics::Gauge& window;
   metrics::Counter& double_bounces;
   metrics::Counter& save_failures;
@@ -50,6 +53,7 @@ class Metrics {
   metrics::Histogram* delivered_[2];
   metrics::Counter* reports_[4];
   metrics::Gauge* ledger_[7];
+  metrics::Gauge* destinations_[4];
   metrics::Gauge& items_;
 };
 

@@ -46,6 +46,7 @@ absl::Status Check(const Settings& s, double factor) {
   if (!source.empty() && (absl::StrContains(source, "/") || !net::Cidr::Parse(source).ok())) {
     return Bad("source_address", absl::StrCat("\"", source, "\" is not an IP address of this machine"));
   }
+  if (s.remote.greeting_timeout <= absl::ZeroDuration()) return Bad("greeting_timeout", "must be positive");
   if (s.scheduler.max_remote > 100000) return Bad("max_concurrent", "must be 1 to 100000");
   if (s.scheduler.max_per_remote_site > s.scheduler.max_remote)
     return Bad("max_per_destination", "is more than queue.max_concurrent");
@@ -94,6 +95,7 @@ absl::StatusOr<Settings> Settings::FromConfig(const config::v1::Config& config) 
   s.remote.end_of_data_timeout =
       DurationOr(q.has_end_of_data_timeout(), q.end_of_data_timeout(), s.remote.end_of_data_timeout);
   s.remote.bounce_refused_sessions = q.bounce_refused_sessions();
+  s.remote.greeting_timeout = DurationOr(q.has_greeting_timeout(), q.greeting_timeout(), s.remote.greeting_timeout);
   s.remote.source_address = q.source_address();
   s.remote.tls_ca_file = q.tls_ca_file();
   s.remote.pool.idle_timeout = DurationOr(q.has_idle_connection(), q.idle_connection(), s.remote.pool.idle_timeout);

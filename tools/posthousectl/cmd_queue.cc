@@ -138,6 +138,31 @@ absl::Status Delete(Context& context) {
   return absl::OkStatus();
 }
 
+absl::Status Destinations(Context& context) {
+  PH_RETURN_IF_ERROR(context.NeedQueue());
+  const uint32_t limit = context.arguments.GetCount("limit", 100);
+  Listing listing(context.json, context.out, DestinationHead());
+  uint64_t more = 0;
+  for (const std::string& shard : context.targets.queue) {
+    v1::ListDestinationsRequest request;
+    request.set_blocked(context.arguments.Has("blocked"));
+    request.set_limit(limit);
+    v1::ListDestinationsResponse response;
+    PH_RETURN_IF_ERROR(Ask(context, shard, &Stub::ListDestinations, request, &response));
+    for (const v1::DestinationState& state : response.destinations()) {
+      listing.Add(state, DestinationRow(state, absl::Now()));
+    }
+    more += response.more();
+  }
+  if (listing.size() == 0) {
+    context.Report(context.arguments.Has("blocked") ? "no destination is blocked" : "no messages are waiting");
+    return absl::OkStatus();
+  }
+  listing.Finish();
+  if (more > 0) context.Report(absl::StrCat(more, " more destinations: a higher --limit lists them"));
+  return absl::OkStatus();
+}
+
 absl::Status Stats(Context& context) {
   PH_RETURN_IF_ERROR(context.NeedQueue());
   Listing listing(context.json, context.out,
@@ -190,6 +215,13 @@ Noun QueueCommands() {
                 {cli::Switch("bounce", "send its sender a bounce")},
                 {"posthousectl queue delete 01HF7YAT3W0000000000000000 --bounce"}},
                Delete},
+              {{"queue destinations",
+                {},
+                "List the destinations that messages wait for, the most messages first",
+                {cli::Switch("blocked", "list only destinations that cannot be reached"),
+                 cli::Count("limit", "N", "list at most N destinations of each queue (default 100)")},
+                {"posthousectl queue destinations --blocked"}},
+               Destinations},
               {{"queue stats",
                 {},
                 "Show how many messages came in and what became of them",

@@ -1,5 +1,6 @@
 #include "tools/posthousectl/items.h"
 
+#include <algorithm>
 #include <map>
 
 #include "absl/strings/ascii.h"
@@ -65,6 +66,12 @@ std::string DescribeRecipient(const v1::ItemRecipient& recipient, absl::Time now
   }
   out.push_back('\n');
   if (recipient.has_last()) absl::StrAppend(&out, "             ", DescribeAttempt(recipient.last()), "\n");
+  if (recipient.has_blocked()) {
+    const v1::Block& block = recipient.blocked();
+    absl::StrAppend(&out, "             waits for ", Printable(block.destination()), ": not reached since ",
+                    ShowTime(FromProto(block.since())), ", probed again ", Until(FromProto(block.until()), now), "\n");
+    absl::StrAppend(&out, "             ", DescribeAttempt(block.last()), "\n");
+  }
   return out;
 }
 
@@ -75,11 +82,20 @@ std::vector<std::string> ItemHead() { return {"QUEUE ID", "AGE", "SIZE", "FROM",
 std::vector<std::string> ItemRow(const v1::Item& item, absl::Time now) {
   std::vector<std::string> waiting;
   std::string last;
+  absl::Time next = absl::InfiniteFuture();
+  bool blocked = false;  // the recipient whose time comes next
   for (const v1::ItemRecipient& r : item.recipients()) {
     if (r.state() != v1::RECIPIENT_STATE_QUEUED) continue;
     waiting.push_back(Printable(r.recipient().address()));
-    if (r.has_last() && last.empty()) last = DescribeAttempt(r.last());
+    if (last.empty() && r.has_last()) last = DescribeAttempt(r.last());
+    if (last.empty() && r.has_blocked()) last = DescribeAttempt(r.blocked().last());
+    absl::Time time = FromProto(r.next_attempt());
+    if (r.has_blocked()) time = std::max(time, FromProto(r.blocked().until()));
+    if (time >= next) continue;
+    next = time;
+    blocked = r.has_blocked();
   }
+  if (waiting.empty()) next = FromProto(item.next_attempt());
   std::string names = waiting.empty() ? "-" : waiting[0];
   if (waiting.size() > 1) absl::StrAppend(&names, " and ", waiting.size() - 1, " more");
   return {item.queue_id(),
@@ -87,8 +103,26 @@ std::vector<std::string> ItemRow(const v1::Item& item, absl::Time now) {
           FormatBytes(item.size_bytes()),
           Path(item.envelope().reverse_path()),
           names,
-          Until(FromProto(item.next_attempt()), now),
+          absl::StrCat(blocked ? "blocked, " : "", Until(next, now)),
           last.empty() ? "-" : last};
+}
+
+std::vector<std::string> DestinationHead() {
+  return {"DESTINATION", "WAITING", "RUNNING", "PROBED", "BLOCKED SINCE", "DOMAINS", "LAST ANSWER"};
+}
+
+std::vector<std::string> DestinationRow(const v1::DestinationState& state, absl::Time now) {
+  std::vector<std::string> domains;
+  for (const std::string& domain : state.domains()) domains.push_back(Printable(domain));
+  if (domains.size() > 3) domains.resize(3);
+  const v1::Block& block = state.blocked();
+  return {state.destination().empty() ? "(to be resolved)" : Printable(state.destination()),
+          absl::StrCat(state.waiting()),
+          state.limit() == 0 ? "0" : absl::StrCat(state.in_progress(), " of ", state.limit()),
+          state.has_blocked() ? Until(FromProto(block.until()), now) : "-",
+          state.has_blocked() ? ShowTime(FromProto(block.since())) : "-",
+          domains.empty() ? "-" : absl::StrCat(absl::StrJoin(domains, ", "), state.domains_size() > 3 ? ", ..." : ""),
+          state.has_blocked() ? DescribeAttempt(block.last()) : "-"};
 }
 
 std::string DescribeItem(const v1::Item& item, absl::Time now) {

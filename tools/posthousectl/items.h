@@ -10,8 +10,9 @@ namespace posthouse::ingress::v1 {
 class Refusal;
 }
 namespace posthouse::queue::v1 {
+class DestinationState;
 class Item;
-}
+}  // namespace posthouse::queue::v1
 
 namespace posthouse::ctl {
 
@@ -24,5 +25,9 @@ std::vector<std::string> ItemRow(const queue::v1::Item& item, absl::Time now);
 std::string DescribeItem(const queue::v1::Item& item, absl::Time now);
 // Several lines on what ingress refused: what and why, from whom to whom, and the reply.
 std::string DescribeRefusal(const ingress::v1::Refusal& refusal);
+
+// A row of the table of `queue destinations`, and the head of that table.
+std::vector<std::string> DestinationHead();
+std::vector<std::string> DestinationRow(const queue::v1::DestinationState& state, absl::Time now);
 
 }  // namespace posthouse::ctl

@@ -81,6 +81,7 @@ TEST(NamesTest, CommandsFlagsAndVariablesStay) {
       {"queue show QUEUE-ID", " --header"},
       {"queue retry [QUEUE-ID]", " --domain=DOMAIN"},
       {"queue delete QUEUE-ID", " --bounce"},
+      {"queue destinations", " --blocked --limit=N"},
       {"queue stats", ""},
       {"check store DIRECTORY", ""},
       {"salvage store DIRECTORY", ""},

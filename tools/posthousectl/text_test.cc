@@ -115,6 +115,42 @@ TEST(ItemsTest, ARefusalSaysWhatWasRefusedToWhomAndWhy) {
   }
 }
 
+TEST(ItemsTest, WhatWaitsForABlockedDestinationSaysWhyAndUntilWhen) {
+  queue::v1::Item item = WaitingItem();
+  auto* waiting = item.mutable_recipients(1);
+  waiting->clear_last();
+  waiting->clear_attempts();
+  waiting->mutable_next_attempt()->set_seconds(1000);
+  queue::v1::Block* block = waiting->mutable_blocked();
+  block->set_destination("mx.example.com");
+  block->mutable_since()->set_seconds(1005);
+  block->mutable_until()->set_seconds(1160);
+  block->mutable_last()->set_host("mx.example.com");
+  block->mutable_last()->set_error("greeting: connection refused");
+  const absl::Time now = absl::FromUnixSeconds(1100);
+  const std::string text = DescribeItem(item, now);
+  for (const char* part : {"waits for mx.example.com: not reached since ", "probed again in 60.0 s",
+                           "mx.example.com: greeting: connection refused"}) {
+    EXPECT_NE(text.find(part), std::string::npos) << part << "\nin\n" << text;
+  }
+  const auto row = ItemRow(item, now);
+  EXPECT_EQ(row[5], "blocked, in 60.0 s");
+  EXPECT_EQ(row[6], "mx.example.com: greeting: connection refused (0 ms)");
+  queue::v1::DestinationState state;
+  state.set_destination("mx.example.com");
+  state.add_domains("example.com");
+  state.set_waiting(9999);
+  state.set_limit(1);
+  *state.mutable_blocked() = *block;
+  const auto destination = DestinationRow(state, now);
+  ASSERT_EQ(destination.size(), DestinationHead().size());
+  EXPECT_EQ(destination[1], "9999");
+  EXPECT_EQ(destination[2], "0 of 1");
+  EXPECT_EQ(destination[3], "in 60.0 s");
+  EXPECT_EQ(destination[5], "example.com");
+  EXPECT_EQ(destination[6], "mx.example.com: greeting: connection refused (0 ms)");
+}
+
 std::string Queries(absl::string_view what) {
   std::string out;
   for (const auto& q : QueriesFor(what)) out += q.ShortDebugString() + ";";

@@ -249,6 +249,7 @@ smtp::ClientOptions RemoteDelivery::OptionsFor(const HostAddress& host, bool all
   if (verify || !IsAddress(host.host)) options.server_name = host.host;
   options.timeouts = smtp::ClientTimeouts().CappedAt(options_.reply_timeout);
   options.timeouts.end_of_data = options_.end_of_data_timeout;
+  options.timeouts.greeting = std::min(options.timeouts.greeting, options_.greeting_timeout);
   options.tls_context = plain_tls_;
   switch (host.tls) {
     case rv1::TLS_POLICY_NONE:

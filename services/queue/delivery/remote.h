@@ -40,6 +40,8 @@ struct RemoteOptions {
   absl::Duration end_of_data_timeout = absl::Minutes(10);  // RFC 5321 §4.5.3.2.6
   // 5yz at the greeting or EHLO of every host: return the message, instead of a retry.
   bool bounce_refused_sessions = false;
+  // Departs from RFC 5321 §4.5.3.2.1 (5 minutes): a host that connects and stays silent holds a slot of a delivery.
+  absl::Duration greeting_timeout = absl::Minutes(1);
   std::string source_address;
   std::string tls_ca_file;
   PoolOptions pool;

@@ -1,6 +1,7 @@
 #include "services/queue/delivery/routing_client.h"
 
 #include <algorithm>
+#include <optional>
 #include <utility>
 
 #include "absl/base/thread_annotations.h"
@@ -18,6 +19,7 @@ namespace rv1 = posthouse::routing::v1;
 
 constexpr size_t kMaxCached = 10000;
 constexpr absl::Duration kMaxTtl = absl::Minutes(5);
+constexpr absl::Duration kShortTtl = absl::Seconds(5);
 constexpr absl::Duration kDeadline = absl::Seconds(30);  // three tries of DNS take 21 s
 
 class RoutingClient final : public Routing {
@@ -27,7 +29,7 @@ class RoutingClient final : public Routing {
 
   Task<absl::StatusOr<std::shared_ptr<const rv1::ResolveDestinationResponse>>> ResolveDestination(
       std::string domain) override {
-    if (auto cached = Cached(domain)) co_return cached;
+    if (std::optional<DestinationAnswer> cached = Cached(domain); cached.has_value()) co_return *std::move(cached);
     rv1::ResolveDestinationRequest request;
     request.set_domain(domain);
     rpc::CallOptions options;
@@ -36,15 +38,20 @@ class RoutingClient final : public Routing {
         options, std::move(request), [this](auto* context, auto* req, auto* resp, auto done) {
           stub_->async()->ResolveDestination(context, req, resp, std::move(done));
         });
-    if (!response.ok()) co_return response.status();
-    const absl::Duration ttl = std::min(FromProto(response->ttl()), kMaxTtl);
-    auto shared = std::make_shared<const rv1::ResolveDestinationResponse>(*std::move(response));
-    if (shared->outcome() == rv1::ResolveDestinationResponse::OUTCOME_HOSTS && ttl > absl::ZeroDuration()) {
-      absl::MutexLock lock(&mutex_);
-      if (cache_.size() >= kMaxCached) cache_.clear();  // it fills again with the domains in use
-      cache_[domain] = {clock_() + ttl, shared};
+    DestinationAnswer answer = absl::UnknownError("no answer");
+    absl::Duration ttl = kShortTtl;
+    if (response.ok()) {
+      if (response->outcome() == rv1::ResolveDestinationResponse::OUTCOME_HOSTS) {
+        ttl = std::min(std::max(FromProto(response->ttl()), kShortTtl), kMaxTtl);
+      }
+      answer = std::make_shared<const rv1::ResolveDestinationResponse>(*std::move(response));
+    } else {
+      answer = response.status();
     }
-    co_return shared;
+    absl::MutexLock lock(&mutex_);
+    if (cache_.size() >= kMaxCached) cache_.clear();  // it fills again with the domains in use
+    cache_[domain] = {clock_() + ttl, answer};
+    co_return answer;
   }
 
   Task<absl::StatusOr<rv1::ResolveRecipientResponse>> ResolveRecipient(std::string address) override {
@@ -60,14 +67,16 @@ class RoutingClient final : public Routing {
   }
 
  private:
+  using DestinationAnswer = absl::StatusOr<std::shared_ptr<const rv1::ResolveDestinationResponse>>;
   struct Entry {
     absl::Time until;
-    std::shared_ptr<const rv1::ResolveDestinationResponse> response;
+    DestinationAnswer answer;
   };
-  std::shared_ptr<const rv1::ResolveDestinationResponse> Cached(const std::string& domain) {
+  std::optional<DestinationAnswer> Cached(const std::string& domain) {
     absl::MutexLock lock(&mutex_);
     const auto it = cache_.find(domain);
-    return it == cache_.end() || it->second.until <= clock_() ? nullptr : it->second.response;
+    if (it == cache_.end() || it->second.until <= clock_()) return std::nullopt;
+    return it->second.answer;
   }
 
   const std::unique_ptr<rv1::RoutingService::Stub> stub_;

@@ -1,5 +1,6 @@
 // Routing: asks RoutingService, and caches its answers about destinations for the time that
-// they allow, at most five minutes. Threads: any.
+// they allow, at most five minutes. It keeps an answer without hosts, and an error, for a few
+// seconds: the scheduler asks for a domain's site, and the attempt then for its hosts. Threads: any.
 #pragma once
 
 #include <memory>
@@ -30,6 +31,7 @@ class Routing {
   virtual Task<absl::StatusOr<routing::v1::ResolveRecipientResponse>> ResolveRecipient(std::string address) = 0;
 };
 
+// `clock` never steps.
 std::unique_ptr<Routing> NewRouting(std::shared_ptr<grpc::Channel> channel, Clock clock);
 
 }  // namespace posthouse::queue

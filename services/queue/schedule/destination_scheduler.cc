@@ -31,7 +31,7 @@ int DestinationScheduler::FirstLimit(const Destination& name) const {
     case Destination::Kind::kRemote:
       break;
   }
-  return std::min(options_.first_per_remote_site, options_.max_per_remote_site);
+  return 1;
 }
 
 size_t DestinationScheduler::LineLimit() const {
@@ -44,9 +44,28 @@ bool DestinationScheduler::MayStart(const Site& site, absl::Time now) const {
   return !site.waiting.empty() && site.running < site.limit && site.blocked_until <= now;
 }
 
-void DestinationScheduler::TakeTurn(const Destination& name, Site& site) {
+DestinationScheduler::Standing DestinationScheduler::StandingOf(const Site& site, absl::Time now) const {
+  if (site.failures > 0) return kDoubtful;
+  if (now - site.last_success <= options_.proven_for) return kProven;
+  return !site.waiting.empty() && site.waiting.front().tried ? kDoubtful : kFresh;
+}
+
+bool DestinationScheduler::HasRoom(Standing standing) const {
+  if (running_remote() >= options_.max_remote) return false;
+  if (standing == kProven) return true;
+  if (running_remote_[kFresh] + running_remote_[kDoubtful] >= std::max(1, options_.max_remote / 2)) return false;
+  return standing == kFresh || running_remote_[kDoubtful] < std::max(1, options_.max_remote / 4);
+}
+
+void DestinationScheduler::Charge(Site& site, Standing standing) {
+  running_remote_[site.charged] -= site.running;
+  site.charged = standing;
+  running_remote_[site.charged] += site.running;
+}
+
+void DestinationScheduler::TakeTurn(const Destination& name, Site& site, absl::Time now) {
   if (std::exchange(site.in_turn, true)) return;
-  (site.remote ? remote_turns_ : local_turns_).push_back(name);
+  (site.remote ? remote_turns_[StandingOf(site, now)] : local_turns_).push_back(name);
 }
 
 DestinationScheduler::Offer DestinationScheduler::Add(const Destination& name, Job job, absl::Time now) {
@@ -62,41 +81,64 @@ DestinationScheduler::Offer DestinationScheduler::Add(const Destination& name, J
   }
   site.waiting.push_back(std::move(job));
   ++waiting_;
-  TakeTurn(name, site);
+  TakeTurn(name, site, now);
   return Offer::kWaiting;
 }
 
 std::optional<DestinationScheduler::Started> DestinationScheduler::Next(absl::Time now) {
-  for (const bool remote : {false, true}) {
-    std::deque<Destination>& turns = remote ? remote_turns_ : local_turns_;
-    int& running = remote ? running_remote_ : running_local_;
-    if (running >= (remote ? options_.max_remote : options_.max_local)) continue;
-    // A site that may not start now leaves the round; Done() or time brings it back.
-    while (!turns.empty()) {
-      const Destination name = std::move(turns.front());
-      turns.pop_front();
-      Site& site = *sites_.at(name);
-      site.in_turn = false;
-      if (!MayStart(site, now)) continue;
-      Started started{std::move(site.waiting.front()), name};
-      site.waiting.pop_front();
-      --waiting_;
-      ++site.running;
-      ++running;
-      if (MayStart(site, now)) TakeTurn(name, site);
-      return started;
-    }
+  if (running_local_ < options_.max_local) {
+    if (std::optional<Started> started = NextOf(local_turns_, std::nullopt, now)) return started;
+  }
+  for (int i = 0; i < kStandings; ++i) {
+    const auto standing = static_cast<Standing>((next_standing_ + i) % kStandings);
+    if (!HasRoom(standing)) continue;
+    std::optional<Started> started = NextOf(remote_turns_[standing], standing, now);
+    if (!started.has_value()) continue;
+    next_standing_ = (standing + 1) % kStandings;
+    return started;
   }
   return std::nullopt;
 }
 
-void DestinationScheduler::Done(const Destination& name) {
+std::optional<DestinationScheduler::Started> DestinationScheduler::NextOf(Turns& turns,
+                                                                          std::optional<Standing> standing,
+                                                                          absl::Time now) {
+  // A site that may not start now leaves the round; Done() or time brings it back.
+  while (!turns.empty()) {
+    const Destination name = std::move(turns.front());
+    turns.pop_front();
+    Site& site = *sites_.at(name);
+    site.in_turn = false;
+    // A remote site of which nothing was heard for long begins anew.
+    if (site.remote && site.running == 0 && now - site.last_success > options_.proven_for) site.limit = 1;
+    if (!MayStart(site, now)) continue;
+    if (standing.has_value() && StandingOf(site, now) != *standing) {
+      TakeTurn(name, site, now);  // in another round
+      continue;
+    }
+    Started started{std::move(site.waiting.front()), name};
+    site.waiting.pop_front();
+    --waiting_;
+    if (standing.has_value()) {
+      Charge(site, *standing);
+      ++running_remote_[*standing];
+    } else {
+      ++running_local_;
+    }
+    ++site.running;
+    if (MayStart(site, now)) TakeTurn(name, site, now);
+    return started;
+  }
+  return std::nullopt;
+}
+
+void DestinationScheduler::Done(const Destination& name, absl::Time now) {
   Site& site = Get(name);
   if (site.running > 0) {
     --site.running;
-    --(site.remote ? running_remote_ : running_local_);
+    --(site.remote ? running_remote_[site.charged] : running_local_);
   }
-  if (!site.waiting.empty()) TakeTurn(name, site);
+  if (!site.waiting.empty()) TakeTurn(name, site, now);
 }
 
 std::vector<Job> DestinationScheduler::Report(const Destination& name, Reachability result, absl::Time now,
@@ -105,15 +147,16 @@ std::vector<Job> DestinationScheduler::Report(const Destination& name, Reachabil
   std::vector<Job> returned;
   if (result == Reachability::kSuccess) {
     site.failures = 0;
+    site.failing_since = absl::InfiniteFuture();
+    site.last_failure = nullptr;
     site.blocked_until = absl::InfinitePast();
-    if (!site.remote) {
-      site.limit = FirstLimit(name);
-    } else if (site.limit < options_.max_per_remote_site) {
-      ++site.limit;
-    }
+    site.last_success = now;
+    site.limit = site.remote
+                     ? std::min(std::max(site.limit + 1, options_.first_per_remote_site), options_.max_per_remote_site)
+                     : FirstLimit(name);
   } else if (result == Reachability::kUnreachable && site.blocked_until <= now) {
     // Jobs that were running when the site was blocked fail too: that is one failure.
-    ++site.failures;
+    if (site.failures++ == 0) site.failing_since = now;
     site.limit = 1;  // the probe
     site.blocked_until =
         now + BackoffDelay(site.remote ? options_.remote_block : options_.local_block, site.failures, random);
@@ -122,7 +165,8 @@ std::vector<Job> DestinationScheduler::Report(const Destination& name, Reachabil
     site.waiting.clear();
     if (!returned.empty()) SetRefusedWork(site, true);
   }
-  if (MayStart(site, now)) TakeTurn(name, site);
+  if (site.remote) Charge(site, StandingOf(site, now));
+  if (MayStart(site, now)) TakeTurn(name, site, now);
   return returned;
 }
 
@@ -164,9 +208,48 @@ absl::Time DestinationScheduler::NextRefusedWork() const {
   return next;
 }
 
-size_t DestinationScheduler::blocked(absl::Time now) const {
-  return static_cast<size_t>(std::count_if(sites_.begin(), sites_.end(),
-                                           [now](const auto& entry) { return entry.second->blocked_until > now; }));
+void DestinationScheduler::NoteFailure(const Destination& name, v1::Attempt failure) {
+  Get(name).last_failure = std::make_unique<v1::Attempt>(std::move(failure));
+}
+
+DestinationScheduler::Counts DestinationScheduler::Count(absl::Time now) const {
+  Counts counts;
+  for (const auto& [name, site] : sites_) {
+    if (site->blocked_until > now) {
+      ++counts.blocked;
+    } else if (site->remote) {
+      ++counts.remote[StandingOf(*site, now)];
+    }
+  }
+  return counts;
+}
+
+DestinationScheduler::SiteState DestinationScheduler::StateOf(const Destination& name, const Site& site) {
+  SiteState state{.site = name,
+                  .waiting = site.waiting.size(),
+                  .running = site.running,
+                  .limit = site.limit,
+                  .failures = site.failures,
+                  .failing_since = site.failing_since,
+                  .blocked_until = site.blocked_until,
+                  .last_failure = {}};
+  if (site.last_failure != nullptr) state.last_failure = *site.last_failure;
+  return state;
+}
+
+std::optional<DestinationScheduler::SiteState> DestinationScheduler::StateOf(const Destination& name) const {
+  const auto it = sites_.find(name);
+  if (it == sites_.end()) return std::nullopt;
+  return StateOf(name, *it->second);
+}
+
+std::vector<DestinationScheduler::SiteState> DestinationScheduler::States(absl::Time now) const {
+  std::vector<SiteState> states;
+  for (const auto& [name, site] : sites_) {
+    if (site->running == 0 && site->waiting.empty() && site->blocked_until <= now) continue;
+    states.push_back(StateOf(name, *site));
+  }
+  return states;
 }
 
 void DestinationScheduler::Forget(absl::Time now) {

@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
 #include "absl/strings/str_cat.h"
 
 namespace posthouse::queue {
@@ -37,8 +39,14 @@ class DestinationSchedulerTest : public ::testing::Test {
     return started;
   }
   std::vector<Job> Done(const std::string& name, Reachability result) {
-    scheduler_->Done(Destination::FromString(name));
+    scheduler_->Done(Destination::FromString(name), now_);
     return scheduler_->Report(Destination::FromString(name), result, now_, 0.5);
+  }
+  // A message to the site gets through.
+  void Prove(const std::string& name) {
+    Add(name);
+    EXPECT_EQ(StartAll(), std::vector<std::string>{name});
+    Done(name, Reachability::kSuccess);
   }
   absl::Time BlockedUntil(const std::string& name) { return scheduler_->BlockedUntil(Destination::FromString(name)); }
 
@@ -50,13 +58,16 @@ class DestinationSchedulerTest : public ::testing::Test {
 using Names = std::vector<std::string>;
 
 TEST_F(DestinationSchedulerTest, SitesTakeTurns) {
+  Prove("a");
   Add("a", 3);
+  Prove("b");
   Add("b", 1);
   EXPECT_EQ(StartAll(), (Names{"a", "b", "a"}));  // the third of "a" waits for its limit of 2
   EXPECT_EQ(scheduler_->waiting(), 1u);
 }
 
 TEST_F(DestinationSchedulerTest, OneSiteNeverGetsEverySlot) {
+  Prove("dead");
   Add("dead", 100);
   EXPECT_EQ(StartAll().size(), 2u);
   Add("live");
@@ -65,7 +76,7 @@ TEST_F(DestinationSchedulerTest, OneSiteNeverGetsEverySlot) {
 
 TEST_F(DestinationSchedulerTest, RemoteAndLocalHaveTheirOwnBudgets) {
   for (int i = 0; i < 20; ++i) Add(absl::StrCat("hang", i, ".example"));
-  EXPECT_EQ(StartAll().size(), 10u);
+  EXPECT_EQ(StartAll().size(), 5u);
   Add("local/", 10);
   EXPECT_EQ(StartAll(), Names(4, "local/"));
 }
@@ -84,6 +95,8 @@ TEST_F(DestinationSchedulerTest, NoLocalSiteGetsEverySlot) {
 
 TEST_F(DestinationSchedulerTest, ConnectionsAreEarned) {
   Add("a", 50);
+  EXPECT_EQ(StartAll().size(), 1u);   // until it has answered
+  Done("a", Reachability::kSuccess);  // one slot free, limit 2
   EXPECT_EQ(StartAll().size(), 2u);
   Done("a", Reachability::kSuccess);  // one slot free, limit 3
   EXPECT_EQ(StartAll().size(), 2u);
@@ -97,6 +110,7 @@ TEST_F(DestinationSchedulerTest, ConnectionsAreEarned) {
 }
 
 TEST_F(DestinationSchedulerTest, AnUnreachableSiteIsBlockedAndProbed) {
+  Prove("a");
   Add("a", 10);
   EXPECT_EQ(StartAll().size(), 2u);
   EXPECT_EQ(Done("a", Reachability::kUnreachable).size(), 8u);
@@ -105,7 +119,7 @@ TEST_F(DestinationSchedulerTest, AnUnreachableSiteIsBlockedAndProbed) {
   EXPECT_EQ(Done("a", Reachability::kUnreachable).size(), 0u);
   EXPECT_EQ(BlockedUntil("a"), kStart + absl::Minutes(1));
   EXPECT_EQ(Add("a"), DestinationScheduler::Offer::kBlocked);
-  EXPECT_EQ(scheduler_->blocked(now_), 1u);
+  EXPECT_EQ(scheduler_->Count(now_).blocked, 1u);
 
   EXPECT_FALSE(scheduler_->TakeRefusedWork(now_));
   EXPECT_EQ(scheduler_->NextRefusedWork(), kStart + absl::Minutes(1));
@@ -166,13 +180,92 @@ TEST_F(DestinationSchedulerTest, AFullQueueStillTakesAFewForEverybody) {
 
 // The first message for a domain shows that the domain belongs to a group.
 TEST_F(DestinationSchedulerTest, AGroupLearnsFromItsDomains) {
+  Prove("mx.group");
   Add("mx.group", 3);
   Add("domain.example");
   EXPECT_EQ(StartAll().size(), 3u);
-  scheduler_->Done(Destination::Remote("domain.example"));
+  scheduler_->Done(Destination::Remote("domain.example"), now_);
   EXPECT_EQ(scheduler_->Report(Destination::Remote("mx.group"), Reachability::kUnreachable, now_, 0.5).size(), 1u);
   EXPECT_EQ(scheduler_->running(), 2);  // of the group, still
   EXPECT_TRUE(scheduler_->has_refused_work());
+}
+
+// ---- hosts that do not answer leave room for those that do
+
+TEST_F(DestinationSchedulerTest, SilentHostsLeaveHalfOfTheSlotsToProvenOnes) {
+  for (int i = 0; i < 5; ++i) Prove(absl::StrCat("live", i));
+  for (int i = 0; i < 150; ++i) Add(absl::StrCat("silent", i), 4);
+  EXPECT_EQ(StartAll().size(), 5u);
+  for (int i = 0; i < 5; ++i) Add(absl::StrCat("live", i));
+  EXPECT_EQ(StartAll().size(), 5u);
+}
+
+// After a restart nothing is proven: what failed before does not keep out what is new.
+TEST_F(DestinationSchedulerTest, SitesThatFailedLeaveRoomForNewOnes) {
+  for (int i = 0; i < 150; ++i) {
+    const Destination site = Destination::Remote(absl::StrCat("silent", i));
+    scheduler_->Add(site, {.queue_id = NewQueueId(kStart), .destination = site, .tried = true}, now_);
+  }
+  EXPECT_EQ(StartAll().size(), 2u);  // a quarter
+  for (int i = 0; i < 10; ++i) Add(absl::StrCat("new", i));
+  EXPECT_EQ(StartAll(), (Names{"new0", "new1", "new2"}));
+}
+
+TEST_F(DestinationSchedulerTest, AProbeOfABlockedSiteIsDoubtful) {
+  for (int i = 0; i < 10; ++i) {
+    const std::string name = absl::StrCat("dead", i);
+    Prove(name);
+    Add(name);
+    StartAll();
+    Done(name, Reachability::kUnreachable);
+  }
+  EXPECT_EQ(scheduler_->Count(now_).blocked, 10u);
+  now_ += absl::Minutes(2);
+  for (int i = 0; i < 10; ++i) Add(absl::StrCat("dead", i));
+  EXPECT_EQ(StartAll().size(), 2u);
+  EXPECT_EQ(scheduler_->Count(now_).remote[DestinationScheduler::kDoubtful], 10u);
+}
+
+// Neither do many proven sites that are always busy keep out new ones.
+TEST_F(DestinationSchedulerTest, EveryStandingGetsItsTurn) {
+  for (int i = 0; i < 4; ++i) {
+    Prove(absl::StrCat("live", i));
+    for (int n = 0; n < 3; ++n) Prove(absl::StrCat("live", i));
+  }
+  for (int i = 0; i < 4; ++i) Add(absl::StrCat("live", i), 50);
+  EXPECT_EQ(StartAll().size(), 10u);
+  Add("new");
+  std::vector<std::string> started;
+  for (int i = 0; i < 3; ++i) {
+    Done("live0", Reachability::kSuccess);
+    for (std::string& name : StartAll()) started.push_back(std::move(name));
+  }
+  EXPECT_EQ(std::count(started.begin(), started.end(), "new"), 1);
+}
+
+TEST_F(DestinationSchedulerTest, AProofExpires) {
+  Prove("a");
+  now_ += absl::Hours(1);
+  EXPECT_EQ(scheduler_->Count(now_).remote[DestinationScheduler::kFresh], 1u);
+  Add("a", 5);
+  EXPECT_EQ(StartAll().size(), 1u);
+}
+
+TEST_F(DestinationSchedulerTest, AnOperatorSeesWhyASiteIsBlocked) {
+  Add("a", 3);
+  StartAll();
+  Done("a", Reachability::kUnreachable);
+  v1::Attempt failure;
+  failure.set_error("connection refused");
+  scheduler_->NoteFailure(Destination::Remote("a"), failure);
+  const std::optional<DestinationScheduler::SiteState> state = scheduler_->StateOf(Destination::Remote("a"));
+  ASSERT_TRUE(state.has_value());
+  EXPECT_EQ(state->failures, 1);
+  EXPECT_EQ(state->failing_since, now_);
+  EXPECT_EQ(state->blocked_until, now_ + absl::Minutes(1));
+  EXPECT_EQ(state->last_failure.error(), "connection refused");
+  EXPECT_EQ(scheduler_->States(now_).size(), 1u);
+  EXPECT_EQ(scheduler_->States(now_ + absl::Hours(1)).size(), 0u);
 }
 
 TEST_F(DestinationSchedulerTest, AnOperatorMayUnblock) {

@@ -1,8 +1,10 @@
 #include "services/queue/schedule/dispatcher.h"
 
 #include <algorithm>
+#include <map>
 #include <utility>
 
+#include "posthouse/routing/v1/routing.pb.h"
 #include "services/common/log/log.h"
 #include "services/common/net/event_loop.h"
 #include "services/common/status/status.h"
@@ -13,16 +15,21 @@ namespace posthouse::queue {
 namespace {
 
 constexpr size_t kDueAtOnce = 1000;
-constexpr size_t kMaxKnownSites = 50000;
 constexpr absl::Duration kLongestWait = absl::Minutes(1);
 // Rescans take at most a twentieth of the time.
 constexpr absl::Duration kLeastRescan = absl::Seconds(1);
 constexpr int kRescanShare = 20;
+// A due time this long after acceptance is that of a retry.
+constexpr absl::Duration kFirstAttempt = absl::Seconds(30);
 
 }  // namespace
 
 Dispatcher::Dispatcher(Parts parts, DispatcherOptions options)
-    : parts_(parts), options_(std::move(options)), window_(options_.window_entries), scheduler_(options_.scheduler) {}
+    : parts_(parts),
+      options_(std::move(options)),
+      window_(options_.window_entries),
+      scheduler_(options_.scheduler),
+      sites_(options_.sites) {}
 
 std::shared_ptr<Dispatcher> Dispatcher::Create(Parts parts, DispatcherOptions options) {
   return std::shared_ptr<Dispatcher>(new Dispatcher(parts, std::move(options)));
@@ -57,9 +64,10 @@ Task<void> Dispatcher::Run(std::shared_ptr<Dispatcher> self) {
       }
       const absl::Time now = self->Now();
       self->EnqueueDueItems(now);
-      jobs = self->TakeStartable(now);
+      jobs = self->TakeStartable();
       wait = self->UntilNext(now);
       self->next_wake_ = now + wait;
+      self->CheckClock();
     }
     self->Launch(std::move(jobs), /*here=*/false);
     if (wait > absl::ZeroDuration()) co_await self->wakeup_.WaitFor(wait);
@@ -68,25 +76,25 @@ Task<void> Dispatcher::Run(std::shared_ptr<Dispatcher> self) {
 
 // Reads all rows that are due, and some of those after them.
 Task<void> Dispatcher::ReadPages() {
-  const absl::Time started = absl::Now();
+  const absl::Time started = Steady();
   while (true) {
     std::string after;
     {
       absl::MutexLock lock(&mutex_);
-      const absl::Time now = Now();
-      if (!draining_ && now >= rescan_allowed_ && (now >= rescan_at_ || scheduler_.TakeRefusedWork(now))) {
+      const absl::Time steady = Steady();
+      if (!draining_ && steady >= rescan_allowed_ && (steady >= rescan_at_ || scheduler_.TakeRefusedWork(steady))) {
         rescan_at_ = absl::InfiniteFuture();
         rescan_allowed_ = absl::InfiniteFuture();  // until this scan is done
         window_.Rescan();
       }
-      if (draining_ || !window_.WantsPage(now)) break;
+      if (draining_ || !window_.WantsPage(Now())) break;
       after = window_.cursor();
     }
     absl::StatusOr<DuePage> page = co_await parts_.spool.ReadDue(after, options_.page_rows);
     absl::MutexLock lock(&mutex_);
     if (!page.ok()) {
       LOG_EVENT(kError, "due_index_unreadable").Err(page.status());
-      ScheduleRescan(Now());
+      ScheduleRescan();
       break;
     }
     window_.Loaded(after, *std::move(page));
@@ -95,7 +103,8 @@ Task<void> Dispatcher::ReadPages() {
   }
   absl::MutexLock lock(&mutex_);
   if (rescan_allowed_ == absl::InfiniteFuture()) {
-    rescan_allowed_ = Now() + std::max(kLeastRescan, (absl::Now() - started) * kRescanShare);
+    const absl::Time steady = Steady();
+    rescan_allowed_ = steady + std::max(kLeastRescan, (steady - started) * kRescanShare);
   }
 }
 
@@ -113,8 +122,8 @@ void Dispatcher::EnqueueDueItems(absl::Time now) {
       // A delay warning or the expiry does not wait for a blocked destination.
       const bool look = entry.wake <= now;
       const Destination destination = look ? Destination() : std::move(entry.destination);
-      Job job{entry.queue_id, destination, entry.due};
-      if (scheduler_.Add(SiteOf(destination), std::move(job), now) != DestinationScheduler::Offer::kWaiting) continue;
+      const bool tried = entry.due > TimeOfQueueId(entry.queue_id) + kFirstAttempt;
+      if (!AddJob({entry.queue_id, destination, entry.due, tried})) continue;
       Claim& claim = claims_[entry.queue_id];
       claim.holders = 1;
       claim.destinations.insert(destination);
@@ -123,24 +132,70 @@ void Dispatcher::EnqueueDueItems(absl::Time now) {
 }
 
 absl::Duration Dispatcher::UntilNext(absl::Time now) {
-  absl::Time next = std::min(window_.NextDue(), now + kLongestWait);
-  if (window_.WantsPage(now)) next = now + kLeastRescan;  // a read failed
-  next = std::min(next, std::max(rescan_at_, rescan_allowed_));
-  if (scheduler_.has_refused_work())
-    next = std::min(next, std::max({scheduler_.NextRefusedWork(), rescan_allowed_, now + kLeastRescan}));
-  return std::max(next - now, absl::ZeroDuration());
+  const absl::Time steady = Steady();
+  absl::Duration wait = std::min(window_.NextDue() - now, kLongestWait);
+  if (window_.WantsPage(now)) wait = kLeastRescan;  // a read failed
+  wait = std::min(wait, std::max(rescan_at_, rescan_allowed_) - steady);
+  if (scheduler_.has_refused_work()) {
+    const absl::Time next = std::max({scheduler_.NextRefusedWork(), rescan_allowed_, steady + kLeastRescan});
+    wait = std::min(wait, next - steady);
+  }
+  return std::max(wait, absl::ZeroDuration());
 }
 
 // ---- claims and lines
 
 const Destination& Dispatcher::SiteOf(const Destination& destination) const {
-  const auto it = site_of_domain_.find(destination);
-  return it == site_of_domain_.end() ? destination : it->second;
+  if (!destination.remote()) return destination;
+  const Destination* const site = sites_.Find(destination, Steady());
+  return site == nullptr ? destination : *site;
 }
 
-void Dispatcher::RememberSite(const Destination& domain, const Destination& site) {
-  if (site_of_domain_.size() >= kMaxKnownSites) site_of_domain_.clear();  // it fills again with the domains in use
-  site_of_domain_[domain] = site;
+absl::Time Dispatcher::BlockedUntil(const Destination& site) const {
+  return Now() + (scheduler_.BlockedUntil(site) - Steady());
+}
+
+bool Dispatcher::AddJob(Job job) {
+  const absl::Time steady = Steady();
+  if (!job.destination.remote() || sites_.Find(job.destination, steady) != nullptr) {
+    const Destination site = SiteOf(job.destination);
+    return scheduler_.Add(site, std::move(job), steady) == DestinationScheduler::Offer::kWaiting;
+  }
+  if (!sites_.Park(std::move(job))) {
+    ScheduleRescan();  // the item stays a due row
+    return false;
+  }
+  StartLookups();
+  return true;
+}
+
+void Dispatcher::StartLookups() {
+  while (!draining_) {
+    std::optional<Destination> domain = sites_.NextLookup();
+    if (!domain.has_value()) return;
+    ++tasks_;
+    Spawn(parts_.loops.Next(), LookUpSite(shared_from_this(), *std::move(domain)));
+  }
+}
+
+Task<void> Dispatcher::LookUpSite(std::shared_ptr<Dispatcher> self, Destination domain) {
+  const auto answer = co_await self->parts_.routing.ResolveDestination(domain.name());
+  Startable next;
+  {
+    absl::MutexLock lock(&self->mutex_);
+    std::optional<Destination> site;
+    // A domain without hosts is its own site: the attempt finds out what becomes of its mail.
+    if (answer.ok() && !(*answer)->site().empty()) site = Destination::Remote((*answer)->site());
+    for (Job& job : self->sites_.Answered(domain, site, self->Steady())) {
+      const QueueId queue_id = job.queue_id;
+      if (self->draining_ || !self->AddJob(std::move(job))) self->ReleaseClaim(queue_id, domain, self->Now());
+    }
+    self->StartLookups();
+    next = self->TakeStartable();
+  }
+  self->Launch(std::move(next), /*here=*/false);
+  absl::MutexLock lock(&self->mutex_);
+  --self->tasks_;  // the last thing: Drain() may be waiting for it
 }
 
 void Dispatcher::Accept(std::shared_ptr<ItemRecord> record, std::shared_ptr<const std::string> memory) {
@@ -156,27 +211,24 @@ void Dispatcher::Accept(std::shared_ptr<ItemRecord> record, std::shared_ptr<cons
     claim.item = active;
     claim.holders = 1;  // this function; ReleaseClaim() then adds the jobs
     ReleaseClaim(active->queue_id, std::nullopt, now);
-    jobs = TakeStartable(now);
+    jobs = TakeStartable();
   }
   Launch(std::move(jobs), /*here=*/true);
 }
 
 void Dispatcher::EnqueueDueDestinations(const Active& active, Claim& claim, absl::Time now) {
-  std::set<Destination> destinations;
+  std::map<Destination, bool> destinations;  // whether recipients there were tried before
   {
     absl::MutexLock lock(&active->mutex);
     if (active->settled || active->unsaved.any()) return;
     for (const v1::ItemRecipient& recipient : active->record->item.recipients()) {
-      if (IsWaiting(recipient) && FromProto(recipient.next_attempt()) <= now) {
-        destinations.insert(DestinationOf(recipient));
-      }
+      if (!IsWaiting(recipient) || FromProto(recipient.next_attempt()) > now) continue;
+      destinations[DestinationOf(recipient)] |= recipient.attempts() > 0;
     }
   }
-  for (const Destination& destination : destinations) {
+  for (const auto& [destination, tried] : destinations) {
     if (claim.destinations.contains(destination)) continue;
-    if (scheduler_.Add(SiteOf(destination), {active->queue_id, destination}, now) !=
-        DestinationScheduler::Offer::kWaiting)
-      continue;
+    if (!AddJob({.queue_id = active->queue_id, .destination = destination, .tried = tried})) continue;
     ++claim.holders;
     claim.destinations.insert(destination);
   }
@@ -201,7 +253,7 @@ void Dispatcher::ReleaseClaim(const QueueId& queue_id, const std::optional<Desti
   if (active->settled) return;
   if (active->stored_due <= now) {
     // The scheduler refused its jobs (TakeRefusedWork() will find it), or a commit failed.
-    if (active->unsaved.any()) ScheduleRescan(now);
+    if (active->unsaved.any()) ScheduleRescan();
     return;
   }
   window_.Add({active->stored_due, queue_id, DestinationOf(active->record->item), Wake(active->record->item)});
@@ -224,10 +276,11 @@ void Dispatcher::ScheduleNextDue(const Claim& claim, absl::Time now) {
   if (next < next_wake_) wakeup_.Signal();
 }
 
-Dispatcher::Startable Dispatcher::TakeStartable(absl::Time now) {
+Dispatcher::Startable Dispatcher::TakeStartable() {
   Startable jobs;
+  const absl::Time steady = Steady();
   while (!draining_) {
-    std::optional<DestinationScheduler::Started> started = scheduler_.Next(now);
+    std::optional<DestinationScheduler::Started> started = scheduler_.Next(steady);
     if (!started.has_value()) break;
     ++tasks_;
     jobs.push_back(*std::move(started));
@@ -252,7 +305,10 @@ void Dispatcher::UpdateMetrics() {
   absl::MutexLock lock(&mutex_);
   parts_.metrics.waiting.Set(static_cast<double>(scheduler_.waiting()));
   parts_.metrics.running.Set(scheduler_.running());
-  parts_.metrics.blocked_sites.Set(static_cast<double>(scheduler_.blocked(Now())));
+  const DestinationScheduler::Counts counts = scheduler_.Count(Steady());
+  parts_.metrics.blocked_sites.Set(static_cast<double>(counts.blocked));
+  parts_.metrics.SetDestinations(counts);
+  parts_.metrics.lookups_waiting.Set(static_cast<double>(sites_.parked()));
   parts_.metrics.window.Set(static_cast<double>(window_.size()));
 }
 

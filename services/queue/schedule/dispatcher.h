@@ -1,9 +1,9 @@
 // Dispatcher: takes items from acceptance (or the due index) to their end.
 //
-//   Accept ──▶ jobs by destination ─▶ DestinationScheduler ─▶ attempt ─▶ settlement ─▶ Spool
-//   due row ─▶ one job (loads) ────────▲  │ blocked or full: left on disk,
-//       ▲                                 │ found by a rescan
-//       └──────────── rescheduled ────────┘
+//   Accept ──▶ jobs by destination ─▶ SiteTable ─▶ DestinationScheduler ─▶ attempt ─▶ settlement ─▶ Spool
+//   due row ─▶ one job (loads) ────────▲ (lookup)   │ blocked or full: left on disk,
+//       ▲                                           │ found by a rescan
+//       └───────────────── rescheduled ─────────────┘
 //
 // An item that was just accepted goes to its deliveries from memory. An item that waits
 // is a due row, which is read when its time comes (due_window.h). Every item has at most
@@ -14,6 +14,9 @@
 // An outcome is committed together with what follows from it (a report to the sender,
 // recipients that rules add). The dispatcher repeats a failed commit until it succeeds,
 // so that a remote host does not get a message twice.
+//
+// Two clocks: items have times of day (Now()), which must agree with other processes and
+// survive restarts. What waits in memory waits by a clock that never steps (Steady()).
 //
 // Threads: any; jobs run on the event loops and keep the dispatcher alive. Locks: mutex_
 // (lines, window, claims) before ActiveItem::mutex (one item); no await under either.
@@ -38,6 +41,7 @@
 #include "absl/time/time.h"
 #include "services/common/async/sync.h"
 #include "services/common/async/task.h"
+#include "services/common/time/calm_clock.h"
 #include "services/queue/delivery/delivery.h"
 #include "services/queue/delivery/routing_client.h"
 #include "services/queue/schedule/active_item.h"
@@ -45,6 +49,7 @@
 #include "services/queue/schedule/destination_scheduler.h"
 #include "services/queue/schedule/due_window.h"
 #include "services/queue/schedule/settlement.h"
+#include "services/queue/schedule/site_table.h"
 #include "services/queue/spool/spool.h"
 
 namespace posthouse::net {
@@ -59,7 +64,12 @@ struct DispatcherOptions {
   SchedulerOptions scheduler;
   SettlementPolicy settlement;
   BounceOptions bounce;
+  SiteTableOptions sites;
+  // The time of day, and a clock that never steps. CalmClock in production.
   Clock clock = [] { return absl::Now(); };
+  Clock steady = MonotonicNow;
+  // What `clock` reads; outlives the dispatcher. Null: `clock` never steps.
+  CalmClock* calm = nullptr;
   std::function<double()> random;  // in [0, 1); null: a generator of its own
   size_t window_entries = 50000;
   size_t page_rows = 512;
@@ -76,6 +86,10 @@ class ItemOperations {
   // Makes the waiting recipients at `domain` (an A-label) due now, in all items that were in the queue when the
   // call began, and unblocks the domain's hosts once; returns the number of items. Calling it again does no harm.
   virtual Task<absl::StatusOr<uint32_t>> RetryDestination(std::string domain) = 0;
+  // What is known of the destinations that have jobs or are blocked; times of day.
+  virtual std::vector<DestinationScheduler::SiteState> Destinations() = 0;
+  // The site of a recipient's destination, as far as it is known.
+  virtual Destination SiteFor(const Destination& destination) = 0;
   // Removes an item; with `bounce` its sender gets a report. kFailedPrecondition: a
   // delivery of the item is running, try again.
   virtual Task<absl::Status> Delete(QueueId queue_id, bool bounce) = 0;
@@ -103,6 +117,8 @@ class Dispatcher final : public ItemOperations, public std::enable_shared_from_t
   Task<absl::Status> Retry(QueueId queue_id) override;
   Task<absl::StatusOr<uint32_t>> RetryDestination(std::string domain) override;
   Task<absl::Status> Delete(QueueId queue_id, bool bounce) override;
+  std::vector<DestinationScheduler::SiteState> Destinations() override;
+  Destination SiteFor(const Destination& destination) override;
 
   // Makes the loop look at the clock now. Tests call it after they turned the clock.
   void WakeForTest() { wakeup_.Signal(); }
@@ -118,8 +134,9 @@ class Dispatcher final : public ItemOperations, public std::enable_shared_from_t
 
   // What an operator wants to be tried now.
   struct RetryOrder {
-    absl::Time at;       // recipients that wait longer are due then; it is not in the future
-    std::string domain;  // only recipients there; "": all, and their destinations are unblocked
+    absl::Time at;         // recipients that wait longer are due then; it is not in the future
+    std::string domain;    // only recipients there; "": all
+    bool unblock = false;  // their destinations
   };
 
   // Who works on an item, or waits to.
@@ -140,9 +157,14 @@ class Dispatcher final : public ItemOperations, public std::enable_shared_from_t
   Task<void> ReadPages();
   void EnqueueDueItems(absl::Time now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::Duration UntilNext(absl::Time now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Puts the job in the line of its site, or parks it until the site is known. False: it is refused.
+  bool AddJob(Job job) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Asks routing for the sites of domains with parked jobs.
+  void StartLookups() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  static Task<void> LookUpSite(std::shared_ptr<Dispatcher> self, Destination domain);
   // Adds a job for each destination of the item that is due and has none.
   void EnqueueDueDestinations(const Active& active, Claim& claim, absl::Time now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  Startable TakeStartable(absl::Time now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  Startable TakeStartable() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Launch(Startable jobs, bool here);
   // One holder leaves the claim: a job with its destination, or an operator. The last one
   // returns the item to the due index.
@@ -153,9 +175,10 @@ class Dispatcher final : public ItemOperations, public std::enable_shared_from_t
   // waits until they are done.
   void ScheduleNextDue(const Claim& claim, absl::Time now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   const Destination& SiteOf(const Destination& destination) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  void RememberSite(const Destination& domain, const Destination& site) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  void ScheduleRescan(absl::Time now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
-    rescan_at_ = std::min(rescan_at_, now + options_.rescan_delay);
+  // When the site may be tried again, as time of day; in the past: now.
+  absl::Time BlockedUntil(const Destination& site) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void ScheduleRescan() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    rescan_at_ = std::min(rescan_at_, Steady() + options_.rescan_delay);
   }
   double Random();
 
@@ -185,6 +208,11 @@ class Dispatcher final : public ItemOperations, public std::enable_shared_from_t
   Change BuildChange(ActiveItem& active, const Unsaved& saving) ABSL_EXCLUSIVE_LOCKS_REQUIRED(active.mutex);
   absl::Time Wake(const v1::Item& item) const { return WakeTime(item, options_.settlement.delay_warning_after); }
   absl::Time Now() const { return options_.clock(); }
+  absl::Time Steady() const { return options_.steady(); }
+  // How much of the age of an item accepted at `accepted` is a step of the clock.
+  absl::Duration SteppedSince(absl::Time accepted) const {
+    return options_.calm != nullptr ? options_.calm->SteppedSince(accepted) : absl::ZeroDuration();
+  }
   bool stopping() const {
     absl::MutexLock lock(&mutex_);
     return draining_;
@@ -196,6 +224,12 @@ class Dispatcher final : public ItemOperations, public std::enable_shared_from_t
   Task<absl::Status> RetryItem(QueueId queue_id, RetryOrder order);
   // Whether a recipient of the due row's item waits for something at `domain`.
   Task<bool> WaitsFor(const DueEntry& entry, const std::string& domain);
+
+  // ---- after the clock was set back (dispatcher_admin.cc)
+  // Begins PullBack() when the clock was set back, and every minute for rows of earlier processes.
+  void CheckClock() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Makes items due whose time is farther in the future than `least`: another clock has set it.
+  static Task<void> PullBack(std::shared_ptr<Dispatcher> self, absl::Duration least);
   void EndOperator(const QueueId& queue_id);
 
   const Parts parts_;
@@ -205,12 +239,14 @@ class Dispatcher final : public ItemOperations, public std::enable_shared_from_t
   DueWindow window_ ABSL_GUARDED_BY(mutex_);
   DestinationScheduler scheduler_ ABSL_GUARDED_BY(mutex_);
   absl::flat_hash_map<QueueId, Claim> claims_ ABSL_GUARDED_BY(mutex_);
-  absl::flat_hash_map<Destination, Destination> site_of_domain_ ABSL_GUARDED_BY(mutex_);
+  SiteTable sites_ ABSL_GUARDED_BY(mutex_);
   absl::BitGen random_ ABSL_GUARDED_BY(mutex_);
-  absl::Time next_wake_ ABSL_GUARDED_BY(mutex_) = absl::InfiniteFuture();  // of the loop
+  absl::Time next_wake_ ABSL_GUARDED_BY(mutex_) = absl::InfiniteFuture();  // of the loop; time of day
+  // By the steady clock.
   absl::Time rescan_at_ ABSL_GUARDED_BY(mutex_) = absl::InfiniteFuture();
   absl::Time rescan_allowed_ ABSL_GUARDED_BY(mutex_) = absl::InfinitePast();
-  int tasks_ ABSL_GUARDED_BY(mutex_) = 0;  // coroutines that use the parts
+  absl::Time pull_back_at_ ABSL_GUARDED_BY(mutex_) = absl::InfinitePast();  // InfiniteFuture: it runs
+  int tasks_ ABSL_GUARDED_BY(mutex_) = 0;                                   // coroutines that use the parts
   bool draining_ ABSL_GUARDED_BY(mutex_) = false;
   bool aborting_ ABSL_GUARDED_BY(mutex_) = false;
 };

@@ -9,10 +9,12 @@
 #include "services/common/net/event_loop.h"
 #include "services/common/status/status.h"
 #include "services/queue/schedule/dispatcher.h"
+#include "services/queue/spool/key_schema.h"
 
 namespace posthouse::queue {
 namespace {
 constexpr size_t kTogether = 100;
+constexpr absl::Duration kPullBackInterval = absl::Minutes(1);
 // An operator's call waits so many times kPause for a running attempt.
 constexpr int kPatience = 50;
 constexpr absl::Duration kPause = absl::Milliseconds(100);
@@ -70,7 +72,7 @@ Task<absl::StatusOr<Dispatcher::Active>> Dispatcher::LoadForOperator(QueueId que
     if (!loaded.ok()) {
       // The loop may have skipped the due row, since the item was claimed.
       absl::MutexLock lock(&mutex_);
-      ScheduleRescan(Now());
+      ScheduleRescan();
     }
     EndOperator(queue_id);
     if (!loaded.ok()) co_return loaded.status();
@@ -88,12 +90,14 @@ void Dispatcher::EndOperator(const QueueId& queue_id) {
     absl::MutexLock lock(&mutex_);
     const absl::Time now = Now();
     ReleaseClaim(queue_id, std::nullopt, now);
-    next = TakeStartable(now);
+    next = TakeStartable();
   }
   Launch(std::move(next), /*here=*/false);
 }
 
-Task<absl::Status> Dispatcher::Retry(QueueId queue_id) { return RetryItem(queue_id, {.at = Now(), .domain = ""}); }
+Task<absl::Status> Dispatcher::Retry(QueueId queue_id) {
+  return RetryItem(queue_id, {.at = Now(), .domain = "", .unblock = true});
+}
 
 Task<absl::Status> Dispatcher::RetryItem(QueueId queue_id, RetryOrder order) {
   PH_CO_ASSIGN_OR_RETURN(const Active active, co_await LoadForOperator(queue_id, order));
@@ -118,7 +122,7 @@ Task<absl::Status> Dispatcher::MakeDue(Active active, RetryOrder order) {
       active->unsaved.urgent = true;
     }
   }
-  if (order.domain.empty()) {
+  if (order.unblock) {
     absl::MutexLock lock(&mutex_);
     for (const Destination& destination : destinations) scheduler_.Unblock(SiteOf(destination));
   }
@@ -136,7 +140,7 @@ Task<bool> Dispatcher::WaitsFor(const DueEntry& entry, const std::string& domain
 }
 
 Task<absl::StatusOr<uint32_t>> Dispatcher::RetryDestination(std::string domain) {
-  const RetryOrder order{.at = Now(), .domain = std::move(domain)};
+  const RetryOrder order{.at = Now(), .domain = std::move(domain), .unblock = false};
   {
     absl::MutexLock lock(&mutex_);
     // Once: when the first attempt fails, the others need not fail too.
@@ -172,6 +176,68 @@ Task<absl::StatusOr<uint32_t>> Dispatcher::RetryDestination(std::string domain) 
   }
 }
 
+std::vector<DestinationScheduler::SiteState> Dispatcher::Destinations() {
+  absl::MutexLock lock(&mutex_);
+  const absl::Time steady = Steady();
+  std::vector<DestinationScheduler::SiteState> states = scheduler_.States(steady);
+  // What is told to people is times of day.
+  const absl::Duration offset = Now() - steady;
+  for (DestinationScheduler::SiteState& state : states) {
+    state.blocked_until += offset;
+    state.failing_since += offset;
+  }
+  return states;
+}
+
+Destination Dispatcher::SiteFor(const Destination& destination) {
+  absl::MutexLock lock(&mutex_);
+  return SiteOf(destination);
+}
+
+// ---- after the clock was set back
+
+void Dispatcher::CheckClock() {
+  if (pull_back_at_ == absl::InfiniteFuture()) return;
+  // No row waits longer than this.
+  const BackoffPolicy& retry = options_.settlement.retry;
+  const BackoffPolicy& block = options_.scheduler.remote_block;
+  absl::Duration least = std::max(retry.max * (1 + retry.jitter), block.max * (1 + block.jitter)) + absl::Minutes(1);
+  const absl::Duration back = options_.calm != nullptr ? options_.calm->TakeStepsBack() : absl::ZeroDuration();
+  if (back > absl::ZeroDuration()) {
+    LOG_EVENT(kWarning, "clock_set_back").Seconds("by_seconds", back);
+    least = std::min(least, back);
+  } else if (Steady() < pull_back_at_) {
+    return;
+  }
+  pull_back_at_ = absl::InfiniteFuture();
+  ++tasks_;
+  Spawn(parts_.loops.Next(), PullBack(shared_from_this(), least));
+}
+
+Task<void> Dispatcher::PullBack(std::shared_ptr<Dispatcher> self, absl::Duration least) {
+  const RetryOrder order{.at = self->Now(), .domain = "", .unblock = false};
+  // The rows of an item that is pulled back leave this range, so each read begins anew.
+  const std::string after = DueKey(order.at + least, QueueId());
+  int64_t items = 0;
+  std::string last;
+  while (!self->stopping()) {
+    absl::StatusOr<DuePage> page = co_await self->parts_.spool.ReadDue(after, kTogether);
+    // After an error, or when rows do not match their items (Audit() repairs those), the next minute comes.
+    if (!page.ok() || page->entries.empty() || page->last_key == last) break;
+    last = page->last_key;
+    std::vector<Task<absl::Status>> retries;
+    for (const DueEntry& entry : page->entries) retries.push_back(self->RetryItem(entry.queue_id, order));
+    int64_t done = 0;
+    for (const absl::Status& status : co_await WhenAll(std::move(retries))) done += status.ok() ? 1 : 0;
+    items += done;
+    if (done == 0) break;
+  }
+  if (items > 0) LOG_EVENT(kWarning, "due_times_in_the_future").Int("items", items);
+  absl::MutexLock lock(&self->mutex_);
+  self->pull_back_at_ = self->Steady() + kPullBackInterval;
+  --self->tasks_;  // the last thing: Drain() may be waiting for it
+}
+
 Task<absl::Status> Dispatcher::Delete(QueueId queue_id, bool bounce) {
   // With `cancel`, jobs that wait in line do not start.
   PH_CO_RETURN_IF_ERROR(co_await ClaimForOperator(queue_id, /*cancel=*/true));
@@ -194,7 +260,7 @@ Task<absl::Status> Dispatcher::Delete(QueueId queue_id, bool bounce) {
   }
   {
     absl::MutexLock lock(&mutex_);
-    if (!status.ok()) ScheduleRescan(Now());  // its jobs were cancelled: find the item again
+    if (!status.ok()) ScheduleRescan();  // its jobs were cancelled: find the item again
   }
   EndOperator(queue_id);
   co_return status;

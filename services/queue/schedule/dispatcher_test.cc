@@ -50,6 +50,8 @@ class FakeDelivery final : public Delivery {
     const absl::StatusOr<absl::Cord> bytes =
         t.memory != nullptr ? absl::Cord(*t.memory) : co_await t.read(0, t.size_bytes);
     DeliveryResult result;
+    // A host that never greets: the attempt hangs, and its thread goes on with others.
+    while (absl::StartsWith(t.destination.name(), "silent") && !Released()) co_await Sleep(absl::Milliseconds(20));
     absl::MutexLock lock(&mutex_);
     mutex_.Await(absl::Condition(this, &FakeDelivery::MayGo));
     result.reachability = Reachability::kSuccess;
@@ -86,6 +88,15 @@ class FakeDelivery final : public Delivery {
     absl::MutexLock lock(&mutex_);
     is ? (void)unreachable_.insert(destination) : (void)unreachable_.erase(destination);
   }
+  // Attempts at "silent..." domains end.
+  void Release() {
+    absl::MutexLock lock(&mutex_);
+    released_ = true;
+  }
+  bool Released() const {
+    absl::MutexLock lock(&mutex_);
+    return released_ || aborted_;
+  }
   void Hold(bool hold) {
     absl::MutexLock lock(&mutex_);
     held_ = hold;
@@ -105,6 +116,7 @@ class FakeDelivery final : public Delivery {
   const Outcome::Kind success_;
   mutable absl::Mutex mutex_;
   bool held_ ABSL_GUARDED_BY(mutex_) = false;
+  bool released_ ABSL_GUARDED_BY(mutex_) = false;
   bool aborted_ ABSL_GUARDED_BY(mutex_) = false;
   std::vector<std::string> attempts_ ABSL_GUARDED_BY(mutex_);
   std::map<std::string, std::deque<Outcome>> script_ ABSL_GUARDED_BY(mutex_);
@@ -117,9 +129,14 @@ class FakeRouting final : public Routing {
  public:
   using Response = routing::v1::ResolveRecipientResponse;
   Task<absl::StatusOr<std::shared_ptr<const routing::v1::ResolveDestinationResponse>>> ResolveDestination(
-      std::string) override {
-    co_return absl::UnimplementedError("not asked by the dispatcher");
+      std::string domain) override {
+    auto response = std::make_shared<routing::v1::ResolveDestinationResponse>();
+    response->set_outcome(routing::v1::ResolveDestinationResponse::OUTCOME_HOSTS);
+    const auto it = sites.find(domain);
+    response->set_site(it == sites.end() ? domain : it->second);
+    co_return response;
   }
+  std::map<std::string, std::string> sites;  // of domains that are not their own site; set before it is used
   Task<absl::StatusOr<Response>> ResolveRecipient(std::string address) override { co_return Answer(address); }
   static Response Answer(const std::string& address) {
     Response response;
@@ -152,7 +169,13 @@ class DispatcherTest : public ::testing::Test {
     options.executor = &loops_.at(0);
     options.linger = absl::Milliseconds(1);
     options.memory_body_budget = body_budget_;
-    options.clock = [this] { return clock_.Now(); };
+    const auto wall = [this] { return clock_.Now(); };
+    options.clock = wall;
+    if (use_calm_clock_) {
+      calm_ =
+          std::make_unique<CalmClock>(CalmClock::Options{.wall = wall, .monotonic = [this] { return steady_.Now(); }});
+      options.clock = [this] { return calm_->Now(); };
+    }
     absl::StatusOr<std::unique_ptr<Spool>> spool = SyncWait(Spool::Open(*store_, options));
     PH_CHECK(spool.ok());
     spool_ = *std::move(spool);
@@ -160,6 +183,8 @@ class DispatcherTest : public ::testing::Test {
     remote_ = std::make_unique<FakeDelivery>(Outcome::Kind::kRelayed);
     DispatcherOptions dispatch = options_;
     dispatch.clock = options.clock;
+    dispatch.steady = [this] { return steady_.Now(); };
+    dispatch.calm = calm_.get();
     dispatch.random = [] { return 0.5; };
     dispatch.bounce.hostname = "mx.example.net";
     dispatcher_ = Dispatcher::Create({loops_, *spool_, routing_, *local_, *remote_, metrics_}, dispatch);
@@ -192,10 +217,10 @@ class DispatcherTest : public ::testing::Test {
       if (!unresolved) {
         *recipient->mutable_recipient()->mutable_resolved() = FakeRouting::Answer(address).recipients(0);
       }
-      ToProto(clock_.Now(), recipient->mutable_next_attempt());
+      ToProto(spool_->options().clock(), recipient->mutable_next_attempt());
     }
-    ToProto(clock_.Now(), record->item.mutable_accepted());
-    ToProto(clock_.Now() + absl::Hours(120), record->item.mutable_expires());
+    ToProto(spool_->options().clock(), record->item.mutable_accepted());
+    ToProto(spool_->options().clock() + absl::Hours(120), record->item.mutable_expires());
     RefreshNextAttempt(&record->item);
     std::unique_ptr<BodyWriter> writer = spool_->NewBody();
     PH_CHECK(SyncWait(writer->Append(body)).ok());
@@ -224,7 +249,14 @@ class DispatcherTest : public ::testing::Test {
   }
   void Advance(absl::Duration by) {
     clock_.Advance(by);
+    steady_.Advance(by);
     dispatcher_->WakeForTest();
+  }
+  // Attempts in progress.
+  int Running() {
+    int running = 0;
+    for (const auto& state : dispatcher_->Destinations()) running += state.running;
+    return running;
   }
   v1::Item ItemOf(const QueueId& id) {
     absl::StatusOr<std::optional<ItemRecord>> record = SyncWait(spool_->Load(id));
@@ -241,7 +273,9 @@ class DispatcherTest : public ::testing::Test {
   static Outcome Temporary() { return MakeOutcome(Outcome::Kind::kTemporary, 451, "4.3.0", "later"); }
   static Outcome Permanent() { return MakeOutcome(Outcome::Kind::kPermanent, 550, "5.1.1", "no such user"); }
 
-  FakeClock clock_;
+  FakeClock clock_, steady_;
+  bool use_calm_clock_ = false;
+  std::unique_ptr<CalmClock> calm_;
   net::EventLoops loops_{2};
   metrics::Registry registry_;
   Metrics metrics_{registry_};
@@ -442,6 +476,105 @@ TEST_F(DispatcherTest, ABlockedDestinationDoesNotStopExpiry) {
   }
   UntilEmpty();
   EXPECT_EQ(spool_->ledger().expired, 30u);
+}
+
+// ---- hosts that do not answer
+
+// Also after a restart: routing is asked before the first attempt.
+TEST_F(DispatcherTest, ManyDomainsOfOneSilentHostGetTheConnectionsOfOneHost) {
+  for (int i = 0; i < 1500; ++i) {
+    const std::string domain = absl::StrCat("silent", i, ".example");
+    routing_.sites[domain] = "mx.silent.example";
+    Put({absl::StrCat("u@", domain)}, "Subject: x\r\n\r\n", /*hand_over=*/false);
+  }
+  Crash();
+  dispatcher_->Start();
+  Until([&] { return dispatcher_->Destinations().size() == 1 && Running() == 1; }, "one connection");
+  Put({"user@live.example"});
+  Until([&] { return spool_->ledger().relayed == 1; }, "the live one");
+  EXPECT_EQ(dispatcher_->Destinations().size(), 1u);
+  EXPECT_EQ(Running(), 1);
+  remote_->Release();
+  UntilEmpty();
+}
+
+TEST_F(DispatcherTest, ManySilentHostsLeaveRoomForOthers) {
+  dispatcher_->Start();
+  for (int i = 0; i < 600; ++i) Put({absl::StrCat("u", i, "@silent", i % 150, ".example")});
+  Until([&] { return Running() == 150; }, "one connection to each");
+  Put({"user@live.example"});
+  Until([&] { return spool_->ledger().relayed == 1; }, "the live one");
+  EXPECT_EQ(Running(), 150);
+  remote_->Release();
+  UntilEmpty();
+}
+
+// What waits for a blocked destination says so to the sender.
+TEST_F(DispatcherTest, ADelayWarningNamesTheReasonOfTheBlock) {
+  dispatcher_->Start();
+  remote_->SetUnreachable("dead.example", true);
+  const QueueId first = Put({"u1@dead.example"});
+  Until([&] { return SavedAttempts(first) == 1; }, "the attempt that blocks it");
+  const QueueId second = Put({"u2@dead.example"});
+  const std::vector<DestinationScheduler::SiteState> states = dispatcher_->Destinations();
+  ASSERT_EQ(states.size(), 1u);
+  EXPECT_EQ(states[0].site, Destination::Remote("dead.example"));
+  EXPECT_EQ(states[0].blocked_until, clock_.Now() + absl::Minutes(1));
+  EXPECT_EQ(states[0].failing_since, clock_.Now());
+  EXPECT_EQ(states[0].last_failure.error(), "connection refused");
+  for (int i = 0; i < 1000 && !ItemOf(second).recipients(0).delay_warned(); ++i) {
+    Advance(absl::Minutes(10));
+    absl::SleepFor(absl::Milliseconds(5));
+  }
+  EXPECT_EQ(ItemOf(second).recipients(0).last().error(), "connection refused");
+  Until([&] { return absl::StrContains(local_->body("sender@local.example"), "connection refused"); }, "the warning");
+}
+
+// ---- steps of the clock
+
+class SteppedClockTest : public DispatcherTest {
+ protected:
+  SteppedClockTest() {
+    Stop();
+    use_calm_clock_ = true;
+    Start();
+    dispatcher_->Start();
+  }
+  ~SteppedClockTest() override { Stop(); }
+};
+
+TEST_F(SteppedClockTest, AStepNeitherStopsRetriesNorExpiresMail) {
+  for (const absl::Duration step : {absl::Hours(-1), absl::Hours(240)}) {
+    remote_->Script("user@remote.example", std::deque<Outcome>(100, Temporary()));
+    const QueueId id = Put({"user@remote.example"});
+    Until([&] { return SavedAttempts(id) == 1; }, "the first attempt on file");
+    clock_.Advance(step);
+    for (uint32_t n = 2; n < 8; ++n) {
+      Advance(absl::Minutes(2) * (1 << (n - 2)));  // the waits double
+      Until([&] { return SavedAttempts(id) >= n; }, "a retry");
+    }
+    EXPECT_EQ(ItemOf(id).recipients(0).state(), v1::RECIPIENT_STATE_QUEUED) << step;
+    clock_.Advance(-step);
+    remote_->Script("user@remote.example", {});
+    ASSERT_TRUE(SyncWait(dispatcher_->Retry(id)).ok());
+    UntilEmpty();
+  }
+  EXPECT_EQ(spool_->ledger().expired, 0u);
+}
+
+// The clock was wrong when the message came, and is set right.
+TEST_F(SteppedClockTest, AnItemOfTheFutureIsTriedAgain) {
+  clock_.Advance(absl::Hours(240));
+  Stop();
+  Start();
+  remote_->Script("user@remote.example", {Temporary()});
+  const QueueId id = Put({"user@remote.example"});
+  Until([&] { return SavedAttempts(id) == 1; }, "the first attempt on file");
+  Stop();
+  clock_.Advance(absl::Hours(-240));
+  Start();
+  dispatcher_->Start();
+  UntilEmpty();
 }
 
 // ---- crashes: between any two steps, at most a repeated attempt, never a loss

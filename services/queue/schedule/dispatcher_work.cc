@@ -1,5 +1,6 @@
 // What a job does: load, prepare, attempt, settle.
 #include <algorithm>
+#include <map>
 #include <utility>
 
 #include "absl/strings/match.h"
@@ -75,11 +76,11 @@ Task<void> Dispatcher::RunJob(std::shared_ptr<Dispatcher> self, DestinationSched
   {
     absl::MutexLock lock(&self->mutex_);
     const absl::Time now = self->Now();
-    if (!slot_free) self->scheduler_.Done(started.site);
+    if (!slot_free) self->scheduler_.Done(started.site, self->Steady());
     Claim& claim = self->claims_.at(job.queue_id);
     if (begun) --claim.running;
     self->ReleaseClaim(job.queue_id, job.destination, now);
-    next = self->TakeStartable(now);
+    next = self->TakeStartable();
   }
   self->Launch(std::move(next), /*here=*/false);
   absl::MutexLock lock(&self->mutex_);
@@ -102,7 +103,7 @@ Task<Dispatcher::Active> Dispatcher::Load(Job job, bool retry) {
   if (!loaded.ok()) {
     LOG_EVENT(kError, "item_unreadable").QueueId(job.queue_id.Text()).Err(loaded.status());
     absl::MutexLock lock(&mutex_);
-    ScheduleRescan(Now());
+    ScheduleRescan();
     co_return nullptr;
   }
   if (!loaded->has_value()) {
@@ -138,20 +139,27 @@ Task<void> Dispatcher::Prepare(Active active) {
     absl::MutexLock lock(&active->mutex);
     for (const auto& recipient : active->record->item.recipients()) destinations.insert(DestinationOf(recipient));
   }
-  const absl::Time now = Now();
+  // Why those that are blocked are: a recipient that was never tried has no answer of its own to report.
+  std::map<Destination, v1::Attempt> blocked;
   {
     absl::MutexLock lock(&mutex_);
-    std::erase_if(destinations, [&](const Destination& d) ABSL_NO_THREAD_SAFETY_ANALYSIS {
-      return scheduler_.BlockedUntil(SiteOf(d)) <= now;
-    });
+    const absl::Time steady = Steady();
+    for (const Destination& destination : destinations) {
+      const std::optional<DestinationScheduler::SiteState> state = scheduler_.StateOf(SiteOf(destination));
+      if (state.has_value() && state->blocked_until > steady) blocked[destination] = state->last_failure;
+    }
   }
   int double_bounces = 0;
   bool save = false;
   {
     absl::MutexLock lock(&active->mutex);
-    double_bounces = ApplyTime(
-        now, options_.settlement, [&](const Destination& d) { return destinations.contains(d); }, &active->record->item,
-        &active->unsaved);
+    const auto failure_of = [&](const Destination& d) {
+      const auto it = blocked.find(d);
+      return it == blocked.end() ? nullptr : &it->second;
+    };
+    v1::Item* const item = &active->record->item;
+    const absl::Time now = Now() - SteppedSince(FromProto(item->accepted()));
+    double_bounces = ApplyTime(now, options_.settlement, failure_of, item, &active->unsaved);
   }
   CountDoubleBounces(active, double_bounces);
   co_await Resolve(active);
@@ -170,6 +178,7 @@ Task<void> Dispatcher::Resolve(Active active) {
     const absl::Time started = Now();
     const auto answer = co_await parts_.routing.ResolveRecipient(target.recipient.address());
     AttemptTime time{.started = started, .now = Now(), .random = Random()};
+    time.stepped = SteppedSince(unknown.accepted);
     std::optional<Outcome> failed;
     int double_bounces = 0;
     {
@@ -202,6 +211,7 @@ Task<bool> Dispatcher::TryDestination(Active active, DestinationScheduler::Start
   DeliveryResult result = co_await delivery.Deliver(attempt);
   time.now = Now();
   time.random = Random();
+  time.stepped = SteppedSince(attempt.accepted);
   time.unreachable = result.reachability == Reachability::kUnreachable;
   ReportSite(started, result, time.now, &time);
   bool cut = false;
@@ -235,19 +245,26 @@ void Dispatcher::ReportSite(const DestinationScheduler::Started& started, const 
   Startable next;
   {
     absl::MutexLock lock(&mutex_);
-    scheduler_.Done(started.site);
+    const absl::Time steady = Steady();
+    scheduler_.Done(started.site, steady);
     std::vector<Destination> sites = {started.site};
     if (Destination site = Destination::Remote(result.site); !result.site.empty() && site != started.site) {
-      if (site != started.job.destination) RememberSite(started.job.destination, site);
+      sites_.Learn(started.job.destination, site);
       sites.push_back(std::move(site));
     }
     for (const Destination& site : sites) {
-      for (const Job& returned : scheduler_.Report(site, result.reachability, now, time->random)) {
+      for (const Job& returned : scheduler_.Report(site, result.reachability, steady, time->random)) {
         ReleaseClaim(returned.queue_id, returned.destination, now);
       }
-      time->blocked_until = std::max(time->blocked_until, scheduler_.BlockedUntil(site));
+      if (result.reachability == Reachability::kUnreachable && !result.outcomes.empty()) {
+        v1::Attempt failure = result.outcomes.back().attempt;
+        ToProto(time->started, failure.mutable_at());
+        ToProto(now - time->started, failure.mutable_took());
+        scheduler_.NoteFailure(site, std::move(failure));
+      }
+      time->blocked_until = std::max(time->blocked_until, BlockedUntil(site));
     }
-    next = TakeStartable(now);
+    next = TakeStartable();
   }
   Launch(std::move(next), /*here=*/false);
 }

@@ -47,12 +47,15 @@ class Settler {
     Notify(index, v1::NOTIFY_FAILURE, dsn::Action::kFailed);
   }
 
-  void WarnIfLate(int index) {
+  // Whether a delay warning is due.
+  bool IsLate(int index, absl::Duration stepped = absl::ZeroDuration()) const {
+    return policy_.delay_warning_after > absl::ZeroDuration() && !item_.recipients(index).delay_warned() &&
+           now_ >= FromProto(item_.accepted()) + stepped + policy_.delay_warning_after;
+  }
+
+  void WarnIfLate(int index, absl::Duration stepped = absl::ZeroDuration()) {
+    if (!IsLate(index, stepped)) return;
     v1::ItemRecipient* recipient = item_.mutable_recipients(index);
-    if (policy_.delay_warning_after <= absl::ZeroDuration() || recipient->delay_warned() ||
-        now_ < FromProto(item_.accepted()) + policy_.delay_warning_after) {
-      return;
-    }
     recipient->set_delay_warned(true);
     unsaved_.changed.insert(index);
     Notify(index, v1::NOTIFY_DELAY, dsn::Action::kDelayed);
@@ -75,7 +78,8 @@ class Settler {
   }
 
   void Retry(int index, const AttemptTime& time) {
-    if (now_ >= FromProto(item_.expires())) {
+    const absl::Time expires = FromProto(item_.expires()) + time.stepped;
+    if (now_ >= expires) {
       Expire(index);
       return;
     }
@@ -87,8 +91,8 @@ class Settler {
     absl::Time next = now_ + delay;
     if (time.blocked_until > next) next = time.blocked_until + absl::Seconds(time.random);
     // The last attempt is made when the item expires (RFC 5321 §4.5.4.1).
-    ToProto(std::min(next, FromProto(item_.expires())), recipient->mutable_next_attempt());
-    WarnIfLate(index);
+    ToProto(std::min(next, expires), recipient->mutable_next_attempt());
+    WarnIfLate(index, time.stepped);
   }
 
   int double_bounces() const { return double_bounces_; }
@@ -137,14 +141,20 @@ int ApplyOutcomes(const std::vector<Target>& targets, const std::vector<Outcome>
   return settler.double_bounces();
 }
 
-int ApplyTime(absl::Time now, const SettlementPolicy& policy, const std::function<bool(const Destination&)>& blocked,
-              v1::Item* item, Unsaved* unsaved) {
+int ApplyTime(absl::Time now, const SettlementPolicy& policy,
+              const std::function<const v1::Attempt*(const Destination&)>& failure_of, v1::Item* item,
+              Unsaved* unsaved) {
   Settler settler(now, policy, item, unsaved);
   const bool expired = now >= FromProto(item->expires());
   for (int i = 0; i < item->recipients_size(); ++i) {
     const v1::ItemRecipient& recipient = item->recipients(i);
     if (!IsWaiting(recipient)) continue;
-    if (expired && (recipient.attempts() > 0 || blocked(DestinationOf(recipient)))) {
+    const v1::Attempt* const failure = failure_of(DestinationOf(recipient));
+    // The recipient's copy is saved with the report that is made from it.
+    if (failure != nullptr && recipient.attempts() == 0 && (expired || settler.IsLate(i))) {
+      *item->mutable_recipients(i)->mutable_last() = *failure;
+    }
+    if (expired && (recipient.attempts() > 0 || failure != nullptr)) {
       settler.Expire(i);
     } else if (!expired) {
       settler.WarnIfLate(i);

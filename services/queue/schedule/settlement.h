@@ -23,7 +23,9 @@ struct AttemptTime {
   // The destination is blocked until then; no retry comes sooner.
   absl::Time blocked_until = absl::InfinitePast();
   bool unreachable = false;  // it was the destination, not the message
-  double random = 0.5;       // in [0, 1)
+  // How much of `now` - the item's acceptance is a step of the clock, not age.
+  absl::Duration stepped;
+  double random = 0.5;  // in [0, 1)
 };
 
 // Each of these adds what it changed to `unsaved`, and returns the number of double
@@ -35,9 +37,13 @@ int ApplyOutcomes(const std::vector<Target>& targets, const std::vector<Outcome>
                   const SettlementPolicy& policy, v1::Item* item, Unsaved* unsaved);
 
 // Once the item has expired: expires each waiting recipient that was tried, or that cannot
-// be tried since its destination is `blocked`. Before: notes delay warnings that are due.
-int ApplyTime(absl::Time now, const SettlementPolicy& policy, const std::function<bool(const Destination&)>& blocked,
-              v1::Item* item, Unsaved* unsaved);
+// be tried since its destination is blocked. Before: notes delay warnings that are due.
+// `failure_of` answers the last failed attempt at a blocked destination, null for one that is
+// not blocked. A recipient without an attempt of its own gets that one as its last: the reason
+// in reports to the sender.
+int ApplyTime(absl::Time now, const SettlementPolicy& policy,
+              const std::function<const v1::Attempt*(const Destination&)>& failure_of, v1::Item* item,
+              Unsaved* unsaved);
 
 // An operator deletes the item. With `bounce` its sender gets a report.
 int ApplyDeletion(absl::Time now, bool bounce, v1::Item* item, Unsaved* unsaved);

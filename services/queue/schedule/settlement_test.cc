@@ -152,9 +152,15 @@ TEST_F(SettlementTest, TimeAloneExpiresWhatWasTriedOrIsBlocked) {
   const int blocked = Recipient("blocked@dead.example");
   item_.mutable_recipients(blocked)->mutable_recipient()->mutable_resolved()->mutable_remote()->set_domain(
       "dead.example");
+  v1::Attempt failure;
+  failure.set_host("mx.dead.example");
+  failure.set_error("greeting: connection refused");
   ApplyTime(
-      kStart + absl::Hours(121), policy_, [](const Destination& d) { return d == Destination::Remote("dead.example"); },
-      &item_, &unsaved_);
+      kStart + absl::Hours(121), policy_,
+      [&](const Destination& d) { return d == Destination::Remote("dead.example") ? &failure : nullptr; }, &item_,
+      &unsaved_);
+  // The report says what the destination answered last.
+  EXPECT_EQ(item_.recipients(blocked).last().error(), failure.error());
   EXPECT_EQ(State(tried), v1::RECIPIENT_STATE_EXPIRED);
   EXPECT_EQ(State(fresh), v1::RECIPIENT_STATE_QUEUED);
   EXPECT_EQ(State(blocked), v1::RECIPIENT_STATE_EXPIRED);

@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "services/common/log/log.h"
 #include "services/common/status/status.h"
+#include "services/common/time/calm_clock.h"
 #include "services/queue/metrics.h"
 #include "services/queue/spool/item_record.h"
 #include "services/queue/spool/key_schema.h"
@@ -235,18 +236,18 @@ Task<void> Maintenance::FindOldest() {
 }
 
 Task<void> Maintenance::Run() {
-  absl::Time next_audit = absl::Now() + options_.first_audit;
-  absl::Time next_purge = absl::Now();
+  absl::Time next_audit = MonotonicNow() + options_.first_audit;
+  absl::Time next_purge = MonotonicNow();
   while (true) {
     co_await FindOldest();
-    if (absl::Now() >= next_purge) {
-      next_purge = absl::Now() + options_.purge_interval;
+    if (MonotonicNow() >= next_purge) {
+      next_purge = MonotonicNow() + options_.purge_interval;
       const absl::StatusOr<uint64_t> purged = co_await PurgeDone(spool_, options_.done_retention);
       log::LogIfError(purged.status(), "purging done marks");
       if (purged.ok()) metrics_.purged_done.Add(static_cast<double>(*purged));
     }
-    if (absl::Now() >= next_audit) {
-      next_audit = absl::Now() + options_.audit_interval;
+    if (MonotonicNow() >= next_audit) {
+      next_audit = MonotonicNow() + options_.audit_interval;
       const absl::StatusOr<uint64_t> swept = co_await SweepBlobs(spool_);
       log::LogIfError(swept.status(), "sweeping blobs");
       if (swept.ok()) metrics_.swept_blobs.Add(static_cast<double>(*swept));
