@@ -6,11 +6,14 @@
 #include <utility>
 
 #include "absl/random/random.h"
+#include "absl/strings/match.h"
 #include "posthouse/queue/v1/queue.grpc.pb.h"
 #include "services/common/async/executor.h"
+#include "services/common/log/log.h"
 #include "services/common/rpc/client.h"
 #include "services/common/rpc/streaming.h"
 #include "services/common/status/status.h"
+#include "services/common/time/calm_clock.h"
 
 namespace posthouse::ingress {
 namespace {
@@ -22,13 +25,33 @@ using Writer = rpc::ClientWriter<v1::EnqueueRequest, v1::EnqueueResponse>;
 constexpr size_t kSmallBytes = 64 * 1024;
 constexpr size_t kPieceBytes = 256 * 1024;  // queue.proto: at most this in a piece
 constexpr size_t kReplayBytes = 1024 * 1024;
-constexpr int kTries = 2;
+constexpr int kTries = 2;  // while no shard can have taken the message
+constexpr absl::Duration kFirstPause = absl::Milliseconds(100);
+constexpr absl::Duration kLongestPause = absl::Seconds(5);
 
-std::string NewKey() {
+struct Shard {
+  Stub* stub = nullptr;
+  size_t number = 0;  // in peers.queue
+};
+
+// queue.proto: two bytes name the shard, 16 are random.
+std::string NewKey(size_t shard) {
   thread_local absl::BitGen generator;
-  std::string key(16, '\0');
+  std::string key(18, '\0');
   for (char& c : key) c = static_cast<char>(absl::Uniform<int>(generator, 0, 256));
+  key[0] = static_cast<char>(shard >> 8);
+  key[1] = static_cast<char>(shard);
   return key;
+}
+
+// Whether a call that has ended was given to a connection. gRPC then knows the address of
+// its peer; before, it names the target, or nothing.
+bool WasSent(const grpc::ClientContext& context) {
+  const std::string peer = context.peer();
+  for (const char* transport : {"ipv4:", "ipv6:", "unix:", "unix-abstract:", "vsock:", "inproc"}) {
+    if (absl::StartsWith(peer, transport)) return true;
+  }
+  return false;
 }
 
 // Cancels a call after `timeout`, unless the watchdog is destroyed first.
@@ -54,14 +77,14 @@ class Watchdog {
 
 class EnqueueCallImpl final : public EnqueueCall {
  public:
-  // `stubs`: in the order to try; not empty.
-  EnqueueCallImpl(std::vector<Stub*> stubs, const std::atomic<bool>& stopped, const EnqueueTimeouts& timeouts,
+  // `shards`: in the order to try; not empty.
+  EnqueueCallImpl(std::vector<Shard> shards, const std::atomic<bool>& stopped, const EnqueueTimeouts& timeouts,
                   std::shared_ptr<MessageMemory> memory, rpc::TraceContext trace, v1::Envelope&& envelope)
-      : stubs_(std::move(stubs)),
+      : shards_(std::move(shards)),
         stopped_(stopped),
         timeouts_(timeouts),
         trace_(std::move(trace)),
-        key_(NewKey()),
+        key_(NewKey(shards_[0].number)),
         memory_(std::move(memory)),
         held_(memory_) {
     envelope_.Swap(&envelope);
@@ -103,8 +126,7 @@ class EnqueueCallImpl final : public EnqueueCall {
         response = co_await CommitStream();
       }
       if (response.ok()) co_return response->queue_id();
-      writer_.reset();
-      Failed(response.status());
+      co_await Failed(response.status());
     }
     co_return failure_;
   }
@@ -122,9 +144,10 @@ class EnqueueCallImpl final : public EnqueueCall {
     rpc::CallOptions options;
     options.deadline = deadline;
     options.trace = trace_;
-    Stub* const stub = stubs_[static_cast<size_t>(tries_) % stubs_.size()];
-    ++tries_;
-    writer_.emplace(options, [stub](auto* context, v1::EnqueueResponse* response, auto* reactor) {
+    Stub* const stub = shards_[at_].stub;
+    commit_sent_ = false;
+    writer_.emplace(options, [this, stub](auto* context, v1::EnqueueResponse* response, auto* reactor) {
+      context_ = context;
       stub->async()->Enqueue(context, response, reactor);
     });
   }
@@ -135,7 +158,9 @@ class EnqueueCallImpl final : public EnqueueCall {
     request.mutable_header()->set_data(kept_);  // a copy: a second try may need it
     request.mutable_header()->set_commit(true);
     Start(timeouts_.small);
-    PH_CO_RETURN_IF_ERROR(co_await writer_->Write(std::move(request)));
+    commit_sent_ = true;
+    // If the call has ended, Finish() returns why.
+    (co_await writer_->Write(std::move(request))).IgnoreError();
     co_return co_await writer_->Finish();
   }
 
@@ -143,6 +168,7 @@ class EnqueueCallImpl final : public EnqueueCall {
     const Watchdog watchdog(*writer_, timeouts_.step);
     v1::EnqueueRequest request;
     request.mutable_commit()->set_size_bytes(size_);
+    commit_sent_ = true;
     // If the call has ended, Finish() returns why.
     (co_await writer_->Write(std::move(request))).IgnoreError();
     co_return co_await writer_->Finish();
@@ -176,8 +202,7 @@ class EnqueueCallImpl final : public EnqueueCall {
         sent_ = std::min(sent_ + bytes, kept_.size());
         continue;
       }
-      writer_.reset();
-      Failed(status);
+      co_await Failed(status);
     }
     if (kept_.size() > kReplayBytes || !memory_->HasRoomForCopies()) DropCopy();
     if (!replayable_) FreeSent();
@@ -212,28 +237,60 @@ class EnqueueCallImpl final : public EnqueueCall {
     return false;
   }
 
-  // Prepares a second try if there may be one, else sets failure_.
-  void Failed(const absl::Status& status) {
+  // After a call that failed with `status`: prepares the next one if there may be one, else sets failure_.
+  Task<void> Failed(absl::Status status) {
+    const bool surely_not_taken =
+        !commit_sent_ || !WasSent(*context_) || context_->GetServerTrailingMetadata().count("not_accepted") > 0;
+    context_ = nullptr;
+    writer_.reset();
     sent_ = 0;
-    if (replayable_ && tries_ < kTries && absl::IsUnavailable(status)) return;
-    Fail(status);
+    if (!surely_not_taken && doubt_ends_ == absl::InfiniteFuture()) {
+      doubt_ends_ = MonotonicNow() + timeouts_.doubt;
+    }
+    if (!replayable_) {
+      Fail(std::move(status));
+    } else if (doubt_ends_ != absl::InfiniteFuture()) {
+      if (absl::IsUnavailable(status) && MonotonicNow() + pause_ < doubt_ends_) {
+        LOG_EVENT(kInfo, "enqueue_asked_again").Int("shard", static_cast<int64_t>(shards_[at_].number)).Err(status);
+        co_await Sleep(pause_);
+        pause_ = std::min(pause_ * 2, kLongestPause);
+      } else {
+        Fail(std::move(status));
+      }
+    } else if (++tries_ < kTries && (absl::IsUnavailable(status) || MayHaveRoom(status))) {
+      if (shards_.size() > 1) {
+        at_ = (at_ + 1) % shards_.size();
+        key_ = NewKey(shards_[at_].number);
+      }
+    } else {
+      Fail(std::move(status));
+    }
   }
 
-  const std::vector<Stub*> stubs_;
+  // The queue is full: another shard may not be.
+  bool MayHaveRoom(const absl::Status& status) const { return shards_.size() > 1 && absl::IsResourceExhausted(status); }
+
+  const std::vector<Shard> shards_;
   const std::atomic<bool>& stopped_;
   const EnqueueTimeouts timeouts_;
   const rpc::TraceContext trace_;
-  const std::string key_;
+  size_t at_ = 0;    // in shards_
+  std::string key_;  // at that shard
   const std::shared_ptr<MessageMemory> memory_;
   MessageMemory::Share held_;  // the size of kept_
   v1::Envelope envelope_;
   std::optional<Writer> writer_;
-  std::string kept_;  // while replayable_: the whole message; then what is not sent
-  size_t sent_ = 0;   // bytes of kept_ that the stream has
+  const grpc::ClientContext* context_ = nullptr;  // of writer_
+  bool commit_sent_ = false;                      // by writer_, perhaps
+  std::string kept_;                              // while replayable_: the whole message; then what is not sent
+  size_t sent_ = 0;                               // bytes of kept_ that the stream has
   uint64_t size_ = 0;
   bool replayable_ = true;  // the message is short enough for a second try
   int tries_ = 0;
   bool out_of_memory_ = false;
+  // A shard may have taken the message. Until when it is asked (MonotonicNow()); infinite: no shard can have.
+  absl::Time doubt_ends_ = absl::InfiniteFuture();
+  absl::Duration pause_ = kFirstPause;
   absl::Status failure_;
 };
 
@@ -254,8 +311,11 @@ class EnqueuerImpl final : public Enqueuer {
     if (stubs_.empty()) return std::make_unique<NoQueue>();
     // Every shard accepts every message: round robin shares the load.
     const size_t first = next_.fetch_add(1, std::memory_order_relaxed);
-    std::vector<Stub*> order;
-    for (size_t i = 0; i < stubs_.size(); ++i) order.push_back(stubs_[(first + i) % stubs_.size()].get());
+    std::vector<Shard> order;
+    for (size_t i = 0; i < stubs_.size(); ++i) {
+      const size_t number = (first + i) % stubs_.size();
+      order.push_back({stubs_[number].get(), number});
+    }
     return std::make_unique<EnqueueCallImpl>(std::move(order), stopped_, timeouts_, memory_, std::move(trace),
                                              std::move(envelope));
   }

@@ -2,10 +2,16 @@
 //
 // A call collects 64 KiB before it sends, so that a small message is one write with
 // header, data and commit; a larger message streams. The first 1 MiB is kept for a
-// second try, unless memory for messages in transit is short: when the queue is UNAVAILABLE, the call asks once more
-// (the next queue, if there are several) under the same idempotency key. Commit() returns any earlier failure, so that
-// the session can read the client's data to its end. When that memory is used up, a call first sends what it has
-// collected, then fails with kResourceExhausted.
+// second try, unless memory for messages in transit is short.
+//
+// A shard that surely has not taken the message (it says so, it was not reached, or the
+// message was not complete) leaves it to the next shard, under a new key. If the shard may
+// have taken it, only that shard can tell: it is asked again under the same key, for up to
+// `doubt`. No other shard is asked then, since both might deliver the message.
+//
+// Commit() returns any earlier failure, so that the session can read the client's data to
+// its end. When the memory for messages in transit is used up, a call first sends what it
+// has collected, then fails with kResourceExhausted.
 //
 // Threads: one session, on its event loop.
 #pragma once
@@ -48,6 +54,7 @@ struct EnqueueTimeouts {
   absl::Duration small = absl::Seconds(60);  // a whole small message
   absl::Duration step = absl::Seconds(120);  // each write and the commit of a stream
   absl::Duration stream = absl::Hours(4);    // a whole stream: a slow client sets the pace
+  absl::Duration doubt = absl::Seconds(60);  // for asking a shard that may have taken the message
 };
 
 class Enqueuer {
@@ -55,7 +62,7 @@ class Enqueuer {
   static std::unique_ptr<Enqueuer> Create(const std::vector<std::shared_ptr<grpc::Channel>>& queues,
                                           std::shared_ptr<MessageMemory> memory, EnqueueTimeouts timeouts = {});
   virtual ~Enqueuer() = default;  // outlives its calls
-  // Moves from `envelope`; draws a new idempotency key.
+  // Moves from `envelope`; draws new idempotency keys.
   virtual std::unique_ptr<EnqueueCall> Begin(rpc::TraceContext trace, queue::v1::Envelope&& envelope) = 0;
   // The queues may shut down after this: calls start no stream and no second try. Any
   // thread.

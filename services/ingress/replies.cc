@@ -98,6 +98,8 @@ Reply ReplyForMessage(const absl::Status& enqueued, const std::string& queue_id)
       return Reply(452, "4.3.1", "Mail system full, try again later");  // RFC 3463 §3.4
     case absl::StatusCode::kInvalidArgument:                            // the same message would be refused again
       return Reply(554, "5.3.0", "Message refused by the queue");
+    case absl::StatusCode::kOutOfRange:  // queue.proto: the sender can divide the recipients
+      return TooManyRecipients();
     default:
       return Reply(451, "4.3.0", "Message not queued, try again later");
   }
@@ -109,6 +111,8 @@ Reason ReasonForMessage(const absl::Status& enqueued) {
       return Reason::kQueueFull;
     case absl::StatusCode::kInvalidArgument:
       return Reason::kQueueRefused;
+    case absl::StatusCode::kOutOfRange:
+      return Reason::kTooManyRecipients;
     default:
       return Reason::kUnavailable;
   }

@@ -315,7 +315,8 @@ TEST_F(SessionTest, OnlyTheQueueSays250) {
   const std::vector<Case> cases = {
       {{absl::ResourceExhaustedError("full")}, "452 4.3.1", 1},
       {{absl::InternalError("bug")}, "451 4.3.0", 1},
-      {{absl::InvalidArgumentError("5001 recipients")}, "554 5.3.0", 1},  // and the next time again
+      {{absl::OutOfRangeError("5001 recipients")}, "452 4.5.3", 1},
+      {{absl::InvalidArgumentError("no recipients")}, "554 5.3.0", 1},  // and the next time again
       {{absl::DataLossError("disk")}, "451 4.3.0", 1},
       {{absl::UnavailableError("restarting")}, "250 2.0.0", 2},
       {{absl::UnavailableError("down"), absl::UnavailableError("down")}, "451 4.3.0", 2},

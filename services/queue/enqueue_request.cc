@@ -61,7 +61,7 @@ absl::Status CheckHeader(const v1::EnqueueRequest::Header& header) {
     return absl::InvalidArgumentError("idempotency_key is longer than 64 bytes");
   if (envelope.recipients().empty()) return absl::InvalidArgumentError("no recipients");
   if (envelope.recipients_size() > kMaxRecipients) {
-    return absl::InvalidArgumentError(absl::StrCat("more than ", kMaxRecipients, " recipients"));
+    return absl::OutOfRangeError(absl::StrCat("more than ", kMaxRecipients, " recipients"));
   }
   const std::pair<absl::string_view, absl::string_view> kTexts[] = {
       {"reverse_path", envelope.reverse_path()},
@@ -81,7 +81,7 @@ absl::Status CheckHeader(const v1::EnqueueRequest::Header& header) {
     if (!status.ok()) return status;
   }
   if (envelope.recipients_size() > 100 && envelope.ByteSizeLong() > kMaxEnvelope) {
-    return absl::InvalidArgumentError("the envelope is larger than 2 MiB");
+    return absl::OutOfRangeError("the envelope is larger than 2 MiB");
   }
   return absl::OkStatus();
 }

@@ -11,7 +11,8 @@
 
 namespace posthouse::queue {
 
-// kInvalidArgument with the field's name when the header breaks the contract of queue.proto.
+// kInvalidArgument with the field's name when the header breaks the contract of queue.proto; kOutOfRange when it has
+// more recipients, or a larger envelope, than an item can have.
 absl::Status CheckHeader(const v1::EnqueueRequest::Header& header);
 
 // The item, without id and body. Moves the envelope out of `header`.

@@ -22,6 +22,7 @@ using EnqueueCall = rpc::ReaderCall<v1::EnqueueRequest, v1::EnqueueResponse>;
 EnqueueResult ResultOf(const absl::Status& status) {
   switch (status.code()) {
     case absl::StatusCode::kInvalidArgument:
+    case absl::StatusCode::kOutOfRange:
       return EnqueueResult::kInvalid;
     case absl::StatusCode::kResourceExhausted:
       return EnqueueResult::kFull;
@@ -67,15 +68,16 @@ class QueueRpc final : public v1::QueueService::CallbackService {
 
   grpc::ServerReadReactor<v1::EnqueueRequest>* Enqueue(grpc::CallbackServerContext* context,
                                                        v1::EnqueueResponse* response) override {
-    return rpc::ClientStreaming<v1::EnqueueRequest>(runner_, context, response,
-                                                    [this](EnqueueCall& call) { return DoEnqueue(call); });
+    return rpc::ClientStreaming<v1::EnqueueRequest>(
+        runner_, context, response, [this, context](EnqueueCall& call) { return DoEnqueue(call, context); });
   }
 
  private:
-  Task<absl::Status> DoEnqueue(EnqueueCall& call) {
+  Task<absl::Status> DoEnqueue(EnqueueCall& call, grpc::CallbackServerContext* context) {
     uint64_t bytes = 0;
+    bool maybe_taken = false;
     absl::Time complete = parts_.clock();
-    const absl::Status status = co_await Take(call, &bytes, &complete);
+    const absl::Status status = co_await Take(call, &bytes, &complete, &maybe_taken);
     if (!status.ok()) {
       parts_.metrics.Enqueued(ResultOf(status), 0, absl::ZeroDuration());
     } else if (call.response().duplicate()) {
@@ -83,10 +85,12 @@ class QueueRpc final : public v1::QueueService::CallbackService {
     } else {
       parts_.metrics.Enqueued(EnqueueResult::kAccepted, bytes, parts_.clock() - complete);
     }
+    // queue.proto: the caller may ask another shard.
+    if (!status.ok() && !maybe_taken) context->AddTrailingMetadata("not_accepted", "1");
     co_return status;
   }
 
-  Task<absl::Status> Take(EnqueueCall& call, uint64_t* bytes, absl::Time* complete) {
+  Task<absl::Status> Take(EnqueueCall& call, uint64_t* bytes, absl::Time* complete, bool* maybe_taken) {
     PH_CO_RETURN_IF_ERROR(parts_.accepting());
     PH_CO_ASSIGN_OR_RETURN(std::optional<v1::EnqueueRequest> first, co_await call.Read());
     if (!first.has_value() || !first->has_header())
@@ -103,7 +107,12 @@ class QueueRpc final : public v1::QueueService::CallbackService {
     record->item.set_message_id(upload.message_id());
     const std::shared_ptr<const std::string> memory = body.memory;
     const absl::Time wake = WakeTime(record->item, parts_.delay_warning_after);
-    PH_CO_ASSIGN_OR_RETURN(PutResult put, co_await parts_.spool.Put(record, std::move(body), wake));
+    const absl::StatusOr<PutResult> stored = co_await parts_.spool.Put(record, std::move(body), wake);
+    if (!stored.ok()) {
+      *maybe_taken = !Spool::SurelyNotPut(stored.status());
+      co_return stored.status();
+    }
+    const PutResult& put = *stored;
     call.response().set_queue_id(put.queue_id.Text());
     call.response().set_duplicate(put.duplicate);
     LogEnqueued(call, put, record->item);

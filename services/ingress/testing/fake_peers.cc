@@ -114,11 +114,12 @@ class FakePeers::Queue final : public q::QueueService::CallbackService {
   grpc::ServerReadReactor<q::EnqueueRequest>* Enqueue(grpc::CallbackServerContext* context,
                                                       q::EnqueueResponse* response) override {
     return rpc::ClientStreaming<q::EnqueueRequest>(runner_, context, response,
-                                                   [this](auto& call) { return Take(call); });
+                                                   [this, context](auto& call) { return Take(call, *context); });
   }
 
  private:
-  Task<absl::Status> Take(rpc::ReaderCall<q::EnqueueRequest, q::EnqueueResponse>& call) {
+  Task<absl::Status> Take(rpc::ReaderCall<q::EnqueueRequest, q::EnqueueResponse>& call,
+                          grpc::CallbackServerContext& context) {
     {
       absl::MutexLock lock(&data_.mutex);
       ++data_.begun;
@@ -127,6 +128,7 @@ class FakePeers::Queue final : public q::QueueService::CallbackService {
     const absl::Status status = co_await Read(call, message);
     absl::MutexLock lock(&data_.mutex);
     if (status.ok()) call.response().set_queue_id(absl::StrCat("Q", data_.streams.size() + 1));
+    if (!status.ok()) context.AddTrailingMetadata("not_accepted", "1");
     message.committed = status.ok();
     data_.streams.push_back(std::move(message));
     ++data_.ended;

@@ -107,11 +107,14 @@ Task<absl::StatusOr<PutResult>> Spool::Put(std::shared_ptr<ItemRecord> record, B
       options);
   // After any other error an item may name the blob: it is left to SweepBlobs(). The
   // sender's retry may meet that item.
-  const bool surely_not = duplicate_of.has_value() || absl::IsResourceExhausted(status) ||
-                          absl::IsInvalidArgument(status) || absl::IsUnavailable(status);
-  if (body.blob && surely_not) co_await DropBlob(store_, body.queue_id.Text());
+  if (body.blob && (duplicate_of.has_value() || SurelyNotPut(status))) co_await DropBlob(store_, body.queue_id.Text());
   PH_CO_RETURN_IF_ERROR(status);
   co_return PutResult{duplicate_of.value_or(body.queue_id), duplicate_of.has_value()};
+}
+
+bool Spool::SurelyNotPut(const absl::Status& status) {
+  // As guarded_partition.h says; any other error leaves a doubt.
+  return absl::IsResourceExhausted(status) || absl::IsInvalidArgument(status) || absl::IsUnavailable(status);
 }
 
 absl::Status Spool::healthy() const { return partition_->healthy(); }

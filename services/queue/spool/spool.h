@@ -108,6 +108,8 @@ class Spool {
   // queue id, size and blob from `body`. When record->idempotency_key was used before,
   // stores nothing and answers the first call's id.
   Task<absl::StatusOr<PutResult>> Put(std::shared_ptr<ItemRecord> record, Body body, absl::Time wake);
+  // Whether a Put() that failed with `status` has surely stored nothing.
+  static bool SurelyNotPut(const absl::Status& status);
 
   // Queues a change at once, so that the order of calls is the order of commits.
   void Submit(Change change, absl::AnyInvocable<void(absl::Status)> done);
