@@ -9,6 +9,7 @@ constexpr const char* kActions[] = {"failed", "delayed", "delivered", "relayed"}
 constexpr const char* kStates[] = {"accepted", "delivered", "relayed", "failed", "expired", "deleted", "queued"};
 // Of DestinationScheduler::Standing, and blocked.
 constexpr const char* kDestinationStates[] = {"proven", "fresh", "doubtful", "blocked"};
+constexpr const char* kResolvedAgain[] = {"same", "changed", "refused", "unknown"};
 constexpr const char* kKinds[] = {"remote", "local"};
 
 // From acceptance to delivery: milliseconds when all is well, days when it is not.
@@ -80,6 +81,11 @@ Metrics::Metrics(metrics::Registry& r)
                              {{"state", kStates[i]}});
   }
   for (int i = 0; i < 4; ++i) {
+    resolved_again_[i] = &r.AddCounter("posthouse_queue_resolved_again_total",
+                                       "Local recipients that were resolved again before an attempt, by result.",
+                                       {{"result", kResolvedAgain[i]}});
+  }
+  for (int i = 0; i < 4; ++i) {
     destinations_[i] =
         &r.AddGauge("posthouse_queue_destinations",
                     "Destinations with recent deliveries: proven accepted mail lately, doubtful failed last, "
@@ -100,6 +106,8 @@ void Metrics::Attempt(bool local, const Outcome& outcome) { attempts_[local][sta
 void Metrics::Delivered(bool local, absl::Duration since_accepted) { delivered_[local]->Observe(since_accepted); }
 
 void Metrics::ReportSent(dsn::Action action) { reports_[static_cast<int>(action)]->Add(); }
+
+void Metrics::ResolvedAgain(queue::ResolvedAgain::Result result) { resolved_again_[static_cast<int>(result)]->Add(); }
 
 void Metrics::SetLedger(const Ledger& ledger) {
   const uint64_t values[] = {ledger.accepted, ledger.delivered, ledger.relayed, ledger.failed,

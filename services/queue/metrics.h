@@ -6,6 +6,7 @@
 #include "services/queue/delivery/delivery.h"
 #include "services/queue/dsn/report.h"
 #include "services/queue/schedule/destination_scheduler.h"
+#include "services/queue/schedule/resolution.h"
 #include "services/queue/spool/spool.h"
 
 namespace posthouse::queue {
@@ -22,6 +23,7 @@ class Metrics {
   // From acceptance to the recipient's delivery.
   void Delivered(bool local, absl::Duration since_accepted);
   void ReportSent(dsn::Action action);
+  void ResolvedAgain(queue::ResolvedAgain::Result result);
   void SetLedger(const Ledger& ledger);
   void SetDestinations(const DestinationScheduler::Counts& counts);
 
@@ -54,6 +56,7 @@ class Metrics {
   metrics::Counter* reports_[4];
   metrics::Gauge* ledger_[7];
   metrics::Gauge* destinations_[4];
+  metrics::Counter* resolved_again_[4];
   metrics::Gauge& items_;
 };
 

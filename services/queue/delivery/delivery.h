@@ -48,6 +48,9 @@ struct Outcome {
   std::string status;            // RFC 3463, for the DSN: "5.1.1"
   // The host that accepted the message sends the reports from here on (RFC 3461 §5.2.1).
   bool dsn_handed_on = false;
+  // The mailbox process does not have the account. The directory knows whether, and where, there is one now:
+  // resolve the recipient again soon.
+  bool resolve_again = false;
   // The host may have accepted the message: no other host is tried in this attempt.
   bool maybe_accepted = false;
   std::vector<std::string> redirects;  // recipients to add, before this one is settled

@@ -204,7 +204,11 @@ Outcome OutcomeForDelivered(const mv1::DeliveryOutcome& from) {
       outcome = MakeOutcome(Outcome::Kind::kTemporary, 452, "4.2.2", text("mailbox full"));  // RFC 3463 §3.3
       break;
     case mv1::DeliveryOutcome::KIND_NO_ACCOUNT:
-      outcome = MakeOutcome(Outcome::Kind::kPermanent, 550, "5.1.1", text("no such mailbox"));
+    case mv1::DeliveryOutcome::KIND_NOT_HERE:
+      // Not a bounce: the account may have been moved, or made again, since it was resolved. The next attempt asks
+      // the directory, and the message bounces if that has no such account.
+      outcome = MakeOutcome(Outcome::Kind::kTemporary, 450, "4.2.1", text("mailbox is not at this store"));
+      outcome.resolve_again = true;
       break;
     case mv1::DeliveryOutcome::KIND_REFUSED:
       outcome = MakeOutcome(Outcome::Kind::kPermanent, 550, "5.7.1", text("refused by the recipient"));

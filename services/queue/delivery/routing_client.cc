@@ -21,6 +21,8 @@ constexpr size_t kMaxCached = 10000;
 constexpr absl::Duration kMaxTtl = absl::Minutes(5);
 constexpr absl::Duration kShortTtl = absl::Seconds(5);
 constexpr absl::Duration kDeadline = absl::Seconds(30);  // three tries of DNS take 21 s
+// The earlier answer is there to go on with.
+constexpr absl::Duration kLocalDeadline = absl::Seconds(5);
 
 class RoutingClient final : public Routing {
  public:
@@ -55,18 +57,26 @@ class RoutingClient final : public Routing {
   }
 
   Task<absl::StatusOr<rv1::ResolveRecipientResponse>> ResolveRecipient(std::string address) override {
+    return AskForRecipient(std::move(address), /*may_relay=*/true, kDeadline);
+  }
+  Task<absl::StatusOr<rv1::ResolveRecipientResponse>> ResolveLocal(std::string address) override {
+    return AskForRecipient(std::move(address), /*may_relay=*/false, kLocalDeadline);
+  }
+
+ private:
+  Task<absl::StatusOr<rv1::ResolveRecipientResponse>> AskForRecipient(std::string address, bool may_relay,
+                                                                      absl::Duration deadline) {
     rv1::ResolveRecipientRequest request;
     request.set_address(std::move(address));
-    request.set_may_relay(true);
+    request.set_may_relay(may_relay);
     rpc::CallOptions options;
-    options.deadline = kDeadline;
+    options.deadline = deadline;
     co_return co_await rpc::Call<rv1::ResolveRecipientResponse>(
         options, std::move(request), [this](auto* context, auto* req, auto* resp, auto done) {
           stub_->async()->ResolveRecipient(context, req, resp, std::move(done));
         });
   }
 
- private:
   using DestinationAnswer = absl::StatusOr<std::shared_ptr<const rv1::ResolveDestinationResponse>>;
   struct Entry {
     absl::Time until;

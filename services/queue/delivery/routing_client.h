@@ -29,6 +29,9 @@ class Routing {
   // The destination of an address that this system itself sends to (the sender of a failed
   // message, a redirect); so routing may relay to any domain.
   virtual Task<absl::StatusOr<routing::v1::ResolveRecipientResponse>> ResolveRecipient(std::string address) = 0;
+  // The recipients of an address that was one of ours when its message was accepted. It is not relayed: when
+  // its domain is no longer ours, the answer is OUTCOME_RELAY_DENIED.
+  virtual Task<absl::StatusOr<routing::v1::ResolveRecipientResponse>> ResolveLocal(std::string address) = 0;
 };
 
 // `clock` never steps.

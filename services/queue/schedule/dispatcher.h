@@ -48,6 +48,7 @@
 #include "services/queue/schedule/bounce.h"
 #include "services/queue/schedule/destination_scheduler.h"
 #include "services/queue/schedule/due_window.h"
+#include "services/queue/schedule/resolution.h"
 #include "services/queue/schedule/settlement.h"
 #include "services/queue/schedule/site_table.h"
 #include "services/queue/spool/spool.h"
@@ -193,6 +194,11 @@ class Dispatcher final : public ItemOperations, public std::enable_shared_from_t
   // Expiry, delay warnings, and recipients whose destination is not known.
   Task<void> Prepare(Active active);
   Task<void> Resolve(Active active);
+  // Resolves the local recipients at `destination` again, and commits what must be known before an attempt. False:
+  // that failed, so there must be none.
+  Task<bool> ResolveAgain(Active active, Destination destination);
+  void LogResolvedAgain(const DeliveryAttempt& attempt, const Target& before, const v1::ItemRecipient& now,
+                        const ResolvedAgain& resolved);
   // Tries the recipients at `job.destination`. True: there was an attempt, and the
   // scheduler has its result.
   Task<bool> TryDestination(Active active, DestinationScheduler::Started started);
@@ -245,6 +251,8 @@ class Dispatcher final : public ItemOperations, public std::enable_shared_from_t
   // By the steady clock.
   absl::Time rescan_at_ ABSL_GUARDED_BY(mutex_) = absl::InfiniteFuture();
   absl::Time rescan_allowed_ ABSL_GUARDED_BY(mutex_) = absl::InfinitePast();
+  // Until then routing is not asked again for local recipients: it did not know lately.
+  absl::Time routing_rests_until_ ABSL_GUARDED_BY(mutex_) = absl::InfinitePast();
   absl::Time pull_back_at_ ABSL_GUARDED_BY(mutex_) = absl::InfinitePast();  // InfiniteFuture: it runs
   int tasks_ ABSL_GUARDED_BY(mutex_) = 0;                                   // coroutines that use the parts
   bool draining_ ABSL_GUARDED_BY(mutex_) = false;

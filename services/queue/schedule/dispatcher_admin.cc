@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "absl/container/flat_hash_set.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "services/common/async/when_all.h"
 #include "services/common/log/log.h"
@@ -15,6 +16,8 @@ namespace posthouse::queue {
 namespace {
 constexpr size_t kTogether = 100;
 constexpr absl::Duration kPullBackInterval = absl::Minutes(1);
+// Retries may wait so much longer.
+constexpr absl::Duration kSmallStepBack = absl::Minutes(5);
 // An operator's call waits so many times kPause for a running attempt.
 constexpr int kPatience = 50;
 constexpr absl::Duration kPause = absl::Milliseconds(100);
@@ -26,7 +29,9 @@ absl::Status BeingDelivered() {
 // Whether the recipient waits for mail to be taken at `domain`; "": anywhere.
 bool WaitsAt(const v1::ItemRecipient& recipient, const std::string& domain) {
   if (!IsWaiting(recipient)) return false;
-  return domain.empty() || DestinationOf(recipient) == Destination::Remote(domain);
+  if (domain.empty() || DestinationOf(recipient) == Destination::Remote(domain)) return true;
+  const absl::string_view address = recipient.recipient().address();
+  return !DestinationOf(recipient).remote() && absl::EndsWithIgnoreCase(address, absl::StrCat("@", domain));
 }
 }  // namespace
 
@@ -130,8 +135,8 @@ Task<absl::Status> Dispatcher::MakeDue(Active active, RetryOrder order) {
 }
 
 Task<bool> Dispatcher::WaitsFor(const DueEntry& entry, const std::string& domain) {
-  if (entry.destination.resolved()) co_return entry.destination == Destination::Remote(domain);
-  // Several destinations: the item has them.
+  if (entry.destination.remote()) co_return entry.destination == Destination::Remote(domain);
+  // Several destinations, or a mailbox store: the item has the addresses.
   const absl::StatusOr<std::optional<ItemRecord>> record = co_await parts_.spool.Load(entry.queue_id);
   if (!record.ok() || !record->has_value()) co_return false;
   const auto& recipients = (*record)->item.recipients();
@@ -159,7 +164,7 @@ Task<absl::StatusOr<uint32_t>> Dispatcher::RetryDestination(std::string domain) 
       if (TimeOfQueueId(entry.queue_id) > order.at || seen.contains(entry.queue_id)) continue;
       if (!co_await WaitsFor(entry, order.domain)) continue;
       seen.insert(entry.queue_id);
-      if (entry.due <= order.at && entry.destination.resolved()) {
+      if (entry.due <= order.at && entry.destination.remote()) {
         ++count;  // it is due already
       } else {
         later.push_back(entry.queue_id);
@@ -203,9 +208,10 @@ void Dispatcher::CheckClock() {
   const BackoffPolicy& block = options_.scheduler.remote_block;
   absl::Duration least = std::max(retry.max * (1 + retry.jitter), block.max * (1 + block.jitter)) + absl::Minutes(1);
   const absl::Duration back = options_.calm != nullptr ? options_.calm->TakeStepsBack() : absl::ZeroDuration();
-  if (back > absl::ZeroDuration()) {
-    LOG_EVENT(kWarning, "clock_set_back").Seconds("by_seconds", back);
-    least = std::min(least, back);
+  if (back > absl::ZeroDuration()) LOG_EVENT(kWarning, "clock_set_back").Seconds("by_seconds", back);
+  if (back > kSmallStepBack) {
+    // What was planned before lies about that far in the future. A retry that is as far away by right comes too early.
+    least = std::min(least, back / 2);
   } else if (Steady() < pull_back_at_) {
     return;
   }

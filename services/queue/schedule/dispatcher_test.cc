@@ -57,6 +57,8 @@ class FakeDelivery final : public Delivery {
     result.reachability = Reachability::kSuccess;
     for (const Target& target : t.targets) {
       const std::string& address = target.recipient.address();
+      const auto& account = target.recipient.resolved().local().account();
+      accounts_.push_back(absl::StrCat(account.account_id(), "@", account.home()));
       attempts_.push_back(absl::StrCat(address, "#", target.index));
       std::deque<Outcome>& script = script_[address];
       Outcome outcome = MakeOutcome(success_, 250, "2.0.0", "ok");
@@ -105,6 +107,10 @@ class FakeDelivery final : public Delivery {
     absl::MutexLock lock(&mutex_);
     return attempts_;
   }
+  std::vector<std::string> accounts() const {
+    absl::MutexLock lock(&mutex_);
+    return accounts_;
+  }
   std::string body(const std::string& address) const {
     absl::MutexLock lock(&mutex_);
     const auto it = bodies_.find(address);
@@ -119,6 +125,7 @@ class FakeDelivery final : public Delivery {
   bool released_ ABSL_GUARDED_BY(mutex_) = false;
   bool aborted_ ABSL_GUARDED_BY(mutex_) = false;
   std::vector<std::string> attempts_ ABSL_GUARDED_BY(mutex_);
+  std::vector<std::string> accounts_ ABSL_GUARDED_BY(mutex_);  // of the attempts
   std::map<std::string, std::deque<Outcome>> script_ ABSL_GUARDED_BY(mutex_);
   std::map<std::string, std::string> bodies_ ABSL_GUARDED_BY(mutex_);
   std::set<std::string> unreachable_ ABSL_GUARDED_BY(mutex_);
@@ -138,6 +145,30 @@ class FakeRouting final : public Routing {
   }
   std::map<std::string, std::string> sites;  // of domains that are not their own site; set before it is used
   Task<absl::StatusOr<Response>> ResolveRecipient(std::string address) override { co_return Answer(address); }
+  Task<absl::StatusOr<Response>> ResolveLocal(std::string address) override {
+    absl::MutexLock lock(&mutex_);
+    const auto it = changed_.find(address);
+    co_return it == changed_.end() ? Answer(address) : it->second;
+  }
+  // What routing answers from now on for an address that was ours.
+  void Change(const std::string& address, absl::StatusOr<Response> answer) {
+    absl::MutexLock lock(&mutex_);
+    changed_.insert_or_assign(address, std::move(answer));
+  }
+  static Response To(const std::string& address, const std::string& account, const std::string& home) {
+    Response response;
+    response.set_outcome(Response::OUTCOME_ACCEPT);
+    auto* recipient = response.add_recipients();
+    recipient->set_address(address);
+    recipient->mutable_local()->mutable_account()->set_account_id(account);
+    recipient->mutable_local()->mutable_account()->set_home(home);
+    return response;
+  }
+  static Response Refuse(Response::Outcome outcome) {
+    Response response;
+    response.set_outcome(outcome);
+    return response;
+  }
   static Response Answer(const std::string& address) {
     Response response;
     response.set_outcome(Response::OUTCOME_ACCEPT);
@@ -156,6 +187,10 @@ class FakeRouting final : public Routing {
     }
     return response;
   }
+
+ private:
+  absl::Mutex mutex_;
+  std::map<std::string, absl::StatusOr<Response>> changed_ ABSL_GUARDED_BY(mutex_);
 };
 
 class DispatcherTest : public ::testing::Test {
@@ -476,6 +511,108 @@ TEST_F(DispatcherTest, ABlockedDestinationDoesNotStopExpiry) {
   }
   UntilEmpty();
   EXPECT_EQ(spool_->ledger().expired, 30u);
+}
+
+// ---- local recipients are resolved again before each attempt
+
+using Answers = FakeRouting::Response;
+
+TEST_F(DispatcherTest, AnAccountThatWasDeletedBouncesTheMailThatWaits) {
+  dispatcher_->Start();
+  local_->Script("user@local.example", {Temporary()});
+  const QueueId id = Put({"user@local.example"});
+  Until([&] { return SavedAttempts(id) == 1; }, "the first attempt on file");
+  routing_.Change("user@local.example", FakeRouting::Refuse(Answers::OUTCOME_NO_SUCH_MAILBOX));
+  Advance(absl::Seconds(80));
+  UntilEmpty();
+  EXPECT_EQ(ItemOf(id).recipients(0).state(), v1::RECIPIENT_STATE_FAILED);
+  EXPECT_EQ(local_->attempts(), (Strings{"user@local.example#0", "sender@local.example#0"}));
+  EXPECT_TRUE(absl::StrContains(local_->body("sender@local.example"), "Status: 5.1.1"));
+}
+
+TEST_F(DispatcherTest, AnAccountThatWasDeletedBeforeTheFirstAttemptBounces) {
+  routing_.Change("user@local.example", FakeRouting::Refuse(Answers::OUTCOME_NO_SUCH_MAILBOX));
+  Put({"user@local.example"});
+  UntilEmpty();
+  EXPECT_EQ(local_->attempts(), Strings{"sender@local.example#0"});
+}
+
+// With the same delivery id: the old store may have stored the message before it lost the answer.
+TEST_F(DispatcherTest, AnAccountThatWasMovedOrMadeAgainGetsItsMailThere) {
+  dispatcher_->Start();
+  local_->Script("user@local.example", {Temporary(), Temporary()});
+  const QueueId id = Put({"user@local.example"});
+  Until([&] { return SavedAttempts(id) == 1; }, "the first attempt on file");
+  routing_.Change("user@local.example", FakeRouting::To("user@local.example", "a2", "m1"));
+  ASSERT_TRUE(SyncWait(dispatcher_->Retry(id)).ok());
+  Until([&] { return SavedAttempts(id) == 2; }, "the second");
+  routing_.Change("user@local.example", FakeRouting::To("user@local.example", "a2", "m2"));
+  ASSERT_TRUE(SyncWait(dispatcher_->Retry(id)).ok());
+  UntilEmpty();
+  EXPECT_EQ(local_->accounts(), (Strings{"@m1", "a2@m1", "a2@m2"}));
+  EXPECT_EQ(local_->attempts()[2], "user@local.example#0");
+  EXPECT_EQ(ItemOf(id).recipients(0).recipient().resolved().local().account().home(), "m2");
+}
+
+// Also when the mailbox process of the old home is down: it is not asked.
+TEST_F(DispatcherTest, MailLeavesADeadHomeWithItsAccounts) {
+  dispatcher_->Start();
+  local_->SetUnreachable("m1", true);
+  for (int i = 0; i < 5; ++i) Put({absl::StrCat("u", i, "@local.example")});
+  UntilAttempts(*local_, 1);
+  for (int i = 0; i < 5; ++i) {
+    const std::string address = absl::StrCat("u", i, "@local.example");
+    routing_.Change(address, FakeRouting::To(address, "a", "m2"));
+  }
+  for (int i = 0; i < 1000 && spool_->ledger().queued() > 0; ++i) {
+    Advance(absl::Seconds(2));
+    absl::SleepFor(absl::Milliseconds(5));
+  }
+  UntilEmpty();
+  EXPECT_EQ(spool_->ledger().delivered, 5u);
+}
+
+TEST_F(DispatcherTest, AMailboxThatDoesNotKnowTheAccountHasItResolvedAgainSoon) {
+  dispatcher_->Start();
+  Outcome unknown = MakeOutcome(Outcome::Kind::kTemporary, 450, "4.2.1", "mailbox is not at this store");
+  unknown.resolve_again = true;
+  local_->Script("user@local.example", {unknown});
+  const QueueId id = Put({"user@local.example"});
+  Until([&] { return SavedAttempts(id) == 1; }, "the first attempt on file");
+  routing_.Change("user@local.example", FakeRouting::Refuse(Answers::OUTCOME_NO_SUCH_MAILBOX));
+  Advance(absl::Seconds(1));
+  UntilEmpty();
+  EXPECT_EQ(ItemOf(id).recipients(0).state(), v1::RECIPIENT_STATE_FAILED);
+}
+
+TEST_F(DispatcherTest, RoutingThatDoesNotAnswerDoesNotStopLocalMail) {
+  routing_.Change("a@local.example", absl::UnavailableError("down"));
+  routing_.Change("b@local.example", FakeRouting::Refuse(Answers::OUTCOME_TEMPORARY));
+  Put({"a@local.example", "b@local.example"});
+  UntilEmpty();
+  EXPECT_EQ(spool_->ledger().delivered, 2u);
+}
+
+TEST_F(DispatcherTest, ASuspendedAccountGetsItsMailLater) {
+  dispatcher_->Start();
+  routing_.Change("user@local.example", FakeRouting::Refuse(Answers::OUTCOME_SUSPENDED));
+  const QueueId id = Put({"user@local.example"});
+  Until([&] { return SavedAttempts(id) == 1; }, "the refusal on file");
+  EXPECT_TRUE(local_->attempts().empty());
+  EXPECT_EQ(ItemOf(id).recipients(0).last().reply().enhanced(), "4.2.1");
+  routing_.Change("user@local.example", FakeRouting::Answer("user@local.example"));
+  Advance(absl::Seconds(80));
+  UntilEmpty();
+  EXPECT_EQ(spool_->ledger().delivered, 1u);
+}
+
+// The first answer that fails does not keep the others from being asked for.
+TEST_F(DispatcherTest, EachUnresolvedRecipientIsResolvedInOneGo) {
+  Put({"?nobody@local.example", "?nobody@other.example", "?user@local.example"});
+  UntilEmpty();
+  EXPECT_EQ(spool_->ledger().failed, 2u);
+  EXPECT_EQ(spool_->ledger().delivered, 2u);  // and one report on both
+  EXPECT_EQ(spool_->ledger().accepted, 4u);
 }
 
 // ---- hosts that do not answer

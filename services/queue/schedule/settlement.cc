@@ -77,7 +77,7 @@ class Settler {
     if (item_.history_size() > kHistory) item_.mutable_history()->DeleteSubrange(0, item_.history_size() - kHistory);
   }
 
-  void Retry(int index, const AttemptTime& time) {
+  void Retry(int index, const AttemptTime& time, bool resolve_again) {
     const absl::Time expires = FromProto(item_.expires()) + time.stepped;
     if (now_ >= expires) {
       Expire(index);
@@ -88,6 +88,10 @@ class Settler {
     absl::Duration delay = BackoffDelay(policy_.retry, static_cast<int>(recipient->attempts()), time.random);
     // The scheduler probes a mailbox process every few seconds: its back-off is enough.
     if (local && time.unreachable) delay = absl::Seconds(time.random);
+    if (resolve_again) {
+      const BackoffPolicy soon{.min = absl::Seconds(1), .max = policy_.retry.max, .factor = 2};
+      delay = std::min(delay, BackoffDelay(soon, static_cast<int>(recipient->attempts()), time.random));
+    }
     absl::Time next = now_ + delay;
     if (time.blocked_until > next) next = time.blocked_until + absl::Seconds(time.random);
     // The last attempt is made when the item expires (RFC 5321 §4.5.4.1).
@@ -133,7 +137,7 @@ int ApplyOutcomes(const std::vector<Target>& targets, const std::vector<Outcome>
         settler.Notify(index, v1::NOTIFY_FAILURE, dsn::Action::kFailed);
         break;
       case Outcome::Kind::kTemporary:
-        settler.Retry(index, time);
+        settler.Retry(index, time, outcome.resolve_again);
         break;
     }
   }

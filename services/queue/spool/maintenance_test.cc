@@ -35,7 +35,12 @@ class FakeOperations final : public ItemOperations {
     asked.push_back(absl::StrCat("delete ", id.Text(), bounce ? " and tell" : ""));
     co_return absl::OkStatus();
   }
+  std::vector<DestinationScheduler::SiteState> Destinations() override { return states; }
+  Destination SiteFor(const Destination& destination) override {
+    return destination == Destination::Remote("example.com") ? Destination::Remote("mx.example.com") : destination;
+  }
   Strings asked;
+  std::vector<DestinationScheduler::SiteState> states;
 };
 
 class MaintenanceTest : public ::testing::Test {
@@ -249,6 +254,75 @@ TEST_F(AdminTest, ListsComeInPages) {
   EXPECT_EQ(Ids(*SyncWait(admin_.ListItems(request))), ids);
   request.set_domain("elsewhere.example");
   EXPECT_EQ(Ids(*SyncWait(admin_.ListItems(request))), Strings{});
+}
+
+// An operator may write the name as users do. Addresses and destinations have A-labels.
+TEST_F(AdminTest, ListAndRetryTakeADomainInAnyForm) {
+  Put("x");
+  v1::ListItemsRequest list;
+  list.set_domain("Example.COM.");
+  EXPECT_EQ(SyncWait(admin_.ListItems(list))->items_size(), 1);
+  v1::RetryItemsRequest retry;
+  retry.set_domain(
+      "B\xC3\xBC"
+      "cher.example");
+  EXPECT_EQ(SyncWait(admin_.RetryItems(retry))->items(), 3u);
+  EXPECT_EQ(operations_.asked, Strings{"retry at xn--bcher-kva.example"});
+}
+
+TEST_F(AdminTest, WhatWaitsForABlockedDestinationSaysSo) {
+  const QueueId id = Put("x", 2);
+  DestinationScheduler::SiteState state;
+  state.site = Destination::Remote("mx.example.com");
+  state.failures = 2;
+  state.failing_since = now_ - absl::Minutes(3);
+  state.blocked_until = now_ + absl::Minutes(2);
+  state.limit = 1;
+  state.last_failure.set_error("greeting: connection refused");
+  operations_.states = {state};
+  const absl::StatusOr<v1::ListItemsResponse> list = SyncWait(admin_.ListItems({}));
+  ASSERT_TRUE(list.ok());
+  ASSERT_EQ(list->items_size(), 1);
+  const v1::Block& block = list->items(0).recipients(1).blocked();
+  EXPECT_EQ(block.destination(), "mx.example.com");
+  EXPECT_EQ(block.failures(), 2u);
+  EXPECT_EQ(FromProto(block.since()), state.failing_since);
+  EXPECT_EQ(FromProto(block.until()), state.blocked_until);
+  EXPECT_EQ(block.last().error(), "greeting: connection refused");
+  v1::GetItemRequest get;
+  get.set_queue_id(id.Text());
+  EXPECT_TRUE(SyncWait(admin_.GetItem(get))->item().recipients(0).has_blocked());
+  // It is not stored.
+  EXPECT_FALSE((*SyncWait(spool_->Load(id)))->item.recipients(0).has_blocked());
+}
+
+TEST_F(AdminTest, DestinationsAreListedWithWhatWaitsForThem) {
+  for (int i = 0; i < 3; ++i) Put("x");
+  DestinationScheduler::SiteState dead;
+  dead.site = Destination::Remote("mx.example.com");
+  dead.limit = 1;
+  dead.blocked_until = now_ + absl::Minutes(2);
+  DestinationScheduler::SiteState busy;
+  busy.site = Destination::Remote("mx.busy.example");
+  busy.running = 3;
+  busy.limit = 4;
+  operations_.states = {busy, dead};
+  absl::StatusOr<v1::ListDestinationsResponse> list = SyncWait(admin_.ListDestinations({}));
+  ASSERT_TRUE(list.ok());
+  ASSERT_EQ(list->destinations_size(), 2);
+  EXPECT_EQ(list->destinations(0).destination(), "mx.example.com");
+  EXPECT_EQ(list->destinations(0).waiting(), 3u);
+  ASSERT_EQ(list->destinations(0).domains_size(), 1);
+  EXPECT_EQ(list->destinations(0).domains(0), "example.com");
+  EXPECT_TRUE(list->destinations(0).has_blocked());
+  EXPECT_EQ(list->destinations(1).in_progress(), 3u);
+  EXPECT_EQ(list->destinations(1).limit(), 4u);
+  v1::ListDestinationsRequest blocked;
+  blocked.set_blocked(true);
+  EXPECT_EQ(SyncWait(admin_.ListDestinations(blocked))->destinations_size(), 1);
+  v1::ListDestinationsRequest limited;
+  limited.set_limit(1);
+  EXPECT_EQ(SyncWait(admin_.ListDestinations(limited))->more(), 1u);
 }
 
 // Any answer fits into one gRPC message.
