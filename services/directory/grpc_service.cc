@@ -5,6 +5,7 @@
 #include "absl/time/clock.h"
 #include "posthouse/directory/v1/directory.grpc.pb.h"
 #include "services/common/log/log.h"
+#include "services/common/rpc/audit.h"
 #include "services/common/rpc/server_calls.h"
 #include "services/common/status/status.h"
 #include "services/directory/admin.h"
@@ -236,19 +237,6 @@ class DirectoryRpc final : public v1::DirectoryService::CallbackService {
                       [this](auto& call) { return Forward(call, #Name, admin_.Name(call.request())); }); \
   }
 
-// The object of an admin call, for the log: the name in the request or in its record.
-std::string TargetOf(const google::protobuf::Message& request) {
-  const google::protobuf::Descriptor& type = *request.GetDescriptor();
-  for (const char* name : {"address", "account", "alias", "domain", "account_id", "tenant"}) {
-    const google::protobuf::FieldDescriptor* const field = type.FindFieldByName(name);
-    if (field == nullptr || field->is_repeated()) continue;
-    if (field->message_type() != nullptr) return TargetOf(request.GetReflection()->GetMessage(request, field));
-    std::string text = request.GetReflection()->GetString(request, field);
-    if (!text.empty()) return text;
-  }
-  return "";
-}
-
 class DirectoryAdminRpc final : public v1::DirectoryAdminService::CallbackService {
  public:
   DirectoryAdminRpc(rpc::ServerRunner& runner, Admin& admin) : runner_(runner), admin_(admin) {}
@@ -275,12 +263,7 @@ class DirectoryAdminRpc final : public v1::DirectoryAdminService::CallbackServic
   template <typename Call, typename Response>
   Task<absl::Status> Forward(Call& call, absl::string_view method, Task<absl::StatusOr<Response>> task) {
     absl::StatusOr<Response> response = co_await std::move(task);
-    LOG_EVENT(kInfo, "admin_call")
-        .Str("method", method)
-        .Str("target", TargetOf(call.request()))
-        .Str("peer", call.info().peer)
-        .Str("code", absl::StatusCodeToString(response.status().code()))
-        .Trace(call.info().trace.trace_id);
+    rpc::AuditAdminCall(method, call.request(), call.info().peer, call.info().trace.trace_id, response.status());
     if (!response.ok()) co_return response.status();
     call.response() = *std::move(response);
     co_return absl::OkStatus();

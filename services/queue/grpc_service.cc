@@ -5,6 +5,7 @@
 #include "posthouse/queue/v1/queue.grpc.pb.h"
 #include "services/common/log/log.h"
 #include "services/common/net/event_loop.h"
+#include "services/common/rpc/audit.h"
 #include "services/common/rpc/server_calls.h"
 #include "services/common/status/status.h"
 #include "services/queue/admin.h"
@@ -167,28 +168,34 @@ class AdminRpc final : public v1::QueueAdminService::CallbackService {
   AdminRpc(rpc::ServerRunner& runner, const ServiceParts& parts)
       : admin_(parts.spool, *parts.dispatcher, parts.clock, parts.oldest), runner_(runner) {}
 
-// One method: the arguments of every unary handler.
-#define PH_ADMIN_METHOD(Name)                                                                              \
+// One method: the arguments of every unary handler. `audited`: its name, when it changes something.
+#define PH_ADMIN_METHOD(Name, audited)                                                                     \
   grpc::ServerUnaryReactor* Name(grpc::CallbackServerContext* context, const v1::Name##Request* request,   \
                                  v1::Name##Response* response) override {                                  \
-    return rpc::Unary(runner_, context, request, response, [this](auto& call) { return Do##Name(call); }); \
-  }                                                                                                        \
-  Task<absl::Status> Do##Name(rpc::UnaryCall<v1::Name##Request, v1::Name##Response>& call) {               \
-    absl::StatusOr<v1::Name##Response> response = co_await admin_.Name(call.request());                    \
-    if (!response.ok()) co_return response.status();                                                       \
-    call.response() = *std::move(response);                                                                \
-    co_return absl::OkStatus();                                                                            \
+    return rpc::Unary(runner_, context, request, response,                                                 \
+                      [this](auto& call) { return Forward(call, audited, admin_.Name(call.request())); }); \
   }
-  PH_ADMIN_METHOD(GetItem)
-  PH_ADMIN_METHOD(ListItems)
-  PH_ADMIN_METHOD(FindItems)
-  PH_ADMIN_METHOD(RetryItems)
-  PH_ADMIN_METHOD(DeleteItem)
-  PH_ADMIN_METHOD(GetStats)
-  PH_ADMIN_METHOD(ListDestinations)
+  PH_ADMIN_METHOD(GetItem, "")
+  PH_ADMIN_METHOD(ListItems, "")
+  PH_ADMIN_METHOD(FindItems, "")
+  PH_ADMIN_METHOD(RetryItems, "RetryItems")
+  PH_ADMIN_METHOD(DeleteItem, "DeleteItem")
+  PH_ADMIN_METHOD(GetStats, "")
+  PH_ADMIN_METHOD(ListDestinations, "")
 #undef PH_ADMIN_METHOD
 
  private:
+  template <typename Call, typename Response>
+  static Task<absl::Status> Forward(Call& call, absl::string_view audited, Task<absl::StatusOr<Response>> task) {
+    absl::StatusOr<Response> response = co_await std::move(task);
+    if (!audited.empty()) {
+      rpc::AuditAdminCall(audited, call.request(), call.info().peer, call.info().trace.trace_id, response.status());
+    }
+    if (!response.ok()) co_return response.status();
+    call.response() = *std::move(response);
+    co_return absl::OkStatus();
+  }
+
   Admin admin_;
   rpc::ServerRunner& runner_;
 };
