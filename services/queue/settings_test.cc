@@ -32,6 +32,7 @@ TEST(QueueSettingsTest, AbsentKeysMeanTheDocumentedDefaults) {
   EXPECT_EQ(s->scheduler.max_per_remote_site, 20);
   EXPECT_EQ(s->remote.connect_timeout, absl::Seconds(30));
   EXPECT_EQ(s->remote.reply_timeout, absl::Minutes(5));
+  EXPECT_EQ(s->remote.greeting_timeout, absl::Minutes(1));  // less than RFC 5321 §4.5.3.2.1 says
   EXPECT_EQ(s->remote.end_of_data_timeout, absl::Minutes(10));  // RFC 5321 §4.5.3.2.6
   EXPECT_FALSE(s->remote.bounce_refused_sessions);
   EXPECT_EQ(s->remote.pool.idle_timeout, absl::Seconds(10));
@@ -73,6 +74,7 @@ TEST(QueueSettingsTest, MistakesAreNamed) {
       {[](Config& c) { c.mutable_queue()->mutable_connect_timeout(); }, "connect_timeout"},
       {[](Config& c) { c.mutable_queue()->mutable_reply_timeout()->set_seconds(-1); }, "reply_timeout"},
       {[](Config& c) { c.mutable_queue()->mutable_end_of_data_timeout(); }, "end_of_data_timeout"},
+      {[](Config& c) { c.mutable_queue()->mutable_greeting_timeout(); }, "greeting_timeout"},
       {[](Config& c) { c.mutable_queue()->set_source_address("banana"); }, "queue.source_address"},
       {[](Config& c) { c.mutable_queue()->set_source_address("192.0.2.0/24"); }, "queue.source_address"},
       {[](Config& c) { c.mutable_queue()->set_max_concurrent(1 << 20); }, "max_concurrent"},
