@@ -150,8 +150,12 @@ Task<absl::StatusOr<uint32_t>> Dispatcher::RetryDestination(std::string domain) 
     absl::MutexLock lock(&mutex_);
     // Once: when the first attempt fails, the others need not fail too.
     scheduler_.Unblock(SiteOf(Destination::Remote(order.domain)));
+    // The loop finds the rows that are due and were refused while the destination was blocked: now, since an
+    // operator waits for it.
+    rescan_at_ = Steady();
+    if (rescan_allowed_ != absl::InfiniteFuture()) rescan_allowed_ = rescan_at_;
   }
-  wakeup_.Signal();  // the loop finds the rows that are due and were refused while the destination was blocked
+  wakeup_.Signal();
   uint32_t count = 0;
   // An item that is tried and fails while the index is read has a new row farther on. It has had its turn.
   absl::flat_hash_set<QueueId> seen;
