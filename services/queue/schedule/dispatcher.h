@@ -230,6 +230,7 @@ class Dispatcher final : public ItemOperations, public std::enable_shared_from_t
   Task<absl::Status> RetryItem(QueueId queue_id, RetryOrder order);
   // Whether a recipient of the due row's item waits for something at `domain`.
   Task<bool> WaitsFor(const DueEntry& entry, const std::string& domain);
+  bool IsRunning(const QueueId& queue_id);
 
   // ---- after the clock was set back (dispatcher_admin.cc)
   // Begins PullBack() when the clock was set back, and every minute for rows of earlier processes.

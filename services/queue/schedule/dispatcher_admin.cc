@@ -162,13 +162,16 @@ Task<absl::StatusOr<uint32_t>> Dispatcher::RetryDestination(std::string domain) 
   std::string after;
   while (true) {
     PH_CO_ASSIGN_OR_RETURN(DuePage page, co_await parts_.spool.ReadDue(after, options_.page_rows));
-    std::vector<QueueId> later;
+    std::vector<QueueId> later, running;
     for (const DueEntry& entry : page.entries) {
       // An item that was accepted, or retried, after the call began.
       if (TimeOfQueueId(entry.queue_id) > order.at || seen.contains(entry.queue_id)) continue;
       if (!co_await WaitsFor(entry, order.domain)) continue;
       seen.insert(entry.queue_id);
-      if (entry.due <= order.at && entry.destination.remote()) {
+      if (IsRunning(entry.queue_id)) {
+        // The attempt began before the call: when it fails, the item is due, and the destination open, again.
+        running.push_back(entry.queue_id);
+      } else if (entry.due <= order.at && entry.destination.remote()) {
         ++count;  // it is due already
       } else {
         later.push_back(entry.queue_id);
@@ -180,9 +183,20 @@ Task<absl::StatusOr<uint32_t>> Dispatcher::RetryDestination(std::string domain) 
         retries.push_back(RetryItem(later[i], order));
       for (const absl::Status& status : co_await WhenAll(std::move(retries))) count += status.ok() ? 1 : 0;
     }
+    for (const QueueId& queue_id : running) {
+      RetryOrder again = order;
+      again.unblock = true;
+      count += (co_await RetryItem(queue_id, std::move(again))).ok() ? 1 : 0;
+    }
     if (!page.more) co_return count;
     after = page.last_key;
   }
+}
+
+bool Dispatcher::IsRunning(const QueueId& queue_id) {
+  absl::MutexLock lock(&mutex_);
+  const auto it = claims_.find(queue_id);
+  return it != claims_.end() && it->second.running > 0;
 }
 
 std::vector<DestinationScheduler::SiteState> Dispatcher::Destinations() {
