@@ -16,7 +16,7 @@ const std::pair<Stage, std::vector<Reason>> kRefused[] = {
      {Reason::kConnectionLimit, Reason::kAddressLimit, Reason::kBadProxy, Reason::kTlsHandshake, Reason::kOther}},
     {Stage::kAuth,
      {Reason::kSyntax, Reason::kSequence, Reason::kUnsupported, Reason::kEncryptionRequired, Reason::kWrongPassword,
-      Reason::kLoginDenied, Reason::kUnavailable, Reason::kOther}},
+      Reason::kLoginDenied, Reason::kLoginLimit, Reason::kUnavailable, Reason::kOther}},
     {Stage::kMail,
      {Reason::kSyntax, Reason::kSequence, Reason::kUnsupported, Reason::kAuthRequired, Reason::kTooLarge,
       Reason::kNotOwnAddress, Reason::kUnavailable, Reason::kOther}},

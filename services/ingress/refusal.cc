@@ -23,6 +23,7 @@ const char* ReasonName(Reason reason) {
       "encryption_required",
       "wrong_password",
       "login_denied",
+      "login_limit",
       "unavailable",
       "not_own_address",
       "too_large",

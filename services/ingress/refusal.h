@@ -27,6 +27,7 @@ enum class Reason {
   kEncryptionRequired,
   kWrongPassword,
   kLoginDenied,
+  kLoginLimit,   // too many wrong passwords from the address, its network, or for the account
   kUnavailable,  // another service did not answer
   kNotOwnAddress,
   kTooLarge,

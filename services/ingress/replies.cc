@@ -72,6 +72,8 @@ Reason ReasonForLogin(const absl::Status& status) {
       return Reason::kWrongPassword;
     case absl::StatusCode::kPermissionDenied:
       return Reason::kLoginDenied;
+    case absl::StatusCode::kResourceExhausted:
+      return Reason::kLoginLimit;
     default:
       return Reason::kUnavailable;
   }

@@ -76,7 +76,7 @@ class Session {
   };
   Message message_;
   bool draining_ = false;
-  int wrong_passwords_ = 0;
+  int refused_logins_ = 0;
   SmtpDialogue::Counts counted_;
 };
 
@@ -165,12 +165,11 @@ Task<Action> Session::Login() {
   request.password = dialogue_.credentials().password;
   request.client_address = connection_->peer().address;
   request.tls = connection_->tls();
-  // The one place that asks whether a login may pass. A limit over many connections (of an
-  // address, network or account) belongs in front of it.
+  // The directory limits guessing over many connections, by address, network and account.
   absl::StatusOr<ingress::Login> login = co_await context_.peers->Authenticate(message_.trace, std::move(request));
-  if (absl::IsUnauthenticated(login.status())) {
-    // Guessing is slow: 1, 2, 4, then 8 seconds for each wrong password of the connection.
-    co_await Sleep(kGuessDelay * (1 << std::min(wrong_passwords_++, 3)));
+  if (absl::IsUnauthenticated(login.status()) || absl::IsResourceExhausted(login.status())) {
+    // Guessing is slow: 1, 2, 4, then 8 seconds for each refused login of the connection.
+    co_await Sleep(kGuessDelay * (1 << std::min(refused_logins_++, 3)));
   }
   context_.metrics->Logins(login.status().code()).Add();
   if (login.ok()) {  // a refused one is reported as what the dialogue refuses

@@ -725,6 +725,11 @@ TEST_F(SmtpDialogueTest, ARefusedLoginIsReportedWithItsName) {
   refusals = dialogue_->TakeRefusals();
   ASSERT_EQ(refusals.size(), 1u);
   EXPECT_EQ(refusals[0].reason, Reason::kAuthRequired);
+  auth_failure_ = absl::ResourceExhaustedError("too many wrong passwords");
+  EXPECT_EQ(Say("AUTH PLAIN " + Plain("victim@mx.example", "guess")), "454 4.7.0");
+  refusals = dialogue_->TakeRefusals();
+  ASSERT_EQ(refusals.size(), 1u);
+  EXPECT_EQ(refusals[0].reason, Reason::kLoginLimit);
   LogIn();
   dialogue_->TakeRefusals();
   Say("MAIL FROM:<boss@mx.example>");
