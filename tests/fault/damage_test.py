@@ -159,6 +159,7 @@ class DamageTest(unittest.TestCase):
                 self.assertEqual(self.process.returncode, 1, "it crashed:\n" + self.read_log()[-3000:])
                 reason = re.search(r"cannot start: (.{10,})", self.read_log())
                 self.assertIsNotNone(reason, "it refuses without a reason:\n" + self.read_log()[-3000:])
+                self.assertNotIn("in use by another process", reason.group(1))
                 return reason.group(1)
             try:
                 if urllib.request.urlopen("http://127.0.0.1:%d/livez" % mail.http["standalone"], timeout=5).status == 200:

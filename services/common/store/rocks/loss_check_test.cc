@@ -233,6 +233,24 @@ TEST_F(LossCheckTest, ADamagedSyncPointIsNoReasonToRefuse) {
   }
 }
 
+// Also where RocksDB's text has the word "block": that is no lock.
+TEST_F(LossCheckTest, ADamagedTableIsCalledDamaged) {
+  ASSERT_TRUE(Open().ok());
+  Commit(0, 5);
+  ASSERT_TRUE(store_->Flush().ok());
+  Close();
+  for (const auto& entry : fs::directory_iterator(options_.path)) {
+    if (entry.path().extension() != ".sst") continue;
+    for (uint64_t at = 0; at < entry.file_size(); at += 101) {
+      Flip(entry.path().string(), at);
+      const absl::Status status = Open();
+      Close();
+      Flip(entry.path().string(), at);
+      EXPECT_TRUE(status.ok() || absl::IsDataLoss(status)) << at << ": " << status;
+    }
+  }
+}
+
 // RocksDB takes a manifest that was cut for one whose tail is torn, and removes the tables that
 // it does not know.
 TEST_F(LossCheckTest, AManifestThatWasCutLosesNothingSilently) {

@@ -44,7 +44,8 @@ absl::Status CheckFormat(rocksdb::DB& db, const std::string& path) {
 
 absl::Status ExplainOpenError(const rocksdb::Status& status, const std::string& path) {
   const std::string text = status.ToString();
-  if (absl::StrContains(text, "lock ") || absl::StrContains(text, "LOCK")) {
+  // "block checksum mismatch" of a damaged table is no lock.
+  if (status.IsIOError() && (absl::StrContains(text, "lock ") || absl::StrContains(text, "LOCK"))) {
     return absl::FailedPreconditionError(absl::StrCat(
         path, " is in use by another process. Stop that process, or give this one its own data_dir. (", text, ")"));
   }
