@@ -107,6 +107,8 @@ TEST(SelectedTest, ExpungesWaitUntilTheyMayBeTold) {
   Selected view(false, Uids(3));
   mail::GetChangesResponse changes;
   changes.mutable_state()->set_highest_modseq(12);
+  changes.mutable_state()->set_uid_next(5);
+  changes.set_recent_after(3);
   changes.add_vanished()->set_first(2);
   changes.mutable_vanished(0)->set_last(2);
   changes.mutable_rows()->add_uid(4);
