@@ -10,6 +10,8 @@
 #include "services/common/runtime/shard.h"
 #include "services/common/status/status.h"
 #include "services/common/store/open.h"
+#include "services/mailbox/directory_registry.h"
+#include "services/mailbox/folder/eraser.h"
 #include "services/mailbox/folder/mailboxes.h"
 #include "services/mailbox/folder/sweeper.h"
 #include "services/mailbox/grpc_service.h"
@@ -49,9 +51,10 @@ struct App::Parts {
   Parts(runtime::Runtime& rt, std::unique_ptr<store::Store> s)
       : store(std::move(s)),
         metrics(rt.registry()),
-        deps{*store, metrics, hints, pins, SettingsFrom(rt.config())},
+        deps{*store, metrics, hints, pins, nullptr, SettingsFrom(rt.config())},
         mailboxes(deps),
-        sweeper(deps, mailboxes) {}
+        sweeper(deps, mailboxes),
+        eraser(deps, mailboxes) {}
 
   std::unique_ptr<store::Store> store;
   Metrics metrics;
@@ -60,12 +63,17 @@ struct App::Parts {
   MailboxDeps deps;
   Mailboxes mailboxes;
   Sweeper sweeper;
+  Eraser eraser;
 
-  // The background task; it works on the blocking pool.
+  // The background tasks; they work on the blocking pool.
   Wakeup wake;
+  Wakeup wake_eraser;
   std::atomic<bool> stopping{false};
   bool background_runs = false;
   absl::Notification background_done;
+  absl::Notification erasing_done;
+
+  std::unique_ptr<AccountRegistry> registry;  // calls wake_eraser
 
   // Returns when sweep_interval has passed, or earlier when the store is full, so that
   // expunged mail makes room at once.
@@ -95,11 +103,29 @@ struct App::Parts {
     parts.background_done.Notify();
   }
 
+  static Task<void> Erasing(Parts& parts) {
+    while (!parts.stopping) {
+      co_await parts.wake_eraser.WaitFor(parts.deps.settings.erase_interval);
+      if (parts.stopping) break;
+      const absl::StatusOr<uint64_t> erased = co_await parts.eraser.Run();
+      // The directory is away: the next run asks again.
+      if (!erased.ok() && !absl::IsUnavailable(erased.status()) && !absl::IsCancelled(erased.status())) {
+        LOG_EVENT(kError, "account_erasure_failed").Err(erased.status());
+      }
+    }
+    parts.erasing_done.Notify();
+  }
+
   void Stop() {
     if (stopping.exchange(true)) return;
     sweeper.Stop();
+    eraser.Stop();
     wake.Signal();
-    if (background_runs) background_done.WaitForNotification();
+    wake_eraser.Signal();
+    if (registry != nullptr) registry->Close();
+    if (!background_runs) return;
+    background_done.WaitForNotification();
+    erasing_done.WaitForNotification();
   }
 };
 
@@ -108,21 +134,29 @@ App::App(runtime::Runtime& rt, std::unique_ptr<Parts> parts)
 
 App::~App() { Stop(); }
 
-absl::StatusOr<std::unique_ptr<App>> App::Create(runtime::Runtime& rt, rpc::Channels) {
+absl::StatusOr<std::unique_ptr<App>> App::Create(runtime::Runtime& rt, rpc::Channels channels) {
   if (rt.config().data_dir().empty()) return absl::InvalidArgumentError("data_dir: the mailbox needs one");
+  if (channels.directory == nullptr) return absl::InvalidArgumentError("peers.directory: the mailbox needs it");
   PH_ASSIGN_OR_RETURN(std::unique_ptr<store::Store> opened,
                       store::Open("mailbox", absl::StrCat(rt.config().data_dir(), "/mailbox"), rt.config().store(),
                                   rt.registry(), rt.accept_data_loss()));
   PH_RETURN_IF_ERROR(runtime::ClaimShard(absl::StrCat(rt.config().data_dir(), "/mailbox"), "mailbox.shard",
                                          rt.config().mailbox().shard()));
-  return CreateOn(rt, std::move(opened));
+  auto parts = std::make_unique<Parts>(rt, std::move(opened));
+  parts->registry = NewDirectoryRegistry(channels.directory, parts->deps.settings.shard, rt.blocking_pool(),
+                                         [p = parts.get()] { p->wake_eraser.Signal(); });
+  return Start(rt, std::move(parts));
 }
 
-absl::StatusOr<std::unique_ptr<App>> App::CreateOn(runtime::Runtime& rt, std::unique_ptr<store::Store> store) {
-  return Start(rt, std::make_unique<Parts>(rt, std::move(store)));
+absl::StatusOr<std::unique_ptr<App>> App::CreateOn(runtime::Runtime& rt, std::unique_ptr<store::Store> store,
+                                                   std::unique_ptr<AccountRegistry> registry) {
+  auto parts = std::make_unique<Parts>(rt, std::move(store));
+  parts->registry = std::move(registry);
+  return Start(rt, std::move(parts));
 }
 
 absl::StatusOr<std::unique_ptr<App>> App::Start(runtime::Runtime& rt, std::unique_ptr<Parts> parts) {
+  parts->deps.registry = parts->registry.get();
   PH_RETURN_IF_ERROR(Validate(parts->deps.settings));
   parts->deps.executor = &rt.blocking_pool();
   PH_RETURN_IF_ERROR(SyncWait(CheckSchema(*parts->store)));
@@ -135,6 +169,7 @@ absl::StatusOr<std::unique_ptr<App>> App::Start(runtime::Runtime& rt, std::uniqu
   });
   p.background_runs = true;
   Spawn(rt.blocking_pool(), Parts::Background(p));
+  Spawn(rt.blocking_pool(), Parts::Erasing(p));
   PH_RETURN_IF_ERROR(app->Serve(NewGrpcServices(app->runner(), p.deps, p.mailboxes, rt.blocking_pool())));
   return app;
 }
@@ -152,6 +187,7 @@ std::vector<std::pair<std::string, std::string>> App::Status() {
   return {{"open folders", absl::StrCat(parts_->metrics.open_folders.Value())},
           {"memory of open folders", absl::StrCat(parts_->metrics.open_folder_bytes.Value(), " bytes")},
           {"open accounts", absl::StrCat(parts_->metrics.open_accounts.Value())},
+          {"erasures pending", absl::StrCat(parts_->metrics.erasures_pending.Value())},
           {"watch streams", absl::StrCat(parts_->hints.streams())},
           {"watched folders", absl::StrCat(parts_->hints.watched_folders())},
           {"deliveries stored", absl::StrCat(parts_->metrics.Deliveries(DeliveryResult::kStored).Value())},

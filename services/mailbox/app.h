@@ -17,13 +17,16 @@ class Store;
 
 namespace posthouse::mailbox {
 
+class AccountRegistry;
+
 class App final : public runtime::ServiceApp {
  public:
-  // Opens the store below data_dir and serves. Uses no channel.
+  // Opens the store below data_dir and serves. Uses the channel to the directory.
   static absl::StatusOr<std::unique_ptr<App>> Create(runtime::Runtime& rt, rpc::Channels channels);
   static absl::Status CheckConfig(const config::v1::Config& config);
-  // The same over a store of the caller's (tests).
-  static absl::StatusOr<std::unique_ptr<App>> CreateOn(runtime::Runtime& rt, std::unique_ptr<store::Store> store);
+  // The same over a store, and a directory, of the caller's (tests).
+  static absl::StatusOr<std::unique_ptr<App>> CreateOn(runtime::Runtime& rt, std::unique_ptr<store::Store> store,
+                                                       std::unique_ptr<AccountRegistry> registry);
   ~App() override;
 
   std::vector<std::pair<std::string, std::string>> Status() override;

@@ -79,7 +79,7 @@ class MailboxGrpcService final : public v1::MailboxService::CallbackService {
 
  private:
   Task<absl::StatusOr<AccountPtr>> OpenAccount(const common::v1::AccountRef& ref) {
-    return mailboxes_.OpenAccount(TenantId(ref.tenant()), AccountId(ref.account_id()));
+    return mailboxes_.OpenAccount(TenantId(ref.tenant()), AccountId(ref.account_id()), ref.placement_epoch());
   }
   Task<absl::StatusOr<FolderPtr>> OpenFolder(const common::v1::AccountRef& ref, const std::string& folder_id) {
     PH_CO_ASSIGN_OR_RETURN(AccountPtr account, co_await OpenAccount(ref));

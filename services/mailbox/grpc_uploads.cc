@@ -64,7 +64,8 @@ Task<absl::Status> AppendOne(MailboxDeps& deps, Mailboxes& mailboxes,
   // Before the body is read, so that a missing folder costs no transfer.
   PH_CO_ASSIGN_OR_RETURN(
       const std::shared_ptr<Account> account,
-      co_await mailboxes.OpenAccount(TenantId(header.account().tenant()), AccountId(header.account().account_id())));
+      co_await mailboxes.OpenAccount(TenantId(header.account().tenant()), AccountId(header.account().account_id()),
+                                     header.account().placement_epoch()));
   PH_CO_ASSIGN_OR_RETURN(const std::shared_ptr<Folder> folder,
                          co_await mailboxes.OpenFolder(account, FolderId(header.folder_id())));
   if (header.ask()) {

@@ -14,6 +14,12 @@ std::array<metrics::Counter*, kDeliveryResults> DeliveryCounters(metrics::Regist
   return out;
 }
 
+metrics::Counter& Refused(metrics::Registry& registry, const std::string& reason) {
+  return registry.AddCounter("posthouse_mailbox_refused_accounts_total",
+                             "Requests for an account that this store does not serve, by reason.",
+                             {{"reason", reason}});
+}
+
 }  // namespace
 
 Metrics::Metrics(metrics::Registry& r)
@@ -47,6 +53,13 @@ Metrics::Metrics(metrics::Registry& r)
           r.AddCounter("posthouse_mailbox_corrupt_rows_total", "Rows that do not parse: damage, or a newer version.")),
       damaged_messages(r.AddCounter("posthouse_mailbox_damaged_messages_total",
                                     "Messages that a fetch left out because something of them is damaged.")),
+      refused_no_account(Refused(r, "no_account")),
+      refused_not_here(Refused(r, "not_here")),
+      refused_unknown(Refused(r, "directory_away")),
+      erased_accounts(
+          r.AddCounter("posthouse_mailbox_erased_accounts_total", "Deleted accounts whose mail was erased.")),
+      erasures_pending(r.AddGauge("posthouse_mailbox_erasures_pending",
+                                  "Deleted accounts whose grace time is over and whose mail is not erased yet.")),
       hints_sent(r.AddCounter("posthouse_mailbox_hints_sent_total", "Change hints sent to gateways.")),
       watch_streams(r.AddGauge("posthouse_mailbox_watch_streams", "Open Watch streams, one per gateway.")),
       watched_folders(r.AddGauge("posthouse_mailbox_watched_folders", "Folders that a gateway watches.")),

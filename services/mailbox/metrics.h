@@ -35,6 +35,11 @@ struct Metrics {
   metrics::Histogram& sweep_seconds;
   metrics::Counter& corrupt_rows;
   metrics::Counter& damaged_messages;
+  metrics::Counter& refused_no_account;
+  metrics::Counter& refused_not_here;
+  metrics::Counter& refused_unknown;
+  metrics::Counter& erased_accounts;
+  metrics::Gauge& erasures_pending;
   metrics::Counter& hints_sent;
   metrics::Gauge& watch_streams;
   metrics::Gauge& watched_folders;

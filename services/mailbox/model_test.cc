@@ -272,14 +272,14 @@ class Actor {
     const std::string id = PickFolder();
     const std::shared_ptr<Folder> folder = co_await Open(id);
     const std::vector<uint32_t> uids = PickUids(id);
-    const bool ignore_deleted_flag = Below(2) == 0;
+    const bool even_undeleted = Below(2) == 0;
     UidSet expected;
     for (const uint32_t uid : uids) {
-      if (!ignore_deleted_flag && (boxes[id][uid].flags & v1::FLAG_DELETED) == 0) continue;
+      if (!even_undeleted && (boxes[id][uid].flags & v1::FLAG_DELETED) == 0) continue;
       expected.Add(uid);
       boxes[id].erase(uid);
     }
-    const absl::StatusOr<ExpungeResult> done = co_await folder->Expunge(SetOf(uids), ignore_deleted_flag);
+    const absl::StatusOr<ExpungeResult> done = co_await folder->Expunge(SetOf(uids), even_undeleted);
     EXPECT_TRUE(done.ok()) << done.status();
     if (done.ok()) EXPECT_EQ(done->expunged, expected);
   }

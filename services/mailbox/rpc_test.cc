@@ -18,6 +18,7 @@
 #include "services/mailbox/rows/head.h"
 #include "services/mailbox/rows/key_schema.h"
 #include "services/mailbox/rows/row_codec.h"
+#include "services/mailbox/testing/fake_registry.h"
 
 namespace posthouse::mailbox {
 namespace {
@@ -39,7 +40,9 @@ class RpcTest : public testing::Test {
 
   void Start() {
     runtime_ = runtime::NewTestRuntime(config_);
-    auto app = App::CreateOn(*runtime_, std::make_unique<store::MemoryStore>(disk_));
+    auto registry = std::make_unique<FakeRegistry>();
+    registry_ = registry.get();
+    auto app = App::CreateOn(*runtime_, std::make_unique<store::MemoryStore>(disk_), std::move(registry));
     ASSERT_TRUE(app.ok()) << app.status();
     app_ = *std::move(app);
     stub_ = v1::MailboxService::NewStub(app_->rpc().InProcessChannel());
@@ -202,6 +205,7 @@ class RpcTest : public testing::Test {
   config::v1::Config config_;
   uint64_t quota_bytes_ = 0;
   std::shared_ptr<store::MemoryDisk> disk_;
+  FakeRegistry* registry_ = nullptr;  // the app's
   std::unique_ptr<runtime::Runtime> runtime_;
   std::unique_ptr<App> app_;
   std::unique_ptr<v1::MailboxService::Stub> stub_;
@@ -364,6 +368,29 @@ TEST_F(RpcTest, DeliveryOutcomesTellWhatToDo) {
   ASSERT_TRUE(SendDeliver({DeliverHeader({"9"}, kMessage, true)}, &response).ok());
   EXPECT_EQ(response.outcomes(0).kind(), v1::DeliveryOutcome::KIND_TEMPORARY);
   disk_->SetCommitHook(nullptr);
+}
+
+// RFC 5321 §4.2.5: what was accepted for an account that is gone is returned, never stored unseen.
+TEST_F(RpcTest, DeliveriesForAccountsThatAreNotServedSayWhy) {
+  registry_->Delete("acc1");
+  registry_->MoveTo("other", "acc2", 1);
+  v1::DeliverResponse response;
+  ASSERT_TRUE(SendDeliver({DeliverHeader({"1", "2", "3"}, kMessage, true)}, &response).ok());
+  ASSERT_EQ(response.outcomes_size(), 3);
+  EXPECT_EQ(response.outcomes(0).kind(), v1::DeliveryOutcome::KIND_NO_ACCOUNT);
+  EXPECT_EQ(response.outcomes(1).kind(), v1::DeliveryOutcome::KIND_NOT_HERE);
+  EXPECT_EQ(response.outcomes(2).kind(), v1::DeliveryOutcome::KIND_STORED);
+  registry_->SetAway(true);
+  ASSERT_TRUE(SendDeliver({DeliverHeader({"1", "4"}, kMessage, true)}, &response).ok());
+  EXPECT_EQ(response.outcomes(0).kind(), v1::DeliveryOutcome::KIND_TEMPORARY);
+  EXPECT_EQ(response.outcomes(1).kind(), v1::DeliveryOutcome::KIND_TEMPORARY);
+  registry_->SetAway(false);
+  v1::ListFoldersResponse folders;
+  EXPECT_EQ(Call(&v1::MailboxService::Stub::ListFolders, For<v1::ListFoldersRequest>(), &folders).error_code(),
+            grpc::StatusCode::NOT_FOUND);
+  registry_->MoveTo("other", "acc1", 1);
+  EXPECT_EQ(Call(&v1::MailboxService::Stub::ListFolders, For<v1::ListFoldersRequest>(), &folders).error_code(),
+            grpc::StatusCode::FAILED_PRECONDITION);
 }
 
 TEST_F(RpcTest, FetchColumns) {

@@ -10,6 +10,8 @@ namespace posthouse::mailbox {
 Settings SettingsFrom(const config::v1::Config& config) {
   const config::v1::Mailbox& in = config.mailbox();
   Settings out;
+  out.shard = Home(in.shard());
+  if (in.has_erase_interval()) out.erase_interval = FromProto(in.erase_interval());
   out.default_quota_bytes = in.default_quota_bytes();
   if (in.max_message_bytes() != 0) out.max_message_bytes = in.max_message_bytes();
   if (in.keywords_per_folder() != 0) out.keywords_per_folder = in.keywords_per_folder();
@@ -34,6 +36,9 @@ absl::Status Validate(const Settings& settings) {
   }
   if (settings.sweep_interval < absl::Seconds(1)) {
     return absl::InvalidArgumentError("mailbox.sweep_interval: at least 1s");
+  }
+  if (settings.erase_interval < absl::Seconds(1)) {
+    return absl::InvalidArgumentError("mailbox.erase_interval: at least 1s");
   }
   if (settings.sweep_grace < absl::Minutes(1)) {
     return absl::InvalidArgumentError("mailbox.sweep_grace: at least 1m");

@@ -7,6 +7,7 @@
 
 #include "absl/status/status.h"
 #include "absl/time/time.h"
+#include "services/common/ids/ids.h"
 
 namespace posthouse::config::v1 {
 class Config;
@@ -20,12 +21,14 @@ struct DefaultFolder {
 };
 
 struct Settings {
+  Home shard;                        // name of this store; "" is the only one
   uint64_t default_quota_bytes = 0;  // 0: none
   uint64_t max_message_bytes = 100 << 20;
   uint32_t keywords_per_folder = 512;
   uint32_t change_log_entries = 100000;
   std::vector<DefaultFolder> default_folders;  // besides INBOX
   absl::Duration sweep_interval = absl::Hours(1);
+  absl::Duration erase_interval = absl::Minutes(1);
   // The sweeper keeps younger blobs. It must be longer than any call takes.
   absl::Duration sweep_grace = absl::Hours(2);
   // Delivery ids and operation ids are kept this long: longer than the queue retries.

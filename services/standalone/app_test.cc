@@ -20,6 +20,7 @@
 #include "absl/synchronization/notification.h"
 #include "posthouse/config/v1/config.pb.h"
 #include "posthouse/directory/v1/directory.grpc.pb.h"
+#include "posthouse/mailbox/v1/mailbox.grpc.pb.h"
 #include "services/common/async/task.h"
 #include "services/common/net/connection.h"
 #include "services/common/rpc/access_options.h"
@@ -148,6 +149,67 @@ TEST_F(StandaloneTest, EveryPortAnswersAndMailIsTaken) {
   // A user logs in and finds it.
   other_ = Dial(app_->gateway().imap_port());
   EXPECT_TRUE(absl::StrContains(Line(*other_), "STARTTLS"));
+}
+
+// Directory and mailbox agree on who exists, by the change stream and by asking.
+TEST_F(StandaloneTest, ADeletedAccountIsRefusedThenBackThenErased) {
+  Start();
+  const auto channel = app_->rpc().InProcessChannel();
+  const auto admin = directory::v1::DirectoryAdminService::NewStub(channel);
+  const auto lookup = directory::v1::DirectoryService::NewStub(channel);
+  const auto mail = mailbox::v1::MailboxService::NewStub(channel);
+  const auto call = [](const auto& stub, auto method, const auto& request, auto* response) {
+    grpc::ClientContext context;
+    rpc::Prepare(context, {kLong, {}});
+    return ((*stub).*method)(&context, request, response).error_code();
+  };
+  using Admin = directory::v1::DirectoryAdminService::Stub;
+  using Mail = mailbox::v1::MailboxService::Stub;
+  directory::v1::CreateDomainRequest domain;
+  directory::v1::CreateDomainResponse domain_made;
+  domain.mutable_domain()->set_domain("example.org");
+  ASSERT_EQ(call(admin, &Admin::CreateDomain, domain, &domain_made), grpc::OK);
+  directory::v1::CreateAccountRequest account;
+  directory::v1::CreateAccountResponse made;
+  account.mutable_account()->set_address("user@example.org");
+  ASSERT_EQ(call(admin, &Admin::CreateAccount, account, &made), grpc::OK);
+  mailbox::v1::CreateFolderRequest folder;
+  mailbox::v1::CreateFolderResponse folder_made;
+  folder.mutable_account()->set_tenant(made.account().tenant());
+  folder.mutable_account()->set_account_id("00000000000000000000000000000000");
+  folder.set_name("keep");
+  EXPECT_EQ(call(mail, &Mail::CreateFolder, folder, &folder_made), grpc::NOT_FOUND);  // made by nobody
+  folder.mutable_account()->set_account_id(made.account().account_id());
+  ASSERT_EQ(call(mail, &Mail::CreateFolder, folder, &folder_made), grpc::OK);
+
+  directory::v1::DeleteAccountRequest gone;
+  directory::v1::DeleteAccountResponse deleted;
+  gone.set_address("user@example.org");
+  ASSERT_EQ(call(admin, &Admin::DeleteAccount, gone, &deleted), grpc::OK);
+  mailbox::v1::GetUsageRequest usage;
+  *usage.mutable_account() = folder.account();
+  mailbox::v1::GetUsageResponse used;
+  const absl::Time end = absl::Now() + kLong;
+  while (call(mail, &Mail::GetUsage, usage, &used) != grpc::NOT_FOUND) ASSERT_LT(absl::Now(), end);
+
+  directory::v1::UndeleteAccountRequest back;
+  directory::v1::UndeleteAccountResponse undeleted;
+  back.set_address("user@example.org");
+  ASSERT_EQ(call(admin, &Admin::UndeleteAccount, back, &undeleted), grpc::OK);
+  EXPECT_EQ(call(mail, &Mail::CreateFolder, folder, &folder_made), grpc::ALREADY_EXISTS);  // it is kept
+
+  gone.set_erase_now(true);
+  ASSERT_EQ(call(admin, &Admin::DeleteAccount, gone, &deleted), grpc::OK);
+  directory::v1::ListDeletedAccountsRequest list;
+  directory::v1::ListDeletedAccountsResponse listed;
+  do {
+    ASSERT_LT(absl::Now(), end);
+    listed.Clear();
+    ASSERT_EQ(call(lookup, &directory::v1::DirectoryService::Stub::ListDeletedAccounts, list, &listed), grpc::OK);
+    ASSERT_EQ(listed.accounts_size(), 1);
+  } while (listed.accounts(0).state() != directory::v1::DeletedAccount::STATE_ERASED);
+  EXPECT_EQ(listed.accounts(0).folders(), 7u);  // INBOX, five default folders, "keep"
+  EXPECT_EQ(call(mail, &Mail::GetUsage, usage, &used), grpc::NOT_FOUND);
 }
 
 // A client of one protocol that takes nothing must not cost the other its goodbye.

@@ -9,6 +9,7 @@
 #include "services/common/rpc/channels.h"
 #include "services/common/runtime/testing/test_runtime.h"
 #include "services/common/status/status.h"
+#include "services/mailbox/testing/fake_registry.h"
 
 namespace posthouse::conformance {
 namespace {
@@ -37,7 +38,8 @@ MailHost::MailHost(const config::v1::Gateway& gateway, bool plaintext_auth)
     : runtime_(runtime::NewTestRuntime(ConfigOf(gateway, plaintext_auth))),
       disk_(std::make_shared<store::MemoryDisk>()),
       failing_calls_(std::make_unique<FailingCalls>()) {
-  mailbox_ = *mailbox::App::CreateOn(*runtime_, std::make_unique<store::MemoryStore>(disk_));
+  mailbox_ = *mailbox::App::CreateOn(*runtime_, std::make_unique<store::MemoryStore>(disk_),
+                                     std::make_unique<mailbox::FakeRegistry>());
   grpc::ServerBuilder builder;
   builder.RegisterService(&directory_);
   for (grpc::Service* service : mailbox_->services()) builder.RegisterService(service);

@@ -324,6 +324,8 @@ class Config(unittest.TestCase):
             text = "data_dir: /nonexistent/but/not/touched\nhostname: mail.example.org\n"
             if service == "queue":
                 text += "peers: {routing: \"127.0.0.1:1\", mailbox: [{target: \"127.0.0.1:2\"}]}\n"
+            if service == "mailbox":
+                text += "peers: {directory: \"127.0.0.1:1\"}\n"
             r = self.check(service, text)
             self.assertEqual((r.returncode, r.stdout), (0, "ok\n"), (service, r.stderr))
 

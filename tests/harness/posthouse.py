@@ -145,7 +145,7 @@ class Posthouse:
                              "ca_file": self.path("ca.crt")})
             target = lambda name: "127.0.0.1:%d" % self.rpc[name]
             peers = {"routing": ["directory"], "queue": ["routing", "mailbox"], "ingress": ["directory", "routing", "queue", "mailbox"],
-                     "gateway": ["directory", "mailbox"]}.get(service, [])
+                     "gateway": ["directory", "mailbox"], "mailbox": ["directory"], "directory": ["mailbox"]}.get(service, [])
             shapes = {"directory": target("directory"), "routing": target("routing"), "queue": [target("queue")],
                       "mailbox": [{"name": "", "target": target("mailbox")}]}
             if peers:

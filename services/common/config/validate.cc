@@ -109,7 +109,8 @@ absl::Status CheckPeers(const v1::Config& config, absl::string_view service) {
                                            " needs it: where that service listens, e.g. 127.0.0.1:7405"));
   };
   const bool in = service == "ingress", gw = service == "gateway", rt = service == "routing", q = service == "queue";
-  if (in || gw || rt) PH_RETURN_IF_ERROR(need(!peers.directory().empty(), "peers.directory"));
+  const bool mb = service == "mailbox";
+  if (in || gw || rt || mb) PH_RETURN_IF_ERROR(need(!peers.directory().empty(), "peers.directory"));
   if (in || q) PH_RETURN_IF_ERROR(need(!peers.routing().empty(), "peers.routing"));
   if (in) PH_RETURN_IF_ERROR(need(!peers.queue().empty(), "peers.queue"));
   if (gw || q) PH_RETURN_IF_ERROR(need(!peers.mailbox().empty(), "peers.mailbox"));

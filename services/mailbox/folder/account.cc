@@ -1,14 +1,40 @@
 #include "services/mailbox/folder/account.h"
 
+#include <algorithm>
 #include <utility>
 
+#include "absl/strings/str_cat.h"
 #include "posthouse/mailbox/v1/store.pb.h"
+#include "services/common/log/log.h"
 #include "services/common/status/status.h"
+#include "services/mailbox/folder/account_standing.h"
 #include "services/mailbox/rows/folder_name.h"
 #include "services/mailbox/rows/key_schema.h"
 #include "services/mailbox/rows/row_codec.h"
 
 namespace posthouse::mailbox {
+
+namespace {
+
+absl::Status NoSuchAccount() { return absl::NotFoundError("no such account"); }
+
+absl::string_view NameOf(AccountState state) {
+  switch (state) {
+    case AccountState::kActive:
+      return "active";
+    case AccountState::kMoved:
+      return "moved";
+    case AccountState::kDeleted:
+      return "deleted";
+    case AccountState::kErasing:
+      return "erasing";
+    case AccountState::kErased:
+      return "erased";
+  }
+  return "?";
+}
+
+}  // namespace
 
 Account::Account(MailboxDeps& deps, TenantId tenant, AccountId account_id)
     : deps_(deps),
@@ -23,6 +49,16 @@ TreeOrder Account::Order() const {
 
 template <typename Decide>
 Task<absl::Status> Account::Change(Decide decide, bool use_reserve) {
+  co_return co_await ChangeAnyState(
+      [&](const AccountTree& tree, AccountDraft& draft, const TreeOrder& order) -> absl::StatusOr<store::Verdict> {
+        if (draft.standing.state != AccountState::kActive) return NoSuchAccount();
+        return decide(tree, draft, order);
+      },
+      use_reserve);
+}
+
+template <typename Decide>
+Task<absl::Status> Account::ChangeAnyState(Decide decide, bool use_reserve) {
   const TreeOrder order = Order();
   store::ChangeOptions options;
   options.use_reserve = use_reserve;
@@ -31,7 +67,7 @@ Task<absl::Status> Account::Change(Decide decide, bool use_reserve) {
                                    std::move(options));
 }
 
-// Before Open(): as for an empty tree.
+// Before Load(): as for an empty tree.
 template <typename F>
 auto Account::Recall(F look) const {
   auto found = rows_->Recall(look);
@@ -40,18 +76,76 @@ auto Account::Recall(F look) const {
 
 // ---- opening
 
-Task<absl::Status> Account::Open() {
-  const auto exists = [](const AccountTree& tree) { return tree.exists; };
-  if (Recall(exists)) co_return absl::OkStatus();
-  PH_CO_ASSIGN_OR_RETURN(const bool made, co_await rows_->Look(exists));
-  if (made) co_return absl::OkStatus();
+Task<absl::Status> Account::Load() {
+  const auto loaded = [](const AccountTree&) { return true; };
+  if (rows_->Recall(loaded).has_value()) co_return absl::OkStatus();
+  co_return (co_await rows_->Look(loaded)).status();
+}
+
+Task<absl::Status> Account::Admit(uint64_t placement_epoch) {
+  AccountChanges& changes = deps_.registry->changes();
+  const uint64_t now = changes.now();
+  const AccountStanding known = standing();
+  const bool active = exists() && known.state == AccountState::kActive;
+  const AccountChanges::Since since = changes.Look(account_id_, asked_at_);
+  const bool told = active && placement_epoch <= known.placement_epoch;
+  if (told && since == AccountChanges::Since::kNothing) co_return absl::OkStatus();
+  if (IsBeingErased(known.state)) {
+    deps_.metrics.refused_no_account.Add();
+    co_return NoSuchAccount();
+  }
+  const absl::StatusOr<AccountRegistry::Placement> found = co_await deps_.registry->Find(account_id_);
+  if (found.ok() && found->here) {
+    const uint64_t epoch = std::max(found->epoch, known.placement_epoch);
+    if (!exists()) {
+      PH_CO_RETURN_IF_ERROR(co_await Make(epoch));
+    } else if (!active || epoch > known.placement_epoch) {
+      PH_CO_RETURN_IF_ERROR(co_await SetState(AccountState::kActive, epoch));
+    }
+    asked_at_ = now;
+    co_return absl::OkStatus();
+  }
+  if (found.ok()) {
+    if (active) PH_CO_RETURN_IF_ERROR(co_await SetState(AccountState::kMoved, found->epoch));
+    deps_.metrics.refused_not_here.Add();
+    co_return absl::FailedPreconditionError(
+        absl::StrCat("not here: the account's home is \"", found->home.value(), "\""));
+  }
+  if (absl::IsNotFound(found.status())) {
+    if (exists()) PH_CO_RETURN_IF_ERROR(co_await SetState(AccountState::kDeleted, known.placement_epoch));
+    deps_.metrics.refused_no_account.Add();
+    co_return NoSuchAccount();
+  }
+  // The directory is away. What was served stays served, unless it is known that the account changed.
+  if (told && since == AccountChanges::Since::kMaybe) co_return absl::OkStatus();
+  deps_.metrics.refused_unknown.Add();
+  co_return absl::UnavailableError(absl::StrCat("the directory did not answer: ", found.status().message()));
+}
+
+Task<absl::Status> Account::Make(uint64_t placement_epoch) {
   // First, so that the sweeper knows of every tenant that has rows.
   PH_CO_RETURN_IF_ERROR(co_await RegisterTenant());
   co_return co_await Change(
-      [this](const AccountTree& tree, AccountDraft& draft, const TreeOrder& order) {
-        return DecideNewAccount(tree, draft, order, deps_.settings.default_folders);
+      [this, placement_epoch](const AccountTree& tree, AccountDraft& draft, const TreeOrder& order) {
+        return DecideNewAccount(tree, draft, order, deps_.settings.default_folders, placement_epoch);
       },
       /*use_reserve=*/false);
+}
+
+Task<absl::Status> Account::SetState(AccountState state, uint64_t placement_epoch) {
+  const AccountState before = standing().state;
+  PH_CO_RETURN_IF_ERROR(co_await ChangeAnyState(
+      [=](const AccountTree&, AccountDraft& draft, const TreeOrder& order) {
+        return DecideStanding(draft, order, state, placement_epoch);
+      },
+      /*use_reserve=*/true));
+  if (before != state) {
+    LOG_EVENT(kInfo, "account_state")
+        .Str("account_id", account_id_.value())
+        .Str("state", NameOf(state))
+        .Str("before", NameOf(before));
+  }
+  co_return absl::OkStatus();
 }
 
 Task<absl::Status> Account::Refresh() {
@@ -75,6 +169,14 @@ Task<absl::Status> Account::RegisterTenant() {
 }
 
 // ---- looking
+
+bool Account::exists() const {
+  return Recall([](const AccountTree& tree) { return tree.exists; });
+}
+
+AccountStanding Account::standing() const {
+  return Recall([](const AccountTree& tree) { return tree.standing; });
+}
 
 std::vector<FolderInfo> Account::List() const {
   return Recall([](const AccountTree& tree) { return tree.List(); });
@@ -170,6 +272,35 @@ Task<absl::Status> Account::Subscribe(std::string name, bool subscribed) {
         return DecideSubscribe(tree, draft, order, name, subscribed);
       },
       /*use_reserve=*/true);
+}
+
+// ---- destroying
+
+std::vector<FolderId> Account::Doomed() const {
+  return Recall(
+      [](const AccountTree& tree) { return std::vector<FolderId>(tree.doomed().begin(), tree.doomed().end()); });
+}
+
+Task<absl::StatusOr<bool>> Account::DoomFolders() {
+  PH_CO_RETURN_IF_ERROR(co_await ChangeAnyState([](const AccountTree& tree, AccountDraft& draft,
+                                                   const TreeOrder& order) { return DecideDoom(tree, draft, order); },
+                                                /*use_reserve=*/true));
+  co_return Recall([](const AccountTree& tree) { return !tree.nodes().empty() || !tree.subscriptions().empty(); });
+}
+
+Task<absl::Status> Account::Destroyed(FolderId folder, Usage::Amount held) {
+  co_return co_await ChangeAnyState(
+      [&](const AccountTree& tree, AccountDraft& draft, const TreeOrder&) {
+        return DecideDestroyed(tree, draft, folder, static_cast<uint64_t>(held.messages),
+                               static_cast<uint64_t>(held.bytes));
+      },
+      /*use_reserve=*/true);
+}
+
+Task<absl::Status> Account::FinishErasure() {
+  co_return co_await ChangeAnyState([](const AccountTree& tree, AccountDraft& draft,
+                                       const TreeOrder& order) { return DecideErased(tree, draft, order); },
+                                    /*use_reserve=*/true);
 }
 
 }  // namespace posthouse::mailbox

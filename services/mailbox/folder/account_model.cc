@@ -56,13 +56,17 @@ absl::Status AccountModel::TakeRow(const std::string& row, AccountTree& tree) co
   tree.last_uid_validity = account.last_uid_validity();
   tree.created = account.created();
   tree.exists = tree.created != 0;
+  tree.standing.state = static_cast<AccountState>(account.state());
+  tree.standing.placement_epoch = account.placement_epoch();
+  tree.standing.since = account.state_since();
+  tree.standing.erased = {account.erased_folders(), account.erased_messages(), account.erased_bytes()};
   return absl::OkStatus();
 }
 
 Task<absl::StatusOr<store::Loaded<AccountTree>>> AccountModel::Load(unsigned /*parts*/) {
   store::Loaded<AccountTree> loaded;
   bool first = true;
-  for (const char* prefix : {kFolderPrefix, kSubscriptionPrefix}) {
+  for (const char* prefix : {kFolderPrefix, kSubscriptionPrefix, kDoomedPrefix}) {
     std::string after;
     for (bool more = true; more; first = false) {
       store::ReadRequest request;
@@ -77,6 +81,10 @@ Task<absl::StatusOr<store::Loaded<AccountTree>>> AccountModel::Load(unsigned /*p
       loaded.head = std::move(read.values[0]);
       for (const store::Row& row : read.page) {
         after = row.key;
+        if (prefix == kDoomedPrefix) {
+          loaded.state.SetDoomed(FolderId(RestOfKey(row.key)), true);
+          continue;
+        }
         if (prefix == kSubscriptionPrefix) {
           loaded.state.SetSubscribed(RestOfKey(row.key), true);
           continue;
@@ -125,6 +133,7 @@ void AccountModel::Begin(const AccountTree& tree, AccountDraft& draft) const {
     draft.last_uid_validity = JumpedUidValidity(static_cast<uint32_t>(absl::ToUnixSeconds(deps_.clock())));
   }
   draft.created = tree.created;
+  draft.standing = tree.standing;
 }
 
 absl::StatusOr<store::SealedDraft> AccountModel::Seal(const AccountTree& /*tree*/, AccountDraft& draft) {
@@ -134,6 +143,12 @@ absl::StatusOr<store::SealedDraft> AccountModel::Seal(const AccountTree& /*tree*
   row.set_created(draft.created);
   row.set_incarnation(deps_.store.Incarnation());
   row.set_nonce(draft.nonce());
+  row.set_state(static_cast<v1::AccountState>(draft.standing.state));
+  row.set_placement_epoch(draft.standing.placement_epoch);
+  row.set_state_since(draft.standing.since);
+  row.set_erased_folders(draft.standing.erased.folders);
+  row.set_erased_messages(draft.standing.erased.messages);
+  row.set_erased_bytes(draft.standing.erased.bytes);
   v1::TreeChange change;
   for (const auto& [id, node] : draft.changes.nodes) {
     v1::TreeChange::Node& changed = *change.add_nodes();
@@ -142,6 +157,8 @@ absl::StatusOr<store::SealedDraft> AccountModel::Seal(const AccountTree& /*tree*
   }
   for (const auto& [name, on] : draft.changes.subscriptions)
     *(on ? change.add_subscribed() : change.add_unsubscribed()) = name;
+  for (const auto& [folder, on] : draft.changes.doomed)
+    *(on ? change.add_doomed() : change.add_destroyed()) = folder.value();
   change.set_nonce(draft.nonce());
   // Every version has one row, so the oldest key is known without reading.
   if (draft.version > kLogRows) draft.Remove(TreeChangeKey(draft.version - kLogRows));
@@ -177,11 +194,17 @@ void AccountModel::Apply(AccountTree& tree, AccountDraft& draft) {
   tree.version = draft.version;
   tree.last_uid_validity = draft.last_uid_validity;
   tree.created = draft.created;
+  tree.standing = draft.standing;
   tree.Apply(draft.changes);
 }
 
 void AccountModel::Committed(const AccountDraft& draft) {
   for (const FolderNode& node : draft.made) usage_->Count(node.mailbox_id, {});
+}
+
+// What a crash left of deletions, when the account is loaded for the first time.
+void AccountModel::Replace(const AccountTree* old, AccountTree& fresh) {
+  if (old == nullptr && !fresh.doomed().empty()) *leftovers_ = true;
 }
 
 std::string AccountModel::LogPosition(const AccountTree& tree) const { return TreeChangeKey(tree.version); }
@@ -199,6 +222,8 @@ absl::StatusOr<bool> AccountModel::Patch(AccountTree& tree, const std::string& h
     }
     for (const std::string& name : change.subscribed()) changes.subscriptions[name] = true;
     for (const std::string& name : change.unsubscribed()) changes.subscriptions[name] = false;
+    for (const std::string& folder : change.doomed()) changes.doomed[FolderId(folder)] = true;
+    for (const std::string& folder : change.destroyed()) changes.doomed[FolderId(folder)] = false;
   }
   AccountTree next;
   PH_RETURN_IF_ERROR(TakeRow(head, next));
@@ -207,6 +232,7 @@ absl::StatusOr<bool> AccountModel::Patch(AccountTree& tree, const std::string& h
   tree.version = next.version;
   tree.last_uid_validity = next.last_uid_validity;
   tree.created = next.created;
+  tree.standing = next.standing;
   tree.Apply(changes);
   return true;
 }

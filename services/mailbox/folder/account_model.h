@@ -3,6 +3,7 @@
 // followed through the log of tree changes.
 #pragma once
 
+#include <atomic>
 #include <memory>
 #include <string>
 #include <vector>
@@ -24,6 +25,9 @@ class AccountModel : public store::GuardedModel<AccountTree, AccountDraft> {
 
   static store::GuardedOptions Options(MailboxDeps& deps, const TenantId& tenant, const AccountId& account_id);
 
+  // True once, when an account that was just loaded has folders that are to be destroyed.
+  bool TakeLeftovers() { return leftovers_->exchange(false); }
+
   // ---- for GuardedPartition
   Task<absl::StatusOr<store::Loaded<AccountTree>>> Load(unsigned parts);
   void Begin(const AccountTree& tree, AccountDraft& draft) const;
@@ -33,6 +37,7 @@ class AccountModel : public store::GuardedModel<AccountTree, AccountDraft> {
   Task<absl::Status> Prepare(AccountDraft& draft);
   void Apply(AccountTree& tree, AccountDraft& draft);
   void Committed(const AccountDraft& draft);
+  void Replace(const AccountTree* old, AccountTree& fresh);
   std::string LogPosition(const AccountTree& tree) const;
   absl::StatusOr<bool> Patch(AccountTree& tree, const std::string& head, const std::vector<store::Row>& log);
 
@@ -49,6 +54,7 @@ class AccountModel : public store::GuardedModel<AccountTree, AccountDraft> {
   const AccountId account_id_;
   const store::Partition partition_;
   const std::shared_ptr<Usage> usage_;
+  const std::shared_ptr<std::atomic<bool>> leftovers_ = std::make_shared<std::atomic<bool>>(false);
 };
 
 }  // namespace posthouse::mailbox

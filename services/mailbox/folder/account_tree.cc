@@ -58,6 +58,14 @@ void AccountTree::SetSubscribed(const std::string& name, bool subscribed) {
   }
 }
 
+void AccountTree::SetDoomed(const FolderId& folder, bool doomed) {
+  if (doomed) {
+    doomed_.insert(folder);
+  } else {
+    doomed_.erase(folder);
+  }
+}
+
 void AccountTree::Apply(const TreeChanges& changes) {
   for (const auto& [id, node] : changes.nodes) {
     if (node.has_value()) {
@@ -67,6 +75,7 @@ void AccountTree::Apply(const TreeChanges& changes) {
     }
   }
   for (const auto& [name, on] : changes.subscriptions) SetSubscribed(name, on);
+  for (const auto& [folder, on] : changes.doomed) SetDoomed(folder, on);
 }
 
 const FolderNode* AccountTree::Find(const std::string& node_id) const {
@@ -198,6 +207,10 @@ class TreeEdit {
     changes_.subscriptions[name] = on;
     touched_names_.insert(name);
   }
+  void Doom(const FolderId& folder) {
+    changes_.doomed[folder] = true;
+    doomed_.push_back(folder);
+  }
   // Makes what is missing of `name`; returns its node.
   std::string AddLevels(const std::string& name, const std::string& special_use, bool subscribed) {
     std::string parent;
@@ -247,6 +260,11 @@ class TreeEdit {
         draft.Remove(SubscriptionKey(name));
       }
     }
+    for (const FolderId& folder : doomed_) {
+      v1::DoomedRow row;
+      row.set_at(absl::ToUnixSeconds(order_.now));
+      draft.Set(DoomedKey(folder), EncodeRow(row));
+    }
     draft.changes = std::move(changes_);
     draft.last_uid_validity = last_uid_validity_;
     std::move(made_.begin(), made_.end(), std::back_inserter(draft.made));
@@ -295,6 +313,7 @@ class TreeEdit {
   TreeChanges changes_;
   uint32_t last_uid_validity_;
   std::vector<FolderNode> made_;
+  std::vector<FolderId> doomed_;
   absl::btree_set<std::string> touched_nodes_;
   absl::btree_set<std::string> touched_names_;
   int grown_ = 0;
@@ -303,7 +322,7 @@ class TreeEdit {
 }  // namespace
 
 absl::StatusOr<Verdict> DecideNewAccount(const AccountTree& tree, AccountDraft& draft, const TreeOrder& order,
-                                         const std::vector<DefaultFolder>& folders) {
+                                         const std::vector<DefaultFolder>& folders, uint64_t placement_epoch) {
   if (draft.exists) return Verdict::kDone;
   TreeEdit edit(tree, draft, order);
   edit.AddLevels(kInbox, "", /*subscribed=*/true);
@@ -314,6 +333,7 @@ absl::StatusOr<Verdict> DecideNewAccount(const AccountTree& tree, AccountDraft& 
   PH_ASSIGN_OR_RETURN(const Verdict verdict, std::move(edit).Finish(draft));
   draft.exists = true;
   draft.created = absl::ToUnixSeconds(order.now);
+  draft.standing.placement_epoch = placement_epoch;
   return verdict;
 }
 
@@ -333,6 +353,7 @@ absl::StatusOr<Verdict> DecideDelete(const AccountTree& tree, AccountDraft& draf
   if (node_id.empty()) return absl::NotFoundError("no such folder");
   FolderNode node = *edit.Find(node_id);
   mailbox_id = node.mailbox_id;
+  if (!mailbox_id.empty()) edit.Doom(mailbox_id);
   if (edit.HasChildren(node_id)) {
     // RFC 9051 §6.3.5: a name with children can lose its messages once.
     if (mailbox_id.empty()) return absl::FailedPreconditionError("the folder has children");

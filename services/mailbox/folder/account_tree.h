@@ -25,6 +25,7 @@
 #include "absl/time/time.h"
 #include "services/common/ids/ids.h"
 #include "services/common/store/guarded_partition.h"
+#include "services/mailbox/folder/account_registry.h"
 #include "services/mailbox/settings.h"
 
 namespace posthouse::mailbox {
@@ -54,10 +55,26 @@ struct FolderNode {
 v1::FolderRow ToRow(const FolderNode& node);
 FolderNode FromRow(const v1::FolderRow& row);
 
-// What a commit does to a tree: nodes put, or removed (nullopt), and names subscribed or not.
+// What the store does with an account (account_standing.h). The numbers are those of v1::AccountState.
+enum class AccountState : uint8_t { kActive = 0, kMoved = 1, kDeleted = 2, kErasing = 3, kErased = 4 };
+
+inline bool IsBeingErased(AccountState state) {
+  return state == AccountState::kErasing || state == AccountState::kErased;
+}
+
+struct AccountStanding {
+  AccountState state = AccountState::kActive;
+  uint64_t placement_epoch = 0;    // of the directory's record, when it was last asked
+  int64_t since = 0;               // seconds since 1970 when `state` was set; 0: since the account was made
+  AccountRegistry::Erased erased;  // so far
+};
+
+// What a commit does to a tree: nodes put, or removed (nullopt), names subscribed or not, and
+// folders to be destroyed, or destroyed (false).
 struct TreeChanges {
   absl::btree_map<std::string, std::optional<FolderNode>> nodes;
   absl::btree_map<std::string, bool> subscriptions;
+  absl::btree_map<FolderId, bool> doomed;
 };
 
 class AccountTree {
@@ -66,10 +83,12 @@ class AccountTree {
   uint64_t version = 0;
   uint32_t last_uid_validity = 0;
   int64_t created = 0;
+  AccountStanding standing;
 
   void Put(const std::string& node_id, FolderNode node);
   void Remove(const std::string& node_id);
   void SetSubscribed(const std::string& name, bool subscribed);
+  void SetDoomed(const FolderId& folder, bool doomed);
   void Apply(const TreeChanges& changes);
 
   const FolderNode* Find(const std::string& node_id) const;                    // null: none
@@ -84,12 +103,14 @@ class AccountTree {
   const absl::flat_hash_map<std::string, FolderNode>& nodes() const { return nodes_; }
   const absl::flat_hash_map<FolderId, std::string>& mailboxes() const { return by_mailbox_; }  // id -> node
   const absl::btree_set<std::string>& subscriptions() const { return subscriptions_; }  // of names without a node
+  const absl::btree_set<FolderId>& doomed() const { return doomed_; }  // left the tree, and are to be destroyed
 
  private:
   absl::flat_hash_map<std::string, FolderNode> nodes_;
   absl::flat_hash_map<std::pair<std::string, std::string>, std::string> by_name_;  // parent, name -> node
   absl::flat_hash_map<FolderId, std::string> by_mailbox_;
   absl::btree_set<std::string> subscriptions_;
+  absl::btree_set<FolderId> doomed_;
 };
 
 // One commit to a tree in the making.
@@ -98,6 +119,7 @@ struct AccountDraft : store::Draft {
   uint64_t version = 0;
   uint32_t last_uid_validity = 0;
   int64_t created = 0;
+  AccountStanding standing;
   TreeChanges changes;
   std::vector<FolderNode> made;  // their folders need a head before the tree names them
 };
@@ -112,12 +134,13 @@ struct TreeOrder {
 
 // A new account with INBOX and the default folders, all subscribed. kDone: it exists.
 absl::StatusOr<store::Verdict> DecideNewAccount(const AccountTree& tree, AccountDraft& draft, const TreeOrder& order,
-                                                const std::vector<DefaultFolder>& folders);
+                                                const std::vector<DefaultFolder>& folders,
+                                                uint64_t placement_epoch = 0);
 // Missing parents are made; a level without a mailbox becomes a folder. kAlreadyExists.
 absl::StatusOr<store::Verdict> DecideCreate(const AccountTree& tree, AccountDraft& draft, const TreeOrder& order,
                                             const std::string& name, const std::string& special_use, FolderInfo& made);
-// `mailbox_id`: whose messages are to be destroyed. A folder that has children becomes a level
-// without a mailbox. kNotFound; kFailedPrecondition: such a level already.
+// `mailbox_id`: whose messages are to be destroyed; a row z/ names it until then. A folder that has children becomes a
+// level without a mailbox. kNotFound; kFailedPrecondition: such a level already.
 absl::StatusOr<store::Verdict> DecideDelete(const AccountTree& tree, AccountDraft& draft, const TreeOrder& order,
                                             const std::string& name, FolderId& mailbox_id);
 // With its children. Missing parents of `to` are made. kNotFound, kAlreadyExists.

@@ -9,7 +9,7 @@ namespace posthouse::mailbox {
 namespace {
 
 // Chooses up to kBatchMessages, then drafts their removal.
-void Expunge(const FolderState& state, FolderDraft& draft, const UidSet& uids, uint32_t after, bool ignore_deleted_flag,
+void Expunge(const FolderState& state, FolderDraft& draft, const UidSet& uids, uint32_t after, bool even_undeleted,
              BatchAnswer& answer) {
   answer = {};
   size_t chosen = 0;
@@ -18,7 +18,7 @@ void Expunge(const FolderState& state, FolderDraft& draft, const UidSet& uids, u
     const MessageMeta& meta = messages[i];
     if (!uids.Contains(meta.uid)) continue;
     const std::optional<MessageFlags> had = draft.Find(state, meta);
-    if (!had.has_value() || (!ignore_deleted_flag && (had->flags & v1::FLAG_DELETED) == 0)) continue;
+    if (!had.has_value() || (!even_undeleted && (had->flags & v1::FLAG_DELETED) == 0)) continue;
     if (chosen++ == kBatchMessages) {
       answer.more = true;
       break;
@@ -34,8 +34,8 @@ void Expunge(const FolderState& state, FolderDraft& draft, const UidSet& uids, u
 }  // namespace
 
 absl::StatusOr<store::Verdict> DecideExpunge(const FolderState& state, FolderDraft& draft, const UidSet& uids,
-                                             uint32_t after, bool ignore_deleted_flag, BatchAnswer& answer) {
-  Expunge(state, draft, uids, after, ignore_deleted_flag, answer);
+                                             uint32_t after, bool even_undeleted, BatchAnswer& answer) {
+  Expunge(state, draft, uids, after, even_undeleted, answer);
   return answer.expunged.empty() ? store::Verdict::kDone : store::Verdict::kCommit;
 }
 
@@ -46,7 +46,7 @@ absl::StatusOr<store::Verdict> DecideFinishMove(const FolderState& state, const 
   const std::optional<std::string>* intent = rows.Find(key);
   if (intent == nullptr) return draft.Need({key});
   const bool under_way = intent->has_value();  // the row may be in the draft, which changes now
-  Expunge(state, draft, moved, 0, /*ignore_deleted_flag=*/true, answer);
+  Expunge(state, draft, moved, 0, /*even_undeleted=*/true, answer);
   if (under_way) {
     if (answer.expunged.empty()) draft.TakeModseq();
     draft.Remove(key);

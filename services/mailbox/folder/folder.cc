@@ -75,13 +75,13 @@ Task<absl::StatusOr<FlagResult>> Folder::StoreFlags(UidSet uids, FlagChange chan
   co_return result;
 }
 
-Task<absl::StatusOr<ExpungeResult>> Folder::Expunge(UidSet uids, bool ignore_deleted_flag, size_t max_ranges) {
+Task<absl::StatusOr<ExpungeResult>> Folder::Expunge(UidSet uids, bool even_undeleted, size_t max_ranges) {
   ExpungeResult result;
   for (uint32_t after = 0;;) {
     BatchAnswer batch;
     PH_CO_RETURN_IF_ERROR(co_await Change(
         [&](const FolderState& state, const FetchedRows&, FolderDraft& draft) {
-          return DecideExpunge(state, draft, uids, after, ignore_deleted_flag, batch);
+          return DecideExpunge(state, draft, uids, after, even_undeleted, batch);
         },
         /*use_reserve=*/true, kIndex));
     deps_.metrics.expunged.Add(static_cast<double>(batch.expunged.Count()));
@@ -94,9 +94,17 @@ Task<absl::StatusOr<ExpungeResult>> Folder::Expunge(UidSet uids, bool ignore_del
   co_return result;
 }
 
-Task<absl::Status> Folder::Destroy() {
-  // Loads the counters. Without a head nothing was counted.
-  (co_await rows_->Look([](const FolderState&) { return true; })).status().IgnoreError();
+Task<absl::StatusOr<Usage::Amount>> Folder::Destroy() {
+  // Fences every commit that is based on an older head, and loads the counters.
+  const absl::Status fenced = co_await Change(
+      [](const FolderState&, const FetchedRows&, FolderDraft& draft) -> absl::StatusOr<store::Verdict> {
+        draft.head.destroyed = true;
+        return store::Verdict::kCommit;
+      },
+      /*use_reserve=*/true);
+  // kNotFound: there is no head, or an earlier call has done it. A damaged head fences nothing, and no
+  // commit is based on it.
+  if (!fenced.ok() && !absl::IsNotFound(fenced) && !absl::IsDataLoss(fenced)) co_return fenced;
   // When it returns, no commit of ours can put rows back.
   co_await rows_->Close(absl::NotFoundError("no such folder"));
   // An append that came before the close is in the counters.
@@ -104,7 +112,8 @@ Task<absl::Status> Folder::Destroy() {
   if (counted.has_value()) usage_->Forget(ref_.folder_id, *counted);
   deps_.hints.FolderDeleted(ref_.account_id, ref_.folder_id);
   PH_CO_RETURN_IF_ERROR(co_await deps_.store.Drop(partition_));
-  co_return co_await deps_.store.Drop(cache_partition_);
+  PH_CO_RETURN_IF_ERROR(co_await deps_.store.Drop(cache_partition_));
+  co_return counted.value_or(Usage::Amount());
 }
 
 // ---- copies and moves

@@ -74,9 +74,10 @@ class Folder {
   // The UID that an append with this dedupe key has stored.
   Task<absl::StatusOr<std::optional<uint32_t>>> FindStoredUid(std::string dedupe_key);
   Task<absl::StatusOr<FlagResult>> StoreFlags(UidSet uids, FlagChange change);
-  Task<absl::StatusOr<ExpungeResult>> Expunge(UidSet uids, bool ignore_deleted_flag, size_t max_ranges = SIZE_MAX);
-  // Removes all its rows. Every later call answers kNotFound.
-  Task<absl::Status> Destroy();
+  Task<absl::StatusOr<ExpungeResult>> Expunge(UidSet uids, bool even_undeleted, size_t max_ranges = SIZE_MAX);
+  // Removes all its rows; answers what it held, as far as that is known. Every later call answers
+  // kNotFound, also of other objects and processes: the head says so before a row goes. Repeatable.
+  Task<absl::StatusOr<Usage::Amount>> Destroy();
 
   // ---- copying (mover.h)
   // The messages of `uids` above `after` that exist, at most kBatch. `hold` pins their bodies

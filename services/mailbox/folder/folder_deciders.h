@@ -43,9 +43,9 @@ struct BatchAnswer {
 absl::StatusOr<store::Verdict> DecideFlags(const FolderState& state, const store::FetchedRows& rows, FolderDraft& draft,
                                            const UidSet& uids, uint32_t after, const FlagChange& change,
                                            BatchAnswer& answer);
-// Those with \Deleted, or all with `ignore_deleted_flag`. Needs the index.
+// Those with \Deleted, or all. Needs the index.
 absl::StatusOr<store::Verdict> DecideExpunge(const FolderState& state, FolderDraft& draft, const UidSet& uids,
-                                             uint32_t after, bool ignore_deleted_flag, BatchAnswer& answer);
+                                             uint32_t after, bool even_undeleted, BatchAnswer& answer);
 
 // The messages of `uids` above `after`, at most kBatchMessages, as a copy takes them, and their
 // bodies. Changes nothing. Needs the index.

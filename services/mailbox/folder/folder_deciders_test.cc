@@ -266,7 +266,7 @@ TEST_F(DecidersTest, ADamagedRowIsNamed) {
 // ---- expunges
 
 TEST_F(DecidersTest, AnExpungeTakesWhatIsDeleted) {
-  EXPECT_EQ(*DecideExpunge(state_, draft_, UidSet::All(), 0, /*ignore_deleted_flag=*/false, batch_), Verdict::kCommit);
+  EXPECT_EQ(*DecideExpunge(state_, draft_, UidSet::All(), 0, /*even_undeleted=*/false, batch_), Verdict::kCommit);
   EXPECT_EQ(batch_.expunged, UidSet({{5, 5}}));
   EXPECT_FALSE(batch_.more);
   EXPECT_EQ(draft_.head.exists, 3u);

@@ -253,7 +253,7 @@ bool FolderModel::Has(const FolderState& state, unsigned parts) const {
 }
 
 absl::Status FolderModel::Refuse(const FolderState& state) const {
-  return state.exists ? absl::OkStatus() : absl::NotFoundError("no such folder");
+  return state.exists && !state.head.destroyed ? absl::OkStatus() : absl::NotFoundError("no such folder");
 }
 
 // ---- committing

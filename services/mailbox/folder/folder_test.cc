@@ -32,8 +32,8 @@ class FolderTest : public testing::Test {
     EXPECT_TRUE(result.ok()) << result.status();
     return *std::move(result);
   }
-  UidSet Expunge(UidSet uids = UidSet::All(), bool ignore_deleted_flag = false) {
-    auto result = SyncWait(inbox_->Expunge(std::move(uids), ignore_deleted_flag));
+  UidSet Expunge(UidSet uids = UidSet::All(), bool even_undeleted = false) {
+    auto result = SyncWait(inbox_->Expunge(std::move(uids), even_undeleted));
     EXPECT_TRUE(result.ok()) << result.status();
     return result->expunged;
   }
@@ -399,7 +399,7 @@ TEST_F(FolderTest, HintsTellOfEveryCommit) {
   ASSERT_EQ(hints.size(), 1u);  // coalesced
   EXPECT_EQ(hints[0].account_id, AccountId("acc1"));
   EXPECT_EQ(hints[0].folder_id, inbox_->id().folder_id);
-  EXPECT_EQ(hints[0].highest_modseq, Modseq(State().head.highest_modseq));
+  EXPECT_EQ(hints[0].highest_modseq, State().head.highest_modseq);
   EXPECT_TRUE(watch.Take(10).empty());
 }
 
@@ -410,7 +410,7 @@ TEST_F(FolderTest, AHintOfADeletedFolderIsNotHiddenByOlderOnes) {
   EXPECT_TRUE(SyncWait(inbox_->Destroy()).ok());
   const std::vector<Hint> hints = watch.Take(10);
   ASSERT_EQ(hints.size(), 1u);
-  EXPECT_EQ(hints[0].highest_modseq, Modseq());
+  EXPECT_EQ(hints[0].highest_modseq, 0u);
 }
 
 TEST_F(FolderTest, FoldersThatAreNotWatchedGetNoHints) {

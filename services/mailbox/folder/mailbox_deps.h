@@ -10,6 +10,7 @@
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "services/common/store/store.h"
+#include "services/mailbox/folder/account_registry.h"
 #include "services/mailbox/folder/blob_pins.h"
 #include "services/mailbox/folder/change_hints.h"
 #include "services/mailbox/metrics.h"
@@ -24,8 +25,9 @@ namespace posthouse::mailbox {
 struct MailboxDeps {
   store::Store& store;  // rows and bodies
   Metrics& metrics;
-  ChangeHints& hints;  // each commit of a folder publishes one
-  BlobPins& pins;      // bodies that the sweeper must not delete
+  ChangeHints& hints;         // each commit of a folder publishes one
+  BlobPins& pins;             // bodies that the sweeper must not delete
+  AccountRegistry* registry;  // what the directory knows; never null
   Settings settings;
   // For dates in rows and the ages that the sweeper compares. Correctness does not depend on it.
   std::function<absl::Time()> clock = [] { return absl::Now(); };

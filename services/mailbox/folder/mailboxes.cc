@@ -26,7 +26,20 @@ bool IsPlainId(absl::string_view id) {
 
 }  // namespace
 
-Task<absl::StatusOr<std::shared_ptr<Account>>> Mailboxes::OpenAccount(TenantId tenant, AccountId account_id) {
+Task<absl::StatusOr<std::shared_ptr<Account>>> Mailboxes::OpenAccount(TenantId tenant, AccountId account_id,
+                                                                      uint64_t placement_epoch) {
+  PH_CO_ASSIGN_OR_RETURN(const std::shared_ptr<Account> account,
+                         co_await LoadAccount(std::move(tenant), std::move(account_id)));
+  PH_CO_RETURN_IF_ERROR(co_await account->Admit(placement_epoch));
+  if (account->TakeLeftovers()) {
+    for (const FolderId& folder_id : account->Doomed()) {
+      log::LogIfError(co_await DestroyFolder(account, folder_id), "dropping a deleted folder");
+    }
+  }
+  co_return account;
+}
+
+Task<absl::StatusOr<std::shared_ptr<Account>>> Mailboxes::LoadAccount(TenantId tenant, AccountId account_id) {
   if (account_id.empty() || !IsPlainId(account_id.value()) || !IsPlainId(tenant.value())) {
     co_return absl::InvalidArgumentError("account: tenant and account_id have letters, digits, '-', '_' and '.' only");
   }
@@ -37,7 +50,7 @@ Task<absl::StatusOr<std::shared_ptr<Account>>> Mailboxes::OpenAccount(TenantId t
     if (slot == nullptr) slot = std::make_shared<Account>(deps_, tenant, account_id);
     account = slot;
   }
-  PH_CO_RETURN_IF_ERROR(co_await account->Open());
+  PH_CO_RETURN_IF_ERROR(co_await account->Load());
   co_return account;
 }
 
@@ -80,14 +93,17 @@ Task<absl::StatusOr<std::shared_ptr<Folder>>> Mailboxes::OpenFolder(std::shared_
 
 Task<absl::Status> Mailboxes::DestroyFolder(std::shared_ptr<Account> account, FolderId folder_id) {
   const std::shared_ptr<Folder> folder = Get(*account, folder_id);
-  const absl::Status status = co_await folder->Destroy();
-  absl::MutexLock lock(&mutex_);
-  const auto it = folders_.find(FolderName(account->tenant(), folder_id));
-  if (it != folders_.end() && it->second.folder == folder) {
-    by_age_.erase(it->second.age);
-    folders_.erase(it);
+  const absl::StatusOr<Usage::Amount> held = co_await folder->Destroy();
+  {
+    absl::MutexLock lock(&mutex_);
+    const auto it = folders_.find(FolderName(account->tenant(), folder_id));
+    if (it != folders_.end() && it->second.folder == folder) {
+      by_age_.erase(it->second.age);
+      folders_.erase(it);
+    }
   }
-  co_return status;
+  if (!held.ok()) co_return held.status();
+  co_return co_await account->Destroyed(folder_id, *held);
 }
 
 Task<absl::Status> Mailboxes::CountUsage(std::shared_ptr<Account> account) {

@@ -29,14 +29,18 @@ class Mailboxes {
  public:
   explicit Mailboxes(MailboxDeps& deps) : deps_(deps) {}
 
-  // Creates the account when it is not there: the caller has it from the directory.
+  // For a request: an account that this store serves (Account::Admit has the errors).
+  // `placement_epoch`: as the request has it; 0: not known.
   // kInvalidArgument: an id with other characters than letters, digits, '-', '_' and '.'.
-  Task<absl::StatusOr<std::shared_ptr<Account>>> OpenAccount(TenantId tenant, AccountId account_id);
+  Task<absl::StatusOr<std::shared_ptr<Account>>> OpenAccount(TenantId tenant, AccountId account_id,
+                                                             uint64_t placement_epoch = 0);
+  // For the store's own work: the account as it is here, also when it does not exist.
+  Task<absl::StatusOr<std::shared_ptr<Account>>> LoadAccount(TenantId tenant, AccountId account_id);
   // A folder of the account's tree. Finishes interrupted moves out of it first. kNotFound.
   Task<absl::StatusOr<std::shared_ptr<Folder>>> OpenFolder(std::shared_ptr<Account> account, FolderId folder_id);
   // The folder object, without a look at the tree and without finishing moves.
   std::shared_ptr<Folder> Get(const Account& account, const FolderId& folder_id);
-  // Destroys a folder that was taken out of the tree.
+  // Destroys a folder that was taken out of the tree, and its row z/. Repeatable.
   Task<absl::Status> DestroyFolder(std::shared_ptr<Account> account, FolderId folder_id);
   // Counts all folders of the account.
   Task<absl::Status> CountUsage(std::shared_ptr<Account> account);

@@ -187,7 +187,7 @@ Task<absl::Status> Sweeper::SweepFolder(TenantId tenant, FolderId folder_id, Res
     // The tree may be about to name a young one.
     if (absl::FromUnixSeconds(head.created) < deps_.clock() - deps_.settings.sweep_grace) {
       PH_CO_ASSIGN_OR_RETURN(const std::shared_ptr<Account> account,
-                             co_await mailboxes_.OpenAccount(tenant, head.account_id));
+                             co_await mailboxes_.LoadAccount(tenant, head.account_id));
       orphan = absl::IsNotFound(account->FindById(folder_id).status());
       if (orphan) {  // by memory; another process may have made the folder
         PH_CO_RETURN_IF_ERROR(co_await account->Refresh());
@@ -290,7 +290,7 @@ Task<absl::Status> Sweeper::Recover(TenantId tenant, FolderId folder_id) {
   PH_CO_ASSIGN_OR_RETURN(const Head head, Head::Decode(*read.values[0]));
   if (head.intents == 0) co_return absl::OkStatus();
   PH_CO_ASSIGN_OR_RETURN(const std::shared_ptr<Account> account,
-                         co_await mailboxes_.OpenAccount(tenant, head.account_id));
+                         co_await mailboxes_.LoadAccount(tenant, head.account_id));
   const absl::Status opened = (co_await mailboxes_.OpenFolder(account, folder_id)).status();
   co_return absl::IsNotFound(opened) ? absl::OkStatus() : opened;
 }

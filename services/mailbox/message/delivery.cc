@@ -24,7 +24,8 @@ Outcome MakeOutcome(Outcome::Kind kind, absl::string_view detail) {
   return outcome;
 }
 
-// Every error is temporary: neither a defect of this service nor a full store may bounce mail.
+// Only the directory's word makes an outcome definite (DeliverTo). Every other error is temporary: neither a defect of
+// this service nor a full store may bounce mail.
 Outcome OutcomeOf(const absl::Status& status) { return MakeOutcome(Outcome::KIND_TEMPORARY, status.message()); }
 
 DeliveryResult ResultOf(const Outcome& outcome) {
@@ -56,9 +57,15 @@ Task<absl::StatusOr<Outcome>> DeliverTo(MailboxDeps& deps, Mailboxes& mailboxes,
   if (target.delivery_id().empty() || target.delivery_id().size() > kMaxDeliveryIdBytes) {
     co_return absl::InvalidArgumentError("delivery_id: 1 to 900 bytes");
   }
-  PH_CO_ASSIGN_OR_RETURN(
-      const std::shared_ptr<Account> account,
-      co_await mailboxes.OpenAccount(TenantId(target.account().tenant()), AccountId(target.account().account_id())));
+  const absl::StatusOr<std::shared_ptr<Account>> opened =
+      co_await mailboxes.OpenAccount(TenantId(target.account().tenant()), AccountId(target.account().account_id()),
+                                     target.account().placement_epoch());
+  if (absl::IsNotFound(opened.status())) co_return MakeOutcome(Outcome::KIND_NO_ACCOUNT, "no such mailbox");
+  if (absl::IsFailedPrecondition(opened.status())) {
+    co_return MakeOutcome(Outcome::KIND_NOT_HERE, opened.status().message());
+  }
+  if (!opened.ok()) co_return opened.status();
+  const std::shared_ptr<Account>& account = *opened;
   PH_CO_ASSIGN_OR_RETURN(const std::shared_ptr<Folder> folder,
                          co_await mailboxes.OpenFolder(account, account->inbox_id()));
   NewMessage add = MessageOf(message);

@@ -43,6 +43,7 @@ std::string Head::Encode() const {
   row.set_incarnation(incarnation);
   row.set_lost_from(lost_from);
   row.set_lost_to(lost_to);
+  row.set_destroyed(destroyed);
   return EncodeRow(row);
 }
 
@@ -64,6 +65,7 @@ absl::StatusOr<Head> Head::Decode(absl::string_view bytes) {
   head.incarnation = row.incarnation();
   head.lost_from = row.lost_from();
   head.lost_to = row.lost_to();
+  head.destroyed = row.destroyed();
   return head;
 }
 

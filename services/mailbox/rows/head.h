@@ -27,6 +27,7 @@ struct Head {
   // Modseqs in (lost_from, lost_to) were of commits that were lost. lost_to 0: none.
   uint64_t lost_from = 0;
   uint64_t lost_to = 0;
+  bool destroyed = false;  // the folder is being destroyed: every commit is refused
 
   // Adds (+1) or takes off (-1) a message with these flags and size.
   void Count(uint32_t flags, uint64_t message_bytes, int sign);

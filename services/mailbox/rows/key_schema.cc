@@ -65,6 +65,10 @@ FolderId FolderOfPartition(absl::string_view partition_id) {
 std::string SystemKey() { return "V"; }
 std::string TenantKey(const TenantId& tenant) { return absl::StrCat(kTenantPrefix, tenant.value()); }
 
+std::string ErasedKey(int64_t since, const TenantId& tenant, const AccountId& account) {
+  return absl::StrCat(IntKey(kErasedPrefix, static_cast<uint64_t>(since)), tenant.value(), "/", account.value());
+}
+
 std::string AccountKey() { return "S"; }
 std::string FolderKey(absl::string_view node_id) { return absl::StrCat(kFolderPrefix, IdToBytes(node_id)); }
 std::string TreeChangeKey(uint64_t tree_version) { return IntKey(kTreeChangePrefix, tree_version); }
@@ -73,6 +77,7 @@ std::string NameKey(absl::string_view parent_node_id, absl::string_view name) {
   return absl::StrCat("n/", parent_node_id.empty() ? std::string(16, '\0') : IdToBytes(parent_node_id), name);
 }
 std::string SubscriptionKey(absl::string_view full_name) { return absl::StrCat(kSubscriptionPrefix, full_name); }
+std::string DoomedKey(const FolderId& folder) { return absl::StrCat(kDoomedPrefix, folder.value()); }
 
 std::string HeadKey() { return "H"; }
 std::string MessageKey(uint32_t uid) { return IntKey(kMessagePrefix, uid); }
@@ -105,6 +110,10 @@ absl::StatusOr<std::string> OperationOfIntentKey(absl::string_view key) {
 absl::StatusOr<std::string> NodeOfFolderKey(absl::string_view key) {
   if (key.size() != 18) return absl::DataLossError("a folder key has an unexpected length");
   return IdToHex(key.substr(2));
+}
+absl::StatusOr<int64_t> SinceOfErasedKey(absl::string_view key) {
+  PH_ASSIGN_OR_RETURN(const uint64_t since, IntOfKey<uint64_t>(key.substr(0, 10)));
+  return static_cast<int64_t>(since);
 }
 std::string RestOfKey(absl::string_view key) { return key.size() < 2 ? "" : std::string(key.substr(2)); }
 

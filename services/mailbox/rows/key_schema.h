@@ -3,11 +3,13 @@
 //   partition        row              value            written                       read
 //   mailbox ("")     V                SystemRow        App start                     App start
 //                    t/<tenant>       TenantRow        first account of a tenant     sweeper, reconciler
+//                    e/<since:be64><tenant>/<account>  ErasedRow  end of an erasure  eraser
 //   acct/<account>   S                AccountRow       every tree change (guard)     AccountModel::Load
 //                    f/<node:16>      FolderRow        create, rename, subscribe     AccountModel::Load
 //                    n/<parent:16><name>  node id      no longer; removed with f/    nobody
 //                    c/<version:be64> TreeChange       every tree change             AccountModel::Patch
 //                    s/<full name>    SubscriptionRow  subscribe without a folder    AccountModel::Load
+//                    z/<folder>       DoomedRow        deletion of the folder        AccountModel::Load
 //   mb/<folder>      H                FolderHead       every commit (guard)          FolderModel::Load
 //                    m/<uid:be32>     MessageRow       append, flags, expunge        index load, fetch
 //                    q/<modseq:be64>  ChangeRow        every commit                  GetChanges, QRESYNC
@@ -25,6 +27,7 @@
 // carry their length in one byte. Values are protobuf behind the byte kSchemaTag, except
 // n/ (16 raw bytes) and k/ (the name), which are tagged too. Invariants:
 //   every modseq in (head.log_floor, head.highest_modseq] has exactly one q/ row;
+//   a folder is named by one f/ row, or by one z/ row while its partition is destroyed;
 //   uid < head.uid_next for every m/ row, and no UID is used twice (RFC 9051 §2.3.1.1);
 //   head.exists, unseen, deleted, size_bytes are sums over the m/ rows.
 #pragma once
@@ -59,6 +62,8 @@ FolderId FolderOfPartition(absl::string_view partition_id);
 std::string SystemKey();
 std::string TenantKey(const TenantId& tenant);
 inline constexpr char kTenantPrefix[] = "t/";
+std::string ErasedKey(int64_t since, const TenantId& tenant, const AccountId& account);
+inline constexpr char kErasedPrefix[] = "e/";
 
 std::string AccountKey();
 std::string FolderKey(absl::string_view node_id);  // node ids: 32 hex digits
@@ -68,6 +73,8 @@ inline constexpr char kTreeChangePrefix[] = "c/";
 std::string NameKey(absl::string_view parent_node_id, absl::string_view name);
 std::string SubscriptionKey(absl::string_view full_name);
 inline constexpr char kSubscriptionPrefix[] = "s/";
+std::string DoomedKey(const FolderId& folder);
+inline constexpr char kDoomedPrefix[] = "z/";
 
 std::string HeadKey();
 std::string MessageKey(uint32_t uid);
@@ -98,7 +105,8 @@ absl::StatusOr<uint64_t> ModseqOfKey(absl::string_view key);
 absl::StatusOr<uint16_t> NumberOfKeywordKey(absl::string_view key);
 absl::StatusOr<std::string> OperationOfIntentKey(absl::string_view key);
 absl::StatusOr<std::string> NodeOfFolderKey(absl::string_view key);
-std::string RestOfKey(absl::string_view key);  // after "t/", "s/"
+absl::StatusOr<int64_t> SinceOfErasedKey(absl::string_view key);
+std::string RestOfKey(absl::string_view key);  // after "t/", "s/", "z/"
 
 // Ids of tree nodes and folders: 16 random bytes, printed as 32 lower-case hex digits.
 bool IsId(absl::string_view hex);

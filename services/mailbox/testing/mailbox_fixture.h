@@ -16,6 +16,7 @@
 #include "services/mailbox/folder/mailbox_deps.h"
 #include "services/mailbox/folder/mailboxes.h"
 #include "services/mailbox/rows/key_schema.h"
+#include "services/mailbox/testing/fake_registry.h"
 
 namespace posthouse::mailbox {
 
@@ -42,7 +43,7 @@ class MailboxFixture {
     deps_.reset();
     store_.reset();
     store_ = open_store_();
-    deps_ = std::make_unique<MailboxDeps>(MailboxDeps{*store_, metrics_, hints_, pins_, settings_});
+    deps_ = std::make_unique<MailboxDeps>(MailboxDeps{*store_, metrics_, hints_, pins_, &registry(), settings_});
     deps_->clock = [this] { return now_; };
     mailboxes_ = std::make_unique<Mailboxes>(*deps_);
   }
@@ -61,6 +62,7 @@ class MailboxFixture {
   Metrics& metrics() { return metrics_; }
   BlobPins& pins() { return pins_; }
   ChangeHints& hints() { return hints_; }
+  FakeRegistry& registry() { return directory_; }
   void Advance(absl::Duration d) { now_ += d; }
   absl::Time now() const { return now_; }
 
@@ -104,6 +106,7 @@ class MailboxFixture {
     s.default_folders = {{"Sent", "\\Sent"}, {"Trash", "\\Trash"}};
     return s;
   }();
+  FakeRegistry directory_;
   metrics::Registry registry_;
   Metrics metrics_{registry_};
   ChangeHints hints_;
