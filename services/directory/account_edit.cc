@@ -78,7 +78,7 @@ absl::StatusOr<RecordEdit> DecideUpdateAccount(const v1::Account& stored, const 
                                                bool mail_stays_behind, v1::Account* account) {
   PH_RETURN_IF_ERROR(CheckRevision(account->revision(), stored.revision()));
   if (!account->address().empty() && account->address() != stored.address()) {
-    return absl::InvalidArgumentError("address: it cannot change here");
+    return absl::InvalidArgumentError("address: an account keeps its address");
   }
   if (account->home().empty()) account->set_home(stored.home());
   account->set_placement_epoch(stored.placement_epoch());

@@ -63,7 +63,7 @@ TEST_F(AdminTest, MistakesAreNamed) {
   EXPECT_EQ(AddAlias("a@example.org", {"nonsense"}).code(), Code::kInvalidArgument);
   ASSERT_TRUE(AddAlias("b@example.org", {"a@example.org"}).ok());
   const absl::Status loop = AddAlias("a@example.org", {"b@example.org"});
-  EXPECT_EQ(loop.message(), "targets: mail would go round: a@example.org -> b@example.org -> a@example.org");
+  EXPECT_EQ(loop.message(), "targets: these aliases form a loop: a@example.org -> b@example.org -> a@example.org");
   EXPECT_EQ(SetPassword("nobody@example.org", "x"), Code::kNotFound);
 }
 

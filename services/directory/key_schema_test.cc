@@ -8,7 +8,7 @@
 namespace posthouse::directory {
 namespace {
 
-// What is on disks out there: changing one of these is a new schema.
+// These keys are on disks: changing one of them is a new schema.
 TEST(KeySchemaTest, KeysAreTheBytesThatWereWritten) {
   EXPECT_EQ(SystemPartition(), (store::Partition{"", "sys"}));
   EXPECT_EQ(TenantPartition("acme"), (store::Partition{"acme", "dir/acme"}));

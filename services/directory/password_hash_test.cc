@@ -74,7 +74,7 @@ TEST(PasswordHashTest, HashesThatCannotBeCheckedAreRefused) {
         "$2b$31$abcdefghijklmnopqrstuuEn/eMei1z5h1.4IuwDnjDepo.7LkKxS", "$6$rounds=99999999$saltsalt$abc", "plain text",
         "{PLAIN}"}) {
     EXPECT_EQ(CheckHash(hash).code(), absl::StatusCode::kInvalidArgument) << hash;
-    // What slipped in anyway proves nothing. (Costly ones are not tried.)
+    // A hash that was accepted by mistake proves no password. (Costly ones are not tried.)
     if (hash.find("9999") == std::string::npos && hash.find("00000") == std::string::npos &&
         hash.find("$31$") == std::string::npos) {
       EXPECT_FALSE(VerifyHash(hash, "x")) << hash;

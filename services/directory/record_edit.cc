@@ -46,7 +46,7 @@ absl::Status CheckDomain(const Index& index, const v1::Domain& domain) {
   const v1::Domain* other = index.FindDomain(domain.alias_of());
   if (other == nullptr) return Annotate(NoSuchDomain(domain.alias_of()), "alias_of");
   if (other->domain() == domain.domain()) {
-    return absl::InvalidArgumentError("alias_of: a domain cannot be another name of itself");
+    return absl::InvalidArgumentError("alias_of: a domain cannot be an alias of itself");
   }
   if (other->tenant() != domain.tenant()) {
     return absl::InvalidArgumentError(absl::StrCat("alias_of: ", other->domain(), " belongs to another tenant"));
@@ -216,7 +216,7 @@ absl::Status NormalizeAlias(const Index& index, v1::Alias* alias) {
     return absl::InvalidArgumentError("targets: together at most 48 KiB; nest aliases for more");
   }
   const std::string loop = FindLoop(index, alias->address(), targets);
-  if (!loop.empty()) return absl::InvalidArgumentError(absl::StrCat("targets: mail would go round: ", loop));
+  if (!loop.empty()) return absl::InvalidArgumentError(absl::StrCat("targets: these aliases form a loop: ", loop));
   PH_RETURN_IF_ERROR(CheckAliasLimits(index, alias->address(), targets));
   alias->clear_targets();
   for (std::string& target : targets) alias->add_targets(std::move(target));

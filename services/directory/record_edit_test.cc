@@ -1,4 +1,4 @@
-// What each change requires and writes. No store, no clock.
+// The preconditions and rows of each change. No store, no clock.
 #include "services/directory/record_edit.h"
 
 #include <gtest/gtest.h>
@@ -129,7 +129,7 @@ TEST_F(RecordEditTest, DomainsThatStandForOthersHaveNothingOfTheirOwn) {
             "FAILED_PRECONDITION: alias_of: example.org has other names of its own");
   v1::Domain itself = MakeDomain("empty.example", "empty.example");
   EXPECT_EQ(Text(DecideUpdateDomain(index_, kStamp, &itself)),
-            "INVALID_ARGUMENT: alias_of: a domain cannot be another name of itself");
+            "INVALID_ARGUMENT: alias_of: a domain cannot be an alias of itself");
   v1::Domain moved = MakeDomain("empty.example", "", "acme");
   EXPECT_EQ(Text(DecideUpdateDomain(index_, kStamp, &moved)),
             "INVALID_ARGUMENT: tenant: a domain cannot move to another tenant");
@@ -285,7 +285,7 @@ TEST_F(RecordEditTest, AnUpdateKeepsWhatCannotChange) {
   given.set_revision(0);  // whatever it is now
   given.set_address("eve@example.org");
   EXPECT_EQ(Text(DecideUpdateAccount(stored, kStamp, kOneHome, /*mail_stays_behind=*/false, &given)),
-            "INVALID_ARGUMENT: address: it cannot change here");
+            "INVALID_ARGUMENT: address: an account keeps its address");
 }
 
 TEST_F(RecordEditTest, AFirstPasswordChangesTheAccountToo) {
@@ -312,7 +312,7 @@ TEST_F(RecordEditTest, Aliases) {
       {MakeAlias("all@example.org", {}), "INVALID_ARGUMENT: targets: at least one address"},
       {MakeAlias("bob@no.example", {"x@other.example"}), "NOT_FOUND: there is no domain no.example"},
       {MakeAlias("all@example.org", {"all@example.org"}),
-       "INVALID_ARGUMENT: targets: mail would go round: all@example.org -> all@example.org"},
+       "INVALID_ARGUMENT: targets: these aliases form a loop: all@example.org -> all@example.org"},
   };
   for (const Case& c : cases) {
     v1::Alias alias = c.alias;

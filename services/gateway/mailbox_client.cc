@@ -149,7 +149,7 @@ void WatchStream::Cancel() {
 // ---- MailboxClient
 
 struct MailboxClient::Impl {
-  // Of the process that serves `account`; null: its home is not configured.
+  // The stub of the process that serves `account`; null: its home is not configured.
   std::shared_ptr<MailStub> StubFor(const AccountRef& account) const {
     const std::shared_ptr<rpc::Members> members = channels.MailboxOf(Home(account.home()));
     return members == nullptr ? nullptr : members->For(AccountId(account.account_id()))->Stub<mail::MailboxService>();

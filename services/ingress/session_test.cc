@@ -94,7 +94,7 @@ class SessionTest : public testing::Test {
     return client;
   }
 
-  // What was stored, without the Received: field on top, which must be well-formed.
+  // The stored message without the Received: field on top, which must be well-formed.
   static std::string Body(const Enqueued& message) {
     const size_t end = message.data.find("+0000\r\n");
     EXPECT_TRUE(absl::StartsWith(message.data, "Received: from ")) << message.data.substr(0, 100);

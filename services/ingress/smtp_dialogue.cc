@@ -327,7 +327,7 @@ SmtpDialogue::Action SmtpDialogue::Foreign(const Command&, std::string* out) {
 }
 
 SmtpDialogue::Action SmtpDialogue::StartTls(const Command&, std::string* out) {
-  if (tls_) return Say(503, "5.5.1", "TLS already active", out);
+  if (tls_) return Say(503, "5.5.1", "TLS is already active", out);
   if (!rules_.starttls) return Say(502, "5.5.1", "Command not implemented", out);
   Say(220, "2.0.0", "Ready to start TLS", out);
   return Action::kStartTls;

@@ -617,7 +617,7 @@ TEST_F(SmtpDialogueTest, UsersSendFromTheirSubaddresses) {
 
 // ---- no open relay
 
-// What scanners try; the first 16 are those of nmap's smtp-open-relay. Never relayed.
+// Addresses that scanners try; the first 16 are those of nmap's smtp-open-relay. Never relayed.
 TEST_F(SmtpDialogueTest, IsNoOpenRelay) {
   const char* ip = "192.0.2.9";
   const std::vector<std::pair<std::string, std::string>> cases = {

@@ -53,7 +53,7 @@ struct ModelMessage {
 using Box = std::map<uint32_t, ModelMessage>;
 using Boxes = std::map<std::string, Box>;  // by folder id
 
-// What all tasks know: the shared folders, and every UID that was ever given out.
+// Shared by all tasks: the folders, and every UID that was ever given out.
 class Commons {
  public:
   void Claim(const std::string& folder, uint32_t uid) {

@@ -350,7 +350,7 @@ TEST_F(RpcTest, DeliveryOutcomesTellWhatToDo) {
   response.Clear();
   ASSERT_TRUE(SendDeliver({second}, &response).ok());
   EXPECT_EQ(response.outcomes(0).kind(), v1::DeliveryOutcome::KIND_OVER_QUOTA);
-  // What was stored stays stored, room or not.
+  // A stored message stays stored, room or not.
   response.Clear();
   ASSERT_TRUE(SendDeliver({DeliverHeader({"1"}, kMessage, true)}, &response).ok());
   EXPECT_TRUE(response.outcomes(0).duplicate());

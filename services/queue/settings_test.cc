@@ -32,7 +32,7 @@ TEST(QueueSettingsTest, AbsentKeysMeanTheDocumentedDefaults) {
   EXPECT_EQ(s->scheduler.max_per_remote_site, 20);
   EXPECT_EQ(s->remote.connect_timeout, absl::Seconds(30));
   EXPECT_EQ(s->remote.reply_timeout, absl::Minutes(5));
-  EXPECT_EQ(s->remote.greeting_timeout, absl::Minutes(1));  // less than RFC 5321 §4.5.3.2.1 says
+  EXPECT_EQ(s->remote.greeting_timeout, absl::Minutes(1));      // less than RFC 5321 §4.5.3.2.1 says
   EXPECT_EQ(s->remote.end_of_data_timeout, absl::Minutes(10));  // RFC 5321 §4.5.3.2.6
   EXPECT_FALSE(s->remote.bounce_refused_sessions);
   EXPECT_EQ(s->remote.pool.idle_timeout, absl::Seconds(10));

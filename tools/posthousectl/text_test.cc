@@ -1,4 +1,4 @@
-// What posthousectl prints, and the queries of `trace`.
+// The output of posthousectl, and the queries of `trace`.
 #include <gtest/gtest.h>
 
 #include "posthouse/directory/v1/directory.pb.h"

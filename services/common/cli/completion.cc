@@ -14,7 +14,7 @@ struct Word {
   std::string text, help;
 };
 
-// What may follow the words of a command, or the first of them.
+// The words that may follow a command's words, or the first of them.
 struct Place {
   std::string path;         // "", "account", "account add"
   std::vector<Word> words;  // verbs, commands, or values of an operand

@@ -151,7 +151,7 @@ class Tree {
     return Help(program_);
   }
 
-  // What stands behind `posthousectl` in the help that applies here: "", " account", " account add".
+  // The words after `posthousectl` in the help that applies here: "", " account", " account add".
   std::string Here() const {
     if (const Leaf* const leaf = SelectedLeaf()) return " " + leaf->command->name;
     const Group* const noun = SelectedNoun();

@@ -205,7 +205,7 @@ TEST(ConfigTest, ChangedKeysAreNamed) {
                                                                  "ingress.smtp.proxy_from", "ingress.data_timeout"));
 }
 
-// What deploy/ holds is what people start from.
+// People start from the files in deploy/.
 TEST(ConfigTest, TheFilesToDeployAreValid) {
   for (const char* service : {"standalone", "ingress", "routing", "directory", "queue", "mailbox", "gateway"}) {
     const auto config = LoadFile(std::string("deploy/config/") + service + ".yaml");

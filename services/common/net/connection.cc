@@ -357,7 +357,7 @@ Task<absl::StatusOr<std::string>> ConnectionImpl::ReadLine(size_t max_bytes, abs
       dropped += scanned - keep;
       Consume(scanned - keep);
       scanned = 0;
-      if (dropped > kMaxDiscard) co_return absl::UnavailableError("a line without end");
+      if (dropped > kMaxDiscard) co_return absl::UnavailableError("the peer sent a line of more than 64 MiB");
     }
     PH_CO_RETURN_IF_ERROR(co_await Fill(deadline));
   }

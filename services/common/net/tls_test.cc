@@ -55,7 +55,7 @@ class TlsTest : public testing::Test {
     });
   }
 
-  // What the server says to a client that verifies against `ca` and wants `name`.
+  // The server's answer to a client that verifies against `ca` and wants `name`.
   absl::StatusOr<std::string> Hello(const std::string& ca, const std::string& name) {
     return SyncWait(DoHello(this, ca, name));
   }

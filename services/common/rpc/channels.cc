@@ -58,9 +58,7 @@ absl::StatusOr<Channels> DialPeers(const config::v1::Config& config, const std::
   return channels;
 }
 
-bool ServesHome(const Home& store, const Home& home) {
-  return store == home || store.empty() || home.empty();
-}
+bool ServesHome(const Home& store, const Home& home) { return store == home || store.empty() || home.empty(); }
 
 std::shared_ptr<Members> Channels::MailboxOf(const Home& home) const {
   const auto it = mailbox.find(home);

@@ -108,7 +108,7 @@ Task<absl::Status> ChangeWatcher::State::Follow() {
     }
     const v1::WatchResponse& response = **next;
     if (!known) {
-      // What was cached before this moment may be older than what this stream reports.
+      // Entries cached before this moment may be older than this stream's first change.
       known = true;
       callbacks.lost();
     }

@@ -148,7 +148,7 @@ TEST_F(MembersTest, TheTargetAsAWholeIsUsedUntilItsNameIsResolved) {
   EXPECT_EQ(members.For(AccountId("a"))->address(), addresses_[0]);
 }
 
-// What two processes of any version must agree on.
+// Two processes of any version must agree on this placement.
 TEST_F(MembersTest, ThePlaceOfAnAccountIsFixed) {
   addresses_ = {"127.0.0.1:7403", "127.0.0.2:7403", "127.0.0.3:7403"};
   Members members(Nowhere(), Resolver(), Dialler(), ByHand());

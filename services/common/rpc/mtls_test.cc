@@ -124,7 +124,7 @@ absl::Mutex& LogMutex() {
   return mutex;
 }
 
-// What gRPC complains of is a line of our log.
+// gRPC's complaints are lines of our log.
 TEST_F(MtlsTest, FailedHandshakesAreLinesOfTheLog) {
   ASSERT_TRUE(Start(Issue("queue")).ok());
   log::SetSinkForTest([](absl::string_view line) {

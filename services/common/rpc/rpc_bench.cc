@@ -1,4 +1,4 @@
-// What a call costs: latency and CPU, per transport. Run by hand:
+// Measures a call: latency and CPU, per transport. Run by hand:
 //   bazel run //services/common/rpc:rpc_bench
 #include <grpcpp/grpcpp.h>
 #include <sys/resource.h>

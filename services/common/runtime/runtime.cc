@@ -40,7 +40,7 @@ struct Flags {
   bool accept_data_loss = false;
 };
 
-// What a process is, beyond its flags.
+// The parts of a process, beyond its flags.
 struct Process {
   std::string service;
   MakeApp make;

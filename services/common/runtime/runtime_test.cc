@@ -124,7 +124,7 @@ TEST_F(RuntimeTest, CheckConfigSaysOkOrWhatIsWrong) {
   for (const Case& c :
        {Case{"", "ok\n", 0}, Case{"ingress: {max_erors: 1}\n", ":2:11: ingress.max_erors: unknown key", 2},
         Case{"log_level: loud\n", ":2:12: log_level: \"loud\"", 2},
-        // What only the service knows.
+        // A check that only the service can make.
         Case{"ingress: {max_recipients: 13}\n", ":2:27: ingress.max_recipients: not 13", 2}}) {
     Write(c.yaml);
     Process process({"--config=" + file_, "--check-config"});

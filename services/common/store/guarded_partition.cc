@@ -253,7 +253,7 @@ Task<void> GuardedCore::Round() {
   co_await LoadMissing();
   if (batch_.empty()) co_return;
   FetchedRows rows;
-  // What memory refuses may be allowed by now.
+  // The state in memory may be old: a refusal must rest on the stored one.
   if (memory() == Memory::kStale || !Refuse().ok() ||
       std::any_of(batch_.begin(), batch_.end(), [](const Request& r) { return r.options.fresh || !r.keys.empty(); })) {
     const absl::Status checked = co_await Check(&rows);
@@ -391,7 +391,7 @@ void GuardedCore::Absorb(const std::optional<std::string>& head, std::vector<Row
 // Runs the deciders. True: the draft is to be committed. False: rows are to be read first,
 // or all is answered.
 bool GuardedCore::Decide(FetchedRows& rows, Draft& draft) {
-  // What fits a full store goes alone: the others may not use the reserve.
+  // Changes for a full store are committed alone: the others may not use the reserve.
   if (std::any_of(batch_.begin(), batch_.end(), [](const Request& r) { return r.full; })) {
     std::deque<Request> kept, rest;
     for (Request& r : batch_) (r.options.use_reserve ? kept : rest).push_back(std::move(r));

@@ -168,7 +168,7 @@ struct Process {
   bool alive = true;
 };
 
-// What one call of a client was answered.
+// The answer to one call of a client.
 struct Attempt {
   std::vector<std::string> ids;  // added together
   uint64_t asked = 0, answered = 0;
@@ -192,7 +192,7 @@ class World {
       if (sim_.step() > 2000) disk_.faulty = false;
       ASSERT_LT(sim_.step(), 200'000u) << "a change never ends";
     }
-    // What is late lands now, or never.
+    // A late commit lands now, or never.
     disk_.faulty = false;
     disk_.LandSome(50);
     Check();
@@ -368,7 +368,7 @@ class World {
       const std::string first = id.back() == 'b' ? id.substr(0, id.size() - 1) : id;
       EXPECT_TRUE(maybe.contains(first)) << id << " was refused and is there";
     }
-    // What was answered before another was asked stands before it.
+    // A change answered before another was asked stands before it.
     for (const Attempt& a : attempts_) {
       for (const Attempt& b : attempts_) {
         if (!a.heard || !b.heard || !a.status.ok() || !b.status.ok() || a.answered >= b.asked) continue;

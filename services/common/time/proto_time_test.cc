@@ -32,7 +32,7 @@ TEST(ProtoTimeTest, DurationsComeBackWithMicroseconds) {
   }
 }
 
-// What other programs write has nanoseconds.
+// Timestamps of other programs have nanoseconds.
 TEST(ProtoTimeTest, NanosecondsAreRead) {
   google::protobuf::Duration proto;
   proto.set_seconds(-1);

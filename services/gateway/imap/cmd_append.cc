@@ -229,7 +229,7 @@ HandlerResult CmdAppend(ImapSession& session, imap::Command command) {
   if (session.reader().message_synchronising()) session.out() += "+ Ready for literal data\r\n";
   Message message(session, HeaderOf(session, args, folder->folder().folder_id()));
   PH_CO_RETURN_IF_ERROR(co_await message.Receive());
-  if (!message.well_formed()) co_return Bad("Expected CRLF after the message; MULTIAPPEND is not supported");
+  if (!message.well_formed()) co_return Bad("Missing CRLF after the message; MULTIAPPEND is not supported");
   if (message.has_nul()) co_return Bad("NUL is not allowed");
   const absl::StatusOr<mail::AppendResponse> response = co_await message.Commit();
   if (!response.ok()) co_return ReplyForTarget(response.status());

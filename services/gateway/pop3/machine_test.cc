@@ -12,7 +12,7 @@ namespace {
 
 class MachineTest : public testing::Test {
  protected:
-  // What the client is told, with what the session would be asked to do.
+  // The machine's replies to the client and its requests to the session.
   std::string Say(absl::string_view line) { return Show(machine_.OnLine(line)); }
 
   std::string Show(const Step& step) {

@@ -144,7 +144,7 @@ TEST(PartTableTest, DamagedBytesAreDataLoss) {
       flipped[i] = static_cast<char>(flipped[i] ^ (1 << bit));
       const auto table = PartTable::Parse(flipped);
       if (!table.ok()) continue;
-      // Whatever it says, it stays inside the message.
+      // The part stays inside the message, whatever its numbers are.
       for (const PartTable::Entry& entry : table->entries()) EXPECT_LE(entry.body_end, table->message_bytes());
       table->Resolve({3, 1}, SectionKind::kText);
     }

@@ -197,7 +197,7 @@ Task<SendResult> ClientImpl::Send(ClientMessage message) {
   } else if (co_await Envelope(t)) {
     co_await Body(t);
   }
-  // Nobody was accepted after MAIL was: the server still has the transaction open.
+  // The server accepted MAIL and no recipient: its transaction is still open.
   if (t.open && usable_) co_await Reset();
   co_return std::move(t.result);
 }

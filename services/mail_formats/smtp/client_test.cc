@@ -432,7 +432,7 @@ TEST_F(ClientTest, AnInternationalRecipientHarmsOnlyItself) {
   EXPECT_THAT(server_->problems(), IsEmpty());
 }
 
-// What only a report would need is written in xtext or left out; nothing fails for it.
+// A parameter that only reports need is written in xtext or left out; no message fails for it.
 TEST_F(ClientTest, OddDsnParametersDoNotFailAMessage) {
   Script(After({"PIPELINING", "DSN"},
                {absl::StrCat(kMail, " ENVID=a+09b"), absl::StrCat(kA, " ORCPT=rfc822;a+09+7F@x.example"), kB, "C DATA",

@@ -10,7 +10,7 @@
 namespace posthouse::smtp {
 namespace {
 
-// What the tests compare: everything that a line set, as one text.
+// All values that a line set, as one text to compare.
 std::string Describe(const Command& c) {
   if (c.error.has_value()) return std::to_string(c.error->code) + " " + c.error->enhanced;
   std::string out(VerbName(c.verb));

@@ -193,7 +193,7 @@ TEST(DataEncoder, StuffsDotsAcrossPieces) {
   }
 }
 
-// What one end encodes the other decodes: the only line of a dot is the last one.
+// The decoder reads what the encoder wrote: the only line of a dot is the last one.
 TEST(DataEncoder, RoundTripsThroughTheDecoder) {
   for (const SmuggleCase& c : SmuggleCases()) {
     const std::string stored = "Subject: s\r\n\r\nfirst" + c.normalized + "x\r\n";

@@ -48,7 +48,7 @@ TEST(ReplyParser, ReadsWhatPeersSend) {
       {"250 2.1 not enough\r\n", Make(250, "", {"2.1 not enough"}), ""},
       {"250 2.1.5\r\n", Make(250, "2.1.5", {""}), ""},
       {"250-\r\n250 x\r\n", Make(250, "", {"", "x"}), ""},
-      // What stands inside a reply does not change its code.
+      // The text of a reply does not change its code.
       {"250-a\r\n\r\nno code\r\n250_x\r\n250 b\r\n", Make(250, "", {"a", "b"}), ""},
       {std::string("250 a\0b\x80\xff\r\n", 11), Make(250, "", {std::string("a\0b\x80\xff", 5)}), ""},
   };

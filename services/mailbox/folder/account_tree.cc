@@ -239,7 +239,7 @@ class TreeEdit {
   // Checks the limits and adds the change to the draft, tree and rows.
   absl::StatusOr<Verdict> Finish(AccountDraft& draft) && {
     if (touched_nodes_.empty() && touched_names_.empty()) return Verdict::kDone;
-    // What makes the tree smaller is never refused.
+    // A change that makes the tree smaller is never refused.
     if (grown_ >= 0) PH_RETURN_IF_ERROR(CheckSize());
     for (const std::string& id : touched_nodes_) {
       // Unique names were rows n/ once; S guards them now.

@@ -16,7 +16,7 @@ namespace {
 // Of one page of the change log, whose rows are of commits with at most so many messages.
 constexpr uint64_t kMaxLoggedChanges = store::kMaxPageRows * store::kMaxMutations;
 
-// What rows of the change log say together.
+// The sum of rows of the change log.
 struct LoggedChanges {
   UidSet changed;
   UidSet expunged;

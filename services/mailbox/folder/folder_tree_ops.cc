@@ -11,7 +11,7 @@ namespace posthouse::mailbox {
 Task<absl::Status> DeleteFolder(Mailboxes& mailboxes, std::shared_ptr<Account> account, std::string name) {
   PH_CO_ASSIGN_OR_RETURN(const FolderId mailbox_id, co_await account->Delete(std::move(name)));
   if (mailbox_id.empty()) co_return absl::OkStatus();
-  // Nobody can reach the rows any more; what a failure leaves is the sweeper's.
+  // No folder refers to the rows any more; the sweeper removes those that a failure leaves.
   log::LogIfError(co_await mailboxes.DestroyFolder(account, mailbox_id), "dropping a deleted folder");
   co_return absl::OkStatus();
 }

@@ -359,7 +359,7 @@ TEST_F(MoverTest, ACopyOverQuotaCopiesNothing) {
   quota_.messages = Folder::kBatch + 1000;
   EXPECT_EQ(Copy(UidSet::All(), false).status().code(), absl::StatusCode::kResourceExhausted);
   EXPECT_TRUE(Uids(*trash_).empty());
-  // What was refused holds no room.
+  // A refused message holds no room.
   EXPECT_EQ(Copy(UidSet({{1, Folder::kBatch}}), false)->uids.size(), Folder::kBatch);
   EXPECT_EQ(account_->usage()->Total().messages, static_cast<int64_t>(quota_.messages));
   EXPECT_EQ(Copy(UidSet({{1, 1}}), false).status().code(), absl::StatusCode::kResourceExhausted);

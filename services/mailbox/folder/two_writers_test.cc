@@ -35,7 +35,7 @@ class TwoWritersTest : public testing::Test {
     std::shared_ptr<Folder> inbox;
   };
 
-  // What the folder holds, as this process has it in memory.
+  // The folder as this process has it in memory.
   static Model Seen(Folder& folder) {
     Model out;
     std::vector<std::string> bits;
@@ -136,8 +136,8 @@ TEST_F(TwoWritersTest, AFolderThatTheOtherDeletedIsNotFound) {
   EXPECT_EQ(SyncWait(b_.inbox->Append(b_.fixture.MakeMessage("x"))).status().code(), absl::StatusCode::kNotFound);
 }
 
-// What b copies must be in the source when the copy is committed: a message that a expunged
-// before is not copied.
+// A message that b copies must be in the source when the copy is committed: a message that
+// a expunged before is not copied.
 TEST_F(TwoWritersTest, AMoveTakesWhatIsThere) {
   for (int i = 0; i < 4; ++i) a_.fixture.Add(*a_.inbox, "x", 0, {"$kw"});
   (void)Seen(*b_.inbox);

@@ -16,7 +16,7 @@ const char kId[] = "00112233445566778899aabbccddeeff";
 
 std::string Hex(absl::string_view key) { return absl::BytesToHexString(key); }
 
-// What is on disks now: a change here is a migration.
+// These keys are on disks now: a change here is a migration.
 TEST(KeySchemaTest, KeysAreGolden) {
   EXPECT_EQ(SystemPartition().id, "mailbox");
   EXPECT_EQ(AccountPartition(TenantId("t"), AccountId("a1")).id, "acct/a1");

@@ -1,4 +1,4 @@
-// What the mailbox's answers mean, and what a message gets at its final delivery.
+// The mailbox's answers as outcomes, and the fields that a message gets at its final delivery.
 #include "services/queue/delivery/local.h"
 
 #include <gtest/gtest.h>

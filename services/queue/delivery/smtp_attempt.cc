@@ -151,7 +151,7 @@ void SmtpAttempt::HostFailed(Outcome outcome) {
 }
 
 std::vector<Outcome> SmtpAttempt::TakeOutcomes() {
-  const Outcome nobody = MakeOutcome(Outcome::Kind::kTemporary, 451, "4.4.1", "no host of the destination answered");
+  const Outcome nobody = MakeOutcome(Outcome::Kind::kTemporary, 451, "4.4.1", "No host of the destination answered");
   std::vector<Outcome> outcomes;
   for (size_t i = 0; i < final_.size(); ++i) {
     std::optional<Outcome>& said = final_[i].has_value() ? final_[i] : deferred_[i];

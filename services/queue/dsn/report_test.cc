@@ -232,7 +232,7 @@ TEST(ReportTest, Utf8Addresses) {
   EXPECT_EQ(parsed.parts[2].header["Content-Type"], "message/global-headers");
 }
 
-// What a remote host says must not write our header or our fields.
+// A remote host's text must not write our header or our fields.
 TEST(ReportTest, PeersCannotInjectLines) {
   Report report = Base();
   report.recipients[0].diagnostic = "550 no\r\nStatus: 2.0.0\r\n\r\n--=_01HF7YAT3VZZZZZZZZZZZZZZZZ--\r\n\xff";

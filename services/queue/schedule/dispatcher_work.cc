@@ -1,4 +1,4 @@
-// What a job does: load, prepare, attempt, settle. dispatcher_resolve.cc has how recipients are resolved.
+// The steps of a job: load, prepare, attempt, settle. dispatcher_resolve.cc has how recipients are resolved.
 #include <algorithm>
 #include <map>
 #include <utility>

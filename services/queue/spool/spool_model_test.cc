@@ -1,4 +1,4 @@
-// What a commit of the spool is, without a store.
+// The spool's model without a store: drafts, heads and ledgers.
 #include "services/queue/spool/spool_model.h"
 
 #include <gtest/gtest.h>

@@ -24,7 +24,7 @@ class Probe final : public App {
   bool Reloadable(absl::string_view key) const override { return key == "ingress.max_errors"; }
   void Drain(absl::Duration grace) override {
     LOG_EVENT(kInfo, "probe_drains").Seconds("grace", grace);
-    // What a hanging session is.
+    // A hanging session.
     if (getenv("PROBE_HANGS") != nullptr) absl::SleepFor(grace);
   }
   std::vector<std::pair<std::string, std::string>> Status() override { return {}; }

@@ -296,8 +296,8 @@ class RocksErrorTest : public RocksCrashTest {
 };
 
 // A failed log write is "unknown", then "unavailable", and heals without a restart.
-// Whatever the truth is, a compare-and-set decided on a later read stays right
-// across a power loss: the open commit must not come back from an old log.
+// A compare-and-set decided on a later read stays right across a power loss, whether the
+// open commit happened or not: it must not come back from an old log.
 TEST_F(RocksErrorTest, AFailedLogWriteIsUnknownAndHeals) {
   const std::pair<FaultFs::Op, const char*> kSteps[] = {
       {FaultFs::Op::kAppend, "append"}, {FaultFs::Op::kSync, "sync"}, {FaultFs::Op::kSyncDone, "sync done"}};
