@@ -85,7 +85,8 @@ absl::StatusOr<std::optional<WalFindings>> ScanLog(rocksdb::Env& env, const std:
 
 struct Manifest {
   std::string name;
-  uint64_t last_sequence = 0;  // 0: unknown
+  uint64_t last_sequence = 0;       // 0: unknown
+  std::optional<uint64_t> torn_at;  // see ManifestScanner
 };
 
 // Opening the store tells what is wrong with a manifest that cannot be read.
@@ -98,6 +99,7 @@ absl::StatusOr<Manifest> ScanManifest(rocksdb::Env& env, const std::string& path
   if (!absl::StartsWith(manifest.name, "MANIFEST-") || absl::StrContains(manifest.name, '/')) return manifest;
   PH_RETURN_IF_ERROR(ScanFile(env, absl::StrCat(path, "/", manifest.name), scanner).status());
   manifest.last_sequence = scanner.last_sequence();
+  manifest.torn_at = scanner.torn_at();
   return manifest;
 }
 
@@ -178,6 +180,34 @@ absl::Status CheckForLoss(rocksdb::Env& env, const std::string& path) {
   return LossError(logs.file.empty() ? absl::StrCat(path, ": the end of the log is missing")
                                      : absl::StrCat(path, "/", logs.file, " is damaged at byte ", logs.offset),
                    have, acknowledged);
+}
+
+absl::Status DropTornManifestEnd(rocksdb::Env& env, const std::string& path) {
+  PH_ASSIGN_OR_RETURN(const Manifest manifest, ScanManifest(env, path));
+  if (manifest.torn_at.value_or(0) == 0) return absl::OkStatus();
+  const std::string file = absl::StrCat(path, "/", manifest.name);
+  std::string bytes;
+  PH_RETURN_IF_ERROR(FromRocks(rocksdb::ReadFileToString(&env, file, &bytes), absl::StrCat("reading ", file)));
+  if (bytes.size() <= *manifest.torn_at) return absl::OkStatus();
+  LOG_EVENT(kWarning, "store_manifest_end_dropped")
+      .Str("file", file)
+      .Int("offset", static_cast<int64_t>(*manifest.torn_at))
+      .Int("bytes", static_cast<int64_t>(bytes.size() - *manifest.torn_at));
+  // Should it be damage after all, the record may still be wanted.
+  rocksdb::Status kept = env.CreateDirIfMissing(path + kKeptLogs);
+  if (kept.ok()) {
+    kept = rocksdb::WriteStringToFile(&env, bytes, absl::StrCat(path, kKeptLogs, "/", manifest.name),
+                                      /*should_sync=*/false);
+  }
+  log::LogIfError(FromRocks(kept, path + kKeptLogs), "keeping a torn manifest");
+  bytes.resize(*manifest.torn_at);
+  const std::string whole = absl::StrCat(path, "/manifest-without-its-torn-end");
+  rocksdb::Status status = rocksdb::WriteStringToFile(&env, bytes, whole, /*should_sync=*/true);
+  if (status.ok()) status = env.RenameFile(whole, file);
+  std::unique_ptr<rocksdb::Directory> directory;
+  if (status.ok()) status = env.NewDirectory(path, &directory);
+  if (status.ok()) status = directory->Fsync();
+  return FromRocks(status, absl::StrCat("dropping the torn end of ", file));
 }
 
 absl::Status AcceptLoss(rocksdb::Env& env, const std::string& path, const absl::Status& why) {

@@ -27,6 +27,12 @@ namespace posthouse::store {
 // changes are missing, and what to do. Reads the logs once, and changes nothing.
 absl::Status CheckForLoss(rocksdb::Env& env, const std::string& path);
 
+// Cuts a torn last record off the manifest, with a warning. RocksDB does so by itself when the
+// record is too short, but refuses one of the right length and a wrong checksum, which a
+// power loss leaves as well. Only after CheckForLoss(): then the logs still have what the
+// record was to say, since RocksDB syncs a record before it removes a file because of it.
+absl::Status DropTornManifestEnd(rocksdb::Env& env, const std::string& path);
+
 // The operator accepts the loss `why`: writes the marker durably, keeps the logs as they
 // are in <path>/damaged-logs, and forgets what they have to contain.
 absl::Status AcceptLoss(rocksdb::Env& env, const std::string& path, const absl::Status& why);

@@ -288,6 +288,25 @@ TEST_F(LossCheckTest, AManifestThatWasCutLosesNothingSilently) {
   fs::remove_all(copy);
 }
 
+// A power loss may also leave the last record of the manifest with its length and other bytes.
+TEST_F(LossCheckTest, ATornLastRecordOfTheManifestIsDropped) {
+  ASSERT_TRUE(Open().ok());
+  Commit(0, 5);
+  Close();
+  std::string manifest;
+  for (const auto& entry : fs::directory_iterator(options_.path)) {
+    if (absl::StartsWith(entry.path().filename().string(), "MANIFEST-")) manifest = entry.path().string();
+  }
+  const uint64_t whole = fs::file_size(manifest);
+  // The edit of a flush that was not synced: header with a wrong checksum, and four bytes.
+  std::ofstream(manifest, std::ios::app | std::ios::binary) << std::string("\1\2\3\4\4\0\1edit", 11);
+  ASSERT_EQ(fs::file_size(manifest), whole + 11);
+  const absl::Status status = Open();
+  ASSERT_TRUE(status.ok()) << status;
+  EXPECT_EQ(Rows(), 5);
+  EXPECT_EQ(fs::file_size(options_.path + "/damaged-logs/" + fs::path(manifest).filename().string()), whole + 11);
+}
+
 // With logs of several generations: table files are ahead of the damaged log, so that
 // RocksDB cannot stop at the damage.
 TEST_F(LossCheckTest, DamageInAnOlderLogIsRefusedAndCanBeAccepted) {

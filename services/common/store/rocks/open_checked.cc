@@ -32,6 +32,7 @@ absl::StatusOr<OpenedStore> OpenChecked(const RocksOptions& options, SpaceWatch&
     if (!absl::IsDataLoss(loss) || !options.accept_data_loss) return loss;
     PH_RETURN_IF_ERROR(Accept(env, options, loss, metrics));
   }
+  PH_RETURN_IF_ERROR(DropTornManifestEnd(env, options.path));
   absl::StatusOr<std::unique_ptr<ReopenableDb>> db = ReopenableDb::Open(options, space, health);
   if (absl::IsDataLoss(db.status()) && options.accept_data_loss) {
     // Opening it once in this way turns what is left of the logs into table files.

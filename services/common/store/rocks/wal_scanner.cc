@@ -170,16 +170,30 @@ WalFindings WalScanner::Finish() {
 }
 
 void ManifestScanner::Add(absl::string_view block) {
-  const auto take = [this](char type, absl::string_view payload, size_t) {
-    if (type == kFull || type == kFirst) head_.clear();
-    in_record_ = type == kFull || type == kFirst || in_record_;
+  const auto take = [this](char type, absl::string_view payload, size_t at) {
+    if (type == kFull || type == kFirst) {
+      head_.clear();
+      in_record_ = true;
+      record_offset_ = offset_ + at;
+    }
     if (!in_record_) return;
     absl::StrAppend(&head_, payload.substr(0, kEditHeadBytes - std::min(kEditHeadBytes, head_.size())));
     if (type != kFull && type != kLast) return;
     in_record_ = false;
     last_sequence_ = std::max(last_sequence_, LastSequenceOf(head_).value_or(0));
   };
-  ReadBlock(block, take, [this](size_t) { in_record_ = false; });
+  ReadBlock(block, take, [&](size_t at) {
+    if (!fault_offset_.has_value()) {
+      fault_offset_ = in_record_ ? record_offset_ : offset_ + at;
+      fault_end_ = offset_ + at + FragmentBytes(block.substr(at));
+    }
+    in_record_ = false;
+  });
+  offset_ += block.size();
+}
+
+std::optional<uint64_t> ManifestScanner::torn_at() const {
+  return fault_end_ == offset_ ? fault_offset_ : std::nullopt;
 }
 
 }  // namespace posthouse::store

@@ -74,10 +74,18 @@ class ManifestScanner {
   // The next WalScanner::kBlockBytes of the file; the last block may be shorter.
   void Add(absl::string_view block);
   uint64_t last_sequence() const { return last_sequence_; }  // 0: no edit has one
+  // Where the last record begins, when its last fragment has the right length and a wrong
+  // checksum. After the last block.
+  std::optional<uint64_t> torn_at() const;
 
  private:
   uint64_t last_sequence_ = 0;
+  uint64_t offset_ = 0;  // of the next block
   bool in_record_ = false;
+  uint64_t record_offset_ = 0;
+  // Of the record with the first fault, and where the faulty fragment says that it ends.
+  std::optional<uint64_t> fault_offset_;
+  uint64_t fault_end_ = 0;
   std::string head_;  // of the record in progress
 };
 
