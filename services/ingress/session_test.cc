@@ -138,7 +138,7 @@ TEST_F(SessionTest, ATypicalTransaction) {
   ASSERT_THAT(messages, SizeIs(1));
   EXPECT_EQ(Body(messages[0]), "Subject: Blah\r\n\r\n.and a dot\r\n");
   EXPECT_EQ(messages[0].writes, 1);  // header, data and commit in one
-  EXPECT_EQ(messages[0].key.size(), 16u);
+  EXPECT_EQ(messages[0].key.size(), 18u);
   const queue::v1::Envelope& e = messages[0].envelope;
   EXPECT_EQ(e.reverse_path(), "Smith@bar.example");
   EXPECT_EQ(e.client_name(), "bar.example");

@@ -89,7 +89,8 @@ std::optional<DestinationScheduler::Started> DestinationScheduler::Next(absl::Ti
   if (running_local_ < options_.max_local) {
     if (std::optional<Started> started = NextOf(local_turns_, std::nullopt, now)) return started;
   }
-  for (int i = 0; i < kStandings; ++i) {
+  // Twice round: a site whose standing has changed moves to another round, which may have been looked at already.
+  for (int i = 0; i < 2 * kStandings; ++i) {
     const auto standing = static_cast<Standing>((next_standing_ + i) % kStandings);
     if (!HasRoom(standing)) continue;
     std::optional<Started> started = NextOf(remote_turns_[standing], standing, now);

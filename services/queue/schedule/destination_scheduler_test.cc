@@ -59,8 +59,8 @@ using Names = std::vector<std::string>;
 
 TEST_F(DestinationSchedulerTest, SitesTakeTurns) {
   Prove("a");
-  Add("a", 3);
   Prove("b");
+  Add("a", 3);
   Add("b", 1);
   EXPECT_EQ(StartAll(), (Names{"a", "b", "a"}));  // the third of "a" waits for its limit of 2
   EXPECT_EQ(scheduler_->waiting(), 1u);
