@@ -182,8 +182,8 @@ TEST_F(AppTest, ConnectionsAndTheCertificateAreMeasured) {
   client.Play("S: * OK *");
   const std::string text = runtime_->registry().Serialize();
   EXPECT_NE(text.find("posthouse_gateway_open_connections{port=\"imap\"} 1"), std::string::npos);
-  EXPECT_NE(text.find("posthouse_gateway_refused_connections{port=\"pop3s\"} 0"), std::string::npos);
-  const size_t expiry = text.find("\nposthouse_gateway_certificate_not_after_seconds ");
+  EXPECT_NE(text.find("posthouse_gateway_refused_connections_total{port=\"pop3s\"} 0"), std::string::npos);
+  const size_t expiry = text.find("\nposthouse_gateway_certificate_not_after_timestamp_seconds ");
   ASSERT_NE(expiry, std::string::npos);
   EXPECT_GT(std::stod(text.substr(text.find(' ', expiry + 1))), static_cast<double>(absl::ToUnixSeconds(absl::Now())));
 }

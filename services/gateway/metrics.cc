@@ -31,14 +31,14 @@ Metrics::Metrics(metrics::Registry& registry)
                                       "Changes reported to IDLE sessions, by what woke them", {{"cause", "poll"}})),
       append_repeats(registry.AddCounter("posthouse_gateway_append_repeats_total",
                                          "APPENDs asked again because the answer of the mailbox was lost")),
-      certificate_not_after(registry.AddGauge("posthouse_gateway_certificate_not_after_seconds",
+      certificate_not_after(registry.AddGauge("posthouse_gateway_certificate_not_after_timestamp_seconds",
                                               "Expiry of the loaded certificate, Unix time")) {
   for (size_t i = 0; i < ports_.size(); ++i) {
     ports_[i].open =
         &registry.AddGauge("posthouse_gateway_open_connections", "Connections open now", {{"port", kPorts[i]}});
     ports_[i].refused =
-        &registry.AddGauge("posthouse_gateway_refused_connections",
-                           "Connections that the listener has refused since it started", {{"port", kPorts[i]}});
+        &registry.AddCounter("posthouse_gateway_refused_connections_total",
+                             "Connections that the listener has refused since it started", {{"port", kPorts[i]}});
   }
   const auto fill = [&registry](PerProtocol& metrics, const std::string& protocol) {
     metrics.sessions = &registry.AddGauge("posthouse_gateway_sessions", "Open sessions", {{"protocol", protocol}});
@@ -65,7 +65,8 @@ Metrics::Metrics(metrics::Registry& registry)
 
 void Metrics::Connections(size_t port, size_t open, uint64_t refused) {
   ports_.at(port).open->Set(static_cast<double>(open));
-  ports_.at(port).refused->Set(static_cast<double>(refused));
+  metrics::Counter& counted = *ports_.at(port).refused;
+  if (static_cast<double>(refused) > counted.Value()) counted.Add(static_cast<double>(refused) - counted.Value());
 }
 
 void Metrics::Login(absl::string_view protocol, LoginResult result) {

@@ -48,7 +48,7 @@ class Metrics {
 
   struct PerPort {
     metrics::Gauge* open = nullptr;
-    metrics::Gauge* refused = nullptr;
+    metrics::Counter* refused = nullptr;
   };
   PerProtocol imap_;
   PerProtocol pop3_;

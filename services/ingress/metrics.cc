@@ -53,7 +53,7 @@ Metrics::Metrics(metrics::Registry& r)
           r.AddCounter("posthouse_ingress_starttls_total", "STARTTLS handshakes by result.", {{"result", "failed"}})),
       message_memory(r.AddGauge("posthouse_ingress_message_memory_bytes",
                                 "Memory for messages in transit, of ingress.message_memory_bytes.")),
-      certificate_not_after(r.AddGauge("posthouse_ingress_certificate_not_after_seconds",
+      certificate_not_after(r.AddGauge("posthouse_ingress_certificate_not_after_timestamp_seconds",
                                        "Expiry of the first certificate in use to expire, Unix time; 0 without one.")),
       certificate_reload_failures(r.AddCounter("posthouse_ingress_certificate_reload_failures_total",
                                                "Changed certificate files that could not be loaded.")) {

@@ -901,7 +901,7 @@ TEST_F(SessionTest, MetricsCountWhatHappened) {
   const std::string text = runtime_->registry().Serialize();
   EXPECT_THAT(text, HasSubstr("posthouse_ingress_accept_seconds_count 1"));
   EXPECT_THAT(text, HasSubstr("posthouse_ingress_messages_total{result=\"cut_off\"} 0"));
-  EXPECT_THAT(text, Not(HasSubstr("posthouse_ingress_certificate_not_after_seconds 0\n")));
+  EXPECT_THAT(text, Not(HasSubstr("posthouse_ingress_certificate_not_after_timestamp_seconds 0\n")));
 }
 
 }  // namespace

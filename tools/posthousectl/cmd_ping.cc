@@ -49,7 +49,7 @@ absl::Status CheckHealth(Context& context, const std::string& target, absl::stri
   std::vector<grpc::Slice> slices;
   if (!response.Dump(&slices).ok()) return absl::DataLossError("cannot read the answer of the health service");
   std::string bytes;
-  for (const grpc::Slice& slice : slices) bytes.append(reinterpret_cast<const char*>(slice.begin()), slice.size());
+  for (const grpc::Slice& piece : slices) bytes.append(reinterpret_cast<const char*>(piece.begin()), piece.size());
   if (bytes == "\x08\x01") return absl::OkStatus();
   return absl::UnavailableError("not serving: it is starting, draining or unable to work (its /readyz says why)");
 }

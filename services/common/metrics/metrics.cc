@@ -13,6 +13,7 @@
 #include <utility>
 
 #include "absl/base/thread_annotations.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/mutex.h"
 #include "services/common/status/status.h"
@@ -82,6 +83,8 @@ Registry::Registry() : impl_(std::make_unique<Impl>()) {}
 Registry::~Registry() = default;
 
 Counter& Registry::AddCounter(const std::string& name, const std::string& help, const Labels& labels) {
+  // OpenMetrics: a counter ends in _total, and nothing else does; promtool refuses the rest.
+  if (!absl::EndsWith(name, "_total")) CheckFailed(__FILE__, __LINE__, absl::StrCat("metric ", name, ": not _total"));
   absl::MutexLock lock(&impl_->mutex);
   return impl_->Add(name, impl_->counters, [&]() -> prometheus::Counter& {
     return prometheus::BuildCounter().Name(name).Help(help).Register(impl_->prometheus).Add(labels);
@@ -89,6 +92,7 @@ Counter& Registry::AddCounter(const std::string& name, const std::string& help, 
 }
 
 Gauge& Registry::AddGauge(const std::string& name, const std::string& help, const Labels& labels) {
+  if (absl::EndsWith(name, "_total")) CheckFailed(__FILE__, __LINE__, absl::StrCat("metric ", name, ": a gauge"));
   absl::MutexLock lock(&impl_->mutex);
   return impl_->Add(name, impl_->gauges, [&]() -> prometheus::Gauge& {
     return prometheus::BuildGauge().Name(name).Help(help).Register(impl_->prometheus).Add(labels);

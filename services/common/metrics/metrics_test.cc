@@ -116,6 +116,12 @@ TEST(MetricsTest, TimerObservesOnce) {
   EXPECT_THAT(registry.Serialize(), HasSubstr("posthouse_test_wait_seconds_count 1\n"));
 }
 
+TEST(MetricsDeathTest, ACounterEndsInTotalAndAGaugeDoesNot) {
+  Registry registry;
+  EXPECT_DEATH(registry.AddCounter("posthouse_test_things", "Things."), "metric posthouse_test_things: not _total");
+  EXPECT_DEATH(registry.AddGauge("posthouse_test_more_total", "Things."), "metric posthouse_test_more_total: a gauge");
+}
+
 TEST(MetricsDeathTest, ANameWithTwoTypesIsOurMistake) {
   Registry registry;
   registry.AddCounter("posthouse_test_things_total", "Things.");

@@ -107,10 +107,10 @@ TEST_F(MtlsTest, PeersWithOurCertificatesTalk) {
 TEST_F(MtlsTest, TheCertificatesExpiryIsAMetric) {
   ASSERT_TRUE(Start(Issue("queue")).ok());
   const std::string text = registry_.Serialize();
-  const size_t at = text.find("\nposthouse_rpc_certificate_not_after_seconds ");
+  const size_t at = text.find("\nposthouse_rpc_certificate_not_after_timestamp_seconds ");
   ASSERT_NE(at, std::string::npos) << text;
   double when = 0;
-  ASSERT_EQ(std::sscanf(text.c_str() + at, "\nposthouse_rpc_certificate_not_after_seconds %lf", &when), 1);
+  ASSERT_EQ(std::sscanf(text.c_str() + at, "\nposthouse_rpc_certificate_not_after_timestamp_seconds %lf", &when), 1);
   EXPECT_GT(when, absl::ToDoubleSeconds(absl::Now() - absl::UnixEpoch()));
   EXPECT_EQ(CertificateNotAfter("/nonexistent"), absl::InfinitePast());
 }

@@ -108,7 +108,7 @@ absl::StatusOr<std::unique_ptr<RpcServer>> RpcServer::Start(const ServerOptions&
   metrics::CollectHandle collect;
   if (options.port >= 0 && !options.tls.certificate_chain.empty()) {
     metrics::Gauge& not_after =
-        registry.AddGauge("posthouse_rpc_certificate_not_after_seconds",
+        registry.AddGauge("posthouse_rpc_certificate_not_after_timestamp_seconds",
                           "When the certificate for other services expires, Unix time; 0 when it cannot be read.");
     collect = registry.OnCollect([&not_after, path = options.tls.certificate_chain] {
       const absl::Time when = CertificateNotAfter(path);

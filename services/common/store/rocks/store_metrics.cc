@@ -24,6 +24,10 @@ metrics::Gauge& Level(metrics::Registry& registry, const std::string& store, con
   return registry.AddGauge(std::string("posthouse_store_") + name, help, {{"store", store}});
 }
 
+metrics::Counter& Total(metrics::Registry& registry, const std::string& store, const char* name, const char* help) {
+  return registry.AddCounter(std::string("posthouse_store_") + name, help, {{"store", store}});
+}
+
 metrics::Histogram& Times(metrics::Registry& registry, const std::string& store, const char* name, const char* help) {
   return registry.AddHistogram(std::string("posthouse_store_") + name, help, {{"store", store}});
 }
@@ -90,11 +94,11 @@ StoreMetrics::StoreMetrics(metrics::Registry& registry, const std::string& store
       blob_file_bytes(Level(registry, store, "blob_file_bytes", "Bytes of blob files.")),
       blob_garbage_bytes(Level(registry, store, "blob_garbage_bytes", "Bytes of blob files that belong to no blob.")),
       estimated_rows(Level(registry, store, "rows", "Estimate of the number of rows.")),
-      stall_seconds(Level(registry, store, "stall_seconds_total", "Time for which RocksDB slowed or stopped writes.")),
-      cache_hits(Level(registry, store, "cache_hits_total", "Block cache hits.")),
-      cache_misses(Level(registry, store, "cache_misses_total", "Block cache misses.")),
+      stall_seconds(Total(registry, store, "stall_seconds_total", "Time for which RocksDB slowed or stopped writes.")),
+      cache_hits(Total(registry, store, "cache_hits_total", "Block cache hits.")),
+      cache_misses(Total(registry, store, "cache_misses_total", "Block cache misses.")),
       cache_bytes(Level(registry, store, "cache_bytes", "Bytes in the block cache.")),
-      log_syncs(Level(registry, store, "log_syncs_total", "Syncs of the write-ahead log.")),
-      written_bytes(Level(registry, store, "written_bytes_total", "Bytes written to log, tables and blob files.")) {}
+      log_syncs(Total(registry, store, "log_syncs_total", "Syncs of the write-ahead log.")),
+      written_bytes(Total(registry, store, "written_bytes_total", "Bytes written to log, tables and blob files.")) {}
 
 }  // namespace posthouse::store

@@ -48,12 +48,12 @@ struct StoreMetrics {
   metrics::Gauge& blob_file_bytes;
   metrics::Gauge& blob_garbage_bytes;
   metrics::Gauge& estimated_rows;
-  metrics::Gauge& stall_seconds;
-  metrics::Gauge& cache_hits;
-  metrics::Gauge& cache_misses;
+  metrics::Counter& stall_seconds;
+  metrics::Counter& cache_hits;
+  metrics::Counter& cache_misses;
   metrics::Gauge& cache_bytes;
-  metrics::Gauge& log_syncs;
-  metrics::Gauge& written_bytes;
+  metrics::Counter& log_syncs;
+  metrics::Counter& written_bytes;
 };
 
 }  // namespace posthouse::store
