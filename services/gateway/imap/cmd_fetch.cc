@@ -63,7 +63,7 @@ HandlerResult Stream(ImapSession& session, const imap::FetchArgs& args, bool uid
       // Messages that others expunged are left out, and EXPUNGE may not be sent now. The client named
       // them by number, and OK would mean that it got them (RFC 2180 §4.1.2, §4.1.3; RFC 5530 §3).
       if (render.answered() < expected) co_return No("EXPUNGEISSUED", "Some messages were expunged; issue NOOP");
-      co_return Ok("FETCH completed");
+      co_return Ok("Fetched");  // scripts take a line with " FETCH " for a response
     }
     // RFC 7162 §3.2.10: VANISHED precedes the FETCH responses. Messages that the view still has are
     // reported later.

@@ -399,7 +399,7 @@ TEST_F(FolderTest, HintsTellOfEveryCommit) {
   ASSERT_EQ(hints.size(), 1u);  // coalesced
   EXPECT_EQ(hints[0].account_id, AccountId("acc1"));
   EXPECT_EQ(hints[0].folder_id, inbox_->id().folder_id);
-  EXPECT_EQ(hints[0].highest_modseq, State().head.highest_modseq);
+  EXPECT_EQ(hints[0].highest_modseq.value(), State().head.highest_modseq);
   EXPECT_TRUE(watch.Take(10).empty());
 }
 
@@ -410,7 +410,7 @@ TEST_F(FolderTest, AHintOfADeletedFolderIsNotHiddenByOlderOnes) {
   EXPECT_TRUE(SyncWait(inbox_->Destroy()).ok());
   const std::vector<Hint> hints = watch.Take(10);
   ASSERT_EQ(hints.size(), 1u);
-  EXPECT_EQ(hints[0].highest_modseq, 0u);
+  EXPECT_EQ(hints[0].highest_modseq.value(), 0u);
 }
 
 TEST_F(FolderTest, FoldersThatAreNotWatchedGetNoHints) {
