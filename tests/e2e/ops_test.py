@@ -198,7 +198,7 @@ class Operator:
             self.assertEqual(status, 200)
             self.assertIn("posthouse_build_info{", metrics)
             for line in metrics.splitlines():
-                self.assertRegex(line, r'^(# (HELP|TYPE) |[a-z_]+(\{[^}]*\})? [-+.eE0-9naifNI]+$)')
+                self.assertRegex(line, r'^(# (HELP|TYPE) |[a-z_][a-z0-9_]*(\{[^}]*\})? [-+.eE0-9naifNI]+$)')
             self.assertNotRegex(metrics, r"@[a-z]+\.example", "no address may be a label")
             status, config = get(port, "/config")
             self.assertEqual(status, 200)
