@@ -266,8 +266,15 @@ Task<absl::StatusOr<absl::Cord>> RocksBlobs::Get(std::string tenant, std::string
   absl::Status status = co_await reader_.Run(read);
   if (absl::IsNotFound(status)) co_return absl::NotFoundError(absl::StrCat("no blob ", name));
   PH_CO_RETURN_IF_ERROR(status);
-  const std::optional<BlobHeader> header = DecodeBlobHeader(View(values[0]));
-  if (!header.has_value()) co_return absl::DataLossError(absl::StrCat("malformed header of blob ", name));
+  std::optional<BlobHeader> header = DecodeBlobHeader(View(values[0]));
+  if (!header.has_value()) {
+    // Seen once while a failed disk healed: a read from memory alone gave an empty value with
+    // the status OK. Only a read that may use the disk proves damage.
+    PH_CO_RETURN_IF_ERROR(co_await reader_.RunOnPool(read));
+    header = DecodeBlobHeader(View(values[0]));
+    if (!header.has_value()) co_return absl::DataLossError(absl::StrCat("malformed header of blob ", name));
+    LOG_EVENT(kWarning, "blob_header_read_again").Str("blob", name);
+  }
   if (offset >= header->size_bytes || length == 0) co_return absl::Cord();
   length = std::min(length, header->size_bytes - offset);
   if (header->stream == 0) {
