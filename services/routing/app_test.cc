@@ -6,6 +6,7 @@
 #include <gtest/gtest.h>
 
 #include <filesystem>
+#include <fstream>
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
@@ -14,6 +15,7 @@
 #include "posthouse/routing/v1/routing.grpc.pb.h"
 #include "services/common/rpc/channel.h"
 #include "services/common/rpc/client.h"
+#include "services/common/rpc/listen.h"
 #include "services/common/runtime/testing/test_runtime.h"
 #include "services/directory/app.h"
 #include "services/routing/dns/testing/dns_server.h"
@@ -34,6 +36,9 @@ class RoutingAppTest : public ::testing::Test {
     config.set_data_dir(dir);
     config.set_hostname("mail.example.org");
     config.mutable_rpc()->set_port(0);
+    const std::string token = dir + "-token";
+    std::ofstream(token) << std::string(64, 't') << "\n";
+    config.mutable_rpc()->set_token_file(token);
     config.mutable_store()->set_min_free_bytes(1);
     config.mutable_routing()->add_dns_servers(dns_.address());
     config.mutable_routing()->mutable_dns_timeout()->set_nanos(200'000'000);
@@ -45,10 +50,12 @@ class RoutingAppTest : public ::testing::Test {
     directory_ = *std::move(directory);
     rpc::Channels channels;
     // Over TCP: the directory goes away in a test, which an in-process channel does not survive.
-    auto channel = rpc::Dial(absl::StrCat("127.0.0.1:", directory_->rpc().port()), {});
+    const auto caller = rpc::CallerMetadata(config, "routing");
+    ASSERT_TRUE(caller.ok()) << caller.status();
+    auto channel = rpc::Dial(absl::StrCat("127.0.0.1:", directory_->rpc().port()), {}, *caller);
     ASSERT_TRUE(channel.ok()) << channel.status();
     channels.directory = *std::move(channel);
-    admin_ = directory::v1::DirectoryAdminService::NewStub(channels.directory);
+    admin_ = directory::v1::DirectoryAdminService::NewStub(directory_->rpc().InProcessChannel());
     auto app = App::Create(*runtime_, channels);
     ASSERT_TRUE(app.ok()) << app.status();
     app_ = *std::move(app);

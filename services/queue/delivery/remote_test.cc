@@ -142,6 +142,9 @@ class FakeRouting final : public Routing {
   Task<absl::StatusOr<rv1::ResolveRecipientResponse>> ResolveRecipient(std::string) override {
     co_return absl::UnimplementedError("not asked");
   }
+  Task<absl::StatusOr<rv1::ResolveRecipientResponse>> ResolveLocal(std::string) override {
+    co_return absl::UnimplementedError("not asked");
+  }
   rv1::ResolveDestinationResponse response;
 };
 

@@ -35,7 +35,8 @@ class RocksEngine final : public Engine {
     options_.min_free_bytes = 100;
     options_.space_check_interval = absl::ZeroDuration();
     options_.measure_space = [this](const std::string&) -> absl::StatusOr<CapacityInfo> {
-      return CapacityInfo{1000, full_ ? uint64_t{10} : uint64_t{1000}, false};
+      // Far more than the rows in memory, which count against the free bytes.
+      return CapacityInfo{uint64_t{1} << 40, full_ ? uint64_t{10} : uint64_t{1} << 40, false};
     };
     options_.reopen_interval = absl::ZeroDuration();
     options_.env = env_.get();
