@@ -211,7 +211,7 @@ TEST(DowngradeTest, LongHeaderLinesAreFolded) {
   // An empty line would end the header.
   EXPECT_EQ(FoldField("X: a\r\n" + std::string(3000, ' ') + "\r\n b\r\n", 998, 998), "X: a\r\n \r\n b\r\n");
   for (const std::string& line : {std::string(3000, 'x') + ":", std::string(3000, 'x') + ": y", std::string(3000, ':'),
-                                 ":" + std::string(3000, ' ') + "y", "X: y" + std::string(3000, '\t')}) {
+                                  ":" + std::string(3000, ' ') + "y", "X: y" + std::string(3000, '\t')}) {
     EXPECT_TRUE(Fits(FoldField(line + "\r\n", 998, 998))) << line;
     EXPECT_FALSE(absl::StrContains(FoldField(line + "\r\n", 998, 998), "\r\n\r\n")) << line;
   }
