@@ -38,12 +38,14 @@ class RoutingAppTest : public ::testing::Test {
     config.mutable_rpc()->set_port(0);
     const std::string token = dir + "-token";
     std::ofstream(token) << std::string(64, 't') << "\n";
+    std::filesystem::permissions(token, std::filesystem::perms::owner_read);
     config.mutable_rpc()->set_token_file(token);
     config.mutable_store()->set_min_free_bytes(1);
     config.mutable_routing()->add_dns_servers(dns_.address());
     config.mutable_routing()->mutable_dns_timeout()->set_nanos(200'000'000);
     config.mutable_routing()->set_dns_tries(1);
     config.mutable_routing()->set_smtp_port(2525);
+    config.mutable_routing()->add_own_addresses("192.0.2.99");  // whatever this machine's are
     runtime_ = runtime::NewTestRuntime(config);
     auto directory = directory::App::Create(*runtime_, {});
     ASSERT_TRUE(directory.ok()) << directory.status();
@@ -55,7 +57,11 @@ class RoutingAppTest : public ::testing::Test {
     auto channel = rpc::Dial(absl::StrCat("127.0.0.1:", directory_->rpc().port()), {}, *caller);
     ASSERT_TRUE(channel.ok()) << channel.status();
     channels.directory = *std::move(channel);
-    admin_ = directory::v1::DirectoryAdminService::NewStub(directory_->rpc().InProcessChannel());
+    const auto administrator = rpc::CallerMetadata(config, "admin");
+    ASSERT_TRUE(administrator.ok()) << administrator.status();
+    auto desk = rpc::Dial(absl::StrCat("127.0.0.1:", directory_->rpc().port()), {}, *administrator);
+    ASSERT_TRUE(desk.ok()) << desk.status();
+    admin_ = directory::v1::DirectoryAdminService::NewStub(*std::move(desk));
     auto app = App::Create(*runtime_, channels);
     ASSERT_TRUE(app.ok()) << app.status();
     app_ = *std::move(app);
