@@ -6,6 +6,7 @@
 #include <string>
 
 #include "absl/strings/string_view.h"
+#include "services/common/store/rocks/big_endian.h"
 
 namespace posthouse::store {
 namespace {
@@ -17,16 +18,6 @@ constexpr char kBodyTag = 'b';
 constexpr char kPieceTag = 'c';
 constexpr char kUnfinishedTag = 'u';
 constexpr char kHeaderVersion = 1;
-
-void AppendBigEndian(std::string* out, uint64_t value, int bytes) {
-  for (int shift = 8 * (bytes - 1); shift >= 0; shift -= 8) out->push_back(static_cast<char>(value >> shift));
-}
-
-uint64_t ReadBigEndian(absl::string_view bytes) {
-  uint64_t value = 0;
-  for (const char byte : bytes) value = value << 8 | static_cast<unsigned char>(byte);
-  return value;
-}
 
 std::string Tagged(char tag, absl::string_view tenant, absl::string_view rest, size_t more = 0) {
   std::string key;

@@ -7,6 +7,7 @@
 
 #include "absl/strings/string_view.h"
 #include "services/common/log/log.h"
+#include "services/common/store/rocks/big_endian.h"
 #include "services/common/store/rocks/crc32c.h"
 #include "services/common/store/rocks/rocks_status.h"
 
@@ -17,16 +18,6 @@ constexpr absl::string_view kMagic = "PHsync1\n";
 constexpr size_t kFileBytes = 8 + 8 + 8 + 4;
 
 std::string FileOf(const std::string& path) { return path + "/SYNCED"; }
-
-void AppendBigEndian(std::string* out, uint64_t value, int bytes) {
-  for (int shift = 8 * (bytes - 1); shift >= 0; shift -= 8) out->push_back(static_cast<char>(value >> shift));
-}
-
-uint64_t ReadBigEndian(absl::string_view bytes) {
-  uint64_t value = 0;
-  for (const char byte : bytes) value = value << 8 | static_cast<unsigned char>(byte);
-  return value;
-}
 
 std::string Encode(const SyncedTo& point) {
   std::string bytes(kMagic);
