@@ -28,6 +28,7 @@
 #include "services/common/rpc/metadata.h"
 #include "services/common/rpc/server.h"
 #include "services/common/rpc/streaming.h"
+#include "services/common/rpc/testing/who_am_i.h"
 #include "services/common/testing/test_ca.h"
 
 namespace posthouse::rpc {
@@ -38,23 +39,6 @@ using ::testing::HasSubstr;
 namespace q = queue::v1;
 
 constexpr char kSecret[] = "0123456789abcdef0123456789abcdef";
-
-// Answers with the name it knows its caller by.
-class WhoAmI final : public q::QueueAdminService::CallbackService {
- public:
-  explicit WhoAmI(ServerRunner& runner) : runner_(runner) {}
-  grpc::ServerUnaryReactor* GetItem(grpc::CallbackServerContext* context, const q::GetItemRequest* request,
-                                    q::GetItemResponse* response) override {
-    return Unary(runner_, context, request, response, [](auto& call) { return Answer(call); });
-  }
-
- private:
-  static Task<absl::Status> Answer(UnaryCall<q::GetItemRequest, q::GetItemResponse>& call) {
-    call.response().set_header(call.info().peer);
-    co_return absl::OkStatus();
-  }
-  ServerRunner& runner_;
-};
 
 std::string Folder() {
   const std::string folder =
