@@ -65,8 +65,7 @@ Metrics::Metrics(metrics::Registry& registry)
 
 void Metrics::Connections(size_t port, size_t open, uint64_t refused) {
   ports_.at(port).open->Set(static_cast<double>(open));
-  metrics::Counter& counted = *ports_.at(port).refused;
-  if (static_cast<double>(refused) > counted.Value()) counted.Add(static_cast<double>(refused) - counted.Value());
+  ports_.at(port).refused->RaiseTo(static_cast<double>(refused));
 }
 
 void Metrics::Login(absl::string_view protocol, LoginResult result) {

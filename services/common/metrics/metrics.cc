@@ -21,6 +21,9 @@
 namespace posthouse::metrics {
 
 void Counter::Add(double n) { metric_.Increment(n); }
+void Counter::RaiseTo(double value) {
+  if (const double now = Value(); value > now) Add(value - now);
+}
 double Counter::Value() const { return metric_.Value(); }
 
 void Gauge::Set(double value) { metric_.Set(value); }

@@ -32,6 +32,8 @@ class Counter {
  public:
   explicit Counter(prometheus::Counter& metric) : metric_(metric) {}
   void Add(double n = 1);
+  // Follows a count that something else keeps. A lower `value` changes nothing. One thread.
+  void RaiseTo(double value);
   double Value() const;
 
  private:

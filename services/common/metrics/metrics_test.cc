@@ -116,6 +116,13 @@ TEST(MetricsTest, TimerObservesOnce) {
   EXPECT_THAT(registry.Serialize(), HasSubstr("posthouse_test_wait_seconds_count 1\n"));
 }
 
+TEST(MetricsTest, ACounterFollowsACountAndNeverFalls) {
+  Registry registry;
+  Counter& counter = registry.AddCounter("posthouse_test_things_total", "Things.");
+  for (const double value : {3.0, 1.0, 5.0}) counter.RaiseTo(value);
+  EXPECT_EQ(counter.Value(), 5);
+}
+
 TEST(MetricsDeathTest, ACounterEndsInTotalAndAGaugeDoesNot) {
   Registry registry;
   EXPECT_DEATH(registry.AddCounter("posthouse_test_things", "Things."), "metric posthouse_test_things: not _total");

@@ -269,17 +269,13 @@ void RocksStore::Impl::Export() {
   metrics.blob_garbage_bytes.Set(number(Properties::kLiveBlobFileGarbageSize, open->blobs));
   metrics.estimated_rows.Set(number(Properties::kEstimateNumKeys, open->rows));
   // RocksDB's own counts, which go on across reopenings.
-  const auto raise = [](posthouse::metrics::Counter& counter, double value) {
-    if (value > counter.Value()) counter.Add(value - counter.Value());
-  };
-  raise(metrics.stall_seconds, ticks(rocksdb::STALL_MICROS) / 1e6);
-  raise(metrics.cache_hits, ticks(rocksdb::BLOCK_CACHE_HIT));
-  raise(metrics.cache_misses, ticks(rocksdb::BLOCK_CACHE_MISS));
+  metrics.stall_seconds.RaiseTo(ticks(rocksdb::STALL_MICROS) / 1e6);
+  metrics.cache_hits.RaiseTo(ticks(rocksdb::BLOCK_CACHE_HIT));
+  metrics.cache_misses.RaiseTo(ticks(rocksdb::BLOCK_CACHE_MISS));
   metrics.cache_bytes.Set(static_cast<double>(db->cache().GetUsage()));
-  raise(metrics.log_syncs, ticks(rocksdb::WAL_FILE_SYNCED));
-  raise(metrics.written_bytes, ticks(rocksdb::WAL_FILE_BYTES) + ticks(rocksdb::FLUSH_WRITE_BYTES) +
-                                   ticks(rocksdb::COMPACT_WRITE_BYTES) +
-                                   ticks(rocksdb::BLOB_DB_BLOB_FILE_BYTES_WRITTEN));
+  metrics.log_syncs.RaiseTo(ticks(rocksdb::WAL_FILE_SYNCED));
+  metrics.written_bytes.RaiseTo(ticks(rocksdb::WAL_FILE_BYTES) + ticks(rocksdb::FLUSH_WRITE_BYTES) +
+                                ticks(rocksdb::COMPACT_WRITE_BYTES) + ticks(rocksdb::BLOB_DB_BLOB_FILE_BYTES_WRITTEN));
 }
 
 // Does the part of a commit that needs no order among commits: checks, encodes, and
