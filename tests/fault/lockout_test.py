@@ -43,13 +43,18 @@ def login(user, password, source):
         s.close()
 
 
-def guess_imap(stop, counts):
+def guess(port, hello, attempt, stop, counts):
+    """Sends attempt(n) on one connection after the other, as fast as they are answered."""
     while not stop.is_set():
         try:
-            s, f = dial("imap", ATTACKER)
+            s, f = dial(port, ATTACKER)
             f.readline()
+            if hello:
+                s.sendall(hello)
+                while f.readline()[3:4] == b"-":
+                    pass
             for n in range(100):
-                s.sendall(b'a%d LOGIN u%d@example.org wrong%d\r\n' % (n, n % USERS, n))
+                s.sendall(attempt(n))
                 line = f.readline()
                 counts.append(line[:40])
                 if not line or stop.is_set():
@@ -59,24 +64,12 @@ def guess_imap(stop, counts):
             time.sleep(0.05)
 
 
-def guess_smtp(stop, counts):
-    plain = base64.b64encode(b"\0u1@example.org\0wrong")
-    while not stop.is_set():
-        try:
-            s, f = dial("submission", ATTACKER)
-            f.readline()
-            s.sendall(b"EHLO x\r\n")
-            while f.readline()[3:4] == b"-":
-                pass
-            for _ in range(100):
-                s.sendall(b"AUTH PLAIN %s\r\n" % plain)
-                line = f.readline()
-                counts.append(line[:40])
-                if not line or stop.is_set():
-                    break
-            s.close()
-        except OSError:
-            time.sleep(0.05)
+def imap_attempt(n):
+    return b"a%d LOGIN u%d@example.org wrong%d\r\n" % (n, n % USERS, n)
+
+
+def smtp_attempt(_):
+    return b"AUTH PLAIN %s\r\n" % base64.b64encode(b"\0u1@example.org\0wrong")
 
 
 class LockoutTest(unittest.TestCase):
@@ -85,8 +78,8 @@ class LockoutTest(unittest.TestCase):
         proven = ["u%d@example.org" % n for n in range(10)]
         for user in proven:
             self.assertIn(b" OK", login(user, PASSWORD, "127.9.1.1")[0][:6])
-        threads = [threading.Thread(target=guess_imap, args=(stop, counts)) for _ in range(GUESSERS)]
-        threads += [threading.Thread(target=guess_smtp, args=(stop, counts)) for _ in range(20)]
+        guessers = [("imap", b"", imap_attempt)] * GUESSERS + [("submission", b"EHLO x\r\n", smtp_attempt)] * 20
+        threads = [threading.Thread(target=guess, args=(*how, stop, counts)) for how in guessers]
         for t in threads:
             t.start()
         try:
