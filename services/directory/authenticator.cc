@@ -1,6 +1,5 @@
 #include "services/directory/authenticator.h"
 
-#include <chrono>
 #include <utility>
 
 #include "absl/strings/ascii.h"
@@ -9,6 +8,7 @@
 #include "absl/time/clock.h"
 #include "services/common/log/log.h"
 #include "services/common/status/status.h"
+#include "services/common/time/calm_clock.h"
 #include "services/directory/account_edit.h"
 #include "services/directory/key_schema.h"
 #include "services/directory/lookup.h"
@@ -17,11 +17,6 @@
 
 namespace posthouse::directory {
 namespace {
-
-// For waits: a clock that steps neither opens nor closes a bucket.
-absl::Time Monotonic() {
-  return absl::UnixEpoch() + absl::FromChrono(std::chrono::steady_clock::now().time_since_epoch());
-}
 
 absl::Status Wrong() { return absl::UnauthenticatedError("wrong login name or password"); }
 
@@ -127,10 +122,10 @@ Task<absl::StatusOr<AccountInfo>> Authenticator::CheckUncounted(std::string user
   PH_CO_RETURN_IF_ERROR(refused);
   metrics_.hash_seconds.Observe(absl::Now() - start);
   if (!account || !verdict.proven) {
-    guesses_.Wrong(client, guessed, Monotonic());
+    guesses_.Wrong(client, guessed, MonotonicNow());
     co_return Wrong();
   }
-  guesses_.Right(client, guessed, Monotonic());
+  guesses_.Right(client, guessed, MonotonicNow());
   if (!verdict.new_hash.empty()) {
     const absl::Status status = co_await Rehash(*account, hash, verdict.new_hash);
     log::LogIfError(status, "storing a stronger password hash");
@@ -142,7 +137,7 @@ Task<absl::StatusOr<AccountInfo>> Authenticator::CheckUncounted(std::string user
 }
 
 absl::Status Authenticator::Refusal(absl::string_view client, absl::string_view account) {
-  const std::optional<GuessLimiter::Refusal> refusal = guesses_.Ask(client, account, Monotonic());
+  const std::optional<GuessLimiter::Refusal> refusal = guesses_.Ask(client, account, MonotonicNow());
   if (!refusal.has_value()) return absl::OkStatus();
   static constexpr absl::string_view kWhat[] = {"from this address", "from this network", "for this account"};
   const auto full = static_cast<size_t>(refusal->full);

@@ -1,12 +1,11 @@
 #include "services/directory/guess_limiter.h"
 
-#include <arpa/inet.h>
-
 #include <algorithm>
 #include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "services/common/ip_address/ip_address.h"
 
 namespace posthouse::directory {
 namespace {
@@ -20,22 +19,13 @@ struct ClientKeys {
 };
 
 ClientKeys KeysOf(absl::string_view text) {
-  const std::string address(text);
-  in_addr v4{};
-  in6_addr v6{};
-  if (inet_pton(AF_INET, address.c_str(), &v4) == 1) {
-    const auto* const bytes = reinterpret_cast<const char*>(&v4.s_addr);
-    return {absl::StrCat("a4", absl::string_view(bytes, 4)), absl::StrCat("n4", absl::string_view(bytes, 3))};
-  }
-  if (inet_pton(AF_INET6, address.c_str(), &v6) == 1) {
-    const auto* const bytes = reinterpret_cast<const char*>(v6.s6_addr);
-    if (IN6_IS_ADDR_V4MAPPED(&v6)) {
-      return {absl::StrCat("a4", absl::string_view(bytes + 12, 4)),
-              absl::StrCat("n4", absl::string_view(bytes + 12, 3))};
-    }
-    return {absl::StrCat("a6", absl::string_view(bytes, 8)), absl::StrCat("n6", absl::string_view(bytes, 6))};
-  }
-  return {};
+  const std::string bytes = IpBytes(text);
+  if (bytes.empty()) return {};
+  const bool v4 = bytes.size() == 4;
+  const absl::string_view address = absl::string_view(bytes).substr(0, v4 ? 4 : 8);
+  const absl::string_view network = absl::string_view(bytes).substr(0, v4 ? 3 : 6);
+  const absl::string_view family = v4 ? "4" : "6";
+  return {absl::StrCat("a", family, address), absl::StrCat("n", family, network)};
 }
 
 std::string AccountKey(absl::string_view account) { return absl::StrCat("u", account); }

@@ -1,8 +1,7 @@
 #include "services/routing/local_network.h"
+#include "services/common/ip_address/ip_address.h"
 
 #include <gtest/gtest.h>
-
-#include "services/routing/ip_address.h"
 
 namespace posthouse::routing {
 namespace {

@@ -8,9 +8,9 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "services/common/async/when_all.h"
+#include "services/common/ip_address/ip_address.h"
 #include "services/common/status/status.h"
 #include "services/mail_formats/address/address.h"
-#include "services/routing/ip_address.h"
 
 namespace posthouse::routing {
 namespace {

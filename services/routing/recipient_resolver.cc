@@ -8,9 +8,9 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
+#include "services/common/ip_address/ip_address.h"
 #include "services/common/time/proto_time.h"
 #include "services/mail_formats/address/address.h"
-#include "services/routing/ip_address.h"
 
 namespace posthouse::routing {
 namespace {

@@ -10,10 +10,10 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
 #include "posthouse/config/v1/config.pb.h"
+#include "services/common/ip_address/ip_address.h"
 #include "services/common/status/status.h"
 #include "services/common/time/proto_time.h"
 #include "services/mail_formats/address/address.h"
-#include "services/routing/ip_address.h"
 
 namespace posthouse::routing {
 namespace {

@@ -1,7 +1,4 @@
 #include "services/queue/delivery/remote.h"
-
-#include <arpa/inet.h>
-
 #include <algorithm>
 #include <optional>
 #include <utility>
@@ -10,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "posthouse/routing/v1/routing.pb.h"
+#include "services/common/ip_address/ip_address.h"
 #include "services/common/log/log.h"
 #include "services/common/net/connection.h"
 #include "services/common/rpc/trace.h"
@@ -29,12 +27,7 @@ constexpr size_t kRecipientsPerTransaction = 100;
 constexpr int kMaxConversations = 2;
 
 // SNI is for names (RFC 6066 §3).
-bool IsAddress(absl::string_view host) {
-  unsigned char bytes[sizeof(in6_addr)];
-  const std::string text(host);
-  return absl::StartsWith(host, "[") || inet_pton(AF_INET, text.c_str(), bytes) == 1 ||
-         inet_pton(AF_INET6, text.c_str(), bytes) == 1;
-}
+bool IsAddress(absl::string_view host) { return absl::StartsWith(host, "[") || IsIpAddress(host); }
 
 bool Closing(const smtp::Outcome& outcome) {
   return outcome.kind == SmtpKind::kConnection || outcome.reply.code == 421;

@@ -1,11 +1,11 @@
-// IP addresses as text: what routing must know of them. Threads: stateless.
+// IP addresses as text: their bytes, and the networks they belong to. Threads: stateless.
 #pragma once
 
 #include <string>
 
 #include "absl/strings/string_view.h"
 
-namespace posthouse::routing {
+namespace posthouse {
 
 // The 4 or 16 bytes of "192.0.2.1" or "2001:db8::1", so that two spellings of one address
 // are equal. IPv4-mapped IPv6 (::ffff:192.0.2.1) is the IPv4 address. "" when `text` is no
@@ -21,4 +21,4 @@ bool IsLoopback(absl::string_view text);
 // text that is no address.
 bool IsGlobal(absl::string_view text);
 
-}  // namespace posthouse::routing
+}  // namespace posthouse

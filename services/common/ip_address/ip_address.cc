@@ -1,10 +1,10 @@
-#include "services/routing/ip_address.h"
+#include "services/common/ip_address/ip_address.h"
 
 #include <arpa/inet.h>
 
 #include "absl/strings/match.h"
 
-namespace posthouse::routing {
+namespace posthouse {
 namespace {
 
 struct Network {
@@ -75,4 +75,4 @@ bool IsGlobal(absl::string_view text) {
   return address.size() == 4 ? IsGlobalIpv4(address) : IsGlobalIpv6(address);
 }
 
-}  // namespace posthouse::routing
+}  // namespace posthouse
