@@ -83,7 +83,8 @@ void ForgetAddress(ListenerState& state, const std::string& client) {
   if (it != state.per_address.end() && --it->second == 0) state.per_address.erase(it);
 }
 
-// Tells the owner, or logs. Rate limited: a flood of connections must not become a flood of log lines.
+// Reports a refused connection to the owner, else to the log. The log is rate limited, since connections
+// come in floods.
 void ReportRefused(ListenerState& state, const ConnectionImpl& connection, ConnectionRefusal refusal,
                    const absl::Status& why) {
   if (state.options.on_refused != nullptr) return state.options.on_refused(connection, refusal, why);

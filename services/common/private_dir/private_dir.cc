@@ -85,7 +85,7 @@ absl::Status OpenPrivateDirectory(const std::string& path) {
     if (narrowed) ++repaired;
   }
   if (error) return Cannot("list", path, error.value());
-  // In a closed directory nobody could reach the files, whatever their modes were.
+  // Other users cannot reach files in a closed directory, whatever the modes of the files are.
   Report(path, changed ? repaired : 0);
   return absl::OkStatus();
 }

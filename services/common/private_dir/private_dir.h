@@ -2,7 +2,7 @@
 //
 // The processes create files with the mask 077. Directories of earlier releases, and copies that
 // an operator made, may be open to others. They are repaired, not refused: every release before
-// this one made such directories, and taking permissions away harms nobody who needs them.
+// this one made such directories, and no other user needs these permissions.
 // Only when the permissions cannot be taken away is the directory refused.
 //
 // Threads: any.
