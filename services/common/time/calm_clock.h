@@ -34,7 +34,6 @@ class CalmClock {
   explicit CalmClock(Options options);
 
   absl::Time Now();
-  absl::Time Monotonic() const { return options_.monotonic(); }
 
   // How much of Now() - `since` is not time that passed, but steps forward that the clock adopted after
   // `since` (a time of this clock). What is given up by age subtracts it.
