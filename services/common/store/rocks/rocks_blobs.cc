@@ -15,6 +15,7 @@
 #include "services/common/log/log.h"
 #include "services/common/status/status.h"
 #include "services/common/store/rocks/committer.h"
+#include "services/common/store/rocks/point_read.h"
 #include "services/common/store/rocks/reopenable_db.h"
 #include "services/common/store/rocks/rocks_status.h"
 #include "services/common/store/rocks/space_return.h"
@@ -231,8 +232,7 @@ uint64_t RocksBlobs::NewStream() {
 Task<absl::StatusOr<BlobHeader>> RocksBlobs::ReadHeader(std::string header_key) {
   rocksdb::PinnableSlice value;
   const auto read = [&](const ReopenableDb::Handles& open, const rocksdb::ReadOptions& options) {
-    value.Reset();
-    return open.db->Get(options, open.blobs, header_key, &value);
+    return GetKey(*open.db, options, open.blobs, header_key, &value);
   };
   PH_CO_RETURN_IF_ERROR(co_await reader_.Run(read));
   const std::optional<BlobHeader> header = DecodeBlobHeader(View(value));
@@ -252,10 +252,8 @@ Task<absl::StatusOr<absl::Cord>> RocksBlobs::Get(std::string tenant, std::string
   std::vector<std::string> keys = {header_key, BlobBodyKey(tenant, name)};
   std::vector<rocksdb::PinnableSlice> values;
   const auto read = [&](const ReopenableDb::Handles& open, const rocksdb::ReadOptions& options) {
-    const std::vector<rocksdb::Slice> slices(keys.begin(), keys.end());
-    values = std::vector<rocksdb::PinnableSlice>(keys.size());
-    std::vector<rocksdb::Status> statuses(keys.size());
-    open.db->MultiGet(options, open.blobs, keys.size(), slices.data(), values.data(), statuses.data());
+    std::vector<rocksdb::Status> statuses;
+    GetKeys(*open.db, options, open.blobs, keys, &values, &statuses);
     for (size_t i = 0; i < keys.size(); ++i) {
       // Only the body row may be absent: large and empty blobs have none.
       const bool may_be_absent = i > 0 && keys[0] == header_key;
@@ -266,15 +264,8 @@ Task<absl::StatusOr<absl::Cord>> RocksBlobs::Get(std::string tenant, std::string
   absl::Status status = co_await reader_.Run(read);
   if (absl::IsNotFound(status)) co_return absl::NotFoundError(absl::StrCat("no blob ", name));
   PH_CO_RETURN_IF_ERROR(status);
-  std::optional<BlobHeader> header = DecodeBlobHeader(View(values[0]));
-  if (!header.has_value()) {
-    // Seen once while a failed disk healed: a read from memory alone gave an empty value with
-    // the status OK. Only a read that may use the disk proves damage.
-    PH_CO_RETURN_IF_ERROR(co_await reader_.RunOnPool(read));
-    header = DecodeBlobHeader(View(values[0]));
-    if (!header.has_value()) co_return absl::DataLossError(absl::StrCat("malformed header of blob ", name));
-    LOG_EVENT(kWarning, "blob_header_read_again").Str("blob", name);
-  }
+  const std::optional<BlobHeader> header = DecodeBlobHeader(View(values[0]));
+  if (!header.has_value()) co_return absl::DataLossError(absl::StrCat("malformed header of blob ", name));
   if (offset >= header->size_bytes || length == 0) co_return absl::Cord();
   length = std::min(length, header->size_bytes - offset);
   if (header->stream == 0) {

@@ -23,6 +23,7 @@
 #include "services/common/store/rocks/damage.h"
 #include "services/common/store/rocks/key_encoding.h"
 #include "services/common/store/rocks/open_checked.h"
+#include "services/common/store/rocks/point_read.h"
 #include "services/common/store/rocks/reopenable_db.h"
 #include "services/common/store/rocks/rocks_blobs.h"
 #include "services/common/store/rocks/rocks_status.h"
@@ -97,14 +98,9 @@ class EncodedRead {
     const size_t count = keys_.size();
     result_.values.resize(count);
     if (count == 0) return rocksdb::Status::OK();
-    std::vector<rocksdb::PinnableSlice> values(count);
-    std::vector<rocksdb::Status> statuses(count);
-    if (count == 1) {
-      statuses[0] = db.Get(options, db.DefaultColumnFamily(), keys_[0], &values[0]);
-    } else {
-      const std::vector<rocksdb::Slice> slices(keys_.begin(), keys_.end());
-      db.MultiGet(options, db.DefaultColumnFamily(), count, slices.data(), values.data(), statuses.data());
-    }
+    std::vector<rocksdb::PinnableSlice> values;
+    std::vector<rocksdb::Status> statuses;
+    GetKeys(db, options, db.DefaultColumnFamily(), keys_, &values, &statuses);
     for (size_t i = 0; i < count; ++i) {
       if (statuses[i].IsNotFound()) continue;
       if (!statuses[i].ok()) return statuses[i];
@@ -292,7 +288,7 @@ Task<absl::StatusOr<std::unique_ptr<CommitOp>>> RocksStore::Impl::Prepare(Commit
     op->seen_batch = committer.published();  // before the reads: they see this batch or a later one
     for (GuardedRow& guard : op->guards) {
       rocksdb::PinnableSlice value;
-      const rocksdb::Status status = open.db->Get(read_options, open.rows, guard.key, &value);
+      const rocksdb::Status status = GetKey(*open.db, read_options, open.rows, guard.key, &value);
       guard.seen.reset();
       if (status.ok()) {
         guard.seen.emplace(value.data(), value.size());
