@@ -19,13 +19,8 @@ struct ClientKeys {
 };
 
 ClientKeys KeysOf(absl::string_view text) {
-  const std::string bytes = IpBytes(text);
-  if (bytes.empty()) return {};
-  const bool v4 = bytes.size() == 4;
-  const absl::string_view address = absl::string_view(bytes).substr(0, v4 ? 4 : 8);
-  const absl::string_view network = absl::string_view(bytes).substr(0, v4 ? 3 : 6);
-  const absl::string_view family = v4 ? "4" : "6";
-  return {absl::StrCat("a", family, address), absl::StrCat("n", family, network)};
+  if (!IsIpAddress(text)) return {};
+  return {absl::StrCat("a", ClientOf(text)), absl::StrCat("n", NetworkOf(text, 24, 48))};
 }
 
 std::string AccountKey(absl::string_view account) { return absl::StrCat("u", account); }

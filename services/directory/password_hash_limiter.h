@@ -1,6 +1,6 @@
 // PasswordHashLimiter: runs password work on the blocking pool. At most `concurrent` run
 // at a time, since the pool has other work, and at most `max_waiting` wait. The waiters of
-// each client address have a line of their own, and the lines take turns (FairGate).
+// each client address (an IPv6 /64) have a line of their own, and the lines take turns (FairGate).
 //
 // Threads: any; a task resumes on its own executor.
 #pragma once
@@ -15,6 +15,7 @@
 #include "services/common/async/executor.h"
 #include "services/common/async/fair_gate.h"
 #include "services/common/async/task.h"
+#include "services/common/ip_address/ip_address.h"
 
 namespace posthouse::directory {
 
@@ -28,7 +29,7 @@ class PasswordHashLimiter {
   // `work` may capture by reference: it is done before this returns.
   template <typename Work, typename R = std::invoke_result_t<Work&>>
   Task<absl::StatusOr<R>> Run(std::string client, Work work) {
-    if (!co_await gate_.Enter(std::move(client)))
+    if (!co_await gate_.Enter(ClientOf(client)))
       co_return absl::ResourceExhaustedError("too many password checks are waiting, try again later");
     R result = co_await RunOn(pool_, [&work] { return work(); });
     gate_.Leave();

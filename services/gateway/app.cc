@@ -105,12 +105,16 @@ Task<void> ServePop3Session(std::shared_ptr<Parts> parts, std::unique_ptr<net::C
 }
 
 // `tls`: the port speaks TLS from the start; without certificates it stays closed.
-absl::Status Listen(runtime::Runtime& rt, const Port& port, bool tls, std::shared_ptr<net::TlsServerContext> context,
-                    net::Listener::Serve serve, std::unique_ptr<net::Listener>* listener) {
+absl::Status Listen(runtime::Runtime& rt, absl::string_view key, const Port& port, bool tls,
+                    std::shared_ptr<net::TlsServerContext> context, net::Listener::Serve serve,
+                    std::unique_ptr<net::Listener>* listener) {
   if (!port.enabled || (tls && context == nullptr)) return absl::OkStatus();
   net::ListenerOptions options = port.listener;
   if (tls) options.implicit_tls = std::move(context);
-  PH_ASSIGN_OR_RETURN(*listener, net::Listener::Start(rt.loops(), std::move(options), std::move(serve)));
+  absl::StatusOr<std::unique_ptr<net::Listener>> started =
+      net::Listener::Start(rt.loops(), std::move(options), std::move(serve));
+  if (!started.ok()) return Annotate(started.status(), absl::StrCat("gateway.", key));
+  *listener = *std::move(started);
   return absl::OkStatus();
 }
 
@@ -140,10 +144,10 @@ absl::StatusOr<std::unique_ptr<App>> App::Create(runtime::Runtime& rt, rpc::Chan
   const auto pop3 = [weak](std::unique_ptr<net::Connection> connection) {
     return ServePop3Session(weak.lock(), std::move(connection));
   };
-  PH_RETURN_IF_ERROR(Listen(rt, settings.imap, false, tls, imap, &parts->imap_listener));
-  PH_RETURN_IF_ERROR(Listen(rt, settings.imaps, true, tls, imap, &parts->imaps_listener));
-  PH_RETURN_IF_ERROR(Listen(rt, settings.pop3, false, tls, pop3, &parts->pop3_listener));
-  PH_RETURN_IF_ERROR(Listen(rt, settings.pop3s, true, tls, pop3, &parts->pop3s_listener));
+  PH_RETURN_IF_ERROR(Listen(rt, "imap", settings.imap, false, tls, imap, &parts->imap_listener));
+  PH_RETURN_IF_ERROR(Listen(rt, "imaps", settings.imaps, true, tls, imap, &parts->imaps_listener));
+  PH_RETURN_IF_ERROR(Listen(rt, "pop3", settings.pop3, false, tls, pop3, &parts->pop3_listener));
+  PH_RETURN_IF_ERROR(Listen(rt, "pop3s", settings.pop3s, true, tls, pop3, &parts->pop3s_listener));
   app->OnCollect([&parts = *parts] { parts.Collect(); });
   // Health, and the gRPC services of the gateway.
   PH_RETURN_IF_ERROR(app->Serve(runtime::GrpcServices()));

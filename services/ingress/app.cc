@@ -94,7 +94,7 @@ absl::Status App::Listen(Port port, const Settings::Listener& listener) {
     return ServeSmtp(context, port, settings(), tls_, std::move(connection));
   };
   absl::StatusOr<std::unique_ptr<net::Listener>> started = net::Listener::Start(runtime().loops(), options, serve);
-  if (!started.ok()) return Annotate(started.status(), PortName(port));
+  if (!started.ok()) return Annotate(started.status(), absl::StrCat("ingress.", PortName(port)));
   listeners_[static_cast<size_t>(port)] = *std::move(started);
   LOG_EVENT(kInfo, "listening")
       .Str("port", PortName(port))

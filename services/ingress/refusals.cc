@@ -1,15 +1,12 @@
 #include "services/ingress/refusals.h"
 
-#include <arpa/inet.h>
-#include <netinet/in.h>
-
 #include <algorithm>
-#include <cstring>
 
 #include "absl/hash/hash.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
+#include "services/common/ip_address/ip_address.h"
 
 namespace posthouse::ingress {
 namespace {
@@ -52,21 +49,6 @@ bool Matches(const Refusal& refusal, const RefusalQuery& query) {
 
 }  // namespace
 
-std::string NetworkOf(const std::string& address) {
-  in_addr v4{};
-  in6_addr v6{};
-  char text[INET6_ADDRSTRLEN];
-  if (inet_pton(AF_INET, address.c_str(), &v4) == 1) {
-    v4.s_addr &= htonl(0xFFFFFF00u);
-    return absl::StrCat(inet_ntop(AF_INET, &v4, text, sizeof text), "/24");
-  }
-  if (inet_pton(AF_INET6, address.c_str(), &v6) == 1) {
-    std::memset(v6.s6_addr + 8, 0, 8);
-    return absl::StrCat(inet_ntop(AF_INET6, &v6, text, sizeof text), "/64");
-  }
-  return address;
-}
-
 // ---- LineLimit
 
 bool LineLimit::Allow(const std::string& key, absl::Time now, uint64_t* suppressed) {
@@ -107,7 +89,7 @@ std::vector<std::pair<std::string, uint64_t>> LineLimit::TakeQuiet(absl::Time no
 
 void Refusals::Record(Refusal refusal) {
   metrics_->Refused(refusal.stage, refusal.reason).Add();
-  const std::string network = NetworkOf(refusal.client);
+  const std::string network = NetworkOf(refusal.client, 24, 64);
   const int64_t minute = absl::ToUnixSeconds(refusal.at) / 60;
   if (minute_.exchange(minute, std::memory_order_relaxed) != minute) Tick(refusal.at);
   Log(refusal, network);

@@ -105,7 +105,4 @@ class Refusals {
   std::array<Bucket, kBuckets> buckets_;
 };
 
-// "192.0.2.0/24", "2001:db8:0:1::/64"; other text as it is.
-std::string NetworkOf(const std::string& address);
-
 }  // namespace posthouse::ingress

@@ -156,11 +156,5 @@ TEST(LineLimitTest, KeysBeyondTheLimitShareOneWindow) {
   EXPECT_TRUE(limit.Allow("a", kNoon - absl::Hours(1), &suppressed));
 }
 
-TEST(NetworkTest, AnAddressIsInTheNetworkOfItsNeighbours) {
-  EXPECT_EQ(NetworkOf("192.0.2.77"), "192.0.2.0/24");
-  EXPECT_EQ(NetworkOf("2001:db8:0:1:2:3:4:5"), "2001:db8:0:1::/64");
-  EXPECT_EQ(NetworkOf("unix"), "unix");
-}
-
 }  // namespace
 }  // namespace posthouse::ingress

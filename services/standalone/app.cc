@@ -118,6 +118,11 @@ void App::PublishReadiness() {
   rpc().SetServing("", Ready().ok());
 }
 
+void App::AnnounceDrain() {
+  ServiceApp::AnnounceDrain();
+  for (const auto& app : apps_) app->AnnounceDrain();
+}
+
 absl::Status App::Health() {
   for (const auto& app : apps_) {
     const absl::Status ready = app->Ready();

@@ -39,6 +39,7 @@ class App final : public runtime::ServiceApp {
   bool Reloadable(absl::string_view key) const override;
   std::vector<std::pair<std::string, std::string>> Status() override;
   void PublishReadiness() override;
+  void AnnounceDrain() override;
 
   ingress::App& ingress() { return *ingress_; }
   gateway::App& gateway() { return *gateway_; }

@@ -222,6 +222,8 @@ absl::Status Validate(const v1::Config& config, absl::string_view service) {
   PH_RETURN_IF_ERROR(CheckOneOf("log_level", config.log_level(), {"debug", "info", "warning", "error"}));
   if (config.io_threads() > 256) return Bad("io_threads", "must be at most 256");
   if (config.blocking_threads() > 1024) return Bad("blocking_threads", "must be at most 1024");
+  if (Seconds(config.drain_delay()) < 0 || Seconds(config.drain_delay()) > 600)
+    return Bad("drain_delay", "must be 0s to 10m");
   const bool keeps_state =
       service == "standalone" || service == "directory" || service == "queue" || service == "mailbox";
   if (keeps_state && config.data_dir().empty())

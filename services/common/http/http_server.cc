@@ -1,11 +1,16 @@
 #include "services/common/http/http_server.h"
 
+#include <algorithm>
+#include <list>
 #include <utility>
 #include <vector>
 
+#include "absl/base/thread_annotations.h"
+#include "absl/cleanup/cleanup.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
+#include "absl/synchronization/mutex.h"
 #include "services/common/async/task.h"
 #include "services/common/net/connection.h"
 #include "services/common/net/event_loop.h"
@@ -16,7 +21,7 @@ namespace {
 
 constexpr size_t kMaxLine = 8192;
 constexpr int kMaxFields = 100;
-constexpr int kMaxConnections = 64;
+constexpr size_t kMaxConnections = 64;
 
 const char* Reason(int code) {
   switch (code) {
@@ -78,23 +83,64 @@ Response Answer(const Handler& handler, const absl::StatusOr<std::string>& reque
   return handler(path.substr(0, path.find('?')));
 }
 
+// The connections that are open. One too many cuts the oldest that has not sent its request, so that clients which
+// connect and say nothing do not keep probes out; if all have, the oldest.
+class OpenConnections {
+ public:
+  void Add(net::Connection* connection) {
+    absl::MutexLock lock(&mutex_);
+    if (open_.size() >= kMaxConnections) CutOne();
+    open_.push_back({connection, /*asked=*/false});
+  }
+  void Asked(const net::Connection* connection) {
+    absl::MutexLock lock(&mutex_);
+    for (Entry& entry : open_) {
+      if (entry.connection == connection) entry.asked = true;
+    }
+  }
+  void Remove(const net::Connection* connection) {
+    absl::MutexLock lock(&mutex_);
+    open_.remove_if([&](const Entry& entry) { return entry.connection == connection; });
+  }
+
+ private:
+  struct Entry {
+    net::Connection* connection;  // lives until Remove()
+    bool asked;
+  };
+  void CutOne() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    auto victim = std::find_if(open_.begin(), open_.end(), [](const Entry& entry) { return !entry.asked; });
+    if (victim == open_.end()) victim = open_.begin();
+    victim->connection->Close();
+    open_.erase(victim);
+  }
+
+  absl::Mutex mutex_;
+  std::list<Entry> open_ ABSL_GUARDED_BY(mutex_);  // the oldest first
+};
+
 struct Shared {
+  Shared(ServerOptions o, Handler h) : options(std::move(o)), handler(std::move(h)) {}
   const ServerOptions options;
   const Handler handler;
+  OpenConnections open;
 };
 
 // Serves one request. All clients share kMaxConnections connections, so each connection
 // is closed after the two time-outs at the latest, however slowly its client reads or writes.
-Task<void> Serve(std::shared_ptr<const Shared> shared, std::unique_ptr<net::Connection> connection) {
+Task<void> Serve(std::shared_ptr<Shared> shared, std::unique_ptr<net::Connection> connection) {
   const ServerOptions& options = shared->options;
+  net::Connection* const raw = connection.get();
+  shared->open.Add(raw);
+  const absl::Cleanup remove = [&] { shared->open.Remove(raw); };
   const absl::StatusOr<std::string> request = co_await ReadRequest(*connection, absl::Now() + options.request_timeout);
   const bool answerable =
       request.ok() || absl::IsResourceExhausted(request.status()) || absl::IsDeadlineExceeded(request.status());
   if (!answerable) co_return;
+  shared->open.Asked(raw);
   bool head = false;
   std::string response = Render(Answer(shared->handler, request, &head), head);
   // A deadline for the whole response: Write()'s time-out starts again with each byte that the client takes.
-  net::Connection* const raw = connection.get();
   const uint64_t timer = connection->loop().PostAfter(options.response_timeout, [raw] { raw->Close(); });
   // An error means that the client has gone: nothing is left to do for it.
   (co_await connection->Write(std::move(response), options.response_timeout)).IgnoreError();
@@ -118,8 +164,9 @@ absl::StatusOr<std::unique_ptr<HttpServer>> HttpServer::Start(net::EventLoops& l
   net::ListenerOptions listen;
   listen.address = options.address;
   listen.port = options.port;
-  listen.max_connections = kMaxConnections;
-  const auto shared = std::make_shared<const Shared>(Shared{options, std::move(handler)});
+  listen.max_connections = 2 * kMaxConnections;  // those that are being closed count, too
+  listen.shares_budget = false;                  // probes work when mail uses up its descriptors
+  const auto shared = std::make_shared<Shared>(options, std::move(handler));
   PH_ASSIGN_OR_RETURN(
       std::unique_ptr<net::Listener> listener,
       net::Listener::Start(loops, std::move(listen), [shared](std::unique_ptr<net::Connection> connection) {

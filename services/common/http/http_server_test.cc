@@ -1,7 +1,9 @@
 // The HTTP server with the pages of a process.
 #include "services/common/http/http_server.h"
 
+#include <memory>
 #include <string>
+#include <vector>
 
 #include <gtest/gtest.h>
 
@@ -106,6 +108,22 @@ TEST_F(HttpServerTest, SlowRequestsAreCutOff) {
   }(this));
   // A field that crosses the answer may cost it.
   EXPECT_TRUE(absl::StartsWith(reply, "HTTP/1.1 408") || reply == "closed") << reply;
+}
+
+TEST_F(HttpServerTest, ClientsThatSayNothingDoNotKeepProbesOut) {
+  SyncWait([](HttpServerTest* t) -> Task<void> {
+    co_await SwitchTo(t->loops_.at(0));
+    std::vector<std::unique_ptr<net::Connection>> silent;
+    for (int i = 0; i < 64; ++i) {
+      silent.push_back(
+          *co_await net::Connect(t->loops_.at(0), {"127.0.0.1", t->server_->port()}, "", absl::Seconds(10)));
+    }
+    const std::string reply = co_await DoSay(t, "GET /livez HTTP/1.1\r\n\r\n");
+    EXPECT_TRUE(absl::StartsWith(reply, "HTTP/1.1 200")) << reply;
+    // The oldest was cut for it, without the answer that a request which took too long gets.
+    EXPECT_TRUE(absl::IsUnavailable((co_await silent[0]->ReadSome(100, absl::Seconds(10))).status()));
+    EXPECT_TRUE((co_await silent[63]->ReadSome(100, absl::Seconds(10))).ok());
+  }(this));
 }
 
 TEST_F(HttpServerTest, ClientsThatTakeNothingAreCutOff) {

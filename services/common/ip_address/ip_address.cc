@@ -2,7 +2,10 @@
 
 #include <arpa/inet.h>
 
+#include <algorithm>
+
 #include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
 
 namespace posthouse {
 namespace {
@@ -61,6 +64,19 @@ std::string IpBytes(absl::string_view text) {
   const absl::string_view all(bytes, sizeof bytes);
   const absl::string_view mapped("\0\0\0\0\0\0\0\0\0\0\xff\xff", 12);
   return std::string(absl::StartsWith(all, mapped) ? all.substr(12) : all);
+}
+
+std::string NetworkOf(absl::string_view text, int v4_bits, int v6_bits) {
+  std::string bytes = IpBytes(text);
+  if (bytes.empty()) return std::string(text);
+  const bool v4 = bytes.size() == 4;
+  const int bits = v4 ? v4_bits : v6_bits;
+  for (size_t i = 0; i < bytes.size(); ++i) {
+    const int kept = std::clamp(bits - static_cast<int>(8 * i), 0, 8);
+    bytes[i] = static_cast<char>(static_cast<unsigned char>(bytes[i]) & (0xff00 >> kept));
+  }
+  char name[INET6_ADDRSTRLEN];
+  return absl::StrCat(inet_ntop(v4 ? AF_INET : AF_INET6, bytes.data(), name, sizeof name), "/", bits);
 }
 
 bool IsLoopback(absl::string_view text) {

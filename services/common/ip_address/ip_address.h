@@ -15,6 +15,12 @@ std::string IpBytes(absl::string_view text);
 inline bool IsIpAddress(absl::string_view text) { return !IpBytes(text).empty(); }
 bool IsLoopback(absl::string_view text);
 
+// The network of an address as text: "192.0.2.0/24", "2001:db8:0:1::/64". `v4_bits` and `v6_bits` are the lengths of
+// its prefix. A text that is no address stays as it is.
+std::string NetworkOf(absl::string_view text, int v4_bits, int v6_bits);
+// Stands for one client in limits: the IPv4 address, or the /64 of an IPv6 address, since a customer has all of it.
+inline std::string ClientOf(absl::string_view text) { return NetworkOf(text, 32, 64); }
+
 // Whether a host anywhere in the Internet may have the address: not loopback, private,
 // link-local, shared (RFC 6598), multicast or reserved (RFC 6890), nor an IPv6 address that
 // carries such an IPv4 address. The documentation networks count as global. False for a

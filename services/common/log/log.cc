@@ -2,13 +2,16 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cmath>
 #include <deque>
+#include <source_location>
 #include <string>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "absl/strings/strip.h"
 #include "absl/time/clock.h"
 #include "services/common/log/json.h"
 
@@ -48,6 +51,15 @@ bool AppendKey(absl::string_view key, std::string* line) {
   return true;
 }
 
+// "queue" for services/queue/schedule/dispatcher.cc; "" for what all services use.
+absl::string_view ComponentOf(absl::string_view file) {
+  const size_t at = file.rfind("services/");
+  if (at == absl::string_view::npos) return "";
+  absl::string_view name = absl::StripPrefix(file.substr(at), "services/");
+  name = name.substr(0, name.find('/'));
+  return name == "common" || name == "mail_formats" ? "" : name;
+}
+
 void WriteLine(const std::string& line) {
   const auto sink = test_sink.load(std::memory_order_acquire);
   if (sink != nullptr) {
@@ -85,7 +97,7 @@ void SetService(absl::string_view service) {
 
 void SetSinkForTest(void (*sink)(absl::string_view line)) { test_sink.store(sink, std::memory_order_release); }
 
-Event::Event(Level level, absl::string_view event) : enabled_(Enabled(level)) {
+Event::Event(Level level, absl::string_view event, std::source_location where) : enabled_(Enabled(level)) {
   if (!enabled_) return;
   line_.reserve(256);
   line_.append("{\"time\":\"");
@@ -94,7 +106,11 @@ Event::Event(Level level, absl::string_view event) : enabled_(Enabled(level)) {
   line_.append(LevelName(level).data(), LevelName(level).size());
   line_.push_back('"');
   const std::string* service = service_name.load(std::memory_order_acquire);
-  if (service != nullptr) Str("service", *service);
+  if (service != nullptr) {
+    Str("service", *service);
+    const absl::string_view component = ComponentOf(where.file_name());
+    if (!component.empty() && component != *service) Str("component", component);
+  }
   Str("event", event);
 }
 
@@ -141,13 +157,13 @@ Event& Event::Trace(absl::string_view trace_id) { return trace_id.empty() ? *thi
 Event& Event::QueueId(absl::string_view queue_id) { return Str("queue_id", queue_id); }
 
 bool RateLimit::Allow(int64_t* dropped) {
-  const int64_t second = absl::ToUnixSeconds(absl::Now());
+  const int64_t now = absl::ToUnixSeconds(absl::Now()) / std::max<int64_t>(1, absl::ToInt64Seconds(window_length_));
   absl::MutexLock lock(&mutex_);
-  if (second != window_) {
-    window_ = second;
+  if (now != window_) {
+    window_ = now;
     used_ = 0;
   }
-  if (used_ >= per_second_) {
+  if (used_ >= lines_) {
     ++dropped_;
     return false;
   }

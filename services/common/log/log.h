@@ -9,6 +9,7 @@
 #pragma once
 
 #include <cstdint>
+#include <source_location>
 #include <string>
 
 #include "absl/base/thread_annotations.h"
@@ -24,7 +25,8 @@ enum class Level { kDebug, kInfo, kWarning, kError };
 void SetLevel(Level level);
 bool Enabled(Level level);
 bool ParseLevel(absl::string_view name, Level* level);  // "debug", "info", "warning", "error"
-// Names the process in every line ("service":"queue"). Call once, early.
+// Names the process in every line ("service":"queue"). Call once, early. A line that is written in the folder of
+// another service, as all parts of standalone do, names that, too ("component":"queue").
 void SetService(absl::string_view service);
 // For tests: lines go to `sink` (null: stderr again).
 void SetSinkForTest(void (*sink)(absl::string_view line));
@@ -32,7 +34,7 @@ void SetSinkForTest(void (*sink)(absl::string_view line));
 // One line; the destructor writes it.
 class Event {
  public:
-  Event(Level level, absl::string_view event);
+  Event(Level level, absl::string_view event, std::source_location where = std::source_location::current());
   ~Event();
   Event(const Event&) = delete;
   Event& Str(absl::string_view key, absl::string_view value);
@@ -49,15 +51,16 @@ class Event {
   std::string line_;
 };
 
-// Allow() is true at most `per_second` times a second. The first true answer of a later
-// second sets `*dropped` to the number of false ones since the last true one.
+// Allow() is true at most `lines` times a window (of whole seconds). The first true answer of
+// a later window sets `*dropped` to the number of false ones since the last true one.
 class RateLimit {
  public:
-  explicit RateLimit(int per_second) : per_second_(per_second) {}
+  explicit RateLimit(int lines, absl::Duration window = absl::Seconds(1)) : lines_(lines), window_length_(window) {}
   bool Allow(int64_t* dropped);
 
  private:
-  const int per_second_;
+  const int lines_;
+  const absl::Duration window_length_;
   absl::Mutex mutex_;
   int64_t window_ ABSL_GUARDED_BY(mutex_) = 0;
   int used_ ABSL_GUARDED_BY(mutex_) = 0;

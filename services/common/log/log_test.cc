@@ -45,6 +45,19 @@ TEST_F(LogTest, AnEventIsOneJsonLine) {
                           "\"event\":\"enqueued\",\"a\":\"x\",\"n\":-7,\"d\":0.5,\"b\":true,\"s\":1.5\\}\n"));
 }
 
+TEST_F(LogTest, APartOfStandaloneIsNamed) {
+#line 1 "services/queue/schedule/dispatcher.cc"
+  LOG_EVENT(kInfo, "from_the_queue");
+#line 1 "services/mailbox/grpc_service.cc"
+  LOG_EVENT(kInfo, "from_the_mailbox");
+#line 1 "services/common/store/store.cc"
+  LOG_EVENT(kInfo, "from_the_store");
+  ASSERT_EQ(Lines().size(), 3u);
+  EXPECT_THAT(Lines()[0], Not(HasSubstr("component")));  // the fixture's service
+  EXPECT_THAT(Lines()[1], HasSubstr("\"service\":\"queue\",\"component\":\"mailbox\",\"event\""));
+  EXPECT_THAT(Lines()[2], Not(HasSubstr("component")));
+}
+
 TEST_F(LogTest, LevelsBelowTheSetOneAreSilent) {
   LOG_EVENT(kDebug, "quiet").Str("a", "x");
   EXPECT_TRUE(Lines().empty());

@@ -116,6 +116,8 @@ struct ListenerOptions {
   uint16_t port = 0;  // 0: any free one; see Listener::port()
   int backlog = 1024;
   size_t max_connections = 10000;  // more are accepted, sent `overload_line` and closed
+  // Counts for EventLoops::connections(); a connection over that is refused as one over max_connections.
+  bool shares_budget = true;
   // 0: no limit. IPv6 clients of one /64 count together: one customer has a whole /64.
   size_t max_connections_per_address = 0;
   std::string overload_line;  // e.g. "421 4.3.2 too many connections\r\n"

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <atomic>
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <vector>
@@ -35,6 +36,27 @@ class EventLoop final : public Executor {
   const std::unique_ptr<Impl> impl_;
 };
 
+// Connections that all listeners of a process may have open together, so that descriptors are left for its other work.
+// Threads: any.
+class ConnectionBudget {
+ public:
+  // Before the listeners start. Default: no limit.
+  void SetMost(size_t most) { most_ = most; }
+  size_t most() const { return most_; }
+  size_t taken() const { return taken_; }
+  // False: used up. Else call Return() when the connection has ended.
+  bool Take() {
+    if (taken_.fetch_add(1) < most_) return true;
+    taken_.fetch_sub(1);
+    return false;
+  }
+  void Return() { taken_.fetch_sub(1); }
+
+ private:
+  std::atomic<size_t> most_{SIZE_MAX};
+  std::atomic<size_t> taken_{0};
+};
+
 // The process's loops. Next() returns them in turn.
 class EventLoops {
  public:
@@ -46,8 +68,11 @@ class EventLoops {
   // True when no loop has been stalled for longer than `within`.
   bool Alive(absl::Duration within);
   void Stop();
+  // Of the listeners on these loops. A connection that outlives the loops still returns what it took.
+  const std::shared_ptr<ConnectionBudget>& connections() const { return connections_; }
 
  private:
+  const std::shared_ptr<ConnectionBudget> connections_ = std::make_shared<ConnectionBudget>();
   std::vector<std::unique_ptr<EventLoop>> loops_;
   std::atomic<size_t> next_{0};
 };

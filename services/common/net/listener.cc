@@ -1,9 +1,8 @@
-#include <arpa/inet.h>
-#include <netinet/in.h>
 #include <sys/socket.h>
 
 #include <algorithm>
 #include <atomic>
+#include <cerrno>
 #include <utility>
 
 #include <asio/ip/tcp.hpp>
@@ -13,6 +12,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/mutex.h"
 #include "services/common/async/sync.h"
+#include "services/common/ip_address/ip_address.h"
 #include "services/common/log/log.h"
 #include "services/common/net/connection.h"
 #include "services/common/net/connection_impl.h"
@@ -23,17 +23,25 @@ namespace {
 
 using asio::ip::tcp;
 
+// Connections of a listener that are being refused with a line; further ones are closed without it. A client that
+// takes nothing must not hold many descriptors.
+constexpr size_t kMostRefused = 8;
+
 // Shared by the listener and its connections' tasks.
 struct ListenerState {
-  ListenerState(ListenerOptions o, Listener::Serve s) : options(std::move(o)), serve(std::move(s)) {}
+  ListenerState(ListenerOptions o, Listener::Serve s, std::shared_ptr<ConnectionBudget> shared)
+      : options(std::move(o)), serve(std::move(s)), budget(options.shares_budget ? std::move(shared) : nullptr) {}
 
   const ListenerOptions options;
   const Listener::Serve serve;
+  const std::shared_ptr<ConnectionBudget> budget;  // null: does not count
   std::atomic<bool> closed{false};
   Wakeup idle;  // signalled when the last connection ends
   log::RateLimit log_limit{5};
+  log::RateLimit accept_log_limit{1, absl::Minutes(1)};
 
   absl::Mutex mutex;
+  size_t refused_now ABSL_GUARDED_BY(mutex) = 0;  // of `open`
   ListenerStats stats ABSL_GUARDED_BY(mutex);
   absl::flat_hash_map<ConnectionCore*, std::weak_ptr<ConnectionCore>> open ABSL_GUARDED_BY(mutex);
   absl::flat_hash_map<std::string, size_t> per_address ABSL_GUARDED_BY(mutex);
@@ -56,13 +64,6 @@ struct ListenerState {
 bool Trusted(const ListenerOptions& options, const std::string& address) {
   return std::any_of(options.proxy_from.begin(), options.proxy_from.end(),
                      [&](const Cidr& cidr) { return cidr.Contains(address); });
-}
-
-// The key of the limit for one client: the address, or the /64 of an IPv6 address.
-std::string LimitedAs(const std::string& address) {
-  in6_addr bytes{};
-  if (inet_pton(AF_INET6, address.c_str(), &bytes) != 1) return address;
-  return std::string(reinterpret_cast<const char*>(bytes.s6_addr), 8);
 }
 
 // Counts the connection for its client; false: over the limit.
@@ -120,11 +121,19 @@ Task<void> Admitted(std::shared_ptr<ListenerState> state, std::unique_ptr<Connec
   co_await state->serve(std::move(connection));
 }
 
-Task<void> Run(std::shared_ptr<ListenerState> state, std::unique_ptr<ConnectionImpl> connection, bool overload) {
+enum class Admission {
+  kServe,
+  kRefuse,  // with a line
+  kClose,
+};
+
+Task<void> Run(std::shared_ptr<ListenerState> state, std::unique_ptr<ConnectionImpl> connection, Admission admission) {
   // Lives to the end: its address is the key in `open`, so no new connection may get the
   // address before the entry is removed.
   const std::shared_ptr<ConnectionCore> core = connection->core();
-  if (overload) {
+  if (admission == Admission::kClose) {
+    ReportRefused(*state, *connection, ConnectionRefusal::kLimit, absl::ResourceExhaustedError("too many connections"));
+  } else if (admission == Admission::kRefuse) {
     co_await Refuse(*state, *connection, ConnectionRefusal::kLimit, "too many connections");
   } else {
     absl::Status proxy;
@@ -132,7 +141,7 @@ Task<void> Run(std::shared_ptr<ListenerState> state, std::unique_ptr<ConnectionI
       proxy = co_await connection->TakeProxyHeader(state->options.proxy_timeout);
     }
     if (proxy.ok()) {
-      const std::string client = LimitedAs(connection->peer().address);
+      const std::string client = ClientOf(connection->peer().address);
       if (AdmitAddress(*state, client)) {
         co_await Admitted(state, std::move(connection));
         ForgetAddress(*state, client);
@@ -146,7 +155,9 @@ Task<void> Run(std::shared_ptr<ListenerState> state, std::unique_ptr<ConnectionI
     }
   }
   connection.reset();
+  if (admission == Admission::kServe && state->budget != nullptr) state->budget->Return();
   absl::MutexLock lock(&state->mutex);
+  if (admission == Admission::kRefuse) --state->refused_now;
   state->open.erase(core.get());
   if (state->open.empty()) state->idle.Signal();
 }
@@ -161,7 +172,7 @@ struct Acceptor : std::enable_shared_from_this<Acceptor> {
       if (error) {
         // Out of descriptors or memory: an immediate retry would spin.
         int64_t dropped = 0;
-        if (self->state->log_limit.Allow(&dropped)) {
+        if (self->state->accept_log_limit.Allow(&dropped)) {
           LOG_EVENT(kError, "accept_failed").Str("error", error.message()).Int("not_logged", dropped);
         }
         self->loop.PostAfter(absl::Milliseconds(100), [self] {
@@ -181,21 +192,34 @@ struct Acceptor : std::enable_shared_from_this<Acceptor> {
 
   void Begin(tcp::socket socket) {
     auto connection = std::make_unique<ConnectionImpl>(loop, std::move(socket));
-    bool overload;
+    Admission admission = Admission::kServe;
     {
       absl::MutexLock lock(&state->mutex);
       ++state->stats.accepted;
-      overload = state->open.size() >= state->options.max_connections;
-      if (overload) ++state->stats.refused_total;
+      if (state->open.size() - state->refused_now >= state->options.max_connections ||
+          (state->budget != nullptr && !state->budget->Take())) {
+        ++state->stats.refused_total;
+        admission = state->refused_now < kMostRefused ? Admission::kRefuse : Admission::kClose;
+        if (admission == Admission::kRefuse) ++state->refused_now;
+      }
       state->open.emplace(connection->core().get(), connection->core());
     }
-    SpawnHere(Run(state, std::move(connection), overload));
+    SpawnHere(Run(state, std::move(connection), admission));
   }
 
   EventLoop& loop;
   const std::shared_ptr<ListenerState> state;
   tcp::acceptor acceptor;
 };
+
+absl::Status CannotListen(const ListenerOptions& options, uint16_t port, const asio::error_code& error) {
+  std::string why = error.message();
+  if (error.value() == EADDRINUSE) absl::StrAppend(&why, " (is another server using the port?)");
+  if (error.value() == EADDRNOTAVAIL) absl::StrAppend(&why, " (no interface of this machine has the address)");
+  if (error.value() == EACCES) absl::StrAppend(&why, " (a port below 1024 needs CAP_NET_BIND_SERVICE)");
+  return absl::FailedPreconditionError(
+      absl::StrCat("cannot listen on ", Endpoint{options.address, port}.ToString(), ": ", why));
+}
 
 absl::Status Bind(tcp::acceptor& acceptor, const ListenerOptions& options, uint16_t port) {
   asio::error_code error;
@@ -211,11 +235,7 @@ absl::Status Bind(tcp::acceptor& acceptor, const ListenerOptions& options, uint1
   }
   if (!error) acceptor.bind(endpoint, error);
   if (!error) acceptor.listen(options.backlog, error);
-  if (error) {
-    return absl::FailedPreconditionError(absl::StrCat("cannot listen on ", Endpoint{options.address, port}.ToString(),
-                                                      ": ", error.message(), " (is another server using the port?)"));
-  }
-  return absl::OkStatus();
+  return error ? CannotListen(options, port, error) : absl::OkStatus();
 }
 
 // SO_REUSEPORT would let a second process share the port unnoticed: check first.
@@ -228,10 +248,7 @@ absl::Status CheckFree(EventLoop& loop, const ListenerOptions& options) {
   probe.open(endpoint.protocol(), error);
   if (!error) probe.set_option(tcp::acceptor::reuse_address(true), error);
   if (!error) probe.bind(endpoint, error);
-  if (!error) return absl::OkStatus();
-  return absl::FailedPreconditionError(absl::StrCat("cannot listen on ",
-                                                    Endpoint{options.address, options.port}.ToString(), ": ",
-                                                    error.message(), " (is another server using the port?)"));
+  return error ? CannotListen(options, options.port, error) : absl::OkStatus();
 }
 
 class ListenerImpl final : public Listener {
@@ -291,7 +308,7 @@ class ListenerImpl final : public Listener {
 
 absl::StatusOr<std::unique_ptr<Listener>> Listener::Start(EventLoops& loops, ListenerOptions options, Serve serve) {
   PH_RETURN_IF_ERROR(CheckFree(loops.at(0), options));
-  auto state = std::make_shared<ListenerState>(std::move(options), std::move(serve));
+  auto state = std::make_shared<ListenerState>(std::move(options), std::move(serve), loops.connections());
   std::vector<std::shared_ptr<Acceptor>> acceptors;
   uint16_t port = state->options.port;
   for (size_t i = 0; i < loops.size(); ++i) {

@@ -11,6 +11,7 @@
 
 #include <gtest/gtest.h>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/notification.h"
 #include "services/common/async/sync.h"
@@ -202,6 +203,39 @@ TEST_F(NetTest, ConnectionsOverTheLimitAreToldWhy) {
     EXPECT_EQ((co_await second->ReadLine(100, kLong)).value_or("?"), "421 too many");
     EXPECT_EQ(t->listener_->stats().refused_total, 1u);
   });
+}
+
+TEST_F(NetTest, ListenersShareTheBudgetOfTheProcess) {
+  loops_.connections()->SetMost(1);
+  ListenerOptions options;
+  options.overload_line = "421 too many\r\n";
+  Serve(EchoLines, options);
+  options.shares_budget = false;
+  auto probes = Listener::Start(loops_, options, EchoLines);
+  ASSERT_TRUE(probes.ok()) << probes.status();
+  SyncWait([](NetTest* t, Listener* other) -> Task<void> {
+    co_await SwitchTo(t->loops_.at(0));
+    auto first = co_await t->Dial();
+    EXPECT_TRUE((co_await first->Write("in\r\n", kLong)).ok());
+    EXPECT_EQ((co_await first->ReadLine(100, kLong)).value_or("?"), "in");
+    auto second = co_await t->Dial();
+    EXPECT_EQ((co_await second->ReadLine(100, kLong)).value_or("?"), "421 too many");
+    auto probe = *co_await Connect(t->loops_.at(0), {"127.0.0.1", other->port()}, "", kLong);
+    EXPECT_TRUE((co_await probe->Write("in\r\n", kLong)).ok());
+    EXPECT_EQ((co_await probe->ReadLine(100, kLong)).value_or("?"), "in");
+    probe = nullptr;
+    co_await other->Drain(kLong);
+  }(this, probes->get()));
+  EXPECT_TRUE(Eventually([this] { return loops_.connections()->taken() == 0; }));
+}
+
+TEST_F(NetTest, AnAddressThatTheMachineLacksIsRefusedInWords) {
+  ListenerOptions options;
+  options.address = "192.0.2.1";
+  options.port = 2525;
+  const absl::Status status = Listener::Start(loops_, options, EchoLines).status();
+  EXPECT_TRUE(absl::StrContains(status.message(), "no interface of this machine has the address")) << status;
+  EXPECT_FALSE(absl::StrContains(status.message(), "another server")) << status;
 }
 
 Task<void> SayPeer(std::unique_ptr<Connection> connection) {

@@ -2,6 +2,8 @@
 
 #include <sys/resource.h>
 
+#include <algorithm>
+
 #include "posthouse/config/v1/config.pb.h"
 #include "services/common/log/log.h"
 
@@ -45,12 +47,15 @@ uint64_t DescriptorsNeeded(const config::v1::Config& config, const std::string& 
   return needed;
 }
 
+uint64_t MailConnections(uint64_t limit) { return limit - std::min(kBesidesMail, limit / 2); }
+
 void WarnOfFewDescriptors(const config::v1::Config& config, const std::string& service, uint64_t limit) {
   const uint64_t needed = DescriptorsNeeded(config, service);
   if (limit == 0 || limit >= needed) return;
   LOG_EVENT(kWarning, "few_descriptors")
       .Int("limit", static_cast<int64_t>(limit))
       .Int("needed", static_cast<int64_t>(needed))
+      .Int("connections", static_cast<int64_t>(MailConnections(limit)))
       .Str("do", "raise the hard limit of open files (LimitNOFILE, ulimit -Hn), or lower max_connections");
 }
 

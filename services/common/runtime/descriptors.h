@@ -16,8 +16,11 @@ uint64_t RaiseDescriptorLimit();
 // The descriptors that `service` needs when all its listeners have max_connections.
 uint64_t DescriptorsNeeded(const config::v1::Config& config, const std::string& service);
 
-// Logs few_descriptors when `limit` is less than what is needed. Above the limit new connections wait, and stores
-// cannot open files.
+// The connections that the mail listeners of a process may have open together with this limit. The rest is for stores,
+// other services, other hosts and HTTP: 2048 descriptors, but at most half of the limit.
+uint64_t MailConnections(uint64_t limit);
+
+// Logs few_descriptors when `limit` is less than what is needed. Connections over MailConnections(limit) are refused.
 void WarnOfFewDescriptors(const config::v1::Config& config, const std::string& service, uint64_t limit);
 
 }  // namespace posthouse::runtime

@@ -37,6 +37,12 @@ TEST(DescriptorsTest, TheLimitIsRaisedAsFarAsTheSystemAllows) {
   EXPECT_EQ(limit.rlim_cur, hard);
 }
 
+TEST(DescriptorsTest, MailLeavesDescriptorsForOtherWork) {
+  EXPECT_EQ(MailConnections(1 << 20), (1u << 20) - 2048);
+  EXPECT_EQ(MailConnections(4096), 2048u);
+  EXPECT_EQ(MailConnections(256), 128u);
+}
+
 TEST(DescriptorsTest, ConnectionsThatDoNotFitAreAWarning) {
   config::v1::Config config;
   EXPECT_EQ(DescriptorsNeeded(config, "standalone") - DescriptorsNeeded(config, "queue"), 70000u);

@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <csignal>
 #include <cstdio>
 #include <thread>
@@ -23,12 +24,13 @@
 #include "services/common/runtime/descriptors.h"
 #include "services/common/runtime/process_runtime.h"
 #include "services/common/status/status.h"
+#include "services/common/time/calm_clock.h"
 #include "services/common/time/proto_time.h"
+#include "services/common/version/version.h"
 
 namespace posthouse::runtime {
 namespace {
 
-constexpr char kVersion[] = "0.1.0";
 // A loop that has not turned for this time is stuck: /livez fails, and Kubernetes restarts the process.
 constexpr absl::Duration kStuck = absl::Seconds(20);
 
@@ -172,7 +174,9 @@ absl::StatusOr<std::unique_ptr<http::HttpServer>> StartHttp(Runtime& runtime, Ap
   http::ServerOptions options;
   if (!runtime.config().http().address().empty()) options.address = runtime.config().http().address();
   options.port = HttpPort(runtime.config(), service);
-  return http::HttpServer::Start(runtime.loops(), options, http::Pages(std::move(sources), runtime.registry()));
+  auto server = http::HttpServer::Start(runtime.loops(), options, http::Pages(std::move(sources), runtime.registry()));
+  if (!server.ok()) return Annotate(server.status(), "http");
+  return server;
 }
 
 // `started_with`: the config of the start, which still holds for keys that need a restart.
@@ -217,6 +221,29 @@ sigset_t HandledSignals() {
   return set;
 }
 
+// posthouse_draining, and how long the process has been ending.
+class DrainMetrics {
+ public:
+  explicit DrainMetrics(metrics::Registry& registry)
+      : draining_(registry.AddGauge("posthouse_draining", "1 from the signal to stop to the end, else 0.")),
+        seconds_(registry.AddGauge("posthouse_drain_seconds", "Time since the signal to stop; 0 before it.")),
+        collect_(registry.OnCollect([this] { seconds_.Set(absl::ToDoubleSeconds(Elapsed())); })) {}
+  void Begin() {
+    began_nanos_ = absl::ToInt64Nanoseconds(MonotonicNow() - absl::UnixEpoch());
+    draining_.Set(1);
+  }
+  absl::Duration Elapsed() const {
+    const int64_t began = began_nanos_;
+    return began == 0 ? absl::ZeroDuration() : MonotonicNow() - (absl::UnixEpoch() + absl::Nanoseconds(began));
+  }
+
+ private:
+  std::atomic<int64_t> began_nanos_{0};
+  metrics::Gauge& draining_;
+  metrics::Gauge& seconds_;
+  const metrics::CollectHandle collect_;
+};
+
 // Handles signals, and calls `tick` once a second; returns when the process must drain.
 void ServeUntilSignalled(const sigset_t& signals, const std::function<void()>& reload,
                          const std::function<void()>& tick) {
@@ -259,6 +286,7 @@ int Run(Runtime& runtime, const Flags& flags, const Process& process, const sigs
   const std::string& service = process.service;
   const absl::Time started = absl::Now();
   const metrics::CollectHandle collect = AddProcessMetrics(runtime.registry(), started);
+  DrainMetrics drain(runtime.registry());
   metrics::Counter& reload_failures = runtime.registry().AddCounter(
       "posthouse_config_reload_failures_total", "Reloads that failed; the configuration before stayed in use.");
   absl::StatusOr<std::unique_ptr<App>> app = StartApp(runtime, process);
@@ -273,6 +301,7 @@ int Run(Runtime& runtime, const Flags& flags, const Process& process, const sigs
   if (!http.ok()) {
     std::fprintf(stderr, "posthouse-%s: cannot start: %s\n", service.c_str(),
                  std::string(http.status().message()).c_str());
+    LOG_EVENT(kError, "start_failed").Err(http.status());
     (*app)->Drain(absl::ZeroDuration());
     return 1;
   }
@@ -281,16 +310,26 @@ int Run(Runtime& runtime, const Flags& flags, const Process& process, const sigs
       signals, [&] { Reload(**app, runtime.config(), flags, process, shown, reload_failures); },
       [&] { (*app)->PublishReadiness(); });
   StopAtSecondSignal(signals);
+  drain.Begin();
+  (*app)->AnnounceDrain();
+  (*app)->PublishReadiness();
+  // Load balancers send clients elsewhere meanwhile; until they do, nobody's connection is refused.
+  absl::SleepFor(FromProto(runtime.config().drain_delay()));
   (*app)->Drain(DurationOr(runtime.config().has_drain_timeout(), runtime.config().drain_timeout(), absl::Seconds(30)));
   http->reset();
   app->reset();
-  LOG_EVENT(kInfo, "stopped");
+  LOG_EVENT(kInfo, "stopped").Seconds("drain", drain.Elapsed());
   return 0;
 }
 
 }  // namespace
 
 int Main(int argc, char** argv, const std::string& service, const MakeApp& make, CheckConfig check) {
+  // A SIGHUP that comes before the process can reload waits until it can; by default it would end the process.
+  sigset_t reload;
+  sigemptyset(&reload);
+  sigaddset(&reload, SIGHUP);
+  pthread_sigmask(SIG_BLOCK, &reload, nullptr);
   const Process process{service, make, std::move(check)};
   Flags flags;
   const int exit_code = ParseFlags(argc, argv, service, &flags);
@@ -320,6 +359,7 @@ int Main(int argc, char** argv, const std::string& service, const MakeApp& make,
   WarnOfFewDescriptors(*config, service, descriptors);
   ProcessRuntime runtime(*config, config->io_threads() != 0 ? static_cast<int>(config->io_threads()) : DefaultThreads(),
                          flags.accept_data_loss);
+  if (descriptors != 0) runtime.loops().connections()->SetMost(MailConnections(descriptors));
   return Run(runtime, flags, process, signals);
 }
 

@@ -2,10 +2,10 @@
 // signals, event loops, the blocking pool, metrics, HTTP pages, drain.
 //
 // Flags: --config FILE, --check-config (load, validate, print "ok" or the faulty line,
-// exit), --accept-data-loss (of services with a store), --version, --help. SIGTERM and SIGINT drain within
-// `drain_timeout`, then end the process; a second one ends it at once. SIGHUP loads the configuration again, applies
-// new certificates, limits and log levels, and logs which changed keys need a restart. service_app.h has main() and the
-// base of a service.
+// exit), --accept-data-loss (of services with a store), --version, --help. SIGTERM and SIGINT make the process not
+// ready, wait for `drain_delay`, drain within `drain_timeout`, and end it; a second one ends it at once. SIGHUP loads
+// the configuration again, applies new certificates, limits and log levels, and logs which changed keys need a restart.
+// service_app.h has main() and the base of a service.
 #pragma once
 
 #include <functional>
@@ -55,6 +55,8 @@ class App {
   virtual absl::Status Reload(const config::v1::Config& config) = 0;
   // Whether Reload() applies the key ("ingress.max_errors"); else it needs a restart.
   virtual bool Reloadable(absl::string_view /*key*/) const { return false; }
+  // Ready() says "draining" from now on, and so does PublishReadiness(); all goes on. Main thread.
+  virtual void AnnounceDrain() {}
   // Takes no more work and finishes what runs, within `grace`. Blocks; main thread.
   virtual void Drain(absl::Duration grace) = 0;
   // Rows for the status page. Any thread.

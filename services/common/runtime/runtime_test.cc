@@ -22,6 +22,7 @@ namespace posthouse::runtime {
 namespace {
 
 using testing::HasSubstr;
+using testing::Not;
 
 constexpr char kBinary[] = "services/common/runtime/probe";
 constexpr absl::Duration kPatience = absl::Seconds(30);
@@ -161,6 +162,24 @@ TEST_F(RuntimeTest, SigtermDrainsWithinTheTimeOfTheConfig) {
     EXPECT_EQ(process->Exit(), 0);
     EXPECT_THAT(process->said(), HasSubstr("\"event\":\"stopped\""));
   }
+}
+
+TEST_F(RuntimeTest, TheDrainBeginsAfterTheDelay) {
+  Write("drain_delay: 10m\n");
+  const auto process = Start();
+  process->Signal(SIGTERM);
+  process->Until("probe_announces");
+  process->Signal(SIGTERM);
+  EXPECT_EQ(process->Exit(), 1);  // a second signal does not wait
+  EXPECT_THAT(process->said(), Not(HasSubstr("probe_drains")));
+
+  Write("drain_delay: 0.1s\n");
+  const auto other = Start();
+  other->Signal(SIGTERM);
+  other->Until("probe_announces");
+  other->Until("probe_drains");
+  EXPECT_THAT(other->Until("\"event\":\"stopped\""), HasSubstr("stopped"));
+  EXPECT_EQ(other->Exit(), 0);
 }
 
 TEST_F(RuntimeTest, ASecondSigtermEndsADrainAtOnceAndSighupDoesNot) {

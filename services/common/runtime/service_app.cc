@@ -22,7 +22,7 @@ ServiceApp::ServiceApp(Runtime& rt, std::string name, CheckConfig check)
 
 ServiceApp::~ServiceApp() { PH_CHECK(stopped_); }
 
-absl::Status ServiceApp::Ready() { return draining_ ? absl::UnavailableError("draining") : Health(); }
+absl::Status ServiceApp::Ready() { return announced_ || draining_ ? absl::UnavailableError("draining") : Health(); }
 
 void ServiceApp::PublishReadiness() {
   if (server_ == nullptr) return;

@@ -40,12 +40,13 @@ class ServiceApp : public App {
   ~ServiceApp() override;
 
   absl::string_view name() const final { return name_; }
-  // kUnavailable while draining, else Health().
+  // kUnavailable from AnnounceDrain() or Drain() on, else Health().
   absl::Status Ready() final;
   // For the whole server and the process's gRPC services (rpc::ServicesOf).
   void PublishReadiness() override;
   // Refuses a config that the service could not start with; else keeps everything as it is.
   absl::Status Reload(const config::v1::Config& config) override;
+  void AnnounceDrain() override { announced_ = true; }
   // BeginDrain(), the gRPC server's Shutdown(), FinishDrain(). The second call does nothing.
   void Drain(absl::Duration grace) final;
 
@@ -89,6 +90,7 @@ class ServiceApp : public App {
   std::vector<grpc::Service*> services_;
   std::unique_ptr<rpc::RpcServer> server_;
   metrics::CollectHandle collect_;
+  std::atomic<bool> announced_{false};
   std::atomic<bool> draining_{false};
   bool stopped_ = false;
 };

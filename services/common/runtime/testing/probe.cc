@@ -17,6 +17,7 @@ class Probe final : public App {
  public:
   absl::string_view name() const override { return "probe"; }
   absl::Status Ready() override { return absl::OkStatus(); }
+  void AnnounceDrain() override { LOG_EVENT(kInfo, "probe_announces"); }
   absl::Status Reload(const config::v1::Config& config) override {
     if (config.ingress().max_errors() == 13) return absl::InvalidArgumentError("ingress.max_errors: not 13");
     return absl::OkStatus();
