@@ -20,8 +20,8 @@ from wire import wait_for
 DOMAINS = int(os.environ.get("SILENT_DOMAINS", "100"))
 HOSTS = int(os.environ.get("SILENT_HOSTS", "40"))
 BOUND = float(os.environ.get("LIVE_SECONDS", "30"))
-# The small run has fewer slots, so that its silent hosts are more than those, too.
-SLOTS = int(os.environ.get("SLOTS", "500" if DOMAINS >= 1000 else "30"))
+# As many times the silent hosts as the default has in the large run: hosts that have not accepted mail yet share half.
+SLOTS = int(os.environ.get("SLOTS", str(HOSTS * 10 // 3)))
 LIVE = 30
 SENDER = "sender@example.org"
 
@@ -83,10 +83,10 @@ class SilentHostsTest(unittest.TestCase):
         self.dns.mx("live.test", (10, "mx.live.test"))
         self.dns.a("mx.live.test", "127.0.3.1")
 
-    def start(self):
+    def start(self, slots=SLOTS):
         self.mail = Posthouse.standalone({
             "routing": {"dns_servers": [self.dns.address], "smtp_port": self.port, "ipv6": False},
-            "queue": {"max_concurrent": SLOTS, "max_per_destination": min(20, SLOTS), "greeting_timeout": "60s"},
+            "queue": {"max_concurrent": slots, "max_per_destination": min(20, slots), "greeting_timeout": "60s"},
             "ingress": {"relay_networks": ["127.0.0.0/8"]}, "log_level": "warning"})
         self.mail.__enter__()
         self.addCleanup(self.mail.__exit__, None, None, None)
@@ -143,6 +143,20 @@ class SilentHostsTest(unittest.TestCase):
         self.mail.start("standalone")
         self.mail.wait_ready("standalone")
         self.live_mail("after a restart")
+
+    def test_more_silent_hosts_than_slots_leave_those_of_hosts_that_accept(self):
+        slots = HOSTS * 3 // 4
+        addresses = ["127.0.4.%d" % (n + 1) for n in range(HOSTS)]
+        silent = SilentHosts(addresses, self.port)
+        self.addCleanup(silent.close)
+        for n, address in enumerate(addresses):
+            self.dns.mx("h%d.silent.test" % n, (10, "mx%d.silent.test" % n))
+            self.dns.a("mx%d.silent.test" % n, address)
+        self.start(slots)
+        self.live_mail("before")
+        self.send(["u@h%d.silent.test" % n for n in range(HOSTS)])
+        wait_for(lambda: silent.connections() >= slots // 4, 30, "connections to the silent hosts")
+        self.live_mail("%d silent hosts, %d connections" % (HOSTS, slots))
 
 
 if __name__ == "__main__":
