@@ -1,34 +1,48 @@
 """One byte of a store rots: what was acknowledged is served or named as lost, and nothing else changes.
 
-A store with live logs, tables and blob files is made once: appends, flags, an expunge and a restart, then kill -9.
-Each run copies it, damages one file at random (a bit flipped, a sector zeroed, or the end cut off), and starts
-`standalone` on the copy. It must start, or refuse with a reason. When it refuses, it starts once more with
---accept-data-loss. Whatever is served then is byte for byte what was acknowledged; what is not served without that
-flag is an error to its reader and in the log; and no UID is given out twice.
+Stores with live logs, tables and blob files are made once: domains, aliases, folders, appends, flags, expunges, mail
+that waits for a relay which nothing listens for, and a restart; then kill -9. Each run copies them, damages one file at
+random (a bit flipped, a sector zeroed, or the end cut off), and starts `standalone` on the copy. It must start, or refuse
+with a reason. When it refuses, it starts once more with --accept-data-loss. What is served then is what was
+acknowledged: messages byte for byte with their flags, folders, aliases and domains, and waiting mail, which the relay
+gets when it listens. What is not served without that flag is an error to its reader and in the log; an address that was
+there is never "no such user"; and no UID is given out twice.
 
 DAMAGE_RUNS=n runs that many (20), SEED=n repeats a choice of damages.
 """
 import hashlib
 import imaplib
+import json
 import os
 import random
 import re
 import shutil
 import signal
+import smtplib
 import stat
 import subprocess
 import time
 import unittest
 import urllib.request
 
-from posthouse import Posthouse, binary
+from posthouse import Posthouse, binary, free_ports
+from smtp_sink import SmtpSink
+from wire import Wire
 
 RUNS = int(os.environ.get("DAMAGE_RUNS", "20"))
 SEED = int(os.environ.get("SEED", "20261129"))
 PASSWORD = "correct horse"
 USERS = ["one@example.org", "two@example.org"]
 SIZES = [300, 2000, 12000, 30000, 200000]
+WAITING_SIZES = [300, 12000, 30000, 200000]
+FOLDERS = ["INBOX", "Archive"]
+ALIASES = {"team@example.org": ["one@example.org", "two@example.org"], "sales@example.org": ["team@example.org"],
+           "info@second.example": ["one@example.org"]}
+DOMAINS = ["example.org", "second.example", "third.example"]
+KEYWORDS = ["\\Flagged", "\\Seen", "$Work"]
 START_SECONDS = 120
+RELAY_SECONDS = 20
+NAMED = r"DATA_LOSS|[Dd]amaged|[Cc]orrupt"
 
 
 def make_message(ident, size):
@@ -84,12 +98,18 @@ class DamageTest(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
         print("SEED=%d DAMAGE_RUNS=%d" % (SEED, RUNS), flush=True)
-        cls.mail = Posthouse.standalone({"store": {"min_free_bytes": "1MiB"}})
+        cls.relay = free_ports(1)[0]
+        cls.mail = Posthouse.standalone({
+            "store": {"min_free_bytes": "1MiB"},
+            "queue": {"retry_min": "1h", "retry_max": "1h"},
+            "routing": {"transports": [{"domain": "away.example", "host": "127.0.0.1", "port": cls.relay}]}})
         cls.data = cls.mail.path("data-standalone")
         cls.template = cls.mail.path("template")
         cls.kept = {}  # (user, folder) -> {uid: sha256}
         cls.ever = {}  # (user, folder) -> UIDs that were ever given out
         cls.validity = {}
+        cls.flags = {}  # (user, folder) -> {uid: set of flags}
+        cls.waiting = {}  # subject -> body of mail that waits for the relay
         try:
             cls.make_template()
         except BaseException:
@@ -103,9 +123,15 @@ class DamageTest(unittest.TestCase):
         mail.start_all()
         for user in USERS:
             mail.add_account(user, PASSWORD)
+        for domain in DOMAINS[1:]:
+            mail.ctl("domain", "add", domain)
+        for alias, targets in list(ALIASES.items())[:2]:
+            mail.ctl("alias", "add", alias, *targets)
         cls.fill("first")
         assert mail.terminate("standalone") == 0
         mail.start_all()  # recovery writes tables
+        for alias, targets in list(ALIASES.items())[2:]:
+            mail.ctl("alias", "add", alias, *targets)
         cls.fill("second")
         mail.kill("standalone")
         cls.copy(cls.data, cls.template)
@@ -114,7 +140,7 @@ class DamageTest(unittest.TestCase):
     def fill(cls, label):
         for user in USERS:
             c = login(cls.mail, user)
-            for folder in ["INBOX", "Archive"]:
+            for folder in FOLDERS:
                 key = (user, folder)
                 kept, ever = cls.kept.setdefault(key, {}), cls.ever.setdefault(key, set())
                 for n, size in enumerate(SIZES):
@@ -128,7 +154,20 @@ class DamageTest(unittest.TestCase):
                 kind, _ = c.expunge()
                 assert kind == "OK"
                 del kept[min(kept)]
+                flags = cls.flags.setdefault(key, {})
+                for uid, flag in zip(sorted(kept)[-len(KEYWORDS):], KEYWORDS):
+                    kind, _ = c.uid("STORE", str(uid), "+FLAGS.SILENT", "(%s)" % flag)
+                    assert kind == "OK"
+                    flags.setdefault(uid, set()).add(flag.encode())
             c.logout()
+        with smtplib.SMTP("127.0.0.1", cls.mail.ports["submission"], timeout=30) as c:
+            c.ehlo("client.example")
+            c.login(USERS[0], PASSWORD)
+            for n, size in enumerate(WAITING_SIZES):
+                subject = "waits-%s-%d" % (label, n)
+                message = make_message(subject, size)
+                c.sendmail(USERS[0], ["%s@away.example" % subject], message)
+                cls.waiting[subject] = message.split(b"\r\n\r\n", 1)[1]
 
     @classmethod
     def tearDownClass(cls):
@@ -147,6 +186,7 @@ class DamageTest(unittest.TestCase):
     def start(self, *flags):
         """None when the process serves; else why it refuses."""
         mail = self.mail
+        self.replies = {}  # of RCPT, by address
         self.log = mail.path("run.log")
         with open(self.log, "wb") as log:
             self.process = subprocess.Popen(
@@ -186,7 +226,7 @@ class DamageTest(unittest.TestCase):
             except imaplib.IMAP4.error as e:
                 missing.append("login of %s: %s" % (user, e))
                 continue
-            for folder in ["INBOX", "Archive"]:
+            for folder in FOLDERS:
                 key = (user, folder)
                 opened = select(c, folder)
                 if opened is None:
@@ -198,20 +238,69 @@ class DamageTest(unittest.TestCase):
                     self.assertEqual(opened[0], self.validity[key])
                     self.assertIn(uid, self.ever[key], "a message that nobody sent")
                 for uid, digest in self.kept[key].items():
-                    kind, data = c.uid("FETCH", str(uid), "(BODY.PEEK[])") if uid in uids else ("NO", [None])
+                    kind, data = c.uid("FETCH", str(uid), "(FLAGS BODY.PEEK[])") if uid in uids else ("NO", [None])
                     body = next((part[1] for part in data if isinstance(part, tuple)), None)
                     if kind != "OK" or body is None:
                         missing.append("message %d in %s of %s" % (uid, folder, user))
                     else:
                         self.assertEqual(hashlib.sha256(body).hexdigest(), digest, "UID %d has other bytes" % uid)
+                        got = set(imaplib.ParseFlags(b" ".join(p if isinstance(p, bytes) else p[0] for p in data))) - {b"\\Recent"}
+                        if got != self.flags[key].get(uid, set()):
+                            missing.append("flags of message %d in %s of %s: %s" % (uid, folder, user, got))
                 new = append(c, folder, make_message("new", 100))
                 if new is None:
                     continue
                 given.append(key)
                 if new[0] == self.validity[key]:
                     self.assertNotIn(new[1], self.ever[key], "a UID is given out twice")
+            kind, data = c.list()
+            listed = b" ".join(line for line in data if line) if kind == "OK" else b""
+            missing += ["folder %s of %s is not listed" % (f, user) for f in FOLDERS if f.encode() not in listed]
             c.logout()
+        missing += self.read_directory()
+        missing += self.read_queue()
         return missing, given
+
+    def read_directory(self):
+        """Domains and aliases that are not served. An address of theirs is never refused for good."""
+        missing = []
+        with Wire(self.mail.ports["smtp"], timeout=60) as c:
+            c.expect(b"220")
+            c.expect(b"250", b"EHLO client.example")
+            for address in USERS + list(ALIASES):
+                c.expect(b"250", b"MAIL FROM:<friend@example.net>")
+                reply = c.command(b"RCPT TO:<%s>" % address.encode())
+                self.replies[address] = reply
+                if not reply.startswith(b"250"):
+                    missing.append("RCPT TO:<%s>: %s" % (address, reply))
+                c.expect(b"250", b"RSET")
+        domains = self.mail.ctl("domain", "list", check=False)
+        missing += ["domain %s is not listed" % d for d in DOMAINS if d not in domains]
+        listed = {}
+        for line in self.mail.ctl("alias", "list", "--json", check=False).splitlines():
+            alias = json.loads(line)
+            listed[alias["address"]] = alias["targets"]
+        missing += ["alias %s is not listed" % a for a, targets in ALIASES.items() if listed.get(a) != targets]
+        return missing
+
+    def read_queue(self):
+        """Waiting mail that the relay does not get. What it gets is what was submitted."""
+        with SmtpSink("127.0.0.1", self.relay) as relay:
+            def got():
+                return {re.search(rb"Subject: (\S+)", m.data).group(1).decode(): m.data for m in relay.messages}
+            end = time.monotonic() + RELAY_SECONDS
+            tried = 0
+            while len(got()) < len(self.waiting) and time.monotonic() < end:
+                if time.monotonic() - tried > 2:
+                    tried = time.monotonic()
+                    self.mail.ctl("queue", "retry", "--domain", "away.example", check=False)
+                if re.search(NAMED, self.read_log()) and time.monotonic() > end - RELAY_SECONDS + 4:
+                    break  # what is damaged comes never
+                time.sleep(0.05)
+            found = got()
+            for subject, data in found.items():
+                self.assertTrue(data.endswith(self.waiting[subject]), "%s has other bytes" % subject)
+        return ["%s waits no longer and did not come" % s for s in self.waiting if s not in found]
 
     def one_run(self, rng):
         self.copy(self.template, self.data)
@@ -222,9 +311,11 @@ class DamageTest(unittest.TestCase):
                 missing, given = self.read_all()
                 if missing:
                     # Each was an error to its reader; the operator finds it, too.
-                    self.assertRegex(self.read_log(), r"DATA_LOSS|[Dd]amaged|[Cc]orrupt", "silently missing: %s" % missing)
+                    self.assertRegex(self.read_log(), NAMED, "silently missing: %s" % missing)
+                for address, reply in self.replies.items():
+                    self.assertRegex(reply, rb"^(250|4\d\d) ", "for an address that was there: " + address)
                 self.stop()
-                print("%s: serves, %d missing" % (damage.text, len(missing)), flush=True)
+                print("%s: serves, %d missing" % (damage.text, len(missing)), *missing, sep="\n    ", flush=True)
                 return
             print("%s: refuses: %s" % (damage.text, refused), flush=True)
             again = self.start("--accept-data-loss")
