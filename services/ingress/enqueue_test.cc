@@ -93,6 +93,17 @@ class EnqueueTest : public ::testing::Test {
  protected:
   using Then = FakeQueue::Then;
 
+  // gRPC 1.51 aborts now and then when the last channel that has made a call goes away and another one comes: the
+  // thread of its callback queue ends too late. A channel that lives on keeps that queue. (Posthouse keeps its
+  // channels.)
+  static void SetUpTestSuite() {
+    static FakeQueue* const queue = new FakeQueue;
+    static Enqueuer* const kept =
+        Enqueuer::Create({queue->Channel()}, std::make_shared<MessageMemory>(64 << 20), {}).release();
+    net::EventLoops loops{1};
+    EXPECT_TRUE(SyncWait(SendOn(loops.at(0), *kept, 10)).ok());
+  }
+
   absl::StatusOr<std::string> Send(Enqueuer& enqueuer, size_t bytes = 1000) {
     return SyncWait(SendOn(loops_.at(0), enqueuer, bytes));
   }
@@ -170,10 +181,22 @@ TEST_F(EnqueueTest, AShardThatIsNotReachedLeavesTheMessageToTheNext) {
   EXPECT_EQ(*Send(*enqueuer), second_.id());
 }
 
-// A stream without its commit part stores nothing.
+// A stream without its commit part stores nothing. The sender ends the message only after the break has reached it:
+// before that the commit part may be on its way, and the first shard is asked again, rightly.
 TEST_F(EnqueueTest, AStreamThatBreaksBeforeItsEndGoesToTheNextShard) {
   first_.Next(Then::kBreakTheStream, 1);
-  EXPECT_EQ(*Send(900000), second_.id());
+  const auto enqueuer = Enqueuer::Create({first_.Channel(), second_.Channel()}, memory_, timeouts_);
+  const auto send = [this](net::EventLoop& loop, Enqueuer& enqueuer) -> Task<absl::StatusOr<std::string>> {
+    co_await SwitchTo(loop);
+    const std::unique_ptr<EnqueueCall> call = enqueuer.Begin(rpc::TraceContext(), v1::Envelope());
+    for (int piece = 0; piece < 12; ++piece) {
+      co_await call->Write(std::string(70000, 'x'));
+      if (!second_.keys().empty()) break;
+      co_await Sleep(absl::Milliseconds(50));  // gives the break time to arrive; only a failing test sleeps to the end
+    }
+    co_return co_await call->Commit();
+  };
+  EXPECT_EQ(*SyncWait(send(loops_.at(0), *enqueuer)), second_.id());
   EXPECT_EQ(first_.taken(), 0u);
 }
 
