@@ -1,19 +1,14 @@
 #include "services/gateway/logins.h"
 
-#include <algorithm>
 #include <utility>
 
-#include "absl/cleanup/cleanup.h"
-#include "posthouse/directory/v1/directory.grpc.pb.h"
+#include "posthouse/directory/v1/directory.pb.h"
 #include "services/common/log/log.h"
-#include "services/common/rpc/client.h"
 #include "services/common/utf8/utf8.h"
 #include "services/gateway/metrics.h"
 
 namespace posthouse::gateway {
 namespace {
-
-constexpr absl::Duration kCheckTimeout = absl::Seconds(60);  // a herd after a restart waits its turn
 
 LoginResult ResultOf(const absl::Status& status) {
   switch (status.code()) {
@@ -32,15 +27,8 @@ LoginResult ResultOf(const absl::Status& status) {
 
 }  // namespace
 
-struct Logins::Directory {
-  std::unique_ptr<directory::v1::DirectoryService::Stub> stub;
-};
-
 Logins::Logins(std::shared_ptr<grpc::Channel> directory, Metrics& metrics, const LoginOptions& options)
-    : directory_(new Directory{directory::v1::DirectoryService::NewStub(std::move(directory))}),
-      metrics_(metrics),
-      options_(options),
-      checks_(options.max_checks_in_flight, options.max_checks_waiting) {}
+    : checks_(std::move(directory)), metrics_(metrics), options_(options) {}
 
 Logins::~Logins() = default;
 
@@ -65,34 +53,20 @@ Task<absl::StatusOr<std::unique_ptr<Logins::Ticket>>> Logins::Check(LoginAttempt
         .Err(ticket.status())
         .Trace(trace.trace_id);
   }
-  if (absl::IsUnauthenticated(ticket.status()) || absl::IsResourceExhausted(ticket.status())) {
-    co_await Sleep(options_.failure_delay * (1 << std::min(failures, 3)));
-  }
+  const absl::Duration delay = rpc::GuessDelay(ticket.status(), failures, options_.failure_delay);
+  if (delay > absl::ZeroDuration()) co_await Sleep(delay);
   co_return ticket;
 }
 
 Task<absl::StatusOr<std::unique_ptr<Logins::Ticket>>> Logins::Ask(LoginAttempt attempt) {
-  // A proto string is UTF-8, and so is every name and password of the directory.
-  if (!IsUtf8(attempt.username) || !IsUtf8(attempt.password)) {
-    co_return absl::UnauthenticatedError("the user name or the password is not valid UTF-8");
-  }
-  if (!co_await checks_.Enter(attempt.client_address))
-    co_return absl::ResourceExhaustedError("too many logins at once");
-  directory::v1::AuthenticateRequest request;
-  request.set_username(std::move(attempt.username));
-  request.set_password(std::move(attempt.password));
-  request.set_protocol(attempt.protocol);
-  request.set_client_address(attempt.client_address);
-  request.set_tls(attempt.tls);
-  rpc::CallOptions options;
-  options.deadline = kCheckTimeout;
-  options.trace = attempt.trace;
-  const auto start = [this](auto* context, auto* req, auto* resp, auto done) {
-    directory_->stub->async()->Authenticate(context, req, resp, std::move(done));
-  };
-  absl::StatusOr<directory::v1::AuthenticateResponse> response =
-      co_await rpc::Call<directory::v1::AuthenticateResponse>(options, std::move(request), start);
-  checks_.Leave();
+  rpc::PasswordLogin login;
+  login.username = std::move(attempt.username);
+  login.password = std::move(attempt.password);
+  login.protocol = std::move(attempt.protocol);
+  login.client_address = std::move(attempt.client_address);
+  login.tls = attempt.tls;
+  login.trace = attempt.trace;
+  absl::StatusOr<directory::v1::AuthenticateResponse> response = co_await checks_.Check(std::move(login));
   if (!response.ok()) co_return response.status();
   const std::string id = response->account().account_id();
   absl::MutexLock lock(&mutex_);

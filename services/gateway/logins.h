@@ -1,7 +1,7 @@
 // Logins: decides who may open a session, for IMAP and POP3 alike.
 //
-// It asks the directory, limits the checks in flight and the sessions of an account, and slows
-// down guessing. Threads: any; Check() needs a current executor (it may sleep).
+// It asks the directory (rpc::LoginChecks), limits the sessions of an account, and slows down
+// guessing. Threads: any; Check() needs a current executor (it may sleep).
 #pragma once
 
 #include <cstddef>
@@ -16,8 +16,8 @@
 #include "absl/strings/string_view.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
-#include "services/common/async/fair_gate.h"
 #include "services/common/async/task.h"
+#include "services/common/rpc/login_checks.h"
 #include "services/common/rpc/trace.h"
 
 namespace grpc {
@@ -34,8 +34,6 @@ class Metrics;
 
 struct LoginOptions {
   size_t max_sessions_per_account = 200;
-  size_t max_checks_in_flight = 256;  // further ones wait, the client addresses take turns
-  size_t max_checks_waiting = 10000;
   // After a wrong password or a refusal; doubles with each of the same connection, up to 8 times.
   absl::Duration failure_delay = absl::Seconds(1);
 };
@@ -81,11 +79,9 @@ class Logins {
   Task<absl::StatusOr<std::unique_ptr<Ticket>>> Ask(LoginAttempt attempt);
   void Release(const std::string& account_id);
 
-  struct Directory;
-  const std::unique_ptr<Directory> directory_;
+  rpc::LoginChecks checks_;
   Metrics& metrics_;
   const LoginOptions options_;
-  FairGate checks_;
   absl::Mutex mutex_;
   absl::flat_hash_map<std::string, size_t> sessions_ ABSL_GUARDED_BY(mutex_);
 };

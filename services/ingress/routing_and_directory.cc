@@ -5,12 +5,12 @@
 #include <utility>
 
 #include "absl/time/clock.h"
-#include "posthouse/directory/v1/directory.grpc.pb.h"
+#include "posthouse/directory/v1/directory.pb.h"
 #include "posthouse/routing/v1/routing.grpc.pb.h"
 #include "services/common/log/log.h"
 #include "services/common/rpc/client.h"
+#include "services/common/rpc/login_checks.h"
 #include "services/common/time/proto_time.h"
-#include "services/common/utf8/utf8.h"
 #include "services/ingress/recipient_cache.h"
 #include "services/ingress/usage_client.h"
 #include "services/mail_formats/address/address.h"
@@ -23,7 +23,6 @@ namespace route = ::posthouse::routing::v1;
 using Answer = route::ResolveRecipientResponse;
 
 constexpr absl::Duration kResolve = absl::Seconds(20);
-constexpr absl::Duration kLogin = absl::Seconds(30);  // password checks may queue
 constexpr absl::Duration kMaxTtl = absl::Minutes(5);
 
 Resolution::Outcome OutcomeOf(Answer::Outcome outcome) {
@@ -71,9 +70,8 @@ Resolution FromAnswer(std::shared_ptr<const Answer> answer) {
 class RoutingAndDirectoryClient final : public RoutingAndDirectory {
  public:
   RoutingAndDirectoryClient(const rpc::Channels& channels, size_t cache_entries)
-      : usage_(channels), cache_(cache_entries) {
+      : logins_(channels.directory), usage_(channels), cache_(cache_entries) {
     if (channels.routing != nullptr) routing_ = route::RoutingService::NewStub(channels.routing);
-    if (channels.directory != nullptr) directory_ = dir::DirectoryService::NewStub(channels.directory);
   }
 
   Task<Resolution> Resolve(rpc::TraceContext trace, std::string address, bool may_relay) override {
@@ -115,26 +113,15 @@ class RoutingAndDirectoryClient final : public RoutingAndDirectory {
   }
 
   Task<absl::StatusOr<Login>> Authenticate(rpc::TraceContext trace, LoginRequest login) override {
-    if (directory_ == nullptr) co_return absl::UnavailableError("no directory is configured");
     if (stopped_) co_return absl::UnavailableError("shutting down");
-    // A proto string is UTF-8, and so is every name and password of the directory.
-    if (!IsUtf8(login.username) || !IsUtf8(login.password)) {
-      co_return absl::UnauthenticatedError("the user name or the password is not valid UTF-8");
-    }
-    dir::AuthenticateRequest request;
-    request.set_username(std::move(login.username));
-    request.set_password(std::move(login.password));
-    request.set_protocol("submission");
-    request.set_client_address(std::move(login.client_address));
-    request.set_tls(login.tls);
-    rpc::CallOptions options;
-    options.deadline = kLogin;
-    options.trace = trace;
-    const auto start = [stub = directory_.get()](auto* context, auto* req, auto* resp, auto done) {
-      stub->async()->Authenticate(context, req, resp, std::move(done));
-    };
-    absl::StatusOr<dir::AuthenticateResponse> response =
-        co_await rpc::Call<dir::AuthenticateResponse>(options, std::move(request), start);
+    rpc::PasswordLogin check;
+    check.username = std::move(login.username);
+    check.password = std::move(login.password);
+    check.protocol = "submission";
+    check.client_address = std::move(login.client_address);
+    check.tls = login.tls;
+    check.trace = trace;
+    absl::StatusOr<dir::AuthenticateResponse> response = co_await logins_.Check(std::move(check));
     if (!response.ok()) co_return response.status();
     Login result;
     result.address = response->address();
@@ -152,7 +139,7 @@ class RoutingAndDirectoryClient final : public RoutingAndDirectory {
  private:
   std::atomic<bool> stopped_{false};
   std::unique_ptr<route::RoutingService::Stub> routing_;
-  std::unique_ptr<dir::DirectoryService::Stub> directory_;
+  rpc::LoginChecks logins_;
   UsageClient usage_;
   RecipientCache cache_;
   log::RateLimit log_limit_{10};

@@ -6,6 +6,7 @@
 
 #include "absl/time/clock.h"
 #include "services/common/log/log.h"
+#include "services/common/rpc/login_checks.h"
 #include "services/common/rpc/trace.h"
 #include "services/ingress/arrival.h"
 #include "services/ingress/envelope_proto.h"
@@ -24,7 +25,6 @@ constexpr absl::Duration kHandshakeTimeout = absl::Seconds(30);
 // A client that sends message data more slowly than this for longer than two data
 // timeouts is cut off. The time that the queue makes it wait does not count.
 constexpr double kMinBytesPerSecond = 128;
-constexpr absl::Duration kGuessDelay = absl::Seconds(1);  // as in gateway/logins.h
 
 class Session {
  public:
@@ -167,9 +167,11 @@ Task<Action> Session::Login() {
   request.tls = connection_->tls();
   // The directory limits guessing over many connections, by address, network and account.
   absl::StatusOr<ingress::Login> login = co_await context_.peers->Authenticate(message_.trace, std::move(request));
-  if (absl::IsUnauthenticated(login.status()) || absl::IsResourceExhausted(login.status())) {
-    // Guessing is slow: 1, 2, 4, then 8 seconds for each refused login of the connection.
-    co_await Sleep(kGuessDelay * (1 << std::min(refused_logins_++, 3)));
+  // Guessing is slow: 1, 2, 4, then 8 seconds for each refused login of the connection.
+  const absl::Duration delay = rpc::GuessDelay(login.status(), refused_logins_);
+  if (delay > absl::ZeroDuration()) {
+    ++refused_logins_;
+    co_await Sleep(delay);
   }
   context_.metrics->Logins(login.status().code()).Add();
   if (login.ok()) {  // a refused one is reported as what the dialogue refuses

@@ -88,8 +88,15 @@ def account(mail, user):
             "subscribed": sorted(subscribed), "folders": folders, "pop3_uidl": pop3, "pop3_sizes": sizes}
 
 
+def set_fields(value):
+    """`value` without the zeros, which earlier versions did not print."""
+    if isinstance(value, dict):
+        return {k: set_fields(v) for k, v in value.items() if v is not False and v != 0}
+    return [set_fields(v) for v in value] if isinstance(value, list) else value
+
+
 def rows(text):
-    return [json.loads(line) for line in text.splitlines() if line.startswith("{")]
+    return [set_fields(json.loads(line)) for line in text.splitlines() if line.startswith("{")]
 
 
 def without(value, *keys):

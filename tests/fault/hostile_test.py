@@ -153,6 +153,36 @@ class Hostile(System):
         for s in held:
             s.close()
 
+    def test_half_sent_messages(self):
+        """DATA that stops half-way, on many connections: the memory for messages is a budget of the process."""
+        count, sent = int(os.environ.get("HALF_SENT", "60")), int(os.environ.get("HALF_SENT_BYTES", str(2 << 20)))
+        held, refused = [], 0
+        block = b"x" * 998 + b"\r\n"
+        before = rss()
+        for i in range(count):
+            s = socket.create_connection(("127.0.0.1", mail.ports["smtp"]), 20, source_address=("127.6.0.%d" % (i % 200 + 1), 0))
+            s.settimeout(20)
+            read_until(s, b"\n")
+            for line in (b"EHLO x.test", b"MAIL FROM:<a@b.test>", b"RCPT TO:<%s>" % USER.encode(), b"DATA"):
+                s.sendall(line + b"\r\n")
+                reply = read_until(s, b"\n")
+            self.assertTrue(reply.startswith(b"354"), reply)
+            try_send(s, block * (sent // len(block)))
+            held.append(s)
+        time.sleep(1)  # until what was sent is taken
+        grown = (rss() - before) // 1024
+        memory = mail.metrics("standalone").get("posthouse_ingress_message_memory_bytes", 0) / (1 << 20)
+        print("%d messages of %d KiB half sent: RSS %d MiB, grown by %d MiB; %d MiB of the budget" % (
+            count, sent >> 10, rss() >> 10, grown, memory), flush=True)
+        self.assertLessEqual(memory, 128)
+        # The budget of ingress, that of the queue, and what sockets and calls hold.
+        if not SANITIZED:
+            self.assertLess(grown, 400)
+        deliver(b"\r\nx\r\n", "while half sent")  # a small message still has room
+        wait_for("while half sent")
+        for s in held:
+            s.close()
+
     def test_invalid_literals(self):
         for command in (b"a LOGIN {99999999999999999999}\r\n", b"a LOGIN {-1}\r\n", b"a LOGIN {abc}\r\n", b"a LOGIN {5\r\n",
                         b"a LOGIN {5}x\r\n", b"a LOGIN {4294967295+}\r\n", b"a LOGIN {18446744073709551616+}\r\n"):

@@ -23,6 +23,7 @@ cli::Program MakeProgram() {
   program.flags = TargetFlags();
   program.flags.push_back(cli::Count("timeout", "SECONDS", "time limit of each call (default 10)"));
   program.flags.push_back(cli::Switch("json", "print JSON, one object a line"));
+  program.flags.push_back(cli::Switch("version", "print the version and exit; without a command"));
   program.environment_prefix = "POSTHOUSE_";
   program.footer =
       "[NAME] is an environment variable that has the same effect as the flag. When the command line has a HOST:PORT\n"

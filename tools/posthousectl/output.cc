@@ -80,8 +80,17 @@ void AppendMessage(const Message& message, std::string* out) {
     absl::StrAppend(out, static_cast<double>(span.seconds()) + span.nanos() / 1e9);
     return;
   }
+  // A number or an answer of yes or no is there when it is 0 or false, too: scripts need not know the default.
   std::vector<const FieldDescriptor*> fields;
-  message.GetReflection()->ListFields(message, &fields);
+  for (int i = 0; i < type->field_count(); ++i) {
+    const FieldDescriptor* const field = type->field(i);
+    const bool plain = !field->is_repeated() && !field->has_presence() &&
+                       field->cpp_type() != FieldDescriptor::CPPTYPE_STRING &&
+                       field->cpp_type() != FieldDescriptor::CPPTYPE_ENUM;
+    const bool set = field->is_repeated() ? message.GetReflection()->FieldSize(message, field) > 0
+                                          : message.GetReflection()->HasField(message, field);
+    if (plain || set) fields.push_back(field);
+  }
   out->push_back('{');
   bool first = true;
   for (const FieldDescriptor* field : fields) {

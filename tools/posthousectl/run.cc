@@ -3,6 +3,7 @@
 #include <ostream>
 
 #include "absl/status/status.h"
+#include "services/common/version/version.h"
 #include "tools/posthousectl/command.h"
 #include "tools/posthousectl/context.h"
 #include "tools/posthousectl/output.h"
@@ -30,6 +31,10 @@ int Complain(std::ostream& err, const absl::Status& status, const cli::Command& 
 
 int Run(const std::vector<std::string>& words, const cli::Environment& environment, std::istream& in, std::ostream& out,
         std::ostream& err) {
+  if (words.size() == 1 && words[0] == "--version") {
+    out << "posthousectl " << kVersion << "\n";
+    return kDone;
+  }
   const cli::Parsed parsed = cli::Parse(Program(), words, environment);
   switch (parsed.outcome) {
     case cli::Parsed::Outcome::kHelp:

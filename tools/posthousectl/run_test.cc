@@ -13,6 +13,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
+#include "services/common/version/version.h"
 #include "tools/posthousectl/command.h"
 #include "tools/posthousectl/context.h"
 #include "tools/posthousectl/secret.h"
@@ -99,12 +100,13 @@ TEST(NamesTest, CommandsFlagsAndVariablesStay) {
   EXPECT_EQ(found, inventory);
   EXPECT_EQ(FlagNames(Program().flags),
             " --server=HOST:PORT --directory=HOST:PORT --routing=HOST:PORT --queue=HOST:PORT --mailbox=HOST:PORT "
-            "--edge=HOST:PORT --ca=FILE --cert=FILE --key=FILE --token-file=FILE --timeout=SECONDS --json");
+            "--edge=HOST:PORT --ca=FILE --cert=FILE --key=FILE --token-file=FILE --timeout=SECONDS --json "
+            "--version");
   std::string variables;
   for (const cli::Flag& flag : Program().flags) absl::StrAppend(&variables, cli::EnvironmentName(Program(), flag), " ");
   EXPECT_EQ(variables,
             "POSTHOUSE_SERVER POSTHOUSE_DIRECTORY POSTHOUSE_ROUTING POSTHOUSE_QUEUE POSTHOUSE_MAILBOX POSTHOUSE_EDGE "
-            "POSTHOUSE_CA POSTHOUSE_CERT POSTHOUSE_KEY POSTHOUSE_TOKEN_FILE POSTHOUSE_TIMEOUT  ");
+            "POSTHOUSE_CA POSTHOUSE_CERT POSTHOUSE_KEY POSTHOUSE_TOKEN_FILE POSTHOUSE_TIMEOUT   ");
 }
 
 TEST(NamesTest, AFlagTakesAValueInAllCommandsOrInNone) {  // completion.h
@@ -133,6 +135,12 @@ TEST(RunTest, HelpListsEveryCommandAndEachExplainsItself) {
       for (const std::string& example : command.examples) EXPECT_THAT(own.out, HasSubstr("\n  " + example + "\n"));
     }
   }
+}
+
+TEST(RunTest, TheVersionIsToldWithoutACommand) {
+  const Result result = Ctl({"--version"});
+  EXPECT_EQ(result.code, 0);
+  EXPECT_EQ(result.out, absl::StrCat("posthousectl ", kVersion, "\n"));
 }
 
 TEST(RunTest, WrongUsageIsTwoAndSaysWhat) {

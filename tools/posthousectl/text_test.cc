@@ -26,9 +26,10 @@ TEST(OutputTest, JsonHasFieldNamesTextAndTimes) {
   item.add_recipients()->set_delay_warned(true);
   item.set_size_bytes(5000000000);
   EXPECT_EQ(ToJson(item),
-            "{\"queue_id\":\"Q\",\"envelope\":{\"reverse_path\":\"a\\\"b@example.org\xEF\xBF\xBD\"},"
-            "\"recipients\":[{\"state\":\"RECIPIENT_STATE_QUEUED\"},{\"delay_warned\":true}],"
-            "\"accepted\":\"2023-11-14T22:13:20.005Z\",\"size_bytes\":5000000000}");
+            "{\"queue_id\":\"Q\",\"envelope\":{\"reverse_path\":\"a\\\"b@example.org\xEF\xBF\xBD\",\"smtputf8\":false},"
+            "\"recipients\":[{\"state\":\"RECIPIENT_STATE_QUEUED\",\"attempts\":0,\"delay_warned\":false},"
+            "{\"attempts\":0,\"delay_warned\":true}],"
+            "\"accepted\":\"2023-11-14T22:13:20.005Z\",\"size_bytes\":5000000000,\"attempts\":0}");
 }
 
 TEST(OutputTest, ATerminalGetsNoControlCharacters) {

@@ -1,8 +1,11 @@
 #include "services/mailbox/message/delivery.h"
 
+#include <string>
 #include <utility>
 #include <vector>
 
+#include "absl/strings/ascii.h"
+#include "absl/strings/strip.h"
 #include "posthouse/mailbox/v1/mailbox.pb.h"
 #include "services/common/async/when_all.h"
 #include "services/common/log/log.h"
@@ -41,6 +44,26 @@ DeliveryResult ResultOf(const Outcome& outcome) {
     default:
       return DeliveryResult::kTemporary;
   }
+}
+
+// The outcome in the words of the queue's log.
+absl::string_view LoggedAs(Outcome::Kind kind) {
+  switch (kind) {
+    case Outcome::KIND_STORED:
+      return "delivered";
+    case Outcome::KIND_NO_ACCOUNT:
+    case Outcome::KIND_REFUSED:
+    case Outcome::KIND_TOO_LARGE:
+      return "permanent";
+    default:
+      return "temporary";
+  }
+}
+
+// "over_quota": the kind in the words of posthouse_mailbox_deliveries_total.
+std::string ReasonOf(Outcome::Kind kind) {
+  const std::string name = Outcome::Kind_Name(kind);
+  return absl::AsciiStrToLower(absl::StripPrefix(name, "KIND_"));
 }
 
 Outcome StoredIn(const Folder& folder, uint32_t uid, bool duplicate) {
@@ -107,7 +130,8 @@ Task<bool> DeliverToAll(MailboxDeps& deps, Mailboxes& mailboxes, const v1::Deliv
     LOG_EVENT(kInfo, "delivered")
         .QueueId(header.queue_id())
         .Trace(trace.has_value() ? trace->trace_id : "")
-        .Str("outcome", Outcome::Kind_Name(outcome.kind()))
+        .Str("outcome", LoggedAs(outcome.kind()))
+        .Str("reason", ReasonOf(outcome.kind()))
         .Str("folder_id", outcome.folder_id())
         .Int("uid", outcome.uid())
         .Bool("duplicate", outcome.duplicate())
