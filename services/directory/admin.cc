@@ -8,6 +8,7 @@
 #include "absl/strings/escaping.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "services/common/log/log.h"
 #include "services/common/status/status.h"
 #include "services/directory/key_schema.h"
 #include "services/directory/lookup.h"
@@ -19,6 +20,14 @@ namespace {
 
 constexpr size_t kDefaultPage = 100;
 constexpr size_t kMaxPage = 1000;
+
+// A list leaves out a damaged row: one record must not hide the others. The log names it.
+bool Readable(const store::Row& row, google::protobuf::MessageLite* record) {
+  const absl::Status status = Decode(row.value, record);
+  if (status.ok()) return true;
+  LOG_EVENT(kError, "directory_rows_damaged").Str("first", row.key).Str("last", row.key).Err(status);
+  return false;
+}
 
 // 32 hex digits from the system's randomness.
 std::string NewAccountId() {
@@ -115,7 +124,9 @@ Task<absl::StatusOr<v1::UpdateTenantResponse>> Admin::UpdateTenant(v1::UpdateTen
 Task<absl::StatusOr<v1::ListTenantsResponse>> Admin::ListTenants(v1::ListTenantsRequest request) {
   PH_CO_ASSIGN_OR_RETURN(Page page, co_await ReadPage(SystemPartition(), kTenantPrefix, request.page()));
   v1::ListTenantsResponse response;
-  for (const store::Row& row : page.rows) PH_CO_RETURN_IF_ERROR(Decode(row.value, response.add_tenants()));
+  for (const store::Row& row : page.rows) {
+    if (!Readable(row, response.add_tenants())) response.mutable_tenants()->RemoveLast();
+  }
   response.mutable_page()->set_next_page_token(page.next_token);
   co_return response;
 }
@@ -158,7 +169,7 @@ Task<absl::StatusOr<v1::ListDomainsResponse>> Admin::ListDomains(v1::ListDomains
   v1::ListDomainsResponse response;
   for (const store::Row& row : page.rows) {
     v1::Domain domain;
-    PH_CO_RETURN_IF_ERROR(Decode(row.value, &domain));
+    if (!Readable(row, &domain)) continue;
     // A page of one tenant's domains may have fewer than page_size, or none, and a token.
     if (request.tenant().empty() || request.tenant() == domain.tenant()) *response.add_domains() = std::move(domain);
   }
@@ -199,7 +210,15 @@ Task<absl::StatusOr<v1::GetAccountResponse>> Admin::GetAccount(v1::GetAccountReq
   const std::optional<AccountInfo> info = repository_.Read([&](const Index& index) {
     return request.has_account_id() ? index.FindAccountById(request.account_id()) : FindLogin(index, request.address());
   });
-  if (!info) co_return NoSuchAccount(request.has_account_id() ? request.account_id() : request.address());
+  if (!info) {
+    const bool may_be_lost = repository_.Read([&](const Index& index) {
+      return request.has_account_id() ? index.accounts_lost() : LoginMayBeLost(index, request.address());
+    });
+    if (may_be_lost) {
+      co_return absl::UnavailableError("damaged records: the account may be among them; see the directory's log");
+    }
+    co_return NoSuchAccount(request.has_account_id() ? request.account_id() : request.address());
+  }
   v1::GetAccountResponse response;
   PH_CO_ASSIGN_OR_RETURN(*response.mutable_account(), co_await ReadAccount(info->address, info->tenant));
   info->limits.To(response.mutable_effective_limits());
@@ -212,7 +231,9 @@ Task<absl::StatusOr<v1::ListAccountsResponse>> Admin::ListAccounts(v1::ListAccou
   PH_CO_ASSIGN_OR_RETURN(Page page,
                          co_await ReadPage(TenantPartition(scope.tenant), std::move(scope.prefix), request.page()));
   v1::ListAccountsResponse response;
-  for (const store::Row& row : page.rows) PH_CO_RETURN_IF_ERROR(Decode(row.value, response.add_accounts()));
+  for (const store::Row& row : page.rows) {
+    if (!Readable(row, response.add_accounts())) response.mutable_accounts()->RemoveLast();
+  }
   response.mutable_page()->set_next_page_token(page.next_token);
   co_return response;
 }
@@ -266,7 +287,9 @@ Task<absl::StatusOr<v1::ListAliasesResponse>> Admin::ListAliases(v1::ListAliases
   PH_CO_ASSIGN_OR_RETURN(Page page,
                          co_await ReadPage(TenantPartition(scope.tenant), std::move(scope.prefix), request.page()));
   v1::ListAliasesResponse response;
-  for (const store::Row& row : page.rows) PH_CO_RETURN_IF_ERROR(Decode(row.value, response.add_aliases()));
+  for (const store::Row& row : page.rows) {
+    if (!Readable(row, response.add_aliases())) response.mutable_aliases()->RemoveLast();
+  }
   response.mutable_page()->set_next_page_token(page.next_token);
   co_return response;
 }

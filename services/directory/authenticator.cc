@@ -98,6 +98,9 @@ Task<absl::StatusOr<AccountInfo>> Authenticator::CheckUncounted(std::string user
   if (!CheckPassword(password).ok()) co_return Wrong();
   const std::optional<AccountInfo> account =
       repository_.Read([&username](const Index& index) { return FindLogin(index, username); });
+  if (!account && repository_.Read([&username](const Index& index) { return LoginMayBeLost(index, username); })) {
+    co_return absl::UnavailableError("the record of this account may be damaged; see the directory's log");
+  }
   const uint64_t generation = cache_.generation();
   if (account && cache_.Contains(account->account_id, password, now)) {
     metrics_.logins_cached.Add();

@@ -5,8 +5,10 @@
 #include <utility>
 
 #include "absl/strings/escaping.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "services/common/status/status.h"
+#include "services/directory/key_schema.h"
 
 namespace posthouse::directory {
 namespace {
@@ -217,6 +219,31 @@ void Index::PutDeleted(const v1::DeletedAccount& account) {
   info.erase_after = absl::FromUnixSeconds(account.erase_after().seconds());
   info.erased = absl::FromUnixSeconds(account.erased().seconds());
   deleted_[account.account().account_id()] = std::move(info);
+}
+
+void Index::PutLost(const std::string& partition, std::string first, std::string last) {
+  accounts_lost_ |= absl::StartsWith(first, kAccountPrefix);
+  lost_[partition].push_back({std::move(first), std::move(last)});
+  ++lost_count_;
+}
+
+bool Index::IsLost(const std::string& partition, const std::string& key) const {
+  const auto it = lost_.find(partition);
+  if (it == lost_.end()) return false;
+  return std::any_of(it->second.begin(), it->second.end(),
+                     [&key](const LostRows& rows) { return rows.first <= key && key <= rows.last; });
+}
+
+bool Index::MayBeLost(const Address& address) const {
+  if (lost_count_ == 0) return false;
+  const v1::Domain* domain = FindDomain(address.domain);
+  if (domain == nullptr) return MayBeLost(address.domain);
+  const std::string partition = TenantPartition(domain->tenant()).id;
+  return IsLost(partition, AccountKey(address)) || IsLost(partition, AliasKey(address));
+}
+
+bool Index::MayBeLost(absl::string_view domain) const {
+  return lost_count_ != 0 && IsLost(SystemPartition().id, DomainKey(domain));
 }
 
 const v1::Tenant* Index::FindTenant(absl::string_view tenant) const {

@@ -88,6 +88,9 @@ class Index {
   void EraseAlias(const Address& address);
   void PutDeleted(const v1::DeletedAccount& account);
   void EraseDeleted(const std::string& account_id) { deleted_.erase(account_id); }
+  // Rows that could not be read when the store was opened: keys from `first` to `last`, both
+  // included. What cannot be found there may exist.
+  void PutLost(const std::string& partition, std::string first, std::string last);
 
   // ---- questions. Pointers hold until the next change.
   const v1::Tenant* FindTenant(absl::string_view tenant) const;
@@ -100,6 +103,13 @@ class Index {
   std::vector<std::string> AliasesTo(const std::string& address, size_t limit) const;
   // Domains that are another name of `domain`, sorted.
   std::vector<std::string> OtherNamesOf(absl::string_view domain) const;
+  // True when the row of an address or a domain that the index does not have may be one that
+  // could not be read: the answer is a temporary failure, never "no such user".
+  bool MayBeLost(const Address& address) const;
+  bool MayBeLost(absl::string_view domain) const;
+  size_t lost() const { return lost_count_; }
+  // True when an account with an unknown id may be among them.
+  bool accounts_lost() const { return accounts_lost_; }
   // Deleted accounts by id, those with an erased tombstone as well.
   const absl::btree_map<std::string, DeletedInfo>& deleted() const { return deleted_; }
   size_t accounts_at(absl::string_view home) const;
@@ -116,6 +126,7 @@ class Index {
   size_t aliases_in(absl::string_view domain) const;
 
  private:
+  bool IsLost(const std::string& partition, const std::string& key) const;
   absl::Status CheckDomainOf(const std::string& stored) const;
   using Id = std::array<uint8_t, 16>;
   struct DomainEntry {
@@ -191,6 +202,12 @@ class Index {
   std::vector<LimitSet> limit_sets_;
   absl::flat_hash_map<LimitSet, uint32_t> limit_slots_;
   absl::btree_map<std::string, DeletedInfo> deleted_;
+  struct LostRows {
+    std::string first, last;
+  };
+  absl::flat_hash_map<std::string, std::vector<LostRows>> lost_;  // by partition
+  size_t lost_count_ = 0;
+  bool accounts_lost_ = false;
   struct Home {
     std::string name;
     size_t accounts = 0;

@@ -42,7 +42,7 @@ class Expansion {
     answer_.tenant = domain == nullptr ? "" : domain->tenant();
     if (domain == nullptr || address.is_literal()) {
       Depend(address.domain);
-      answer_.outcome = Outcome::kNotLocal;
+      answer_.outcome = index_.MayBeLost(address.domain) ? Outcome::kSuspended : Outcome::kNotLocal;
       return Take();
     }
     Visit(address, "", depth);
@@ -71,6 +71,7 @@ class Expansion {
     Depend(address.domain);
     const v1::Domain* domain = index_.FindDomain(address.domain);
     if (domain == nullptr) {
+      frozen_ |= index_.MayBeLost(address.domain);
       Add(LookupTarget{std::move(address), std::nullopt, ""});
       return;
     }
@@ -78,7 +79,10 @@ class Expansion {
     v1::Status status = index_.EffectiveStatus(*domain);
     domain = StandsFor(index_, domain, &passed);
     for (const std::string& name : passed) Depend(name);
-    if (domain == nullptr) return;
+    if (domain == nullptr) {
+      frozen_ |= !passed.empty() && index_.MayBeLost(passed.back());
+      return;
+    }
     Depend(domain->tenant());
     status = Worse(status, index_.EffectiveStatus(*domain));
     address = address.Folded();
@@ -114,6 +118,10 @@ class Expansion {
       return true;
     }
     const std::optional<AliasInfo> alias = FindAlias(base);
+    if (!alias && index_.MayBeLost(base)) {
+      frozen_ = true;
+      return true;
+    }
     if (!alias || alias->status == v1::STATUS_DELETED) return false;
     if (!Usable(alias->status)) return true;
     for (const std::string& text : alias->targets) {
@@ -212,6 +220,18 @@ std::optional<AccountInfo> FindLogin(const Index& index, absl::string_view usern
   std::optional<AccountInfo> account = index.FindAccount(folded);
   if (account) account->status = Worse(account->status, index.EffectiveStatus(*given));
   return account;
+}
+
+bool LoginMayBeLost(const Index& index, absl::string_view username) {
+  const absl::StatusOr<Address> address = ParseAddress(username);
+  if (!address.ok()) return false;
+  const v1::Domain* given = index.FindDomain(address->domain);
+  if (given == nullptr) return index.MayBeLost(address->domain);
+  const v1::Domain* domain = StandsFor(index, given, nullptr);
+  if (domain == nullptr) return index.MayBeLost(given->alias_of());
+  Address folded = address->Folded();
+  folded.domain = domain->domain();
+  return index.MayBeLost(folded);
 }
 
 std::vector<std::string> MaySendAs(const Index& index, const AccountInfo& account) {

@@ -14,7 +14,8 @@
 //
 // Suspended members of a list are left out while others remain; when none remains, the
 // outcome is kSuspended. A frozen member makes the whole answer kSuspended: its account is
-// being moved and accepts mail a moment later.
+// being moved and accepts mail a moment later. So does a name whose row could not be read
+// (Index::MayBeLost): it may exist.
 #pragma once
 
 #include <cstdint>
@@ -55,6 +56,9 @@ absl::StatusOr<LookupAnswer> Lookup(const Index& index, absl::string_view addres
 // The account of a login name: an account's address, also under another name of its
 // domain. Subaddresses and aliases are not login names.
 std::optional<AccountInfo> FindLogin(const Index& index, absl::string_view username);
+
+// True when FindLogin() found nothing, and the account may be one whose row could not be read.
+bool LoginMayBeLost(const Index& index, absl::string_view username);
 
 // The addresses that an account may use in MAIL FROM and From: its own and the aliases
 // with it as a target, each under every name of the domain; at most 1000.

@@ -63,11 +63,14 @@ Metrics::Metrics(metrics::Registry& r)
       hash_waiting(r.AddGauge("posthouse_directory_password_checks_waiting", "Password checks that wait.")),
       login_cache_entries(
           r.AddGauge("posthouse_directory_login_cache_entries", "Proven passwords in the login cache.")),
+      damaged_rows(r.AddGauge("posthouse_directory_damaged_rows",
+                              "Records, and ranges of records, that could not be read when the store was opened.")),
       fenced(r.AddGauge("posthouse_directory_fenced",
                         "1 when another writer has taken over the store: restart this process.")) {}
 
 void Metrics::Update(const Repository& repository, const PasswordHashLimiter& limiter, const LoginCache& cache) {
   repository.Read([this](const Index& index) {
+    damaged_rows.Set(static_cast<double>(index.lost()));
     accounts.Set(static_cast<double>(index.accounts()));
     aliases.Set(static_cast<double>(index.aliases()));
     domains.Set(static_cast<double>(index.domains()));

@@ -42,6 +42,7 @@ struct Metrics {
   metrics::Gauge& watchers;
   metrics::Gauge& hash_waiting;
   metrics::Gauge& login_cache_entries;
+  metrics::Gauge& damaged_rows;
   metrics::Gauge& fenced;
 };
 

@@ -4,6 +4,9 @@
 #include <deque>
 #include <optional>
 #include <random>
+#include <string>
+#include <utility>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
@@ -48,12 +51,26 @@ struct Repository::Model : store::GuardedModel<PartitionState, PartitionDraft> {
     request.prefix = kLogPrefix;
     request.limit = store::kMaxPageRows;
     for (bool first = true, more = true; more; first = false) {
-      PH_CO_ASSIGN_OR_RETURN(const store::ReadResult result, co_await repository->store_.Read(request));
+      absl::StatusOr<store::ReadResult> read = co_await repository->store_.Read(request);
+      if (absl::IsDataLoss(read.status())) {
+        // The log is damaged. Watchers load everything anew (Repository::Load); the rows stay.
+        repository->log_lost_ = true;
+        loaded.state.logged.clear();
+        request.prefix.clear();
+        request.after.clear();
+        request.limit = 0;
+        read = co_await repository->store_.Read(request);
+      }
+      PH_CO_RETURN_IF_ERROR(read.status());
+      const store::ReadResult& result = *read;
       if (!first && result.values[0] != loaded.head) co_return absl::AbortedError("the partition changed meanwhile");
       loaded.head = result.values[0];
       for (const store::Row& row : result.page) {
         v1::ChangeRecord record;
-        PH_CO_RETURN_IF_ERROR(Decode(row.value, &record));
+        if (!Decode(row.value, &record).ok()) {
+          repository->log_lost_ = true;
+          continue;
+        }
         loaded.state.logged.push_back(record.revision());
       }
       more = result.more && !result.page.empty();
@@ -169,8 +186,17 @@ Task<absl::Status> Repository::Load() {
         index.PutTenant(t);
         tenants.push_back(t.tenant());
       }));
-  PH_CO_RETURN_IF_ERROR(co_await LoadRows<v1::Domain>(system, kDomainPrefix,
-                                                      [](Index& index, const v1::Domain& d) { index.PutDomain(d); }));
+  PH_CO_RETURN_IF_ERROR(
+      co_await LoadRows<v1::Domain>(system, kDomainPrefix, [&tenants](Index& index, const v1::Domain& d) {
+        index.PutDomain(d);
+        if (index.FindTenant(d.tenant()) != nullptr) return;
+        // The tenant's row was lost. Its mail and its logins wait until an admin sets it.
+        v1::Tenant tenant;
+        tenant.set_tenant(d.tenant());
+        tenant.set_status(v1::STATUS_FROZEN);
+        index.PutTenant(tenant);
+        tenants.push_back(d.tenant());
+      }));
   PH_CO_RETURN_IF_ERROR(co_await LoadRows<v1::ChangeRecord>(system, kLogPrefix, keep));
   for (const std::string& tenant : tenants) {
     const store::Partition partition = TenantPartition(tenant);
@@ -190,6 +216,10 @@ Task<absl::Status> Repository::Load() {
     PH_CO_ASSIGN_OR_RETURN(const uint64_t own, co_await Of(partition).guarded->Look(
                                                    [](const PartitionState& state) { return state.head.log_floor(); }));
     floor = std::max(floor, own);
+  }
+  if (log_lost_) {
+    floor = last_revision_;
+    log.clear();
   }
   std::sort(log.begin(), log.end(), [](const auto& a, const auto& b) { return a.revision() < b.revision(); });
   // The logs together are complete above the highest floor of a partition.
@@ -237,6 +267,46 @@ Task<absl::Status> Repository::Claim(store::Partition partition, bool first) {
   co_return absl::OkStatus();
 }
 
+void Repository::NoteLost(const store::Partition& partition, std::string first, std::string last,
+                          const absl::Status& why) {
+  LOG_EVENT(kError, "directory_rows_damaged")
+      .Str("partition", partition.id)
+      .Str("first", first)
+      .Str("last", last)
+      .Err(why);
+  if (first.starts_with(kLogPrefix)) log_lost_ = true;
+  absl::MutexLock lock(&mutex_);
+  index_.PutLost(partition.id, std::move(first), std::move(last));
+}
+
+// What is damaged is a range of keys, and only reads behind it succeed: its end is found
+// octet by octet. More octets than an address has would only name it more exactly.
+Task<std::optional<std::string>> Repository::NextReadable(store::ReadRequest request) {
+  constexpr size_t kMaxOctets = 64;
+  std::optional<std::string> good;
+  const std::string behind = request.after;
+  std::string bad = request.prefix;
+  request.limit = 1;
+  for (size_t octets = 0; octets < kMaxOctets; ++octets) {
+    int low = -1, high = 256;  // `low` fails, `high` succeeds
+    while (high - low > 1) {
+      const int middle = (low + high) / 2;
+      std::string probe = bad + static_cast<char>(middle);
+      request.after = probe;
+      // Reads before the damage succeed, too; those lie behind the caller.
+      if (probe > behind && (co_await store_.Read(request)).ok()) {
+        high = middle;
+        good = std::move(probe);
+      } else {
+        low = middle;
+      }
+    }
+    if (low < 0) break;
+    bad += static_cast<char>(low);
+  }
+  co_return good;
+}
+
 template <typename Record, typename Put>
 Task<absl::Status> Repository::LoadRows(store::Partition partition, std::string prefix, Put put) {
   store::ReadRequest request;
@@ -245,17 +315,43 @@ Task<absl::Status> Repository::LoadRows(store::Partition partition, std::string 
   request.limit = store::kMaxPageRows;
   bool more = true;
   while (more) {
-    PH_CO_ASSIGN_OR_RETURN(const store::ReadResult result, co_await store_.Read(request));
-    absl::MutexLock lock(&mutex_);
-    for (const store::Row& row : result.page) {
-      Record record;
-      absl::Status status = Decode(row.value, &record);
-      if constexpr (requires { index_.CheckStored(record); }) {
-        if (status.ok()) status = index_.CheckStored(record);
-      }
-      if (!status.ok()) co_return Annotate(status, absl::StrCat(partition.id, " row ", row.key));
-      put(index_, record);
+    const absl::StatusOr<store::ReadResult> read = co_await store_.Read(request);
+    if (absl::IsDataLoss(read.status()) && request.limit > 1) {
+      request.limit = 1;  // up to the damaged rows
+      continue;
     }
+    if (absl::IsDataLoss(read.status())) {
+      std::optional<std::string> next = co_await NextReadable(request);
+      NoteLost(partition, request.after.empty() ? prefix : request.after, next.value_or(store::PrefixEnd(prefix)),
+               read.status());
+      if (!next.has_value()) break;
+      request.after = *std::move(next);
+      request.limit = store::kMaxPageRows;
+      continue;
+    }
+    PH_CO_RETURN_IF_ERROR(read.status());
+    const store::ReadResult& result = *read;
+    std::vector<std::pair<std::string, absl::Status>> damaged;
+    {
+      absl::MutexLock lock(&mutex_);
+      for (const store::Row& row : result.page) {
+        Record record;
+        absl::Status status = Decode(row.value, &record);
+        if constexpr (requires { index_.CheckStored(record); }) {
+          if (status.ok()) status = index_.CheckStored(record);
+        }
+        // A row of a newer schema is no damage: this binary must not start.
+        if (absl::IsFailedPrecondition(status)) {
+          co_return Annotate(status, absl::StrCat(partition.id, " row ", row.key));
+        }
+        if (!status.ok()) {
+          damaged.emplace_back(row.key, std::move(status));
+          continue;
+        }
+        put(index_, record);
+      }
+    }
+    for (auto& [key, why] : damaged) NoteLost(partition, key, key, why);
     more = result.more && !result.page.empty();
     if (more) request.after = result.page.back().key;
   }

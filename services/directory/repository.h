@@ -17,6 +17,7 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -98,6 +99,9 @@ class Repository {
   Task<absl::Status> Load();
   Partition& Of(const store::Partition& partition);
   Task<absl::Status> Claim(store::Partition partition, bool first);
+  void NoteLost(const store::Partition& partition, std::string first, std::string last, const absl::Status& why);
+  // The least key known with readable rows behind it, of those with the request's prefix. Nothing: none.
+  Task<std::optional<std::string>> NextReadable(store::ReadRequest request);
   template <typename Record, typename Put>
   Task<absl::Status> LoadRows(store::Partition partition, std::string prefix, Put put);
   Task<absl::Status> CommitEdit(RecordEdit edit, uint64_t revision);
@@ -110,6 +114,7 @@ class Repository {
   AsyncMutex writer_;
   std::atomic<bool> fenced_{false};
   std::atomic<uint64_t> last_revision_{0};  // of all partitions; never used twice
+  bool log_lost_ = false;                   // before Open() returns: part of a log could not be read
   // For the holder of writer_, and before Open() returns.
   uint64_t epoch_ = 0;  // 0: not claimed yet
   std::map<std::string, std::unique_ptr<Partition>> partitions_;
