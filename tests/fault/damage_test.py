@@ -8,7 +8,7 @@ acknowledged: messages byte for byte with their flags, folders, aliases and doma
 gets when it listens. What is not served without that flag is an error to its reader and in the log; an address that was
 there is never "no such user"; and no UID is given out twice.
 
-DAMAGE_RUNS=n runs that many (20), SEED=n repeats a choice of damages.
+DAMAGE_RUNS=n runs that many (20), SEED=n repeats a choice of damages, DAMAGE_FIRST=n begins at one of them.
 """
 import hashlib
 import imaplib
@@ -30,6 +30,7 @@ from smtp_sink import SmtpSink
 from wire import Wire
 
 RUNS = int(os.environ.get("DAMAGE_RUNS", "20"))
+FIRST = int(os.environ.get("DAMAGE_FIRST", "0"))
 SEED = int(os.environ.get("SEED", "20261129"))
 PASSWORD = "correct horse"
 USERS = ["one@example.org", "two@example.org"]
@@ -97,7 +98,7 @@ class Damage:
 class DamageTest(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
-        print("SEED=%d DAMAGE_RUNS=%d" % (SEED, RUNS), flush=True)
+        print("SEED=%d DAMAGE_RUNS=%d DAMAGE_FIRST=%d" % (SEED, RUNS, FIRST), flush=True)
         cls.relay = free_ports(1)[0]
         cls.mail = Posthouse.standalone({
             "store": {"min_free_bytes": "1MiB"},
@@ -327,8 +328,12 @@ class DamageTest(unittest.TestCase):
             print("  and with --accept-data-loss: serves, %d missing" % len(missing), flush=True)
 
     def test_damage_is_never_silent(self):
-        for run in range(RUNS):
-            self.one_run(random.Random(SEED * 1000 + run))
+        for run in range(FIRST, FIRST + RUNS):
+            try:
+                self.one_run(random.Random(SEED * 1000 + run))
+            finally:
+                self.process.kill()  # a run that failed leaves it
+                self.process.wait()
 
     def test_the_undamaged_copy_serves_everything(self):
         self.copy(self.template, self.data)
