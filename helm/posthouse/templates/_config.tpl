@@ -1,0 +1,64 @@
+{{- /* The configuration file of a service. Input: root, component. */ -}}
+{{- define "posthouse.config" -}}
+{{- $v := .root.Values -}}
+{{- $root := .root -}}
+{{- $c := .component -}}
+{{- $own := get $v $c -}}
+{{- $preset := include "posthouse.preset" .root | fromYaml -}}
+{{- $config := dict "hostname" $v.hostname "log_level" $v.config.log_level "drain_timeout" (printf "%ds" (int $own.shutdown.drainSeconds)) -}}
+{{- range $key := list "io_threads" "blocking_threads" -}}
+{{- if gt (int (get $v.config $key)) 0 -}}{{- $_ := set $config $key (int (get $v.config $key)) -}}{{- end -}}
+{{- end -}}
+{{- $_ := set $config "http" (dict "address" $v.listenAddress "port" 9400) -}}
+{{- $identities := list -}}
+{{- range list "ingress" "routing" "directory" "queue" "mailbox" "gateway" "admin" -}}
+{{- $name := include "posthouse.certificateNames" (dict "root" $root "component" .) | fromJsonArray | first -}}
+{{- $identities = append $identities (dict "certificate" $name "caller" .) -}}
+{{- end -}}
+{{- $rpc := dict "address" $v.listenAddress "port" (include "posthouse.rpcPort" $c | int) "certificate_file" "/run/posthouse/mtls/tls.crt" "private_key_file" "/run/posthouse/mtls/tls.key" "ca_file" "/run/posthouse/mtls/ca.crt" "socket" "/var/lib/posthouse/posthouse.sock" "identities" $identities -}}
+{{- $_ := set $config "rpc" $rpc -}}
+{{- $target := dict -}}
+{{- range list "directory" "routing" -}}
+{{- $_ := set $target . (printf "dns:///%s:%s" (include "posthouse.host" (dict "root" $root "component" .)) (include "posthouse.rpcPort" .)) -}}
+{{- end -}}
+{{- $peers := dict -}}
+{{- if has $c (list "ingress" "routing" "gateway" "mailbox") -}}{{- $_ := set $peers "directory" $target.directory -}}{{- end -}}
+{{- if has $c (list "ingress" "queue") -}}{{- $_ := set $peers "routing" $target.routing -}}{{- end -}}
+{{- if eq $c "ingress" -}}
+{{- $queues := list -}}
+{{- range include "posthouse.shards" (dict "root" $root "component" "queue") | fromYamlArray -}}{{- $queues = append $queues (printf "dns:///%s:7402" .host) -}}{{- end -}}
+{{- $_ := set $peers "queue" $queues -}}
+{{- end -}}
+{{- if has $c (list "ingress" "queue" "gateway" "directory") -}}
+{{- $stores := list -}}
+{{- range include "posthouse.shards" (dict "root" $root "component" "mailbox") | fromYamlArray -}}{{- $stores = append $stores (dict "name" .name "target" (printf "dns:///%s:7403" .host)) -}}{{- end -}}
+{{- $_ := set $peers "mailbox" $stores -}}
+{{- end -}}
+{{- if $peers -}}{{- $_ := set $config "peers" $peers -}}{{- end -}}
+{{- if include "posthouse.stateful" $c -}}
+{{- $_ := set $config "data_dir" "/var/lib/posthouse" -}}
+{{- $_ := set $config "store" (mergeOverwrite (dict) $preset.store $v.config.store) -}}
+{{- end -}}
+{{- if has $c (list "ingress" "gateway" "standalone") -}}
+{{- $certificates := list (dict "certificate_file" "/run/posthouse/tls/0/tls.crt" "private_key_file" "/run/posthouse/tls/0/tls.key") -}}
+{{- range $i, $_ := $v.tls.additionalSecrets -}}
+{{- $dir := printf "/run/posthouse/tls/%d" (add1 $i) -}}
+{{- $certificates = append $certificates (dict "certificate_file" (printf "%s/tls.crt" $dir) "private_key_file" (printf "%s/tls.key" $dir)) -}}
+{{- end -}}
+{{- $_ := set $config "tls" (dict "certificates" $certificates) -}}
+{{- end -}}
+{{- $services := ternary (list "ingress" "routing" "directory" "queue" "mailbox" "gateway") (list $c) (eq $c "standalone") -}}
+{{- range $s := $services -}}
+{{- $section := deepCopy (get $v.config $s) -}}
+{{- if hasKey $preset $s -}}{{- $section = mergeOverwrite (deepCopy (get $preset $s)) $section -}}{{- end -}}
+{{- range include "posthouse.listeners" $s | fromJsonArray -}}
+{{- $chart := dict "address" $v.listenAddress "port" (int .port) -}}
+{{- if not (include "posthouse.listens" (dict "root" $root "listener" .)) -}}{{- $chart = dict "disabled" true -}}
+{{- else if and $v.proxyProtocol.enabled (has .family $v.proxyProtocol.families) -}}{{- $_ := set $chart "proxy_from" $v.proxyProtocol.trustedCIDRs -}}{{- end -}}
+{{- $_ := set $section .name (mergeOverwrite (deepCopy (default dict (get $section .name))) $chart) -}}
+{{- end -}}
+{{- if and (has $s (list "queue" "mailbox")) (ne $c "standalone") -}}{{- $_ := set $section "shard" "${POD_NAME}" -}}{{- end -}}
+{{- if $section -}}{{- $_ := set $config $s $section -}}{{- end -}}
+{{- end -}}
+{{ toYaml $config }}
+{{- end }}
