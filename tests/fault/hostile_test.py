@@ -294,6 +294,29 @@ class Hostile(System):
         self.grown_less_than(64)
 
 
+class Descriptors(unittest.TestCase):
+    """More connections than descriptors: probes, stores and calls still get theirs."""
+
+    def test_connections_leave_descriptors_for_other_work(self):
+        few = Posthouse.standalone({"ingress": {"smtp": {"max_connections_per_address": 0}}})
+        few.before_exec = lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (256, 256))
+        with few:
+            held, replies = [], []
+            for _ in range(400):
+                s = socket.create_connection(("127.0.0.1", few.ports["smtp"]), 20)
+                s.settimeout(20)
+                replies.append(read_until(s, b"\n")[:3])
+                held.append(s)
+            self.assertEqual(replies.count(b"220"), 128)  # half of the limit
+            self.assertLessEqual(set(replies), {b"220", b"421", b""})
+            few.wait_ready("standalone", 20)
+            few.add_account(USER, PASSWORD)
+            with open(few.path("standalone.log")) as log:
+                self.assertNotIn("accept_failed", log.read())
+            for s in held:
+                s.close()
+
+
 class Idle(System):
     """Thousands of connections that say nothing; on a fresh process, so that what they cost is seen."""
 

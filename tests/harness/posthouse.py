@@ -94,6 +94,8 @@ class Posthouse:
         """Six processes, TCP between them, mTLS with a CA made here."""
         return cls(SERVICES, config, env)
 
+    before_exec = None  # run in each new process, before the program
+
     def __init__(self, services, config, env):
         self.dir = tempfile.mkdtemp(prefix="posthouse-", dir=os.environ.get("TEST_TMPDIR") or None)
         self.services, self.extra, self.env = services, config or {}, env or {}
@@ -170,7 +172,7 @@ class Posthouse:
         os.makedirs(self.path("data-" + name), exist_ok=True)
         self.processes[name] = subprocess.Popen(
             [binary("posthouse-" + name), "--config", self.path(name + ".yaml")], stdout=log, stderr=log,
-            stdin=subprocess.DEVNULL, env=dict(os.environ, **self.env))
+            stdin=subprocess.DEVNULL, env=dict(os.environ, **self.env), preexec_fn=self.before_exec)
         log.close()
 
     def wait_ready(self, name, seconds=60):
