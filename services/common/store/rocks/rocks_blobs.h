@@ -7,9 +7,12 @@
 // under a stream number that a header row names at Finish(). Until then a mark row
 // shows SweepUnfinished() which pieces to remove after a crash. Every commit's sync
 // covers all blobs finished before, so CommitRequest.needs_blobs asks nothing more here.
+// A writer holds up to one piece in memory. Together the writers of a store hold at most
+// 128 MiB, and 128 KiB each beyond that; above it Append() returns kResourceExhausted.
 // Rows and their combinations: key_encoding.h. Threads: any.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -77,6 +80,7 @@ class RocksBlobs final : public BlobStore {
   Committer& committer_;
   SpaceWatch& space_;
   SpaceReturn& space_return_;
+  std::atomic<int64_t> unwritten_bytes_{0};  // what the writers hold in memory, together
   mutable absl::Mutex mutex_;
   absl::flat_hash_map<std::string, Pending> pending_ ABSL_GUARDED_BY(mutex_);  // by header key
   absl::BitGen random_ ABSL_GUARDED_BY(mutex_);

@@ -362,6 +362,31 @@ TEST_F(RocksStoreTest, AFillingDiskIsNoticedBeforeTheInterval) {
 
 // The space of removed blobs comes back while the store is open, also when it is full and
 // no commit comes that would cause a flush.
+TEST_F(RocksStoreTest, UnfinishedBodiesShareABoundOfMemoryThatShortOnesNeedNot) {
+  ASSERT_TRUE(Open().ok());
+  const std::string block(1 << 20, 'x');
+  std::vector<std::unique_ptr<BlobWriter>> writers;
+  absl::Status status;
+  while (status.ok() && writers.size() < 1000) {
+    writers.push_back(store_->blobs().Create("t", absl::StrCat("long", writers.size())));
+    status = SyncWait(writers.back()->Append(absl::Cord(absl::string_view(block))));
+  }
+  EXPECT_EQ(status.code(), absl::StatusCode::kResourceExhausted) << status;
+  EXPECT_EQ(writers.size(), 129u);
+  EXPECT_FALSE(SyncWait(writers.back()->Finish()).ok());
+  const auto write = [this](const std::string& name, size_t bytes) {
+    const std::unique_ptr<BlobWriter> writer = store_->blobs().Create("t", name);
+    const absl::Status appended = SyncWait(writer->Append(absl::Cord(absl::string_view(std::string(bytes, 'y')))));
+    return appended.ok() ? SyncWait(writer->Finish()) : appended;
+  };
+  EXPECT_TRUE(write("short", 100000).ok());
+  EXPECT_EQ(write("long", 200000).code(), absl::StatusCode::kResourceExhausted);
+  writers.front() = nullptr;
+  EXPECT_TRUE(write("long", 200000).ok());
+  EXPECT_TRUE(SyncWait(writers[1]->Finish()).ok());
+  EXPECT_TRUE(write("long again", 200000).ok());
+}
+
 TEST_F(RocksStoreTest, RemovedBlobsGiveTheirSpaceBackWithoutARestart) {
   std::atomic<bool> full{false};
   options_.min_free_bytes = uint64_t{1} << 30;
