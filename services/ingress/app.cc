@@ -38,7 +38,7 @@ App::App(runtime::Runtime& rt, const rpc::Channels& channels, Settings settings,
       refusals_(std::make_shared<Refusals>(metrics_)),
       open_networks_(rt.registry()),
       peers_(RoutingAndDirectory::Create(channels, kCachedRecipients)),
-      memory_(std::make_shared<MessageMemory>(settings.message_memory_bytes)),
+      memory_(std::make_shared<MemoryBudget>(settings.message_memory_bytes)),
       enqueuer_(Enqueuer::Create(channels.queue, memory_)),
       tls_(std::move(tls)),
       settings_(std::make_shared<const Settings>(std::move(settings))) {}

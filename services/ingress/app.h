@@ -17,10 +17,10 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/synchronization/mutex.h"
+#include "services/common/memory_budget/memory_budget.h"
 #include "services/common/net/connection.h"
 #include "services/common/runtime/service_app.h"
 #include "services/ingress/enqueue.h"
-#include "services/ingress/message_memory.h"
 #include "services/ingress/metrics.h"
 #include "services/ingress/open_networks.h"
 #include "services/ingress/refusals.h"
@@ -46,7 +46,7 @@ class App final : public runtime::ServiceApp {
   uint16_t submissions_port() const { return PortOf(Port::kSubmissions); }
   Metrics& metrics() { return *metrics_; }
   Refusals& refusals() { return *refusals_; }
-  const MessageMemory& memory() const { return *memory_; }
+  const MemoryBudget& memory() const { return *memory_; }
 
  private:
   App(runtime::Runtime& rt, const rpc::Channels& channels, Settings settings,
@@ -61,7 +61,7 @@ class App final : public runtime::ServiceApp {
   const std::shared_ptr<Refusals> refusals_;
   OpenNetworks open_networks_;
   const std::shared_ptr<RoutingAndDirectory> peers_;
-  const std::shared_ptr<MessageMemory> memory_;
+  const std::shared_ptr<MemoryBudget> memory_;
   const std::shared_ptr<Enqueuer> enqueuer_;
   const std::shared_ptr<net::TlsServerContext> tls_;  // null: no certificates
   std::unique_ptr<net::Listener> listeners_[kPorts];

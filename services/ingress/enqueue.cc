@@ -79,7 +79,7 @@ class EnqueueCallImpl final : public EnqueueCall {
  public:
   // `shards`: in the order to try; not empty.
   EnqueueCallImpl(std::vector<Shard> shards, const std::atomic<bool>& stopped, const EnqueueTimeouts& timeouts,
-                  std::shared_ptr<MessageMemory> memory, rpc::TraceContext trace, v1::Envelope&& envelope)
+                  std::shared_ptr<MemoryBudget> memory, rpc::TraceContext trace, v1::Envelope&& envelope)
       : shards_(std::move(shards)),
         stopped_(stopped),
         timeouts_(timeouts),
@@ -276,8 +276,8 @@ class EnqueueCallImpl final : public EnqueueCall {
   const rpc::TraceContext trace_;
   size_t at_ = 0;    // in shards_
   std::string key_;  // at that shard
-  const std::shared_ptr<MessageMemory> memory_;
-  MessageMemory::Share held_;  // the size of kept_
+  const std::shared_ptr<MemoryBudget> memory_;
+  MemoryBudget::Share held_;  // the size of kept_
   v1::Envelope envelope_;
   std::optional<Writer> writer_;
   const grpc::ClientContext* context_ = nullptr;  // of writer_
@@ -301,7 +301,7 @@ class NoQueue final : public EnqueueCall {
 
 class EnqueuerImpl final : public Enqueuer {
  public:
-  EnqueuerImpl(const std::vector<std::shared_ptr<grpc::Channel>>& queues, std::shared_ptr<MessageMemory> memory,
+  EnqueuerImpl(const std::vector<std::shared_ptr<grpc::Channel>>& queues, std::shared_ptr<MemoryBudget> memory,
                EnqueueTimeouts timeouts)
       : memory_(std::move(memory)), timeouts_(timeouts) {
     for (const auto& channel : queues) stubs_.push_back(v1::QueueService::NewStub(channel));
@@ -323,7 +323,7 @@ class EnqueuerImpl final : public Enqueuer {
   void Stop() override { stopped_ = true; }
 
  private:
-  const std::shared_ptr<MessageMemory> memory_;
+  const std::shared_ptr<MemoryBudget> memory_;
   const EnqueueTimeouts timeouts_;
   std::atomic<bool> stopped_{false};
   std::vector<std::unique_ptr<Stub>> stubs_;
@@ -333,7 +333,7 @@ class EnqueuerImpl final : public Enqueuer {
 }  // namespace
 
 std::unique_ptr<Enqueuer> Enqueuer::Create(const std::vector<std::shared_ptr<grpc::Channel>>& queues,
-                                           std::shared_ptr<MessageMemory> memory, EnqueueTimeouts timeouts) {
+                                           std::shared_ptr<MemoryBudget> memory, EnqueueTimeouts timeouts) {
   return std::make_unique<EnqueuerImpl>(queues, std::move(memory), timeouts);
 }
 

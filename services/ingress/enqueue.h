@@ -24,8 +24,8 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "services/common/async/task.h"
+#include "services/common/memory_budget/memory_budget.h"
 #include "services/common/rpc/trace.h"
-#include "services/ingress/message_memory.h"
 
 namespace grpc {
 class Channel;
@@ -46,7 +46,7 @@ class EnqueueCall {
   // Call once, at the end of the message. Returns the queue id when the queue has
   // taken responsibility; after an error it may have done so, too.
   virtual Task<absl::StatusOr<std::string>> Commit() = 0;
-  // Whether the failure is that of MessageMemory.
+  // Whether the failure is that of MemoryBudget.
   virtual bool out_of_memory() const { return false; }
 };
 
@@ -60,7 +60,7 @@ struct EnqueueTimeouts {
 class Enqueuer {
  public:
   static std::unique_ptr<Enqueuer> Create(const std::vector<std::shared_ptr<grpc::Channel>>& queues,
-                                          std::shared_ptr<MessageMemory> memory, EnqueueTimeouts timeouts = {});
+                                          std::shared_ptr<MemoryBudget> memory, EnqueueTimeouts timeouts = {});
   virtual ~Enqueuer() = default;  // outlives its calls
   // Moves from `envelope`; draws new idempotency keys.
   virtual std::unique_ptr<EnqueueCall> Begin(rpc::TraceContext trace, queue::v1::Envelope&& envelope) = 0;

@@ -12,8 +12,8 @@
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/mutex.h"
 #include "posthouse/queue/v1/queue.grpc.pb.h"
+#include "services/common/memory_budget/memory_budget.h"
 #include "services/common/net/event_loop.h"
-#include "services/ingress/message_memory.h"
 
 namespace posthouse::ingress {
 namespace {
@@ -99,7 +99,7 @@ class EnqueueTest : public ::testing::Test {
   static void SetUpTestSuite() {
     static FakeQueue* const queue = new FakeQueue;
     static Enqueuer* const kept =
-        Enqueuer::Create({queue->Channel()}, std::make_shared<MessageMemory>(64 << 20), {}).release();
+        Enqueuer::Create({queue->Channel()}, std::make_shared<MemoryBudget>(64 << 20), {}).release();
     net::EventLoops loops{1};
     EXPECT_TRUE(SyncWait(SendOn(loops.at(0), *kept, 10)).ok());
   }
@@ -125,7 +125,7 @@ class EnqueueTest : public ::testing::Test {
 
   net::EventLoops loops_{1};
   EnqueueTimeouts timeouts_;
-  std::shared_ptr<MessageMemory> memory_ = std::make_shared<MessageMemory>(64 << 20);
+  std::shared_ptr<MemoryBudget> memory_ = std::make_shared<MemoryBudget>(64 << 20);
   FakeQueue first_, second_;
 };
 

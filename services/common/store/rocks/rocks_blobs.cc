@@ -29,7 +29,7 @@ constexpr size_t kPieceBytes = kMaxBlobPieceBytes;
 constexpr size_t kMaxLazyBodyBytes = 256 * 1024;
 constexpr size_t kMaxLazyTotalBytes = 16 * 1024 * 1024;
 // Senders that stop in the middle of long messages must not use up the memory of the process, nor shut out short ones.
-constexpr int64_t kMaxUnwrittenBytes = 128 * 1024 * 1024;
+constexpr uint64_t kMaxUnwrittenBytes = 128 * 1024 * 1024;
 constexpr size_t kAlwaysHeldBytes = 128 * 1024;
 
 absl::string_view View(const rocksdb::Slice& slice) { return {slice.data(), slice.size()}; }
@@ -58,8 +58,6 @@ class RocksBlobs::Writer final : public BlobWriter {
       : blobs_(blobs), tenant_(std::move(tenant)), name_(std::move(name)) {}
 
   ~Writer() override {
-    tail_.Clear();
-    CountTail();
     if (stream_ == 0 || finished_) return;
     // Abandoned. If a crash loses this op too, the mark lets the next Open remove the pieces.
     std::unique_ptr<CommitOp> op = UnsyncedOp();
@@ -73,15 +71,14 @@ class RocksBlobs::Writer final : public BlobWriter {
     if (finished_) co_return absl::FailedPreconditionError("blob is finished");
     PH_CO_RETURN_IF_ERROR(failed_);
     if (blobs_.space_.Full()) co_return FullError();
-    if (tail_.size() + bytes.size() > kAlwaysHeldBytes &&
-        blobs_.unwritten_bytes_ + static_cast<int64_t>(bytes.size()) > kMaxUnwrittenBytes) {
+    if (tail_.size() + bytes.size() > kAlwaysHeldBytes && !blobs_.unwritten_->HasRoom(bytes.size())) {
       failed_ = absl::ResourceExhaustedError("too many long bodies are being written at once");
       tail_.Clear();
-      CountTail();
+      held_.Set(0);
       co_return failed_;
     }
     tail_.Append(std::move(bytes));
-    CountTail();
+    held_.Set(tail_.size());
     // Only above one piece: a blob of exactly one piece is written as a small one.
     while (tail_.size() > kPieceBytes) {
       PH_CO_RETURN_IF_ERROR(CheckEpoch());
@@ -100,10 +97,8 @@ class RocksBlobs::Writer final : public BlobWriter {
     if (blobs_.space_.Full()) co_return FullError();
     if (stream_ == 0) {
       finished_ = true;
-      absl::Cord body = std::move(tail_);
-      tail_.Clear();
-      CountTail();
-      co_return co_await blobs_.FinishSmall(tenant_, name_, std::move(body));
+      held_.Set(0);
+      co_return co_await blobs_.FinishSmall(tenant_, name_, std::move(tail_));
     }
     PH_CO_RETURN_IF_ERROR(CheckEpoch());
     const uint64_t size = written_bytes_ + tail_.size();
@@ -139,21 +134,15 @@ class RocksBlobs::Writer final : public BlobWriter {
     const size_t size = std::min(tail_.size(), kPieceBytes);
     op.blob_rows.push_back({BlobPieceKey(stream_, pieces_++), tail_.Subcord(0, size)});
     tail_.RemovePrefix(size);
-    CountTail();
+    held_.Set(tail_.size());
     written_bytes_ += size;
-  }
-
-  // Brings the count of the store up to date with tail_.
-  void CountTail() {
-    blobs_.unwritten_bytes_ += static_cast<int64_t>(tail_.size()) - static_cast<int64_t>(counted_);
-    counted_ = tail_.size();
   }
 
   RocksBlobs& blobs_;
   const std::string tenant_;
   const std::string name_;
-  absl::Cord tail_;     // not yet written: at most a piece between calls
-  size_t counted_ = 0;  // bytes of tail_ that unwritten_bytes_ has
+  absl::Cord tail_;                              // not yet written: at most a piece between calls
+  MemoryBudget::Share held_{blobs_.unwritten_};  // the size of tail_
   uint64_t stream_ = 0;
   uint64_t epoch_ = 0;  // of the database when the stream began
   uint32_t pieces_ = 0;
@@ -164,7 +153,12 @@ class RocksBlobs::Writer final : public BlobWriter {
 
 RocksBlobs::RocksBlobs(const ReopenableDb& db, TieredReader& reader, Committer& committer, SpaceWatch& space,
                        SpaceReturn& space_return)
-    : db_(db), reader_(reader), committer_(committer), space_(space), space_return_(space_return) {}
+    : db_(db),
+      reader_(reader),
+      committer_(committer),
+      space_(space),
+      space_return_(space_return),
+      unwritten_(std::make_shared<MemoryBudget>(kMaxUnwrittenBytes)) {}
 RocksBlobs::~RocksBlobs() = default;
 
 absl::Status RocksBlobs::SweepUnfinished(rocksdb::DB& db, rocksdb::ColumnFamilyHandle* family) {

@@ -12,7 +12,6 @@
 // Rows and their combinations: key_encoding.h. Threads: any.
 #pragma once
 
-#include <atomic>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -25,6 +24,7 @@
 #include "absl/status/status.h"
 #include "absl/strings/cord.h"
 #include "absl/synchronization/mutex.h"
+#include "services/common/memory_budget/memory_budget.h"
 #include "services/common/store/rocks/commit_op.h"
 #include "services/common/store/rocks/key_encoding.h"
 #include "services/common/store/store.h"
@@ -80,7 +80,7 @@ class RocksBlobs final : public BlobStore {
   Committer& committer_;
   SpaceWatch& space_;
   SpaceReturn& space_return_;
-  std::atomic<int64_t> unwritten_bytes_{0};  // what the writers hold in memory, together
+  const std::shared_ptr<MemoryBudget> unwritten_;  // what the writers hold in memory
   mutable absl::Mutex mutex_;
   absl::flat_hash_map<std::string, Pending> pending_ ABSL_GUARDED_BY(mutex_);  // by header key
   absl::BitGen random_ ABSL_GUARDED_BY(mutex_);
