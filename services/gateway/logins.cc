@@ -58,14 +58,7 @@ Task<absl::StatusOr<std::unique_ptr<Logins::Ticket>>> Logins::Check(LoginAttempt
   co_return ticket;
 }
 
-Task<absl::StatusOr<std::unique_ptr<Logins::Ticket>>> Logins::Ask(LoginAttempt attempt) {
-  rpc::PasswordLogin login;
-  login.username = std::move(attempt.username);
-  login.password = std::move(attempt.password);
-  login.protocol = std::move(attempt.protocol);
-  login.client_address = std::move(attempt.client_address);
-  login.tls = attempt.tls;
-  login.trace = attempt.trace;
+Task<absl::StatusOr<std::unique_ptr<Logins::Ticket>>> Logins::Ask(rpc::PasswordLogin login) {
   absl::StatusOr<directory::v1::AuthenticateResponse> response = co_await checks_.Check(std::move(login));
   if (!response.ok()) co_return response.status();
   const std::string id = response->account().account_id();

@@ -38,14 +38,8 @@ struct LoginOptions {
   absl::Duration failure_delay = absl::Seconds(1);
 };
 
-struct LoginAttempt {
-  std::string username;
-  std::string password;
-  std::string protocol;  // "imap" or "pop3"
-  std::string client_address;
-  bool tls = false;
+struct LoginAttempt : rpc::PasswordLogin {
   int earlier_failures = 0;  // on this connection
-  rpc::TraceContext trace;
 };
 
 class Logins {
@@ -76,7 +70,7 @@ class Logins {
   Task<absl::StatusOr<std::unique_ptr<Ticket>>> Check(LoginAttempt attempt);
 
  private:
-  Task<absl::StatusOr<std::unique_ptr<Ticket>>> Ask(LoginAttempt attempt);
+  Task<absl::StatusOr<std::unique_ptr<Ticket>>> Ask(rpc::PasswordLogin login);
   void Release(const std::string& account_id);
 
   rpc::LoginChecks checks_;

@@ -9,7 +9,6 @@
 #include "posthouse/routing/v1/routing.grpc.pb.h"
 #include "services/common/log/log.h"
 #include "services/common/rpc/client.h"
-#include "services/common/rpc/login_checks.h"
 #include "services/common/time/proto_time.h"
 #include "services/ingress/recipient_cache.h"
 #include "services/ingress/usage_client.h"
@@ -112,16 +111,9 @@ class RoutingAndDirectoryClient final : public RoutingAndDirectory {
     co_return resolution;
   }
 
-  Task<absl::StatusOr<Login>> Authenticate(rpc::TraceContext trace, LoginRequest login) override {
+  Task<absl::StatusOr<Login>> Authenticate(rpc::PasswordLogin login) override {
     if (stopped_) co_return absl::UnavailableError("shutting down");
-    rpc::PasswordLogin check;
-    check.username = std::move(login.username);
-    check.password = std::move(login.password);
-    check.protocol = "submission";
-    check.client_address = std::move(login.client_address);
-    check.tls = login.tls;
-    check.trace = trace;
-    absl::StatusOr<dir::AuthenticateResponse> response = co_await logins_.Check(std::move(check));
+    absl::StatusOr<dir::AuthenticateResponse> response = co_await logins_.Check(std::move(login));
     if (!response.ok()) co_return response.status();
     Login result;
     result.address = response->address();

@@ -11,16 +11,11 @@
 #include "absl/status/statusor.h"
 #include "services/common/async/task.h"
 #include "services/common/rpc/channels.h"
+#include "services/common/rpc/login_checks.h"
 #include "services/common/rpc/trace.h"
 #include "services/ingress/envelope.h"
 
 namespace posthouse::ingress {
-
-struct LoginRequest {
-  std::string username, password;
-  std::string client_address;
-  bool tls = false;
-};
 
 class RoutingAndDirectory {
  public:
@@ -33,7 +28,7 @@ class RoutingAndDirectory {
   // does not answer within a second delays no other recipient for some seconds: mail for
   // its accounts is taken without `usage`.
   virtual Task<Resolution> Resolve(rpc::TraceContext trace, std::string address, bool may_relay) = 0;
-  virtual Task<absl::StatusOr<Login>> Authenticate(rpc::TraceContext trace, LoginRequest request) = 0;
+  virtual Task<absl::StatusOr<Login>> Authenticate(rpc::PasswordLogin login) = 0;
   // The other services may shut down after this: no call starts any more. Any thread.
   virtual void Stop() = 0;
 };

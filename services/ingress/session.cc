@@ -160,13 +160,15 @@ Task<Action> Session::Perform(Action action) {
 }
 
 Task<Action> Session::Login() {
-  LoginRequest request;
+  rpc::PasswordLogin request;
   request.username = dialogue_.credentials().username;
   request.password = dialogue_.credentials().password;
   request.client_address = connection_->peer().address;
   request.tls = connection_->tls();
+  request.protocol = "submission";
+  request.trace = message_.trace;
   // The directory limits guessing over many connections, by address, network and account.
-  absl::StatusOr<ingress::Login> login = co_await context_.peers->Authenticate(message_.trace, std::move(request));
+  absl::StatusOr<ingress::Login> login = co_await context_.peers->Authenticate(std::move(request));
   // Guessing is slow: 1, 2, 4, then 8 seconds for each refused login of the connection.
   const absl::Duration delay = rpc::GuessDelay(login.status(), refused_logins_);
   if (delay > absl::ZeroDuration()) {
