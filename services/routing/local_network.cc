@@ -1,10 +1,11 @@
 #include "services/routing/local_network.h"
-#include "services/common/ip_address/ip_address.h"
 
 #include <arpa/inet.h>
 #include <ifaddrs.h>
 #include <sys/socket.h>
 #include <unistd.h>
+
+#include "services/common/ip_address/ip_address.h"
 
 namespace posthouse::routing {
 namespace {

@@ -156,7 +156,7 @@ class Hostile(System):
     def test_half_sent_messages(self):
         """DATA that stops half-way, on many connections: the memory for messages is a budget of the process."""
         count, sent = int(os.environ.get("HALF_SENT", "60")), int(os.environ.get("HALF_SENT_BYTES", str(2 << 20)))
-        held, refused = [], 0
+        held = []
         block = b"x" * 998 + b"\r\n"
         before = rss()
         for i in range(count):

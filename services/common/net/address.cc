@@ -7,6 +7,7 @@
 #include "services/common/net/connection.h"
 
 namespace posthouse::net {
+
 std::string Endpoint::ToString() const {
   return absl::StrContains(address, ":") ? absl::StrCat("[", address, "]:", port) : absl::StrCat(address, ":", port);
 }

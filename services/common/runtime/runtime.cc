@@ -313,7 +313,7 @@ int Run(Runtime& runtime, const Flags& flags, const Process& process, const sigs
   drain.Begin();
   (*app)->AnnounceDrain();
   (*app)->PublishReadiness();
-  // Load balancers send clients elsewhere meanwhile; until they do, nobody's connection is refused.
+  // The listeners stay open while load balancers learn that the process is not ready.
   absl::SleepFor(FromProto(runtime.config().drain_delay()));
   (*app)->Drain(DurationOr(runtime.config().has_drain_timeout(), runtime.config().drain_timeout(), absl::Seconds(30)));
   http->reset();

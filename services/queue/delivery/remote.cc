@@ -1,4 +1,5 @@
 #include "services/queue/delivery/remote.h"
+
 #include <algorithm>
 #include <optional>
 #include <utility>
