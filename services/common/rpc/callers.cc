@@ -22,6 +22,7 @@ constexpr std::array<std::pair<Caller, absl::string_view>, 9> kNames = {{{Caller
                                                                          {Caller::kGateway, "gateway"},
                                                                          {Caller::kProcess, "process"}}};
 
+constexpr absl::string_view kBackupService = "posthouse.backup.v1.BackupService";
 constexpr absl::string_view kDirectoryService = "posthouse.directory.v1.DirectoryService";
 constexpr absl::string_view kDirectoryAdminService = "posthouse.directory.v1.DirectoryAdminService";
 constexpr absl::string_view kRoutingService = "posthouse.routing.v1.RoutingService";
@@ -57,6 +58,10 @@ std::vector<MethodCallers> MakeTable() {
        {"Append", "ListFolders", "CreateFolder", "DeleteFolder", "RenameFolder", "Subscribe", "GetFolder", "ListUids",
         "Fetch", "Search", "StoreFlags", "Expunge", "Copy", "GetChanges", "Watch"}) {
     table.push_back({kMailboxService, method, {kGateway}});
+  }
+  // Every process with a store serves it.
+  for (const absl::string_view method : {"Run", "List", "Verify"}) {
+    table.push_back({kBackupService, method, {kAdmin}});
   }
   for (const absl::string_view method :
        {"GetItem", "ListItems", "FindItems", "RetryItems", "DeleteItem", "GetStats", "ListDestinations"}) {

@@ -12,6 +12,7 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "posthouse/backup/v1/backup.pb.h"
 #include "posthouse/directory/v1/directory.pb.h"
 #include "posthouse/ingress/v1/ingress.pb.h"
 #include "posthouse/mailbox/v1/mailbox.pb.h"
@@ -23,8 +24,11 @@ namespace {
 
 // Every service has a method with a request of one of these files.
 std::vector<const google::protobuf::FileDescriptor*> Files() {
-  return {directory::v1::WatchRequest::descriptor()->file(), ingress::v1::FindRefusalsRequest::descriptor()->file(),
-          mailbox::v1::WatchRequest::descriptor()->file(), queue::v1::EnqueueRequest::descriptor()->file(),
+  return {backup::v1::RunRequest::descriptor()->file(),
+          directory::v1::WatchRequest::descriptor()->file(),
+          ingress::v1::FindRefusalsRequest::descriptor()->file(),
+          mailbox::v1::WatchRequest::descriptor()->file(),
+          queue::v1::EnqueueRequest::descriptor()->file(),
           routing::v1::ResolveRecipientRequest::descriptor()->file()};
 }
 
@@ -54,7 +58,7 @@ TEST(CallersTest, IngressReadsNoMailAndOnlyAnAdminAdministers) {
     const bool usage = absl::EndsWith(method, "MailboxService/GetUsage");
     if (absl::StrContains(method, ".mailbox.") && !usage) EXPECT_FALSE(MayCall(Caller::kIngress, method)) << method;
     if (absl::StrContains(method, "MailboxService/Deliver")) EXPECT_FALSE(MayCall(Caller::kGateway, method));
-    if (absl::StrContains(method, "AdminService/")) {
+    if (absl::StrContains(method, "AdminService/") || absl::StrContains(method, "BackupService/")) {
       for (const Caller caller : {Caller::kIngress, Caller::kRouting, Caller::kDirectory, Caller::kQueue,
                                   Caller::kMailbox, Caller::kGateway}) {
         EXPECT_FALSE(MayCall(caller, method)) << CallerName(caller) << " " << method;

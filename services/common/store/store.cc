@@ -148,6 +148,10 @@ Task<absl::Status> BlobStore::Put(std::string tenant, std::string name, absl::Co
   co_return co_await writer->Finish();
 }
 
+absl::StatusOr<StoreImage> Store::TakeImage(const std::string& /*directory*/) {
+  return absl::UnimplementedError("this store has no files to back up");
+}
+
 Task<std::vector<absl::Status>> Store::CommitAll(std::vector<CommitRequest> requests) {
   absl::Time deadline = absl::InfiniteFuture();
   for (const CommitRequest& request : requests) deadline = std::min(deadline, request.deadline);

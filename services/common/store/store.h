@@ -186,6 +186,19 @@ class BlobStore {
   Task<absl::Status> Put(std::string tenant, std::string name, absl::Cord bytes);
 };
 
+// The files of a store as of one instant, for a backup.
+struct StoreImage {
+  struct File {
+    std::string name;
+    uint64_t size_bytes = 0;
+    // The file never changes: within the lineage, the same name, size and time of modification are the same bytes.
+    bool immutable = false;
+  };
+  std::vector<File> files;
+  std::string lineage;  // what the numbers in their names belong to
+  uint64_t incarnation = 0;
+};
+
 class Store {
  public:
   virtual ~Store() = default;
@@ -209,6 +222,12 @@ class Store {
   // that the operator accepted, and after a restore. Numbers that must never be given out
   // twice (UIDs, revisions) jump when a row shows a smaller one. Does not change while open.
   virtual uint64_t Incarnation() const { return 0; }
+  // Puts an image of the store into `directory`, which is on the store's file system and
+  // is created; it must not exist. All commits that were OK before the call are in it, and it opens as a
+  // store does after a crash. It costs little space: unchanging files are hard links, and
+  // they keep their space until the caller removes the directory. Blocks, for seconds. kUnavailable: not now;
+  // kUnimplemented: the engine has no files of its own.
+  virtual absl::StatusOr<StoreImage> TakeImage(const std::string& directory);
   virtual BlobStore& blobs() = 0;
 };
 
