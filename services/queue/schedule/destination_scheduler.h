@@ -51,7 +51,7 @@ namespace posthouse::queue {
 struct Job {
   QueueId queue_id;
   Destination destination;
-  absl::Time due = absl::InfinitePast();  // of its due row, as far as known
+  absl::Time due = absl::InfinitePast();  // of its due row, when the item was found there
   bool tried = false;                     // an earlier attempt failed
 };
 

@@ -161,7 +161,8 @@ bool Dispatcher::AddJob(Job job) {
     const Destination site = SiteOf(job.destination);
     return scheduler_.Add(site, std::move(job), steady) == DestinationScheduler::Offer::kWaiting;
   }
-  if (!sites_.Park(std::move(job))) {
+  const bool backlog = job.due > absl::InfinitePast();
+  if (!sites_.Park(std::move(job), backlog)) {
     ScheduleRescan();  // the item stays a due row
     return false;
   }

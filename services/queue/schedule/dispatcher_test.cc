@@ -4,6 +4,7 @@
 
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <deque>
 #include <map>
 
@@ -137,12 +138,16 @@ class FakeRouting final : public Routing {
   using Response = routing::v1::ResolveRecipientResponse;
   Task<absl::StatusOr<std::shared_ptr<const routing::v1::ResolveDestinationResponse>>> ResolveDestination(
       std::string domain) override {
+    ++asked;
+    while (absl::StartsWith(domain, "mute") && !released.load()) co_await Sleep(absl::Milliseconds(1));
     auto response = std::make_shared<routing::v1::ResolveDestinationResponse>();
     response->set_outcome(routing::v1::ResolveDestinationResponse::OUTCOME_HOSTS);
     const auto it = sites.find(domain);
     response->set_site(it == sites.end() ? domain : it->second);
     co_return response;
   }
+  std::atomic<int> asked{0};                 // for domains
+  std::atomic<bool> released{false};         // until then no answer comes for "mute..." domains
   std::map<std::string, std::string> sites;  // of domains that are not their own site; set before it is used
   Task<absl::StatusOr<Response>> ResolveRecipient(std::string address) override { co_return Answer(address); }
   Task<absl::StatusOr<Response>> ResolveLocal(std::string address) override {
@@ -632,6 +637,20 @@ TEST_F(DispatcherTest, ManyDomainsOfOneSilentHostGetTheConnectionsOfOneHost) {
   EXPECT_EQ(dispatcher_->Destinations().size(), 1u);
   EXPECT_EQ(Running(), 1);
   remote_->Release();
+  UntilEmpty();
+}
+
+// After a restart the site of no domain is known: the lookups for all that waits must not delay new mail.
+TEST_F(DispatcherTest, LookupsForTheBacklogLeaveRoomForNewMail) {
+  for (int i = 0; i < 1100; ++i) {
+    Put({absl::StrCat("u@mute", i, ".example")}, "Subject: x\r\n\r\n", /*hand_over=*/false);
+  }
+  Crash();
+  dispatcher_->Start();
+  Until([&] { return routing_.asked >= 300; }, "the lookups of the backlog");
+  Put({"user@live.example"});
+  Until([&] { return spool_->ledger().relayed == 1; }, "the live one");
+  routing_.released = true;
   UntilEmpty();
 }
 

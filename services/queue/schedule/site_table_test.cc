@@ -14,10 +14,10 @@ Job JobFor(const Destination& domain) { return {.queue_id = NewQueueId(kStart), 
 
 TEST(SiteTableTest, TheJobsOfADomainShareOneLookup) {
   SiteTable table({});
-  EXPECT_TRUE(table.Park(JobFor(Domain(1))));
-  EXPECT_TRUE(table.Park(JobFor(Domain(1))));
+  EXPECT_TRUE(table.Park(JobFor(Domain(1)), false));
+  EXPECT_TRUE(table.Park(JobFor(Domain(1)), false));
   EXPECT_EQ(table.NextLookup(), Domain(1));
-  EXPECT_TRUE(table.Park(JobFor(Domain(1))));  // while it is in progress
+  EXPECT_TRUE(table.Park(JobFor(Domain(1)), false));  // while it is in progress
   EXPECT_EQ(table.NextLookup(), std::nullopt);
   EXPECT_EQ(table.Answered(Domain(1), Destination::Remote("mx.example"), kStart).size(), 3u);
   EXPECT_EQ(*table.Find(Domain(1), kStart), Destination::Remote("mx.example"));
@@ -26,7 +26,7 @@ TEST(SiteTableTest, TheJobsOfADomainShareOneLookup) {
 
 TEST(SiteTableTest, LookupsInProgressAreLimited) {
   SiteTable table({.max_lookups = 2});
-  for (int i = 0; i < 3; ++i) table.Park(JobFor(Domain(i)));
+  for (int i = 0; i < 3; ++i) table.Park(JobFor(Domain(i)), false);
   EXPECT_EQ(table.NextLookup(), Domain(0));
   EXPECT_EQ(table.NextLookup(), Domain(1));
   EXPECT_EQ(table.NextLookup(), std::nullopt);
@@ -34,9 +34,32 @@ TEST(SiteTableTest, LookupsInProgressAreLimited) {
   EXPECT_EQ(table.NextLookup(), Domain(2));
 }
 
+TEST(SiteTableTest, DomainsOfNewMailAreAskedForBeforeTheBacklog) {
+  SiteTable table({.max_lookups = 4, .max_backlog_lookups = 2});
+  for (int i = 0; i < 4; ++i) table.Park(JobFor(Domain(i)), true);
+  EXPECT_EQ(table.NextLookup(), Domain(0));
+  EXPECT_EQ(table.NextLookup(), Domain(1));
+  EXPECT_EQ(table.NextLookup(), std::nullopt);  // the part of the backlog is used up
+  table.Park(JobFor(Domain(9)), false);
+  table.Park(JobFor(Domain(3)), false);  // of the backlog, and now of new mail too
+  EXPECT_EQ(table.NextLookup(), Domain(9));
+  EXPECT_EQ(table.NextLookup(), Domain(3));
+  table.Answered(Domain(9), std::nullopt, kStart);
+  EXPECT_EQ(table.NextLookup(), std::nullopt);
+  EXPECT_EQ(table.Answered(Domain(3), std::nullopt, kStart).size(), 2u);
+  table.Answered(Domain(0), std::nullopt, kStart);
+  EXPECT_EQ(table.NextLookup(), Domain(2));
+  EXPECT_EQ(table.NextLookup(), std::nullopt);  // Domain(3) was answered
+  table.Park(JobFor(Domain(1)), false);         // its lookup is in progress
+  EXPECT_EQ(table.NextLookup(), std::nullopt);
+  EXPECT_EQ(table.Answered(Domain(1), std::nullopt, kStart).size(), 2u);
+  EXPECT_EQ(table.Answered(Domain(2), std::nullopt, kStart).size(), 1u);
+  EXPECT_EQ(table.parked(), 0u);
+}
+
 TEST(SiteTableTest, ADomainThatCannotBeLookedUpIsItsOwnSiteForAWhile) {
   SiteTable table({.retry_lookup = absl::Minutes(1)});
-  table.Park(JobFor(Domain(1)));
+  table.Park(JobFor(Domain(1)), false);
   table.NextLookup();
   table.Answered(Domain(1), std::nullopt, kStart);
   EXPECT_EQ(*table.Find(Domain(1), kStart), Domain(1));
@@ -45,8 +68,8 @@ TEST(SiteTableTest, ADomainThatCannotBeLookedUpIsItsOwnSiteForAWhile) {
 
 TEST(SiteTableTest, MemoryIsBounded) {
   SiteTable table({.max_known = 10, .max_parked = 3});
-  for (int i = 0; i < 3; ++i) EXPECT_TRUE(table.Park(JobFor(Domain(1))));
-  EXPECT_FALSE(table.Park(JobFor(Domain(2))));
+  for (int i = 0; i < 3; ++i) EXPECT_TRUE(table.Park(JobFor(Domain(1)), false));
+  EXPECT_FALSE(table.Park(JobFor(Domain(2)), false));
   for (int i = 0; i < 15; ++i) table.Learn(Domain(i), Destination::Remote("mx.example"));
   EXPECT_EQ(table.Find(Domain(0), kStart), nullptr);
   EXPECT_NE(table.Find(Domain(14), kStart), nullptr);

@@ -7,6 +7,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <chrono>
 #include <cstring>
@@ -16,11 +17,13 @@
 #include <utility>
 
 #include "absl/base/thread_annotations.h"
+#include "absl/container/flat_hash_set.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/synchronization/mutex.h"
 #include "services/common/log/log.h"
 #include "services/common/status/status.h"
+#include "services/common/time/calm_clock.h"
 
 namespace posthouse::routing::dns {
 namespace {
@@ -79,7 +82,7 @@ class CaresResolver::Loop {
  public:
   static absl::StatusOr<std::unique_ptr<Loop>> Start(const CaresOptions& options) {
     if (LibraryInit() != ARES_SUCCESS) return absl::InternalError("c-ares does not start");
-    std::unique_ptr<Loop> loop(new Loop(options.max_pending));
+    std::unique_ptr<Loop> loop(new Loop(options));
     loop->wake_ = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (loop->wake_ < 0) return absl::UnavailableError(absl::StrCat("eventfd: ", std::strerror(errno)));
     PH_RETURN_IF_ERROR(loop->InitChannel(options));
@@ -119,7 +122,8 @@ class CaresResolver::Loop {
   }
 
  private:
-  explicit Loop(size_t max_pending) : max_pending_(max_pending) {}
+  explicit Loop(const CaresOptions& options)
+      : max_pending_(options.max_pending), max_burst_(options.max_burst), burst_time_(options.burst_time) {}
 
   absl::Status InitChannel(const CaresOptions& options) {
     ares_options init{};
@@ -170,13 +174,17 @@ class CaresResolver::Loop {
         if (stopping_) break;
         inbox.swap(inbox_);
       }
-      for (Pending& pending : inbox) Ask(std::move(pending));
+      for (Pending& pending : inbox) waiting_.push_back(std::move(pending));
+      const absl::Duration next_turn = AskInTurn();
       fds.assign(1, pollfd{wake_, POLLIN, 0});
       for (const auto& [fd, events] : sockets_) fds.push_back(pollfd{fd, events, 0});
       timeval buffer{};
       const timeval* wait = ares_timeout(channel_, nullptr, &buffer);
-      const int milliseconds =
-          wait == nullptr ? -1 : static_cast<int>(wait->tv_sec * 1000 + (wait->tv_usec + 999) / 1000);
+      int milliseconds = wait == nullptr ? -1 : static_cast<int>(wait->tv_sec * 1000 + (wait->tv_usec + 999) / 1000);
+      if (next_turn < absl::InfiniteDuration()) {
+        const int turn = static_cast<int>(absl::ToInt64Milliseconds(next_turn)) + 1;
+        milliseconds = milliseconds < 0 ? turn : std::min(milliseconds, turn);
+      }
       if (poll(fds.data(), fds.size(), milliseconds) < 0 && errno != EINTR) {
         // Out of memory for a moment: end the queries, so that no caller waits for ever.
         LOG_EVENT(kError, "dns_poll").Str("error", std::strerror(errno));
@@ -190,12 +198,12 @@ class CaresResolver::Loop {
       Process(fds);
     }
     // Queries that c-ares never got.
-    std::deque<Pending> rest;
     {
       absl::MutexLock lock(&mutex_);
-      rest.swap(inbox_);
+      for (Pending& pending : inbox_) waiting_.push_back(std::move(pending));
+      inbox_.clear();
     }
-    for (Pending& pending : rest) pending.done(absl::UnavailableError("the DNS client is stopping"));
+    for (Pending& pending : waiting_) pending.done(absl::UnavailableError("the DNS client is stopping"));
   }
 
   void Process(const std::vector<pollfd>& fds) {
@@ -214,16 +222,37 @@ class CaresResolver::Loop {
   struct Context {
     Loop* loop;
     Pending pending;
+    uint64_t number;  // in `young_`, until it is answered or old
   };
 
-  void Ask(Pending pending) {
-    auto* context = new Context{this, std::move(pending)};  // freed by OnAnswer, which c-ares calls exactly once
+  // Asks while the servers keep up. Returns when to come again at the latest; InfiniteDuration: nothing waits.
+  absl::Duration AskInTurn() {
+    const absl::Time now = MonotonicNow();
+    for (; !sent_.empty() && now - sent_.front().at >= burst_time_; sent_.pop_front()) {
+      young_.erase(sent_.front().number);
+    }
+    while (!waiting_.empty() && young_.size() < max_burst_) {
+      Pending pending = std::move(waiting_.front());
+      waiting_.pop_front();
+      const uint64_t number = next_number_++;
+      young_.insert(number);
+      sent_.push_back({now, number});
+      Ask(std::move(pending), number);  // may be answered at once
+    }
+    // An answered query at the front only makes the loop come too early.
+    return waiting_.empty() ? absl::InfiniteDuration() : sent_.front().at + burst_time_ - now;
+  }
+
+  void Ask(Pending pending, uint64_t number) {
+    // Freed by OnAnswer, which c-ares calls exactly once.
+    auto* context = new Context{this, std::move(pending), number};
     ares_query(channel_, context->pending.name.c_str(), ns_c_in, static_cast<int>(context->pending.type), OnAnswer,
                context);
   }
 
   static void OnAnswer(void* arg, int status, int, unsigned char* bytes, int size) {
     const std::unique_ptr<Context> context(static_cast<Context*>(arg));
+    context->loop->young_.erase(context->number);
     {
       absl::MutexLock lock(&context->loop->mutex_);
       --context->loop->pending_;
@@ -231,11 +260,22 @@ class CaresResolver::Loop {
     context->pending.done(ToAnswer(status, bytes, size, context->pending));
   }
 
+  struct Sent {
+    absl::Time at;  // by the monotonic clock
+    uint64_t number;
+  };
+
   const size_t max_pending_;
+  const size_t max_burst_;
+  const absl::Duration burst_time_;
   ares_channel channel_ = nullptr;  // of the thread, once it runs
   bool initialised_ = false;
   int wake_ = -1;
-  std::map<ares_socket_t, short> sockets_;  // of the thread
+  std::map<ares_socket_t, short> sockets_;  // of the thread, as the next four
+  std::deque<Pending> waiting_;             // for their turn
+  std::deque<Sent> sent_;                   // in the last burst_time_, in order
+  absl::flat_hash_set<uint64_t> young_;     // those of sent_ that have no answer yet
+  uint64_t next_number_ = 0;
   std::thread thread_;
   absl::Mutex mutex_;
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;

@@ -1,7 +1,9 @@
 // CaresResolver: queries DNS servers over UDP, and over TCP after a truncated response,
 // with c-ares on a thread of its own. Does not block the caller.
 //
-// Bounded: at most `max_pending` queries; further ones are kUnavailable at once.
+// Bounded: at most `max_pending` queries; further ones are kUnavailable at once. They go out
+// at the rate at which the servers answer: a burst of thousands would overflow the
+// receive buffer of a server's socket, and each lost query costs its `timeout`.
 #pragma once
 
 #include <cstddef>
@@ -21,6 +23,10 @@ struct CaresOptions {
   absl::Duration timeout = absl::Seconds(3);  // of the first try; c-ares doubles it
   int tries = 3;
   size_t max_pending = 10000;
+  // At most so many queries without an answer are younger than `burst_time`; others wait for their turn. So a slow
+  // domain holds its place for that long only.
+  size_t max_burst = 100;
+  absl::Duration burst_time = absl::Milliseconds(500);
 };
 
 class CaresResolver final : public Resolver {

@@ -100,6 +100,68 @@ TEST_F(CaresResolverTest, ManyQueriesAtOnce) {
   EXPECT_EQ(SyncWait(all(resolver_.get(), &pool)), 200);
 }
 
+// A burst that overflows a server's socket costs a time-out for each lost query.
+TEST_F(CaresResolverTest, NoMoreQueriesGoOutThanTheServerAnswers) {
+  CaresOptions options;
+  options.servers = {server_.address()};
+  options.timeout = absl::Hours(1);
+  options.max_burst = 3;
+  options.burst_time = absl::Hours(1);
+  server_.Drop("silent.example");
+  auto resolver = CaresResolver::Create(options);
+  ASSERT_TRUE(resolver.ok()) << resolver.status();
+  ThreadPool pool(1);
+  const auto ask = [](CaresResolver* from, std::string name) -> Task<bool> {
+    co_return (co_await from->Query(std::move(name), RecordType::kA)).ok();
+  };
+  absl::Notification ended[3];
+  for (absl::Notification& end : ended) {
+    Spawn(pool, [](CaresResolver* from, absl::Notification* done) -> Task<void> {
+      (co_await from->Query("silent.example", RecordType::kA)).IgnoreError();
+      done->Notify();
+    }(resolver->get(), &end));
+    // One place less for the others each time, but they have their turn.
+    if (&end != &ended[2]) {
+      for (int i = 0; i < 20; ++i) {
+        EXPECT_TRUE(SyncWait(ask(resolver->get(), absl::StrCat("h", i, ".example"))));
+      }
+    }
+  }
+  // All places are taken by queries without an answer.
+  absl::Notification fourth;
+  bool answered = true;
+  Spawn(pool, [](CaresResolver* from, bool* ok, absl::Notification* done) -> Task<void> {
+    *ok = (co_await from->Query("late.example", RecordType::kA)).ok();
+    done->Notify();
+  }(resolver->get(), &answered, &fourth));
+  (*resolver)->Stop();
+  WaitFor(fourth);
+  EXPECT_FALSE(answered);
+  for (absl::Notification& end : ended) WaitFor(end);
+  EXPECT_LE(server_.udp_queries(), 43);
+}
+
+TEST_F(CaresResolverTest, AQueryWithoutAnAnswerGivesItsPlaceBackAfterAWhile) {
+  CaresOptions options;
+  options.servers = {server_.address()};
+  options.timeout = absl::Hours(1);
+  options.max_burst = 1;
+  options.burst_time = absl::Milliseconds(1);
+  server_.Drop("silent.example");
+  auto resolver = CaresResolver::Create(options);
+  ASSERT_TRUE(resolver.ok()) << resolver.status();
+  ThreadPool pool(1);
+  absl::Notification ended;
+  Spawn(pool, [](CaresResolver* from, absl::Notification* done) -> Task<void> {
+    (co_await from->Query("silent.example", RecordType::kA)).IgnoreError();
+    done->Notify();
+  }(resolver->get(), &ended));
+  EXPECT_TRUE(SyncWait((*resolver)->Query("other.example", RecordType::kA)).ok());
+  EXPECT_FALSE(ended.HasBeenNotified());
+  (*resolver)->Stop();
+  WaitFor(ended);
+}
+
 TEST_F(CaresResolverTest, TooManyPendingAreRefusedAndAnEndAnswersAll) {
   server_.Drop("silent.example");
   Start({server_.address()}, 1);
