@@ -64,6 +64,7 @@ absl::StatusOr<RecordEdit> DecideCreateAccount(const Index& index, const EditSta
   if (account->home().empty()) account->set_home(homes.Choose(index));
   PH_RETURN_IF_ERROR(homes.Check(account->home()));
   account->set_placement_epoch(0);
+  account->set_credential_revision(0);
   account->set_account_id(std::move(account_id));
   account->set_address(address.ToString());
   account->set_tenant(index.FindDomain(address.domain)->tenant());
@@ -93,6 +94,7 @@ absl::StatusOr<RecordEdit> DecideUpdateAccount(const v1::Account& stored, const 
   account->set_address(stored.address());
   account->set_tenant(stored.tenant());
   account->set_has_password(stored.has_password());
+  account->set_credential_revision(stored.credential_revision());
   Stamp(account, stamp, stored);
   PH_ASSIGN_OR_RETURN(const Address address, ParseAddress(stored.address()));
   return Store(address, *account);
@@ -101,11 +103,11 @@ absl::StatusOr<RecordEdit> DecideUpdateAccount(const v1::Account& stored, const 
 absl::StatusOr<RecordEdit> DecideSetPassword(v1::Account stored, const EditStamp& stamp, const std::string& hash) {
   PH_ASSIGN_OR_RETURN(const Address address, ParseAddress(stored.address()));
   RecordEdit edit{.partition = TenantPartition(stored.tenant())};
-  if (!stored.has_password()) {
-    stored.set_has_password(true);
-    stored.set_revision(stamp.revision);
-    edit.Put(AccountKey(address), stored);
-  }
+  stored.set_has_password(true);
+  stored.set_credential_revision(stamp.revision);
+  stored.set_revision(stamp.revision);
+  edit.Put(AccountKey(address), stored);
+  edit.Follow([stored](Index& index) { index.PutAccount(stored); });
   edit.Put(CredentialKey(stored.account_id()), Credential(hash, stamp.now));
   edit.Note(v1::Change::KIND_CREDENTIAL, stored.address(), stored.account_id());
   return edit;

@@ -222,6 +222,7 @@ Task<absl::StatusOr<v1::GetAccountResponse>> Admin::GetAccount(v1::GetAccountReq
   v1::GetAccountResponse response;
   PH_CO_ASSIGN_OR_RETURN(*response.mutable_account(), co_await ReadAccount(info->address, info->tenant));
   info->limits.To(response.mutable_effective_limits());
+  response.set_effective_status(info->status);
   co_return response;
 }
 

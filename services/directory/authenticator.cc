@@ -102,7 +102,9 @@ Task<absl::StatusOr<AccountInfo>> Authenticator::CheckUncounted(std::string user
     co_return absl::UnavailableError("the record of this account may be damaged; see the directory's log");
   }
   const uint64_t generation = cache_.generation();
-  if (account && cache_.Contains(account->account_id, password, now)) {
+  // An entry proves a password of one revision: the old password proves nothing once the index has the new revision.
+  const std::string proof = account ? absl::StrCat(account->credential_revision, ":", password) : "";
+  if (account && cache_.Contains(account->account_id, proof, now)) {
     metrics_.logins_cached.Add();
     PH_CO_RETURN_IF_ERROR(MayLogIn(*account));
     co_return *account;
@@ -134,7 +136,7 @@ Task<absl::StatusOr<AccountInfo>> Authenticator::CheckUncounted(std::string user
     log::LogIfError(status, "storing a stronger password hash");
     if (status.ok()) metrics_.rehashed.Add();
   }
-  cache_.Insert(account->account_id, password, generation, now);
+  cache_.Insert(account->account_id, proof, generation, now);
   PH_CO_RETURN_IF_ERROR(MayLogIn(*account));
   co_return *account;
 }

@@ -149,6 +149,8 @@ class DirectoryRpc final : public v1::DirectoryService::CallbackService {
     if (!request.has_password()) {
       co_return absl::InvalidArgumentError("credential: only passwords are supported");
     }
+    // Before the check, so that a change in between makes the answer look older, never newer.
+    const uint64_t revision = repository_.feed().revision();
     const absl::StatusOr<AccountInfo> account =
         co_await authenticator_.Check(request.username(), request.password(), request.client_address(), absl::Now());
     // The service that asked logs a refused login with the name that was tried: one line is enough.
@@ -165,6 +167,8 @@ class DirectoryRpc final : public v1::DirectoryService::CallbackService {
     FillAccountRef(*account, response.mutable_account());
     response.set_address(account->address.ToString());
     account->limits.To(response.mutable_limits());
+    response.set_credential_revision(account->credential_revision);
+    response.set_revision(revision);
     for (std::string& address : repository_.Read([&](const Index& index) { return MaySendAs(index, *account); })) {
       response.add_may_send_as(std::move(address));
     }

@@ -161,6 +161,7 @@ void Index::PutAccount(const v1::Account& account) {
   entry.home = InternHome(account.home());
   ++homes_[entry.home].accounts;
   entry.placement_epoch = static_cast<uint32_t>(account.placement_epoch());
+  entry.credential_revision = account.credential_revision();
   entry.status = static_cast<uint8_t>(account.status());
   if (fresh) {
     by_address_.insert(*slot);
@@ -361,6 +362,7 @@ AccountInfo Index::Describe(const AccountEntry& entry) const {
   info.address = Address{entry.local, domain.domain()};
   info.home = homes_[entry.home].name;
   info.placement_epoch = entry.placement_epoch;
+  info.credential_revision = entry.credential_revision;
   info.status = Worse(static_cast<v1::Status>(entry.status), EffectiveStatus(domain));
   info.limits = limit_sets_[entry.limits].Or(LimitSet::From(domain.limits()));
   if (tenant != nullptr) info.limits = info.limits.Or(LimitSet::From(tenant->limits()));

@@ -49,6 +49,7 @@ struct AccountInfo {
   Address address;
   std::string home;
   uint32_t placement_epoch = 0;
+  uint64_t credential_revision = 0;
   v1::Status status = v1::STATUS_ACTIVE;
   LimitSet limits;
 };
@@ -139,6 +140,7 @@ class Index {
     uint32_t limits = 0;  // in limit_sets_
     uint32_t home = 0;    // in homes_
     uint32_t placement_epoch = 0;
+    uint64_t credential_revision = 0;
     uint8_t status = 0;
     std::string local;
   };

@@ -288,14 +288,16 @@ TEST_F(RecordEditTest, AnUpdateKeepsWhatCannotChange) {
             "INVALID_ARGUMENT: address: an account keeps its address");
 }
 
-TEST_F(RecordEditTest, AFirstPasswordChangesTheAccountToo) {
+TEST_F(RecordEditTest, APasswordChangesTheAccountTooSoThatOldSessionsAreFound) {
   v1::Account stored = MakeAccount("bob@example.org", "default");
   stored.set_account_id(kId);
   EXPECT_EQ(Text(DecideSetPassword(stored, kStamp, "{PLAIN}x")),
             absl::StrCat("dir/default: +a/example.org/bob +p/", kId, "; CREDENTIAL bob@example.org"));
   stored.set_has_password(true);
-  EXPECT_EQ(Text(DecideSetPassword(stored, kStamp, "{PLAIN}x")),
-            absl::StrCat("dir/default: +p/", kId, "; CREDENTIAL bob@example.org"));
+  const absl::StatusOr<RecordEdit> second = DecideSetPassword(stored, kStamp, "{PLAIN}x");
+  EXPECT_EQ(Text(second), absl::StrCat("dir/default: +a/example.org/bob +p/", kId, "; CREDENTIAL bob@example.org"));
+  Do(second);
+  EXPECT_EQ(index_.FindAccountById(kId)->credential_revision, kStamp.revision);
   EXPECT_EQ(Text(DecideRehash(*index_.FindAccountById(kId), kStamp, "x")), absl::StrCat("dir/default: +p/", kId, "; "));
 }
 

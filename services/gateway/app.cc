@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "posthouse/config/v1/config.pb.h"
 #include "services/common/async/task.h"
+#include "services/common/live_sessions/live_sessions.h"
 #include "services/common/log/log.h"
 #include "services/common/net/connection.h"
 #include "services/common/net/drain.h"
@@ -58,7 +59,8 @@ struct App::Parts {
         tls(std::move(certificates)),
         mailbox(channels),
         metrics(rt.registry()),
-        logins(channels.directory, metrics, LoginOptionsOf(settings)),
+        live(channels.directory, rt.loops().Next(), rt.registry(), "gateway"),
+        logins(channels.directory, metrics, LoginOptionsOf(settings), &live),
         watch(mailbox, rt.loops().Next()),
         imap{mailbox, logins, metrics, watch, tls, ImapSettingsOf(settings)},
         pop3_config(Pop3ConfigOf(settings, tls)),
@@ -70,6 +72,7 @@ struct App::Parts {
   const std::shared_ptr<net::TlsServerContext> tls;  // null: no TLS
   MailboxClient mailbox;
   Metrics metrics;
+  LiveSessions live;
   Logins logins;
   ChangeWatcher watch;
   ImapShared imap;
@@ -179,6 +182,7 @@ void App::BeginDrain() { parts_->imap.draining = true; }
 void App::FinishDrain(absl::Time deadline) {
   net::DrainAll(parts_->loop, parts_->listeners(), runtime::TimeLeft(deadline));
   parts_->watch.Stop();
+  parts_->live.Stop();
 }
 
 void App::Parts::Collect() {

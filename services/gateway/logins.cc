@@ -4,6 +4,7 @@
 
 #include "posthouse/directory/v1/directory.pb.h"
 #include "services/common/log/log.h"
+#include "services/common/rpc/trace.h"
 #include "services/common/utf8/utf8.h"
 #include "services/gateway/metrics.h"
 
@@ -27,15 +28,20 @@ LoginResult ResultOf(const absl::Status& status) {
 
 }  // namespace
 
-Logins::Logins(std::shared_ptr<grpc::Channel> directory, Metrics& metrics, const LoginOptions& options)
-    : checks_(std::move(directory)), metrics_(metrics), options_(options) {}
+Logins::Logins(std::shared_ptr<grpc::Channel> directory, Metrics& metrics, const LoginOptions& options,
+               LiveSessions* live)
+    : checks_(std::move(directory)), metrics_(metrics), options_(options), live_(live) {}
 
 Logins::~Logins() = default;
 
-Logins::Ticket::Ticket(Logins* logins, std::unique_ptr<AccountRef> account, std::string address)
-    : logins_(logins), account_(std::move(account)), address_(std::move(address)) {}
+Logins::Ticket::Ticket(Logins* logins, LiveSessions::Login login)
+    : logins_(logins), login_(std::move(login)), account_(login_.account) {}
 
-Logins::Ticket::~Ticket() { logins_->Release(account_->account_id()); }
+Logins::Ticket::~Ticket() { logins_->Release(account_.account_id()); }
+
+void Logins::Ticket::Watch(LiveSessions::Control control) {
+  if (logins_->live_ != nullptr) live_ = logins_->live_->Add(login_, std::move(control));
+}
 
 Task<absl::StatusOr<std::unique_ptr<Logins::Ticket>>> Logins::Check(LoginAttempt attempt) {
   const std::string protocol = attempt.protocol;
@@ -58,16 +64,22 @@ Task<absl::StatusOr<std::unique_ptr<Logins::Ticket>>> Logins::Check(LoginAttempt
   co_return ticket;
 }
 
-Task<absl::StatusOr<std::unique_ptr<Logins::Ticket>>> Logins::Ask(rpc::PasswordLogin login) {
-  absl::StatusOr<directory::v1::AuthenticateResponse> response = co_await checks_.Check(std::move(login));
+Task<absl::StatusOr<std::unique_ptr<Logins::Ticket>>> Logins::Ask(rpc::PasswordLogin attempt) {
+  LiveSessions::Login login;
+  login.protocol = attempt.protocol;
+  login.client = attempt.client_address;
+  absl::StatusOr<directory::v1::AuthenticateResponse> response = co_await checks_.Check(std::move(attempt));
   if (!response.ok()) co_return response.status();
   const std::string id = response->account().account_id();
   absl::MutexLock lock(&mutex_);
   size_t& sessions = sessions_[id];
   if (sessions >= options_.max_sessions_per_account) co_return absl::ResourceExhaustedError("too many sessions");
   ++sessions;
-  auto account = std::make_unique<AccountRef>(std::move(*response->mutable_account()));
-  co_return std::make_unique<Ticket>(this, std::move(account), response->address());
+  login.account = std::move(*response->mutable_account());
+  login.address = response->address();
+  login.credential_revision = response->credential_revision();
+  login.directory_revision = response->revision();
+  co_return std::make_unique<Ticket>(this, std::move(login));
 }
 
 void Logins::Release(const std::string& account_id) {

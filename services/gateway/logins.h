@@ -7,24 +7,21 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/container/flat_hash_map.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "absl/strings/string_view.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
 #include "services/common/async/task.h"
+#include "services/common/live_sessions/live_sessions.h"
 #include "services/common/rpc/login_checks.h"
-#include "services/common/rpc/trace.h"
 
 namespace grpc {
 class Channel;
-}
-namespace posthouse::common::v1 {
-class AccountRef;
 }
 
 namespace posthouse::gateway {
@@ -47,20 +44,30 @@ class Logins {
   // An open session of an account. Destroying it makes room for another one.
   class Ticket {
    public:
-    Ticket(Logins* logins, std::unique_ptr<AccountRef> account, std::string address);
+    Ticket(Logins* logins, LiveSessions::Login login);
     ~Ticket();
     Ticket(const Ticket&) = delete;
-    const AccountRef& account() const { return *account_; }
-    const std::string& address() const { return address_; }
+    // Call once, before the ticket is used: from now on a change of the account can end the session (live_sessions.h).
+    // Without it, and without LiveSessions, the session never ends so.
+    void Watch(LiveSessions::Control control);
+    std::optional<RevokeReason> revoked() const { return live_ == nullptr ? std::nullopt : live_->revoked(); }
+    // Between commands: puts the newest limits into account().
+    void Refresh() {
+      if (live_ != nullptr) live_->Refresh(&account_);
+    }
+    const AccountRef& account() const { return account_; }
+    const std::string& address() const { return login_.address; }
 
    private:
     Logins* const logins_;
-    const std::unique_ptr<AccountRef> account_;
-    const std::string address_;
+    const LiveSessions::Login login_;
+    AccountRef account_;
+    std::unique_ptr<LiveSessions::Session> live_;
   };
 
-  // `metrics` outlives it; it outlives its tickets.
-  Logins(std::shared_ptr<grpc::Channel> directory, Metrics& metrics, const LoginOptions& options);
+  // `metrics` and `live` outlive it; it outlives its tickets.
+  Logins(std::shared_ptr<grpc::Channel> directory, Metrics& metrics, const LoginOptions& options,
+         LiveSessions* live = nullptr);
   ~Logins();
 
   // kUnauthenticated: wrong name or password (after a delay). kPermissionDenied: the password is
@@ -70,12 +77,13 @@ class Logins {
   Task<absl::StatusOr<std::unique_ptr<Ticket>>> Check(LoginAttempt attempt);
 
  private:
-  Task<absl::StatusOr<std::unique_ptr<Ticket>>> Ask(rpc::PasswordLogin login);
+  Task<absl::StatusOr<std::unique_ptr<Ticket>>> Ask(rpc::PasswordLogin attempt);
   void Release(const std::string& account_id);
 
   rpc::LoginChecks checks_;
   Metrics& metrics_;
   const LoginOptions options_;
+  LiveSessions* const live_;
   absl::Mutex mutex_;
   absl::flat_hash_map<std::string, size_t> sessions_ ABSL_GUARDED_BY(mutex_);
 };

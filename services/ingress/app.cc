@@ -38,6 +38,9 @@ App::App(runtime::Runtime& rt, const rpc::Channels& channels, Settings settings,
       refusals_(std::make_shared<Refusals>(metrics_)),
       open_networks_(rt.registry()),
       peers_(RoutingAndDirectory::Create(channels, kCachedRecipients)),
+      live_(channels.directory == nullptr
+                ? nullptr
+                : std::make_shared<LiveSessions>(channels.directory, rt.loops().Next(), rt.registry(), "ingress")),
       memory_(std::make_shared<MemoryBudget>(settings.message_memory_bytes)),
       enqueuer_(Enqueuer::Create(channels.queue, memory_)),
       tls_(std::move(tls)),
@@ -89,7 +92,7 @@ absl::Status App::Listen(Port port, const Settings::Listener& listener) {
     refusal.error = std::string(status.message());
     refusals->Record(std::move(refusal));
   };
-  const SessionContext context{peers_, enqueuer_, metrics_, refusals_};
+  const SessionContext context{peers_, enqueuer_, metrics_, refusals_, live_};
   const auto serve = [this, context, port](std::unique_ptr<net::Connection> connection) {
     return ServeSmtp(context, port, settings(), tls_, std::move(connection));
   };
@@ -142,6 +145,7 @@ void App::FinishDrain(absl::Time deadline) {
   // crashes on a call into an in-process server that was shut down.
   enqueuer_->Stop();
   peers_->Stop();
+  if (live_ != nullptr) live_->Stop();
 }
 
 void App::Collect() {

@@ -17,6 +17,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/synchronization/mutex.h"
+#include "services/common/live_sessions/live_sessions.h"
 #include "services/common/memory_budget/memory_budget.h"
 #include "services/common/net/connection.h"
 #include "services/common/runtime/service_app.h"
@@ -61,6 +62,7 @@ class App final : public runtime::ServiceApp {
   const std::shared_ptr<Refusals> refusals_;
   OpenNetworks open_networks_;
   const std::shared_ptr<RoutingAndDirectory> peers_;
+  const std::shared_ptr<LiveSessions> live_;  // null: no directory is configured
   const std::shared_ptr<MemoryBudget> memory_;
   const std::shared_ptr<Enqueuer> enqueuer_;
   const std::shared_ptr<net::TlsServerContext> tls_;  // null: no certificates

@@ -22,6 +22,11 @@ struct Login {
   std::string tenant;
   std::string account_id;
   std::vector<std::string> may_send_as;  // normalised (NormalizeLocalAddress)
+  // What the directory knew at the login, for LiveSessions.
+  std::string home;
+  uint64_t placement_epoch = 0;
+  uint64_t credential_revision = 0;
+  uint64_t directory_revision = 0;
 };
 
 // What a mailbox holds, and its quota; limit 0: none.

@@ -119,6 +119,10 @@ class RoutingAndDirectoryClient final : public RoutingAndDirectory {
     result.address = response->address();
     result.tenant = response->account().tenant();
     result.account_id = response->account().account_id();
+    result.home = response->account().home();
+    result.placement_epoch = response->account().placement_epoch();
+    result.credential_revision = response->credential_revision();
+    result.directory_revision = response->revision();
     for (const std::string& address : response->may_send_as()) {
       absl::StatusOr<std::string> normal = NormalizeLocalAddress(address);
       if (normal.ok()) result.may_send_as.push_back(*std::move(normal));

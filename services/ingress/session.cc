@@ -58,6 +58,8 @@ class Session {
   void CountNew();
   void Report(Refusal refusal);
   void ReportNew();
+  bool revoked() const { return live_ != nullptr && live_->revoked().has_value(); }
+  void ByeRevoked();
 
   const SessionContext context_;
   const Port port_;
@@ -77,6 +79,7 @@ class Session {
   Message message_;
   bool draining_ = false;
   int refused_logins_ = 0;
+  std::unique_ptr<LiveSessions::Session> live_;  // after AUTH; uses connection_
   SmtpDialogue::Counts counted_;
 };
 
@@ -98,6 +101,11 @@ Task<void> Session::Run() {
   dialogue_.Greet(&out_);
   bool open = co_await Flush();
   while (open) {
+    if (revoked()) {
+      Lost(absl::CancelledError("the session was revoked"));
+      (void)co_await Flush();
+      break;
+    }
     // RFC 5321 §4.5.3.2.7: at least five minutes for the next command.
     absl::StatusOr<std::string> line = co_await connection_->ReadLine(max_line, settings_->command_timeout);
     Action action = Action::kNone;
@@ -184,6 +192,20 @@ Task<Action> Session::Login() {
         .Bool("tls", connection_->tls())
         .Trace(message_.trace.trace_id);
   }
+  if (login.ok() && context_.live != nullptr) {
+    LiveSessions::Login live;
+    live.protocol = "submission";
+    live.address = login->address;
+    live.client = connection_->peer().address;
+    live.account.set_tenant(login->tenant);
+    live.account.set_account_id(login->account_id);
+    live.account.set_home(login->home);
+    live.account.set_placement_epoch(login->placement_epoch);
+    live.credential_revision = login->credential_revision;
+    live.directory_revision = login->directory_revision;
+    live_ = context_.live->Add(
+        std::move(live), {.wake = [this] { connection_->InterruptRead(); }, .cut = [this] { connection_->Close(); }});
+  }
   co_return dialogue_.OnAuthenticated(login.status(), login.ok() ? *login : ingress::Login(), &out_);
 }
 
@@ -230,7 +252,7 @@ Task<std::optional<std::string>> Session::ReadData(uint64_t max) {
       Lost(bytes.status());
       co_return std::nullopt;
     }
-    if (draining_) {  // the second time: the time of the drain is up
+    if (draining_ || revoked()) {  // the second time: the time of the drain is up
       Lost(bytes.status());
       co_return std::nullopt;
     }
@@ -293,6 +315,7 @@ Task<Action> Session::Answer() {
   const std::optional<Misfit> misfit = FitsNobody(message_.upload->bytes(), dialogue_.envelope().recipients,
                                                   /*retried=*/!dialogue_.login().has_value());
   if (misfit.has_value()) message_.upload->Refuse(misfit->reason, misfit->reply);
+  if (revoked()) co_return Lost(absl::CancelledError("the session was revoked"));
   // RFC 5321 §4.2.5: 250 only when the queue has taken responsibility.
   const smtp::Reply reply = co_await message_.upload->Commit();
   const absl::Duration took = absl::Now() - end_of_data;
@@ -360,6 +383,8 @@ void Session::ReportNew() {
 Action Session::Lost(const absl::Status& status) {
   if (absl::IsDeadlineExceeded(status)) {
     dialogue_.Bye(TooSlow() ? Reason::kTooSlow : Reason::kTimeout, "4.4.2", "Timeout, closing connection", &out_);
+  } else if (absl::IsCancelled(status) && revoked()) {
+    ByeRevoked();
   } else if (absl::IsCancelled(status)) {
     // A session without a message is not refused anything.
     const std::optional<Reason> why = message_.upload != nullptr ? std::optional(Reason::kDraining) : std::nullopt;
@@ -371,6 +396,12 @@ Action Session::Lost(const absl::Status& status) {
   // The client got no reply to its data, so it still has the message (RFC 5321 §4.1.1.4).
   if (message_.upload != nullptr) CutOff(status, /*told=*/!absl::IsUnavailable(status));
   return Action::kClose;
+}
+
+// RFC 5321 §3.8 has 421 for any end that the server decides.
+void Session::ByeRevoked() {
+  const std::optional<Reason> why = message_.upload != nullptr ? std::optional(Reason::kOther) : std::nullopt;
+  dialogue_.Bye(why, "4.7.0", RevokeReasonText(*live_->revoked()), &out_);
 }
 
 // Drops the message in progress, which was not read to its end. `told`: the client got a

@@ -10,6 +10,7 @@
 #include <string>
 
 #include "services/common/async/task.h"
+#include "services/common/live_sessions/live_sessions.h"
 #include "services/common/net/connection.h"
 #include "services/ingress/enqueue.h"
 #include "services/ingress/metrics.h"
@@ -26,6 +27,7 @@ struct SessionContext {
   std::shared_ptr<Enqueuer> enqueuer;
   std::shared_ptr<Metrics> metrics;
   std::shared_ptr<Refusals> refusals;
+  std::shared_ptr<LiveSessions> live;  // null: no directory, so no logins
 };
 
 // Serves `connection` to its end. `tls`: for STARTTLS; null: not offered.

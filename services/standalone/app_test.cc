@@ -15,6 +15,7 @@
 #include <utility>
 #include <vector>
 
+#include "absl/strings/escaping.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/notification.h"
@@ -149,6 +150,93 @@ TEST_F(StandaloneTest, EveryPortAnswersAndMailIsTaken) {
   // A user logs in and finds it.
   other_ = Dial(app_->gateway().imap_port());
   EXPECT_TRUE(absl::StrContains(Line(*other_), "STARTTLS"));
+}
+
+// RFC 9051 §7.1.5, RFC 5321 §3.8
+TEST_F(StandaloneTest, OpenSessionsEndWithTheReasonWhenTheirAccountNoLongerAllowsThem) {
+  config_.mutable_gateway()->set_allow_plaintext_auth(true);
+  config_.mutable_ingress()->set_allow_plaintext_auth(true);
+  Start();
+  const auto admin = directory::v1::DirectoryAdminService::NewStub(app_->rpc().InProcessChannel());
+  using Admin = directory::v1::DirectoryAdminService::Stub;
+  const auto call = [&admin](auto method, const auto& request, auto* response) {
+    grpc::ClientContext context;
+    rpc::Prepare(context, {kLong, {}});
+    return (*admin.*method)(&context, request, response).error_code();
+  };
+  directory::v1::CreateDomainRequest domain;
+  directory::v1::CreateDomainResponse domain_made;
+  domain.mutable_domain()->set_domain("example.org");
+  ASSERT_EQ(call(&Admin::CreateDomain, domain, &domain_made), grpc::OK);
+  for (const std::string change : {"deleted", "suspended", "password", "moved"}) {
+    const std::string address = change + "@example.org";
+    directory::v1::CreateAccountRequest account;
+    directory::v1::CreateAccountResponse made;
+    account.mutable_account()->set_address(address);
+    account.set_password("secret");
+    ASSERT_EQ(call(&Admin::CreateAccount, account, &made), grpc::OK);
+
+    const auto imap = Dial(app_->gateway().imap_port());
+    EXPECT_THAT(Line(*imap), StartsWith("* OK"));
+    EXPECT_THAT(Say(*imap, "a LOGIN " + address + " secret"), StartsWith("a OK"));
+    const auto idling = Dial(app_->gateway().imap_port());
+    EXPECT_THAT(Line(*idling), StartsWith("* OK"));
+    EXPECT_THAT(Say(*idling, "a LOGIN " + address + " secret"), StartsWith("a OK"));
+    EXPECT_THAT(Say(*idling, "b IDLE"), StartsWith("+ "));
+    const auto appending = Dial(app_->gateway().imap_port());
+    EXPECT_THAT(Line(*appending), StartsWith("* OK"));
+    EXPECT_THAT(Say(*appending, "a LOGIN " + address + " secret"), StartsWith("a OK"));
+    EXPECT_THAT(Say(*appending, "b APPEND INBOX {100000}"), StartsWith("+ "));
+    const auto pop3 = Dial(app_->gateway().pop3_port());
+    EXPECT_THAT(Line(*pop3), StartsWith("+OK"));
+    EXPECT_THAT(Say(*pop3, "USER " + address), StartsWith("+OK"));
+    EXPECT_THAT(Say(*pop3, "PASS secret"), StartsWith("+OK"));
+    const auto submission = Dial(app_->ingress().submission_port());
+    EXPECT_THAT(Line(*submission), StartsWith("220 "));
+    std::string line = Say(*submission, "EHLO c");
+    while (absl::StrContains(line, "250-")) line = Line(*submission);
+    const std::string plain = std::string(1, '\0') + address + std::string(1, '\0') + "secret";
+    EXPECT_THAT(Say(*submission, "AUTH PLAIN " + absl::Base64Escape(plain)), StartsWith("235 "));
+    EXPECT_THAT(Say(*submission, "MAIL FROM:<" + address + ">"), StartsWith("250 "));
+
+    // Another quota ends no session.
+    directory::v1::UpdateAccountRequest update;
+    directory::v1::UpdateAccountResponse updated;
+    update.mutable_account()->set_account_id(made.account().account_id());
+    update.mutable_account()->mutable_limits()->set_storage_bytes(1 << 20);
+    ASSERT_EQ(call(&Admin::UpdateAccount, update, &updated), grpc::OK);
+
+    std::string why, code = "PERM";
+    if (change == "deleted") {
+      directory::v1::DeleteAccountRequest request;
+      directory::v1::DeleteAccountResponse response;
+      request.set_address(address);
+      ASSERT_EQ(call(&Admin::DeleteAccount, request, &response), grpc::OK);
+      why = "Account was deleted";
+    } else if (change == "password") {
+      directory::v1::SetPasswordRequest request;
+      directory::v1::SetPasswordResponse response;
+      request.set_address(address);
+      request.set_password("another");
+      ASSERT_EQ(call(&Admin::SetPassword, request, &response), grpc::OK);
+      why = "Password was changed, log in again";
+      code = "TEMP";
+    } else {
+      const bool moved = change == "moved";
+      update.mutable_account()->set_status(moved ? directory::v1::STATUS_FROZEN : directory::v1::STATUS_SUSPENDED);
+      ASSERT_EQ(call(&Admin::UpdateAccount, update, &updated), grpc::OK);
+      why = moved ? "Account was moved, log in again" : "Account is suspended";
+      if (moved) code = "TEMP";
+    }
+    for (const auto* c : {&imap, &idling, &appending}) {
+      EXPECT_EQ(Line(**c), "* BYE " + why);
+      EXPECT_EQ(Line(**c), "none") << "it is closed";
+    }
+    EXPECT_EQ(Line(*pop3), "-ERR [SYS/" + code + "] " + why);
+    EXPECT_EQ(Line(*pop3), "none");
+    EXPECT_THAT(Line(*submission), testing::AllOf(StartsWith("421 4.7.0 "), HasSubstr(why)));
+    EXPECT_EQ(Line(*submission), "none");
+  }
 }
 
 // Directory and mailbox agree on who exists, by the change stream and by asking.

@@ -42,6 +42,7 @@ Task<absl::Status> Wait(ImapSession& session, absl::Time deadline) {
   const absl::Duration poll = std::min(left, session.shared().settings.poll_interval);
   const absl::Status readable = co_await session.connection().WaitReadable(poll);
   if (readable.ok()) co_return co_await session.ReadInput();
+  if (session.revoked().has_value()) co_return absl::AbortedError("the session was revoked");
   const bool hinted = readable.code() == absl::StatusCode::kCancelled;
   const bool polled = readable.code() == absl::StatusCode::kDeadlineExceeded && poll < left;
   if (!hinted && !polled) co_return readable;
@@ -69,6 +70,7 @@ HandlerResult CmdIdle(ImapSession& session, imap::Command command) {
       }
       case imap::CommandReader::Event::kNeedInput:
         if (session.draining()) co_return Ok("IDLE completed");
+        if (session.revoked().has_value()) co_return absl::AbortedError("the session was revoked");
         PH_CO_RETURN_IF_ERROR(co_await Wait(session, deadline));
         break;
       default:

@@ -55,6 +55,8 @@ Task<void> ImapSession::Run() {
     // RFC 9051 §5.4
     Bye(state_ == State::kNotAuthenticated ? "Autologout; no login in time" : "Autologout; idle for too long");
   }
+  // RFC 9051 §7.1.5: after the running command, and in the middle of one that waits for the client.
+  if (absl::IsAborted(status) && revoked().has_value()) Bye(RevokeReasonText(*revoked()));
   if (!out_.empty()) {
     // The peer may have closed already; nothing depends on this write.
     (void)co_await connection_->Write(std::move(out_), absl::Seconds(5));
@@ -85,6 +87,7 @@ Task<absl::Status> ImapSession::ReadInput() {
   reader_.Release();
   const absl::Duration timeout = read_timeout();
   const absl::Status readable = co_await connection_->WaitReadable(timeout);
+  if (revoked().has_value()) co_return absl::AbortedError("the session was revoked");
   if (readable.code() == absl::StatusCode::kCancelled) co_return absl::OkStatus();
   PH_CO_RETURN_IF_ERROR(readable);
   absl::StatusOr<std::string> bytes = co_await connection_->ReadSome(kReadBytes, timeout);
@@ -112,6 +115,7 @@ Task<absl::StatusOr<std::string>> ImapSession::Ask(absl::string_view text) {
 
 // One event of the reader.
 Task<absl::Status> ImapSession::Step() {
+  if (revoked().has_value()) co_return absl::AbortedError("the session was revoked");
   switch (reader_.Next()) {
     case imap::CommandReader::Event::kNeedInput:
       if (draining()) {
@@ -175,6 +179,7 @@ Task<absl::Status> ImapSession::OnCommand(std::string text) {
     refused = RefuseNow(*spec, state_, may_send_password());
   }
   text = std::string();
+  if (ticket_ != nullptr) ticket_->Refresh();
   if (!refused.has_value()) co_return co_await RunCommand(*spec, *std::move(command));
   if (reader_.message_pending()) PH_CO_RETURN_IF_ERROR(co_await RefuseMessage());
   AppendReply(out_, tag, *refused);
@@ -217,6 +222,7 @@ Task<absl::StatusOr<Reply>> ImapSession::LogIn(LoginAttempt attempt) {
     co_return ReplyForLogin(ticket.status());
   }
   ticket_ = *std::move(ticket);
+  ticket_->Watch({.wake = [this] { connection_->InterruptRead(); }, .cut = [this] { connection_->Close(); }});
   state_ = State::kAuthenticated;
   errors_ = 0;
   reader_.set_max_bytes(shared_.settings.max_line_bytes);

@@ -13,6 +13,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "absl/status/status.h"
@@ -78,7 +79,7 @@ class ImapSession {
   Task<absl::Status> Flush();
   // Flush() if out() holds a slice.
   Task<absl::Status> FlushSlice();
-  // Flushes, then reads some input into the reader. OK also when the read was interrupted.
+  // Flushes, then reads some input into the reader. OK also when the read was interrupted. kAborted: revoked().
   Task<absl::Status> ReadInput();
   // Sends "+ text"; returns the client's next line.
   Task<absl::StatusOr<std::string>> Ask(absl::string_view text);
@@ -110,6 +111,8 @@ class ImapSession {
 
   // In IDLE a hint interrupts the read; otherwise the session sees it after the command.
   void set_idling(bool idling) { idling_.store(idling, std::memory_order_seq_cst); }
+  // Set when the server must end the session because of its account (LiveSessions). Reads fail with kAborted then.
+  std::optional<RevokeReason> revoked() const { return ticket_ == nullptr ? std::nullopt : ticket_->revoked(); }
   bool draining() const { return shared_.draining.load(std::memory_order_acquire); }
   absl::Duration read_timeout() const;
 

@@ -44,7 +44,14 @@ class Session {
   Task<void> Run() {
     out_ = machine_.Greeting();
     while (true) {
+      // Nothing that was marked by DELE is removed: the client has not sent QUIT (RFC 1939 §6).
+      if (revoked().has_value()) {
+        AppendRevoked();
+        (void)co_await Flush();
+        co_return Ended(absl::AbortedError("the session was revoked"));
+      }
       absl::StatusOr<std::string> line = co_await ReadLine();
+      if (absl::IsCancelled(line.status()) && revoked().has_value()) continue;
       const absl::Time start = absl::Now();
       Step step;
       if (absl::IsResourceExhausted(line.status())) {
@@ -77,6 +84,15 @@ class Session {
     options.max_login_failures = config.max_login_failures;
     options.max_bad_commands = config.max_bad_commands;
     return options;
+  }
+
+  std::optional<RevokeReason> revoked() const { return ticket_ == nullptr ? std::nullopt : ticket_->revoked(); }
+
+  // RFC 3206 §4: a new login helps, or it does not.
+  void AppendRevoked() {
+    const RevokeReason why = *revoked();
+    const bool permanent = why == RevokeReason::kAccountDeleted || why == RevokeReason::kAccountSuspended;
+    absl::StrAppend(&out_, "-ERR [SYS/", permanent ? "PERM" : "TEMP", "] ", RevokeReasonText(why), "\r\n");
   }
 
   Task<absl::StatusOr<std::string>> ReadLine() {
@@ -163,6 +179,7 @@ class Session {
       co_return machine_.OnLogin(absl::UnavailableError("maildrop"), Maildrop());
     }
     ticket_ = *std::move(ticket);
+    ticket_->Watch({.wake = [this] { connection_->InterruptRead(); }, .cut = [this] { connection_->Close(); }});
     lock_ = std::move(lock);
     LOG_EVENT(kInfo, "pop3_login")
         .Str("account", ticket_->account().account_id())

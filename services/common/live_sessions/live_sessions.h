@@ -1,0 +1,100 @@
+// LiveSessions: the authenticated sessions of a process, and their end when the directory no longer
+// allows them.
+//
+// It follows the directory's change stream. After a change of an account, of its domain or of its
+// tenant it asks for the account again. A session ends when its account is deleted, suspended or
+// moved, or when the password that it logged in with was changed. Any other change keeps the session
+// and gives it the new limits. After an interruption of the stream all accounts are asked about, and
+// while the directory does not answer, sessions go on and the question is repeated.
+//
+// A session that is to end is woken. It finishes its command, says why (IMAP BYE, POP3 -ERR, SMTP 421)
+// and closes. One that is still open after kRevokeGrace is cut.
+// Threads: any. The callbacks of a session run on any thread, under a lock: they must not block.
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "absl/strings/string_view.h"
+#include "absl/time/time.h"
+#include "posthouse/common/v1/common.pb.h"
+#include "services/common/async/executor.h"
+#include "services/common/metrics/metrics.h"
+
+namespace grpc {
+class Channel;
+}
+
+namespace posthouse {
+
+enum class RevokeReason { kAccountDeleted, kAccountSuspended, kPasswordChanged, kAccountMoved };
+inline constexpr size_t kRevokeReasons = 4;
+absl::string_view RevokeReasonName(RevokeReason reason);  // "account_deleted": log and metric label
+absl::string_view RevokeReasonText(RevokeReason reason);  // "Account was deleted": for the client
+
+// How long the running command of a session that is to end may take.
+inline constexpr absl::Duration kRevokeGrace = absl::Seconds(5);
+
+class LiveSessions {
+ public:
+  struct Login {
+    std::string protocol;  // "imap", "pop3" or "submission"
+    std::string address;   // of the account
+    std::string client;    // IP address
+    common::v1::AccountRef account;
+    // From AuthenticateResponse.
+    uint64_t credential_revision = 0;
+    uint64_t directory_revision = 0;
+  };
+  struct Control {
+    std::function<void()> wake;  // ends a read in progress, or the next one
+    std::function<void()> cut;   // closes the connection
+  };
+  struct State;
+
+  // One session. Its destructor returns when no callback of it runs or will run.
+  class Session {
+   public:
+    Session(std::shared_ptr<State> state, Login login, Control control);
+    ~Session();
+    Session(const Session&) = delete;
+    // Set once, before `wake`.
+    std::optional<RevokeReason> revoked() const;
+    // Copies the newest limits into `account` if they have changed since the last call. One thread.
+    void Refresh(common::v1::AccountRef* account);
+
+   private:
+    friend class LiveSessions;
+    friend struct State;
+    const std::shared_ptr<State> state_;
+    const uint64_t id_;
+    const Login login_;
+    const Control control_;
+    std::atomic<int> revoked_{-1};
+    std::atomic<bool> changed_{false};
+    common::v1::AccountRef newest_;  // under the lock of `state_`
+  };
+
+  // `executor` outlives Stop(), `registry` outlives it. `service` ("gateway") is in the metric's name.
+  LiveSessions(const std::shared_ptr<grpc::Channel>& directory, Executor& executor, metrics::Registry& registry,
+               absl::string_view service);
+  ~LiveSessions();  // Stop()s
+  // Ends the change stream; afterwards no session is ended. Waits for a question in progress (2 s), so it is not
+  // called on `executor`. Sessions may outlive it.
+  void Stop();
+
+  std::unique_ptr<Session> Add(Login login, Control control);
+  size_t size() const;
+
+ private:
+  struct Watch;
+  const std::shared_ptr<State> state_;
+  const std::unique_ptr<Watch> watch_;
+};
+
+}  // namespace posthouse
