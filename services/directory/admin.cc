@@ -223,6 +223,9 @@ Task<absl::StatusOr<v1::GetAccountResponse>> Admin::GetAccount(v1::GetAccountReq
   PH_CO_ASSIGN_OR_RETURN(*response.mutable_account(), co_await ReadAccount(info->address, info->tenant));
   info->limits.To(response.mutable_effective_limits());
   response.set_effective_status(info->status);
+  for (std::string& address : repository_.Read([&](const Index& index) { return MaySendAs(index, *info); })) {
+    response.add_may_send_as(std::move(address));
+  }
   co_return response;
 }
 

@@ -17,6 +17,32 @@ namespace {
 
 class AdminTest : public AdminFixture {};
 
+// What an open session asks for after a change (live_sessions.h).
+TEST_F(AdminTest, AnAccountIsToldWithItsStatusItsPasswordAndItsSenderAddresses) {
+  ASSERT_EQ(AddDomain("example.org"), Code::kOk);
+  const v1::Account bob = *AddAccount("bob@example.org", "secret");
+  v1::GetAccountRequest request;
+  request.set_account_id(bob.account_id());
+  const auto before = SyncWait(admin_->GetAccount(request));
+  ASSERT_TRUE(before.ok()) << before.status();
+  EXPECT_EQ(before->effective_status(), v1::STATUS_ACTIVE);
+  EXPECT_EQ(before->account().credential_revision(), 0u);
+  EXPECT_EQ(before->may_send_as_size(), 1);
+
+  ASSERT_TRUE(AddAlias("sales@example.org", {"bob@example.org"}).ok());
+  ASSERT_EQ(SetPassword("bob@example.org", "another"), Code::kOk);
+  v1::UpdateDomainRequest suspend;
+  suspend.mutable_domain()->set_domain("example.org");
+  suspend.mutable_domain()->set_status(v1::STATUS_SUSPENDED);
+  ASSERT_TRUE(SyncWait(admin_->UpdateDomain(suspend)).ok());
+  const auto after = SyncWait(admin_->GetAccount(request));
+  ASSERT_TRUE(after.ok()) << after.status();
+  EXPECT_EQ(after->effective_status(), v1::STATUS_SUSPENDED);
+  EXPECT_EQ(after->account().credential_revision(), after->account().revision());
+  ASSERT_EQ(after->may_send_as_size(), 2);
+  EXPECT_EQ(after->may_send_as(1), "sales@example.org");
+}
+
 TEST_F(AdminTest, WhatWasMadeIsThereAfterARestart) {
   ASSERT_EQ(AddDomain("Example.ORG"), Code::kOk);
   const absl::StatusOr<v1::Account> bob = AddAccount("Bob@Example.org", "secret");
