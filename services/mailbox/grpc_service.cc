@@ -159,8 +159,8 @@ class MailboxGrpcService final : public v1::MailboxService::CallbackService {
   }
 
   // UIDs above the answer are \Recent to the session that asks for the folder up to `uid_next`.
-  static Task<absl::StatusOr<uint32_t>> Recent(FolderPtr folder, bool claim, uint32_t uid_next) {
-    if (claim) return folder->recent().Claim(uid_next > 0 ? uid_next - 1 : 0);
+  static Task<absl::StatusOr<Uid>> Recent(FolderPtr folder, bool claim, Uid uid_next) {
+    if (claim) return folder->recent().Claim(uid_next.empty() ? Uid() : Uid(uid_next.value() - 1));
     return folder->recent().Told();
   }
 
@@ -169,12 +169,12 @@ class MailboxGrpcService final : public v1::MailboxService::CallbackService {
                            co_await OpenFolder(call.request().account(), call.request().folder_id()));
     PH_CO_ASSIGN_OR_RETURN(const std::shared_ptr<const UidsView> view, co_await folder->Uids());
     SetState(view->state, call.response().mutable_state());
-    call.response().set_more(ToProto(view->uids, call.request().after_uid(), call.response().mutable_uids()));
-    call.response().set_first_unseen_uid(view->first_unseen);
+    call.response().set_more(ToProto(view->uids, Uid(call.request().after_uid()), call.response().mutable_uids()));
+    call.response().set_first_unseen_uid(view->first_unseen.value());
     if (call.request().after_uid() == 0) {
-      PH_CO_ASSIGN_OR_RETURN(const uint32_t recent_after,
+      PH_CO_ASSIGN_OR_RETURN(const Uid recent_after,
                              co_await Recent(folder, call.request().claim_recent(), view->state.head.uid_next));
-      call.response().set_recent_after(recent_after);
+      call.response().set_recent_after(recent_after.value());
     }
     co_return absl::OkStatus();
   }
@@ -216,16 +216,16 @@ class MailboxGrpcService final : public v1::MailboxService::CallbackService {
     }
     change.flags = request.flags() & kAllFlags;
     PH_CO_ASSIGN_OR_RETURN(change.keywords, CheckKeywords(request.keywords()));
-    if (request.has_unchanged_since()) change.unchanged_since = request.unchanged_since();
-    change.after = request.after_uid();
+    if (request.has_unchanged_since()) change.unchanged_since = Modseq(request.unchanged_since());
+    change.after = Uid(request.after_uid());
     change.max_messages = MaxRows(deps_.settings.keywords_per_folder);
     PH_CO_ASSIGN_OR_RETURN(const FolderPtr folder, co_await OpenFolder(request.account(), request.folder_id()));
     PH_CO_ASSIGN_OR_RETURN(const FlagResult result,
                            co_await folder->StoreFlags(UidSetFromProto(request.uids()), std::move(change)));
     ToProto(result.messages, call.response().mutable_rows());
     UidSetToProto(result.modified, call.response().mutable_modified());
-    call.response().set_continue_after(result.continue_after);
-    call.response().mutable_own_modseq()->Add(result.own_modseqs.begin(), result.own_modseqs.end());
+    call.response().set_continue_after(result.continue_after.value());
+    for (const Modseq modseq : result.own_modseqs) call.response().add_own_modseq(modseq.value());
     SetState(result.state, call.response().mutable_state());
     co_return absl::OkStatus();
   }
@@ -260,7 +260,7 @@ class MailboxGrpcService final : public v1::MailboxService::CallbackService {
     order.quota = mailboxes_.QuotaOf(request.account());
     PH_CO_ASSIGN_OR_RETURN(const CopyDone done,
                            co_await CopyMessages(deps_, mailboxes_, account, from, to, std::move(order)));
-    call.response().set_uid_validity(done.to_uid_validity);
+    call.response().set_uid_validity(done.to_uid_validity.value());
     for (const auto& [source, target] : done.uids) {
       AppendInOrder(call.response().mutable_from_uids(), source);
       AppendInOrder(call.response().mutable_to_uids(), target);
@@ -284,9 +284,9 @@ class MailboxGrpcService final : public v1::MailboxService::CallbackService {
     call.response().set_full(changes.full);
     call.response().set_more(changes.more);
     if (request.after_uid() == 0) {
-      PH_CO_ASSIGN_OR_RETURN(const uint32_t recent_after,
+      PH_CO_ASSIGN_OR_RETURN(const Uid recent_after,
                              co_await Recent(folder, request.claim_recent(), changes.state.head.uid_next));
-      call.response().set_recent_after(recent_after);
+      call.response().set_recent_after(recent_after.value());
     }
     co_return absl::OkStatus();
   }
@@ -328,7 +328,7 @@ class MailboxGrpcService final : public v1::MailboxService::CallbackService {
   Task<absl::StatusOr<Modseq>> HighestModseq(const common::v1::AccountRef& account, const std::string& folder_id) {
     PH_CO_ASSIGN_OR_RETURN(const FolderPtr folder, co_await OpenFolder(account, folder_id));
     PH_CO_ASSIGN_OR_RETURN(const FolderSnapshot state, co_await folder->Snapshot());
-    co_return Modseq(state.head.highest_modseq);
+    co_return state.head.highest_modseq;
   }
 
   Task<absl::Status> SendHints(WatchCall& call, ChangeHints::Stream& stream, const std::atomic<bool>& client_gone) {

@@ -69,11 +69,11 @@ Task<absl::Status> AppendOne(MailboxDeps& deps, Mailboxes& mailboxes,
   PH_CO_ASSIGN_OR_RETURN(const std::shared_ptr<Folder> folder,
                          co_await mailboxes.OpenFolder(account, FolderId(header.folder_id())));
   if (header.ask()) {
-    PH_CO_ASSIGN_OR_RETURN(const std::optional<uint32_t> stored,
+    PH_CO_ASSIGN_OR_RETURN(const std::optional<Uid> stored,
                            co_await folder->FindStoredUid(OperationKey(header.operation_id())));
     PH_CO_ASSIGN_OR_RETURN(const FolderSnapshot state, co_await folder->Snapshot());
-    call.response().set_uid_validity(state.head.uid_validity);
-    call.response().set_uid(stored.value_or(0));
+    call.response().set_uid_validity(state.head.uid_validity.value());
+    call.response().set_uid(stored.value_or(Uid()).value());
     ToProto(state, deps.settings.keywords_per_folder, call.response().mutable_state());
     co_return absl::OkStatus();
   }
@@ -95,8 +95,8 @@ Task<absl::Status> AppendOne(MailboxDeps& deps, Mailboxes& mailboxes,
   PH_CO_RETURN_IF_ERROR(stored.result.status());
   (stored.result->duplicate ? deps.metrics.append_duplicates : deps.metrics.appends).Add();
   PH_CO_ASSIGN_OR_RETURN(const FolderSnapshot state, co_await folder->Snapshot());
-  call.response().set_uid_validity(state.head.uid_validity);
-  call.response().set_uid(stored.result->uid);
+  call.response().set_uid_validity(state.head.uid_validity.value());
+  call.response().set_uid(stored.result->uid.value());
   ToProto(state, deps.settings.keywords_per_folder, call.response().mutable_state());
   co_return absl::OkStatus();
 }

@@ -162,11 +162,11 @@ TEST_F(LargeFolderTest, WorkGrowsWithTheMessagesAndNoFaster) {
   FlagChange seen;
   seen.mode = FlagChange::Mode::kAdd;
   seen.flags = v1::FLAG_SEEN | v1::FLAG_DELETED;
-  const uint64_t modseq = SyncWait(inbox_->Snapshot())->head.highest_modseq;
+  const Modseq modseq = SyncWait(inbox_->Snapshot())->head.highest_modseq;
   Measure("store flags of all", {kMessages + 4 * batches, batches},
           [&] { EXPECT_EQ(SyncWait(inbox_->StoreFlags(UidSet::All(), seen))->messages.size(), kMessages); });
   Measure("changes since", {batches, 0},
-          [&] { EXPECT_EQ(SyncWait(inbox_->ChangesAfter(Modseq(modseq)))->messages.size(), kMessages); });
+          [&] { EXPECT_EQ(SyncWait(inbox_->ChangesAfter(modseq))->messages.size(), kMessages); });
   // Each commit of the folder goes with some of the cache partition.
   Measure("expunge all", {kFew, 4 * batches + kMessages / 300},
           [&] { EXPECT_EQ(SyncWait(inbox_->Expunge(UidSet::All(), false))->expunged.Count(), kMessages); });

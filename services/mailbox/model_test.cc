@@ -50,13 +50,13 @@ struct ModelMessage {
   uint32_t flags = 0;
   std::set<std::string> keywords;
 };
-using Box = std::map<uint32_t, ModelMessage>;
+using Box = std::map<Uid, ModelMessage>;
 using Boxes = std::map<std::string, Box>;  // by folder id
 
 // Shared by all tasks: the folders, and every UID that was ever given out.
 class Commons {
  public:
-  void Claim(const std::string& folder, uint32_t uid) {
+  void Claim(const std::string& folder, Uid uid) {
     absl::MutexLock lock(&mutex_);
     // RFC 9051 §2.3.1.1
     EXPECT_TRUE(used_.insert({folder, uid}).second) << "UID " << uid << " was given out twice";
@@ -65,7 +65,7 @@ class Commons {
 
  private:
   absl::Mutex mutex_;
-  std::set<std::pair<std::string, uint32_t>> used_ ABSL_GUARDED_BY(mutex_);
+  std::set<std::pair<std::string, Uid>> used_ ABSL_GUARDED_BY(mutex_);
 };
 
 class Actor {
@@ -112,7 +112,7 @@ class Actor {
  private:
   struct Delivered {
     std::string id;
-    uint32_t uid = 0;
+    Uid uid;
   };
 
   int Below(int n) { return static_cast<int>(random_() % static_cast<unsigned>(n)); }
@@ -126,16 +126,16 @@ class Actor {
     const int n = Below(static_cast<int>(commons_.folders.size()) + (own_.empty() ? 0 : 1));
     return n < static_cast<int>(commons_.folders.size()) ? commons_.folders[static_cast<size_t>(n)] : own_;
   }
-  std::vector<uint32_t> PickUids(const std::string& folder) {
-    std::vector<uint32_t> out;
+  std::vector<Uid> PickUids(const std::string& folder) {
+    std::vector<Uid> out;
     for (const auto& [uid, message] : boxes[folder]) {
       if (Below(3) == 0) out.push_back(uid);
     }
     return out;
   }
-  static UidSet SetOf(const std::vector<uint32_t>& uids) {
+  static UidSet SetOf(const std::vector<Uid>& uids) {
     UidSet set;
-    for (const uint32_t uid : uids) set.Add(uid);
+    for (const Uid uid : uids) set.Add(uid);
     return set;
   }
   std::vector<std::string> PickKeywords() {
@@ -179,7 +179,7 @@ class Actor {
     v1::DeliverRequest::Header header;
     v1::DeliveryTarget* target = header.add_targets();
     const Delivered before = again ? delivered_[static_cast<size_t>(Below(static_cast<int>(delivered_.size())))]
-                                   : Delivered{absl::StrCat("q", number_, "/", delivered_.size())};
+                                   : Delivered{absl::StrCat("q", number_, "/", delivered_.size()), Uid()};
     target->set_delivery_id(before.id);
     target->mutable_account()->set_tenant("t1");
     target->mutable_account()->set_account_id("acc1");
@@ -195,14 +195,14 @@ class Actor {
     for (const v1::DeliveryOutcome& outcome : response.outcomes()) {
       EXPECT_EQ(outcome.kind(), v1::DeliveryOutcome::KIND_STORED) << outcome.detail();
       EXPECT_EQ(outcome.folder_id(), inbox);
-      EXPECT_EQ(outcome.uid(), again ? before.uid : response.outcomes(0).uid());
+      EXPECT_EQ(outcome.uid(), again ? before.uid.value() : response.outcomes(0).uid());
     }
     if (again) {
       EXPECT_TRUE(response.outcomes(0).duplicate());
       co_return;
     }
     EXPECT_NE(response.outcomes(0).duplicate(), response.outcomes(1).duplicate());
-    const uint32_t uid = response.outcomes(0).uid();
+    const Uid uid(response.outcomes(0).uid());
     commons_.Claim(inbox, uid);
     boxes[inbox][uid] = ModelMessage{body, 0, {}};
     delivered_.push_back({before.id, uid});
@@ -211,12 +211,12 @@ class Actor {
   Task<void> Store() {
     const std::string id = PickFolder();
     const std::shared_ptr<Folder> folder = co_await Open(id);
-    const std::vector<uint32_t> uids = PickUids(id);
+    const std::vector<Uid> uids = PickUids(id);
     FlagChange change;
     change.mode = static_cast<FlagChange::Mode>(Below(3));
     change.flags = static_cast<uint32_t>(Below(32));
     change.keywords = PickKeywords();
-    for (const uint32_t uid : uids) {
+    for (const Uid uid : uids) {
       ModelMessage& m = boxes[id][uid];
       switch (change.mode) {
         case FlagChange::Mode::kReplace:
@@ -245,7 +245,7 @@ class Actor {
     const std::string to_id = PickFolder();
     const std::shared_ptr<Folder> from = co_await Open(from_id);
     const std::shared_ptr<Folder> to = co_await Open(to_id);
-    const std::vector<uint32_t> uids = PickUids(from_id);
+    const std::vector<Uid> uids = PickUids(from_id);
     CopyOrder order;
     order.uids = SetOf(uids);
     order.move = move;
@@ -271,10 +271,10 @@ class Actor {
   Task<void> Expunge() {
     const std::string id = PickFolder();
     const std::shared_ptr<Folder> folder = co_await Open(id);
-    const std::vector<uint32_t> uids = PickUids(id);
+    const std::vector<Uid> uids = PickUids(id);
     const bool even_undeleted = Below(2) == 0;
     UidSet expected;
-    for (const uint32_t uid : uids) {
+    for (const Uid uid : uids) {
       if (!even_undeleted && (boxes[id][uid].flags & v1::FLAG_DELETED) == 0) continue;
       expected.Add(uid);
       boxes[id].erase(uid);
@@ -421,8 +421,8 @@ class ModelTest : public testing::Test {
       EXPECT_EQ(*UidOfKey(rows[i].key), uid);
       EXPECT_EQ(metas[i].flags, message.flags);
       EXPECT_EQ(row.flags(), message.flags);
-      EXPECT_EQ(metas[i].modseq, row.modseq());
-      EXPECT_LE(row.modseq(), state.head.highest_modseq);
+      EXPECT_EQ(metas[i].modseq, Modseq(row.modseq()));
+      EXPECT_LE(Modseq(row.modseq()), state.head.highest_modseq);
       EXPECT_EQ(bits[i], row.keywords());
       std::set<std::string> keywords;
       for (size_t n = 0; n < bits[i].size() * 8; ++n) {
@@ -440,12 +440,12 @@ class ModelTest : public testing::Test {
     EXPECT_EQ(state.head.deleted, counted.deleted);
     EXPECT_EQ(state.head.size_bytes, counted.size_bytes);
     EXPECT_EQ(state.head.intents, 0u);
-    EXPECT_GT(state.head.uid_next, model.empty() ? 0u : model.rbegin()->first);
+    EXPECT_GT(state.head.uid_next, model.empty() ? Uid() : model.rbegin()->first);
     // Exactly one row for each modseq that the log says it holds.
-    uint64_t modseq = state.head.log_floor;
-    for (const store::Row& row : Rows(id, kChangePrefix)) EXPECT_EQ(*ModseqOfKey(row.key), ++modseq);
+    Modseq modseq = state.head.log_floor;
+    for (const store::Row& row : Rows(id, kChangePrefix)) EXPECT_EQ(*ModseqOfKey(row.key), modseq = modseq.Next());
     EXPECT_EQ(modseq, state.head.highest_modseq);
-    EXPECT_LE(modseq - state.head.log_floor, fixture_.settings().change_log_entries + 1);
+    EXPECT_LE(modseq.value() - state.head.log_floor.value(), fixture_.settings().change_log_entries + 1);
     CheckChanges(*folder, id, model);
     sum->bytes += static_cast<int64_t>(counted.size_bytes);
     sum->messages += static_cast<int64_t>(counted.exists);
@@ -455,12 +455,12 @@ class ModelTest : public testing::Test {
   void CheckChanges(Folder& folder, const std::string& id, const Box& model) {
     const auto before = seen_.find(id);
     if (before != seen_.end()) {
-      const FolderChanges changes = *SyncWait(folder.ChangesAfter(Modseq(before->second.modseq)));
-      std::set<uint32_t> uids;
+      const FolderChanges changes = *SyncWait(folder.ChangesAfter(before->second.modseq));
+      std::set<Uid> uids;
       if (!changes.full) uids = before->second.uids;
       for (const MessageFlags& m : changes.messages) uids.insert(m.uid);
-      for (const uint32_t uid : changes.vanished.Expand()) uids.erase(uid);
-      std::set<uint32_t> now;
+      for (const Uid uid : changes.vanished.Expand()) uids.erase(uid);
+      std::set<Uid> now;
       for (const auto& [uid, message] : model) now.insert(uid);
       EXPECT_EQ(uids, now) << (changes.full ? "after a full answer" : "after the changes");
     }
@@ -487,8 +487,8 @@ class ModelTest : public testing::Test {
   }
 
   struct Seen {
-    uint64_t modseq = 0;
-    std::set<uint32_t> uids;
+    Modseq modseq;
+    std::set<Uid> uids;
   };
   MailboxFixture fixture_{&OpenStore};
   Commons commons_;

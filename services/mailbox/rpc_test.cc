@@ -133,8 +133,8 @@ class RpcTest : public testing::Test {
     const store::Partition partition = FolderPartition(TenantId("t1"), posthouse::FolderId(folder_id));
     const store::ReadResult read = *SyncWait(store.Read({partition, {HeadKey()}}));
     Head head = *Head::Decode(*read.values[0]);
-    head.highest_modseq = 2;
-    head.uid_next = 2 * messages + 1;
+    head.highest_modseq = Modseq(2);
+    head.uid_next = Uid(2 * messages + 1);
     store::CommitRequest commit{partition, {}, {}};
     v1::ChangeRow log;
     v1::MessageRow row;
@@ -144,11 +144,11 @@ class RpcTest : public testing::Test {
     row.set_size_bytes(1);
     for (uint32_t i = 0; i < messages; ++i) {
       head.Count(0, 1, +1);
-      commit.mutations.push_back({MessageKey(2 * i + 1), EncodeRow(row)});
+      commit.mutations.push_back({MessageKey(Uid(2 * i + 1)), EncodeRow(row)});
       if (commit.mutations.size() < 900) continue;
       ASSERT_TRUE(SyncWait(store.Commit(std::exchange(commit, {partition, {}, {}}))).ok());
     }
-    commit.mutations.push_back({ChangeKey(2), EncodeRow(log)});
+    commit.mutations.push_back({ChangeKey(Modseq(2)), EncodeRow(log)});
     commit.mutations.push_back({HeadKey(), head.Encode()});
     ASSERT_TRUE(SyncWait(store.Commit(std::move(commit))).ok());
   }
@@ -467,11 +467,11 @@ TEST_F(RpcTest, AStructureOfAnEarlierFormatIsRenderedAnew) {
   store::MemoryStore side(disk_);
   const store::Partition cache = CachePartition(TenantId("t1"), posthouse::FolderId(FolderId("INBOX")));
   for (const uint32_t uid : {1u, 2u}) {
-    const store::ReadResult read = *SyncWait(side.Read({cache, {StructureKey(uid)}}));
+    const store::ReadResult read = *SyncWait(side.Read({cache, {StructureKey(Uid(uid))}}));
     v1::StructureRow row = *DecodeRow<v1::StructureRow>(*read.values[0]);
     row.clear_format();
     row.set_body_structure(uid == 1 ? "(\"name*0\" \"a\" \"name*1\" \"b\")" : "as it was");
-    ASSERT_TRUE(SyncWait(side.Commit({cache, {}, {{StructureKey(uid), EncodeRow(row)}}})).ok());
+    ASSERT_TRUE(SyncWait(side.Commit({cache, {}, {{StructureKey(Uid(uid)), EncodeRow(row)}}})).ok());
   }
   const Fetched after = Fetch(r);
   EXPECT_EQ(after.rows.body_structure(0), now);

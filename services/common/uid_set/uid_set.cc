@@ -39,10 +39,10 @@ void UidSet::Add(uint32_t first, uint32_t last) {
   *this = UidSet(std::move(ranges));
 }
 
-bool UidSet::Contains(uint32_t uid) const {
-  const auto after = std::upper_bound(ranges_.begin(), ranges_.end(), uid,
+bool UidSet::Contains(uint32_t number) const {
+  const auto after = std::upper_bound(ranges_.begin(), ranges_.end(), number,
                                       [](uint32_t value, const Range& range) { return value < range.first; });
-  return after != ranges_.begin() && uid <= std::prev(after)->last;
+  return after != ranges_.begin() && number <= std::prev(after)->last;
 }
 
 uint64_t UidSet::Count() const {
@@ -51,10 +51,10 @@ uint64_t UidSet::Count() const {
   return count;
 }
 
-std::vector<uint32_t> UidSet::Expand() const {
-  std::vector<uint32_t> out;
+std::vector<Uid> UidSet::Expand() const {
+  std::vector<Uid> out;
   for (const Range& range : ranges_) {
-    for (uint64_t uid = range.first; uid <= range.last; ++uid) out.push_back(static_cast<uint32_t>(uid));
+    for (uint64_t uid = range.first; uid <= range.last; ++uid) out.emplace_back(static_cast<uint32_t>(uid));
   }
   return out;
 }

@@ -2,7 +2,7 @@
 //
 // A folder of 100,000 messages without holes is one range. Message sequence
 // numbers have the same range as UIDs (nz-number, RFC 9051 §9), so IMAP code uses
-// this class for them, too.
+// this class for them, too. So a range holds plain numbers; Add and Contains also take a Uid.
 //
 // Threads: a value, like std::vector.
 #pragma once
@@ -11,6 +11,8 @@
 #include <cstdint>
 #include <string>
 #include <vector>
+
+#include "services/common/ids/ids.h"
 
 namespace posthouse {
 
@@ -31,9 +33,12 @@ class UidSet {
   // Adds the range; 0 < `first` <= `last`. Constant time when `first` is not
   // before the first UID of the last range, else linear in the ranges.
   void Add(uint32_t first, uint32_t last);
-  void Add(uint32_t uid) { Add(uid, uid); }
+  void Add(uint32_t number) { Add(number, number); }
+  void Add(Uid first, Uid last) { Add(first.value(), last.value()); }
+  void Add(Uid uid) { Add(uid, uid); }
 
-  bool Contains(uint32_t uid) const;  // logarithmic in the ranges
+  bool Contains(uint32_t number) const;  // logarithmic in the ranges
+  bool Contains(Uid uid) const { return Contains(uid.value()); }
   bool empty() const { return ranges_.empty(); }
   uint64_t Count() const;
   uint32_t Min() const { return ranges_.empty() ? 0 : ranges_.front().first; }
@@ -41,7 +46,7 @@ class UidSet {
   // Ascending; they neither overlap nor touch.
   const std::vector<Range>& ranges() const { return ranges_; }
   // Every UID. Only for sets of messages that exist: All() would not fit in memory.
-  std::vector<uint32_t> Expand() const;
+  std::vector<Uid> Expand() const;
 
   UidSet Intersect(const UidSet& other) const;
   UidSet Minus(const UidSet& other) const;

@@ -27,14 +27,14 @@ void UidSetToFlat(const UidSet& set, google::protobuf::RepeatedField<uint32_t>* 
   }
 }
 
-void AppendInOrder(UidRanges* out, uint32_t uid) {
-  if (!out->empty() && out->rbegin()->last() + 1 == uid) {
-    out->rbegin()->set_last(uid);
+void AppendInOrder(UidRanges* out, Uid uid) {
+  if (!out->empty() && out->rbegin()->last() + 1 == uid.value()) {
+    out->rbegin()->set_last(uid.value());
     return;
   }
   common::v1::UidRange* range = out->Add();
-  range->set_first(uid);
-  range->set_last(uid);
+  range->set_first(uid.value());
+  range->set_last(uid.value());
 }
 
 std::vector<UidSet::Range> OrderedRanges(const UidRanges& ranges) {

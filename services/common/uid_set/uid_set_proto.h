@@ -10,6 +10,7 @@
 #include "google/protobuf/repeated_field.h"
 #include "google/protobuf/repeated_ptr_field.h"
 #include "posthouse/common/v1/common.pb.h"
+#include "services/common/ids/ids.h"
 #include "services/common/uid_set/uid_set.h"
 
 namespace posthouse {
@@ -26,7 +27,7 @@ void UidSetToFlat(const UidSet& set, google::protobuf::RepeatedField<uint32_t>* 
 
 // Lists whose order matters (the two of COPYUID correspond item by item). Appends
 // `uid`, to the last range if `uid` follows it; never sorts.
-void AppendInOrder(UidRanges* out, uint32_t uid);
+void AppendInOrder(UidRanges* out, Uid uid);
 // The ranges in the order written.
 std::vector<UidSet::Range> OrderedRanges(const UidRanges& ranges);
 

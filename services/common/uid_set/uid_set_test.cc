@@ -31,7 +31,7 @@ TEST(UidSetTest, GrowsOneByOne) {
   UidSet set;
   for (const uint32_t uid : {1u, 2u, 4u, 255u, 256u}) set.Add(uid);
   EXPECT_EQ(set.ToString(), "1:2,4,255:256");
-  EXPECT_EQ(set.Expand(), (std::vector<uint32_t>{1, 2, 4, 255, 256}));
+  EXPECT_EQ(set.Expand(), (std::vector<Uid>{Uid(1), Uid(2), Uid(4), Uid(255), Uid(256)}));
   EXPECT_EQ(set.Count(), 5u);
   EXPECT_EQ(set.Min(), 1u);
   EXPECT_EQ(set.Max(), 256u);
@@ -92,7 +92,7 @@ TEST(UidSetTest, ProtosKeepTheSet) {
 // RFC 4315 §3: the sets of COPYUID correspond item by item.
 TEST(UidSetTest, OrderedPairsKeepTheirOrder) {
   UidRanges out;
-  for (const uint32_t uid : {5u, 6u, 3u, 4u}) AppendInOrder(&out, uid);
+  for (const uint32_t uid : {5u, 6u, 3u, 4u}) AppendInOrder(&out, Uid(uid));
   std::string text;
   AppendRanges(text, OrderedRanges(out));
   EXPECT_EQ(text, "5:6,3:4");

@@ -16,9 +16,9 @@ namespace {
 
 // A UIDVALIDITY beyond those that lost commits may have given to folders (RFC 9051 §2.3.1.1).
 // The random part keeps two restores of one backup apart.
-uint32_t JumpedUidValidity(uint32_t last) {
-  const uint64_t jumped = last + Head::kJump + RandomNumber() % Head::kJump;
-  return static_cast<uint32_t>(std::min<uint64_t>(jumped, UINT32_MAX - Head::kJump));
+UidValidity JumpedUidValidity(UidValidity last) {
+  const uint64_t jumped = last.value() + Head::kJump + RandomNumber() % Head::kJump;
+  return UidValidity(static_cast<uint32_t>(std::min<uint64_t>(jumped, UINT32_MAX - Head::kJump)));
 }
 
 }  // namespace
@@ -53,7 +53,7 @@ absl::StatusOr<Proto> AccountModel::Decode(const std::string& key, absl::string_
 absl::Status AccountModel::TakeRow(const std::string& row, AccountTree& tree) const {
   PH_ASSIGN_OR_RETURN(const v1::AccountRow account, Decode<v1::AccountRow>(AccountKey(), row));
   tree.version = account.tree_version();
-  tree.last_uid_validity = account.last_uid_validity();
+  tree.last_uid_validity = UidValidity(account.last_uid_validity());
   tree.created = account.created();
   tree.exists = tree.created != 0;
   tree.standing.state = static_cast<AccountState>(account.state());
@@ -111,7 +111,7 @@ Task<absl::StatusOr<store::Loaded<AccountTree>>> AccountModel::Load(unsigned /*p
 Task<absl::Status> AccountModel::JumpNumbers(store::Loaded<AccountTree>& loaded) const {
   PH_CO_ASSIGN_OR_RETURN(v1::AccountRow row, Decode<v1::AccountRow>(AccountKey(), *loaded.head));
   if (row.incarnation() >= deps_.store.Incarnation()) co_return absl::OkStatus();
-  row.set_last_uid_validity(JumpedUidValidity(row.last_uid_validity()));
+  row.set_last_uid_validity(JumpedUidValidity(UidValidity(row.last_uid_validity())).value());
   row.set_incarnation(deps_.store.Incarnation());
   row.set_nonce(RandomNumber());
   store::CommitRequest commit;
@@ -130,7 +130,7 @@ void AccountModel::Begin(const AccountTree& tree, AccountDraft& draft) const {
   draft.last_uid_validity = tree.last_uid_validity;
   // An account whose creation was lost may have had folders of these seconds.
   if (!tree.exists && deps_.store.Incarnation() > 0) {
-    draft.last_uid_validity = JumpedUidValidity(static_cast<uint32_t>(absl::ToUnixSeconds(deps_.clock())));
+    draft.last_uid_validity = JumpedUidValidity(UidValidity(static_cast<uint32_t>(absl::ToUnixSeconds(deps_.clock()))));
   }
   draft.created = tree.created;
   draft.standing = tree.standing;
@@ -139,7 +139,7 @@ void AccountModel::Begin(const AccountTree& tree, AccountDraft& draft) const {
 absl::StatusOr<store::SealedDraft> AccountModel::Seal(const AccountTree& /*tree*/, AccountDraft& draft) {
   v1::AccountRow row;
   row.set_tree_version(++draft.version);
-  row.set_last_uid_validity(draft.last_uid_validity);
+  row.set_last_uid_validity(draft.last_uid_validity.value());
   row.set_created(draft.created);
   row.set_incarnation(deps_.store.Incarnation());
   row.set_nonce(draft.nonce());

@@ -96,29 +96,29 @@ TEST_F(AccountTest, ADeletedFolderLeavesNoRows) {
 // The store lost the commits that made folders: their UIDVALIDITY is not given out again.
 TEST_F(AccountTest, AfterALossNoUidValidityIsGivenOutAgain) {
   ASSERT_EQ(Create("a"), kOk);
-  const uint32_t before = SyncWait(fixture_.OpenFolder("a")->Snapshot())->head.uid_validity;
+  const UidValidity before = SyncWait(fixture_.OpenFolder("a")->Snapshot())->head.uid_validity;
   account_ = nullptr;
   fixture_.ReopenAs(1);
   account_ = fixture_.OpenAccount();
   EXPECT_EQ(SyncWait(fixture_.OpenFolder("a")->Snapshot())->head.uid_validity, before);
   ASSERT_EQ(Create("b"), kOk);
   const Head made = SyncWait(fixture_.OpenFolder("b")->Snapshot())->head;
-  EXPECT_GE(made.uid_validity, before + (1u << 20));
-  EXPECT_EQ(made.uid_next, 1u) << "a folder that is made after the loss does not jump";
+  EXPECT_GE(made.uid_validity.value(), before.value() + (1u << 20));
+  EXPECT_EQ(made.uid_next, Uid(1)) << "a folder that is made after the loss does not jump";
   Reopen();  // once for each loss
   ASSERT_EQ(Create("c"), kOk);
-  EXPECT_EQ(SyncWait(fixture_.OpenFolder("c")->Snapshot())->head.uid_validity, made.uid_validity + 1);
+  EXPECT_EQ(SyncWait(fixture_.OpenFolder("c")->Snapshot())->head.uid_validity, made.uid_validity.Next());
   // An account that is made anew begins beyond the seconds of the lost one.
   fixture_.OpenAccount("other");
-  EXPECT_GE(SyncWait(fixture_.OpenFolder("INBOX", "other")->Snapshot())->head.uid_validity,
+  EXPECT_GE(SyncWait(fixture_.OpenFolder("INBOX", "other")->Snapshot())->head.uid_validity.value(),
             absl::ToUnixSeconds(fixture_.now()) + (1 << 20));
 }
 
 TEST_F(AccountTest, UidValidityOnlyGrows) {
-  uint32_t last = 0;
+  UidValidity last;
   for (int i = 0; i < 5; ++i) {
     EXPECT_EQ(Create("a"), kOk);
-    const uint32_t now = SyncWait(fixture_.OpenFolder("a")->Snapshot())->head.uid_validity;
+    const UidValidity now = SyncWait(fixture_.OpenFolder("a")->Snapshot())->head.uid_validity;
     EXPECT_GT(now, last);
     last = now;
     EXPECT_EQ(Delete("a"), kOk);

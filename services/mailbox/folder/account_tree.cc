@@ -21,14 +21,15 @@ v1::FolderRow ToRow(const FolderNode& node) {
   row.set_mailbox_id(node.mailbox_id.value());
   row.set_special_use(node.special_use);
   row.set_subscribed(node.subscribed);
-  row.set_uid_validity(node.uid_validity);
+  row.set_uid_validity(node.uid_validity.value());
   row.set_created(node.created);
   return row;
 }
 
 FolderNode FromRow(const v1::FolderRow& row) {
-  return {row.name(),         row.parent(), FolderId(row.mailbox_id()), row.special_use(), row.subscribed(),
-          row.uid_validity(), row.created()};
+  return {row.name(),        row.parent(),     FolderId(row.mailbox_id()),
+          row.special_use(), row.subscribed(), UidValidity(row.uid_validity()),
+          row.created()};
 }
 
 // ---- the tree
@@ -274,8 +275,8 @@ class TreeEdit {
  private:
   // UIDVALIDITY: never the same twice in an account (RFC 9051 §2.3.1.1).
   void MakeMailbox(FolderNode& node) {
-    const auto seconds = static_cast<uint32_t>(absl::ToUnixSeconds(order_.now));
-    last_uid_validity_ = std::max(last_uid_validity_ + 1, seconds);
+    const UidValidity seconds(static_cast<uint32_t>(absl::ToUnixSeconds(order_.now)));
+    last_uid_validity_ = std::max(last_uid_validity_.Next(), seconds);
     node.uid_validity = last_uid_validity_;
     node.mailbox_id = FolderId(order_.new_id());
     node.created = absl::ToUnixSeconds(order_.now);
@@ -311,7 +312,7 @@ class TreeEdit {
   const AccountTree& tree_;
   const TreeOrder& order_;
   TreeChanges changes_;
-  uint32_t last_uid_validity_;
+  UidValidity last_uid_validity_;
   std::vector<FolderNode> made_;
   std::vector<FolderId> doomed_;
   absl::btree_set<std::string> touched_nodes_;

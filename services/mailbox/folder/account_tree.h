@@ -48,7 +48,7 @@ struct FolderNode {
   FolderId mailbox_id;
   std::string special_use;
   bool subscribed = false;
-  uint32_t uid_validity = 0;
+  UidValidity uid_validity;
   int64_t created = 0;  // seconds since 1970
 };
 
@@ -81,7 +81,7 @@ class AccountTree {
  public:
   bool exists = false;  // the account was made
   uint64_t version = 0;
-  uint32_t last_uid_validity = 0;
+  UidValidity last_uid_validity;
   int64_t created = 0;
   AccountStanding standing;
 
@@ -117,7 +117,7 @@ class AccountTree {
 struct AccountDraft : store::Draft {
   bool exists = false;
   uint64_t version = 0;
-  uint32_t last_uid_validity = 0;
+  UidValidity last_uid_validity;
   int64_t created = 0;
   AccountStanding standing;
   TreeChanges changes;

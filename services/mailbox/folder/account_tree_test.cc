@@ -144,7 +144,7 @@ TEST_F(TreeTest, ChangesOfOneCommitSeeEachOther) {
 
 // RFC 9051 §2.3.1.1: a UIDVALIDITY is never used twice in an account, whatever the clock says.
 TEST_F(TreeTest, UidValidityOnlyGrows) {
-  uint32_t last = 0;
+  UidValidity last;
   for (int i = 0; i < 4; ++i) {
     order_.now = absl::FromUnixSeconds(i == 2 ? 10 : 1000);  // a clock set back
     ASSERT_EQ(Do("create a"), "ok");

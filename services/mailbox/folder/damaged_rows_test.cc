@@ -37,7 +37,7 @@ TEST_F(DamagedRowsTest, AMessageBeyondTheNextUidCostsItsFolderOnly) {
   const FolderRef inbox = fixture_.OpenFolder("INBOX")->id();
   fixture_.Add(*fixture_.OpenFolder("INBOX"));
   fixture_.Add(*fixture_.OpenFolder("Sent"));
-  Put(FolderPartition(inbox.tenant, inbox.folder_id), MessageKey(7), EncodeRow(Message(1)));
+  Put(FolderPartition(inbox.tenant, inbox.folder_id), MessageKey(Uid(7)), EncodeRow(Message(1)));
   fixture_.Reopen();
   EXPECT_TRUE(absl::IsDataLoss(SyncWait(fixture_.OpenFolder("INBOX")->Uids()).status()));
   EXPECT_EQ(SyncWait(fixture_.OpenFolder("Sent")->Uids()).value()->uids, UidSet({{1, 1}}));
@@ -51,7 +51,7 @@ TEST_F(DamagedRowsTest, AChangeLogThatNamesEveryUidCostsItsFolderOnly) {
   // Another process's commit, whose log row says that all UIDs changed.
   const store::Partition partition = FolderPartition(folder->id().tenant, folder->id().folder_id);
   Head head = SyncWait(folder->Snapshot())->head;
-  ++head.highest_modseq;
+  head.highest_modseq = head.highest_modseq.Next();
   v1::ChangeRow change;
   change.add_changed(1);
   change.add_changed(UINT32_MAX);
@@ -121,7 +121,7 @@ TEST(CopyBatchTest, ARowOfMoreMessagesThanACommitHasIsDamaged) {
 TEST(FolderIndexTest, AMessageMayComeInAnyOrder) {
   FolderIndex index;
   v1::MessageRow row;
-  for (const uint32_t uid : {5u, 3u, 9u, 3u}) index.Put(uid, row);
+  for (const uint32_t uid : {5u, 3u, 9u, 3u}) index.Put(Uid(uid), row);
   EXPECT_EQ(index.Uids(), UidSet({{3, 3}, {5, 5}, {9, 9}}));
 }
 

@@ -8,9 +8,9 @@
 namespace posthouse::mailbox {
 namespace {
 
-v1::MessageRow RowOf(const NewMessage& message, uint64_t modseq, std::string keyword_bits, int64_t now) {
+v1::MessageRow RowOf(const NewMessage& message, Modseq modseq, std::string keyword_bits, int64_t now) {
   v1::MessageRow row;
-  row.set_modseq(modseq);
+  row.set_modseq(modseq.value());
   row.set_flags(message.flags);
   row.set_keywords(std::move(keyword_bits));
   row.set_internal_date(message.internal_date);
@@ -30,21 +30,21 @@ absl::StatusOr<store::Verdict> DecideAppend(const FolderState& state, const stor
   // The row is read only after a commit that required its absence has failed.
   if (const absl::string_view stored = rows.Value(message.dedupe_key); !stored.empty()) {
     PH_ASSIGN_OR_RETURN(const v1::DedupeRow before, DecodeRow<v1::DedupeRow>(stored));
-    answer = {before.uid(), /*duplicate=*/true};
+    answer = {Uid(before.uid()), /*duplicate=*/true};
     return store::Verdict::kDone;
   }
-  if (draft.head.uid_next == UINT32_MAX) return absl::ResourceExhaustedError("the folder has no UIDs left");
+  if (draft.head.uid_next == Uid(UINT32_MAX)) return absl::ResourceExhaustedError("the folder has no UIDs left");
   PH_ASSIGN_OR_RETURN(
       const FolderDraft::KeywordPlan keywords,
       draft.PlanKeywords(state, message.keywords, NewKeyword::kMayDrop, FolderDraft::kMaxChangeRows - 1));
   draft.TakeKeywords(keywords);
-  const uint64_t modseq = draft.TakeModseqForAdditions();
-  answer = {draft.head.uid_next++, /*duplicate=*/false};
+  const Modseq modseq = draft.TakeModseqForAdditions();
+  answer = {draft.TakeUid(), /*duplicate=*/false};
   draft.AddMessage(answer.uid, RowOf(message, modseq, keywords.bits, now));
   draft.NeedBlob(message.blob.Hex());
   if (!message.dedupe_key.empty()) {
     v1::DedupeRow row;
-    row.set_uid(answer.uid);
+    row.set_uid(answer.uid.value());
     row.set_at(now);
     draft.GuardAbsent(message.dedupe_key);
     draft.Set(message.dedupe_key, EncodeRow(row));

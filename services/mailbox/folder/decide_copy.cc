@@ -31,7 +31,7 @@ std::vector<std::string> NamesOf(absl::string_view bits, const FolderState& stat
 }  // namespace
 
 absl::StatusOr<store::Verdict> DecideReadForCopy(const FolderState& state, const store::FetchedRows& rows,
-                                                 FolderDraft& draft, const UidSet& uids, uint32_t after,
+                                                 FolderDraft& draft, const UidSet& uids, Uid after,
                                                  std::vector<CopyItem>& answer, std::vector<ObjectId>& blobs) {
   answer.clear();
   blobs.clear();
@@ -45,7 +45,7 @@ absl::StatusOr<store::Verdict> DecideReadForCopy(const FolderState& state, const
     }
     const absl::string_view stored = rows.Value(key);
     const absl::StatusOr<v1::MessageRow> row = DecodeRow<v1::MessageRow>(stored);
-    if (!row.ok()) return Annotate(row.status(), absl::StrCat("message ", meta.uid));
+    if (!row.ok()) return Annotate(row.status(), absl::StrCat("message ", meta.uid.value()));
     CopyItem item;
     item.uid = meta.uid;
     item.row = std::string(stored);
@@ -63,10 +63,10 @@ absl::StatusOr<CopyBatch> DecodeCopyBatch(absl::string_view bytes) {
   const UidSet to_set = UidSetFromFlat(row.to());
   if (from_set.Count() != to_set.Count()) return absl::DataLossError("copy row whose sides differ");
   if (from_set.Count() > kBatchMessages) return absl::DataLossError("copy row of more messages than a commit has");
-  const std::vector<uint32_t> from = from_set.Expand();
-  const std::vector<uint32_t> to = to_set.Expand();
+  const std::vector<Uid> from = from_set.Expand();
+  const std::vector<Uid> to = to_set.Expand();
   for (size_t i = 0; i < from.size(); ++i) batch.uids.emplace_back(from[i], to[i]);
-  batch.covered_to = row.covered_to();
+  batch.covered_to = Uid(row.covered_to());
   batch.last = row.last();
   return batch;
 }
@@ -82,7 +82,7 @@ absl::StatusOr<store::Verdict> DecideCopy(const FolderState& state, const store:
   }
   answer.last = last;
   if (items.empty() && dedupe_key.empty()) return store::Verdict::kDone;
-  if (UINT32_MAX - draft.head.uid_next < items.size()) {
+  if (UINT32_MAX - draft.head.uid_next.value() < items.size()) {
     return absl::ResourceExhaustedError("the folder has no UIDs left");
   }
   std::vector<v1::MessageRow> copies;
@@ -90,7 +90,7 @@ absl::StatusOr<store::Verdict> DecideCopy(const FolderState& state, const store:
     PH_ASSIGN_OR_RETURN(v1::MessageRow row, DecodeRow<v1::MessageRow>(item.row));
     copies.push_back(std::move(row));
   }
-  const uint64_t modseq = draft.TakeModseq();
+  const Modseq modseq = draft.TakeModseq();
   size_t room = FolderDraft::kMaxChangeRows - std::min(items.size(), FolderDraft::kMaxChangeRows);
   UidSet from;
   UidSet to;
@@ -100,8 +100,8 @@ absl::StatusOr<store::Verdict> DecideCopy(const FolderState& state, const store:
                         draft.PlanKeywords(state, item.keywords, NewKeyword::kMayDrop, room));
     room -= keywords.added.size();
     draft.TakeKeywords(keywords);
-    const uint32_t uid = draft.head.uid_next++;
-    copies[i].set_modseq(modseq);
+    const Uid uid = draft.TakeUid();
+    copies[i].set_modseq(modseq.value());
     copies[i].set_keywords(keywords.bits);
     copies[i].set_save_date(now);
     draft.AddMessage(uid, std::move(copies[i]));
@@ -120,7 +120,7 @@ absl::StatusOr<store::Verdict> DecideCopy(const FolderState& state, const store:
     v1::CopyBatchRow done;
     UidSetToFlat(from, done.mutable_from());
     UidSetToFlat(to, done.mutable_to());
-    done.set_covered_to(answer.covered_to);
+    done.set_covered_to(answer.covered_to.value());
     done.set_last(last);
     done.set_at(now);
     draft.GuardAbsent(dedupe_key);

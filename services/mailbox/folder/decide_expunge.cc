@@ -9,12 +9,12 @@ namespace posthouse::mailbox {
 namespace {
 
 // Chooses up to kBatchMessages, then drafts their removal.
-void Expunge(const FolderState& state, FolderDraft& draft, const UidSet& uids, uint32_t after, bool even_undeleted,
+void Expunge(const FolderState& state, FolderDraft& draft, const UidSet& uids, Uid after, bool even_undeleted,
              BatchAnswer& answer) {
   answer = {};
   size_t chosen = 0;
   const std::vector<MessageMeta>& messages = state.index->messages();
-  for (size_t i = state.index->LowerBound(after + 1); i < messages.size(); ++i) {
+  for (size_t i = state.index->LowerBound(after.Next()); i < messages.size(); ++i) {
     const MessageMeta& meta = messages[i];
     if (!uids.Contains(meta.uid)) continue;
     const std::optional<MessageFlags> had = draft.Find(state, meta);
@@ -34,7 +34,7 @@ void Expunge(const FolderState& state, FolderDraft& draft, const UidSet& uids, u
 }  // namespace
 
 absl::StatusOr<store::Verdict> DecideExpunge(const FolderState& state, FolderDraft& draft, const UidSet& uids,
-                                             uint32_t after, bool even_undeleted, BatchAnswer& answer) {
+                                             Uid after, bool even_undeleted, BatchAnswer& answer) {
   Expunge(state, draft, uids, after, even_undeleted, answer);
   return answer.expunged.empty() ? store::Verdict::kDone : store::Verdict::kCommit;
 }
@@ -46,7 +46,7 @@ absl::StatusOr<store::Verdict> DecideFinishMove(const FolderState& state, const 
   const std::optional<std::string>* intent = rows.Find(key);
   if (intent == nullptr) return draft.Need({key});
   const bool under_way = intent->has_value();  // the row may be in the draft, which changes now
-  Expunge(state, draft, moved, 0, /*even_undeleted=*/true, answer);
+  Expunge(state, draft, moved, Uid(), /*even_undeleted=*/true, answer);
   if (under_way) {
     if (answer.expunged.empty()) draft.TakeModseq();
     draft.Remove(key);

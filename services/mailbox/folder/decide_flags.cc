@@ -36,7 +36,7 @@ uint32_t MergeFlags(Mode mode, uint32_t had, uint32_t given) {
 }  // namespace
 
 absl::StatusOr<store::Verdict> DecideFlags(const FolderState& state, const store::FetchedRows& rows, FolderDraft& draft,
-                                           const UidSet& uids, uint32_t after, const FlagChange& change,
+                                           const UidSet& uids, Uid after, const FlagChange& change,
                                            BatchAnswer& answer) {
   answer = {};
   // A keyword that the folder does not know need not be made to be taken away.
@@ -78,7 +78,7 @@ absl::StatusOr<store::Verdict> DecideFlags(const FolderState& state, const store
   std::vector<v1::MessageRow> stored;
   for (size_t i = 0; i < changes.size(); ++i) {
     const absl::StatusOr<v1::MessageRow> row = DecodeRow<v1::MessageRow>(rows.Value(keys[i]));
-    if (!row.ok()) return Annotate(row.status(), absl::StrCat("message ", changes[i].had.uid));
+    if (!row.ok()) return Annotate(row.status(), absl::StrCat("message ", changes[i].had.uid.value()));
     stored.push_back(*row);
   }
   draft.TakeKeywords(keywords);
@@ -86,7 +86,7 @@ absl::StatusOr<store::Verdict> DecideFlags(const FolderState& state, const store
   for (size_t i = 0; i < changes.size(); ++i) {
     MessageFlags& next = answer.messages[changes[i].place];
     next.modseq = answer.own_modseq;
-    stored[i].set_modseq(next.modseq);
+    stored[i].set_modseq(next.modseq.value());
     stored[i].set_flags(next.flags);
     stored[i].set_keywords(next.keyword_bits);
     draft.ChangeFlags(changes[i].had, std::move(stored[i]));

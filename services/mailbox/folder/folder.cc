@@ -44,17 +44,17 @@ Task<absl::StatusOr<AppendResult>> Folder::Append(NewMessage message) {
   co_return result;
 }
 
-Task<absl::StatusOr<std::optional<uint32_t>>> Folder::FindStoredUid(std::string dedupe_key) {
+Task<absl::StatusOr<std::optional<Uid>>> Folder::FindStoredUid(std::string dedupe_key) {
   PH_CO_ASSIGN_OR_RETURN(const auto values, co_await ReadKeys(partition_, {std::move(dedupe_key)}));
-  if (!values[0].has_value()) co_return std::optional<uint32_t>();
+  if (!values[0].has_value()) co_return std::optional<Uid>();
   PH_CO_ASSIGN_OR_RETURN(const v1::DedupeRow stored, DecodeRow<v1::DedupeRow>(*values[0]));
-  co_return std::optional<uint32_t>(stored.uid());
+  co_return std::optional<Uid>(Uid(stored.uid()));
 }
 
 // Flag changes and expunges go on while the disk is full, else nobody could make room.
 Task<absl::StatusOr<FlagResult>> Folder::StoreFlags(UidSet uids, FlagChange change) {
   FlagResult result;
-  uint32_t after = change.after;
+  Uid after = change.after;
   for (size_t done = 0;; done += kBatch) {
     BatchAnswer batch;
     PH_CO_RETURN_IF_ERROR(
@@ -63,7 +63,7 @@ Task<absl::StatusOr<FlagResult>> Folder::StoreFlags(UidSet uids, FlagChange chan
                         /*use_reserve=*/true, kIndex));
     for (MessageFlags& m : batch.messages) result.messages.push_back(std::move(m));
     for (const UidSet::Range& r : batch.modified.ranges()) result.modified.Add(r.first, r.last);
-    if (batch.own_modseq != 0) result.own_modseqs.push_back(batch.own_modseq);
+    if (!batch.own_modseq.empty()) result.own_modseqs.push_back(batch.own_modseq);
     if (!batch.more) break;
     after = batch.last_uid;
     if (done + kBatch >= change.max_messages) {
@@ -77,7 +77,7 @@ Task<absl::StatusOr<FlagResult>> Folder::StoreFlags(UidSet uids, FlagChange chan
 
 Task<absl::StatusOr<ExpungeResult>> Folder::Expunge(UidSet uids, bool even_undeleted, size_t max_ranges) {
   ExpungeResult result;
-  for (uint32_t after = 0;;) {
+  for (Uid after;;) {
     BatchAnswer batch;
     PH_CO_RETURN_IF_ERROR(co_await Change(
         [&](const FolderState& state, const FetchedRows&, FolderDraft& draft) {

@@ -72,7 +72,7 @@ class Folder {
   // ---- changing
   Task<absl::StatusOr<AppendResult>> Append(NewMessage message);
   // The UID that an append with this dedupe key has stored.
-  Task<absl::StatusOr<std::optional<uint32_t>>> FindStoredUid(std::string dedupe_key);
+  Task<absl::StatusOr<std::optional<Uid>>> FindStoredUid(std::string dedupe_key);
   Task<absl::StatusOr<FlagResult>> StoreFlags(UidSet uids, FlagChange change);
   Task<absl::StatusOr<ExpungeResult>> Expunge(UidSet uids, bool even_undeleted, size_t max_ranges = SIZE_MAX);
   // Removes all its rows; answers what it held, as far as that is known. Every later call answers

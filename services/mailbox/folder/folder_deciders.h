@@ -34,23 +34,23 @@ absl::StatusOr<store::Verdict> DecideAppend(const FolderState& state, const stor
 struct BatchAnswer {
   std::vector<MessageFlags> messages;  // flag change: as it left them
   UidSet modified;                     // flag change: failed unchanged_since
-  uint64_t own_modseq = 0;             // flag change: 0 when nothing was changed
+  Modseq own_modseq;                   // flag change: empty when nothing was changed
   UidSet expunged;
-  uint32_t last_uid = 0;  // of the batch
-  bool more = false;      // messages above `last_uid` are left
+  Uid last_uid;       // of the batch
+  bool more = false;  // messages above `last_uid` are left
 };
 // The messages of `uids` above `after`, at most kBatchMessages. Needs the index.
 absl::StatusOr<store::Verdict> DecideFlags(const FolderState& state, const store::FetchedRows& rows, FolderDraft& draft,
-                                           const UidSet& uids, uint32_t after, const FlagChange& change,
+                                           const UidSet& uids, Uid after, const FlagChange& change,
                                            BatchAnswer& answer);
 // Those with \Deleted, or all. Needs the index.
 absl::StatusOr<store::Verdict> DecideExpunge(const FolderState& state, FolderDraft& draft, const UidSet& uids,
-                                             uint32_t after, bool even_undeleted, BatchAnswer& answer);
+                                             Uid after, bool even_undeleted, BatchAnswer& answer);
 
 // The messages of `uids` above `after`, at most kBatchMessages, as a copy takes them, and their
 // bodies. Changes nothing. Needs the index.
 absl::StatusOr<store::Verdict> DecideReadForCopy(const FolderState& state, const store::FetchedRows& rows,
-                                                 FolderDraft& draft, const UidSet& uids, uint32_t after,
+                                                 FolderDraft& draft, const UidSet& uids, Uid after,
                                                  std::vector<CopyItem>& answer, std::vector<ObjectId>& blobs);
 // What a CopyBatchRow says.
 absl::StatusOr<CopyBatch> DecodeCopyBatch(absl::string_view row);

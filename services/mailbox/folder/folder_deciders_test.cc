@@ -27,8 +27,8 @@ class DecidersTest : public testing::Test {
  protected:
   DecidersTest() {
     state_.exists = true;
-    state_.head.uid_validity = 1;
-    state_.head.highest_modseq = 7;
+    state_.head.uid_validity = UidValidity(1);
+    state_.head.highest_modseq = Modseq(7);
     state_.keywords = {"$Work", "$Home"};
     state_.head.keywords = 2;
     state_.index.emplace();
@@ -39,10 +39,10 @@ class DecidersTest : public testing::Test {
       row.set_keywords(uid == 3 ? "\x01" : "");
       row.set_size_bytes(10);
       row.set_blob(std::string(16, static_cast<char>('a' + uid)));
-      state_.index->Put(uid, row);
+      state_.index->Put(Uid(uid), row);
       state_.head.Count(flags, 10, +1);
-      state_.head.uid_next = uid + 1;
-      rows_.Put(MessageKey(uid), EncodeRow(row));
+      state_.head.uid_next = Uid(uid).Next();
+      rows_.Put(MessageKey(Uid(uid)), EncodeRow(row));
     }
     draft_.head = state_.head;
   }
@@ -65,14 +65,14 @@ class DecidersTest : public testing::Test {
     change_.mode = mode;
     change_.flags = flags;
     change_.keywords = std::move(keywords);
-    return DecideFlags(state_, rows_, draft_, uids, 0, change_, batch_);
+    return DecideFlags(state_, rows_, draft_, uids, Uid(), change_, batch_);
   }
   v1::MessageRow Drafted(uint32_t uid) {
-    const store::Mutation* m = draft_.store::Draft::Find(MessageKey(uid));
+    const store::Mutation* m = draft_.store::Draft::Find(MessageKey(Uid(uid)));
     return m == nullptr || !m->value.has_value() ? v1::MessageRow() : *DecodeRow<v1::MessageRow>(*m->value);
   }
   v1::ChangeRow Logged(uint64_t modseq) {
-    const store::Mutation* m = draft_.store::Draft::Find(ChangeKey(modseq));
+    const store::Mutation* m = draft_.store::Draft::Find(ChangeKey(Modseq(modseq)));
     return m == nullptr ? v1::ChangeRow() : *DecodeRow<v1::ChangeRow>(*m->value);
   }
 
@@ -88,8 +88,8 @@ class DecidersTest : public testing::Test {
 
 TEST_F(DecidersTest, AnAppendTakesTheNextUidAndCounts) {
   EXPECT_EQ(*Append(Message(OperationKey("op"))), Verdict::kCommit);
-  EXPECT_EQ(append_, (AppendResult{10, false}));
-  EXPECT_EQ(draft_.head.uid_next, 11u);
+  EXPECT_EQ(append_, (AppendResult{Uid(10), false}));
+  EXPECT_EQ(draft_.head.uid_next, Uid(11));
   EXPECT_EQ(draft_.head.exists, 5u);
   EXPECT_EQ(draft_.head.size_bytes, 140u);
   EXPECT_EQ(Drafted(10).modseq(), 8u);
@@ -102,9 +102,9 @@ TEST_F(DecidersTest, AnAppendTakesTheNextUidAndCounts) {
 TEST_F(DecidersTest, AppendsOfOneCommitShareAModseqAndALogRow) {
   ASSERT_TRUE(Append(Message()).ok());
   ASSERT_TRUE(Append(Message()).ok());
-  EXPECT_EQ(draft_.head.highest_modseq, 8u);
+  EXPECT_EQ(draft_.head.highest_modseq, Modseq(8));
   const store::Row log = draft_.SealLog();
-  EXPECT_EQ(log.key, ChangeKey(8));
+  EXPECT_EQ(log.key, ChangeKey(Modseq(8)));
   EXPECT_EQ(UidSetFromFlat(DecodeRow<v1::ChangeRow>(log.value)->changed()), UidSet({{10, 11}}));
 }
 
@@ -113,7 +113,7 @@ TEST_F(DecidersTest, AnAppendThatWasStoredBeforeChangesNothing) {
   before.set_uid(3);
   rows_.Put(DeliveryKey("q/0/keep"), EncodeRow(before));
   EXPECT_EQ(*Append(Message(DeliveryKey("q/0/keep"))), Verdict::kDone);
-  EXPECT_EQ(append_, (AppendResult{3, true}));
+  EXPECT_EQ(append_, (AppendResult{Uid(3), true}));
   EXPECT_TRUE(draft_.mutations().empty());
   EXPECT_EQ(draft_.head.Encode(), state_.head.Encode());
 }
@@ -122,11 +122,11 @@ TEST_F(DecidersTest, TheSecondAppendOfOneKeyInOneCommitIsADuplicate) {
   ASSERT_TRUE(Append(Message(OperationKey("op"))).ok());
   Overlay();
   EXPECT_EQ(*Append(Message(OperationKey("op"))), Verdict::kDone);
-  EXPECT_EQ(append_, (AppendResult{10, true}));
+  EXPECT_EQ(append_, (AppendResult{Uid(10), true}));
 }
 
 TEST_F(DecidersTest, TheLastUidIsNeverGivenOut) {
-  draft_.head.uid_next = UINT32_MAX;
+  draft_.head.uid_next = Uid(UINT32_MAX);
   EXPECT_EQ(Append(Message()).status().code(), absl::StatusCode::kResourceExhausted);
   EXPECT_TRUE(draft_.mutations().empty());
 }
@@ -182,7 +182,7 @@ TEST_F(DecidersTest, AKeywordThatAnEarlierChangeMadeHasItsNumber) {
 TEST_F(DecidersTest, FlagChangesAskForTheRowsThatChange) {
   rows_ = store::FetchedRows();
   EXPECT_EQ(*Flags(Mode::kAdd, kSeen), Verdict::kNeedRows);
-  EXPECT_EQ(draft_.needed(), (std::vector<std::string>{MessageKey(2), MessageKey(5), MessageKey(9)}));
+  EXPECT_EQ(draft_.needed(), (std::vector<std::string>{MessageKey(Uid(2)), MessageKey(Uid(5)), MessageKey(Uid(9))}));
   EXPECT_TRUE(draft_.mutations().empty());
 }
 
@@ -214,7 +214,7 @@ TEST_F(DecidersTest, FlagsAfterEachMode) {
     ASSERT_EQ(batch_.messages.size(), 1u);
     EXPECT_EQ(batch_.messages[0].flags, c.want_flags);
     EXPECT_EQ(batch_.messages[0].keyword_bits, c.want_bits);
-    EXPECT_EQ(batch_.own_modseq, c.verdict == Verdict::kCommit ? 8u : 0u);
+    EXPECT_EQ(batch_.own_modseq, c.verdict == Verdict::kCommit ? Modseq(8) : Modseq());
     EXPECT_EQ(draft_.new_keywords(), std::vector<std::string>());
     if (c.verdict == Verdict::kDone) {
       EXPECT_TRUE(draft_.mutations().empty());
@@ -228,23 +228,23 @@ TEST_F(DecidersTest, FlagsAfterEachMode) {
 
 // RFC 7162 §3.1.3
 TEST_F(DecidersTest, UnchangedSinceLeavesOutWhatIsNewer) {
-  change_.unchanged_since = 4;
+  change_.unchanged_since = Modseq(4);
   EXPECT_EQ(*Flags(Mode::kAdd, kSeen), Verdict::kCommit);
   EXPECT_EQ(batch_.modified, UidSet({{9, 9}}));
-  EXPECT_EQ(draft_.store::Draft::Find(MessageKey(9)), nullptr);
+  EXPECT_EQ(draft_.store::Draft::Find(MessageKey(Uid(9))), nullptr);
 }
 
 TEST_F(DecidersTest, TwoStoresOfOneCommitHaveTheirOwnModseqs) {
   ASSERT_EQ(*Flags(Mode::kAdd, kSeen, {}, UidSet({{2, 3}})), Verdict::kCommit);
-  EXPECT_EQ(batch_.own_modseq, 8u);
+  EXPECT_EQ(batch_.own_modseq, Modseq(8));
   Overlay();
   ASSERT_EQ(*Flags(Mode::kAdd, kFlagged, {}, UidSet({{2, 2}})), Verdict::kCommit);
-  EXPECT_EQ(batch_.own_modseq, 9u);
-  EXPECT_EQ(batch_.messages, (std::vector<MessageFlags>{{2, 9, kSeen | kFlagged, ""}}));
+  EXPECT_EQ(batch_.own_modseq, Modseq(9));
+  EXPECT_EQ(batch_.messages, (std::vector<MessageFlags>{{Uid(2), Modseq(9), kSeen | kFlagged, ""}}));
   EXPECT_EQ(Drafted(2).flags(), kSeen | kFlagged);
   EXPECT_EQ(UidSetFromFlat(Logged(8).changed()), UidSet({{2, 2}}));
   const store::Row newest = draft_.SealLog();
-  EXPECT_EQ(newest.key, ChangeKey(9));
+  EXPECT_EQ(newest.key, ChangeKey(Modseq(9)));
   EXPECT_EQ(UidSetFromFlat(DecodeRow<v1::ChangeRow>(newest.value)->changed()), UidSet({{2, 2}}));
   EXPECT_EQ(draft_.head.unseen, 2u);
 }
@@ -252,11 +252,11 @@ TEST_F(DecidersTest, TwoStoresOfOneCommitHaveTheirOwnModseqs) {
 TEST_F(DecidersTest, OnlyChangedReportsOnlyThose) {
   change_.only_changed = true;
   ASSERT_EQ(*Flags(Mode::kAdd, kSeen, {}, UidSet({{2, 3}})), Verdict::kCommit);
-  EXPECT_EQ(batch_.messages, (std::vector<MessageFlags>{{2, 8, kSeen, ""}}));
+  EXPECT_EQ(batch_.messages, (std::vector<MessageFlags>{{Uid(2), Modseq(8), kSeen, ""}}));
 }
 
 TEST_F(DecidersTest, ADamagedRowIsNamed) {
-  rows_.Put(MessageKey(5), "\x02garbage");
+  rows_.Put(MessageKey(Uid(5)), "\x02garbage");
   const absl::Status status = Flags(Mode::kAdd, kSeen).status();
   EXPECT_EQ(status.code(), absl::StatusCode::kDataLoss);
   EXPECT_NE(status.message().find("message 5"), absl::string_view::npos);
@@ -266,7 +266,7 @@ TEST_F(DecidersTest, ADamagedRowIsNamed) {
 // ---- expunges
 
 TEST_F(DecidersTest, AnExpungeTakesWhatIsDeleted) {
-  EXPECT_EQ(*DecideExpunge(state_, draft_, UidSet::All(), 0, /*even_undeleted=*/false, batch_), Verdict::kCommit);
+  EXPECT_EQ(*DecideExpunge(state_, draft_, UidSet::All(), Uid(), /*even_undeleted=*/false, batch_), Verdict::kCommit);
   EXPECT_EQ(batch_.expunged, UidSet({{5, 5}}));
   EXPECT_FALSE(batch_.more);
   EXPECT_EQ(draft_.head.exists, 3u);
@@ -277,13 +277,13 @@ TEST_F(DecidersTest, AnExpungeTakesWhatIsDeleted) {
 TEST_F(DecidersTest, AnExpungeSeesTheFlagsOfItsCommit) {
   ASSERT_EQ(*Flags(Mode::kReplace, kDeleted | kSeen, {}, UidSet({{2, 2}})), Verdict::kCommit);
   Overlay();
-  ASSERT_EQ(*DecideExpunge(state_, draft_, UidSet::All(), 0, false, batch_), Verdict::kCommit);
+  ASSERT_EQ(*DecideExpunge(state_, draft_, UidSet::All(), Uid(), false, batch_), Verdict::kCommit);
   EXPECT_EQ(batch_.expunged, UidSet({{2, 2}, {5, 5}}));
   EXPECT_EQ(draft_.head.deleted, 0u);
   EXPECT_EQ(draft_.head.unseen, 1u);
   // And what it removed is gone for the next.
   Overlay();
-  EXPECT_EQ(*DecideExpunge(state_, draft_, UidSet::All(), 0, false, batch_), Verdict::kDone);
+  EXPECT_EQ(*DecideExpunge(state_, draft_, UidSet::All(), Uid(), false, batch_), Verdict::kDone);
   EXPECT_EQ(*Flags(Mode::kAdd, kSeen, {}, UidSet({{2, 2}})), Verdict::kDone);
   EXPECT_TRUE(batch_.messages.empty());
 }
@@ -292,12 +292,12 @@ TEST_F(DecidersTest, AnExpungeOfManyStopsAfterABatch) {
   for (uint32_t uid = 10; uid < 1000; ++uid) {
     v1::MessageRow row;
     row.set_flags(kDeleted);
-    state_.index->Put(uid, row);
+    state_.index->Put(Uid(uid), row);
     draft_.head.Count(kDeleted, 0, +1);
   }
-  ASSERT_EQ(*DecideExpunge(state_, draft_, UidSet({{10, 2000}}), 0, false, batch_), Verdict::kCommit);
+  ASSERT_EQ(*DecideExpunge(state_, draft_, UidSet({{10, 2000}}), Uid(), false, batch_), Verdict::kCommit);
   EXPECT_EQ(batch_.expunged.Count(), kBatchMessages);
-  EXPECT_EQ(batch_.last_uid, 909u);
+  EXPECT_EQ(batch_.last_uid, Uid(909));
   EXPECT_TRUE(batch_.more);
 }
 
@@ -306,9 +306,9 @@ TEST_F(DecidersTest, AnExpungeOfManyStopsAfterABatch) {
 TEST_F(DecidersTest, ACopyReadsWhatIsThere) {
   std::vector<CopyItem> items;
   std::vector<ObjectId> blobs;
-  ASSERT_EQ(*DecideReadForCopy(state_, rows_, draft_, UidSet({{3, 7}}), 0, items, blobs), Verdict::kDone);
+  ASSERT_EQ(*DecideReadForCopy(state_, rows_, draft_, UidSet({{3, 7}}), Uid(), items, blobs), Verdict::kDone);
   ASSERT_EQ(items.size(), 2u);
-  EXPECT_EQ(items[0].uid, 3u);
+  EXPECT_EQ(items[0].uid, Uid(3));
   EXPECT_EQ(items[0].keywords, std::vector<std::string>{"$Work"});
   EXPECT_EQ(blobs, (std::vector<ObjectId>{*ObjectId::FromBytes(std::string(16, 'd')),
                                           *ObjectId::FromBytes(std::string(16, 'f'))}));
@@ -316,14 +316,14 @@ TEST_F(DecidersTest, ACopyReadsWhatIsThere) {
 
 TEST_F(DecidersTest, ACopyNumbersKeywordsAnewAndIsDoneOnce) {
   CopyItem item;
-  item.uid = 77;
-  item.row = std::string(rows_.Value(MessageKey(3)));
+  item.uid = Uid(77);
+  item.row = std::string(rows_.Value(MessageKey(Uid(3))));
   item.keywords = {"$Home", "$Other"};
   const std::string key = CopyBatchKey("op", 0);
   CopyBatch done;
   ASSERT_EQ(*DecideCopy(state_, rows_, draft_, key, {item}, /*last=*/true, kNow, done), Verdict::kCommit);
-  EXPECT_EQ(done.uids, (std::vector<std::pair<uint32_t, uint32_t>>{{77, 10}}));
-  EXPECT_EQ(done.covered_to, 77u);
+  EXPECT_EQ(done.uids, (std::vector<std::pair<Uid, Uid>>{{Uid(77), Uid(10)}}));
+  EXPECT_EQ(done.covered_to, Uid(77));
   EXPECT_EQ(Drafted(10).keywords(), "\x06");
   EXPECT_EQ(Drafted(10).flags(), kSeen);
   Overlay();
@@ -361,18 +361,18 @@ TEST_F(DecidersTest, FinishingAMoveLooksForItsIntent) {
 
 TEST_F(DecidersTest, TheLogKeepsItsLength) {
   draft_.log_entries = 3;
-  draft_.head.log_floor = 1;  // six rows: two go with each that comes
+  draft_.head.log_floor = Modseq(1);  // six rows: two go with each that comes
   ASSERT_TRUE(Append(Message()).ok());
   draft_.SealLog();
-  EXPECT_EQ(draft_.head.log_floor, 3u);
-  const store::Mutation* dropped = draft_.store::Draft::Find(ChangeKey(3));
+  EXPECT_EQ(draft_.head.log_floor, Modseq(3));
+  const store::Mutation* dropped = draft_.store::Draft::Find(ChangeKey(Modseq(3)));
   ASSERT_NE(dropped, nullptr);
   EXPECT_FALSE(dropped->value.has_value());
 }
 
 TEST_F(DecidersTest, ACommitWithoutAChangeTakesAModseqToo) {
-  EXPECT_EQ(draft_.SealLog().key, ChangeKey(8));
-  EXPECT_EQ(draft_.head.highest_modseq, 8u);
+  EXPECT_EQ(draft_.SealLog().key, ChangeKey(Modseq(8)));
+  EXPECT_EQ(draft_.head.highest_modseq, Modseq(8));
 }
 
 }  // namespace

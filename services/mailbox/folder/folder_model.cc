@@ -20,17 +20,18 @@ constexpr uint64_t kMaxLoggedChanges = store::kMaxPageRows * store::kMaxMutation
 struct LoggedChanges {
   UidSet changed;
   UidSet expunged;
-  uint64_t last = 0;  // modseq of the last row
+  Modseq last;  // modseq of the last row
 };
 
 // nullopt: the rows are not the ones that follow `modseq` without a gap.
-absl::StatusOr<std::optional<LoggedChanges>> ReadLog(uint64_t modseq, const std::vector<store::Row>& log) {
+absl::StatusOr<std::optional<LoggedChanges>> ReadLog(Modseq modseq, const std::vector<store::Row>& log) {
   LoggedChanges out;
   std::vector<UidSet::Range> changed;
   std::vector<UidSet::Range> expunged;
   for (const store::Row& stored : log) {
-    PH_ASSIGN_OR_RETURN(const uint64_t number, ModseqOfKey(stored.key));
-    if (number != ++modseq) return std::optional<LoggedChanges>();
+    PH_ASSIGN_OR_RETURN(const Modseq number, ModseqOfKey(stored.key));
+    modseq = modseq.Next();
+    if (number != modseq) return std::optional<LoggedChanges>();
     PH_ASSIGN_OR_RETURN(const v1::ChangeRow row, DecodeRow<v1::ChangeRow>(stored.value));
     const UidSet c = UidSetFromFlat(row.changed());
     const UidSet e = UidSetFromFlat(row.expunged());
@@ -78,11 +79,11 @@ absl::StatusOr<Head> FolderModel::DecodeHead(absl::string_view row) const {
   return Annotate(head.status(), absl::StrCat("head of folder ", ref_.folder_id.value()));
 }
 
-absl::StatusOr<v1::MessageRow> FolderModel::DecodeMessage(uint32_t uid, absl::string_view row) const {
+absl::StatusOr<v1::MessageRow> FolderModel::DecodeMessage(Uid uid, absl::string_view row) const {
   absl::StatusOr<v1::MessageRow> message = DecodeRow<v1::MessageRow>(row);
   if (message.ok()) return message;
   deps_.metrics.corrupt_rows.Add();
-  return Annotate(message.status(), absl::StrCat("message ", uid, " of folder ", ref_.folder_id.value()));
+  return Annotate(message.status(), absl::StrCat("message ", uid.value(), " of folder ", ref_.folder_id.value()));
 }
 
 absl::Status FolderModel::TakeHead(store::Loaded<FolderState>& loaded, std::optional<std::string> row) const {
@@ -124,7 +125,7 @@ Task<absl::Status> FolderModel::JumpNumbers(store::Loaded<FolderState>& loaded) 
   LOG_EVENT(kInfo, "folder_numbers_jumped")
       .Str("folder", ref_.folder_id.value())
       .Int("incarnation", static_cast<int64_t>(head.incarnation))
-      .Int("uid_next", head.uid_next);
+      .Int("uid_next", head.uid_next.value());
   loaded.state.head = head;
   loaded.head = std::move(row);
   co_return absl::OkStatus();
@@ -172,12 +173,13 @@ Task<absl::Status> FolderModel::LoadIndex(store::Loaded<FolderState>& loaded) {
 // A row at or above uid_next would be overwritten, and its UID be given out twice.
 absl::Status FolderModel::CheckUids(const Head& head, const FolderIndex& index) const {
   if (index.messages().empty()) return absl::OkStatus();
-  const uint32_t first = index.messages().front().uid;
-  const uint32_t last = index.messages().back().uid;
-  if (first > 0 && last < head.uid_next) return absl::OkStatus();
+  const Uid first = index.messages().front().uid;
+  const Uid last = index.messages().back().uid;
+  if (!first.empty() && last < head.uid_next) return absl::OkStatus();
   deps_.metrics.corrupt_rows.Add();
-  return absl::DataLossError(absl::StrCat("folder ", ref_.folder_id.value(), " has message ", first > 0 ? last : 0,
-                                          " and gives out UIDs from ", head.uid_next));
+  return absl::DataLossError(absl::StrCat("folder ", ref_.folder_id.value(), " has message ",
+                                          first.empty() ? 0 : last.value(), " and gives out UIDs from ",
+                                          head.uid_next.value()));
 }
 
 Task<absl::Status> FolderModel::ReadAllMessages(FolderIndex& index) const {
@@ -188,7 +190,7 @@ Task<absl::Status> FolderModel::ReadAllMessages(FolderIndex& index) const {
   for (bool more = true; more;) {
     PH_CO_ASSIGN_OR_RETURN(const store::ReadResult read, co_await deps_.store.Read(request));
     for (const store::Row& row : read.page) {
-      PH_CO_ASSIGN_OR_RETURN(const uint32_t uid, UidOfKey(row.key));
+      PH_CO_ASSIGN_OR_RETURN(const Uid uid, UidOfKey(row.key));
       PH_CO_ASSIGN_OR_RETURN(const v1::MessageRow message, DecodeMessage(uid, row.value));
       index.Put(uid, message);
       request.after = row.key;
@@ -226,7 +228,7 @@ Task<absl::Status> FolderModel::ReadMessages(const UidSet& changed, FolderIndex&
     co_return absl::DataLossError(
         absl::StrCat("the change log of folder ", ref_.folder_id.value(), " names ", changed.Count(), " messages"));
   }
-  const std::vector<uint32_t> uids = changed.Expand();
+  const std::vector<Uid> uids = changed.Expand();
   for (size_t at = 0; at < uids.size(); at += store::kMaxReadKeys) {
     const size_t end = std::min(uids.size(), at + store::kMaxReadKeys);
     store::ReadRequest request;
@@ -293,7 +295,7 @@ void FolderModel::Committed(const FolderDraft& draft) {
         .Int("limit", deps_.settings.keywords_per_folder);
   }
   if (!draft.added().empty()) deps_.metrics.group_messages.Observe(static_cast<double>(draft.added().size()));
-  deps_.hints.FolderChanged(ref_.account_id, ref_.folder_id, Modseq(draft.head.highest_modseq));
+  deps_.hints.FolderChanged(ref_.account_id, ref_.folder_id, draft.head.highest_modseq);
 }
 
 // ---- other writers

@@ -48,8 +48,8 @@ class FolderModel : public store::GuardedModel<FolderState, FolderDraft> {
   // An index that is right up to `modseq`; the rows that changed since are to be read again.
   struct OldIndex {
     FolderIndex index;
-    uint64_t modseq = 0;
-    uint32_t uid_validity = 0;
+    Modseq modseq;
+    UidValidity uid_validity;
   };
 
   absl::StatusOr<Head> DecodeHead(absl::string_view row) const;
@@ -63,7 +63,7 @@ class FolderModel : public store::GuardedModel<FolderState, FolderDraft> {
   Task<absl::Status> ReadAllMessages(FolderIndex& index) const;
   Task<absl::StatusOr<bool>> FollowLog(store::Loaded<FolderState>& loaded, OldIndex& old) const;
   Task<absl::Status> ReadMessages(const UidSet& uids, FolderIndex& index) const;
-  absl::StatusOr<v1::MessageRow> DecodeMessage(uint32_t uid, absl::string_view row) const;
+  absl::StatusOr<v1::MessageRow> DecodeMessage(Uid uid, absl::string_view row) const;
 
   MailboxDeps& deps_;
   const FolderRef ref_;

@@ -23,9 +23,9 @@ store::ChangeOptions NeedsIndex() {
 // From the index: `all`, or only those whose modseq is above `modseq`.
 void AddChanged(const FolderState& state, bool all, Modseq modseq, Uid after, size_t limit, FolderChanges& changes) {
   const std::vector<MessageMeta>& messages = state.index->messages();
-  for (size_t i = state.index->LowerBound(after.value()); i < messages.size(); ++i) {
+  for (size_t i = state.index->LowerBound(after); i < messages.size(); ++i) {
     const MessageMeta& m = messages[i];
-    if (m.uid <= after.value() || (!all && m.modseq <= modseq.value())) continue;
+    if (m.uid <= after || (!all && m.modseq <= modseq)) continue;
     if ((changes.more = changes.messages.size() >= limit)) break;
     changes.messages.push_back({m.uid, m.modseq, m.flags, state.index->KeywordBits(m.keywords)});
   }
@@ -51,7 +51,7 @@ Task<absl::StatusOr<std::shared_ptr<const UidsView>>> Folder::Uids() {
         auto view = std::make_shared<UidsView>();
         view->state = SnapshotOf(state);
         view->uids = state.index->Uids();
-        view->first_unseen = state.head.unseen == 0 ? 0 : state.index->FirstUnseen();
+        view->first_unseen = state.head.unseen == 0 ? Uid() : state.index->FirstUnseen();
         view_ = std::move(view);
         return view_;
       },
@@ -63,7 +63,7 @@ Task<absl::StatusOr<std::vector<MessageMeta>>> Folder::Select(UidSet uids, Uid a
   PH_CO_RETURN_IF_ERROR(rows_->healthy());
   co_return co_await rows_->Look(
       [&](const FolderState& state) {
-        std::vector<MessageMeta> out = state.index->Select(uids, after.value(), limit);
+        std::vector<MessageMeta> out = state.index->Select(uids, after, limit);
         if (bits != nullptr) {
           bits->clear();
           for (const MessageMeta& m : out) bits->push_back(state.index->KeywordBits(m.keywords));
@@ -78,15 +78,15 @@ Task<absl::StatusOr<std::optional<UidSet>>> Folder::ExpungedBetween(Modseq after
   store::ReadRequest request;
   request.partition = partition_;
   request.prefix = kChangePrefix;
-  request.after = ChangeKey(after.value());
+  request.after = ChangeKey(after);
   request.limit = store::kMaxPageRows;
   while (after < to) {
     PH_CO_ASSIGN_OR_RETURN(const store::ReadResult read, co_await deps_.store.Read(request));
     for (const store::Row& row : read.page) {
-      PH_CO_ASSIGN_OR_RETURN(const uint64_t modseq, ModseqOfKey(row.key));
+      PH_CO_ASSIGN_OR_RETURN(const Modseq modseq, ModseqOfKey(row.key));
       after = after.Next();
       // The oldest rows may have been dropped since the head was looked at.
-      if (modseq != after.value()) co_return std::optional<UidSet>();
+      if (modseq != after) co_return std::optional<UidSet>();
       if (after > to) break;
       PH_CO_ASSIGN_OR_RETURN(const v1::ChangeRow change, DecodeRow<v1::ChangeRow>(row.value));
       const UidSet expunged = UidSetFromFlat(change.expunged());
@@ -100,9 +100,8 @@ Task<absl::StatusOr<std::optional<UidSet>>> Folder::ExpungedBetween(Modseq after
 
 Task<absl::StatusOr<std::optional<UidSet>>> Folder::VanishedAfter(Modseq modseq, UidSet within) {
   PH_CO_ASSIGN_OR_RETURN(const FolderSnapshot state, co_await Snapshot());
-  if (modseq.value() < state.head.log_floor) co_return std::optional<UidSet>();
-  PH_CO_ASSIGN_OR_RETURN(const std::optional<UidSet> all,
-                         co_await ExpungedBetween(modseq, Modseq(state.head.highest_modseq)));
+  if (modseq < state.head.log_floor) co_return std::optional<UidSet>();
+  PH_CO_ASSIGN_OR_RETURN(const std::optional<UidSet> all, co_await ExpungedBetween(modseq, state.head.highest_modseq));
   if (!all.has_value()) co_return std::optional<UidSet>();
   co_return std::optional<UidSet>(all->Intersect(within));
 }
@@ -112,7 +111,7 @@ Task<absl::StatusOr<FolderChanges>> Folder::ChangesAfter(Modseq modseq, Uid afte
   // Nothing new is what the poll after a lost hint finds most of the time: it needs no index.
   PH_CO_ASSIGN_OR_RETURN(FolderSnapshot now, co_await Snapshot());
   FolderChanges out;
-  if (modseq.value() == now.head.highest_modseq) {
+  if (modseq == now.head.highest_modseq) {
     out.state = std::move(now);
     co_return out;
   }
@@ -120,7 +119,7 @@ Task<absl::StatusOr<FolderChanges>> Folder::ChangesAfter(Modseq modseq, Uid afte
     out.state = SnapshotOf(state);
     out.messages.clear();
     // A modseq of the future is from another life of the folder: start again.
-    out.full = out.full || modseq.value() < state.head.log_floor || modseq.value() > state.head.highest_modseq;
+    out.full = out.full || modseq < state.head.log_floor || modseq > state.head.highest_modseq;
     AddChanged(state, out.full, modseq, after, limit, out);
     return true;
   };
@@ -128,7 +127,7 @@ Task<absl::StatusOr<FolderChanges>> Folder::ChangesAfter(Modseq modseq, Uid afte
   if (out.full) co_return out;
   // Up to the head that was looked at: what came later belongs to the next answer.
   PH_CO_ASSIGN_OR_RETURN(std::optional<UidSet> vanished,
-                         co_await ExpungedBetween(modseq, Modseq(out.state.head.highest_modseq)));
+                         co_await ExpungedBetween(modseq, out.state.head.highest_modseq));
   if (!vanished.has_value() || vanished->ranges().size() > kMaxVanishedRanges) {
     out.full = true;
     PH_CO_RETURN_IF_ERROR((co_await rows_->Look(look, NeedsIndex())).status());
@@ -143,9 +142,9 @@ Task<absl::StatusOr<UidSet>> Folder::ChangedSince(UidSet uids, Modseq modseq) {
   co_return co_await rows_->Look(
       [&](const FolderState& state) {
         UidSet out;
-        const bool all = state.head.KnowsLostCommits(modseq.value());
+        const bool all = state.head.KnowsLostCommits(modseq);
         for (const MessageMeta& m : state.index->messages()) {
-          if ((all || m.modseq > modseq.value()) && uids.Contains(m.uid)) out.Add(m.uid);
+          if ((all || m.modseq > modseq) && uids.Contains(m.uid)) out.Add(m.uid);
         }
         return out;
       },
@@ -153,13 +152,13 @@ Task<absl::StatusOr<UidSet>> Folder::ChangedSince(UidSet uids, Modseq modseq) {
 }
 
 Task<absl::StatusOr<uint64_t>> Folder::CountRecent() {
-  PH_CO_ASSIGN_OR_RETURN(const uint32_t told, co_await recent_.Told());
+  PH_CO_ASSIGN_OR_RETURN(const Uid told, co_await recent_.Told());
   // Without new mail, which is most of the time, it needs no index.
   PH_CO_ASSIGN_OR_RETURN(const FolderSnapshot now, co_await Snapshot());
-  if (now.head.uid_next <= uint64_t{told} + 1) co_return uint64_t{0};
+  if (told >= now.head.uid_next || told.Next() == now.head.uid_next) co_return uint64_t{0};
   co_return co_await rows_->Look(
       [told](const FolderState& state) {
-        return uint64_t{state.index->messages().size() - state.index->LowerBound(told + 1)};
+        return uint64_t{state.index->messages().size() - state.index->LowerBound(told.Next())};
       },
       NeedsIndex());
 }
@@ -189,8 +188,7 @@ Task<absl::StatusOr<std::vector<CopyItem>>> Folder::ReadForCopy(UidSet uids, Uid
   PH_CO_RETURN_IF_ERROR(co_await Change(
       [&](const FolderState& state, const store::FetchedRows& rows, FolderDraft& draft) {
         std::vector<ObjectId> blobs;
-        const absl::StatusOr<store::Verdict> verdict =
-            DecideReadForCopy(state, rows, draft, uids, after.value(), items, blobs);
+        const absl::StatusOr<store::Verdict> verdict = DecideReadForCopy(state, rows, draft, uids, after, items, blobs);
         // Here, between two commits: an expunge that frees one of them comes after the pins.
         for (const ObjectId& blob : blobs) hold.Pin(blob);
         return verdict;

@@ -8,9 +8,9 @@
 namespace posthouse::mailbox {
 namespace {
 
-void ToFlatRanges(const std::vector<uint32_t>& uids, google::protobuf::RepeatedField<uint32_t>* out) {
+void ToFlatRanges(const std::vector<Uid>& uids, google::protobuf::RepeatedField<uint32_t>* out) {
   UidSet set;
-  for (const uint32_t uid : uids) set.Add(uid);
+  for (const Uid uid : uids) set.Add(uid);
   UidSetToFlat(set, out);
 }
 
@@ -29,14 +29,20 @@ std::optional<MessageFlags> FolderDraft::Find(const FolderState& state, const Me
   return MessageFlags{meta.uid, meta.modseq, meta.flags, state.index->KeywordBits(meta.keywords)};
 }
 
+Uid FolderDraft::TakeUid() {
+  const Uid uid = head.uid_next;
+  head.uid_next = uid.Next();
+  return uid;
+}
+
 // ---- the change log
 
-uint64_t FolderDraft::TakeModseq() {
+Modseq FolderDraft::TakeModseq() {
   BeginLogRow(/*additions=*/false);
   return head.highest_modseq;
 }
 
-uint64_t FolderDraft::TakeModseqForAdditions() {
+Modseq FolderDraft::TakeModseqForAdditions() {
   if (!log_.has_value() || !log_->additions) BeginLogRow(/*additions=*/true);
   return head.highest_modseq;
 }
@@ -46,7 +52,8 @@ void FolderDraft::BeginLogRow(bool additions) {
     Set(ChangeKey(log_->modseq), EncodeLogRow());
     TrimLog();
   }
-  log_ = DraftedLogRow{++head.highest_modseq, additions, {}, {}};
+  head.highest_modseq = head.highest_modseq.Next();
+  log_ = DraftedLogRow{head.highest_modseq, additions, {}, {}};
 }
 
 std::string FolderDraft::EncodeLogRow() const {
@@ -60,7 +67,10 @@ std::string FolderDraft::EncodeLogRow() const {
 // Every modseq above the floor has one row, so the oldest keys are known without reading.
 // Two rows go for each that is added: a limit that was lowered takes effect bit by bit.
 void FolderDraft::TrimLog() {
-  for (int i = 0; i < 2 && head.highest_modseq - head.log_floor > log_entries; ++i) Remove(ChangeKey(++head.log_floor));
+  for (int i = 0; i < 2 && head.highest_modseq.value() - head.log_floor.value() > log_entries; ++i) {
+    head.log_floor = head.log_floor.Next();
+    Remove(ChangeKey(head.log_floor));
+  }
 }
 
 store::Row FolderDraft::SealLog() {
@@ -71,7 +81,7 @@ store::Row FolderDraft::SealLog() {
 
 // ---- messages
 
-void FolderDraft::AddMessage(uint32_t uid, v1::MessageRow row) {
+void FolderDraft::AddMessage(Uid uid, v1::MessageRow row) {
   head.Count(row.flags(), row.size_bytes(), +1);
   log_->changed.push_back(uid);
   Set(MessageKey(uid), EncodeRow(row));
@@ -83,7 +93,7 @@ void FolderDraft::ChangeFlags(const MessageFlags& had, v1::MessageRow row) {
   head.Count(row.flags(), row.size_bytes(), +1);
   log_->changed.push_back(had.uid);
   Set(MessageKey(had.uid), EncodeRow(row));
-  flags_[had.uid] = {had.uid, row.modseq(), row.flags(), row.keywords()};
+  flags_[had.uid] = {had.uid, Modseq(row.modseq()), row.flags(), row.keywords()};
 }
 
 void FolderDraft::Expunge(const MessageFlags& had, uint64_t size_bytes) {

@@ -36,10 +36,10 @@ enum class NewKeyword {
 
 // A row of the change log in the making.
 struct DraftedLogRow {
-  uint64_t modseq = 0;
-  bool additions = false;         // only of added messages
-  std::vector<uint32_t> changed;  // ascending, as are those
-  std::vector<uint32_t> expunged;
+  Modseq modseq;
+  bool additions = false;    // only of added messages
+  std::vector<Uid> changed;  // ascending, as are those
+  std::vector<Uid> expunged;
 };
 
 class FolderDraft : public store::Draft {
@@ -59,13 +59,15 @@ class FolderDraft : public store::Draft {
   std::optional<MessageFlags> Find(const FolderState& state, const MessageMeta& meta) const;
   using store::Draft::Find;
 
+  // The next UID of the folder, which must have one left.
+  Uid TakeUid();
   // A modseq for one change alone: no other change of this commit has it.
-  uint64_t TakeModseq();
+  Modseq TakeModseq();
   // A modseq for added messages. Additions that follow each other share it.
-  uint64_t TakeModseqForAdditions();
+  Modseq TakeModseqForAdditions();
 
   // Each adds the row and counts it in `head`.
-  void AddMessage(uint32_t uid, v1::MessageRow row);
+  void AddMessage(Uid uid, v1::MessageRow row);
   // `row` has the new flags, keywords and modseq; `had` is the message before.
   void ChangeFlags(const MessageFlags& had, v1::MessageRow row);
   void Expunge(const MessageFlags& had, uint64_t size_bytes);
@@ -87,9 +89,9 @@ class FolderDraft : public store::Draft {
   // ---- for FolderModel
   // The newest log row, which proves this commit. Makes an empty one when nothing was changed.
   store::Row SealLog();
-  const std::vector<std::pair<uint32_t, v1::MessageRow>>& added() const { return added_; }
-  const absl::flat_hash_map<uint32_t, MessageFlags>& flags() const { return flags_; }
-  const absl::flat_hash_set<uint32_t>& expunged() const { return expunged_; }
+  const std::vector<std::pair<Uid, v1::MessageRow>>& added() const { return added_; }
+  const absl::flat_hash_map<Uid, MessageFlags>& flags() const { return flags_; }
+  const absl::flat_hash_set<Uid>& expunged() const { return expunged_; }
   const std::vector<std::string>& new_keywords() const { return new_keywords_; }
   size_t dropped_keywords() const { return dropped_keywords_; }
   std::vector<store::Mutation> TakeCacheRows() { return std::move(cache_rows_); }
@@ -99,10 +101,10 @@ class FolderDraft : public store::Draft {
   std::string EncodeLogRow() const;
   void TrimLog();
 
-  std::optional<DraftedLogRow> log_;  // the newest; it becomes a mutation when the next one begins
-  std::vector<std::pair<uint32_t, v1::MessageRow>> added_;  // ascending UIDs
-  absl::flat_hash_map<uint32_t, MessageFlags> flags_;
-  absl::flat_hash_set<uint32_t> expunged_;
+  std::optional<DraftedLogRow> log_;                   // the newest; it becomes a mutation when the next one begins
+  std::vector<std::pair<Uid, v1::MessageRow>> added_;  // ascending UIDs
+  absl::flat_hash_map<Uid, MessageFlags> flags_;
+  absl::flat_hash_set<Uid> expunged_;
   std::vector<std::string> new_keywords_;
   size_t dropped_keywords_ = 0;
   std::vector<store::Mutation> cache_rows_;

@@ -48,7 +48,7 @@ using Mode = FlagChange::Mode;
 TEST_F(FolderTest, UidsAndModseqsGrowAndAreNeverReused) {
   EXPECT_EQ(fixture_.Add(*inbox_), 1u);
   EXPECT_EQ(fixture_.Add(*inbox_), 2u);
-  const uint64_t modseq = State().head.highest_modseq;
+  const Modseq modseq = State().head.highest_modseq;
   EXPECT_EQ(Expunge(UidSet({{2, 2}}), true), UidSet({{2, 2}}));
   EXPECT_GT(State().head.highest_modseq, modseq);
   Reopen();
@@ -64,26 +64,26 @@ TEST_F(FolderTest, AfterALossNoUidAndNoModseqIsGivenOutAgain) {
   inbox_ = fixture_.OpenFolder("INBOX");
   const Head after = State().head;
   EXPECT_EQ(after.uid_validity, before.uid_validity);
-  EXPECT_GE(after.uid_next, before.uid_next + (1u << 20));
-  EXPECT_GE(after.highest_modseq, before.highest_modseq + (1u << 20));
+  EXPECT_GE(after.uid_next.value(), before.uid_next.value() + (1u << 20));
+  EXPECT_GE(after.highest_modseq.value(), before.highest_modseq.value() + (1u << 20));
   EXPECT_EQ(Uids(), UidSet({{1, 3}}));
   // A client that saw a lost commit gets everything anew, whichever way it asks.
-  const Modseq lost(before.highest_modseq + 5);
+  const Modseq lost(before.highest_modseq.value() + 5);
   EXPECT_TRUE(SyncWait(inbox_->ChangesAfter(lost))->full);
-  EXPECT_TRUE(SyncWait(inbox_->ChangesAfter(Modseq(before.highest_modseq)))->full);
+  EXPECT_TRUE(SyncWait(inbox_->ChangesAfter(before.highest_modseq))->full);
   EXPECT_EQ(*SyncWait(inbox_->ChangedSince(UidSet::All(), lost)), UidSet({{1, 3}}));
   EXPECT_FALSE(SyncWait(inbox_->VanishedAfter(lost, UidSet::All()))->has_value());
   // One that is up to date again gets nothing.
-  EXPECT_EQ(*SyncWait(inbox_->ChangedSince(UidSet::All(), Modseq(after.highest_modseq))), UidSet());
-  EXPECT_FALSE(SyncWait(inbox_->ChangesAfter(Modseq(after.highest_modseq)))->full);
-  EXPECT_EQ(fixture_.Add(*inbox_), after.uid_next);
+  EXPECT_EQ(*SyncWait(inbox_->ChangedSince(UidSet::All(), after.highest_modseq)), UidSet());
+  EXPECT_FALSE(SyncWait(inbox_->ChangesAfter(after.highest_modseq))->full);
+  EXPECT_EQ(fixture_.Add(*inbox_), after.uid_next.value());
   // Once for each loss.
   Reopen();
-  EXPECT_EQ(State().head.uid_next, after.uid_next + 1);
+  EXPECT_EQ(State().head.uid_next, after.uid_next.Next());
   inbox_ = nullptr;
   fixture_.ReopenAs(2);
   inbox_ = fixture_.OpenFolder("INBOX");
-  EXPECT_GE(State().head.uid_next, after.uid_next + (1u << 20));
+  EXPECT_GE(State().head.uid_next.value(), after.uid_next.value() + (1u << 20));
   EXPECT_TRUE(SyncWait(inbox_->ChangesAfter(lost))->full);
   EXPECT_EQ(Uids().Count(), 4u);
 }
@@ -95,7 +95,7 @@ TEST_F(FolderTest, TheNumbersJumpOnAFullDiskToo) {
   fixture_.disk().SetFreeBytes(0);
   fixture_.ReopenAs(1);
   inbox_ = fixture_.OpenFolder("INBOX");
-  EXPECT_GE(State().head.uid_next, before.uid_next + (1u << 20));
+  EXPECT_GE(State().head.uid_next.value(), before.uid_next.value() + (1u << 20));
 }
 
 TEST_F(FolderTest, CountersFollowEveryChange) {
@@ -119,9 +119,9 @@ TEST_F(FolderTest, CountersFollowEveryChange) {
 
 TEST_F(FolderTest, FirstUnseenIsKnown) {
   fixture_.Add(*inbox_, "a", v1::FLAG_SEEN);
-  EXPECT_EQ((*SyncWait(inbox_->Uids()))->first_unseen, 0u);
+  EXPECT_EQ((*SyncWait(inbox_->Uids()))->first_unseen, Uid(0));
   fixture_.Add(*inbox_, "b");
-  EXPECT_EQ((*SyncWait(inbox_->Uids()))->first_unseen, 2u);
+  EXPECT_EQ((*SyncWait(inbox_->Uids()))->first_unseen, Uid(2));
 }
 
 TEST_F(FolderTest, AppendWithTheSameKeyStoresOnce) {
@@ -156,7 +156,7 @@ TEST_F(FolderTest, WaitingAppendsShareOneCommit) {
     m.dedupe_key = OperationKey(absl::StrCat("op", i % 500));  // 100 of them twice
     tasks.push_back(inbox_->Append(std::move(m)));
   }
-  absl::flat_hash_set<uint32_t> uids;
+  absl::flat_hash_set<Uid> uids;
   int duplicates = 0;
   const auto run =
       [](ThreadPool& p,
@@ -178,7 +178,7 @@ TEST_F(FolderTest, WaitingAppendsShareOneCommit) {
 
 TEST_F(FolderTest, UnchangedFlagsCostNoModseq) {
   fixture_.Add(*inbox_, "a", v1::FLAG_SEEN);
-  const uint64_t before = State().head.highest_modseq;
+  const Modseq before = State().head.highest_modseq;
   const FlagResult result = Store(UidSet::All(), Mode::kAdd, v1::FLAG_SEEN);
   EXPECT_EQ(State().head.highest_modseq, before);
   ASSERT_EQ(result.messages.size(), 1u);
@@ -227,7 +227,7 @@ TEST_F(FolderTest, OneStoreMayBringHundredsOfKeywords) {
 TEST_F(FolderTest, UnchangedSinceFailsOnlyThoseThatChanged) {
   fixture_.Add(*inbox_, "a");
   fixture_.Add(*inbox_, "b");
-  const uint64_t since = State().head.highest_modseq;
+  const Modseq since = State().head.highest_modseq;
   Store(UidSet({{2, 2}}), Mode::kAdd, v1::FLAG_SEEN);
   FlagChange change;
   change.mode = Mode::kAdd;
@@ -237,14 +237,14 @@ TEST_F(FolderTest, UnchangedSinceFailsOnlyThoseThatChanged) {
   EXPECT_EQ(result.modified, UidSet({{2, 2}}));
   EXPECT_EQ(result.messages[0].flags, v1::FLAG_FLAGGED);
   EXPECT_EQ(result.messages[1].flags, v1::FLAG_SEEN);
-  EXPECT_EQ(result.own_modseqs, std::vector<uint64_t>{since + 2});
+  EXPECT_EQ(result.own_modseqs, std::vector<Modseq>{since.Next().Next()});
 }
 
 // A row's modseq may be of another change: which were taken is told apart from the rows.
 TEST_F(FolderTest, AStoreThatChangesNothingTakesNoModseq) {
   fixture_.Add(*inbox_, "a");
   const FlagResult first = Store(UidSet::All(), Mode::kAdd, v1::FLAG_SEEN);
-  EXPECT_EQ(first.own_modseqs, std::vector<uint64_t>{State().head.highest_modseq});
+  EXPECT_EQ(first.own_modseqs, std::vector<Modseq>{State().head.highest_modseq});
   const FlagResult second = Store(UidSet::All(), Mode::kAdd, v1::FLAG_SEEN);
   EXPECT_TRUE(second.own_modseqs.empty());
   EXPECT_EQ(second.messages[0].modseq, State().head.highest_modseq);
@@ -273,7 +273,7 @@ TEST_F(FolderTest, LargeChangesAreSeveralCommitsWithCorrectStates) {
 
 TEST_F(FolderTest, ChangesAfterTellsNewChangedAndVanished) {
   for (int i = 0; i < 5; ++i) fixture_.Add(*inbox_);
-  const uint64_t since = State().head.highest_modseq;
+  const Modseq since = State().head.highest_modseq;
   Store(UidSet({{2, 2}}), Mode::kAdd, v1::FLAG_SEEN);
   Expunge(UidSet({{4, 4}}), true);
   fixture_.Add(*inbox_);
@@ -281,14 +281,14 @@ TEST_F(FolderTest, ChangesAfterTellsNewChangedAndVanished) {
   Expunge(UidSet({{7, 7}}), true);  // came and went
   for (const bool reopen : {false, true}) {
     if (reopen) Reopen();
-    const FolderChanges changes = *SyncWait(inbox_->ChangesAfter(Modseq(since)));
+    const FolderChanges changes = *SyncWait(inbox_->ChangesAfter(since));
     EXPECT_FALSE(changes.full);
     ASSERT_EQ(changes.messages.size(), 2u);
-    EXPECT_EQ(changes.messages[0].uid, 2u);
-    EXPECT_EQ(changes.messages[1].uid, 6u);
+    EXPECT_EQ(changes.messages[0].uid, Uid(2));
+    EXPECT_EQ(changes.messages[1].uid, Uid(6));
     EXPECT_EQ(changes.vanished, UidSet({{4, 4}, {7, 7}}));
   }
-  EXPECT_TRUE(SyncWait(inbox_->ChangesAfter(Modseq(State().head.highest_modseq)))->messages.empty());
+  EXPECT_TRUE(SyncWait(inbox_->ChangesAfter(State().head.highest_modseq))->messages.empty());
 }
 
 TEST_F(FolderTest, ABoundedLogAnswersFullBeforeItsFloor) {
@@ -296,15 +296,15 @@ TEST_F(FolderTest, ABoundedLogAnswersFullBeforeItsFloor) {
   Reopen();
   for (int i = 0; i < 50; ++i) fixture_.Add(*inbox_);
   const Head head = State().head;
-  EXPECT_EQ(head.highest_modseq - head.log_floor, 10u);
-  EXPECT_TRUE(SyncWait(inbox_->ChangesAfter(Modseq(head.log_floor - 1)))->full);
+  EXPECT_EQ(head.highest_modseq.value() - head.log_floor.value(), 10u);
+  EXPECT_TRUE(SyncWait(inbox_->ChangesAfter(Modseq(head.log_floor.value() - 1)))->full);
   EXPECT_EQ(SyncWait(inbox_->ChangesAfter(Modseq()))->messages.size(), 50u);
-  const FolderChanges changes = *SyncWait(inbox_->ChangesAfter(Modseq(head.log_floor)));
+  const FolderChanges changes = *SyncWait(inbox_->ChangesAfter(head.log_floor));
   EXPECT_FALSE(changes.full);
   EXPECT_EQ(changes.messages.size(), 10u);
-  EXPECT_TRUE(SyncWait(inbox_->ChangesAfter(Modseq(head.highest_modseq + 1)))->full);
+  EXPECT_TRUE(SyncWait(inbox_->ChangesAfter(head.highest_modseq.Next()))->full);
   EXPECT_FALSE(SyncWait(inbox_->VanishedAfter(Modseq(1), UidSet::All()))->has_value());
-  EXPECT_TRUE(SyncWait(inbox_->VanishedAfter(Modseq(head.log_floor), UidSet::All()))->has_value());
+  EXPECT_TRUE(SyncWait(inbox_->VanishedAfter(head.log_floor, UidSet::All()))->has_value());
   // Exactly the rows that the invariant names are on the disk.
   store::ReadRequest request;
   request.partition = FolderPartition(TenantId("t1"), inbox_->id().folder_id);
@@ -361,14 +361,14 @@ TEST_P(UnknownTest, EveryChangeHappensOnce) {
   EXPECT_EQ(State().head.exists, 1u);
   FailNext();
   EXPECT_EQ(Store(UidSet::All(), Mode::kAdd, v1::FLAG_SEEN, {"kw"}).messages[0].flags, v1::FLAG_SEEN);
-  const uint64_t modseq = State().head.highest_modseq;
+  const Modseq modseq = State().head.highest_modseq;
   FailNext();
   EXPECT_EQ(Expunge(UidSet::All(), true), UidSet({{1, 1}}));
-  EXPECT_EQ(State().head.highest_modseq, modseq + 1);
+  EXPECT_EQ(State().head.highest_modseq, modseq.Next());
   EXPECT_EQ(fixture_.metrics().folder_commits.unknown.Value(), 3);
   Reopen();
   EXPECT_EQ(State().head.exists, 0u);
-  EXPECT_EQ(State().head.uid_next, 2u);
+  EXPECT_EQ(State().head.uid_next, Uid(2));
 }
 
 INSTANTIATE_TEST_SUITE_P(Truth, UnknownTest,
@@ -399,7 +399,7 @@ TEST_F(FolderTest, HintsTellOfEveryCommit) {
   ASSERT_EQ(hints.size(), 1u);  // coalesced
   EXPECT_EQ(hints[0].account_id, AccountId("acc1"));
   EXPECT_EQ(hints[0].folder_id, inbox_->id().folder_id);
-  EXPECT_EQ(hints[0].highest_modseq.value(), State().head.highest_modseq);
+  EXPECT_EQ(hints[0].highest_modseq, State().head.highest_modseq);
   EXPECT_TRUE(watch.Take(10).empty());
 }
 
@@ -410,7 +410,7 @@ TEST_F(FolderTest, AHintOfADeletedFolderIsNotHiddenByOlderOnes) {
   EXPECT_TRUE(SyncWait(inbox_->Destroy()).ok());
   const std::vector<Hint> hints = watch.Take(10);
   ASSERT_EQ(hints.size(), 1u);
-  EXPECT_EQ(hints[0].highest_modseq.value(), 0u);
+  EXPECT_EQ(hints[0].highest_modseq, Modseq());
 }
 
 TEST_F(FolderTest, FoldersThatAreNotWatchedGetNoHints) {
@@ -437,7 +437,7 @@ TEST_F(FolderTest, FlagsOfManyMessagesAreStoredInParts) {
     const FlagResult part = *SyncWait(inbox_->StoreFlags(UidSet::All(), change));
     parts.push_back(part.messages.size());
     change.after = part.continue_after;
-  } while (change.after != 0 && parts.size() < 10);
+  } while (!change.after.empty() && parts.size() < 10);
   EXPECT_EQ(parts, (std::vector<size_t>{Folder::kBatch, Folder::kBatch, 1}));
   EXPECT_EQ(State().head.unseen, 0u);
 }
@@ -454,19 +454,19 @@ TEST_F(FolderTest, AnExpungeOfManyRangesIsDoneInParts) {
 
 TEST_F(FolderTest, ChangesAreToldInParts) {
   for (int i = 0; i < 10; ++i) fixture_.Add(*inbox_);
-  const uint64_t modseq = State().head.highest_modseq;
+  const Modseq modseq = State().head.highest_modseq;
   Store(UidSet({{2, 8}}), Mode::kAdd, v1::FLAG_SEEN);
   Expunge(UidSet({{5, 5}, {10, 10}}), true);
-  std::vector<uint32_t> uids;
-  uint32_t after = 0;
+  std::vector<Uid> uids;
+  Uid after;
   for (bool more = true; more;) {
-    const FolderChanges part = *SyncWait(inbox_->ChangesAfter(Modseq(modseq), Uid(after), 2));
+    const FolderChanges part = *SyncWait(inbox_->ChangesAfter(modseq, after, 2));
     EXPECT_FALSE(part.full);
-    EXPECT_EQ(part.vanished, after == 0 ? UidSet({{5, 5}, {10, 10}}) : UidSet());
+    EXPECT_EQ(part.vanished, after.empty() ? UidSet({{5, 5}, {10, 10}}) : UidSet());
     for (const MessageFlags& m : part.messages) uids.push_back(after = m.uid);
     more = part.more;
   }
-  EXPECT_EQ(uids, (std::vector<uint32_t>{2, 3, 4, 6, 7, 8}));
+  EXPECT_EQ(uids, (std::vector<Uid>{Uid(2), Uid(3), Uid(4), Uid(6), Uid(7), Uid(8)}));
 }
 
 // An engine that says no and did it all the same, and a folder that cannot look: what

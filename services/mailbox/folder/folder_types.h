@@ -35,13 +35,13 @@ struct FolderSnapshot {
 struct UidsView {
   FolderSnapshot state;
   UidSet uids;
-  uint32_t first_unseen = 0;  // 0: none
+  Uid first_unseen;  // empty: none
 };
 
 // The part of a message that changes.
 struct MessageFlags {
-  uint32_t uid = 0;
-  uint64_t modseq = 0;
+  Uid uid;
+  Modseq modseq;
   uint32_t flags = 0;
   std::string keyword_bits;
   friend bool operator==(const MessageFlags&, const MessageFlags&) = default;
@@ -60,7 +60,7 @@ struct NewMessage {
 };
 
 struct AppendResult {
-  uint32_t uid = 0;
+  Uid uid;
   bool duplicate = false;  // nothing stored: dedupe_key was there, with this UID
   friend bool operator==(const AppendResult&, const AppendResult&) = default;
 };
@@ -70,10 +70,10 @@ struct FlagChange {
   Mode mode = Mode::kReplace;
   uint32_t flags = 0;
   std::vector<std::string> keywords;
-  std::optional<uint64_t> unchanged_since;  // RFC 7162 §3.1.3
-  bool only_changed = false;                // report only the messages that changed
+  std::optional<Modseq> unchanged_since;  // RFC 7162 §3.1.3
+  bool only_changed = false;              // report only the messages that changed
   // A part of the work: messages above this UID, and no more after about so many.
-  uint32_t after = 0;
+  Uid after;
   size_t max_messages = SIZE_MAX;
 };
 
@@ -82,8 +82,8 @@ struct FlagResult {
   UidSet modified;                     // failed unchanged_since
   // The modseqs that this change took, ascending: no other change has one of them, also
   // when both were in one commit.
-  std::vector<uint64_t> own_modseqs;
-  uint32_t continue_after = 0;  // not 0: messages above it are still to be done
+  std::vector<Modseq> own_modseqs;
+  Uid continue_after;  // not empty: messages above it are still to be done
   FolderSnapshot state;
 };
 
@@ -95,7 +95,7 @@ struct ExpungeResult {
 
 // What a copy takes from a source message.
 struct CopyItem {
-  uint32_t uid = 0;
+  Uid uid;
   std::string row;                                // m/ row as stored
   std::vector<std::string> keywords;              // by name: the target numbers them anew
   std::vector<std::optional<std::string>> cache;  // e/, s/, h/ rows
@@ -103,8 +103,8 @@ struct CopyItem {
 
 // One commit of a copy or move, in the target.
 struct CopyBatch {
-  std::vector<std::pair<uint32_t, uint32_t>> uids;  // source, target
-  uint32_t covered_to = 0;                          // source UIDs up to here are settled
+  std::vector<std::pair<Uid, Uid>> uids;  // source, target
+  Uid covered_to;                         // source UIDs up to here are settled
   bool last = false;
 };
 

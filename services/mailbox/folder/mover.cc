@@ -72,11 +72,10 @@ size_t FitOneCommit(const std::vector<std::string>& keyword_bits) {
 // Reserves room for all remaining messages before the first is copied: a copy over quota must
 // leave the target as it was (RFC 9051 §6.4.7).
 Task<absl::StatusOr<Usage::Reservation>> ReserveFor(Mailboxes& mailboxes, std::shared_ptr<Account> account,
-                                                    std::shared_ptr<Folder> from, UidSet uids, uint32_t after,
-                                                    Quota quota) {
+                                                    std::shared_ptr<Folder> from, UidSet uids, Uid after, Quota quota) {
   PH_CO_RETURN_IF_ERROR(co_await mailboxes.CountUsage(account));
   PH_CO_ASSIGN_OR_RETURN(const std::vector<MessageMeta> messages,
-                         co_await from->Select(std::move(uids), Uid(after), SIZE_MAX));
+                         co_await from->Select(std::move(uids), after, SIZE_MAX));
   Usage::Reservation room = account->usage()->Reserve(AmountOf(messages), quota);
   if (!room.ok()) co_return absl::ResourceExhaustedError("over quota");
   co_return std::move(room);
@@ -97,15 +96,15 @@ Task<absl::StatusOr<CopyDone>> CopyMessages(MailboxDeps& deps, Mailboxes& mailbo
   PH_CO_ASSIGN_OR_RETURN(const FolderSnapshot target, co_await to->Snapshot());
   result.to_uid_validity = target.head.uid_validity;
   // Copying a folder into itself must not copy the copies.
-  if (from == to && target.head.uid_next > 1) {
+  if (from == to && target.head.uid_next > Uid(1)) {
     UidSet bounded;
     for (const UidSet::Range& r : order.uids.ranges()) {
-      const uint32_t last = std::min(r.last, target.head.uid_next - 1);
+      const uint32_t last = std::min(r.last, target.head.uid_next.value() - 1);
       if (r.first <= last) bounded.Add(r.first, last);
     }
     order.uids = std::move(bounded);
   }
-  uint32_t after = 0;
+  Uid after;
   std::optional<Usage::Reservation> room;
   for (uint32_t number = 0;; ++number) {
     CopyBatch batch;
@@ -126,7 +125,7 @@ Task<absl::StatusOr<CopyDone>> CopyMessages(MailboxDeps& deps, Mailboxes& mailbo
       }
       std::vector<std::string> bits;
       PH_CO_ASSIGN_OR_RETURN(const std::vector<MessageMeta> next,
-                             co_await from->Select(order.uids, Uid(after), Folder::kBatch + 1, &bits));
+                             co_await from->Select(order.uids, after, Folder::kBatch + 1, &bits));
       const size_t fit = FitOneCommit(bits);
       const bool last = fit == next.size();
       const std::vector<MessageMeta> chosen(next.begin(), next.begin() + static_cast<ptrdiff_t>(fit));
@@ -157,7 +156,7 @@ Task<absl::StatusOr<CopyDone>> CopyMessages(MailboxDeps& deps, Mailboxes& mailbo
             batch, co_await to->AddCopies(order.operation_id, number, std::move(items), last, /*move=*/false));
         if (room.has_value()) room->Give(AmountOf(chosen));
       }
-      if (batch.covered_to == 0) batch.covered_to = uids.Max();
+      if (batch.covered_to.empty()) batch.covered_to = Uid(uids.Max());
       batch.last = last;
     }
     result.uids.insert(result.uids.end(), batch.uids.begin(), batch.uids.end());

@@ -43,8 +43,8 @@ struct CopyOrder {
 };
 
 struct CopyDone {
-  uint32_t to_uid_validity = 0;
-  std::vector<std::pair<uint32_t, uint32_t>> uids;  // source, target
+  UidValidity to_uid_validity;
+  std::vector<std::pair<Uid, Uid>> uids;  // source, target
   FolderSnapshot from_state;
   bool gone = false;  // CopyOrder::all: some do not exist, nothing was copied
 };

@@ -59,7 +59,7 @@ class MoverTest : public testing::Test {
 
 TEST_F(MoverTest, CopyKeepsFlagsKeywordsAndTheBody) {
   const CopyDone done = *Copy(UidSet({{2, 9}}), false);
-  EXPECT_EQ(done.uids, (std::vector<std::pair<uint32_t, uint32_t>>{{2, 1}, {3, 2}, {4, 3}}));
+  EXPECT_EQ(done.uids, (std::vector<std::pair<Uid, Uid>>{{Uid(2), Uid(1)}, {Uid(3), Uid(2)}, {Uid(4), Uid(3)}}));
   std::vector<std::string> bits;
   const auto copies = *SyncWait(trash_->Select(UidSet::All(), Uid(), 10, &bits));
   EXPECT_EQ(copies[0].size_bytes, 2u);
@@ -192,7 +192,7 @@ TEST_F(MoverTest, ACrashAtAnyStepLosesAndDoublesNothing) {
         // Two messages move; where from depends on how the last rounds ended.
         if (in_inbox < 2) std::swap(inbox_, trash_);
         const UidSet all = Uids(*inbox_);
-        const UidSet two({{all.Expand()[0], all.Expand()[1]}});
+        const UidSet two({{all.Expand()[0].value(), all.Expand()[1].value()}});
         const bool ok = Copy(two, true, op).ok();
         fixture_.disk().SetCommitHook(nullptr);
         const FolderId from = inbox_->id().folder_id;
@@ -372,7 +372,7 @@ TEST_F(MoverTest, WhatCannotBeReadOfOneTenantDoesNotStopTheOthers) {
                   .ok());
   store::CommitRequest damage;
   damage.partition = FolderPartition(TenantId("t1"), inbox_->id().folder_id);
-  damage.mutations = {{MessageKey(3), "\x02garbage"}};
+  damage.mutations = {{MessageKey(Uid(3)), "\x02garbage"}};
   ASSERT_TRUE(SyncWait(fixture_.store().Commit(damage)).ok());
   fixture_.Advance(absl::Hours(3));
   Sweeper sweeper(fixture_.deps(), fixture_.mailboxes());
@@ -395,7 +395,7 @@ TEST_F(MoverTest, AnUnreadableRowStopsTheSweep) {
   fixture_.MakeMessage("nobody");
   store::CommitRequest damage;
   damage.partition = FolderPartition(TenantId("t1"), inbox_->id().folder_id);
-  damage.mutations = {{MessageKey(3), "\x02garbage"}};
+  damage.mutations = {{MessageKey(Uid(3)), "\x02garbage"}};
   ASSERT_TRUE(SyncWait(fixture_.store().Commit(damage)).ok());
   fixture_.Advance(absl::Hours(3));
   Sweeper sweeper(fixture_.deps(), fixture_.mailboxes());

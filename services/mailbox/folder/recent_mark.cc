@@ -27,26 +27,26 @@ Task<absl::Status> RecentMark::Load() {
     // A damaged row costs no mail: the messages are \Recent once more.
     const absl::StatusOr<v1::RecentRow> row = DecodeRow<v1::RecentRow>(*row_);
     log::LogIfError(row.status(), "reading which messages were recent");
-    if (row.ok()) told_ = std::max(told_, row->told());
+    if (row.ok()) told_ = std::max(told_, Uid(row->told()));
   }
   loaded_ = true;
   co_return absl::OkStatus();
 }
 
-Task<absl::StatusOr<uint32_t>> RecentMark::Told() {
+Task<absl::StatusOr<Uid>> RecentMark::Told() {
   const AsyncMutex::Guard guard = co_await mutex_.Lock();
   PH_CO_RETURN_IF_ERROR(co_await Load());
   co_return told_;
 }
 
-Task<absl::StatusOr<uint32_t>> RecentMark::Claim(uint32_t uid) {
+Task<absl::StatusOr<Uid>> RecentMark::Claim(Uid uid) {
   const AsyncMutex::Guard guard = co_await mutex_.Lock();
   for (int tries = 0;; ++tries) {
     PH_CO_RETURN_IF_ERROR(co_await Load());
-    const uint32_t before = told_;
+    const Uid before = told_;
     if (uid <= before) co_return before;
     v1::RecentRow row;
-    row.set_told(uid);
+    row.set_told(uid.value());
     std::string encoded = EncodeRow(row);
     store::CommitRequest commit;
     commit.partition = partition_;

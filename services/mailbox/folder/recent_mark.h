@@ -23,6 +23,7 @@
 #include "absl/status/statusor.h"
 #include "services/common/async/sync.h"
 #include "services/common/async/task.h"
+#include "services/common/ids/ids.h"
 #include "services/common/store/store.h"
 
 namespace posthouse::mailbox {
@@ -32,10 +33,10 @@ class RecentMark {
   // `partition` is that of the folder; the store outlives the object.
   RecentMark(store::Store& store, store::Partition partition) : store_(store), partition_(std::move(partition)) {}
 
-  // All UIDs up to it were claimed; 0: none.
-  Task<absl::StatusOr<uint32_t>> Told();
+  // All UIDs up to it were claimed; empty: none.
+  Task<absl::StatusOr<Uid>> Told();
   // Claims all UIDs up to `uid` and answers what Told() was before: those in between are the caller's.
-  Task<absl::StatusOr<uint32_t>> Claim(uint32_t uid);
+  Task<absl::StatusOr<Uid>> Claim(Uid uid);
 
  private:
   Task<absl::Status> Load();
@@ -45,7 +46,7 @@ class RecentMark {
   AsyncMutex mutex_;  // held over reads and commits; guards what follows
   bool loaded_ = false;
   std::optional<std::string> row_;  // as stored
-  uint32_t told_ = 0;               // may be ahead of the row
+  Uid told_;                        // may be ahead of the row
 };
 
 }  // namespace posthouse::mailbox

@@ -16,8 +16,8 @@ class RecentMarkTest : public testing::Test {
   struct Process {
     explicit Process(const std::shared_ptr<store::MemoryDisk>& disk)
         : store(disk), mark(store, FolderPartition(TenantId("t1"), FolderId("f"))) {}
-    uint32_t Told() { return *SyncWait(mark.Told()); }
-    uint32_t Claim(uint32_t uid) { return *SyncWait(mark.Claim(uid)); }
+    uint32_t Told() { return SyncWait(mark.Told())->value(); }
+    uint32_t Claim(uint32_t uid) { return SyncWait(mark.Claim(Uid(uid)))->value(); }
     store::MemoryStore store;
     RecentMark mark;
   };

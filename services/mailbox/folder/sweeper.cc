@@ -208,7 +208,7 @@ Task<absl::Status> Sweeper::SweepFolder(TenantId tenant, FolderId folder_id, Res
 }
 
 // Commits remove the rows that leave the log; the rows before a jump (Head::Jump) are left for here.
-Task<absl::Status> Sweeper::PruneLog(store::Partition partition, uint64_t log_floor) {
+Task<absl::Status> Sweeper::PruneLog(store::Partition partition, Modseq log_floor) {
   store::ReadRequest request;
   request.partition = partition;
   request.prefix = kChangePrefix;
@@ -219,7 +219,7 @@ Task<absl::Status> Sweeper::PruneLog(store::Partition partition, uint64_t log_fl
     store::CommitRequest commit;
     commit.partition = partition;
     for (const store::Row& row : read.page) {
-      PH_CO_ASSIGN_OR_RETURN(const uint64_t modseq, ModseqOfKey(row.key));
+      PH_CO_ASSIGN_OR_RETURN(const Modseq modseq, ModseqOfKey(row.key));
       if (modseq <= log_floor) commit.mutations.push_back({row.key, std::nullopt});
     }
     if (commit.mutations.empty()) co_return absl::OkStatus();

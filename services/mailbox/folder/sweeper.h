@@ -57,7 +57,7 @@ class Sweeper {
   Task<absl::Status> RemoveReferenced(TenantId tenant, absl::flat_hash_set<ObjectId>& unseen);
   Task<absl::Status> SweepFolders(TenantId tenant, Result& result);
   Task<absl::Status> SweepFolder(TenantId tenant, FolderId folder_id, Result& result);
-  Task<absl::Status> PruneLog(store::Partition partition, uint64_t log_floor);
+  Task<absl::Status> PruneLog(store::Partition partition, Modseq log_floor);
   // Finishes the moves out of a folder.
   Task<absl::Status> Recover(TenantId tenant, FolderId folder_id);
   absl::Status UnlessDamaged(const absl::Status& status, const FolderId& folder_id) const;

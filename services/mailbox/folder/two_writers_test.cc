@@ -42,7 +42,7 @@ class TwoWritersTest : public testing::Test {
     const std::vector<MessageMeta> messages = *SyncWait(folder.Select(UidSet::All(), Uid(), SIZE_MAX, &bits));
     const FolderSnapshot state = *SyncWait(folder.Snapshot());
     for (size_t i = 0; i < messages.size(); ++i) {
-      ModelMessage& m = out[messages[i].uid];
+      ModelMessage& m = out[messages[i].uid.value()];
       m.flags = messages[i].flags;
       for (size_t n = 0; n < bits[i].size() * 8; ++n) {
         if ((static_cast<unsigned char>(bits[i][n / 8]) >> (n % 8) & 1) != 0) m.keywords.insert(state.keywords.at(n));
@@ -62,7 +62,7 @@ TEST_F(TwoWritersTest, EachChangeIsDecidedOnWhatTheOtherLeft) {
   const auto below = [&random](uint32_t n) { return static_cast<uint32_t>(random() % n); };
   Model model;
   uint32_t next_uid = 1;
-  uint64_t modseq = 0;
+  Modseq modseq;
   for (int step = 0; step < 400; ++step) {
     SCOPED_TRACE(step);
     Process& process = below(2) == 0 ? a_ : b_;
@@ -149,7 +149,7 @@ TEST_F(TwoWritersTest, AMoveTakesWhatIsThere) {
   order.move = true;
   const CopyDone done =
       *SyncWait(CopyMessages(b_.fixture.deps(), b_.fixture.mailboxes(), account, b_.inbox, trash, std::move(order)));
-  EXPECT_EQ(done.uids, (std::vector<std::pair<uint32_t, uint32_t>>{{1, 1}, {3, 2}, {4, 3}}));
+  EXPECT_EQ(done.uids, (std::vector<std::pair<Uid, Uid>>{{Uid(1), Uid(1)}, {Uid(3), Uid(2)}, {Uid(4), Uid(3)}}));
   a_.fixture.Add(*a_.inbox);
   EXPECT_EQ(Seen(*a_.inbox).size(), 1u);
   EXPECT_EQ(Seen(*trash).begin()->second.keywords, std::set<std::string>{"$kw"});

@@ -66,11 +66,11 @@ std::string ReasonOf(Outcome::Kind kind) {
   return absl::AsciiStrToLower(absl::StripPrefix(name, "KIND_"));
 }
 
-Outcome StoredIn(const Folder& folder, uint32_t uid, bool duplicate) {
+Outcome StoredIn(const Folder& folder, Uid uid, bool duplicate) {
   Outcome outcome;
   outcome.set_kind(Outcome::KIND_STORED);
   outcome.set_folder_id(folder.id().folder_id.value());
-  outcome.set_uid(uid);
+  outcome.set_uid(uid.value());
   outcome.set_duplicate(duplicate);
   return outcome;
 }

@@ -43,9 +43,9 @@ class FetchChunker {
 
   void AddRow(StoredMessage& m) {
     v1::MessageRows& rows = *chunk_.mutable_rows();
-    rows.add_uid(m.meta.uid);
+    rows.add_uid(m.meta.uid.value());
     bytes_ += 4;
-    if (request_.modseq()) rows.add_modseq(m.meta.modseq), bytes_ += 8;
+    if (request_.modseq()) rows.add_modseq(m.meta.modseq.value()), bytes_ += 8;
     if (request_.flags()) {
       rows.add_flags(m.meta.flags);
       bytes_ += 6 + m.keyword_bits.size();
@@ -80,16 +80,16 @@ class FetchChunker {
     chunk_.mutable_pieces()->DeleteSubrange(pieces_before_, chunk_.pieces_size() - pieces_before_);
     return true;
   }
-  void AddDamaged(uint32_t uid) {
+  void AddDamaged(Uid uid) {
     common::v1::UidRange* range = chunk_.add_damaged();
-    range->set_first(uid);
-    range->set_last(uid);
+    range->set_first(uid.value());
+    range->set_last(uid.value());
     bytes_ += 16;
   }
 
-  v1::SectionPiece& AddPiece(uint32_t uid, int section) {
+  v1::SectionPiece& AddPiece(Uid uid, int section) {
     v1::SectionPiece& piece = *chunk_.add_pieces();
-    piece.set_uid(uid);
+    piece.set_uid(uid.value());
     piece.set_section(static_cast<uint32_t>(section));
     bytes_ += 16;
     return piece;
@@ -122,16 +122,16 @@ class FetchChunker {
 };
 
 // Damage costs the client one message, not all that follow.
-void ReportDamage(MailboxDeps& deps, const Folder& folder, uint32_t uid, const absl::Status& why, FetchChunker& out) {
+void ReportDamage(MailboxDeps& deps, const Folder& folder, Uid uid, const absl::Status& why, FetchChunker& out) {
   deps.metrics.damaged_messages.Add();
-  LOG_EVENT(kError, "message_damaged").Str("folder_id", folder.id().folder_id.value()).Int("uid", uid).Err(why);
+  LOG_EVENT(kError, "message_damaged").Str("folder_id", folder.id().folder_id.value()).Int("uid", uid.value()).Err(why);
   out.AddDamaged(uid);
 }
 
 // RFC 7162 §3.2.5.1: when the log does not reach back, the answer has every UID of the set that
 // does not exist.
-Task<absl::StatusOr<UidSet>> VanishedOf(std::shared_ptr<Folder> folder, const UidSet& uids, uint64_t since) {
-  PH_CO_ASSIGN_OR_RETURN(std::optional<UidSet> vanished, co_await folder->VanishedAfter(Modseq(since), uids));
+Task<absl::StatusOr<UidSet>> VanishedOf(std::shared_ptr<Folder> folder, const UidSet& uids, Modseq since) {
+  PH_CO_ASSIGN_OR_RETURN(std::optional<UidSet> vanished, co_await folder->VanishedAfter(since, uids));
   if (vanished.has_value()) co_return *std::move(vanished);
   PH_CO_ASSIGN_OR_RETURN(const std::shared_ptr<const UidsView> view, co_await folder->Uids());
   co_return Missing(uids, view->uids, view->state.head.uid_next);
@@ -139,7 +139,7 @@ Task<absl::StatusOr<UidSet>> VanishedOf(std::shared_ptr<Folder> folder, const Ui
 
 Task<absl::Status> AddSections(MessageReader& reader, const StoredMessage& message, const v1::FetchRequest& request,
                                FetchChunker& chunker) {
-  const uint32_t uid = message.meta.uid;
+  const Uid uid = message.meta.uid;
   for (int i = 0; i < request.sections_size(); ++i) {
     const v1::Section& section = request.sections(i);
     uint64_t total = 0;
@@ -188,11 +188,11 @@ Task<absl::Status> FetchMessages(MailboxDeps& deps, std::shared_ptr<Folder> fold
   }
   FetchChunker chunker(request, std::move(sink));
   if (request.vanished()) {
-    PH_CO_ASSIGN_OR_RETURN(const UidSet vanished, co_await VanishedOf(folder, uids, request.changed_since()));
-    uint32_t after = 0;
+    PH_CO_ASSIGN_OR_RETURN(const UidSet vanished, co_await VanishedOf(folder, uids, Modseq(request.changed_since())));
+    Uid after;
     for (bool more = true; more;) {
       more = ToProto(vanished, after, chunker.chunk().mutable_vanished());
-      if (more) after = chunker.chunk().vanished().rbegin()->last();
+      if (more) after = Uid(chunker.chunk().vanished().rbegin()->last());
       PH_CO_RETURN_IF_ERROR(co_await chunker.Flush());
     }
   }
@@ -203,7 +203,7 @@ Task<absl::Status> FetchMessages(MailboxDeps& deps, std::shared_ptr<Folder> fold
     // RFC 7162 §3.1.4.1: messages that did not change are not read.
     PH_CO_ASSIGN_OR_RETURN(selected, co_await folder->ChangedSince(uids, Modseq(request.changed_since())));
   }
-  uint32_t after = 0;
+  Uid after;
   while (true) {
     PH_CO_ASSIGN_OR_RETURN(std::vector<StoredMessage> messages, co_await reader.Next(selected, after, wanted));
     if (messages.empty()) break;
@@ -224,7 +224,7 @@ Task<absl::Status> FetchMessages(MailboxDeps& deps, std::shared_ptr<Folder> fold
       }
       PH_CO_RETURN_IF_ERROR(co_await chunker.FlushIfFull());
     }
-    if (after == UINT32_MAX) break;
+    if (after == Uid(UINT32_MAX)) break;
   }
   co_return co_await chunker.Flush();
 }

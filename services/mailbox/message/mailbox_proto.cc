@@ -28,9 +28,9 @@ absl::StatusOr<std::vector<std::string>> CheckKeywords(
 
 void ToProto(const FolderSnapshot& state, uint32_t keyword_limit, v1::FolderState* out) {
   out->set_folder_id(state.folder_id.value());
-  out->set_uid_validity(state.head.uid_validity);
-  out->set_uid_next(state.head.uid_next);
-  out->set_highest_modseq(state.head.highest_modseq);
+  out->set_uid_validity(state.head.uid_validity.value());
+  out->set_uid_next(state.head.uid_next.value());
+  out->set_highest_modseq(state.head.highest_modseq.value());
   out->set_exists(state.head.exists);
   out->set_unseen(state.head.unseen);
   out->set_deleted(state.head.deleted);
@@ -48,12 +48,12 @@ void ToProto(const FolderInfo& info, v1::Folder* out) {
   out->set_no_select(info.folder_id.empty());
 }
 
-bool ToProto(const UidSet& uids, uint32_t after, google::protobuf::RepeatedPtrField<common::v1::UidRange>* out) {
+bool ToProto(const UidSet& uids, Uid after, google::protobuf::RepeatedPtrField<common::v1::UidRange>* out) {
   for (const UidSet::Range& r : uids.ranges()) {
-    if (r.last <= after) continue;
+    if (Uid(r.last) <= after) continue;
     if (static_cast<size_t>(out->size()) == kMaxRanges) return true;
     common::v1::UidRange* range = out->Add();
-    range->set_first(std::max(r.first, after + 1));
+    range->set_first(std::max(r.first, after.value() + 1));
     range->set_last(r.last);
   }
   return false;
@@ -66,16 +66,16 @@ void ToProto(const std::vector<MessageFlags>& messages, v1::MessageRows* out) {
   out->mutable_flags()->Reserve(n);
   out->mutable_keywords()->Reserve(n);
   for (const MessageFlags& m : messages) {
-    out->add_uid(m.uid);
-    out->add_modseq(m.modseq);
+    out->add_uid(m.uid.value());
+    out->add_modseq(m.modseq.value());
     out->add_flags(m.flags);
     out->add_keywords(m.keyword_bits);
   }
 }
 
-UidSet Missing(const UidSet& asked, const UidSet& present, uint32_t uid_next) {
-  if (uid_next <= 1) return UidSet();
-  return asked.Minus(present).Intersect(UidSet({{1, uid_next - 1}}));
+UidSet Missing(const UidSet& asked, const UidSet& present, Uid uid_next) {
+  if (uid_next <= Uid(1)) return UidSet();
+  return asked.Minus(present).Intersect(UidSet({{1, uid_next.value() - 1}}));
 }
 
 }  // namespace posthouse::mailbox

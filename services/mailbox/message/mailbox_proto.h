@@ -28,7 +28,7 @@ inline constexpr size_t kMaxRanges = 50'000;
 void ToProto(const FolderSnapshot& state, uint32_t keyword_limit, v1::FolderState* out);
 void ToProto(const FolderInfo& info, v1::Folder* out);  // without state
 // Ranges of `uids` above `after`, at most kMaxRanges; true: there are more.
-bool ToProto(const UidSet& uids, uint32_t after, google::protobuf::RepeatedPtrField<common::v1::UidRange>* out);
+bool ToProto(const UidSet& uids, Uid after, google::protobuf::RepeatedPtrField<common::v1::UidRange>* out);
 // uid, modseq, flags and keywords.
 void ToProto(const std::vector<MessageFlags>& messages, v1::MessageRows* out);
 // The keywords of a request; kInvalidArgument: too many, an empty or a very long one.
@@ -36,6 +36,6 @@ absl::StatusOr<std::vector<std::string>> CheckKeywords(const google::protobuf::R
 // The bits of v1::Flag that a client may set.
 extern const uint32_t kAllFlags;
 // What of `asked` below `uid_next` is not in `present`.
-UidSet Missing(const UidSet& asked, const UidSet& present, uint32_t uid_next);
+UidSet Missing(const UidSet& asked, const UidSet& present, Uid uid_next);
 
 }  // namespace posthouse::mailbox

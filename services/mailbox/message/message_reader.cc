@@ -71,11 +71,10 @@ MessageReader::MessageReader(MailboxDeps& deps, std::shared_ptr<Folder> folder)
       partition_(FolderPartition(folder_->id().tenant, folder_->id().folder_id)),
       cache_partition_(CachePartition(folder_->id().tenant, folder_->id().folder_id)) {}
 
-Task<absl::StatusOr<std::vector<StoredMessage>>> MessageReader::Next(const UidSet& uids, uint32_t after,
+Task<absl::StatusOr<std::vector<StoredMessage>>> MessageReader::Next(const UidSet& uids, Uid after,
                                                                      RowSelection wanted) {
   std::vector<std::string> bits;
-  PH_CO_ASSIGN_OR_RETURN(const std::vector<MessageMeta> metas,
-                         co_await folder_->Select(uids, Uid(after), kPage, &bits));
+  PH_CO_ASSIGN_OR_RETURN(const std::vector<MessageMeta> metas, co_await folder_->Select(uids, after, kPage, &bits));
   std::vector<StoredMessage> out(metas.size());
   for (size_t i = 0; i < metas.size(); ++i) {
     out[i].meta = metas[i];
@@ -89,7 +88,7 @@ Task<absl::StatusOr<std::vector<StoredMessage>>> MessageReader::Next(const UidSe
 }
 
 Task<absl::Status> MessageReader::LoadRows(std::vector<StoredMessage>& messages) {
-  std::vector<uint32_t> uids;
+  std::vector<Uid> uids;
   for (const StoredMessage& m : messages) uids.push_back(m.meta.uid);
   std::vector<absl::Status> damaged;
   PH_CO_ASSIGN_OR_RETURN(const auto rows,
@@ -105,7 +104,7 @@ Task<absl::Status> MessageReader::LoadRows(std::vector<StoredMessage>& messages)
     }
     absl::StatusOr<v1::MessageRow> row = DecodeRow<v1::MessageRow>(*rows[i]);
     if (!row.ok()) {
-      messages[i].damaged = Annotate(row.status(), absl::StrCat("message ", uids[i]));
+      messages[i].damaged = Annotate(row.status(), absl::StrCat("message ", uids[i].value()));
       continue;
     }
     messages[i].blob = BlobOf(*row);
@@ -116,7 +115,7 @@ Task<absl::Status> MessageReader::LoadRows(std::vector<StoredMessage>& messages)
 }
 
 Task<absl::Status> MessageReader::LoadDerived(std::vector<StoredMessage>& messages, const RowSelection& wanted) {
-  std::vector<uint32_t> uids;
+  std::vector<Uid> uids;
   for (const StoredMessage& m : messages) uids.push_back(m.meta.uid);
   std::vector<RebuildReason> missing(messages.size(), RebuildReason::kNo);
   std::vector<absl::Status> damaged;  // a cached row that cannot be read is built anew, as an absent one
@@ -199,7 +198,9 @@ Task<absl::StatusOr<std::string>> MessageReader::Read(const StoredMessage& messa
   absl::StatusOr<absl::Cord> bytes = co_await deps_.store.blobs().Get(folder_->id().tenant.value(), message.blob.Hex(),
                                                                       small ? 0 : offset, small ? kWholeBytes : length);
   if (absl::IsNotFound(bytes.status())) {
-    LOG_EVENT(kError, "body_missing").Str("folder_id", folder_->id().folder_id.value()).Int("uid", message.meta.uid);
+    LOG_EVENT(kError, "body_missing")
+        .Str("folder_id", folder_->id().folder_id.value())
+        .Int("uid", message.meta.uid.value());
     co_return absl::DataLossError("the message's body is missing");
   }
   if (!bytes.ok()) co_return bytes.status();

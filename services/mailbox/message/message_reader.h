@@ -62,7 +62,7 @@ class MessageReader {
   MessageReader(MailboxDeps& deps, std::shared_ptr<Folder> folder);
 
   // The next messages of `uids` above `after`, at most kPage; empty: no more.
-  Task<absl::StatusOr<std::vector<StoredMessage>>> Next(const UidSet& uids, uint32_t after, RowSelection wanted);
+  Task<absl::StatusOr<std::vector<StoredMessage>>> Next(const UidSet& uids, Uid after, RowSelection wanted);
 
   // Bytes [offset, offset + length) of the message, as far as it goes.
   Task<absl::StatusOr<std::string>> Read(const StoredMessage& message, uint64_t offset, uint64_t length);

@@ -24,7 +24,7 @@ Task<AppendOutcome> AppendWithinQuota(Mailboxes& mailboxes, std::shared_ptr<Acco
   const Usage::Reservation room = account->usage()->Reserve({static_cast<int64_t>(message.size_bytes), 1}, quota);
   if (room.ok()) co_return AppendOutcome{co_await folder->Append(std::move(message)), false, /*tried=*/true};
   if (!message.dedupe_key.empty()) {
-    const absl::StatusOr<std::optional<uint32_t>> before = co_await folder->FindStoredUid(message.dedupe_key);
+    const absl::StatusOr<std::optional<Uid>> before = co_await folder->FindStoredUid(message.dedupe_key);
     if (!before.ok()) co_return AppendOutcome{before.status()};
     if (before->has_value()) co_return AppendOutcome{AppendResult{**before, /*duplicate=*/true}};
   }

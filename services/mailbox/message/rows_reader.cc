@@ -14,19 +14,19 @@ constexpr uint64_t kDense = 4;
 using Values = std::vector<std::optional<std::string>>;
 
 Task<absl::StatusOr<Values>> ReadTogether(store::Store& store, store::Partition partition, const char* prefix,
-                                          std::string (*key_of)(uint32_t), const std::vector<uint32_t>& uids) {
+                                          std::string (*key_of)(Uid), const std::vector<Uid>& uids) {
   std::vector<std::optional<std::string>> out(uids.size());
   if (uids.empty()) co_return out;
   store::ReadRequest request;
   request.partition = partition;
-  const uint64_t span = uint64_t{uids.back()} - uids.front() + 1;
+  const uint64_t span = uint64_t{uids.back().value()} - uids.front().value() + 1;
   if (uids.size() < 8 || span > kDense * uids.size()) {
-    for (const uint32_t uid : uids) request.keys.push_back(key_of(uid));
+    for (const Uid uid : uids) request.keys.push_back(key_of(uid));
     PH_CO_ASSIGN_OR_RETURN(store::ReadResult read, co_await store.Read(std::move(request)));
     co_return std::move(read.values);
   }
   request.prefix = prefix;
-  request.after = key_of(uids.front() - 1);
+  request.after = key_of(Uid(uids.front().value() - 1));
   size_t next = 0;
   const std::string end = key_of(uids.back());
   while (next < uids.size()) {
@@ -45,7 +45,7 @@ Task<absl::StatusOr<Values>> ReadTogether(store::Store& store, store::Partition 
 }  // namespace
 
 Task<absl::StatusOr<Values>> ReadRows(store::Store& store, store::Partition partition, const char* prefix,
-                                      std::string (*key_of)(uint32_t), const std::vector<uint32_t>& uids,
+                                      std::string (*key_of)(Uid), const std::vector<Uid>& uids,
                                       std::vector<absl::Status>* damaged) {
   damaged->clear();
   absl::StatusOr<Values> together = co_await ReadTogether(store, partition, prefix, key_of, uids);

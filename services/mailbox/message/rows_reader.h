@@ -9,6 +9,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "services/common/async/task.h"
+#include "services/common/ids/ids.h"
 #include "services/common/store/store.h"
 
 namespace posthouse::mailbox {
@@ -18,9 +19,8 @@ namespace posthouse::mailbox {
 // cannot read all of them (kDataLoss), each is read alone: `damaged`, else empty, then has a status
 // for each, and those that are not OK have no value.
 Task<absl::StatusOr<std::vector<std::optional<std::string>>>> ReadRows(store::Store& store, store::Partition partition,
-                                                                       const char* prefix,
-                                                                       std::string (*key_of)(uint32_t),
-                                                                       const std::vector<uint32_t>& uids,
+                                                                       const char* prefix, std::string (*key_of)(Uid),
+                                                                       const std::vector<Uid>& uids,
                                                                        std::vector<absl::Status>* damaged);
 
 }  // namespace posthouse::mailbox

@@ -39,7 +39,7 @@ bool IsCurrent(const v1::StructureRow& row) {
   return row.format() == 0 && !absl::StrContains(row.body_structure(), "*0");
 }
 
-std::vector<store::Mutation> CacheMutations(uint32_t uid, const CachedMessage& cached) {
+std::vector<store::Mutation> CacheMutations(Uid uid, const CachedMessage& cached) {
   v1::EnvelopeRow envelope;
   envelope.set_check(cached.check);
   if (cached.envelope.size() + cached.preview.size() <= kMaxValueBytes) {
@@ -76,7 +76,7 @@ std::vector<store::Mutation> CacheMutations(uint32_t uid, const CachedMessage& c
   return out;
 }
 
-std::vector<store::Mutation> CacheRemovals(uint32_t uid) {
+std::vector<store::Mutation> CacheRemovals(Uid uid) {
   std::vector<store::Mutation> out;
   out.push_back({EnvelopeKey(uid), std::nullopt});
   out.push_back({StructureKey(uid), std::nullopt});

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "absl/strings/string_view.h"
+#include "services/common/ids/ids.h"
 #include "services/common/store/store.h"
 
 namespace posthouse::mailbox::v1 {
@@ -45,8 +46,8 @@ bool IsCurrent(const v1::StructureRow& row);
 bool IsCachedField(absl::string_view name);
 
 // The rows of a message.
-std::vector<store::Mutation> CacheMutations(uint32_t uid, const CachedMessage& cached);
-std::vector<store::Mutation> CacheRemovals(uint32_t uid);
+std::vector<store::Mutation> CacheMutations(Uid uid, const CachedMessage& cached);
+std::vector<store::Mutation> CacheRemovals(Uid uid);
 
 // Adds the mutations to `out` as commits that are each within the store's limits.
 void SplitCommits(const store::Partition& partition, std::vector<store::Mutation> mutations,

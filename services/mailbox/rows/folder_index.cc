@@ -26,7 +26,7 @@ uint32_t FolderIndex::Intern(absl::string_view bits) {
   return it->second;
 }
 
-void FolderIndex::Put(uint32_t uid, const v1::MessageRow& row) {
+void FolderIndex::Put(Uid uid, const v1::MessageRow& row) {
   const size_t i = LowerBound(uid);
   if (i < messages_.size() && messages_[i].uid == uid) {
     messages_[i] = MetaOf(uid, row);
@@ -35,9 +35,9 @@ void FolderIndex::Put(uint32_t uid, const v1::MessageRow& row) {
   }
 }
 
-MessageMeta FolderIndex::MetaOf(uint32_t uid, const v1::MessageRow& row) {
+MessageMeta FolderIndex::MetaOf(Uid uid, const v1::MessageRow& row) {
   MessageMeta meta;
-  meta.modseq = row.modseq();
+  meta.modseq = Modseq(row.modseq());
   meta.internal_date = row.internal_date();
   meta.size_bytes = row.size_bytes();
   meta.uid = uid;
@@ -48,7 +48,7 @@ MessageMeta FolderIndex::MetaOf(uint32_t uid, const v1::MessageRow& row) {
   return meta;
 }
 
-void FolderIndex::SetFlags(uint32_t uid, uint64_t modseq, uint32_t flags, absl::string_view keywords) {
+void FolderIndex::SetFlags(Uid uid, Modseq modseq, uint32_t flags, absl::string_view keywords) {
   const size_t i = LowerBound(uid);
   PH_CHECK(i < messages_.size() && messages_[i].uid == uid);
   messages_[i].modseq = modseq;
@@ -60,30 +60,30 @@ void FolderIndex::Erase(const UidSet& uids) {
   std::erase_if(messages_, [&](const MessageMeta& m) { return uids.Contains(m.uid); });
 }
 
-void FolderIndex::Erase(const absl::flat_hash_set<uint32_t>& uids) {
+void FolderIndex::Erase(const absl::flat_hash_set<Uid>& uids) {
   std::erase_if(messages_, [&](const MessageMeta& m) { return uids.contains(m.uid); });
 }
 
-size_t FolderIndex::LowerBound(uint32_t uid) const {
-  return static_cast<size_t>(std::lower_bound(messages_.begin(), messages_.end(), uid,
-                                              [](const MessageMeta& m, uint32_t u) { return m.uid < u; }) -
-                             messages_.begin());
+size_t FolderIndex::LowerBound(Uid uid) const {
+  return static_cast<size_t>(
+      std::lower_bound(messages_.begin(), messages_.end(), uid, [](const MessageMeta& m, Uid u) { return m.uid < u; }) -
+      messages_.begin());
 }
 
-const MessageMeta* FolderIndex::Find(uint32_t uid) const {
+const MessageMeta* FolderIndex::Find(Uid uid) const {
   const size_t i = LowerBound(uid);
   return i < messages_.size() && messages_[i].uid == uid ? &messages_[i] : nullptr;
 }
 
-std::vector<MessageMeta> FolderIndex::Select(const UidSet& uids, uint32_t after, size_t limit) const {
+std::vector<MessageMeta> FolderIndex::Select(const UidSet& uids, Uid after, size_t limit) const {
   std::vector<MessageMeta> out;
-  if (after == UINT32_MAX) return out;
+  if (after == Uid(UINT32_MAX)) return out;
   const auto& ranges = uids.ranges();
-  auto range = std::lower_bound(ranges.begin(), ranges.end(), after + 1,
-                                [](const UidSet::Range& r, uint32_t uid) { return r.last < uid; });
+  auto range = std::lower_bound(ranges.begin(), ranges.end(), after.Next(),
+                                [](const UidSet::Range& r, Uid uid) { return Uid(r.last) < uid; });
   for (; range != ranges.end() && out.size() < limit; ++range) {
-    for (size_t i = LowerBound(std::max(range->first, after + 1));
-         i < messages_.size() && messages_[i].uid <= range->last && out.size() < limit; ++i) {
+    for (size_t i = LowerBound(std::max(Uid(range->first), after.Next()));
+         i < messages_.size() && messages_[i].uid <= Uid(range->last) && out.size() < limit; ++i) {
       out.push_back(messages_[i]);
     }
   }
@@ -95,18 +95,18 @@ UidSet FolderIndex::Uids() const {
   size_t i = 0;
   while (i < messages_.size()) {
     size_t end = i + 1;
-    while (end < messages_.size() && messages_[end].uid == messages_[end - 1].uid + 1) ++end;
+    while (end < messages_.size() && messages_[end].uid == messages_[end - 1].uid.Next()) ++end;
     out.Add(messages_[i].uid, messages_[end - 1].uid);
     i = end;
   }
   return out;
 }
 
-uint32_t FolderIndex::FirstUnseen() const {
+Uid FolderIndex::FirstUnseen() const {
   for (const MessageMeta& m : messages_) {
     if ((m.flags & v1::FLAG_SEEN) == 0) return m.uid;
   }
-  return 0;
+  return Uid();
 }
 
 size_t FolderIndex::MemoryBytes() const {

@@ -20,10 +20,10 @@ class MessageRow;
 namespace posthouse::mailbox {
 
 struct MessageMeta {
-  uint64_t modseq = 0;
+  Modseq modseq;
   int64_t internal_date = 0;
   uint64_t size_bytes = 0;
-  uint32_t uid = 0;
+  Uid uid;
   uint32_t keywords = 0;  // FolderIndex::KeywordBits
   uint32_t check = 0;     // a cache row counts only when it has the same
   int16_t zone = 0;
@@ -39,27 +39,27 @@ uint32_t CheckOfBlob(const ObjectId& blob);
 class FolderIndex {
  public:
   FolderIndex();
-  void SetFlags(uint32_t uid, uint64_t modseq, uint32_t flags, absl::string_view keywords);
+  void SetFlags(Uid uid, Modseq modseq, uint32_t flags, absl::string_view keywords);
   // Adds the message, or replaces it when the index has it.
-  void Put(uint32_t uid, const v1::MessageRow& row);
+  void Put(Uid uid, const v1::MessageRow& row);
   void Erase(const UidSet& uids);
-  void Erase(const absl::flat_hash_set<uint32_t>& uids);
+  void Erase(const absl::flat_hash_set<Uid>& uids);
 
   const std::vector<MessageMeta>& messages() const { return messages_; }
-  const MessageMeta* Find(uint32_t uid) const;
+  const MessageMeta* Find(Uid uid) const;
   // Index of the first message with a UID of at least `uid`.
-  size_t LowerBound(uint32_t uid) const;
+  size_t LowerBound(Uid uid) const;
   // The messages of `uids` with a UID above `after`, at most `limit`.
-  std::vector<MessageMeta> Select(const UidSet& uids, uint32_t after, size_t limit) const;
+  std::vector<MessageMeta> Select(const UidSet& uids, Uid after, size_t limit) const;
   // The bits of MessageMeta.keywords, as in MessageRow.keywords.
   const std::string& KeywordBits(uint32_t set) const { return keyword_sets_[set]; }
   UidSet Uids() const;
-  uint32_t FirstUnseen() const;  // 0: none
+  Uid FirstUnseen() const;  // empty: none
   size_t MemoryBytes() const;
 
  private:
   uint32_t Intern(absl::string_view bits);
-  MessageMeta MetaOf(uint32_t uid, const v1::MessageRow& row);
+  MessageMeta MetaOf(Uid uid, const v1::MessageRow& row);
   std::vector<MessageMeta> messages_;
   std::vector<std::string> keyword_sets_;  // [0] is empty
   absl::flat_hash_map<std::string, uint32_t> set_numbers_;

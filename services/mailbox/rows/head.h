@@ -12,10 +12,10 @@ namespace posthouse::mailbox {
 
 struct Head {
   AccountId account_id;
-  uint32_t uid_validity = 0;
-  uint32_t uid_next = 1;
-  uint64_t highest_modseq = 1;
-  uint64_t log_floor = 1;  // the change log holds (log_floor, highest_modseq]
+  UidValidity uid_validity;
+  Uid uid_next{1};
+  Modseq highest_modseq{1};
+  Modseq log_floor{1};  // the change log holds (log_floor, highest_modseq]
   uint64_t exists = 0;
   uint64_t unseen = 0;
   uint64_t deleted = 0;
@@ -24,9 +24,9 @@ struct Head {
   uint32_t intents = 0;
   int64_t created = 0;
   uint64_t incarnation = 0;  // of the store, when Jump() was last called or the folder was made
-  // Modseqs in (lost_from, lost_to) were of commits that were lost. lost_to 0: none.
-  uint64_t lost_from = 0;
-  uint64_t lost_to = 0;
+  // Modseqs in (lost_from, lost_to) were of commits that were lost. lost_to empty: none.
+  Modseq lost_from;
+  Modseq lost_to;
   bool destroyed = false;  // the folder is being destroyed: every commit is refused
 
   // Adds (+1) or takes off (-1) a message with these flags and size.
@@ -37,7 +37,7 @@ struct Head {
   static constexpr uint64_t kJump = uint64_t{1} << 20;
   void Jump(uint64_t store_incarnation, uint64_t random);
   // Whether a client that knows `modseq` may have seen commits that were lost.
-  bool KnowsLostCommits(uint64_t modseq) const { return modseq > lost_from && modseq < lost_to; }
+  bool KnowsLostCommits(Modseq modseq) const { return modseq > lost_from && modseq < lost_to; }
   std::string Encode() const;
   static absl::StatusOr<Head> Decode(absl::string_view row);
 };

@@ -80,8 +80,8 @@ std::string SubscriptionKey(absl::string_view full_name) { return absl::StrCat(k
 std::string DoomedKey(const FolderId& folder) { return absl::StrCat(kDoomedPrefix, folder.value()); }
 
 std::string HeadKey() { return "H"; }
-std::string MessageKey(uint32_t uid) { return IntKey(kMessagePrefix, uid); }
-std::string ChangeKey(uint64_t modseq) { return IntKey(kChangePrefix, modseq); }
+std::string MessageKey(Uid uid) { return IntKey(kMessagePrefix, uid.value()); }
+std::string ChangeKey(Modseq modseq) { return IntKey(kChangePrefix, modseq.value()); }
 std::string DeliveryKey(absl::string_view delivery_id) { return absl::StrCat(kDeliveryPrefix, delivery_id); }
 std::string OperationKey(absl::string_view operation_id) { return LengthPrefixed(kOperationPrefix, operation_id); }
 std::string CopyBatchKey(absl::string_view operation_id, uint32_t batch) {
@@ -93,12 +93,18 @@ std::string KeywordKey(uint16_t number) { return IntKey(kKeywordPrefix, number);
 std::string RecentKey() { return "r"; }
 std::string IntentKey(absl::string_view operation_id) { return LengthPrefixed(kIntentPrefix, operation_id); }
 
-std::string EnvelopeKey(uint32_t uid) { return IntKey(kEnvelopePrefix, uid); }
-std::string StructureKey(uint32_t uid) { return IntKey(kStructurePrefix, uid); }
-std::string HeaderKey(uint32_t uid) { return IntKey(kHeaderPrefix, uid); }
+std::string EnvelopeKey(Uid uid) { return IntKey(kEnvelopePrefix, uid.value()); }
+std::string StructureKey(Uid uid) { return IntKey(kStructurePrefix, uid.value()); }
+std::string HeaderKey(Uid uid) { return IntKey(kHeaderPrefix, uid.value()); }
 
-absl::StatusOr<uint32_t> UidOfKey(absl::string_view key) { return IntOfKey<uint32_t>(key); }
-absl::StatusOr<uint64_t> ModseqOfKey(absl::string_view key) { return IntOfKey<uint64_t>(key); }
+absl::StatusOr<Uid> UidOfKey(absl::string_view key) {
+  PH_ASSIGN_OR_RETURN(const uint32_t uid, IntOfKey<uint32_t>(key));
+  return Uid(uid);
+}
+absl::StatusOr<Modseq> ModseqOfKey(absl::string_view key) {
+  PH_ASSIGN_OR_RETURN(const uint64_t modseq, IntOfKey<uint64_t>(key));
+  return Modseq(modseq);
+}
 absl::StatusOr<uint16_t> NumberOfKeywordKey(absl::string_view key) { return IntOfKey<uint16_t>(key); }
 absl::StatusOr<std::string> OperationOfIntentKey(absl::string_view key) {
   if (key.size() < 3 || key.size() != 3u + static_cast<unsigned char>(key[2]) ||

@@ -77,9 +77,9 @@ std::string DoomedKey(const FolderId& folder);
 inline constexpr char kDoomedPrefix[] = "z/";
 
 std::string HeadKey();
-std::string MessageKey(uint32_t uid);
+std::string MessageKey(Uid uid);
 inline constexpr char kMessagePrefix[] = "m/";
-std::string ChangeKey(uint64_t modseq);
+std::string ChangeKey(Modseq modseq);
 inline constexpr char kChangePrefix[] = "q/";
 std::string DeliveryKey(absl::string_view delivery_id);
 inline constexpr char kDeliveryPrefix[] = "d/";
@@ -92,16 +92,16 @@ std::string RecentKey();
 std::string IntentKey(absl::string_view operation_id);
 inline constexpr char kIntentPrefix[] = "x/";
 
-std::string EnvelopeKey(uint32_t uid);
+std::string EnvelopeKey(Uid uid);
 inline constexpr char kEnvelopePrefix[] = "e/";
-std::string StructureKey(uint32_t uid);
+std::string StructureKey(Uid uid);
 inline constexpr char kStructurePrefix[] = "s/";
-std::string HeaderKey(uint32_t uid);
+std::string HeaderKey(Uid uid);
 inline constexpr char kHeaderPrefix[] = "h/";
 
 // The parts of a key; kDataLoss when the key has another form.
-absl::StatusOr<uint32_t> UidOfKey(absl::string_view key);
-absl::StatusOr<uint64_t> ModseqOfKey(absl::string_view key);
+absl::StatusOr<Uid> UidOfKey(absl::string_view key);
+absl::StatusOr<Modseq> ModseqOfKey(absl::string_view key);
 absl::StatusOr<uint16_t> NumberOfKeywordKey(absl::string_view key);
 absl::StatusOr<std::string> OperationOfIntentKey(absl::string_view key);
 absl::StatusOr<std::string> NodeOfFolderKey(absl::string_view key);

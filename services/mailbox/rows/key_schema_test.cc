@@ -31,33 +31,34 @@ TEST(KeySchemaTest, KeysAreGolden) {
   EXPECT_EQ(Hex(NameKey(kId, "A")), "6e2f00112233445566778899aabbccddeeff41");
   EXPECT_EQ(Hex(SubscriptionKey("A/b")), "732f412f62");
   EXPECT_EQ(Hex(HeadKey()), "48");
-  EXPECT_EQ(Hex(MessageKey(1)), "6d2f00000001");
-  EXPECT_EQ(Hex(MessageKey(UINT32_MAX)), "6d2fffffffff");
-  EXPECT_EQ(Hex(ChangeKey(258)), "712f0000000000000102");
+  EXPECT_EQ(Hex(MessageKey(Uid(1))), "6d2f00000001");
+  EXPECT_EQ(Hex(MessageKey(Uid(UINT32_MAX))), "6d2fffffffff");
+  EXPECT_EQ(Hex(ChangeKey(Modseq(258))), "712f0000000000000102");
   EXPECT_EQ(Hex(DeliveryKey("q1/r/d")), "642f71312f722f64");
   EXPECT_EQ(Hex(OperationKey("ab")), "612f026162");
   EXPECT_EQ(Hex(CopyBatchKey("ab", 1)), "612f02616200000001");
   EXPECT_EQ(Hex(KeywordKey(513)), "6b2f0201");
   EXPECT_EQ(Hex(IntentKey("ab")), "782f026162");
-  EXPECT_EQ(Hex(EnvelopeKey(1)), "652f00000001");
-  EXPECT_EQ(Hex(StructureKey(1)), "732f00000001");
-  EXPECT_EQ(Hex(HeaderKey(1)), "682f00000001");
+  EXPECT_EQ(Hex(EnvelopeKey(Uid(1))), "652f00000001");
+  EXPECT_EQ(Hex(StructureKey(Uid(1))), "732f00000001");
+  EXPECT_EQ(Hex(HeaderKey(Uid(1))), "682f00000001");
 }
 
 TEST(KeySchemaTest, ByteOrderIsNumericOrder) {
   const uint32_t uids[] = {0, 1, 255, 256, 65535, 65536, UINT32_MAX - 1, UINT32_MAX};
   for (size_t i = 1; i < std::size(uids); ++i) {
-    EXPECT_LT(MessageKey(uids[i - 1]), MessageKey(uids[i]));
-    EXPECT_LT(EnvelopeKey(uids[i - 1]), EnvelopeKey(uids[i]));
+    EXPECT_LT(MessageKey(Uid(uids[i - 1])), MessageKey(Uid(uids[i])));
+    EXPECT_LT(EnvelopeKey(Uid(uids[i - 1])), EnvelopeKey(Uid(uids[i])));
   }
   const uint64_t modseqs[] = {0, 255, 256, UINT32_MAX, uint64_t{1} << 32, UINT64_MAX - 1, UINT64_MAX};
-  for (size_t i = 1; i < std::size(modseqs); ++i) EXPECT_LT(ChangeKey(modseqs[i - 1]), ChangeKey(modseqs[i]));
+  for (size_t i = 1; i < std::size(modseqs); ++i)
+    EXPECT_LT(ChangeKey(Modseq(modseqs[i - 1])), ChangeKey(Modseq(modseqs[i])));
 }
 
 TEST(KeySchemaTest, KeysComeApartAgain) {
-  EXPECT_EQ(*UidOfKey(MessageKey(256)), 256u);
-  EXPECT_EQ(*UidOfKey(MessageKey(UINT32_MAX)), UINT32_MAX);
-  EXPECT_EQ(*ModseqOfKey(ChangeKey(UINT64_MAX)), UINT64_MAX);
+  EXPECT_EQ(*UidOfKey(MessageKey(Uid(256))), Uid(256));
+  EXPECT_EQ(*UidOfKey(MessageKey(Uid(UINT32_MAX))), Uid(UINT32_MAX));
+  EXPECT_EQ(*ModseqOfKey(ChangeKey(Modseq(UINT64_MAX))), Modseq(UINT64_MAX));
   EXPECT_EQ(*NumberOfKeywordKey(KeywordKey(4095)), 4095);
   EXPECT_EQ(*OperationOfIntentKey(IntentKey(std::string("\0\xff", 2))), std::string("\0\xff", 2));
   EXPECT_EQ(*NodeOfFolderKey(FolderKey(kId)), kId);
@@ -85,10 +86,10 @@ TEST(KeySchemaTest, IdsAreLowerCaseHex) {
 TEST(RecordsTest, HeadRowIsGolden) {
   Head head;
   head.account_id = AccountId("a");
-  head.uid_validity = 300;
-  head.uid_next = 2;
-  head.highest_modseq = 5;
-  head.log_floor = 1;
+  head.uid_validity = UidValidity(300);
+  head.uid_next = Uid(2);
+  head.highest_modseq = Modseq(5);
+  head.log_floor = Modseq(1);
   head.exists = 1;
   head.unseen = 1;
   head.size_bytes = 10;

@@ -103,8 +103,8 @@ Task<absl::Status> SearchMessages(MailboxDeps& deps, std::shared_ptr<Folder> fol
   MessageReader reader(deps, folder);
   const UidSet all = UidSet::All();
   UidSet found;
-  uint64_t highest_modseq = 0;
-  uint32_t after = request.after_uid();
+  Modseq highest_modseq;
+  Uid after(request.after_uid());
   while (true) {
     if (cancelled()) co_return absl::CancelledError("the caller has gone away");
     PH_CO_ASSIGN_OR_RETURN(const std::vector<StoredMessage> page, co_await reader.Next(all, after, RowSelection()));
@@ -115,7 +115,7 @@ Task<absl::Status> SearchMessages(MailboxDeps& deps, std::shared_ptr<Folder> fol
       break;
     }
     after = page.back().meta.uid;
-    std::vector<std::pair<uint32_t, uint64_t>> hits;  // UID, modseq
+    std::vector<std::pair<Uid, Modseq>> hits;
     UidSet open;
     for (const StoredMessage& m : page) {
       const Verdict verdict = program.Evaluate(FactsOf(m));
@@ -123,7 +123,7 @@ Task<absl::Status> SearchMessages(MailboxDeps& deps, std::shared_ptr<Folder> fol
       if (verdict == Verdict::kUnknown) open.Add(m.meta.uid);
     }
     if (!open.empty()) {
-      PH_CO_ASSIGN_OR_RETURN(const std::vector<StoredMessage> loaded, co_await reader.Next(open, 0, wanted));
+      PH_CO_ASSIGN_OR_RETURN(const std::vector<StoredMessage> loaded, co_await reader.Next(open, Uid(), wanted));
       for (const StoredMessage& m : loaded) {
         if (m.gone || cancelled()) continue;
         absl::StatusOr<bool> match = absl::UnknownError("");
@@ -136,7 +136,7 @@ Task<absl::Status> SearchMessages(MailboxDeps& deps, std::shared_ptr<Folder> fol
           // One damaged message must not hide all the others.
           LOG_EVENT(kError, "search_skips_message")
               .Str("folder_id", state.folder_id.value())
-              .Int("uid", m.meta.uid)
+              .Int("uid", m.meta.uid.value())
               .Err(match.status());
           continue;
         }
@@ -149,10 +149,10 @@ Task<absl::Status> SearchMessages(MailboxDeps& deps, std::shared_ptr<Folder> fol
       found.Add(uid);
       highest_modseq = std::max(highest_modseq, modseq);
     }
-    if (after == UINT32_MAX) break;
+    if (after == Uid(UINT32_MAX)) break;
   }
   UidSetToProto(found, response->mutable_uids());
-  if (program.uses_modseq()) response->set_highest_modseq(highest_modseq);
+  if (program.uses_modseq()) response->set_highest_modseq(highest_modseq.value());
   co_return absl::OkStatus();
 }
 

@@ -210,7 +210,7 @@ Verdict SearchProgram::Evaluate(const Node& node, const SearchFacts& facts) cons
     case v1::SearchKey::KIND_SMALLER:
       return Is(static_cast<int64_t>(m.size_bytes) < node.number);
     case v1::SearchKey::KIND_MODSEQ:
-      return Is(m.modseq >= static_cast<uint64_t>(node.number));
+      return Is(m.modseq.value() >= static_cast<uint64_t>(node.number));
     case v1::SearchKey::KIND_OLDER:
       return Is(m.internal_date <= node.number);
     case v1::SearchKey::KIND_YOUNGER:

@@ -96,7 +96,7 @@ class MailboxFixture {
                std::vector<std::string> keywords = {}) {
     auto result = SyncWait(folder.Append(MakeMessage(body, flags, std::move(keywords))));
     EXPECT_TRUE(result.ok()) << result.status();
-    return result.ok() ? result->uid : 0;
+    return result.ok() ? result->uid.value() : 0;
   }
 
  private:
