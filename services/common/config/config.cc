@@ -48,7 +48,7 @@ bool IsDuration(const FieldDescriptor& field) {
 
 class Loader {
  public:
-  explicit Loader(absl::string_view file) : file_(file) {}
+  Loader(absl::string_view file, const cli::Environment& environment) : file_(file), environment_(environment) {}
 
   absl::Status Fill(const YAML::Node& node, const std::string& path, Message& message) const {
     if (node.IsNull()) return absl::OkStatus();  // "ingress:" with nothing below
@@ -96,7 +96,9 @@ class Loader {
       return Fill(node, path, *child);
     }
     if (!node.IsScalar()) return Error(node, path, absl::StrCat("must be ", TypeName(field)));
-    const std::string& text = node.Scalar();
+    const absl::StatusOr<std::string> replaced = ReplaceVariables(node.Scalar(), environment_);
+    if (!replaced.ok()) return Error(node, path, replaced.status().message());
+    const std::string& text = *replaced;
     if (IsDuration(field)) {
       const absl::StatusOr<int64_t> nanos = ParseDurationNanos(text);
       if (!nanos.ok()) return Error(node, path, nanos.status().message());
@@ -168,6 +170,7 @@ class Loader {
   }
 
   const std::string file_;
+  const cli::Environment& environment_;
 };
 
 std::string Quoted(absl::string_view text) {
@@ -273,7 +276,7 @@ void Compare(const Message& before, const Message& after, const std::string& pat
 
 }  // namespace
 
-absl::StatusOr<v1::Config> Parse(absl::string_view yaml, absl::string_view name) {
+absl::StatusOr<v1::Config> Parse(absl::string_view yaml, absl::string_view name, const cli::Environment& environment) {
   v1::Config config;
   if (yaml.size() > kMaxFileBytes)
     return absl::InvalidArgumentError(absl::StrCat(name, ": larger than ", kMaxFileBytes, " bytes"));
@@ -281,7 +284,7 @@ absl::StatusOr<v1::Config> Parse(absl::string_view yaml, absl::string_view name)
     const std::vector<YAML::Node> documents = YAML::LoadAll(std::string(yaml));
     if (documents.size() > 1)
       return absl::InvalidArgumentError(absl::StrCat(name, ": holds more than one YAML document"));
-    const Loader loader(name);
+    const Loader loader(name, environment);
     if (!documents.empty()) PH_RETURN_IF_ERROR(loader.Fill(documents[0], "", config));
   } catch (const YAML::Exception& e) {
     return absl::InvalidArgumentError(

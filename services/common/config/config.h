@@ -4,7 +4,8 @@
 // walks it by reflection, so a new field needs no code here. An unknown or repeated key, a
 // wrong type or a value out of range is an error that names file, line, key, value and
 // what is allowed. Durations are written "30s", "1h30m", "2d"; sizes (fields that end in
-// _bytes) also "50MiB". Threads: stateless.
+// _bytes) also "50MiB". In values, ${POD_NAME} and ${POD_NAMESPACE} stand for these two variables of
+// the environment, since pods of one StatefulSet share a file; another "${" is an error. Threads: stateless.
 #pragma once
 
 #include <string>
@@ -13,6 +14,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "services/common/cli/cli.h"
 
 namespace posthouse::config {
 
@@ -24,7 +26,12 @@ class Config;
 // kNotFound: no such file.
 absl::StatusOr<v1::Config> LoadFile(const std::string& path);
 // The same for a text; messages use `name` as the file's name.
-absl::StatusOr<v1::Config> Parse(absl::string_view yaml, absl::string_view name);
+absl::StatusOr<v1::Config> Parse(absl::string_view yaml, absl::string_view name,
+                                 const cli::Environment& environment = cli::ProcessEnvironment);
+
+// `text` with the values of ${POD_NAME} and ${POD_NAMESPACE}. kInvalidArgument, with the variable's name: one of them
+// is not set, or is empty; or `text` has another "${".
+absl::StatusOr<std::string> ReplaceVariables(absl::string_view text, const cli::Environment& environment);
 
 // Checks keys that need or contradict each other, for the process `service` ("standalone",
 // "queue", ...). The message names the key and what to do.

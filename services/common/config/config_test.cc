@@ -1,12 +1,15 @@
 #include "services/common/config/config.h"
 
 #include <fstream>
+#include <optional>
 #include <string>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "absl/strings/str_cat.h"
 #include "posthouse/config/v1/config.pb.h"
+#include "services/common/cli/cli.h"
 
 namespace posthouse::config {
 namespace {
@@ -203,6 +206,40 @@ TEST(ConfigTest, ChangedKeysAreNamed) {
   EXPECT_THAT(ChangedKeys(*before, *before), testing::IsEmpty());
   EXPECT_THAT(ChangedKeys(*before, *after), testing::ElementsAre("log_level", "peers.queue", "ingress.smtp.port",
                                                                  "ingress.smtp.proxy_from", "ingress.data_timeout"));
+}
+
+// Pods of one StatefulSet share a file; the name of each is the name of its store.
+TEST(ConfigTest, ThePodsNameAndNamespaceAreReplacedInValues) {
+  const cli::Environment pod = [](const std::string& name) -> std::optional<std::string> {
+    if (name == "POD_NAME") return "mailbox-1";
+    if (name == "POD_NAMESPACE") return "mail: x";
+    return std::nullopt;
+  };
+  const auto config = Parse(
+      "hostname: ${POD_NAME}.${POD_NAMESPACE}.svc\nmailbox: {shard: \"${POD_NAME}\"}\n"
+      "peers: {queue: [a, \"${POD_NAME}:1\"]}\n",
+      "x", pod);
+  ASSERT_TRUE(config.ok()) << config.status();
+  EXPECT_EQ(config->mailbox().shard(), "mailbox-1");
+  EXPECT_EQ(config->hostname(), "mailbox-1.mail: x.svc");  // a value never becomes YAML
+  EXPECT_EQ(config->peers().queue(1), "mailbox-1:1");
+}
+
+TEST(ConfigTest, AVariableThatCannotBeReplacedIsNamedWithItsFileAndKey) {
+  const cli::Environment none = [](const std::string&) { return std::nullopt; };
+  const cli::Environment empty = [](const std::string&) { return std::optional<std::string>(""); };
+  for (const cli::Environment& environment : {none, empty}) {
+    EXPECT_EQ(Parse("queue:\n  shard: ${POD_NAME}\n", "q.yaml", environment).status().message(),
+              "q.yaml:2:10: queue.shard: ${POD_NAME}: the environment variable POD_NAME is not set");
+  }
+  for (const char* other : {"${HOME}", "${}", "${POD_NAME", "x${pod_name}"}) {
+    const std::string yaml = absl::StrCat("hostname: \"", other, "\"\n");
+    EXPECT_THAT(std::string(Parse(yaml, "q.yaml", none).status().message()),
+                testing::AllOf(HasSubstr("q.yaml:1:11: hostname: ${"),
+                               HasSubstr("only ${POD_NAME} and ${POD_NAMESPACE} are replaced")))
+        << other;
+  }
+  EXPECT_EQ(Parse("hostname: $a{b}\n", "x", none)->hostname(), "$a{b}");
 }
 
 // People start from the files in deploy/.
