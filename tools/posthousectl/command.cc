@@ -2,6 +2,8 @@
 
 #include <utility>
 
+#include "absl/strings/str_cat.h"
+#include "services/common/version/version.h"
 #include "tools/posthousectl/context.h"
 
 namespace posthouse::ctl {
@@ -19,7 +21,7 @@ const std::vector<Noun>& Nouns() {
 cli::Program MakeProgram() {
   cli::Program program;
   program.name = "posthousectl";
-  program.help = "posthousectl administers a Posthouse mail system.";
+  program.help = absl::StrCat("posthousectl ", kVersion, " administers a Posthouse mail system.");
   program.flags = TargetFlags();
   program.flags.push_back(cli::Count("timeout", "SECONDS", "time limit of each call (default 10)"));
   program.flags.push_back(cli::Switch("json", "print JSON, one object a line"));

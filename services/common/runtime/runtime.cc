@@ -45,6 +45,7 @@ struct Flags {
 // The parts of a process, beyond its flags.
 struct Process {
   std::string service;
+  std::string program;  // as it was called: "posthouse-queue", "posthouse queue"
   MakeApp make;
   CheckConfig check;  // may be null
 };
@@ -55,8 +56,14 @@ bool HasStore(absl::string_view service) {
   return service == "standalone" || service == "directory" || service == "queue" || service == "mailbox";
 }
 
-cli::Program FlagsOf(const std::string& service) {
-  const std::string name = "posthouse-" + service;
+// The name that this process was called by, without its folder.
+std::string ProgramName(int argc, char** argv, const std::string& service) {
+  const absl::string_view called = argc > 0 ? argv[0] : "";
+  const absl::string_view base = called.substr(called.rfind('/') + 1);  // npos + 1 is 0
+  return base.empty() ? "posthouse-" + service : std::string(base);
+}
+
+cli::Program FlagsOf(const std::string& service, const std::string& name) {
   std::vector<cli::Flag> flags = {
       cli::File("config", "YAML configuration; without it every key has its default"),
       cli::Switch("check-config", "check the configuration, print \"ok\" or what is wrong, and exit"),
@@ -85,8 +92,9 @@ cli::Program FlagsOf(const std::string& service) {
 }
 
 // Returns the exit code, or -1 to go on.
-int ParseFlags(int argc, char** argv, const std::string& service, Flags* flags) {
-  const cli::Program program = FlagsOf(service);
+int ParseFlags(int argc, char** argv, const Process& process, Flags* flags) {
+  const std::string& service = process.service;
+  const cli::Program program = FlagsOf(service, process.program);
   const cli::Parsed parsed = cli::Parse(program, {argv + 1, argv + argc}, cli::ProcessEnvironment);
   switch (parsed.outcome) {
     case cli::Parsed::Outcome::kHelp:
@@ -99,7 +107,7 @@ int ParseFlags(int argc, char** argv, const std::string& service, Flags* flags) 
       break;
   }
   if (parsed.arguments.Has("version")) {
-    std::printf("posthouse-%s %s\n", service.c_str(), kVersion);
+    std::printf("%s %s\n", process.program.c_str(), kVersion);
     return 0;
   }
   flags->config = parsed.arguments.GetOr("config", "");
@@ -292,14 +300,14 @@ int Run(Runtime& runtime, const Flags& flags, const Process& process, const sigs
   absl::StatusOr<std::unique_ptr<App>> app = StartApp(runtime, process);
   if (!app.ok()) {
     LOG_EVENT(kError, "start_failed").Err(app.status());
-    std::fprintf(stderr, "posthouse-%s: cannot start: %s\n", service.c_str(),
+    std::fprintf(stderr, "%s: cannot start: %s\n", process.program.c_str(),
                  std::string(app.status().message()).c_str());
     return 1;
   }
   ShownConfig shown(runtime.config());
   auto http = StartHttp(runtime, **app, service, shown, started);
   if (!http.ok()) {
-    std::fprintf(stderr, "posthouse-%s: cannot start: %s\n", service.c_str(),
+    std::fprintf(stderr, "%s: cannot start: %s\n", process.program.c_str(),
                  std::string(http.status().message()).c_str());
     LOG_EVENT(kError, "start_failed").Err(http.status());
     (*app)->Drain(absl::ZeroDuration());
@@ -330,9 +338,9 @@ int Main(int argc, char** argv, const std::string& service, const MakeApp& make,
   sigemptyset(&reload);
   sigaddset(&reload, SIGHUP);
   pthread_sigmask(SIG_BLOCK, &reload, nullptr);
-  const Process process{service, make, std::move(check)};
+  const Process process{service, ProgramName(argc, argv, service), make, std::move(check)};
   Flags flags;
-  const int exit_code = ParseFlags(argc, argv, service, &flags);
+  const int exit_code = ParseFlags(argc, argv, process, &flags);
   if (exit_code >= 0) return exit_code;
   const absl::StatusOr<config::v1::Config> config = LoadConfig(flags.config, process);
   if (!config.ok()) {

@@ -68,7 +68,8 @@ using MakeApp = std::function<absl::StatusOr<std::unique_ptr<App>>(Runtime&)>;
 // --check-config, the start and reloads call it.
 using CheckConfig = std::function<absl::Status(const config::v1::Config&)>;
 
-// Runs a process to its end. Returns its exit code: 0; 1: the start failed; 2: bad config or flags.
+// Runs a process to its end. Returns its exit code: 0; 1: the start failed; 2: bad config or flags. Messages name the
+// program by argv[0].
 int Main(int argc, char** argv, const std::string& service, const MakeApp& make, CheckConfig check = nullptr);
 
 // Where a service's gRPC server listens: config.rpc, or the documented default.

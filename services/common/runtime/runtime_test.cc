@@ -138,7 +138,7 @@ TEST_F(RuntimeTest, CheckConfigSaysOkOrWhatIsWrong) {
 TEST_F(RuntimeTest, FlagsAreChecked) {
   Process unknown({"--confg", "x"});
   EXPECT_EQ(unknown.Exit(), 2);
-  EXPECT_THAT(unknown.said(), HasSubstr("posthouse-probe: unknown flag --confg; did you mean --config?\n"));
+  EXPECT_THAT(unknown.said(), HasSubstr("probe: unknown flag --confg; did you mean --config?\n"));
   Process operand({"start"});
   EXPECT_EQ(operand.Exit(), 2);
   EXPECT_THAT(operand.said(), HasSubstr("unexpected operand: 'start'"));
