@@ -116,6 +116,26 @@ class Operator:
         self.ctl("account", "delete", "anna@ops.example")
         wait_for(lambda: not self.can_login("anna@ops.example", "a new one"), 10, "the deletion")
 
+    def test_if_absent_makes_an_addition_repeatable(self):
+        """As the bootstrap Job of the chart calls it, at each upgrade."""
+        for n in range(3):
+            self.ctl("tenant", "add", "boot", "--if-absent")
+            self.ctl("domain", "add", "boot.example", "--tenant", "boot", "--if-absent")
+            self.ctl("account", "add", "admin@first.example", "--create-domain", "--tenant", "boot", "--password-file", "-",
+                     "--if-absent", input="password %d" % n)
+            if n == 1:  # as if the first call had ended before it was done
+                self.ctl("alias", "delete", "postmaster@first.example")
+        self.assertTrue(self.can_login("admin@first.example", "password 0"))
+        self.assertFalse(self.can_login("admin@first.example", "password 2"))
+        self.assertIn("postmaster@first.example", self.ctl("alias", "list"))
+        # What has the address is no account.
+        self.assertIn("exists", self.ctl_fails("account", "add", "postmaster@first.example", "--generate", "--if-absent"))
+        for noun, name in [("tenant", "boot"), ("domain", "boot.example")]:
+            self.assertIn("exists", self.ctl_fails(noun, "add", name))
+        self.ctl("account", "delete", "admin@first.example", "--erase-now")
+        for domain in ["first.example", "boot.example"]:
+            self.ctl("domain", "delete", domain, "--with-addresses")
+
     def test_aliases(self):
         for name in ("one", "two"):
             self.mail.add_account(name + "@alias.example", PASSWORD)

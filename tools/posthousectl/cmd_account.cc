@@ -44,7 +44,32 @@ absl::Status AddPostmaster(Context& context, const std::string& domain, const st
   return absl::OkStatus();
 }
 
+absl::StatusOr<v1::GetAccountResponse> Get(Context& context) {
+  PH_RETURN_IF_ERROR(context.NeedDirectory());
+  v1::GetAccountRequest request;
+  request.set_address(context.Operand());
+  v1::GetAccountResponse response;
+  PH_RETURN_IF_ERROR(context.Call(context.targets.directory, &v1::DirectoryService::NewStub,
+                                  &v1::DirectoryService::Stub::GetAccount, request, &response));
+  return response;
+}
+
+// Ends what an `account add --if-absent` left that was stopped on its way: the postmaster of the domain.
+absl::Status KeepAccount(Context& context, const v1::Account& account) {
+  context.Report(account, absl::StrCat("account ", account.address(), " exists and stays as it is"));
+  if (!context.arguments.Has("create-domain")) return absl::OkStatus();
+  PH_ASSIGN_OR_RETURN(const Address parsed, ParseAddress(account.address()));
+  const absl::Status status = AddPostmaster(context, parsed.domain, account.address());
+  return absl::IsAlreadyExists(status) ? absl::OkStatus() : status;
+}
+
 absl::Status Add(Context& context) {
+  const bool if_absent = context.arguments.Has(kIfAbsent);
+  if (if_absent) {
+    const absl::StatusOr<v1::GetAccountResponse> known = Get(context);
+    if (known.ok()) return KeepAccount(context, known->account());
+    if (!absl::IsNotFound(known.status())) return known.status();
+  }
   v1::CreateAccountRequest request;
   v1::Account& account = *request.mutable_account();
   account.set_address(context.Operand());
@@ -66,18 +91,14 @@ absl::Status Add(Context& context) {
   if (!status.ok()) return status;
   context.Report(response.account(), "added account " + response.account().address());
   ShowGenerated(context, secret);
-  if (!domain.empty()) return AddPostmaster(context, domain, response.account().address());
-  return absl::OkStatus();
-}
-
-absl::StatusOr<v1::GetAccountResponse> Get(Context& context) {
-  PH_RETURN_IF_ERROR(context.NeedDirectory());
-  v1::GetAccountRequest request;
-  request.set_address(context.Operand());
-  v1::GetAccountResponse response;
-  PH_RETURN_IF_ERROR(context.Call(context.targets.directory, &v1::DirectoryService::NewStub,
-                                  &v1::DirectoryService::Stub::GetAccount, request, &response));
-  return response;
+  if (domain.empty() && if_absent && context.arguments.Has("create-domain")) {
+    // The call before may have added the domain, and then failed.
+    PH_ASSIGN_OR_RETURN(const Address parsed, ParseAddress(response.account().address()));
+    domain = parsed.domain;
+  }
+  if (domain.empty()) return absl::OkStatus();
+  const absl::Status postmaster = AddPostmaster(context, domain, response.account().address());
+  return if_absent && absl::IsAlreadyExists(postmaster) ? absl::OkStatus() : postmaster;
 }
 
 // What the account's mailbox store holds of it. Asks every store that the flags name: the account's own answers,
@@ -251,12 +272,13 @@ Noun AccountCommands() {
                        cli::Text("tenant", "NAME", "tenant of the new domain (with --create-domain)"),
                        cli::Text("home", "SHARD",
                                  "mailbox shard that stores the mailbox (default: the one with the fewest accounts)"),
-                       DisplayNameFlag()},
+                       DisplayNameFlag(), IfAbsentFlag()},
                       SecretFlags()),
                  LimitFlags()),
             {"posthousectl account add alice@example.org --create-domain",
              "posthousectl account add bob@example.org --generate --quota 2GiB",
-             "posthousectl account add carol@example.org --password-file - < secret"}},
+             "posthousectl account add carol@example.org --password-file - < secret",
+             "posthousectl account add admin@example.org --create-domain --password-file secret --if-absent"}},
            Add},
           {{"account set",
             {{"ADDRESS"}},

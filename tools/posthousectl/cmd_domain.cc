@@ -26,7 +26,12 @@ absl::Status Add(Context& context) {
   domain.set_subaddress_separators("+");
   PH_RETURN_IF_ERROR(SetFromFlags(context.arguments, &domain));
   v1::CreateDomainResponse response;
-  PH_RETURN_IF_ERROR(CreateDomain(context, domain, &response));
+  const absl::Status status = CreateDomain(context, domain, &response);
+  if (absl::IsAlreadyExists(status) && context.arguments.Has(kIfAbsent)) {
+    context.Report("domain " + domain.domain() + " exists and stays as it is");
+    return absl::OkStatus();
+  }
+  if (!status.ok()) return status;
   context.Report(response.domain(), "added domain " + response.domain().domain());
   return absl::OkStatus();
 }
@@ -114,7 +119,7 @@ Noun DomainCommands() {
               {{"domain add",
                 {{"DOMAIN"}},
                 "Add a domain",
-                SettingFlags(),
+                Join({IfAbsentFlag()}, SettingFlags()),
                 {"posthousectl domain add example.org", "posthousectl domain add example.net --alias-of example.org"}},
                Add},
               {{"domain set",

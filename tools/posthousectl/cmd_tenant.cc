@@ -14,7 +14,12 @@ absl::Status Add(Context& context) {
   request.mutable_tenant()->set_display_name(context.arguments.GetOr("display-name", ""));
   PH_RETURN_IF_ERROR(SetLimits(context.arguments, request.mutable_tenant()->mutable_limits()));
   v1::CreateTenantResponse response;
-  PH_RETURN_IF_ERROR(CallAdmin(context, &AdminStub::CreateTenant, request, &response));
+  const absl::Status status = CallAdmin(context, &AdminStub::CreateTenant, request, &response);
+  if (absl::IsAlreadyExists(status) && context.arguments.Has(kIfAbsent)) {
+    context.Report("tenant " + request.tenant().tenant() + " exists and stays as it is");
+    return absl::OkStatus();
+  }
+  if (!status.ok()) return status;
   context.Report(response.tenant(), "added tenant " + response.tenant().tenant());
   return absl::OkStatus();
 }
@@ -41,7 +46,7 @@ Noun TenantCommands() {
               {{"tenant add",
                 {{"NAME"}},
                 "Add a tenant",
-                Join({DisplayNameFlag()}, LimitFlags()),
+                Join({DisplayNameFlag(), IfAbsentFlag()}, LimitFlags()),
                 {"posthousectl tenant add acme --display-name \"Acme Inc.\""}},
                Add},
               {{"tenant list", {}, "List the tenants", {}, {"posthousectl tenant list"}}, List},

@@ -65,6 +65,8 @@ cli::Flag DisplayNameFlag() { return cli::Text("display-name", "TEXT", "human-re
 cli::Flag OnlyTenantFlag() { return cli::Text("tenant", "NAME", "list only what this tenant owns"); }
 cli::Flag OnlyDomainFlag() { return cli::Text("domain", "DOMAIN", "list only addresses in this domain"); }
 
+cli::Flag IfAbsentFlag() { return cli::Switch(kIfAbsent, "succeed without a change when it exists"); }
+
 std::vector<cli::Flag> Join(std::vector<cli::Flag> a, const std::vector<cli::Flag>& b) {
   a.insert(a.end(), b.begin(), b.end());
   return a;

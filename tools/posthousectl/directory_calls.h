@@ -61,6 +61,9 @@ std::string StatusName(directory::v1::Status status);
 cli::Flag DisplayNameFlag();
 cli::Flag OnlyTenantFlag();
 cli::Flag OnlyDomainFlag();
+// --if-absent: what exists already is a success, and stays as it is, so that a command can be repeated.
+inline constexpr char kIfAbsent[] = "if-absent";
+cli::Flag IfAbsentFlag();
 
 std::vector<cli::Flag> Join(std::vector<cli::Flag> a, const std::vector<cli::Flag>& b);
 

@@ -52,10 +52,10 @@ std::string FlagNames(const std::vector<cli::Flag>& flags) {
 // Scripts use these names: they may grow, and none may change.
 TEST(NamesTest, CommandsFlagsAndVariablesStay) {
   const std::map<std::string, std::string> inventory = {
-      {"tenant add NAME", " --display-name=TEXT --quota=SIZE --quota-messages=N"},
+      {"tenant add NAME", " --display-name=TEXT --if-absent --quota=SIZE --quota-messages=N"},
       {"tenant list", ""},
       {"domain add DOMAIN",
-       " --tenant=NAME --catch-all=ADDRESS --alias-of=DOMAIN --subaddress-separators=CHARS --status=STATUS "
+       " --if-absent --tenant=NAME --catch-all=ADDRESS --alias-of=DOMAIN --subaddress-separators=CHARS --status=STATUS "
        "--quota=SIZE "
        "--quota-messages=N"},
       {"domain set DOMAIN",
@@ -66,7 +66,8 @@ TEST(NamesTest, CommandsFlagsAndVariablesStay) {
       {"domain list", " --tenant=NAME"},
       {"domain delete DOMAIN", " --with-addresses --erase-now"},
       {"account add ADDRESS",
-       " --create-domain --tenant=NAME --home=SHARD --display-name=TEXT --password-file=FILE --password-hash-file=FILE "
+       " --create-domain --tenant=NAME --home=SHARD --display-name=TEXT --if-absent --password-file=FILE "
+       "--password-hash-file=FILE "
        "--generate --no-password --quota=SIZE --quota-messages=N"},
       {"account set ADDRESS",
        " --display-name=TEXT --status=STATUS --home=SHARD --force --quota=SIZE --quota-messages=N"},
