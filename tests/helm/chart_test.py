@@ -91,6 +91,18 @@ class Chart(unittest.TestCase):
         self.assertNotIn("<no value>", notes)
 
 
+    def test_alerts_link_to_the_runbooks_of_the_operator_or_to_none(self):
+        for base, links in (("https://wiki.example.org/runbooks/", True), ("https://wiki.example.org/runbooks", True), ("", False)):
+            things = chart.render({"monitoring": {"rules": True, "runbookBaseUrl": base}})
+            alerts = [rule for thing in things if thing["kind"] == "PrometheusRule" for group in thing["spec"]["groups"]
+                      for rule in group["rules"] if "alert" in rule]
+            self.assertGreater(len(alerts), 30)
+            for alert in alerts:
+                self.assertEqual(alert["annotations"].get("runbook_url"),
+                                 "https://wiki.example.org/runbooks/%s.md" % alert["alert"] if links else None)
+        self.assertNotEqual(chart.template({"monitoring": {"runbookBaseUrl": "wiki.example.org"}})[0], 0)
+
+
 class Schemas(unittest.TestCase):
     """The check itself finds mistakes."""
 
