@@ -37,7 +37,7 @@ Logins::~Logins() = default;
 Logins::Ticket::Ticket(Logins* logins, LiveSessions::Login login)
     : logins_(logins), login_(std::move(login)), account_(login_.account) {}
 
-Logins::Ticket::~Ticket() { logins_->Release(account_.account_id()); }
+Logins::Ticket::~Ticket() { logins_->Release(AccountId(account_.account_id())); }
 
 void Logins::Ticket::Watch(LiveSessions::Control control) {
   if (logins_->live_ != nullptr) live_ = logins_->live_->Add(login_, std::move(control));
@@ -70,7 +70,7 @@ Task<absl::StatusOr<std::unique_ptr<Logins::Ticket>>> Logins::Ask(rpc::PasswordL
   login.client = attempt.client_address;
   absl::StatusOr<directory::v1::AuthenticateResponse> response = co_await checks_.Check(std::move(attempt));
   if (!response.ok()) co_return response.status();
-  const std::string id = response->account().account_id();
+  const AccountId id(response->account().account_id());
   absl::MutexLock lock(&mutex_);
   size_t& sessions = sessions_[id];
   if (sessions >= options_.max_sessions_per_account) co_return absl::ResourceExhaustedError("too many sessions");
@@ -82,9 +82,9 @@ Task<absl::StatusOr<std::unique_ptr<Logins::Ticket>>> Logins::Ask(rpc::PasswordL
   co_return std::make_unique<Ticket>(this, std::move(login));
 }
 
-void Logins::Release(const std::string& account_id) {
+void Logins::Release(const AccountId& account) {
   absl::MutexLock lock(&mutex_);
-  const auto it = sessions_.find(account_id);
+  const auto it = sessions_.find(account);
   if (it != sessions_.end() && --it->second == 0) sessions_.erase(it);
 }
 

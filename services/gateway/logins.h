@@ -17,6 +17,7 @@
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
 #include "services/common/async/task.h"
+#include "services/common/ids/ids.h"
 #include "services/common/live_sessions/live_sessions.h"
 #include "services/common/rpc/login_checks.h"
 
@@ -78,14 +79,14 @@ class Logins {
 
  private:
   Task<absl::StatusOr<std::unique_ptr<Ticket>>> Ask(rpc::PasswordLogin attempt);
-  void Release(const std::string& account_id);
+  void Release(const AccountId& account);
 
   rpc::LoginChecks checks_;
   Metrics& metrics_;
   const LoginOptions options_;
   LiveSessions* const live_;
   absl::Mutex mutex_;
-  absl::flat_hash_map<std::string, size_t> sessions_ ABSL_GUARDED_BY(mutex_);
+  absl::flat_hash_map<AccountId, size_t> sessions_ ABSL_GUARDED_BY(mutex_);
 };
 
 }  // namespace posthouse::gateway

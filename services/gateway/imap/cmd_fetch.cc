@@ -4,6 +4,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "posthouse/mailbox/v1/mailbox.pb.h"
+#include "services/common/ids/ids.h"
 #include "services/common/log/log.h"
 #include "services/common/status/status.h"
 #include "services/common/uid_set/uid_set_proto.h"
@@ -88,7 +89,7 @@ HandlerResult CmdFetch(ImapSession& session, imap::Command command) {
   if (args.modseq || args.changed_since.has_value()) session.EnableCondstore();
   // "UID FETCH n:*" must show mail that has just arrived: UIDs beyond the view are no error
   // (RFC 9051 §6.4.9), so the client could not know that it misses something.
-  if (uid && !args.set.saved_result && args.set.ReachesBeyond(view.map().max_uid())) {
+  if (uid && !args.set.saved_result && args.set.ReachesBeyond(view.map().max_uid().value())) {
     PH_CO_RETURN_IF_ERROR(co_await session.Sync());
     if (session.selected() == nullptr) co_return No("NONEXISTENT", "Mailbox was deleted");
     PH_CO_RETURN_IF_ERROR(co_await session.Report(/*expunges=*/false));
@@ -98,7 +99,7 @@ HandlerResult CmdFetch(ImapSession& session, imap::Command command) {
   // Vanished messages are named by UID, too. For them "*" is the largest UID ever given, since the
   // last message may have vanished.
   const UidSet asked = args.vanished && !args.set.saved_result
-                           ? uids->Union(args.set.Resolve(std::max(view.uid_next(), 1u) - 1))
+                           ? uids->Union(args.set.Resolve(std::max(view.uid_next(), Uid(1)).value() - 1))
                            : *uids;
   if (asked.empty()) co_return Ok("No matching messages");
 

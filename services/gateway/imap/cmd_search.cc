@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "posthouse/mailbox/v1/mailbox.pb.h"
+#include "services/common/ids/ids.h"
 #include "services/common/status/status.h"
 #include "services/common/uid_set/uid_set_proto.h"
 #include "services/gateway/imap/commands.h"
@@ -24,18 +25,18 @@ UidSet Reported(const imap::SearchArgs& args, const UidSet& found) {
 
 // RFC 4731 §3.2: MODSEQ covers the messages that are reported: the first and the last one when
 // only MIN and MAX are asked for.
-Task<absl::StatusOr<uint64_t>> HighestModseq(ImapSession& session, const UidSet uids) {
+Task<absl::StatusOr<Modseq>> HighestModseq(ImapSession& session, const UidSet uids) {
   mail::FetchRequest request;
   *request.mutable_account() = session.account();
   request.set_folder_id(session.selected()->folder_id().value());
   UidSetToProto(uids, request.mutable_uids());
   request.set_modseq(true);
   FetchStream stream = session.shared().mailbox.Fetch(session.trace(), std::move(request));
-  uint64_t highest = 0;
+  Modseq highest;
   while (true) {
     PH_CO_ASSIGN_OR_RETURN(const std::optional<mail::FetchResponse> chunk, co_await stream.Read());
     if (!chunk.has_value()) co_return highest;
-    for (const uint64_t modseq : chunk->rows().modseq()) highest = std::max(highest, modseq);
+    for (const uint64_t modseq : chunk->rows().modseq()) highest = std::max(highest, Modseq(modseq));
   }
 }
 
@@ -65,11 +66,11 @@ HandlerResult CmdSearch(ImapSession& session, imap::Command command) {
   const SequenceMap& map = session.selected()->map();
   const UidSet found = map.uids().Intersect(UidSetFromProto(response->uids()));
   const UidSet reported = Reported(args, found);
-  uint64_t modseq = response->highest_modseq();
+  Modseq modseq(response->highest_modseq());
   if (args.uses_modseq && reported.Count() < found.Count()) {
-    const absl::StatusOr<uint64_t> highest = co_await HighestModseq(session, reported);
+    const absl::StatusOr<Modseq> highest = co_await HighestModseq(session, reported);
     if (!highest.ok()) co_return ReplyFor(highest.status());
-    modseq = *highest == 0 ? modseq : *highest;  // 0: they have just been expunged
+    modseq = highest->empty() ? modseq : *highest;  // empty: they have just been expunged
   }
   if (args.return_save) session.saved_search() = reported;
   SearchAnswer answer(args, command.tag, uid, uid ? found : map.ToSequences(found), modseq);

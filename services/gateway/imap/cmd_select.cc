@@ -3,6 +3,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "posthouse/mailbox/v1/mailbox.pb.h"
+#include "services/common/ids/ids.h"
 #include "services/common/status/status.h"
 #include "services/common/uid_set/uid_set_proto.h"
 #include "services/gateway/imap/commands.h"
@@ -13,13 +14,13 @@ namespace posthouse::gateway {
 namespace {
 
 // The untagged responses of RFC 3501 §6.3.1, RFC 7162 §3.1.2 and RFC 8474 §4.2.
-void AppendSelected(std::string& out, const Selected& view, uint32_t first_unseen_uid) {
+void AppendSelected(std::string& out, const Selected& view, Uid first_unseen) {
   view.AppendFlagsLines(out);
   absl::StrAppend(&out, "* ", view.map().size(), " EXISTS\r\n* ", view.recent(), " RECENT\r\n");
-  const uint32_t unseen = view.map().SequenceOf(first_unseen_uid);
+  const uint32_t unseen = view.map().SequenceOf(first_unseen);
   if (unseen != 0) absl::StrAppend(&out, "* OK [UNSEEN ", unseen, "] First unseen\r\n");
   absl::StrAppend(&out, "* OK [UIDVALIDITY ", view.uid_validity().value(), "] UIDs valid\r\n* OK [UIDNEXT ",
-                  view.uid_next(), "] Predicted next UID\r\n* OK [HIGHESTMODSEQ ", view.modseq().value(),
+                  view.uid_next().value(), "] Predicted next UID\r\n* OK [HIGHESTMODSEQ ", view.modseq().value(),
                   "] Highest\r\n* OK [MAILBOXID (", view.folder_id().value(), ")] Mailbox id\r\n");
 }
 
@@ -29,7 +30,7 @@ Task<absl::Status> ReportEarlierChanges(ImapSession& session, const imap::Qresyn
                                         const mail::GetChangesResponse& changes) {
   const Selected& view = *session.selected();
   UidSet known;  // UIDs that the client may know
-  if (view.uid_next() > 1) known.Add(1, view.uid_next() - 1);
+  if (view.uid_next() > Uid(1)) known.Add(1, view.uid_next().value() - 1);
   if (args.known_uids.has_value()) known = known.Intersect(args.known_uids->Resolve(known.Max()));
   // If the change log does not reach back, every UID that the client may know may have vanished.
   const UidSet vanished = changes.full() ? known : known.Intersect(UidSetFromProto(changes.vanished()));
@@ -38,22 +39,22 @@ Task<absl::Status> ReportEarlierChanges(ImapSession& session, const imap::Qresyn
   if (!gone.empty()) absl::StrAppend(&out, "* VANISHED (EARLIER) ", gone.ToString(), "\r\n");
   const mail::MessageRows& rows = changes.rows();
   for (int i = 0; i < rows.uid_size() && i < rows.flags_size() && i < rows.modseq_size(); ++i) {
-    const uint32_t sequence = view.map().SequenceOf(rows.uid(i));
-    if (sequence == 0 || rows.modseq(i) <= args.modseq || !known.Contains(rows.uid(i))) continue;
-    absl::StrAppend(&out, "* ", sequence, " FETCH (UID ", rows.uid(i), " ");
-    view.AppendFlags(out, rows.uid(i), rows.flags(i),
-                     i < rows.keywords_size() ? absl::string_view(rows.keywords(i)) : "");
+    const Uid uid(rows.uid(i));
+    const uint32_t sequence = view.map().SequenceOf(uid);
+    if (sequence == 0 || Modseq(rows.modseq(i)) <= args.modseq || !known.Contains(uid)) continue;
+    absl::StrAppend(&out, "* ", sequence, " FETCH (UID ", uid.value(), " ");
+    view.AppendFlags(out, uid, rows.flags(i), i < rows.keywords_size() ? absl::string_view(rows.keywords(i)) : "");
     absl::StrAppend(&out, " MODSEQ (", rows.modseq(i), "))\r\n");
     PH_CO_RETURN_IF_ERROR(co_await session.FlushSlice());
   }
   co_return absl::OkStatus();
 }
 
-Task<absl::StatusOr<mail::GetChangesResponse>> ChangesAfter(ImapSession& session, uint64_t modseq) {
+Task<absl::StatusOr<mail::GetChangesResponse>> ChangesAfter(ImapSession& session, Modseq modseq) {
   mail::GetChangesRequest request;
   *request.mutable_account() = session.account();
   request.set_folder_id(session.selected()->folder_id().value());
-  request.set_after_modseq(modseq);
+  request.set_after_modseq(modseq.value());
   co_return co_await session.shared().mailbox.GetChanges(session.trace(), std::move(request));
 }
 
@@ -91,11 +92,11 @@ HandlerResult CmdSelect(ImapSession& session, imap::Command command) {
   if (!uids.ok()) co_return ReplyFor(uids.status());
 
   session.Select(std::make_unique<Selected>(read_only, *uids));
-  AppendSelected(session.out(), *session.selected(), uids->first_unseen_uid());
+  AppendSelected(session.out(), *session.selected(), Uid(uids->first_unseen_uid()));
   if (args.condstore) session.dialect().condstore = true;
   // With another UIDVALIDITY the client's state is worthless: the plain responses show that.
   // If the changes cannot be read, SELECT fails.
-  if (args.qresync.has_value() && UidValidity(args.qresync->uid_validity) == session.selected()->uid_validity()) {
+  if (args.qresync.has_value() && args.qresync->uid_validity == session.selected()->uid_validity()) {
     const absl::StatusOr<mail::GetChangesResponse> changes = co_await ChangesAfter(session, args.qresync->modseq);
     if (!changes.ok()) {
       session.Unselect();

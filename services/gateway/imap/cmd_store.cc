@@ -3,6 +3,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "posthouse/mailbox/v1/mailbox.pb.h"
+#include "services/common/ids/ids.h"
 #include "services/common/status/status.h"
 #include "services/common/uid_set/uid_set_proto.h"
 #include "services/gateway/imap/commands.h"
@@ -32,14 +33,15 @@ Task<absl::Status> ReportFlags(ImapSession& session, const mail::MessageRows& ro
   if (silent && !modseq) co_return absl::OkStatus();
   std::string& out = session.out();
   for (int i = 0; i < rows.uid_size(); ++i) {
-    const uint32_t sequence = view.map().SequenceOf(rows.uid(i));
+    const Uid message(rows.uid(i));
+    const uint32_t sequence = view.map().SequenceOf(message);
     if (sequence == 0) continue;
     absl::StrAppend(&out, "* ", sequence, " FETCH (");
     const size_t start = out.size();
-    if (uid || session.dialect().qresync) absl::StrAppend(&out, "UID ", rows.uid(i));
-    if ((!silent || modified.Contains(rows.uid(i))) && i < rows.flags_size()) {
+    if (uid || session.dialect().qresync) absl::StrAppend(&out, "UID ", message.value());
+    if ((!silent || modified.Contains(message)) && i < rows.flags_size()) {
       if (out.size() > start) out += ' ';
-      view.AppendFlags(out, rows.uid(i), rows.flags(i),
+      view.AppendFlags(out, message, rows.flags(i),
                        i < rows.keywords_size() ? absl::string_view(rows.keywords(i)) : "");
     }
     if (modseq && i < rows.modseq_size()) {
@@ -72,7 +74,7 @@ HandlerResult CmdStore(ImapSession& session, imap::Command command) {
   for (const std::string& keyword : args.flags.keywords) request.add_keywords(keyword);
   if (args.unchanged_since.has_value()) {
     request.set_has_unchanged_since(true);
-    request.set_unchanged_since(*args.unchanged_since);
+    request.set_unchanged_since(args.unchanged_since->value());
   }
   const absl::StatusOr<mail::StoreFlagsResponse> response =
       co_await session.shared().mailbox.StoreFlags(session.trace(), std::move(request));

@@ -53,7 +53,7 @@ void FillFetchRequest(const imap::FetchArgs& args, const Selected::Dialect& dial
   request->set_ids(args.email_id || args.thread_id);
   request->set_preview(args.preview);
   request->set_set_seen(set_seen);
-  if (args.changed_since.has_value()) request->set_changed_since(*args.changed_since);
+  if (args.changed_since.has_value()) request->set_changed_since(args.changed_since->value());
   for (const imap::FetchSection& section : args.sections) {
     mail::Section* out = request->add_sections();
     out->mutable_part()->Add(section.part.begin(), section.part.end());
@@ -78,14 +78,14 @@ void FetchRender::Take(mail::FetchResponse chunk) {
 }
 
 void FetchRender::AppendRow(std::string& out, const mail::MessageRows& rows, int i, uint32_t sequence) const {
-  const uint32_t uid = rows.uid(i);
+  const Uid uid(rows.uid(i));
   absl::StrAppend(&out, "* ", sequence, " FETCH (");
   const size_t start = out.size();
   const auto next = [&out, start]() -> std::string& {
     if (out.size() > start) out += ' ';
     return out;
   };
-  if (uid_) absl::StrAppend(&next(), "UID ", uid);
+  if (uid_) absl::StrAppend(&next(), "UID ", uid.value());
   const bool has_flags = i < rows.flags_size();
   if (has_flags && (args_.flags || with_flags_)) {
     view_.AppendFlags(next(), uid, rows.flags(i), i < rows.keywords_size() ? absl::string_view(rows.keywords(i)) : "");
@@ -124,7 +124,7 @@ absl::StatusOr<bool> FetchRender::Next(std::string& out, size_t limit) {
   const mail::MessageRows& rows = chunk_->rows();
   for (; row_ < rows.uid_size(); ++row_) {
     if (out.size() >= limit) return true;
-    const uint32_t uid = rows.uid(row_);
+    const Uid uid(rows.uid(row_));
     const uint32_t sequence = view_.map().SequenceOf(uid);
     if (sequence == 0) continue;  // newer than the view: the client does not know it
     if (args_.sections.empty()) {
@@ -145,7 +145,7 @@ absl::StatusOr<bool> FetchRender::Next(std::string& out, size_t limit) {
 
 // Opens the message whose first section begins. Rows before it have no sections: these messages
 // were expunged meanwhile.
-bool FetchRender::OpenMessage(std::string& out, uint32_t uid) {
+bool FetchRender::OpenMessage(std::string& out, Uid uid) {
   while (!pending_.empty() && pending_.front().uid < uid) pending_.pop_front();
   if (pending_.empty() || pending_.front().uid != uid) return false;
   out += pending_.front().begun;
@@ -159,12 +159,13 @@ bool FetchRender::OpenMessage(std::string& out, uint32_t uid) {
 
 absl::Status FetchRender::AppendPiece(std::string& out, int index) {
   const mail::SectionPiece& piece = chunk_->pieces(index);
-  if (piece.uid() == skipped_uid_) return absl::OkStatus();
-  if (open_uid_ == 0 && !OpenMessage(out, piece.uid())) {
-    skipped_uid_ = piece.uid();
+  const Uid uid(piece.uid());
+  if (uid == skipped_uid_) return absl::OkStatus();
+  if (open_uid_.empty() && !OpenMessage(out, uid)) {
+    skipped_uid_ = uid;
     return absl::OkStatus();
   }
-  if (piece.uid() != open_uid_ || piece.section() != section_) return absl::DataLossError("fetch stream out of order");
+  if (uid != open_uid_ || piece.section() != section_) return absl::DataLossError("fetch stream out of order");
   if (!in_section_) {
     if (section_ > 0) out += ' ';
     absl::StrAppend(&out, args_.sections[section_].label, " ");
@@ -185,14 +186,14 @@ absl::Status FetchRender::AppendPiece(std::string& out, int index) {
   if (++section_ == args_.sections.size()) {
     out += ")\r\n";
     ++answered_;
-    open_uid_ = 0;
+    open_uid_ = Uid();
     pending_.pop_front();
   }
   return absl::OkStatus();
 }
 
 absl::Status FetchRender::Finish() const {
-  return open_uid_ == 0 ? absl::OkStatus() : absl::DataLossError("the fetch stream ended inside a message");
+  return open_uid_.empty() ? absl::OkStatus() : absl::DataLossError("the fetch stream ended inside a message");
 }
 
 }  // namespace posthouse::gateway

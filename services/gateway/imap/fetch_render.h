@@ -11,6 +11,7 @@
 #include <string>
 
 #include "absl/status/statusor.h"
+#include "services/common/ids/ids.h"
 #include "services/gateway/imap/selected.h"
 #include "services/mail_formats/imap/command.h"
 
@@ -47,12 +48,12 @@ class FetchRender {
 
  private:
   struct Pending {
-    uint32_t uid;
+    Uid uid;
     std::string begun;  // "* 5 FETCH (UID 7 FLAGS ()", without the sections
   };
   void AppendRow(std::string& out, const mail::MessageRows& rows, int i, uint32_t sequence) const;
   absl::Status AppendPiece(std::string& out, int index);
-  bool OpenMessage(std::string& out, uint32_t uid);
+  bool OpenMessage(std::string& out, Uid uid);
 
   const imap::FetchArgs& args_;
   const bool uid_;
@@ -63,8 +64,8 @@ class FetchRender {
   int row_ = 0;
   int piece_ = 0;
   std::deque<Pending> pending_;  // rows whose sections have not arrived
-  uint32_t open_uid_ = 0;        // 0: none
-  uint32_t skipped_uid_ = 0;     // of a message that the view does not have
+  Uid open_uid_;                 // empty: none
+  Uid skipped_uid_;              // of a message that the view does not have
   size_t section_ = 0;           // next or current of the open message
   bool in_section_ = false;
   uint64_t left_ = 0;

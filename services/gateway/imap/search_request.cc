@@ -128,7 +128,7 @@ absl::Status TranslateSearch(const imap::SearchKey& key, const Selected& view, c
       }
       return absl::OkStatus();
     case Kind::kUid:
-      SetUids(key.set.saved_result ? saved : map.uids().Intersect(key.set.Resolve(map.max_uid())), out);
+      SetUids(key.set.saved_result ? saved : map.uids().Intersect(key.set.Resolve(map.max_uid().value())), out);
       return absl::OkStatus();
     case Kind::kRecent:
       SetUids(map.uids().Intersect(view.recent_uids()), out);
@@ -138,7 +138,7 @@ absl::Status TranslateSearch(const imap::SearchKey& key, const Selected& view, c
   }
 }
 
-SearchAnswer::SearchAnswer(const imap::SearchArgs& args, std::string tag, bool uid, UidSet found, uint64_t modseq)
+SearchAnswer::SearchAnswer(const imap::SearchArgs& args, std::string tag, bool uid, UidSet found, Modseq modseq)
     : extended_(args.extended),
       args_(args),
       tag_(std::move(tag)),
@@ -154,7 +154,7 @@ void SearchAnswer::Extended(std::string& out) const {
   if (args_.return_all && !found_.empty()) absl::StrAppend(&out, " ALL ", found_.ToString());
   if (args_.return_count) absl::StrAppend(&out, " COUNT ", found_.Count());
   // RFC 7162 §3.1.5
-  if (args_.uses_modseq && !found_.empty()) absl::StrAppend(&out, " MODSEQ ", modseq_);
+  if (args_.uses_modseq && !found_.empty()) absl::StrAppend(&out, " MODSEQ ", modseq_.value());
   out += "\r\n";
 }
 
@@ -176,7 +176,7 @@ bool SearchAnswer::Next(std::string& out, size_t limit) {
       if (number_ == range.last) break;
     }
   }
-  if (args_.uses_modseq && !found_.empty()) absl::StrAppend(&out, " (MODSEQ ", modseq_, ")");
+  if (args_.uses_modseq && !found_.empty()) absl::StrAppend(&out, " (MODSEQ ", modseq_.value(), ")");
   out += "\r\n";
   return false;
 }

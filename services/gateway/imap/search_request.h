@@ -29,7 +29,7 @@ bool IsKnownCharset(absl::string_view charset);
 // false: the list of a plain SEARCH may be long and is written in pieces.
 class SearchAnswer {
  public:
-  SearchAnswer(const imap::SearchArgs& args, std::string tag, bool uid, UidSet found, uint64_t modseq);
+  SearchAnswer(const imap::SearchArgs& args, std::string tag, bool uid, UidSet found, Modseq modseq);
   bool Next(std::string& out, size_t limit);
 
  private:
@@ -40,7 +40,7 @@ class SearchAnswer {
   const std::string tag_;
   const bool uid_;
   const UidSet found_;
-  const uint64_t modseq_;
+  const Modseq modseq_;
   size_t range_ = 0;
   uint32_t number_ = 0;
   bool started_ = false;

@@ -22,7 +22,7 @@ Selected::Selected(bool read_only, const mail::ListUidsResponse& uids)
       uid_validity_(uids.state().uid_validity()),
       modseq_(uids.state().highest_modseq()),
       first_new_(uids.state().uid_next()) {
-  AddRecent(uids.recent_after(), uids.state().uid_next());
+  AddRecent(Uid(uids.recent_after()), Uid(uids.state().uid_next()));
   map_.Assign(UidSetFromProto(uids.uids()));
   announced_ = map_.max_uid();
   TakeState(uids.state());
@@ -30,20 +30,21 @@ Selected::Selected(bool read_only, const mail::ListUidsResponse& uids)
 }
 
 // The mailbox service has given this session the UIDs above `after` to tell about first.
-void Selected::AddRecent(uint32_t after, uint32_t uid_next) {
-  if (uint64_t{after} + 1 < uid_next) recent_ = recent_.Union(UidSet({{after + 1, uid_next - 1}}));
+void Selected::AddRecent(Uid after, Uid uid_next) {
+  if (uint64_t{after.value()} + 1 >= uid_next.value()) return;
+  recent_ = recent_.Union(UidSet({{after.Next().value(), uid_next.value() - 1}}));
 }
 
 uint32_t Selected::recent() const {
   uint32_t count = 0;
   for (const UidSet::Range& range : recent_.ranges()) {
-    count += map_.CountFrom(range.first) - (range.last == UINT32_MAX ? 0 : map_.CountFrom(range.last + 1));
+    count += map_.CountFrom(Uid(range.first)) - (range.last == UINT32_MAX ? 0 : map_.CountFrom(Uid(range.last).Next()));
   }
   return count;
 }
 
 void Selected::TakeState(const mail::FolderState& state) {
-  uid_next_ = std::max(uid_next_, state.uid_next());
+  uid_next_ = std::max(uid_next_, Uid(state.uid_next()));
   keywords_full_ = state.keyword_limit() > 0 && static_cast<uint32_t>(state.keywords_size()) >= state.keyword_limit();
   if (std::equal(keywords_.begin(), keywords_.end(), state.keywords().begin(), state.keywords().end())) return;
   keywords_.assign(state.keywords().begin(), state.keywords().end());
@@ -75,7 +76,7 @@ void Selected::AppendFlagsLines(std::string& out) const {
   out += "] Permanent flags\r\n";
 }
 
-void Selected::AppendFlags(std::string& out, uint32_t uid, uint32_t flags, absl::string_view keyword_bits) const {
+void Selected::AppendFlags(std::string& out, Uid uid, uint32_t flags, absl::string_view keyword_bits) const {
   std::vector<absl::string_view> names;
   for (size_t byte = 0; byte < keyword_bits.size(); ++byte) {
     const auto bits = static_cast<unsigned char>(keyword_bits[byte]);
@@ -89,19 +90,19 @@ void Selected::AppendFlags(std::string& out, uint32_t uid, uint32_t flags, absl:
   imap::AppendFlagList(out, flags, names);
 }
 
-bool Selected::WasReported(uint32_t uid, Modseq modseq) const {
+bool Selected::WasReported(Uid uid, Modseq modseq) const {
   const auto found = reported_.find(modseq);
   return found != reported_.end() && found->second.Contains(uid);
 }
 
 void Selected::ApplyChanges(mail::GetChangesResponse changes) {
   TakeState(changes.state());
-  AddRecent(changes.recent_after(), changes.state().uid_next());
+  AddRecent(Uid(changes.recent_after()), Uid(changes.state().uid_next()));
   const mail::MessageRows& rows = changes.rows();
   UidSet present;  // of a full answer
-  const uint32_t known_max = map_.max_uid();
+  const Uid known_max = map_.max_uid();
   for (int i = 0; i < rows.uid_size(); ++i) {
-    const uint32_t uid = rows.uid(i);
+    const Uid uid(rows.uid(i));
     if (changes.full()) present.Add(uid);
     if (uid > known_max && map_.SequenceOf(uid) == 0) {
       if (uid < first_new_) continue;  // a removed message that SELECT did not list
@@ -156,7 +157,7 @@ void Selected::MarkReported(const mail::MessageRows& rows) {
     if (modseq <= modseq_) continue;
     // The client does not know a keyword that somebody else has just made: report the row again.
     if (i < rows.keywords_size() && !NamesAll(rows.keywords(i))) continue;
-    reported_[modseq].Add(rows.uid(i));
+    reported_[modseq].Add(Uid(rows.uid(i)));
   }
 }
 
@@ -181,7 +182,7 @@ bool Selected::AppendExpunges(std::string& out, const Dialect& dialect, size_t l
   if (expunged_.empty()) return false;
   if (exists_changed_) {
     // A message that came and went since the last EXISTS has no number yet for the client.
-    const UidSet unknown = expunged_.Intersect(UidSet({{announced_ + 1, UINT32_MAX}}));
+    const UidSet unknown = expunged_.Intersect(UidSet({{announced_.Next().value(), UINT32_MAX}}));
     map_.Remove(unknown);
     expunged_ = expunged_.Minus(unknown);
     if (expunged_.empty()) return false;
@@ -202,7 +203,7 @@ bool Selected::AppendExpunges(std::string& out, const Dialect& dialect, size_t l
     const uint32_t take = static_cast<uint32_t>(std::min<size_t>(batch - count, top.last - top.first + size_t{1}));
     const UidSet::Range part{top.last - take + 1, top.last};
     for (uint32_t i = 0; i < take; ++i) {
-      absl::StrAppend(&out, "* ", map_.SequenceOf(part.last - i), " EXPUNGE\r\n");
+      absl::StrAppend(&out, "* ", map_.SequenceOf(Uid(part.last - i)), " EXPUNGE\r\n");
     }
     written.push_back(part);
     count += take;
@@ -234,7 +235,7 @@ bool Selected::AppendUpdates(std::string& out, const Dialect& dialect, size_t li
     const uint32_t sequence = map_.SequenceOf(row.uid);
     if (sequence == 0) continue;
     absl::StrAppend(&out, "* ", sequence, " FETCH (");
-    if (dialect.qresync) absl::StrAppend(&out, "UID ", row.uid, " ");
+    if (dialect.qresync) absl::StrAppend(&out, "UID ", row.uid.value(), " ");
     AppendFlags(out, row.uid, row.flags, row.keywords);
     if (dialect.condstore) absl::StrAppend(&out, " MODSEQ (", row.modseq.value(), ")");
     out += ")\r\n";

@@ -59,7 +59,7 @@ class Selected {
   const FolderId& folder_id() const { return folder_id_; }
   bool read_only() const { return read_only_; }
   UidValidity uid_validity() const { return uid_validity_; }
-  uint32_t uid_next() const { return uid_next_; }
+  Uid uid_next() const { return uid_next_; }
   Modseq modseq() const { return modseq_; }
   const SequenceMap& map() const { return map_; }
   // The messages that this session was told about before any other (RFC 3501 §2.3.2): \Recent.
@@ -91,18 +91,18 @@ class Selected {
   // The same, if `state` has keywords that the client does not know.
   void AppendNewKeywords(const mail::FolderState& state, std::string* out);
   // "FLAGS (...)" of a row as the client sees it, \Recent included.
-  void AppendFlags(std::string& out, uint32_t uid, uint32_t flags, absl::string_view keyword_bits) const;
+  void AppendFlags(std::string& out, Uid uid, uint32_t flags, absl::string_view keyword_bits) const;
 
  private:
   struct ChangedRow {
-    uint32_t uid;
+    Uid uid;
     uint32_t flags;
     Modseq modseq;
     std::string keywords;
   };
-  void AddRecent(uint32_t after, uint32_t uid_next);
+  void AddRecent(Uid after, Uid uid_next);
   void AddExpunged(const UidSet& uids);
-  bool WasReported(uint32_t uid, Modseq modseq) const;
+  bool WasReported(Uid uid, Modseq modseq) const;
   void MoveTo(Modseq modseq);
   bool NamesAll(absl::string_view keyword_bits) const;
   void TakeState(const mail::FolderState& state);
@@ -110,17 +110,17 @@ class Selected {
   const FolderId folder_id_;
   const bool read_only_;
   const UidValidity uid_validity_;
-  uint32_t uid_next_ = 0;
+  Uid uid_next_;
   Modseq modseq_;
   SequenceMap map_;
-  const uint32_t first_new_;  // UIDs from here on came after SELECT
+  const Uid first_new_;  // UIDs from here on came after SELECT
   UidSet recent_;
   std::vector<std::string> keywords_;
   bool keywords_full_ = false;  // no further keyword can be made
   bool flags_changed_ = false;
   bool exists_changed_ = false;
-  uint32_t announced_ = 0;  // the highest UID in map_ when the client was last told EXISTS
-  UidSet expunged_;         // in map_, and gone from the mailbox
+  Uid announced_;    // the highest UID in map_ when the client was last told EXISTS
+  UidSet expunged_;  // in map_, and gone from the mailbox
   std::vector<ChangedRow> changed_;
   size_t next_row_ = 0;
   // Above modseq_:

@@ -10,7 +10,7 @@ void SequenceMap::Assign(UidSet uids) {
   Count(0);
 }
 
-void SequenceMap::Append(uint32_t first, uint32_t last) {
+void SequenceMap::Append(Uid first, Uid last) {
   const size_t known = uids_.ranges().size();
   uids_.Add(first, last);
   Count(known == 0 ? 0 : known - 1);
@@ -31,7 +31,8 @@ void SequenceMap::Count(size_t from) {
   }
 }
 
-uint32_t SequenceMap::SequenceOf(uint32_t uid) const {
+uint32_t SequenceMap::SequenceOf(Uid of) const {
+  const uint32_t uid = of.value();
   const auto& ranges = uids_.ranges();
   const auto after = std::upper_bound(ranges.begin(), ranges.end(), uid,
                                       [](uint32_t u, const UidSet::Range& range) { return u < range.first; });
@@ -68,7 +69,8 @@ UidSet SequenceMap::ToSequences(const UidSet& uids) const {
   return result;
 }
 
-uint32_t SequenceMap::CountFrom(uint32_t uid) const {
+uint32_t SequenceMap::CountFrom(Uid from) const {
+  const uint32_t uid = from.value();
   const auto& ranges = uids_.ranges();
   const auto at = std::lower_bound(ranges.begin(), ranges.end(), uid,
                                    [](const UidSet::Range& range, uint32_t u) { return range.last < u; });

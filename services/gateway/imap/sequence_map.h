@@ -7,26 +7,27 @@
 #include <cstdint>
 #include <vector>
 
-#include "services/mail_formats/imap/sequence_set.h"
+#include "services/common/ids/ids.h"
+#include "services/common/uid_set/uid_set.h"
 
 namespace posthouse::gateway {
 
 class SequenceMap {
  public:
   void Assign(UidSet uids);
-  // `uid` range lies above all others.
-  void Append(uint32_t first, uint32_t last);
+  // The range of UIDs lies above all others.
+  void Append(Uid first, Uid last);
   void Remove(const UidSet& uids);
 
   uint32_t size() const { return before_.empty() ? 0 : before_.back() + SizeOf(uids_.ranges().back()); }
-  uint32_t max_uid() const { return uids_.Max(); }
+  Uid max_uid() const { return Uid(uids_.Max()); }  // empty: no message
   const UidSet& uids() const { return uids_; }
 
-  uint32_t SequenceOf(uint32_t uid) const;  // 0: not here
+  uint32_t SequenceOf(Uid uid) const;  // 0: not here
   UidSet ToUids(const UidSet& sequences) const;
   UidSet ToSequences(const UidSet& uids) const;
   // How many UIDs are `uid` or larger.
-  uint32_t CountFrom(uint32_t uid) const;
+  uint32_t CountFrom(Uid uid) const;
 
  private:
   static uint32_t SizeOf(const UidSet::Range& range) { return range.last - range.first + 1; }

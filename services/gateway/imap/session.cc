@@ -305,7 +305,7 @@ void ImapSession::EnableCondstore() {
 absl::StatusOr<UidSet> ImapSession::Resolve(const imap::SequenceSet& set, bool uid) const {
   const SequenceMap& map = selected_->map();
   if (set.saved_result) return map.uids().Intersect(saved_search_);
-  if (uid) return map.uids().Intersect(set.Resolve(map.max_uid()));
+  if (uid) return map.uids().Intersect(set.Resolve(map.max_uid().value()));
   // Departs from RFC 3501 §9, seq-number: "1:*" of an empty mailbox is nothing and no
   // error, since clients that sync send it without looking at EXISTS.
   if (set.LargestNumber() > map.size()) return absl::InvalidArgumentError("No such sequence number");

@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "posthouse/mailbox/v1/mailbox.pb.h"
+#include "services/common/ids/ids.h"
 #include "services/gateway/imap/command_table.h"
 #include "services/gateway/imap/fetch_render.h"
 #include "services/gateway/imap/list_render.h"
@@ -29,7 +30,7 @@ TEST(SequenceMapTest, AgreesWithAPlainList) {
     for (const uint32_t uid : plain) uids.Add(uid);
     SequenceMap map;
     map.Assign(uids);
-    map.Append(200, 205);
+    map.Append(Uid(200), Uid(205));
     for (uint32_t uid = 200; uid <= 205; ++uid) plain.insert(uid);
     UidSet removed;
     for (int i = 0; i < 5; ++i) removed.Add(1 + random() % 205);
@@ -41,8 +42,8 @@ TEST(SequenceMapTest, AgreesWithAPlainList) {
     ASSERT_EQ(map.size(), list.size());
     UidSet some_seqs, some_uids, want_uids, want_seqs;
     for (uint32_t i = 0; i < list.size(); ++i) {
-      ASSERT_EQ(map.SequenceOf(list[i]), i + 1);
-      ASSERT_EQ(map.CountFrom(list[i]), list.size() - i);
+      ASSERT_EQ(map.SequenceOf(Uid(list[i])), i + 1);
+      ASSERT_EQ(map.CountFrom(Uid(list[i])), list.size() - i);
       if (random() % 2 == 0) continue;
       some_seqs.Add(i + 1);
       want_uids.Add(list[i]);
@@ -52,8 +53,8 @@ TEST(SequenceMapTest, AgreesWithAPlainList) {
     some_uids.Add(300);
     EXPECT_EQ(map.ToUids(some_seqs), want_uids);
     EXPECT_EQ(map.ToSequences(some_uids), want_seqs);
-    EXPECT_EQ(map.SequenceOf(300), 0u);
-    EXPECT_EQ(map.CountFrom(300), 0u);
+    EXPECT_EQ(map.SequenceOf(Uid(300)), 0u);
+    EXPECT_EQ(map.CountFrom(Uid(300)), 0u);
   }
 }
 
@@ -116,10 +117,10 @@ TEST(SelectedTest, ExpungesWaitUntilTheyMayBeTold) {
   changes.mutable_rows()->add_flags(0);
   view.ApplyChanges(changes);
   EXPECT_EQ(Report(view, false), "* 4 EXISTS\r\n* 1 RECENT\r\n");
-  EXPECT_EQ(view.map().SequenceOf(3), 3u);
+  EXPECT_EQ(view.map().SequenceOf(Uid(3)), 3u);
   EXPECT_TRUE(view.has_updates());
   EXPECT_EQ(Report(view, true), "* 2 EXPUNGE\r\n");
-  EXPECT_EQ(view.map().SequenceOf(3), 2u);
+  EXPECT_EQ(view.map().SequenceOf(Uid(3)), 2u);
   EXPECT_FALSE(view.has_updates());
   EXPECT_EQ(view.modseq(), Modseq(12));
 }
@@ -242,7 +243,7 @@ TEST(SelectedTest, KeywordsAreBitsOfTheFolder) {
   uids.mutable_state()->set_keyword_limit(10);
   Selected view(false, uids);
   std::string out;
-  view.AppendFlags(out, 1, 1, absl::string_view("\x02\x02", 2));
+  view.AppendFlags(out, Uid(1), 1, absl::string_view("\x02\x02", 2));
   EXPECT_EQ(out, "FLAGS (\\Seen k1 k9)");
   out.clear();
   view.AppendFlagsLines(out);
@@ -396,7 +397,7 @@ TEST(SearchAnswerTest, LongListsComeInSlices) {
   imap::SearchArgs args;
   UidSet found;
   found.Add(1, 5000);
-  SearchAnswer answer(args, "t", false, found, 0);
+  SearchAnswer answer(args, "t", false, found, Modseq());
   std::string all;
   bool more = true;
   while (more) {

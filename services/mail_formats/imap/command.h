@@ -13,6 +13,7 @@
 
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "services/common/ids/ids.h"
 #include "services/mail_formats/imap/scanner.h"
 #include "services/mail_formats/imap/sequence_set.h"
 
@@ -36,8 +37,8 @@ struct EnableArgs {
 
 // RFC 7162 §3.2.5: (QRESYNC (uidvalidity modseq [known-uids [(seqs uids)]]))
 struct QresyncArgs {
-  uint32_t uid_validity = 0;
-  uint64_t modseq = 0;
+  UidValidity uid_validity;
+  Modseq modseq;
   std::optional<SequenceSet> known_uids;
   SequenceSet match_sequences;
   SequenceSet match_uids;
@@ -111,7 +112,7 @@ struct CopyArgs {  // COPY, MOVE
 struct StoreArgs {
   enum class Mode { kReplace, kAdd, kRemove };
   SequenceSet set;
-  std::optional<uint64_t> unchanged_since;
+  std::optional<Modseq> unchanged_since;
   Mode mode = Mode::kReplace;
   bool silent = false;
   FlagSet flags;
@@ -145,8 +146,8 @@ struct FetchArgs {
   bool save_date = false;
   bool preview = false;
   std::vector<FetchSection> sections;
-  std::optional<uint64_t> changed_since;  // RFC 7162 §3.1.4.1
-  bool vanished = false;                  // RFC 7162 §3.2.6
+  std::optional<Modseq> changed_since;  // RFC 7162 §3.1.4.1
+  bool vanished = false;                // RFC 7162 §3.2.6
 };
 
 // SEARCH program.

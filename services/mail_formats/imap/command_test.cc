@@ -182,8 +182,8 @@ TEST(CommandTest, SelectParameters) {
   EXPECT_TRUE(Args<SelectArgs>("a EXAMINE INBOX (CONDSTORE)").condstore);
   const SelectArgs args = Args<SelectArgs>("a SELECT x (QRESYNC (67890007 90060115194045000 41,43:211 (5,9 8,20)))");
   ASSERT_TRUE(args.qresync.has_value());
-  EXPECT_EQ(args.qresync->uid_validity, 67890007u);
-  EXPECT_EQ(args.qresync->modseq, 90060115194045000u);
+  EXPECT_EQ(args.qresync->uid_validity, UidValidity(67890007));
+  EXPECT_EQ(args.qresync->modseq, Modseq(90060115194045000u));
   EXPECT_EQ(args.qresync->known_uids->ranges.size(), 2u);
   EXPECT_EQ(args.qresync->match_uids.ranges[1].first, 20u);
   const SelectArgs no_known = Args<SelectArgs>("a SELECT x (QRESYNC (1 2 (5 8)))");
@@ -208,7 +208,7 @@ TEST(CommandTest, Store) {
       Args<StoreArgs>("a UID STORE 1:3,* (UNCHANGEDSINCE 12) +flags.silent (\\Deleted \\deleted Junk junk)");
   EXPECT_EQ(args.mode, StoreArgs::Mode::kAdd);
   EXPECT_TRUE(args.silent);
-  EXPECT_EQ(args.unchanged_since, 12u);
+  EXPECT_EQ(args.unchanged_since, Modseq(12));
   EXPECT_EQ(args.flags.system, kDeleted);
   EXPECT_EQ(args.flags.keywords, std::vector<std::string>{"Junk"});
   EXPECT_EQ(Args<StoreArgs>("a STORE 1 -FLAGS \\Seen \\Draft").flags.system, kSeen | kDraft);
@@ -227,7 +227,7 @@ TEST(CommandTest, FetchItems) {
       "(CHANGEDSINCE 7 VANISHED)");
   EXPECT_TRUE(args.uid && args.flags && args.body && args.body_structure && args.modseq && args.preview &&
               args.vanished);
-  EXPECT_EQ(args.changed_since, 7u);
+  EXPECT_EQ(args.changed_since, Modseq(7));
 }
 
 TEST(CommandTest, FetchSectionsAndTheirLabels) {

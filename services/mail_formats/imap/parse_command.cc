@@ -66,9 +66,9 @@ QresyncArgs ParseQresync(Scanner& scanner) {
   QresyncArgs args;
   scanner.Space();
   scanner.Open();
-  args.uid_validity = scanner.NzNumber();
+  args.uid_validity = UidValidity(scanner.NzNumber());
   scanner.Space();
-  args.modseq = scanner.Number64();
+  args.modseq = Modseq(scanner.Number64());
   bool more = scanner.More();
   if (more && scanner.Peek() != '(') {
     args.known_uids = scanner.Set();
@@ -194,7 +194,7 @@ Arguments ParseStore(Scanner& scanner) {
   if (scanner.SkipOpen()) {
     if (!scanner.SkipWord("UNCHANGEDSINCE")) scanner.Fail("unknown STORE modifier");
     scanner.Space();
-    args.unchanged_since = scanner.Number64();
+    args.unchanged_since = Modseq(scanner.Number64());
     scanner.Close();
     scanner.Space();
   }

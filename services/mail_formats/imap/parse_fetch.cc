@@ -164,7 +164,7 @@ void ParseModifiers(Scanner& scanner, FetchArgs* args) {
     const std::string name = scanner.UpperAtom();
     if (name == "CHANGEDSINCE") {
       scanner.Space();
-      args->changed_since = scanner.Number64();
+      args->changed_since = Modseq(scanner.Number64());
     } else if (name == "VANISHED") {
       args->vanished = true;
     } else {
