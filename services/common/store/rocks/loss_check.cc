@@ -164,7 +164,11 @@ absl::Status CheckForLoss(rocksdb::Env& env, const std::string& path) {
   const std::optional<SyncedTo> synced = SyncPoint::Read(env, path);
   PH_ASSIGN_OR_RETURN(const LogsReport logs, ScanLogs(env, path));
   PH_ASSIGN_OR_RETURN(const Manifest manifest, ScanManifest(env, path));
-  if (manifest.last_sequence > 0 && logs.first_sequence > manifest.last_sequence + 1) {
+  // A manifest that is cut before its first edit with a number has none. If opening it finds
+  // corruption, that says more.
+  const bool lost_end = logs.first_sequence > manifest.last_sequence + 1 && !manifest.name.empty() &&
+                        (manifest.last_sequence > 0 || !absl::IsDataLoss(Recoverable(env, path).status()));
+  if (lost_end) {
     return LossError(absl::StrCat(path, "/", manifest.name, " has lost its end"), manifest.last_sequence,
                      logs.first_sequence - 1);
   }

@@ -270,7 +270,7 @@ TEST_F(LossCheckTest, AManifestThatWasCutLosesNothingSilently) {
     if (absl::StartsWith(entry.path().filename().string(), "MANIFEST-")) manifest = entry.path().filename().string();
   }
   int opened = 0, refused = 0;
-  for (uint64_t size = fs::file_size(copy + "/" + manifest); size > 0; size -= std::min<uint64_t>(size, 29)) {
+  for (uint64_t size = fs::file_size(copy + "/" + manifest); size > 0; size -= std::min<uint64_t>(size, 5)) {
     fs::remove_all(options_.path);
     fs::copy(copy, options_.path, fs::copy_options::recursive);
     fs::resize_file(options_.path + "/" + manifest, size);
