@@ -17,6 +17,7 @@
 #include "absl/strings/strip.h"
 #include "services/common/log/log.h"
 #include "services/common/status/status.h"
+#include "services/common/store/rocks/file_blocks.h"
 #include "services/common/store/rocks/key_encoding.h"
 #include "services/common/store/rocks/rocks_status.h"
 #include "services/common/store/rocks/sync_point.h"
@@ -53,29 +54,6 @@ absl::StatusOr<std::map<uint64_t, std::string>> ListLogs(rocksdb::Env& env, cons
   return logs;
 }
 
-// Gives `scanner` all blocks of the file. False: the file is gone.
-template <typename Scanner>
-absl::StatusOr<bool> ScanFile(rocksdb::Env& env, const std::string& file, Scanner& scanner) {
-  std::unique_ptr<rocksdb::SequentialFile> log;
-  rocksdb::Status status = env.NewSequentialFile(file, &log, rocksdb::EnvOptions());
-  if (status.IsNotFound() || status.IsPathNotFound()) return false;
-  std::vector<char> buffer(WalScanner::kBlockBytes);
-  for (bool end = false; status.ok() && !end;) {
-    size_t filled = 0;
-    while (status.ok() && filled < buffer.size() && !end) {
-      rocksdb::Slice read;
-      status = log->Read(buffer.size() - filled, &read, buffer.data() + filled);
-      if (!status.ok()) break;
-      if (read.data() != buffer.data() + filled) std::copy_n(read.data(), read.size(), buffer.data() + filled);
-      filled += read.size();
-      end = read.empty();
-    }
-    if (status.ok()) scanner.Add({buffer.data(), filled});
-  }
-  PH_RETURN_IF_ERROR(FromRocks(status, absl::StrCat("reading ", file)));
-  return true;
-}
-
 // nullopt: the file is gone, so its changes are in table files.
 absl::StatusOr<std::optional<WalFindings>> ScanLog(rocksdb::Env& env, const std::string& file) {
   WalScanner scanner;
@@ -85,8 +63,11 @@ absl::StatusOr<std::optional<WalFindings>> ScanLog(rocksdb::Env& env, const std:
 
 struct Manifest {
   std::string name;
-  uint64_t last_sequence = 0;       // 0: unknown
-  std::optional<uint64_t> torn_at;  // see ManifestScanner
+  bool found = false;
+  uint64_t last_sequence = 0;  // 0: unknown
+  bool names_bodies = false;
+  uint64_t whole_bytes = 0, size = 0;
+  std::optional<uint64_t> torn_at;  // these four: see ManifestScanner
 };
 
 // Opening the store tells what is wrong with a manifest that cannot be read.
@@ -97,8 +78,11 @@ absl::StatusOr<Manifest> ScanManifest(rocksdb::Env& env, const std::string& path
   manifest.name = std::string(absl::StripAsciiWhitespace(current));
   ManifestScanner scanner;
   if (!absl::StartsWith(manifest.name, "MANIFEST-") || absl::StrContains(manifest.name, '/')) return manifest;
-  PH_RETURN_IF_ERROR(ScanFile(env, absl::StrCat(path, "/", manifest.name), scanner).status());
+  PH_ASSIGN_OR_RETURN(manifest.found, ScanFile(env, absl::StrCat(path, "/", manifest.name), scanner));
   manifest.last_sequence = scanner.last_sequence();
+  manifest.names_bodies = scanner.names_bodies();
+  manifest.whole_bytes = scanner.whole_bytes();
+  manifest.size = scanner.size();
   manifest.torn_at = scanner.torn_at();
   return manifest;
 }
@@ -164,13 +148,19 @@ absl::Status CheckForLoss(rocksdb::Env& env, const std::string& path) {
   const std::optional<SyncedTo> synced = SyncPoint::Read(env, path);
   PH_ASSIGN_OR_RETURN(const LogsReport logs, ScanLogs(env, path));
   PH_ASSIGN_OR_RETURN(const Manifest manifest, ScanManifest(env, path));
+  // RocksDB would make a missing family anew, and pass over its changes in the logs. Without it, a
+  // manifest is of a first opening that a crash ended before any change.
+  const bool lost_family = logs.last_sequence > 0 && manifest.found && !manifest.names_bodies;
   // A manifest that is cut before its first edit with a number has none. If opening it finds
   // corruption, that says more.
   const bool lost_end = logs.first_sequence > manifest.last_sequence + 1 && !manifest.name.empty() &&
                         (manifest.last_sequence > 0 || !absl::IsDataLoss(Recoverable(env, path).status()));
-  if (lost_end) {
-    return LossError(absl::StrCat(path, "/", manifest.name, " has lost its end"), manifest.last_sequence,
-                     logs.first_sequence - 1);
+  if (lost_family || lost_end) {
+    const bool cut = manifest.size == manifest.whole_bytes;
+    return LossError(absl::StrCat(path, "/", manifest.name,
+                                  cut ? " has lost its end, at byte " : " is damaged at byte ", manifest.whole_bytes),
+                     lost_family ? 0 : manifest.last_sequence,
+                     lost_family ? logs.last_sequence : logs.first_sequence - 1);
   }
   const uint64_t acknowledged = std::max(logs.synced_sequence, synced.has_value() ? synced->sequence : 0);
   const uint64_t found = std::max(logs.last_sequence, synced.has_value() ? synced->base : 0);
@@ -198,12 +188,7 @@ absl::Status DropTornManifestEnd(rocksdb::Env& env, const std::string& path) {
       .Int("offset", static_cast<int64_t>(*manifest.torn_at))
       .Int("bytes", static_cast<int64_t>(bytes.size() - *manifest.torn_at));
   // Should it be damage after all, the record may still be wanted.
-  rocksdb::Status kept = env.CreateDirIfMissing(path + kKeptLogs);
-  if (kept.ok()) {
-    kept = rocksdb::WriteStringToFile(&env, bytes, absl::StrCat(path, kKeptLogs, "/", manifest.name),
-                                      /*should_sync=*/false);
-  }
-  log::LogIfError(FromRocks(kept, path + kKeptLogs), "keeping a torn manifest");
+  KeepDamaged(env, path, manifest.name);
   bytes.resize(*manifest.torn_at);
   const std::string whole = absl::StrCat(path, "/manifest-without-its-torn-end");
   rocksdb::Status status = rocksdb::WriteStringToFile(&env, bytes, whole, /*should_sync=*/true);
@@ -212,6 +197,19 @@ absl::Status DropTornManifestEnd(rocksdb::Env& env, const std::string& path) {
   if (status.ok()) status = env.NewDirectory(path, &directory);
   if (status.ok()) status = directory->Fsync();
   return FromRocks(status, absl::StrCat("dropping the torn end of ", file));
+}
+
+void KeepDamaged(rocksdb::Env& env, const std::string& path, const std::string& name) {
+  constexpr int kMostOfAName = 100;
+  const std::string file = absl::StrCat(path, "/", name);
+  if (env.FileExists(file).IsNotFound()) return;
+  std::string kept = absl::StrCat(path, kKeptLogs, "/", name);
+  rocksdb::Status status = env.CreateDirIfMissing(path + kKeptLogs);
+  for (int i = 1; env.FileExists(kept).ok() && i < kMostOfAName; ++i) {
+    kept = absl::StrCat(path, kKeptLogs, "/", name, ".", i);
+  }
+  if (status.ok()) status = env.LinkFile(file, kept);
+  log::LogIfError(FromRocks(status, kept), "keeping a damaged file");
 }
 
 absl::Status AcceptLoss(rocksdb::Env& env, const std::string& path, const absl::Status& why) {
@@ -224,14 +222,8 @@ absl::Status AcceptLoss(rocksdb::Env& env, const std::string& path, const absl::
   PH_RETURN_IF_ERROR(FromRocks(env.NewDirectory(path, &directory), path));
   PH_RETURN_IF_ERROR(FromRocks(directory->Fsync(), path));
   // Opening the database removes the logs; their undamaged part may still be wanted.
-  const std::string kept = path + kKeptLogs;
   PH_ASSIGN_OR_RETURN(const auto logs, ListLogs(env, path));
-  rocksdb::Status status = env.CreateDirIfMissing(kept);
-  for (const auto& [number, name] : logs) {
-    if (status.ok()) status = env.LinkFile(absl::StrCat(path, "/", name), absl::StrCat(kept, "/", name));
-    if (status.IsInvalidArgument() || env.FileExists(absl::StrCat(kept, "/", name)).ok()) status = {};
-  }
-  log::LogIfError(FromRocks(status, kept), "keeping damaged logs");
+  for (const auto& [number, name] : logs) KeepDamaged(env, path, name);
   const rocksdb::Status removed = env.DeleteFile(path + "/SYNCED");
   if (!removed.ok() && env.FileExists(path + "/SYNCED").ok()) return FromRocks(removed, "removing SYNCED");
   return FromRocks(directory->Fsync(), path);

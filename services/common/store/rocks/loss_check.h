@@ -33,6 +33,9 @@ absl::Status CheckForLoss(rocksdb::Env& env, const std::string& path);
 // record was to say, since RocksDB syncs a record before it removes a file because of it.
 absl::Status DropTornManifestEnd(rocksdb::Env& env, const std::string& path);
 
+// Links the file `name` of the store into <path>/damaged-logs, before another takes its place. What fails is logged.
+void KeepDamaged(rocksdb::Env& env, const std::string& path, const std::string& name);
+
 // The operator accepts the loss `why`: writes the marker durably, keeps the logs as they
 // are in <path>/damaged-logs, and forgets what they have to contain.
 absl::Status AcceptLoss(rocksdb::Env& env, const std::string& path, const absl::Status& why);

@@ -4,12 +4,16 @@
 #include <rocksdb/env.h>
 
 #include <optional>
+#include <string>
 #include <utility>
 
 #include "absl/status/status.h"
+#include "services/common/log/log.h"
 #include "services/common/private_dir/private_dir.h"
 #include "services/common/status/status.h"
 #include "services/common/store/rocks/loss_check.h"
+#include "services/common/store/rocks/manifest_copy.h"
+#include "services/common/store/rocks/rocks_status.h"
 
 namespace posthouse::store {
 namespace {
@@ -20,6 +24,40 @@ absl::Status Accept(rocksdb::Env& env, const RocksOptions& options, const absl::
   return AcceptLoss(env, options.path, loss);
 }
 
+// While it exists, no other process opens the store.
+class Lock {
+ public:
+  Lock(rocksdb::Env& env, const std::string& path) : env_(env), path_(path) {}
+  ~Lock() {
+    if (lock_ != nullptr) log::LogIfError(FromRocks(env_.UnlockFile(lock_), path_), "unlocking a store");
+  }
+  Lock(const Lock&) = delete;
+  Lock& operator=(const Lock&) = delete;
+  absl::Status Take() {
+    const rocksdb::Status status = env_.LockFile(path_ + "/LOCK", &lock_);
+    return status.ok() ? absl::OkStatus() : ExplainOpenError(status, path_);
+  }
+
+ private:
+  rocksdb::Env& env_;
+  const std::string path_;
+  rocksdb::FileLock* lock_ = nullptr;
+};
+
+// What is wrong with the files, as far as it shows before RocksDB opens them.
+absl::Status Check(rocksdb::Env& env, const RocksOptions& options, const StoreMetrics& metrics) {
+  Lock lock(env, options.path);
+  PH_RETURN_IF_ERROR(lock.Take());
+  PH_ASSIGN_OR_RETURN(const bool restored, RestoreManifest(env, options.path));
+  if (restored) metrics.manifests_restored.Add();
+  const absl::Status loss = CheckForLoss(env, options.path);
+  if (!loss.ok()) {
+    if (!absl::IsDataLoss(loss) || !options.accept_data_loss) return loss;
+    PH_RETURN_IF_ERROR(Accept(env, options, loss, metrics));
+  }
+  return DropTornManifestEnd(env, options.path);
+}
+
 }  // namespace
 
 absl::StatusOr<OpenedStore> OpenChecked(const RocksOptions& options, SpaceWatch& space,
@@ -27,12 +65,7 @@ absl::StatusOr<OpenedStore> OpenChecked(const RocksOptions& options, SpaceWatch&
   rocksdb::Env& env = options.env != nullptr ? *options.env : *rocksdb::Env::Default();
   PH_RETURN_IF_ERROR(OpenPrivateDirectory(options.path));
   const std::optional<SyncedTo> before = SyncPoint::Read(env, options.path);
-  const absl::Status loss = CheckForLoss(env, options.path);
-  if (!loss.ok()) {
-    if (!absl::IsDataLoss(loss) || !options.accept_data_loss) return loss;
-    PH_RETURN_IF_ERROR(Accept(env, options, loss, metrics));
-  }
-  PH_RETURN_IF_ERROR(DropTornManifestEnd(env, options.path));
+  PH_RETURN_IF_ERROR(Check(env, options, metrics));
   absl::StatusOr<std::unique_ptr<ReopenableDb>> db = ReopenableDb::Open(options, space, health);
   if (absl::IsDataLoss(db.status()) && options.accept_data_loss) {
     // Opening it once in this way turns what is left of the logs into table files.

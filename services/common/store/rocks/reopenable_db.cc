@@ -12,11 +12,11 @@
 #include <utility>
 #include <vector>
 
-#include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "services/common/log/log.h"
 #include "services/common/status/status.h"
+#include "services/common/store/rocks/copying_fs.h"
 #include "services/common/store/rocks/key_encoding.h"
 #include "services/common/store/rocks/rocks_blobs.h"
 #include "services/common/store/rocks/rocks_status.h"
@@ -40,25 +40,6 @@ absl::Status CheckFormat(rocksdb::DB& db, const std::string& path) {
   return absl::FailedPreconditionError(absl::StrCat(path, " was written in format ", number,
                                                     "; this binary knows up to ", kFormatNumber,
                                                     ". Run the release that wrote it, or a newer one."));
-}
-
-absl::Status ExplainOpenError(const rocksdb::Status& status, const std::string& path) {
-  const std::string text = status.ToString();
-  // "block checksum mismatch" of a damaged table is no lock.
-  if (status.IsIOError() && (absl::StrContains(text, "lock ") || absl::StrContains(text, "LOCK"))) {
-    return absl::FailedPreconditionError(absl::StrCat(
-        path, " is in use by another process. Stop that process, or give this one its own data_dir. (", text, ")"));
-  }
-  if (absl::StrContains(text, "olumn families not opened")) {
-    return absl::FailedPreconditionError(
-        absl::StrCat(path, " was written by a newer release. Run that release, or a newer one. (", text, ")"));
-  }
-  if (status.IsCorruption()) {
-    return absl::DataLossError(absl::StrCat(path, " is damaged. Copy the directory first. 'posthousectl check store ",
-                                            path, "' names what is lost, and 'posthousectl salvage store ", path,
-                                            "' keeps the rest. (", text, ")"));
-  }
-  return FromRocks(status, absl::StrCat("opening ", path));
 }
 
 // Syncs the logs that a frugal open keeps. RocksDB does not write them again, and blobs
@@ -172,7 +153,7 @@ absl::StatusOr<ReopenableDb::Ref> ReopenableDb::OpenHandles(Mode mode) const {
 absl::Status ReopenableDb::OpenDb(Mode mode, Handles* handles) const {
   const uint64_t number = health_->NewDatabase();
   handles->fs = std::make_shared<FreezingFs>(
-      env_->GetFileSystem(),
+      std::make_shared<CopyingFs>(env_->GetFileSystem(), path_),
       [health = health_, number](const rocksdb::IOStatus& why) { health->Report(number, FromRocks(why, "writing")); });
   handles->env = rocksdb::NewCompositeEnv(handles->fs);
   rocksdb::DBOptions options = tuning_.db;

@@ -4,6 +4,7 @@
 
 #include <string>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 
 namespace posthouse::store {
@@ -18,6 +19,25 @@ absl::Status FromRocks(const rocksdb::Status& status, absl::string_view what) {
   }
   if (status.IsInvalidArgument()) return absl::InvalidArgumentError(message);
   return absl::UnavailableError(message);
+}
+
+absl::Status ExplainOpenError(const rocksdb::Status& status, const std::string& path) {
+  const std::string text = status.ToString();
+  // "block checksum mismatch" of a damaged table is no lock.
+  if (status.IsIOError() && (absl::StrContains(text, "lock ") || absl::StrContains(text, "LOCK"))) {
+    return absl::FailedPreconditionError(absl::StrCat(
+        path, " is in use by another process. Stop that process, or give this one its own data_dir. (", text, ")"));
+  }
+  if (absl::StrContains(text, "olumn families not opened")) {
+    return absl::FailedPreconditionError(
+        absl::StrCat(path, " was written by a newer release. Run that release, or a newer one. (", text, ")"));
+  }
+  if (status.IsCorruption()) {
+    return absl::DataLossError(absl::StrCat(path, " is damaged. Copy the directory first. 'posthousectl check store ",
+                                            path, "' names what is lost, and 'posthousectl salvage store ", path,
+                                            "' keeps the rest. (", text, ")"));
+  }
+  return FromRocks(status, absl::StrCat("opening ", path));
 }
 
 }  // namespace posthouse::store

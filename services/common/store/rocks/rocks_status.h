@@ -1,6 +1,8 @@
 // RocksDB's errors in the terms of store.h.
 #pragma once
 
+#include <string>
+
 #include "absl/status/status.h"
 #include "absl/strings/string_view.h"
 
@@ -13,5 +15,8 @@ namespace posthouse::store {
 // Converts the error of a read, or of a write that surely did not happen. Errors that
 // are not known to be permanent become kUnavailable. `what` names the operation.
 absl::Status FromRocks(const rocksdb::Status& status, absl::string_view what);
+
+// Why the store at `path` cannot be opened, and what to do.
+absl::Status ExplainOpenError(const rocksdb::Status& status, const std::string& path);
 
 }  // namespace posthouse::store

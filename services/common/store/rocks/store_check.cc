@@ -16,6 +16,7 @@
 #include "absl/strings/str_cat.h"
 #include "services/common/status/status.h"
 #include "services/common/store/rocks/freezing_fs.h"
+#include "services/common/store/rocks/manifest_copy.h"
 #include "services/common/store/rocks/readable_rows.h"
 #include "services/common/store/rocks/rocks_status.h"
 #include "services/common/store/rocks/rocks_tuning.h"
@@ -53,6 +54,12 @@ absl::Status OpenToRead(const std::string& path, Db* db) {
   if (const rocksdb::Status locked = env.LockFile(path + "/LOCK", &db->lock); !locked.ok()) {
     return absl::FailedPreconditionError(
         absl::StrCat(path, " is in use: stop the process that has it open. (", locked.ToString(), ")"));
+  }
+  PH_ASSIGN_OR_RETURN(const ManifestPlan plan, PlanManifest(env, path));
+  if (!plan.manifest.empty()) {
+    return absl::DataLossError(absl::StrCat(
+        plan.why,
+        ". Nothing of it is lost: the next start of the service puts it back from its copy. Check again then."));
   }
   db->fs = std::make_shared<FreezingFs>(env.GetFileSystem(), nullptr);
   db->fs->Seal();

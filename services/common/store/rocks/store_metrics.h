@@ -31,6 +31,7 @@ struct StoreMetrics {
   metrics::Counter& reads_pool;
   metrics::Counter& background_errors;
   metrics::Counter& losses_accepted;  // openings that went on without acknowledged commits
+  metrics::Counter& manifests_restored;
   metrics::Gauge& incarnation;
   // Set from RocksDB before each scrape.
   metrics::Gauge& full;

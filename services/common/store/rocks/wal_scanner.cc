@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <optional>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "services/common/store/rocks/crc32c.h"
 
@@ -20,6 +21,10 @@ constexpr size_t kMarkBytes = 12;
 constexpr size_t kHeadBytes = kBatchHeaderBytes + 2 + kMarkBytes;
 // The fields of a version edit up to its sequence number are shorter.
 constexpr size_t kEditHeadBytes = 512;
+// Tag kColumnFamilyAdd (201) as a varint, length of the name, name.
+constexpr absl::string_view kAddsBodies =
+    "\xc9\x01\x05"
+    "blobs";
 
 // The number in the first `size` bytes, little-endian.
 uint64_t LoadLittle(absl::string_view bytes, size_t size) {
@@ -171,7 +176,9 @@ WalFindings WalScanner::Finish() {
 
 void ManifestScanner::Add(absl::string_view block) {
   const auto take = [this](char type, absl::string_view payload, size_t at) {
-    if (type == kFull || type == kFirst) {
+    const bool begins = type == kFull || type == kFirst;
+    whole_ = whole_ && begins != in_record_;
+    if (begins) {
       head_.clear();
       in_record_ = true;
       record_offset_ = offset_ + at;
@@ -181,13 +188,15 @@ void ManifestScanner::Add(absl::string_view block) {
     if (type != kFull && type != kLast) return;
     in_record_ = false;
     last_sequence_ = std::max(last_sequence_, LastSequenceOf(head_).value_or(0));
+    names_bodies_ = names_bodies_ || absl::StrContains(head_, kAddsBodies);
+    if (whole_) whole_bytes_ = offset_ + at + kHeaderBytes + payload.size();
   };
   ReadBlock(block, take, [&](size_t at) {
     if (!fault_offset_.has_value()) {
       fault_offset_ = in_record_ ? record_offset_ : offset_ + at;
       fault_end_ = offset_ + at + FragmentBytes(block.substr(at));
     }
-    in_record_ = false;
+    whole_ = in_record_ = false;
   });
   offset_ += block.size();
 }

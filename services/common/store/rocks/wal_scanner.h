@@ -74,6 +74,11 @@ class ManifestScanner {
   // The next WalScanner::kBlockBytes of the file; the last block may be shorter.
   void Add(absl::string_view block);
   uint64_t last_sequence() const { return last_sequence_; }  // 0: no edit has one
+  // An intact edit adds the family "blobs", the message bodies.
+  bool names_bodies() const { return names_bodies_; }
+  // Of the whole records before the first fault.
+  uint64_t whole_bytes() const { return whole_bytes_; }
+  uint64_t size() const { return offset_; }  // of the file
   // Where the last record begins, when its last fragment has the right length and a wrong
   // checksum. After the last block.
   std::optional<uint64_t> torn_at() const;
@@ -87,6 +92,9 @@ class ManifestScanner {
   std::optional<uint64_t> fault_offset_;
   uint64_t fault_end_ = 0;
   std::string head_;  // of the record in progress
+  bool names_bodies_ = false;
+  uint64_t whole_bytes_ = 0;
+  bool whole_ = true;  // no fault so far
 };
 
 }  // namespace posthouse::store
