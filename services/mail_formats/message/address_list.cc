@@ -6,12 +6,12 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "services/mail_formats/message/chars.h"
 #include "services/mail_formats/message/fields.h"
 
 namespace posthouse::message {
 namespace {
 
-bool IsBlank(char c) { return c == ' ' || c == '\t'; }
 bool In(absl::string_view set, char c) { return set.find(c) != absl::string_view::npos; }
 
 // One word of an entry, as it is read.

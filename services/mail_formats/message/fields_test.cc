@@ -10,7 +10,9 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "services/common/utf8/utf8.h"
+#include "services/mail_formats/message/base_subject.h"
 #include "services/mail_formats/message/charset.h"
+#include "services/mail_formats/message/mime_value.h"
 
 namespace posthouse::message {
 namespace {

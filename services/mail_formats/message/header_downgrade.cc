@@ -16,6 +16,7 @@
 #include "services/common/utf8/utf8.h"
 #include "services/mail_formats/message/charset.h"
 #include "services/mail_formats/message/fields.h"
+#include "services/mail_formats/message/mime_value.h"
 
 namespace posthouse::message {
 namespace {

@@ -9,6 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "services/mail_formats/message/address_list.h"
 #include "services/mail_formats/message/fields.h"
+#include "services/mail_formats/message/mime_value.h"
 
 namespace posthouse::message {
 namespace {

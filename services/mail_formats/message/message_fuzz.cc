@@ -11,6 +11,7 @@
 #include "services/mail_formats/message/date.h"
 #include "services/mail_formats/message/fields.h"
 #include "services/mail_formats/message/imap_render.h"
+#include "services/mail_formats/message/mime_value.h"
 #include "services/mail_formats/message/parser.h"
 #include "services/mail_formats/message/part_table.h"
 #include "services/mail_formats/message/search.h"

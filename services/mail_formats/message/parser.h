@@ -31,7 +31,7 @@
 #include <vector>
 
 #include "absl/strings/string_view.h"
-#include "services/mail_formats/message/fields.h"
+#include "services/mail_formats/message/mime_value.h"
 #include "services/mail_formats/message/transfer.h"
 
 namespace posthouse::message {

@@ -7,6 +7,7 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "services/common/utf8/utf8.h"
+#include "services/mail_formats/message/base_subject.h"
 #include "services/mail_formats/message/charset.h"
 #include "services/mail_formats/message/fields.h"
 #include "services/mail_formats/message/imap_render.h"

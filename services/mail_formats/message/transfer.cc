@@ -4,6 +4,7 @@
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
+#include "services/mail_formats/message/chars.h"
 
 namespace posthouse::message {
 namespace {
@@ -19,15 +20,6 @@ constexpr std::array<int8_t, 256> MakeBase64Table() {
   return table;
 }
 constexpr std::array<int8_t, 256> kBase64 = MakeBase64Table();
-
-int HexValue(char c) {
-  if (c >= '0' && c <= '9') return c - '0';
-  if (c >= 'A' && c <= 'F') return c - 'A' + 10;
-  if (c >= 'a' && c <= 'f') return c - 'a' + 10;  // RFC 2045 §6.7 (1): lower case is tolerated
-  return -1;
-}
-
-bool IsBlank(char c) { return c == ' ' || c == '\t'; }
 
 }  // namespace
 
@@ -119,6 +111,7 @@ void TransferDecoder::QuotedPrintableByte(char c, std::string* out) {
     return;
   }
   if (pending_.size() == 1) {
+    // RFC 2045 §6.7 (1): lower case is tolerated.
     if (HexValue(c) >= 0 || c == '\r' || IsBlank(c)) {
       pending_.push_back(c);
       return;
