@@ -111,6 +111,14 @@ class DnsServer:
         for address in addresses:
             self._add(name, "AAAA", socket.inet_pton(socket.AF_INET6, address))
 
+    def replace_a(self, name, *addresses):
+        """These addresses and no others from now on; none: the name does not exist."""
+        with self._lock:
+            if addresses:
+                self._records[name.lower()] = [(TYPES["A"], socket.inet_aton(a)) for a in addresses]
+            else:
+                self._records.pop(name.lower(), None)
+
     def mx(self, name, *hosts):
         """Each host a pair: preference, name."""
         for preference, host in hosts:

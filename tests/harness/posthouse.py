@@ -114,6 +114,10 @@ class Posthouse:
     def path(self, *parts):
         return os.path.join(self.dir, *parts)
 
+    def address(self, listener):
+        """Host and port of a listener, e.g. "smtp"."""
+        return "127.0.0.1", self.ports[listener]
+
     # ---- set-up
 
     def _openssl(self, *args):
