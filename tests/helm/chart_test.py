@@ -103,6 +103,15 @@ class Chart(unittest.TestCase):
         self.assertNotEqual(chart.template({"monitoring": {"runbookBaseUrl": "wiki.example.org"}})[0], 0)
 
 
+    def test_routes_have_the_version_that_the_cluster_serves(self):
+        values = chart.value_sets()["10-gateway-api"]
+        for args, wanted in (([], "v1alpha2"), (["--api-versions", "gateway.networking.k8s.io/v1/TLSRoute"], "v1")):
+            routes = [t for t in chart.render(values, *args) if t["kind"] == "TLSRoute"]
+            self.assertEqual([t["apiVersion"] for t in routes], ["gateway.networking.k8s.io/" + wanted] * 3)
+            for route in routes:
+                self.assertEqual(schemas.check(route, "1.36"), [])
+
+
 class Schemas(unittest.TestCase):
     """The check itself finds mistakes."""
 
