@@ -493,6 +493,15 @@ class Networks(Policy):
             internal = {"rpc", "http"} & {p["name"] for p in thing["spec"]["ports"]}
             self.assertEqual(bool(internal), thing["spec"].get("clusterIP") == "None", where)
 
+    def test_listeners_behind_the_proxy_protocol_are_for_the_load_balancers_only(self):
+        values = {"proxyProtocol": {"enabled": True, "trustedCIDRs": ["192.0.2.0/28", "2001:db8::7", "192.0.2.77"], "families": ["smtp", "imap"]}}
+        policies = {t["metadata"]["labels"]["app.kubernetes.io/component"]: t for t in chart.render(values) if t["kind"] == "NetworkPolicy"}
+        for component, proxied, direct in (("ingress", ["smtp"], ["submission", "submissions"]), ("gateway", ["imap", "imaps"], ["pop3", "pop3s"])):
+            rules = policies[component]["spec"]["ingress"]
+            closed = [r for r in rules if [p["port"] for p in r["ports"]] == proxied]
+            self.assertEqual([f["ipBlock"]["cidr"] for f in closed[0]["from"] if "ipBlock" in f], ["192.0.2.0/28", "2001:db8::7/128", "192.0.2.77/32"])
+            self.assertEqual([r for r in rules if [p["port"] for p in r["ports"]] == direct], [{"ports": [{"port": p, "protocol": "TCP"} for p in direct]}])
+
     def test_a_policy_without_readers_of_metrics_opens_no_http_port(self):
         for policy in self.policies("14-bare").values():
             self.assertNotIn("http", [p.get("port") for r in policy["spec"]["ingress"] or [] for p in r.get("ports", [])])
