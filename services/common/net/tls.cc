@@ -45,6 +45,9 @@ std::string Stamp(const std::string& path) {
                       st.st_ctim.tv_sec, ".", st.st_ctim.tv_nsec);
 }
 
+// A certificate that an authority has just issued may be valid from a moment on that our clock has not reached.
+constexpr absl::Duration kClockSkew = absl::Minutes(5);
+
 CtxPtr NewContext(const SSL_METHOD* method) {
   CtxPtr ctx(SSL_CTX_new(method));
   SSL_CTX_set_min_proto_version(ctx.get(), TLS1_2_VERSION);  // RFC 8996
@@ -131,10 +134,16 @@ absl::StatusOr<LoadedCertificate> Load(const CertificateFiles& files) {
   X509* certificate = SSL_CTX_get0_certificate(loaded.ctx.get());
   loaded.names = NamesOf(certificate);
   loaded.not_after = ToTime(X509_get0_notAfter(certificate));
+  const absl::Time not_before = ToTime(X509_get0_notBefore(certificate));
   if (loaded.not_after <= absl::Now()) {
     return absl::InvalidArgumentError(absl::StrCat("certificate ", files.certificate_chain, " expired on ",
                                                    absl::FormatTime(loaded.not_after, absl::UTCTimeZone()),
                                                    ": put a valid one there"));
+  }
+  if (not_before > absl::Now() + kClockSkew) {
+    return absl::InvalidArgumentError(absl::StrCat("certificate ", files.certificate_chain, " is valid only from ",
+                                                   absl::FormatTime(not_before, absl::UTCTimeZone()),
+                                                   " on: put a valid one there, or set this machine's clock"));
   }
   return loaded;
 }
@@ -154,8 +163,13 @@ class ServerContext final : public TlsServerContext {
     }
     auto set = std::make_shared<LoadedSet>();
     for (const CertificateFiles& files : files_) {
-      PH_ASSIGN_OR_RETURN(LoadedCertificate loaded, Load(files));
-      set->certificates.push_back(std::move(loaded));
+      absl::StatusOr<LoadedCertificate> loaded = Load(files);
+      if (!loaded.ok()) {
+        absl::MutexLock lock(&mutex_);
+        ++failures_;
+        return loaded.status();
+      }
+      set->certificates.push_back(*std::move(loaded));
     }
     SSL_CTX* first = set->certificates.front().ctx.get();
     SSL_CTX_set_tlsext_servername_callback(first, ChooseBySni);
@@ -210,8 +224,6 @@ class ServerContext final : public TlsServerContext {
       return;
     }
     LOG_EVENT(kError, "certificate_reload_failed").Err(status);
-    absl::MutexLock lock(&mutex_);
-    ++failures_;
   }
 
   std::string StampAll() const {

@@ -17,6 +17,7 @@
 #include "services/common/async/task.h"
 #include "services/common/net/connection.h"
 #include "services/common/net/event_loop.h"
+#include "services/common/testing/test_ca.h"
 
 namespace posthouse::net {
 namespace {
@@ -34,7 +35,7 @@ CertificateFiles SelfSigned(const std::string& name) {
   return files;
 }
 
-class TlsTest : public testing::Test {
+class TlsTest : public ::testing::Test {
  public:
   void TearDown() override {
     if (listener_ != nullptr) {
@@ -142,6 +143,27 @@ TEST_F(TlsTest, AnExpiredCertificateIsNotTaken) {
   EXPECT_EQ(refused.code(), absl::StatusCode::kInvalidArgument);
   EXPECT_NE(refused.message().find("expired on"), absl::string_view::npos) << refused;
   EXPECT_FALSE(context->ReloadIfChanged().ok());
+  EXPECT_EQ(context->NotAfter(), kept);
+}
+
+TEST_F(TlsTest, ACertificateThatIsNotYetValidIsNotTaken) {
+  posthouse::testing::TestCa ca(getenv("TEST_TMPDIR"), "future");
+  const auto issue = [&ca](int from) {
+    const posthouse::testing::TestCa::Files files =
+        ca.Issue("mx", "mx.example.org", {"mx.example.org"}, from, 90 * 24 * 3600);
+    return CertificateFiles{files.certificate, files.private_key};
+  };
+  // Issued this minute, by an authority whose clock is a little ahead of ours.
+  const CertificateFiles files = issue(60);
+  const std::shared_ptr<TlsServerContext> context = *TlsServerContext::Create({files}, absl::Hours(1));
+  const absl::Time kept = context->NotAfter();
+  issue(24 * 3600);
+  const absl::Status refused = TlsServerContext::Create({files}).status();
+  EXPECT_EQ(refused.code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_NE(refused.message().find("is valid only from"), absl::string_view::npos) << refused;
+  EXPECT_EQ(context->ReloadFailures(), 0u);
+  EXPECT_FALSE(context->Reload().ok());  // as SIGHUP does
+  EXPECT_EQ(context->ReloadFailures(), 1u);
   EXPECT_EQ(context->NotAfter(), kept);
 }
 

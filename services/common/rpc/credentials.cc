@@ -14,13 +14,16 @@
 #include <algorithm>
 #include <cstdio>
 #include <ctime>
+#include <functional>
 #include <mutex>
 #include <set>
 #include <utility>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "absl/strings/strip.h"
+#include "absl/time/clock.h"
 #include "services/common/log/log.h"
 #include "services/common/status/status.h"
 
@@ -55,6 +58,61 @@ absl::StatusOr<X509Ptr> ReadCertificate(const std::string& path) {
   if (certificate == nullptr) return absl::FailedPreconditionError(absl::StrCat(path, " has no PEM certificate"));
   return certificate;
 }
+
+// A certificate that an authority has just issued may be valid from a moment on that our clock has not reached.
+constexpr absl::Duration kClockSkew = absl::Minutes(5);
+
+absl::Time ToTime(const ASN1_TIME* when) {
+  struct tm parts{};
+  if (ASN1_TIME_to_tm(when, &parts) != 1) return absl::InfinitePast();
+  return absl::FromTM(parts, absl::UTCTimeZone());
+}
+
+// Peers refuse a certificate that is not valid now, and say so in their logs only.
+absl::Status CheckValidity(const std::string& path, const X509* certificate) {
+  const absl::Time now = absl::Now();
+  const absl::Time from = ToTime(X509_get0_notBefore(certificate)), to = ToTime(X509_get0_notAfter(certificate));
+  if (to <= now) {
+    return absl::FailedPreconditionError(absl::StrCat(
+        "certificate ", path, " expired on ", absl::FormatTime(to, absl::UTCTimeZone()), ": put a valid one there"));
+  }
+  if (from > now + kClockSkew) {
+    return absl::FailedPreconditionError(absl::StrCat("certificate ", path, " is valid only from ",
+                                                      absl::FormatTime(from, absl::UTCTimeZone()),
+                                                      " on: put a valid one there, or set this machine's clock"));
+  }
+  return absl::OkStatus();
+}
+
+// What the certificate is for: its DNS names and addresses, or its common name when it has none.
+std::string NamesIn(const tls::TlsCustomVerificationCheckRequest& request) {
+  std::vector<std::string> names;
+  for (const grpc::string_ref& name : request.dns_names()) names.emplace_back(name.data(), name.size());
+  for (const grpc::string_ref& name : request.ip_names()) names.emplace_back(name.data(), name.size());
+  if (names.empty()) names.emplace_back(request.common_name().data(), request.common_name().size());
+  return absl::StrJoin(names, ", ");
+}
+
+// gRPC's check of the host name, with an error that says which names there are.
+class HostNames final : public tls::ExternalCertificateVerifier {
+ public:
+  bool Verify(tls::TlsCustomVerificationCheckRequest* request, std::function<void(grpc::Status)> callback,
+              grpc::Status* sync_status) override {
+    const bool done = grpc_.Verify(request, std::move(callback), sync_status);
+    if (done && !sync_status->ok()) {
+      const std::string target(request->target_name().data(), request->target_name().size());
+      *sync_status = grpc::Status(
+          sync_status->error_code(),
+          absl::StrCat("the certificate of ", target, " is for ", NamesIn(*request), ", not for ", HostOfTarget(target),
+                       ": give it this subjectAltName, or call the service by a name that it has"));
+    }
+    return done;
+  }
+  void Cancel(tls::TlsCustomVerificationCheckRequest* request) override { grpc_.Cancel(request); }
+
+ private:
+  tls::HostNameCertificateVerifier grpc_;
+};
 
 // Accepts the calls of named peers only. Runs on the call's thread: it only looks up a name.
 class AllowedPeers final : public grpc::AuthMetadataProcessor {
@@ -136,16 +194,12 @@ absl::Status CheckTlsFiles(const TlsFiles& files) {
     return absl::FailedPreconditionError(
         absl::StrCat(files.private_key, " is not the key of the certificate in ", files.certificate_chain));
   }
-  return absl::OkStatus();
+  return CheckValidity(files.certificate_chain, certificate.get());
 }
 
 absl::Time CertificateNotAfter(const std::string& path) {
   const absl::StatusOr<X509Ptr> certificate = ReadCertificate(path);
-  struct tm parts{};
-  if (!certificate.ok() || ASN1_TIME_to_tm(X509_get0_notAfter(certificate->get()), &parts) != 1) {
-    return absl::InfinitePast();
-  }
-  return absl::FromTM(parts, absl::UTCTimeZone());
+  return certificate.ok() ? ToTime(X509_get0_notAfter(certificate->get())) : absl::InfinitePast();
 }
 
 void RouteGrpcLog() {
@@ -198,7 +252,7 @@ absl::StatusOr<std::shared_ptr<grpc::ChannelCredentials>> ChannelCredentialsFor(
   options.watch_root_certs();
   options.watch_identity_key_cert_pairs();
   options.set_verify_server_certs(true);
-  options.set_certificate_verifier(std::make_shared<tls::HostNameCertificateVerifier>());
+  options.set_certificate_verifier(tls::ExternalCertificateVerifier::Create<HostNames>());
   return tls::TlsCredentials(options);
 }
 

@@ -23,7 +23,7 @@ bool IsLoopback(absl::string_view host);
 // "unix:..." counts as "localhost".
 std::string HostOfTarget(absl::string_view target);
 
-// All three files or none. Files that are given are read and must fit together.
+// All three files or none. Files that are given are read; they must fit together, and the certificate be valid now.
 absl::Status CheckTlsFiles(const TlsFiles& files);
 
 // Empty files: plaintext credentials. `host` decides whether that is allowed.

@@ -8,6 +8,7 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "posthouse/config/v1/config.pb.h"
+#include "services/common/rpc/credentials.h"
 #include "services/common/status/status.h"
 
 namespace posthouse::rpc {
@@ -82,6 +83,11 @@ absl::StatusOr<std::string> ReadToken(const std::string& path) {
                                                       kLongestToken, " characters without blanks"));
   }
   return token;
+}
+
+absl::Status CheckRpcFiles(const config::v1::Config& config) {
+  const config::v1::Rpc& rpc = config.rpc();
+  return CheckTlsFiles({rpc.certificate_file(), rpc.private_key_file(), rpc.ca_file()});
 }
 
 std::string ListenWarning(const config::v1::Config& config, const std::string& service) {

@@ -28,6 +28,9 @@ absl::StatusOr<ChannelMetadata> CallerMetadata(const config::v1::Config& config,
 // kFailedPrecondition: no such file, or one that others can read or change.
 absl::StatusOr<std::string> ReadToken(const std::string& path);
 
+// Whether the files of mTLS can be used now. kFailedPrecondition names the file and its fault.
+absl::Status CheckRpcFiles(const config::v1::Config& config);
+
 // What of `rpc` has no effect, for the log and --check-config; "" when there is nothing to say.
 std::string ListenWarning(const config::v1::Config& config, const std::string& service);
 

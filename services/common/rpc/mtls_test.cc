@@ -4,6 +4,7 @@
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
+#include <fstream>
 #include <memory>
 #include <string>
 #include <vector>
@@ -97,6 +98,56 @@ TEST_F(MtlsTest, TheCertificatesExpiryIsAMetric) {
   ASSERT_EQ(std::sscanf(text.c_str() + at, "\nposthouse_rpc_certificate_not_after_timestamp_seconds %lf", &when), 1);
   EXPECT_GT(when, absl::ToDoubleSeconds(absl::Now() - absl::UnixEpoch()));
   EXPECT_EQ(CertificateNotAfter("/nonexistent"), absl::InfinitePast());
+}
+
+// The metric is of the certificate in use, as gRPC keeps that when the new files are of no use.
+TEST_F(MtlsTest, AFailedChangeOfTheCertificateIsCountedOnceAndKeepsItsExpiry) {
+  const TlsFiles files = Issue("queue");
+  ASSERT_TRUE(Start(files).ok());
+  const std::string before = registry_.Serialize();
+  EXPECT_THAT(before, HasSubstr("\nposthouse_rpc_certificate_reload_failures_total 0\n"));
+  const size_t at = before.find("\nposthouse_rpc_certificate_not_after_timestamp_seconds ");
+  const std::string expiry = before.substr(at, before.find('\n', at + 1) - at);
+  std::ofstream(files.certificate_chain) << "not a certificate";
+  for (int i = 0; i < 2; ++i) {
+    const std::string after = registry_.Serialize();
+    EXPECT_THAT(after, HasSubstr("\nposthouse_rpc_certificate_reload_failures_total 1\n"));
+    EXPECT_THAT(after, HasSubstr(expiry));
+  }
+}
+
+TEST_F(MtlsTest, ACertificateThatIsNotValidNowIsRefusedWithItsFileAndDate) {
+  const auto issue = [this](int from, int to) {
+    return Files(ca_.Issue("late", "queue", {"127.0.0.1"}, from, to), ca_.ca_file());
+  };
+  absl::Status status = Start(issue(-7200, -3600));
+  EXPECT_THAT(std::string(status.message()), HasSubstr("late.pem expired on "));
+  status = Start(issue(3600, 7200));
+  EXPECT_THAT(std::string(status.message()), HasSubstr("late.pem is valid only from "));
+  EXPECT_TRUE(Start(issue(60, 7200)).ok());  // issued just now, by a clock a little ahead of ours
+}
+
+TEST_F(MtlsTest, AWrongNameIsNamedWithTheNamesThatTheCertificateHas) {
+  ASSERT_TRUE(Start(Files(ca_.Issue("wrong", "queue", {"queue-0", "192.0.2.1"}), ca_.ca_file())).ok());
+  const auto channel = Dial(absl::StrCat("127.0.0.1:", server_->port()), Issue("ingress"));
+  ASSERT_TRUE(channel.ok());
+  const absl::Status status = Ask(*channel).status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kUnavailable);
+  EXPECT_THAT(std::string(status.message()), HasSubstr("is for queue-0, 192.0.2.1, not for 127.0.0.1"));
+}
+
+TEST_F(MtlsTest, APortThatIsTakenIsNamedWithItsKey) {
+  ASSERT_TRUE(Start(Issue("queue")).ok());
+  ServerOptions options;
+  options.port = server_->port();
+  metrics::Registry registry;
+  absl::Status status = RpcServer::Start(options, {&service_}, registry).status();
+  EXPECT_THAT(std::string(status.message()), HasSubstr(absl::StrCat("rpc.port: cannot listen on 127.0.0.1:",
+                                                                    options.port, ": another process uses the port")));
+  options.address = "192.0.2.1";
+  options.tls = Issue("queue");
+  status = RpcServer::Start(options, {&service_}, registry).status();
+  EXPECT_THAT(std::string(status.message()), HasSubstr("this machine does not have the address; change rpc.address"));
 }
 
 std::string& Logged() {

@@ -5,13 +5,21 @@
 #include <grpcpp/health_check_service_interface.h>
 #include <grpcpp/server_posix.h>
 
+#include <netdb.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
 #include <atomic>
+#include <cerrno>
 #include <mutex>
+#include <string>
 #include <utility>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/strip.h"
 #include "absl/time/clock.h"
+#include "services/common/rpc/certificate_watch.h"
 #include "services/common/rpc/channel_metadata.h"
 #include "services/common/rpc/credentials.h"
 #include "services/common/rpc/unix_socket.h"
@@ -32,6 +40,30 @@ void EnablePlugins() {
 std::string HostPort(const std::string& host, int port) {
   const bool v6 = absl::StrContains(host, ':') && !absl::StartsWith(host, "[");
   return v6 ? absl::StrCat("[", host, "]:", port) : absl::StrCat(host, ":", port);
+}
+
+// gRPC does not say why it cannot listen.
+std::string WhyNot(const std::string& host, int port) {
+  addrinfo hints{}, *found = nullptr;
+  hints.ai_flags = AI_NUMERICHOST | AI_NUMERICSERV;
+  hints.ai_socktype = SOCK_STREAM;
+  const std::string name(absl::StripSuffix(absl::StripPrefix(host, "["), "]"));
+  if (getaddrinfo(name == "localhost" ? "127.0.0.1" : name.c_str(), std::to_string(port).c_str(), &hints, &found) !=
+      0) {
+    return "rpc.address is not an IP address";
+  }
+  const int fd = socket(found->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  const int error = fd < 0 || bind(fd, found->ai_addr, found->ai_addrlen) != 0 ? errno : 0;
+  if (fd >= 0) close(fd);
+  freeaddrinfo(found);
+  switch (error) {
+    case EADDRNOTAVAIL:
+      return "this machine does not have the address; change rpc.address";
+    case EACCES:
+      return "ports below 1024 are for root; change rpc.port";
+    default:  // also when the port has become free
+      return "another process uses the port; stop it, or change rpc.port";
+  }
 }
 
 class GrpcServer final : public RpcServer {
@@ -105,16 +137,8 @@ absl::StatusOr<std::unique_ptr<RpcServer>> RpcServer::Start(const ServerOptions&
                         ServerCredentialsFor(options.tls, options.address, options.allowed_peers));
     builder.AddListeningPort(HostPort(options.address, options.port), credentials, &port);
   }
-  metrics::CollectHandle collect;
-  if (options.port >= 0 && !options.tls.certificate_chain.empty()) {
-    metrics::Gauge& not_after =
-        registry.AddGauge("posthouse_rpc_certificate_not_after_timestamp_seconds",
-                          "When the certificate for other services expires, Unix time; 0 when it cannot be read.");
-    collect = registry.OnCollect([&not_after, path = options.tls.certificate_chain] {
-      const absl::Time when = CertificateNotAfter(path);
-      not_after.Set(when == absl::InfinitePast() ? 0 : static_cast<double>(absl::ToUnixSeconds(when)));
-    });
-  }
+  const auto watch = std::make_shared<CertificateWatch>(options.port >= 0 ? options.tls : TlsFiles(), registry);
+  metrics::CollectHandle collect = registry.OnCollect([watch] { watch->Look(); });
   for (grpc::Service* service : services) builder.RegisterService(service);
   // A second process on the same port is an error, not a second listener.
   builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
@@ -128,8 +152,8 @@ absl::StatusOr<std::unique_ptr<RpcServer>> RpcServer::Start(const ServerOptions&
   builder.SetSyncServerOption(grpc::ServerBuilder::SyncServerOption::MAX_POLLERS, 1);
   std::unique_ptr<grpc::Server> server = builder.BuildAndStart();
   if (server == nullptr || (options.port >= 0 && port == 0)) {
-    return absl::UnavailableError(
-        absl::StrCat("cannot listen on ", HostPort(options.address, options.port), ": is another process using it?"));
+    return absl::UnavailableError(absl::StrCat("rpc.port: cannot listen on ", HostPort(options.address, options.port),
+                                               ": ", WhyNot(options.address, options.port)));
   }
   auto started = std::make_unique<GrpcServer>(std::move(server), port, std::move(collect));
   if (!options.socket.empty()) PH_RETURN_IF_ERROR(started->ListenOn(options.socket));

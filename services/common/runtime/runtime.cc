@@ -22,6 +22,7 @@
 #include "services/common/private_dir/private_dir.h"
 #include "services/common/rpc/listen.h"
 #include "services/common/runtime/descriptors.h"
+#include "services/common/runtime/file_checks.h"
 #include "services/common/runtime/process_runtime.h"
 #include "services/common/status/status.h"
 #include "services/common/time/calm_clock.h"
@@ -350,6 +351,7 @@ int Main(int argc, char** argv, const std::string& service, const MakeApp& make,
   const std::string warning = rpc::ListenWarning(*config, service);
   if (flags.check) {
     if (!warning.empty()) std::fprintf(stderr, "warning: %s\n", warning.c_str());
+    for (const std::string& file : FileWarnings(*config, service)) std::fprintf(stderr, "warning: %s\n", file.c_str());
     std::printf("ok\n");
     return 0;
   }

@@ -135,6 +135,17 @@ TEST_F(RuntimeTest, CheckConfigSaysOkOrWhatIsWrong) {
   }
 }
 
+// The files may come later: what a start would refuse about them is a warning here.
+TEST_F(RuntimeTest, CheckConfigLooksAtTheFilesThatTheConfigurationNames) {
+  Write("data_dir: here\nrpc: {certificate_file: /nonexistent/a, private_key_file: b, ca_file: /nonexistent/c}\n");
+  Process process({"--config=" + file_, "--check-config"});
+  EXPECT_EQ(process.Exit(), 0);
+  EXPECT_THAT(process.said(), HasSubstr("warning: data_dir: here is relative to the directory in which"));
+  EXPECT_THAT(process.said(), HasSubstr("warning: rpc.private_key_file: b is relative"));
+  EXPECT_THAT(process.said(), HasSubstr("warning: rpc: cannot read /nonexistent/a\n"));
+  EXPECT_THAT(process.said(), HasSubstr("ok\n"));
+}
+
 TEST_F(RuntimeTest, FlagsAreChecked) {
   Process unknown({"--confg", "x"});
   EXPECT_EQ(unknown.Exit(), 2);

@@ -91,9 +91,11 @@ TestCa::~TestCa() = default;
 const std::string& TestCa::ca_file() const { return impl_->ca_file; }
 
 TestCa::Files TestCa::Issue(const std::string& file_name, const std::string& common_name,
-                            const std::vector<std::string>& sans) {
+                            const std::vector<std::string>& sans, int from, int to) {
   const Key key(EVP_EC_gen("P-256"));
   const Certificate certificate = NewCertificate(key.get(), common_name);
+  X509_gmtime_adj(X509_getm_notBefore(certificate.get()), from);
+  X509_gmtime_adj(X509_getm_notAfter(certificate.get()), to);
   X509_set_issuer_name(certificate.get(), X509_get_subject_name(impl_->certificate.get()));
   std::string names;
   for (const std::string& san : sans) {

@@ -21,8 +21,10 @@ class TestCa {
   // PEM of the authority's own certificate.
   const std::string& ca_file() const;
   // Issues a certificate with `common_name`; `sans` are DNS names or IP addresses. A
-  // second call with one `file_name` replaces each file atomically, the key first.
-  Files Issue(const std::string& file_name, const std::string& common_name, const std::vector<std::string>& sans);
+  // second call with one `file_name` replaces each file atomically, the key first. It is
+  // valid from `from` to `to`, in seconds from now.
+  Files Issue(const std::string& file_name, const std::string& common_name, const std::vector<std::string>& sans,
+              int from = -3600, int to = 24 * 3600);
 
  private:
   struct Impl;

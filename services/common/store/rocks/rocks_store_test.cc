@@ -15,7 +15,9 @@
 #include <vector>
 
 #include "absl/strings/cord.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/synchronization/mutex.h"
 #include "absl/synchronization/notification.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
@@ -358,6 +360,27 @@ TEST_F(RocksStoreTest, AFillingDiskIsNoticedBeforeTheInterval) {
     EXPECT_EQ(writes, 5) << (rows ? "rows" : "blobs");
     EXPECT_EQ(looks.load(), 2);
   }
+}
+
+// A margin larger than the disk refuses all mail: the start says so, and the first refusal, too.
+TEST_F(RocksStoreTest, AMarginLargerThanTheDiskIsAWarningAndAFullStoreAnError) {
+  static auto& mutex = *new absl::Mutex;
+  static auto& lines = *new std::string;
+  log::SetSinkForTest([](absl::string_view line) {
+    absl::MutexLock lock(&mutex);
+    absl::StrAppend(&lines, line);
+  });
+  const auto logged = [](absl::string_view what) {
+    absl::MutexLock lock(&mutex);
+    return absl::StrContains(lines, what);
+  };
+  options_.min_free_bytes = uint64_t{1} << 60;
+  ASSERT_TRUE(Open().ok());
+  EXPECT_TRUE(logged("\"event\":\"store_never_has_room\""));
+  EXPECT_FALSE(logged("\"event\":\"store_full\""));
+  EXPECT_TRUE(absl::IsResourceExhausted(Set("k", "v")));
+  EXPECT_TRUE(logged("\"event\":\"store_full\",\"path\":\"" + options_.path));
+  log::SetSinkForTest(nullptr);
 }
 
 // The space of removed blobs comes back while the store is open, also when it is full and

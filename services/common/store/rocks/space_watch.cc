@@ -13,6 +13,7 @@
 #include "absl/container/flat_hash_map.h"
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
+#include "services/common/log/log.h"
 
 namespace posthouse::store {
 namespace {
@@ -64,7 +65,16 @@ SpaceWatch::SpaceWatch(std::string path, uint64_t min_free_bytes, absl::Duration
     : path_(std::move(path)),
       min_free_bytes_(min_free_bytes),
       interval_nanos_(absl::ToInt64Nanoseconds(interval)),
-      measure_(measure ? std::move(measure) : MeasureSpace(MeasureFileSystem)) {}
+      measure_(measure ? std::move(measure) : MeasureSpace(MeasureFileSystem)) {
+  const absl::StatusOr<CapacityInfo> capacity = MeasureFileSystem(path_);
+  if (capacity.ok() && capacity->total_bytes < min_free_bytes_) {
+    LOG_EVENT(kWarning, "store_never_has_room")
+        .Str("path", path_)
+        .Int("store.min_free_bytes", static_cast<int64_t>(min_free_bytes_))
+        .Int("file_system_bytes", static_cast<int64_t>(capacity->total_bytes))
+        .Str("what_to_do", "set store.min_free_bytes below the size of the file system");
+  }
+}
 
 SpaceWatch::~SpaceWatch() { SetDebt(this, {}); }
 
@@ -102,6 +112,13 @@ absl::StatusOr<CapacityInfo> SpaceWatch::Capacity() {
   spare_.store(capacity->free_bytes - std::min(capacity->free_bytes, enough), std::memory_order_relaxed);
   capacity->full = capacity->free_bytes < enough;
   full_.store(capacity->full, std::memory_order_relaxed);
+  if (capacity->full != was_full) {
+    log::Event(capacity->full ? log::Level::kError : log::Level::kInfo,
+               capacity->full ? "store_full" : "store_has_room")
+        .Str("path", path_)
+        .Int("free_bytes", static_cast<int64_t>(capacity->free_bytes))
+        .Int("needed_bytes", static_cast<int64_t>(enough));
+  }
   return capacity;
 }
 
