@@ -65,16 +65,7 @@ SpaceWatch::SpaceWatch(std::string path, uint64_t min_free_bytes, absl::Duration
     : path_(std::move(path)),
       min_free_bytes_(min_free_bytes),
       interval_nanos_(absl::ToInt64Nanoseconds(interval)),
-      measure_(measure ? std::move(measure) : MeasureSpace(MeasureFileSystem)) {
-  const absl::StatusOr<CapacityInfo> capacity = MeasureFileSystem(path_);
-  if (capacity.ok() && capacity->total_bytes < min_free_bytes_) {
-    LOG_EVENT(kWarning, "store_never_has_room")
-        .Str("path", path_)
-        .Int("store.min_free_bytes", static_cast<int64_t>(min_free_bytes_))
-        .Int("file_system_bytes", static_cast<int64_t>(capacity->total_bytes))
-        .Str("what_to_do", "set store.min_free_bytes below the size of the file system");
-  }
-}
+      measure_(measure ? std::move(measure) : MeasureSpace(MeasureFileSystem)) {}
 
 SpaceWatch::~SpaceWatch() { SetDebt(this, {}); }
 
@@ -112,13 +103,15 @@ absl::StatusOr<CapacityInfo> SpaceWatch::Capacity() {
   spare_.store(capacity->free_bytes - std::min(capacity->free_bytes, enough), std::memory_order_relaxed);
   capacity->full = capacity->free_bytes < enough;
   full_.store(capacity->full, std::memory_order_relaxed);
-  if (capacity->full != was_full) {
-    log::Event(capacity->full ? log::Level::kError : log::Level::kInfo,
-               capacity->full ? "store_full" : "store_has_room")
-        .Str("path", path_)
-        .Int("free_bytes", static_cast<int64_t>(capacity->free_bytes))
-        .Int("needed_bytes", static_cast<int64_t>(enough));
+  if (capacity->full && !was_full) {
+    log::Event event(log::Level::kError, "store_full");
+    event.Str("path", path_).Int("free_bytes", static_cast<int64_t>(capacity->free_bytes));
+    event.Int("needed_bytes", static_cast<int64_t>(enough));
+    if (capacity->total_bytes < min_free_bytes_) {
+      event.Str("what_to_do", "set store.min_free_bytes below the size of the file system");
+    }
   }
+  if (was_full && !capacity->full) LOG_EVENT(kInfo, "store_has_room").Str("path", path_);
   return capacity;
 }
 
