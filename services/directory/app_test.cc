@@ -4,12 +4,16 @@
 #include <grpcpp/grpcpp.h>
 #include <gtest/gtest.h>
 
+#include <cstdio>
 #include <filesystem>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "absl/synchronization/mutex.h"
 #include "posthouse/config/v1/config.pb.h"
 #include "posthouse/directory/v1/directory.grpc.pb.h"
+#include "services/common/async/when_all.h"
 #include "services/common/log/log.h"
 #include "services/common/rpc/client.h"
 #include "services/common/rpc/directory_changes.h"
@@ -101,6 +105,33 @@ class DirectoryAppTest : public ::testing::Test {
   std::unique_ptr<v1::DirectoryAdminService::Stub> admin_;
   std::unique_ptr<v1::DirectoryService::Stub> directory_;
 };
+
+// A mail client opens several connections at once, also after a restart, when nothing is proven.
+TEST_F(DirectoryAppTest, LoginsOfOneAccountAtOnceShareTheFirstOnesHash) {
+  ASSERT_EQ(AddDomain("example.org"), Code::kOk);
+  ASSERT_EQ(AddAccount("bob@example.org", "secret"), Code::kOk);
+  v1::AuthenticateRequest request;
+  request.set_username("bob@example.org");
+  request.set_password("secret");
+  const auto start = [this](auto* context, auto* req, auto* resp, auto done) {
+    directory_->async()->Authenticate(context, req, resp, std::move(done));
+  };
+  std::vector<Task<absl::StatusOr<v1::AuthenticateResponse>>> logins;
+  for (int i = 0; i < 200; ++i) {
+    logins.push_back(rpc::Call<v1::AuthenticateResponse>(rpc::OptionsFor(kDeadline, ""), request, start));
+  }
+  for (const auto& login : SyncWait(WhenAll(std::move(logins)))) EXPECT_TRUE(login.ok()) << login.status();
+  const std::string text = runtime_->registry().Serialize();
+  double hashes = 0, cached = 0;
+  const size_t at = text.find("\nposthouse_directory_password_check_seconds_count ");
+  const size_t also = text.find("\nposthouse_directory_logins_cached_total ");
+  ASSERT_TRUE(at != std::string::npos && also != std::string::npos);
+  ASSERT_EQ(std::sscanf(text.c_str() + at, "\nposthouse_directory_password_check_seconds_count %lf", &hashes), 1);
+  ASSERT_EQ(std::sscanf(text.c_str() + also, "\nposthouse_directory_logins_cached_total %lf", &cached), 1);
+  EXPECT_EQ(hashes + cached, 200);
+  // At most as many as are checked at one time: half of the blocking pool's threads.
+  EXPECT_LE(hashes, 4);
+}
 
 TEST_F(DirectoryAppTest, AnAccountIsFoundLogsInAndSurvivesARestart) {
   ASSERT_TRUE(app_->Ready().ok()) << app_->Ready();

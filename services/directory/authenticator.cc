@@ -120,10 +120,23 @@ Task<absl::StatusOr<AccountInfo>> Authenticator::CheckUncounted(std::string user
   const absl::Time start = absl::Now();
   // The checks before this one may have filled a bucket while it waited.
   absl::Status refused;
+  bool proven_meanwhile = false;
   PH_CO_ASSIGN_OR_RETURN(const Judgement verdict, co_await limiter_.Run(client, [&] {
+    // A mail client opens several connections at once: the first one's hash serves all.
+    proven_meanwhile = account && cache_.Contains(account->account_id, proof, now);
+    if (proven_meanwhile) return Judgement{};
     refused = Refusal(client, guessed);
-    return refused.ok() ? Judge(hash, dummy_hash_, password, cost_) : Judgement{};
+    if (!refused.ok()) return Judgement{};
+    Judgement made = Judge(hash, dummy_hash_, password, cost_);
+    // Before the next check begins, which may be one for the same password.
+    if (account && made.proven) cache_.Insert(account->account_id, proof, generation, now);
+    return made;
   }));
+  if (proven_meanwhile) {
+    metrics_.logins_cached.Add();
+    PH_CO_RETURN_IF_ERROR(MayLogIn(*account));
+    co_return *account;
+  }
   PH_CO_RETURN_IF_ERROR(refused);
   metrics_.hash_seconds.Observe(absl::Now() - start);
   if (!account || !verdict.proven) {
@@ -136,7 +149,6 @@ Task<absl::StatusOr<AccountInfo>> Authenticator::CheckUncounted(std::string user
     log::LogIfError(status, "storing a stronger password hash");
     if (status.ok()) metrics_.rehashed.Add();
   }
-  cache_.Insert(account->account_id, proof, generation, now);
   PH_CO_RETURN_IF_ERROR(MayLogIn(*account));
   co_return *account;
 }

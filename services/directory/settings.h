@@ -22,7 +22,7 @@ struct Settings {
   uint32_t argon2_passes = 2;
   uint32_t max_waiting_checks = 10000;
   uint32_t concurrent_checks = 4;  // half of the blocking threads
-  absl::Duration login_cache = absl::Minutes(10);
+  absl::Duration login_cache = absl::Hours(24);
   GuessLimits guess_limits;
   absl::Duration deleted_account_grace = absl::Hours(24 * 7);
   std::vector<std::string> homes;  // names of the mailbox stores; at least one
