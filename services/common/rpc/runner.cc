@@ -12,19 +12,11 @@
 #include "absl/strings/string_view.h"
 #include "services/common/net/event_loop.h"
 #include "services/common/rpc/access.h"
+#include "services/common/rpc/call_metrics.h"
 #include "services/common/rpc/server_calls.h"
 
 namespace posthouse::rpc {
 namespace {
-
-constexpr size_t kCodes = 17;
-
-// As go-grpc-prometheus writes them, so that common dashboards work.
-constexpr std::array<const char*, kCodes> kCodeNames = {
-    "OK",       "Canceled",       "Unknown",          "InvalidArgument",   "DeadlineExceeded",
-    "NotFound", "AlreadyExists",  "PermissionDenied", "ResourceExhausted", "FailedPrecondition",
-    "Aborted",  "OutOfRange",     "Unimplemented",    "Internal",          "Unavailable",
-    "DataLoss", "Unauthenticated"};
 
 // The executor of a handler's first steps, which run on a gRPC thread: redirects all work
 // to the event loop. It is not the loop itself, so `Current() == &loop` stays false there.
@@ -70,14 +62,7 @@ struct ServerRunner::Impl {
 
   metrics::Counter& Handled(const std::string& method, MethodMetrics& m, size_t code)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex) {
-    if (m.handled[code] == nullptr) {
-      const size_t slash = std::min(method.find('/'), method.size());
-      m.handled[code] =
-          &registry.AddCounter("grpc_server_handled_total", "Calls that this server finished, by status code.",
-                               {{"grpc_service", method.substr(0, slash)},
-                                {"grpc_method", method.substr(std::min(slash + 1, method.size()))},
-                                {"grpc_code", kCodeNames[code]}});
-    }
+    if (m.handled[code] == nullptr) m.handled[code] = &HandledCalls(registry, method, code);
     return *m.handled[code];
   }
 };
@@ -107,11 +92,7 @@ void ServerRunner::Finished(const std::string& method, absl::StatusCode code, ab
     std::unique_ptr<MethodMetrics>& slot = impl_->methods[method];
     if (slot == nullptr) {
       slot = std::make_unique<MethodMetrics>();
-      const size_t slash = std::min(method.find('/'), method.size());
-      slot->seconds =
-          &impl_->registry.AddHistogram("grpc_server_handling_seconds", "Time from a call's start to its status.",
-                                        {{"grpc_service", method.substr(0, slash)},
-                                         {"grpc_method", method.substr(std::min(slash + 1, method.size()))}});
+      slot->seconds = &HandlingSeconds(impl_->registry, method);
       impl_->Handled(method, *slot, 0);  // shows zero from the start
     }
     handled = &impl_->Handled(method, *slot, number);

@@ -23,6 +23,7 @@
 #include "services/common/rpc/listen.h"
 #include "services/common/runtime/descriptors.h"
 #include "services/common/runtime/file_checks.h"
+#include "services/common/runtime/process_metrics.h"
 #include "services/common/runtime/process_runtime.h"
 #include "services/common/status/status.h"
 #include "services/common/time/calm_clock.h"
@@ -205,22 +206,6 @@ void Reload(App& app, const config::v1::Config& started_with, const Flags& flags
   }
   shown.Set(*fresh, waiting);
   log::Event(waiting.empty() ? log::Level::kInfo : log::Level::kWarning, "reloaded").Str("needs_restart", waiting);
-}
-
-[[nodiscard]] metrics::CollectHandle AddProcessMetrics(metrics::Registry& registry, absl::Time started) {
-  registry.AddGauge("posthouse_process_start_time_seconds", "When this process started, Unix time.")
-      .Set(absl::ToDoubleSeconds(started - absl::UnixEpoch()));
-  registry.AddGauge("posthouse_build_info", "Always 1; the version is a label.", {{"version", kVersion}}).Set(1);
-  metrics::Gauge& resident =
-      registry.AddGauge("posthouse_process_resident_memory_bytes", "Resident memory of this process.");
-  return registry.OnCollect([&resident] {
-    long pages = 0;  // NOLINT(google-runtime-int): %ld
-    if (FILE* const file = std::fopen("/proc/self/statm", "r")) {
-      if (std::fscanf(file, "%*s %ld", &pages) != 1) pages = 0;
-      std::fclose(file);
-    }
-    resident.Set(static_cast<double>(pages) * static_cast<double>(sysconf(_SC_PAGESIZE)));
-  });
 }
 
 sigset_t HandledSignals() {

@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "absl/time/clock.h"
+#include "services/common/rpc/call_metrics.h"
 #include "services/common/rpc/callers.h"
 #include "services/common/rpc/listen.h"
 #include "services/common/rpc/server_calls.h"
@@ -45,7 +46,10 @@ absl::Status ServiceApp::Serve(std::vector<grpc::Service*> services) {
   PH_RETURN_IF_ERROR(access_.status());
   PH_ASSIGN_OR_RETURN(server_,
                       rpc::RpcServer::Start(RpcOptions(runtime_.config(), name_), services_, runtime_.registry()));
-  for (const std::string& service : rpc::ServicesOf(name_)) server_->SetServing(service, true);
+  for (const std::string& service : rpc::ServicesOf(name_)) {
+    server_->SetServing(service, true);
+    rpc::AnnounceCalls(runtime_.registry(), service);
+  }
   return absl::OkStatus();
 }
 
