@@ -1,6 +1,7 @@
 {{- /*
 Sizes by preset. Memory is the caches (block cache, write buffers, open folders, messages being received) and room for sessions and the
 allocator; the limit of memory is a multiple of the request, since caches fill slowly and a kill costs more than idle memory.
+Measured by tests/cluster/measure.py (docs/kubernetes.md, "Sizes").
 */ -}}
 {{- define "posthouse.preset" -}}
 {{- if eq .Values.preset "small" }}
