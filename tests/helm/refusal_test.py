@@ -14,6 +14,7 @@ MIXES = [
     ({"tls": {"mode": "certManager"}}, "tls.certManager.issuerName is empty"),
     ({"internalTLS": {"mode": "existingSecrets"}}, "internalTLS.existingSecrets.directory is empty"),
     ({"deploymentMode": "standalone", "internalTLS": {"existingSecrets": {"ingress": "a"}}}, "set internalTLS.existingSecrets.standalone"),
+    ({"internalTLS": {"chart": {"existingCASecret": "corp-ca"}}}, "there is no Secret corp-ca in the namespace"),
     ({"proxyProtocol": {"enabled": True}}, "proxyProtocol.trustedCIDRs is empty"),
     ({"proxyProtocol": {"enabled": True, "trustedCIDRs": ["0.0.0.0/0"]}}, "not all addresses"),
     ({"proxyProtocol": {"enabled": True, "trustedCIDRs": ["lb.example.net"]}}, "no names"),

@@ -122,11 +122,22 @@ class Upgrade(unittest.TestCase):
         after = self.after(kept)
         self.assertEqual(after["posthouse-ca"]["data"], secrets(self.before)["posthouse-ca"]["data"])
         self.assertEqual(after["posthouse-account"]["data"], secrets(self.before)["posthouse-account"]["data"])
+        self.verify(after["posthouse-ca"], after["posthouse-queue-mtls"])
+
+    def verify(self, authority, leaf):
         with tempfile.TemporaryDirectory() as folder:
-            for name, value in (("ca", after["posthouse-ca"]["data"]["tls.crt"]), ("leaf", after["posthouse-queue-mtls"]["data"]["tls.crt"])):
+            for name, secret in (("ca", authority), ("leaf", leaf)):
                 with open(os.path.join(folder, name), "wb") as f:
-                    f.write(base64.b64decode(value))
+                    f.write(base64.b64decode(secret["data"]["tls.crt"]))
             subprocess.run(["openssl", "verify", "-CAfile", "ca", "leaf"], cwd=folder, check=True, stdout=subprocess.DEVNULL)
+
+    def test_an_existing_authority_signs_and_its_key_stays_where_it_is(self):
+        given = secrets(chart.render({}, release="other"))["other-posthouse-ca"]
+        given["metadata"]["name"] = "corp-ca"
+        after = self.after([given], {"internalTLS": {"chart": {"existingCASecret": "corp-ca"}}})
+        self.verify(given, after["posthouse-directory-mtls"])
+        self.assertNotIn("posthouse-ca", after)
+        self.assertFalse([n for n, t in after.items() if given["data"]["tls.key"] in t["data"].values()])
 
     def test_certificates_in_the_second_half_of_their_life_are_renewed_by_the_same_authority(self):
         things = json.loads(json.dumps(self.before))

@@ -59,7 +59,8 @@ CONTEXTS = [
     ("serviceAccount.name", {}),
 ]
 # Values that cannot differ in a rendering, and why.
-ONE_VALUE = {"internalTLS.chart.caDays": "config_test reads the certificate", "internalTLS.chart.days": "config_test reads the certificate",
+ONE_VALUE = {"internalTLS.chart.existingCASecret": "upgrade_test has a cluster with one",
+             "internalTLS.chart.caDays": "config_test reads the certificate", "internalTLS.chart.days": "config_test reads the certificate",
              "storage.engine": "one engine exists", "tls.existingSecret": "covered by tls.mode existingSecret in values/07"}
 if not DASHBOARDS:
     ONE_VALUE.update({"monitoring." + k: "there are no dashboards" for k in (
