@@ -1,4 +1,4 @@
-"""What changes in a cluster that works, under load: more and fewer pods, new certificates, killed processes.
+"""What changes in a cluster that works, under load: more and fewer pods, new certificates, killed processes, a lost node.
 
 SEED=n repeats a run's choices.
 """
@@ -39,7 +39,8 @@ class Change(unittest.TestCase):
         with Cluster(VALUES) as cluster:
             self.cluster = cluster
             self.load = Load(cluster, SEED)
-            for step in (self.scale_out_and_in, self.new_certificates, self.kill_each_store, self.kill_a_gateway_and_an_ingress):
+            for step in (self.scale_out_and_in, self.new_certificates, self.kill_each_store, self.kill_a_gateway_and_an_ingress,
+                         self.lose_a_node):
                 begin = time.time()
                 step()
                 print("%-28s %.1f s" % (step.__name__, time.time() - begin))
@@ -118,6 +119,17 @@ class Change(unittest.TestCase):
             pod.restarts = 0
         time.sleep(1)
         self.assertLessEqual(self.load.seen("kill edges"), TEMPORARY)
+
+    def lose_a_node(self):
+        """A node with one pod of each service but directory; every one of them comes back elsewhere, with another address."""
+        self.load.phase("lose a node")
+        one = {p.component: p.name for p in self.cluster.pods}
+        self.cluster.lose_node([n for c, n in one.items() if c != "directory"])
+        time.sleep(1)
+        self.load.phase("after the node")
+        time.sleep(1)
+        self.assertLessEqual(self.load.seen("lose a node"), TEMPORARY)
+        self.assertEqual(self.load.seen("after the node"), set())
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@
         smtplib.SMTP(*cluster.address("smtp"))  # as through the Service: one of the ready pods
         cluster.rollout("posthouse-ingress")    # as `kubectl rollout restart`
         cluster.scale("posthouse-gateway", 3)
-        cluster.kill("posthouse-queue-0")
+        cluster.kill("posthouse-queue-0")       # the process; lose_node() for all pods of a node
 
 What comes from the rendering: configuration files and Secrets, command, environment, ports, probes, preStop, grace periods, strategy of
 the rollout, Services, publishNotReadyAddresses. What is replaced in a configuration file, and nothing else:
@@ -342,6 +342,18 @@ class Cluster:
         pod.killed = True
         pod.process.kill()
         return pod
+
+    def lose_node(self, names, away=3.0):
+        """The node of these pods is gone without a word: their processes, and a while later new pods elsewhere with the same volumes."""
+        lost = [p for p in list(self.pods) if p.name in names and not p.terminating]
+        for pod in lost:
+            pod.terminating = True
+            pod.process.kill()
+        for pod in lost:
+            pod.remove()
+        time.sleep(away)
+        new = [self._new_pod(p.workload, p.name if p.workload["kind"] == "StatefulSet" else self._name(p.workload)) for p in lost]
+        self.wait_ready(new)
 
     @staticmethod
     def _all(calls):
