@@ -7,6 +7,7 @@
 #include "posthouse/config/v1/config.pb.h"
 #include "services/common/async/task.h"
 #include "services/common/live_sessions/live_sessions.h"
+#include "services/common/live_sessions/sessions_service.h"
 #include "services/common/log/log.h"
 #include "services/common/net/connection.h"
 #include "services/common/net/drain.h"
@@ -152,8 +153,10 @@ absl::StatusOr<std::unique_ptr<App>> App::Create(runtime::Runtime& rt, rpc::Chan
   PH_RETURN_IF_ERROR(Listen(rt, "pop3", settings.pop3, false, tls, pop3, &parts->pop3_listener));
   PH_RETURN_IF_ERROR(Listen(rt, "pop3s", settings.pop3s, true, tls, pop3, &parts->pop3s_listener));
   app->OnCollect([&parts = *parts] { parts.Collect(); });
-  // Health, and the gRPC services of the gateway.
-  PH_RETURN_IF_ERROR(app->Serve(runtime::GrpcServices()));
+  runtime::GrpcServices services;
+  // A part of standalone is called by no administrator; standalone has one SessionsService for all parts.
+  if (!rt.config().rpc().in_process_only()) services.push_back(NewSessionsService(app->runner(), {&parts->live}));
+  PH_RETURN_IF_ERROR(app->Serve(std::move(services)));
   LOG_EVENT(kInfo, "gateway_started")
       .Int("imap_port", app->imap_port())
       .Int("imaps_port", app->imaps_port())
@@ -216,6 +219,7 @@ std::vector<std::pair<std::string, std::string>> App::Status() {
   return rows;
 }
 
+LiveSessions& App::live() { return parts_->live; }
 uint16_t App::imap_port() const { return PortOf(parts_->imap_listener); }
 uint16_t App::imaps_port() const { return PortOf(parts_->imaps_listener); }
 uint16_t App::pop3_port() const { return PortOf(parts_->pop3_listener); }

@@ -7,6 +7,10 @@
 #include "absl/status/statusor.h"
 #include "services/common/runtime/service_app.h"
 
+namespace posthouse {
+class LiveSessions;
+}
+
 namespace posthouse::gateway {
 
 class App final : public runtime::ServiceApp {
@@ -21,6 +25,8 @@ class App final : public runtime::ServiceApp {
   std::vector<std::pair<std::string, std::string>> Status() override;
 
   // 0: not listening (switched off, or no certificate for the TLS ports).
+  // The sessions whose clients are logged in.
+  LiveSessions& live();
   uint16_t imap_port() const;
   uint16_t imaps_port() const;
   uint16_t pop3_port() const;

@@ -52,6 +52,7 @@ class Logins {
     // Without it, and without LiveSessions, the session never ends so.
     void Watch(LiveSessions::Control control);
     std::optional<RevokeReason> revoked() const { return live_ == nullptr ? std::nullopt : live_->revoked(); }
+    std::string RevokeText() const { return live_ == nullptr ? "" : live_->RevokeText(); }  // for the client
     // Between commands: puts the newest limits into account().
     void Refresh() {
       if (live_ != nullptr) live_->Refresh(&account_);

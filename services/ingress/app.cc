@@ -5,6 +5,8 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
+#include "posthouse/config/v1/config.pb.h"
+#include "services/common/live_sessions/sessions_service.h"
 #include "services/common/log/log.h"
 #include "services/common/net/drain.h"
 #include "services/common/runtime/mail_tls.h"
@@ -58,7 +60,14 @@ absl::StatusOr<std::unique_ptr<App>> App::Create(runtime::Runtime& rt, rpc::Chan
   PH_RETURN_IF_ERROR(app->Listen(Port::kSubmission, s->submission));
   PH_RETURN_IF_ERROR(app->Listen(Port::kSubmissions, s->submissions));
   app->OnCollect([raw = app.get()] { raw->Collect(); });
-  PH_RETURN_IF_ERROR(app->Serve({NewAdminService(app->runner(), app->refusals_)}));
+  runtime::GrpcServices services = {NewAdminService(app->runner(), app->refusals_)};
+  // A part of standalone is called by no administrator; standalone has one SessionsService for all parts.
+  if (!rt.config().rpc().in_process_only()) {
+    std::vector<LiveSessions*> live;
+    if (app->live_ != nullptr) live.push_back(app->live_.get());
+    services.push_back(NewSessionsService(app->runner(), std::move(live)));
+  }
+  PH_RETURN_IF_ERROR(app->Serve(std::move(services)));
   return app;
 }
 

@@ -48,6 +48,7 @@ class App final : public runtime::ServiceApp {
   Metrics& metrics() { return *metrics_; }
   Refusals& refusals() { return *refusals_; }
   const MemoryBudget& memory() const { return *memory_; }
+  LiveSessions* live() { return live_.get(); }  // the sessions whose clients are logged in; null: there are no logins
 
  private:
   App(runtime::Runtime& rt, const rpc::Channels& channels, Settings settings,

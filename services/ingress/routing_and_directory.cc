@@ -123,10 +123,8 @@ class RoutingAndDirectoryClient final : public RoutingAndDirectory {
     result.placement_epoch = response->account().placement_epoch();
     result.credential_revision = response->credential_revision();
     result.directory_revision = response->revision();
-    for (const std::string& address : response->may_send_as()) {
-      absl::StatusOr<std::string> normal = NormalizeLocalAddress(address);
-      if (normal.ok()) result.may_send_as.push_back(*std::move(normal));
-    }
+    const auto& senders = response->may_send_as();
+    result.may_send_as = NormalizeSenders(std::vector<std::string>(senders.begin(), senders.end()));
     co_return result;
   }
 
@@ -142,6 +140,15 @@ class RoutingAndDirectoryClient final : public RoutingAndDirectory {
 };
 
 }  // namespace
+
+std::vector<std::string> NormalizeSenders(absl::Span<const std::string> addresses) {
+  std::vector<std::string> senders;
+  for (const std::string& address : addresses) {
+    absl::StatusOr<std::string> normal = NormalizeLocalAddress(address);
+    if (normal.ok()) senders.push_back(*std::move(normal));
+  }
+  return senders;
+}
 
 std::unique_ptr<RoutingAndDirectory> RoutingAndDirectory::Create(const rpc::Channels& channels, size_t cache_entries) {
   return std::make_unique<RoutingAndDirectoryClient>(channels, cache_entries);

@@ -9,6 +9,7 @@
 #include <string>
 
 #include "absl/status/statusor.h"
+#include "absl/types/span.h"
 #include "services/common/async/task.h"
 #include "services/common/rpc/channels.h"
 #include "services/common/rpc/login_checks.h"
@@ -16,6 +17,9 @@
 #include "services/ingress/envelope.h"
 
 namespace posthouse::ingress {
+
+// Login::may_send_as, of the addresses that the directory says.
+std::vector<std::string> NormalizeSenders(absl::Span<const std::string> addresses);
 
 class RoutingAndDirectory {
  public:

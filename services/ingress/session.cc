@@ -2,8 +2,11 @@
 
 #include <algorithm>
 #include <optional>
+#include <string>
 #include <utility>
+#include <vector>
 
+#include "absl/strings/match.h"
 #include "absl/time/clock.h"
 #include "services/common/log/log.h"
 #include "services/common/rpc/login_checks.h"
@@ -43,6 +46,7 @@ class Session {
   Rules MakeRules() const;
   Task<Action> Perform(Action action);
   Task<Action> Login();
+  Task<void> RefreshSenders();
   Task<Action> StartTls();
   Task<Action> ReceiveData();
   Task<Action> ReceiveChunk();
@@ -110,6 +114,10 @@ Task<void> Session::Run() {
     absl::StatusOr<std::string> line = co_await connection_->ReadLine(max_line, settings_->command_timeout);
     Action action = Action::kNone;
     if (line.ok()) {
+      // The next sender is checked against these addresses.
+      if (live_ != nullptr && live_->senders_stale() && absl::StartsWithIgnoreCase(*line, "MAIL")) {
+        co_await RefreshSenders();
+      }
       action = co_await Perform(dialogue_.OnLine(*line, &out_));
     } else if (absl::IsResourceExhausted(line.status())) {
       action = dialogue_.OnLineTooLong(&out_);
@@ -207,6 +215,20 @@ Task<Action> Session::Login() {
         std::move(live), {.wake = [this] { connection_->InterruptRead(); }, .cut = [this] { connection_->Close(); }});
   }
   co_return dialogue_.OnAuthenticated(login.status(), login.ok() ? *login : ingress::Login(), &out_);
+}
+
+// An alias or a domain changed. While the directory does not answer, the addresses of the last answer count: the
+// session goes on, as after any other change.
+Task<void> Session::RefreshSenders() {
+  const absl::StatusOr<std::vector<std::string>> senders = co_await live_->AskSenders();
+  if (senders.ok()) {
+    dialogue_.SetSenders(NormalizeSenders(*senders));
+    co_return;
+  }
+  LOG_EVENT(kWarning, "senders_not_refreshed")
+      .Str("account", dialogue_.login()->address)
+      .Str("client", connection_->peer().address)
+      .Err(senders.status());
 }
 
 Task<Action> Session::StartTls() {
@@ -401,7 +423,7 @@ Action Session::Lost(const absl::Status& status) {
 // RFC 5321 §3.8 has 421 for any end that the server decides.
 void Session::ByeRevoked() {
   const std::optional<Reason> why = message_.upload != nullptr ? std::optional(Reason::kOther) : std::nullopt;
-  dialogue_.Bye(why, "4.7.0", RevokeReasonText(*live_->revoked()), &out_);
+  dialogue_.Bye(why, "4.7.0", live_->RevokeText(), &out_);
 }
 
 // Drops the message in progress, which was not read to its end. `told`: the client got a

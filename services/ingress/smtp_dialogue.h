@@ -90,6 +90,8 @@ class SmtpDialogue {
   // `login` is used when `status` is OK. kUnauthenticated and kPermissionDenied are
   // permanent (535), every other failure is temporary (454).
   Action OnAuthenticated(const absl::Status& status, const Login& login, std::string* out);
+  // After a login: replaces Login::may_send_as, for each MAIL from now on.
+  void SetSenders(std::vector<std::string> may_send_as) { login_->may_send_as = std::move(may_send_as); }
 
   void OnTlsStarted();
 

@@ -1,11 +1,13 @@
 #include "services/standalone/app.h"
 
 #include <algorithm>
+#include <map>
 #include <thread>
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "posthouse/config/v1/config.pb.h"
+#include "services/common/live_sessions/sessions_service.h"
 #include "services/common/rpc/callers.h"
 #include "services/common/status/status.h"
 #include "services/directory/app.h"
@@ -107,14 +109,22 @@ absl::Status App::Start() {
   running.queue = &queue->rpc();
   PH_ASSIGN_OR_RETURN(ingress_, add(ingress::App::Create(*part_, channels(rpc::Caller::kIngress))));
   PH_ASSIGN_OR_RETURN(gateway_, add(gateway::App::Create(*part_, channels(rpc::Caller::kGateway))));
+  std::vector<LiveSessions*> live = {&gateway_->live()};
+  if (ingress_->live() != nullptr) live.push_back(ingress_->live());
+  sessions_ = NewSessionsService(runner(), std::move(live));
+  served.push_back(sessions_.get());
   return Serve(std::move(served));
 }
 
 void App::PublishReadiness() {
+  std::map<std::string, bool> serving;  // one service may belong to two parts
   for (const auto& app : apps_) {
     const bool ready = app->Ready().ok();
-    for (const std::string& service : rpc::ServicesOf(app->name())) rpc().SetServing(service, ready);
+    for (const std::string& service : rpc::ServicesOf(app->name())) {
+      serving[service] = serving.emplace(service, true).first->second && ready;
+    }
   }
+  for (const auto& [service, ready] : serving) rpc().SetServing(service, ready);
   rpc().SetServing("", Ready().ok());
 }
 

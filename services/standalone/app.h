@@ -54,6 +54,7 @@ class App final : public runtime::ServiceApp {
 
   const std::unique_ptr<Part> part_;
   std::vector<std::unique_ptr<runtime::ServiceApp>> apps_;  // in order of start
+  std::shared_ptr<grpc::Service> sessions_;                 // of gateway and ingress together
   ingress::App* ingress_ = nullptr;
   gateway::App* gateway_ = nullptr;
 };

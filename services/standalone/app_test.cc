@@ -22,6 +22,7 @@
 #include "posthouse/config/v1/config.pb.h"
 #include "posthouse/directory/v1/directory.grpc.pb.h"
 #include "posthouse/mailbox/v1/mailbox.grpc.pb.h"
+#include "posthouse/sessions/v1/sessions.grpc.pb.h"
 #include "services/common/async/task.h"
 #include "services/common/net/connection.h"
 #include "services/common/rpc/access_options.h"
@@ -30,6 +31,7 @@
 #include "services/common/rpc/client.h"
 #include "services/common/rpc/listen.h"
 #include "services/common/runtime/testing/test_runtime.h"
+#include "services/common/testing/wait.h"
 #include "services/gateway/app.h"
 #include "services/ingress/app.h"
 
@@ -237,6 +239,79 @@ TEST_F(StandaloneTest, OpenSessionsEndWithTheReasonWhenTheirAccountNoLongerAllow
     EXPECT_THAT(Line(*submission), testing::AllOf(StartsWith("421 4.7.0 "), HasSubstr(why)));
     EXPECT_EQ(Line(*submission), "none");
   }
+}
+
+TEST_F(StandaloneTest, AnAdministratorListsAndEndsTheSessionsOfAllProtocols) {
+  config_.mutable_ingress()->set_max_errors(100000);  // it asks until the change has arrived
+  config_.mutable_gateway()->set_allow_plaintext_auth(true);
+  config_.mutable_ingress()->set_allow_plaintext_auth(true);
+  Start();
+  const auto admin = directory::v1::DirectoryAdminService::NewStub(app_->rpc().InProcessChannel());
+  const auto sessions = sessions::v1::SessionsService::NewStub(app_->rpc().InProcessChannel());
+  const auto call = [](auto& stub, auto method, const auto& request, auto* response) {
+    grpc::ClientContext context;
+    rpc::Prepare(context, {kLong, {}});
+    return (*stub.*method)(&context, request, response).error_code();
+  };
+  using Admin = directory::v1::DirectoryAdminService::Stub;
+  using Sessions = sessions::v1::SessionsService::Stub;
+  directory::v1::CreateDomainRequest domain;
+  directory::v1::CreateDomainResponse domain_made;
+  domain.mutable_domain()->set_domain("example.org");
+  ASSERT_EQ(call(admin, &Admin::CreateDomain, domain, &domain_made), grpc::OK);
+  directory::v1::CreateAccountRequest account;
+  directory::v1::CreateAccountResponse account_made;
+  account.mutable_account()->set_address("bob@example.org");
+  account.set_password("secret");
+  ASSERT_EQ(call(admin, &Admin::CreateAccount, account, &account_made), grpc::OK);
+
+  const auto imap = Dial(app_->gateway().imap_port());
+  EXPECT_THAT(Line(*imap), StartsWith("* OK"));
+  EXPECT_THAT(Say(*imap, "a LOGIN bob@example.org secret"), StartsWith("a OK"));
+  const auto submission = Dial(app_->ingress().submission_port());
+  EXPECT_THAT(Line(*submission), StartsWith("220 "));
+  std::string line = Say(*submission, "EHLO c");
+  while (absl::StrContains(line, "250-")) line = Line(*submission);
+  const std::string plain = std::string(1, '\0') + "bob@example.org" + std::string(1, '\0') + "secret";
+  EXPECT_THAT(Say(*submission, "AUTH PLAIN " + absl::Base64Escape(plain)), StartsWith("235 "));
+
+  // A new alias is a sender address at once, in the open session too, and a deleted one no longer.
+  EXPECT_THAT(Say(*submission, "MAIL FROM:<sales@example.org>"), StartsWith("553 5.7.1"));
+  directory::v1::CreateAliasRequest alias;
+  directory::v1::CreateAliasResponse alias_made;
+  alias.mutable_alias()->set_address("sales@example.org");
+  alias.mutable_alias()->add_targets("bob@example.org");
+  ASSERT_EQ(call(admin, &Admin::CreateAlias, alias, &alias_made), grpc::OK);
+  EXPECT_TRUE(Eventually([&] {
+    const bool taken = absl::StartsWith(Say(*submission, "MAIL FROM:<sales@example.org>"), "250 ");
+    Say(*submission, "RSET");
+    return taken;
+  }));
+  directory::v1::DeleteAliasRequest no_alias;
+  directory::v1::DeleteAliasResponse alias_gone;
+  no_alias.set_address("sales@example.org");
+  ASSERT_EQ(call(admin, &Admin::DeleteAlias, no_alias, &alias_gone), grpc::OK);
+  EXPECT_TRUE(Eventually([&] {
+    const bool taken = absl::StartsWith(Say(*submission, "MAIL FROM:<sales@example.org>"), "250 ");
+    Say(*submission, "RSET");
+    return !taken;
+  }));
+
+  sessions::v1::ListSessionsResponse list;
+  ASSERT_EQ(call(sessions, &Sessions::ListSessions, sessions::v1::ListSessionsRequest(), &list), grpc::OK);
+  std::vector<std::string> protocols;
+  for (const auto& session : list.sessions()) protocols.push_back(session.protocol() + " " + session.address());
+  EXPECT_THAT(protocols, testing::ElementsAre("imap bob@example.org", "submission bob@example.org"));
+  sessions::v1::KickSessionsRequest kick;
+  sessions::v1::KickSessionsResponse kicked;
+  kick.set_account("bob@example.org");
+  kick.set_reason("moving house");
+  ASSERT_EQ(call(sessions, &Sessions::KickSessions, kick, &kicked), grpc::OK);
+  EXPECT_EQ(kicked.sessions(), 2u);
+  EXPECT_EQ(Line(*imap), "* BYE Session ended by the administrator: moving house");
+  EXPECT_EQ(Line(*imap), "none");
+  EXPECT_THAT(Line(*submission), testing::AllOf(StartsWith("421 4.7.0 "), HasSubstr("administrator: moving house")));
+  EXPECT_EQ(Line(*submission), "none");
 }
 
 // Directory and mailbox agree on who exists, by the change stream and by asking.

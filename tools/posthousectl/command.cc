@@ -11,9 +11,11 @@ namespace {
 
 const std::vector<Noun>& Nouns() {
   static const auto* const nouns = new std::vector<Noun>{
-      TenantCommands(), DomainCommands(),   AccountCommands(),
-      AliasCommands(),  PasswordCommands(), QueueCommands(),
-      CheckCommands(),  SalvageCommands(),  {"", "", {TraceCommand(), PingCommand(), CompletionCommand()}},
+      TenantCommands(),   DomainCommands(),
+      AccountCommands(),  AliasCommands(),
+      PasswordCommands(), SessionsCommands(),
+      QueueCommands(),    CheckCommands(),
+      SalvageCommands(),  {"", "", {TraceCommand(), PingCommand(), CompletionCommand()}},
   };
   return *nouns;
 }

@@ -29,6 +29,7 @@ Noun AccountCommands();
 Noun AliasCommands();
 Noun PasswordCommands();
 Noun QueueCommands();
+Noun SessionsCommands();
 Noun CheckCommands();
 Noun SalvageCommands();
 Command TraceCommand();

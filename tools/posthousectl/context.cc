@@ -39,7 +39,7 @@ std::vector<cli::Flag> TargetFlags() {
       Address("routing", "routing"),
       Address("queue", "a queue shard", /*repeated=*/true),
       Address("mailbox", "a mailbox shard", /*repeated=*/true),
-      Address("edge", "an ingress or a gateway, for ping and trace", /*repeated=*/true),
+      Address("edge", "an ingress or a gateway, for ping, trace and sessions", /*repeated=*/true),
       cli::File("ca", "mTLS: the authority that signed the certificates of the services"),
       cli::File("cert", "mTLS: your certificate"),
       cli::File("key", "mTLS: the private key of your certificate"),

@@ -28,7 +28,8 @@ namespace posthouse::ctl {
 struct Targets {
   std::string directory, routing;
   std::vector<std::string> queue, mailbox;  // one for each shard
-  std::vector<std::string> edge;            // ingress and gateway: `ping` asks all, `trace` those that are an ingress
+  std::vector<std::string>
+      edge;  // ingress and gateway: `ping` and `sessions` ask all, `trace` those that are an ingress
   bool one_process = true;
   rpc::TlsFiles tls;
   std::string token_file;  // "": no secret

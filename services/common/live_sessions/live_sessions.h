@@ -1,11 +1,14 @@
-// LiveSessions: the authenticated sessions of a process, and their end when the directory no longer
-// allows them.
+// LiveSessions: the authenticated sessions of a service, and their end when the directory no longer
+// allows them or an administrator kicks them.
 //
 // It follows the directory's change stream. After a change of an account, of its domain or of its
 // tenant it asks for the account again. A session ends when its account is deleted, suspended or
 // moved, or when the password that it logged in with was changed. Any other change keeps the session
 // and gives it the new limits. After an interruption of the stream all accounts are asked about, and
 // while the directory does not answer, sessions go on and the question is repeated.
+//
+// Changes of aliases and domains may change the addresses that an account may send as. They name no
+// account, so each session asks for itself, when it next needs these addresses.
 //
 // A session that is to end is woken. It finishes its command, says why (IMAP BYE, POP3 -ERR, SMTP 421)
 // and closes. One that is still open after kRevokeGrace is cut.
@@ -19,11 +22,14 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
+#include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "posthouse/common/v1/common.pb.h"
 #include "services/common/async/executor.h"
+#include "services/common/async/task.h"
 #include "services/common/metrics/metrics.h"
 
 namespace grpc {
@@ -32,10 +38,9 @@ class Channel;
 
 namespace posthouse {
 
-enum class RevokeReason { kAccountDeleted, kAccountSuspended, kPasswordChanged, kAccountMoved };
-inline constexpr size_t kRevokeReasons = 4;
+enum class RevokeReason { kAccountDeleted, kAccountSuspended, kPasswordChanged, kAccountMoved, kAdministrator };
+inline constexpr size_t kRevokeReasons = 5;
 absl::string_view RevokeReasonName(RevokeReason reason);  // "account_deleted": log and metric label
-absl::string_view RevokeReasonText(RevokeReason reason);  // "Account was deleted": for the client
 
 // How long the running command of a session that is to end may take.
 inline constexpr absl::Duration kRevokeGrace = absl::Seconds(5);
@@ -65,18 +70,28 @@ class LiveSessions {
     Session(const Session&) = delete;
     // Set once, before `wake`.
     std::optional<RevokeReason> revoked() const;
+    // For the client, after revoked(): "Account was deleted". One line of printable ASCII.
+    std::string RevokeText() const;
     // Copies the newest limits into `account` if they have changed since the last call. One thread.
     void Refresh(common::v1::AccountRef* account);
+    // Whether the addresses that the account may send as may have changed since the login, or since the last OK of
+    // AskSenders(). Only the thread that calls AskSenders().
+    bool senders_stale() const;
+    // Asks the directory for these addresses. Resumes on its caller's executor, after 2 s at the latest.
+    Task<absl::StatusOr<std::vector<std::string>>> AskSenders();
 
    private:
     friend class LiveSessions;
     friend struct State;
     const std::shared_ptr<State> state_;
-    const uint64_t id_;
+    const uint64_t number_;
+    const absl::Time since_;
     const Login login_;
     const Control control_;
     std::atomic<int> revoked_{-1};
     std::atomic<bool> changed_{false};
+    uint64_t senders_seen_ = 0;      // State::senders_changed at the last answer
+    std::string note_;               // of an administrator; set before revoked_
     common::v1::AccountRef newest_;  // under the lock of `state_`
   };
 
@@ -90,6 +105,27 @@ class LiveSessions {
 
   std::unique_ptr<Session> Add(Login login, Control control);
   size_t size() const;
+
+  // ---- for administrators
+  struct Info {
+    std::string id;  // "5f2a90c1-17": that of the registry, which is random, and the number of the login
+    std::string protocol, address, client;  // as in Login
+    std::string tenant, account_id;
+    absl::Time since;
+    std::optional<RevokeReason> revoked;
+  };
+  // Empty fields match all.
+  struct Query {
+    std::string id;
+    std::string account;  // address (ASCII letters in any case), or account id
+    std::string protocol;
+  };
+  // At most `limit` sessions that match, in the order of their logins, after the one with the id `after` ("": from the
+  // first), which need not be open any more. nullopt: `after` is no id of this registry.
+  std::optional<std::vector<Info>> List(const Query& query, absl::string_view after, size_t limit) const;
+  // Ends the sessions that match. `note`, if any, is in the text for the client and in the log; the caller has checked
+  // that it is printable ASCII. Returns how many now end that did not end before.
+  size_t Kick(const Query& query, const std::string& note);
 
  private:
   struct Watch;

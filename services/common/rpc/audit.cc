@@ -9,7 +9,7 @@ namespace posthouse::rpc {
 
 std::string AuditTarget(const google::protobuf::Message& request) {
   const google::protobuf::Descriptor& type = *request.GetDescriptor();
-  for (const char* name : {"address", "account", "alias", "queue_id", "domain", "account_id", "tenant"}) {
+  for (const char* name : {"address", "account", "alias", "queue_id", "session_id", "domain", "account_id", "tenant"}) {
     const google::protobuf::FieldDescriptor* const field = type.FindFieldByName(name);
     if (field == nullptr || field->is_repeated()) continue;
     const google::protobuf::Reflection& reflection = *request.GetReflection();

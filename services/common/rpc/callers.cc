@@ -27,6 +27,7 @@ constexpr absl::string_view kDirectoryService = "posthouse.directory.v1.Director
 constexpr absl::string_view kDirectoryAdminService = "posthouse.directory.v1.DirectoryAdminService";
 constexpr absl::string_view kRoutingService = "posthouse.routing.v1.RoutingService";
 constexpr absl::string_view kIngressAdminService = "posthouse.ingress.v1.IngressAdminService";
+constexpr absl::string_view kSessionsService = "posthouse.sessions.v1.SessionsService";
 constexpr absl::string_view kQueueService = "posthouse.queue.v1.QueueService";
 constexpr absl::string_view kQueueAdminService = "posthouse.queue.v1.QueueAdminService";
 constexpr absl::string_view kMailboxService = "posthouse.mailbox.v1.MailboxService";
@@ -46,6 +47,8 @@ std::vector<MethodCallers> MakeTable() {
       {kRoutingService, "ResolveDestination", {kQueue, kAdmin}},
 
       {kIngressAdminService, "FindRefusals", {kAdmin}},
+      {kSessionsService, "ListSessions", {kAdmin}},
+      {kSessionsService, "KickSessions", {kAdmin}},
 
       {kQueueService, "Enqueue", {kIngress}},
 
@@ -124,8 +127,10 @@ bool MayCall(Caller caller, absl::string_view method) {
 std::vector<std::string> ServicesOf(absl::string_view process) {
   const std::string package = absl::StrCat("posthouse.", process, ".v1.");
   std::vector<std::string> services;
+  const bool has_sessions = process == "gateway" || process == "ingress";
   for (const MethodCallers& row : Table()) {
-    if (process != "standalone" && row.service.substr(0, package.size()) != package) continue;
+    const bool own = row.service.substr(0, package.size()) == package;
+    if (process != "standalone" && !own && !(has_sessions && row.service == kSessionsService)) continue;
     if (std::find(services.begin(), services.end(), row.service) == services.end()) services.emplace_back(row.service);
   }
   return services;

@@ -18,6 +18,7 @@
 #include "posthouse/mailbox/v1/mailbox.pb.h"
 #include "posthouse/queue/v1/queue.pb.h"
 #include "posthouse/routing/v1/routing.pb.h"
+#include "posthouse/sessions/v1/sessions.pb.h"
 
 namespace posthouse::rpc {
 namespace {
@@ -29,7 +30,8 @@ std::vector<const google::protobuf::FileDescriptor*> Files() {
           ingress::v1::FindRefusalsRequest::descriptor()->file(),
           mailbox::v1::WatchRequest::descriptor()->file(),
           queue::v1::EnqueueRequest::descriptor()->file(),
-          routing::v1::ResolveRecipientRequest::descriptor()->file()};
+          routing::v1::ResolveRecipientRequest::descriptor()->file(),
+          sessions::v1::ListSessionsRequest::descriptor()->file()};
 }
 
 std::vector<std::string> MethodsOfTheProtos() {
@@ -58,7 +60,8 @@ TEST(CallersTest, IngressReadsNoMailAndOnlyAnAdminAdministers) {
     const bool usage = absl::EndsWith(method, "MailboxService/GetUsage");
     if (absl::StrContains(method, ".mailbox.") && !usage) EXPECT_FALSE(MayCall(Caller::kIngress, method)) << method;
     if (absl::StrContains(method, "MailboxService/Deliver")) EXPECT_FALSE(MayCall(Caller::kGateway, method));
-    if (absl::StrContains(method, "AdminService/") || absl::StrContains(method, "BackupService/")) {
+    if (absl::StrContains(method, "AdminService/") || absl::StrContains(method, "BackupService/") ||
+        absl::StrContains(method, "SessionsService/")) {
       for (const Caller caller : {Caller::kIngress, Caller::kRouting, Caller::kDirectory, Caller::kQueue,
                                   Caller::kMailbox, Caller::kGateway}) {
         EXPECT_FALSE(MayCall(caller, method)) << CallerName(caller) << " " << method;
@@ -100,6 +103,9 @@ TEST(CallersTest, ACertificateIsKnownByItsFirstLabel) {
 TEST(CallersTest, AProcessServesTheServicesOfItsPackage) {
   EXPECT_THAT(ServicesOf("queue"),
               testing::UnorderedElementsAre("posthouse.queue.v1.QueueService", "posthouse.queue.v1.QueueAdminService"));
+  EXPECT_THAT(ServicesOf("gateway"), testing::ElementsAre("posthouse.sessions.v1.SessionsService"));
+  EXPECT_THAT(ServicesOf("ingress"), testing::UnorderedElementsAre("posthouse.ingress.v1.IngressAdminService",
+                                                                   "posthouse.sessions.v1.SessionsService"));
   EXPECT_THAT(ServicesOf("mailbox"), testing::ElementsAre("posthouse.mailbox.v1.MailboxService"));
   const std::vector<std::string> all = ServicesOf("standalone");
   EXPECT_EQ(all.size(), std::set<std::string>(all.begin(), all.end()).size());

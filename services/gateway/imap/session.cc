@@ -56,7 +56,7 @@ Task<void> ImapSession::Run() {
     Bye(state_ == State::kNotAuthenticated ? "Autologout; no login in time" : "Autologout; idle for too long");
   }
   // RFC 9051 §7.1.5: after the running command, and in the middle of one that waits for the client.
-  if (absl::IsAborted(status) && revoked().has_value()) Bye(RevokeReasonText(*revoked()));
+  if (absl::IsAborted(status) && revoked().has_value()) Bye(ticket_->RevokeText());
   if (!out_.empty()) {
     // The peer may have closed already; nothing depends on this write.
     (void)co_await connection_->Write(std::move(out_), absl::Seconds(5));

@@ -92,7 +92,7 @@ class Session {
   void AppendRevoked() {
     const RevokeReason why = *revoked();
     const bool permanent = why == RevokeReason::kAccountDeleted || why == RevokeReason::kAccountSuspended;
-    absl::StrAppend(&out_, "-ERR [SYS/", permanent ? "PERM" : "TEMP", "] ", RevokeReasonText(why), "\r\n");
+    absl::StrAppend(&out_, "-ERR [SYS/", permanent ? "PERM" : "TEMP", "] ", ticket_->RevokeText(), "\r\n");
   }
 
   Task<absl::StatusOr<std::string>> ReadLine() {
