@@ -39,7 +39,7 @@ App::App(runtime::Runtime& rt, const rpc::Channels& channels, Settings settings,
       metrics_(std::make_shared<Metrics>(rt.registry())),
       refusals_(std::make_shared<Refusals>(metrics_)),
       open_networks_(rt.registry()),
-      peers_(RoutingAndDirectory::Create(channels, kCachedRecipients)),
+      peers_(RoutingAndDirectory::Create(channels, kCachedRecipients, rt.loops().Next())),
       live_(channels.directory == nullptr
                 ? nullptr
                 : std::make_shared<LiveSessions>(channels.directory, rt.loops().Next(), rt.registry(), "ingress")),

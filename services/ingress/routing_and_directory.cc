@@ -9,6 +9,7 @@
 #include "posthouse/routing/v1/routing.grpc.pb.h"
 #include "services/common/log/log.h"
 #include "services/common/rpc/client.h"
+#include "services/common/rpc/directory_changes.h"
 #include "services/common/time/proto_time.h"
 #include "services/ingress/recipient_cache.h"
 #include "services/ingress/usage_client.h"
@@ -68,9 +69,16 @@ Resolution FromAnswer(std::shared_ptr<const Answer> answer) {
 
 class RoutingAndDirectoryClient final : public RoutingAndDirectory {
  public:
-  RoutingAndDirectoryClient(const rpc::Channels& channels, size_t cache_entries)
+  RoutingAndDirectoryClient(const rpc::Channels& channels, size_t cache_entries, Executor& executor)
       : logins_(channels.directory), usage_(channels), cache_(cache_entries) {
     if (channels.routing != nullptr) routing_ = route::RoutingService::NewStub(channels.routing);
+    if (channels.directory == nullptr) return;
+    changes_ = std::make_unique<rpc::ChangeWatcher>(
+        channels.directory, executor,
+        rpc::ChangeWatcher::Callbacks{
+            .changed = [this](uint64_t, const dir::WatchResponse& response) { OnChanged(response); },
+            .lost = [this] { cache_.ForgetAll(absl::Now()); },
+            .alive = [](uint64_t) {}});
   }
 
   Task<Resolution> Resolve(rpc::TraceContext trace, std::string address, bool may_relay) override {
@@ -82,7 +90,8 @@ class RoutingAndDirectoryClient final : public RoutingAndDirectory {
   }
 
   Task<Resolution> Ask(rpc::TraceContext trace, std::string address, bool may_relay) {
-    std::optional<Resolution> cached = cache_.Find(address, may_relay, absl::Now());
+    const absl::Time asked = absl::Now();
+    std::optional<Resolution> cached = cache_.Find(address, may_relay, asked);
     if (cached.has_value()) co_return *std::move(cached);
     if (routing_ == nullptr || stopped_) co_return Resolution();
     route::ResolveRecipientRequest request;
@@ -106,7 +115,8 @@ class RoutingAndDirectoryClient final : public RoutingAndDirectory {
     const absl::Duration ttl = FromProto(answer->ttl());
     Resolution resolution = FromAnswer(std::make_shared<const Answer>(*std::move(answer)));
     if (ttl > absl::ZeroDuration() && resolution.outcome != Resolution::Outcome::kTemporary) {
-      cache_.Put(address, may_relay, resolution, absl::Now() + std::min(ttl, kMaxTtl));
+      // As old as the question: a change while the answer was on its way may not be in it.
+      cache_.Put(address, may_relay, resolution, asked, absl::Now() + std::min(ttl, kMaxTtl));
     }
     co_return resolution;
   }
@@ -128,15 +138,33 @@ class RoutingAndDirectoryClient final : public RoutingAndDirectory {
     co_return result;
   }
 
-  void Stop() override { stopped_ = true; }
+  void Stop() override {
+    stopped_ = true;
+    if (changes_ != nullptr) changes_->Stop();
+  }
 
  private:
+  void OnChanged(const dir::WatchResponse& response) {
+    for (const dir::Change& change : response.changes()) {
+      switch (change.kind()) {
+        case dir::Change::KIND_CREDENTIAL:
+          break;
+        case dir::Change::KIND_ACCOUNT:
+          cache_.Forget(change.account_id(), absl::Now());
+          break;
+        default:
+          cache_.ForgetAll(absl::Now());
+      }
+    }
+  }
+
   std::atomic<bool> stopped_{false};
   std::unique_ptr<route::RoutingService::Stub> routing_;
   rpc::LoginChecks logins_;
   UsageClient usage_;
   RecipientCache cache_;
   log::RateLimit log_limit_{10};
+  std::unique_ptr<rpc::ChangeWatcher> changes_;  // the last member: its callbacks use the others; null: no directory
 };
 
 }  // namespace
@@ -150,8 +178,9 @@ std::vector<std::string> NormalizeSenders(absl::Span<const std::string> addresse
   return senders;
 }
 
-std::unique_ptr<RoutingAndDirectory> RoutingAndDirectory::Create(const rpc::Channels& channels, size_t cache_entries) {
-  return std::make_unique<RoutingAndDirectoryClient>(channels, cache_entries);
+std::unique_ptr<RoutingAndDirectory> RoutingAndDirectory::Create(const rpc::Channels& channels, size_t cache_entries,
+                                                                 Executor& executor) {
+  return std::make_unique<RoutingAndDirectoryClient>(channels, cache_entries, executor);
 }
 
 }  // namespace posthouse::ingress

@@ -10,6 +10,7 @@
 
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
+#include "services/common/async/executor.h"
 #include "services/common/async/task.h"
 #include "services/common/rpc/channels.h"
 #include "services/common/rpc/login_checks.h"
@@ -24,7 +25,9 @@ std::vector<std::string> NormalizeSenders(absl::Span<const std::string> addresse
 class RoutingAndDirectory {
  public:
   // `cache_entries`: resolved recipients to keep, each for the time that routing allows.
-  static std::unique_ptr<RoutingAndDirectory> Create(const rpc::Channels& channels, size_t cache_entries);
+  // A change in the directory makes it forget them earlier. `executor` outlives Stop().
+  static std::unique_ptr<RoutingAndDirectory> Create(const rpc::Channels& channels, size_t cache_entries,
+                                                     Executor& executor);
   virtual ~RoutingAndDirectory() = default;
 
   // A failed call is Outcome::kTemporary. When one mailbox is the only recipient, its store
@@ -33,7 +36,7 @@ class RoutingAndDirectory {
   // its accounts is taken without `usage`.
   virtual Task<Resolution> Resolve(rpc::TraceContext trace, std::string address, bool may_relay) = 0;
   virtual Task<absl::StatusOr<Login>> Authenticate(rpc::PasswordLogin login) = 0;
-  // The other services may shut down after this: no call starts any more. Any thread.
+  // The other services may shut down after this: no call starts any more. Not on `executor`.
   virtual void Stop() = 0;
 };
 
