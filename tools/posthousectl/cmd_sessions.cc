@@ -49,7 +49,7 @@ std::string Protocol(const Context& context) { return absl::AsciiStrToLower(cont
 absl::Status List(Context& context) {
   PH_ASSIGN_OR_RETURN(const std::vector<std::string> targets, Edges(context));
   const uint32_t limit = context.arguments.GetCount("limit", 1000);
-  Listing listing(context.json, context.out, {"ID", "PROTOCOL", "ACCOUNT", "CLIENT", "SINCE", "AGE", ""});
+  Listing listing(context.json, context.out, {"ID", "PROTOCOL", "ACCOUNT", "CLIENT", "SINCE", "AGE", "STATE"});
   bool more = false;
   for (const std::string& target : targets) {
     v1::ListSessionsRequest request;
@@ -67,7 +67,7 @@ absl::Status List(Context& context) {
         const absl::Time since = FromProto(session.since());
         listing.Add(session, {session.session_id(), session.protocol(), Printable(session.address()),
                               session.client_address(), ShowTime(since), FormatAge(absl::Now() - since),
-                              session.revoked().empty() ? "" : absl::StrCat("ends: ", session.revoked())});
+                              session.revoked().empty() ? "open" : absl::StrCat("ends: ", session.revoked())});
       }
       if (response.page().next_page_token().empty()) break;
       request.mutable_page()->set_page_token(response.page().next_page_token());
@@ -127,7 +127,7 @@ Noun SessionsCommands() {
                 {},
                 "List the IMAP, POP3 and submission sessions whose clients are logged in",
                 {AccountFlag("list only sessions of this account (its primary address, or its id)"),
-                 ProtocolFlag("list only sessions of this protocol: imap, pop3 or submission"),
+                 ProtocolFlag("list only sessions of this protocol"),
                  cli::Count("limit", "N", "list at most N sessions (default 1000)")},
                 {"posthousectl sessions list --account alice@example.org",
                  "posthousectl --edge 10.0.0.9:7400 --edge 10.0.0.10:7404 sessions list"}},
@@ -136,7 +136,7 @@ Noun SessionsCommands() {
                 {{"SESSION-ID", cli::Operand::Times::kOptional}},
                 "End sessions; the clients may log in again, unless the password was changed or the account suspended",
                 {AccountFlag("end the sessions of this account (its primary address, or its id)"),
-                 ProtocolFlag("of the account, end only sessions of this protocol: imap, pop3 or submission"),
+                 ProtocolFlag("of the account, end only sessions of this protocol"),
                  cli::Text("reason", "TEXT", "what the client reads and the log says, in ASCII")},
                 {"posthousectl sessions kick 5f2a90c1-17",
                  "posthousectl sessions kick --account alice@example.org --reason 'stolen phone'"}},
