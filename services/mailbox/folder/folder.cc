@@ -15,7 +15,7 @@ Folder::Folder(MailboxDeps& deps, FolderRef ref, std::shared_ptr<Usage> usage)
       cache_partition_(CachePartition(ref_.tenant, ref_.folder_id)),
       usage_(std::move(usage)),
       rows_(std::make_shared<Rows>(FolderModel::Options(deps, ref_), FolderModel(deps, ref_, usage_))),
-      recent_(deps.store, partition_) {}
+      recent_(deps.store, partition_, deps.executor) {}
 
 Task<absl::Status> Folder::Change(Rows::Decider decide, bool use_reserve, unsigned parts) {
   store::ChangeOptions options;

@@ -1,6 +1,7 @@
 #include "services/mailbox/folder/recent_mark.h"
 
 #include <memory>
+#include <utility>
 
 #include "gtest/gtest.h"
 #include "services/common/ids/ids.h"
@@ -15,7 +16,7 @@ class RecentMarkTest : public testing::Test {
   // One object of a process of its own.
   struct Process {
     explicit Process(const std::shared_ptr<store::MemoryDisk>& disk)
-        : store(disk), mark(store, FolderPartition(TenantId("t1"), FolderId("f"))) {}
+        : store(disk), mark(store, FolderPartition(TenantId("t1"), FolderId("f")), nullptr) {}
     uint32_t Told() { return SyncWait(mark.Told())->value(); }
     uint32_t Claim(uint32_t uid) { return SyncWait(mark.Claim(Uid(uid)))->value(); }
     store::MemoryStore store;
@@ -60,6 +61,39 @@ TEST_F(RecentMarkTest, AClaimThatCannotBeWrittenHoldsInMemory) {
   disk_->SetCommitHook(nullptr);
   EXPECT_EQ(process.Claim(4), 3u);
   EXPECT_EQ(Process(disk_).Told(), 4u);
+}
+
+// The first process's row has the same UIDs as the second's: the nonce tells whose it is.
+TEST_F(RecentMarkTest, AClaimWithAnUnknownOutcomeIsTakenOnce) {
+  for (const bool happens : {true, false}) {
+    Process process(disk_);
+    const uint32_t before = process.Told();
+    auto left = std::make_shared<int>(1);
+    disk_->SetCommitHook([left, happens](const store::CommitRequest&, bool* apply_anyway) {
+      if ((*left)-- <= 0) return absl::OkStatus();
+      *apply_anyway = happens;
+      return absl::DeadlineExceededError("timed out");
+    });
+    EXPECT_EQ(process.Claim(before + 3), before);
+    disk_->SetCommitHook(nullptr);
+    EXPECT_EQ(process.Claim(before + 3), before + 3);
+    EXPECT_EQ(Process(disk_).Told(), before + 3);
+  }
+}
+
+TEST_F(RecentMarkTest, AnUnknownClaimThatAnotherProcessPassedIsOfTheFirst) {
+  Process first(disk_);
+  Process second(disk_);
+  bool armed = true;
+  disk_->SetCommitHook([&](const store::CommitRequest&, bool* apply_anyway) {
+    if (!std::exchange(armed, false)) return absl::OkStatus();
+    *apply_anyway = true;
+    return absl::DeadlineExceededError("timed out");
+  });
+  EXPECT_EQ(first.Claim(3), 0u);
+  disk_->SetCommitHook(nullptr);
+  EXPECT_EQ(second.Claim(5), 3u);
+  EXPECT_EQ(first.Claim(6), 5u);
 }
 
 TEST_F(RecentMarkTest, ADamagedRowCostsNothingButTheMark) {
