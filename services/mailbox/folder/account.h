@@ -1,6 +1,6 @@
 // Account: the folder tree of one account, and its changes.
 //
-// The tree is in memory while the account is open. Each change is a decider (account_tree.h)
+// The tree is in memory while the account is open. Each change is a decider (tree_deciders.h)
 // that store::GuardedPartition commits on acct/<account>, guarded by row S. The partition of a
 // new folder is made before the tree names it, and dropped after the tree forgot it, so that
 // the tree never names a folder that is not there. The sweeper finds what a failed change
@@ -28,6 +28,7 @@
 #include "services/mailbox/folder/account_model.h"
 #include "services/mailbox/folder/account_tree.h"
 #include "services/mailbox/folder/mailbox_deps.h"
+#include "services/mailbox/folder/tree_deciders.h"
 #include "services/mailbox/folder/usage.h"
 
 namespace posthouse::mailbox {

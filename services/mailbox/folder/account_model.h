@@ -13,6 +13,7 @@
 #include "services/common/store/guarded_partition.h"
 #include "services/mailbox/folder/account_tree.h"
 #include "services/mailbox/folder/mailbox_deps.h"
+#include "services/mailbox/folder/tree_deciders.h"
 #include "services/mailbox/folder/usage.h"
 
 namespace posthouse::mailbox {

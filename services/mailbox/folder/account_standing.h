@@ -1,5 +1,5 @@
 // What a store does with an account, beside its folder tree: the deciders of row S that change
-// no folder names. They follow the rules of account_tree.h.
+// no folder names. They follow the rules of tree_deciders.h.
 //
 //   kActive ◀──▶ kMoved, kDeleted        as the directory answers
 //   any ──▶ kErasing ──▶ kErased         the directory has let the mail go; there is no way back
@@ -11,6 +11,7 @@
 #include "absl/status/statusor.h"
 #include "services/common/ids/ids.h"
 #include "services/mailbox/folder/account_tree.h"
+#include "services/mailbox/folder/tree_deciders.h"
 
 namespace posthouse::mailbox {
 

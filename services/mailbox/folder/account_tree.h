@@ -1,17 +1,15 @@
-// AccountTree: the folder tree of one account as a value, and its changes as pure deciders.
+// AccountTree: the folder tree of one account as a value.
 //
 // A node is one level of the tree. Its id never changes; its mailbox id, when it has one, is
 // what clients see (RFC 8474 MAILBOXID) and names the partition of its messages. A level
 // without a mailbox only holds children. A subscription belongs to the node of its name, or,
 // while no such node exists, to the name.
 //
-// The deciders follow the rules of store::GuardedPartition: they run again after a conflict,
-// several may share a commit, and an error changes nothing. Names are canonical (folder_name.h).
-// Threads: values.
+// Names are canonical (folder_name.h). What may change in a tree, and how: tree_deciders.h.
+// Threads: a value.
 #pragma once
 
 #include <cstdint>
-#include <functional>
 #include <optional>
 #include <string>
 #include <utility>
@@ -20,13 +18,9 @@
 #include "absl/container/btree_map.h"
 #include "absl/container/btree_set.h"
 #include "absl/container/flat_hash_map.h"
-#include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
-#include "absl/time/time.h"
 #include "services/common/ids/ids.h"
-#include "services/common/store/guarded_partition.h"
 #include "services/mailbox/folder/account_registry.h"
-#include "services/mailbox/settings.h"
 
 namespace posthouse::mailbox {
 
@@ -112,41 +106,5 @@ class AccountTree {
   absl::btree_set<std::string> subscriptions_;
   absl::btree_set<FolderId> doomed_;
 };
-
-// One commit to a tree in the making.
-struct AccountDraft : store::Draft {
-  bool exists = false;
-  uint64_t version = 0;
-  UidValidity last_uid_validity;
-  int64_t created = 0;
-  AccountStanding standing;
-  TreeChanges changes;
-  std::vector<FolderNode> made;  // their folders need a head before the tree names them
-};
-
-// What the deciders take from outside.
-struct TreeOrder {
-  size_t max_folders = 0;      // nodes, and names subscribed without one
-  size_t max_names_bytes = 0;  // of all full names together: they stay in one answer (LIST)
-  absl::Time now;              // becomes a date, and a UIDVALIDITY unless one was as high
-  std::function<std::string()> new_id;
-};
-
-// A new account with INBOX and the default folders, all subscribed. kDone: it exists.
-absl::StatusOr<store::Verdict> DecideNewAccount(const AccountTree& tree, AccountDraft& draft, const TreeOrder& order,
-                                                const std::vector<DefaultFolder>& folders,
-                                                uint64_t placement_epoch = 0);
-// Missing parents are made; a level without a mailbox becomes a folder. kAlreadyExists.
-absl::StatusOr<store::Verdict> DecideCreate(const AccountTree& tree, AccountDraft& draft, const TreeOrder& order,
-                                            const std::string& name, const std::string& special_use, FolderInfo& made);
-// `mailbox_id`: whose messages are to be destroyed; a row z/ names it until then. A folder that has children becomes a
-// level without a mailbox. kNotFound; kFailedPrecondition: such a level already.
-absl::StatusOr<store::Verdict> DecideDelete(const AccountTree& tree, AccountDraft& draft, const TreeOrder& order,
-                                            const std::string& name, FolderId& mailbox_id);
-// With its children. Missing parents of `to` are made. kNotFound, kAlreadyExists.
-absl::StatusOr<store::Verdict> DecideRename(const AccountTree& tree, AccountDraft& draft, const TreeOrder& order,
-                                            const std::string& from, const std::string& to, FolderInfo& renamed);
-absl::StatusOr<store::Verdict> DecideSubscribe(const AccountTree& tree, AccountDraft& draft, const TreeOrder& order,
-                                               const std::string& name, bool subscribed);
 
 }  // namespace posthouse::mailbox

@@ -1,5 +1,6 @@
 // The deciders of the folder tree as tables: a tree, a change, the tree after it.
 #include "services/mailbox/folder/account_tree.h"
+#include "services/mailbox/folder/tree_deciders.h"
 
 #include <gtest/gtest.h>
 
