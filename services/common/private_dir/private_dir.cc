@@ -34,25 +34,6 @@ absl::Status SyncDirectory(const std::string& path) {
   return error == 0 ? absl::OkStatus() : Cannot("sync", path, error);
 }
 
-// Creates what is missing of `path`, from the top.
-absl::Status Create(const std::string& path) {
-  std::vector<fs::path> missing;
-  std::error_code error;
-  const fs::path whole = fs::absolute(path, error).lexically_normal();
-  if (error) return Cannot("find", path, error.value());
-  for (fs::path at = whole; !at.empty() && at != at.root_path(); at = at.parent_path()) {
-    if (!at.has_filename()) continue;  // a slash at the end
-    if (fs::exists(at, error)) break;
-    missing.push_back(at);
-  }
-  for (; !missing.empty(); missing.pop_back()) {
-    const std::string& made = missing.back().native();
-    if (mkdir(made.c_str(), S_IRWXU) != 0 && errno != EEXIST) return Cannot("create", made, errno);
-    PH_RETURN_IF_ERROR(SyncDirectory(missing.back().parent_path().native()));
-  }
-  return absl::OkStatus();
-}
-
 // True: the mode was changed.
 absl::StatusOr<bool> Narrow(const std::string& path, bool follow) {
   struct stat info = {};
@@ -74,8 +55,28 @@ void Report(const std::string& path, int64_t files) {
 
 }  // namespace
 
+absl::Status CreatePrivateDirectory(const std::string& path,
+                                    const std::function<absl::Status(const std::string&)>& sync) {
+  std::vector<fs::path> missing;
+  std::error_code error;
+  const fs::path whole = fs::absolute(path, error).lexically_normal();
+  if (error) return Cannot("find", path, error.value());
+  for (fs::path at = whole; !at.empty() && at != at.root_path(); at = at.parent_path()) {
+    if (!at.has_filename()) continue;  // a slash at the end
+    if (fs::exists(at, error)) break;
+    missing.push_back(at);
+  }
+  // From the top.
+  for (; !missing.empty(); missing.pop_back()) {
+    const std::string& made = missing.back().native();
+    if (mkdir(made.c_str(), S_IRWXU) != 0 && errno != EEXIST) return Cannot("create", made, errno);
+    PH_RETURN_IF_ERROR(sync(missing.back().parent_path().native()));
+  }
+  return absl::OkStatus();
+}
+
 absl::Status OpenPrivateDirectory(const std::string& path) {
-  PH_RETURN_IF_ERROR(Create(path));
+  PH_RETURN_IF_ERROR(CreatePrivateDirectory(path, SyncDirectory));
   int64_t repaired = 0;
   PH_ASSIGN_OR_RETURN(const bool changed, Narrow(path, /*follow=*/true));
   if (changed) ++repaired;
@@ -91,7 +92,7 @@ absl::Status OpenPrivateDirectory(const std::string& path) {
 }
 
 absl::Status OpenPrivateParent(const std::string& path, const std::vector<std::string>& expected) {
-  PH_RETURN_IF_ERROR(Create(path));
+  PH_RETURN_IF_ERROR(CreatePrivateDirectory(path, SyncDirectory));
   struct stat info = {};
   if (stat(path.c_str(), &info) != 0) return Cannot("look at", path, errno);
   if ((info.st_mode & kOthers) == 0 || info.st_uid != geteuid()) return absl::OkStatus();

@@ -8,6 +8,7 @@
 // Threads: any.
 #pragma once
 
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -20,6 +21,9 @@ namespace posthouse {
 // `path` and everything in it; symbolic links in it are not followed. Logs a warning
 // when others could enter `path`. kFailedPrecondition: the message says which file, and what to do.
 absl::Status OpenPrivateDirectory(const std::string& path);
+// The part that creates. `sync` makes the entries of a directory durable; tests have one of their own.
+absl::Status CreatePrivateDirectory(const std::string& path,
+                                    const std::function<absl::Status(const std::string&)>& sync);
 
 // The same for the directory that holds others: only itself is repaired, and only when the
 // process owns it and it holds nothing but `expected` names and sockets. A data_dir that is

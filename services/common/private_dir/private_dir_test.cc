@@ -7,6 +7,9 @@
 #include <filesystem>
 #include <fstream>
 #include <string>
+#include <vector>
+
+#include "absl/status/status.h"
 
 namespace posthouse {
 namespace {
@@ -37,6 +40,26 @@ TEST_F(PrivateDirTest, WhatIsMissingIsMadeForTheOwnerOnly) {
   EXPECT_EQ(Mode(root_ + "/a"), 0700);
   EXPECT_EQ(Mode(root_ + "/a/b/c"), 0700);
   EXPECT_TRUE(OpenPrivateDirectory(root_ + "/a/b/c").ok());
+}
+
+// A power loss after it leaves all of them or none of what is in them.
+TEST_F(PrivateDirTest, EachNewDirectoryIsSyncedIntoItsParentBeforeTheNextIsMade) {
+  std::vector<std::string> synced;
+  const auto sync = [&](const std::string& parent) {
+    synced.push_back(parent);
+    // Its new entry is there, and nothing in it yet.
+    const std::string made = parent + "/" + std::string(1, static_cast<char>('a' + synced.size() - 1));
+    EXPECT_TRUE(fs::is_empty(made)) << made;
+    return absl::OkStatus();
+  };
+  ASSERT_TRUE(CreatePrivateDirectory(root_ + "/a/b/c", sync).ok());
+  EXPECT_EQ(synced, (std::vector<std::string>{root_, root_ + "/a", root_ + "/a/b"}));
+  synced.clear();
+  ASSERT_TRUE(CreatePrivateDirectory(root_ + "/a/b/c", sync).ok());
+  EXPECT_TRUE(synced.empty());
+  const auto broken = [](const std::string&) { return absl::FailedPreconditionError("cannot sync"); };
+  EXPECT_EQ(CreatePrivateDirectory(root_ + "/x/y", broken).message(), "cannot sync");
+  EXPECT_FALSE(fs::exists(root_ + "/x/y"));
 }
 
 TEST_F(PrivateDirTest, WideModesAreRepairedAndLinksAreNotFollowed) {

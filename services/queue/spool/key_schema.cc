@@ -66,8 +66,10 @@ std::string EncodeValue(const google::protobuf::MessageLite& message) {
   return value;
 }
 
+bool HasKnownSchema(absl::string_view value) { return !value.empty() && value[0] == kTag; }
+
 absl::Status DecodeValue(absl::string_view value, google::protobuf::MessageLite* message) {
-  if (value.empty() || value[0] != kTag) return absl::DataLossError("row has an unknown schema tag");
+  if (!HasKnownSchema(value)) return absl::DataLossError("row has an unknown schema tag");
   if (!message->ParseFromArray(value.data() + 1, static_cast<int>(value.size()) - 1)) {
     return absl::DataLossError(absl::StrCat("row is not a ", message->GetTypeName()));
   }

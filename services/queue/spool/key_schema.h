@@ -38,6 +38,10 @@
 //   k without i, D   |  purged             |  k removed by Audit()
 //   r without i, D   |  purged             |  r removed by Audit()
 //
+// A row that cannot be read, alone or with its block, costs itself: a scan goes on behind it. What
+// it says of other rows is taken for "exists", so nothing is removed because of it. Where t rows cannot
+// be read, the items say what is due. H is made anew from the i rows; its sums begin again.
+//
 // Ledger: accepted = delivered + relayed + failed + expired + deleted + queued,
 // per recipient, where `queued` is what the i rows still owe.
 #pragma once
@@ -92,6 +96,8 @@ std::optional<QueueId> QueueIdOfKey(absl::string_view key);
 absl::Time DueTime(absl::Time time);
 
 std::string EncodeValue(const google::protobuf::MessageLite& message);
+// False: another version wrote the row, or its first byte is damaged.
+bool HasKnownSchema(absl::string_view value);
 // kDataLoss when the tag or the message is not what this binary knows.
 absl::Status DecodeValue(absl::string_view value, google::protobuf::MessageLite* message);
 std::string EncodeBody(absl::string_view body);

@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "services/common/log/log.h"
 #include "services/common/status/status.h"
+#include "services/common/store/read_past_damage.h"
 #include "services/common/time/calm_clock.h"
 #include "services/queue/metrics.h"
 #include "services/queue/spool/item_record.h"
@@ -48,23 +49,37 @@ class Repairs {
   uint64_t count_ = 0;
 };
 
+void LogDamage(const store::LostKeys& keys) {
+  LOG_EVENT(kError, "queue_rows_damaged").Str("after", keys.after).Str("until", keys.until.value_or("")).Err(keys.why);
+}
+
 Task<absl::StatusOr<store::ReadResult>> ReadPage(Spool& spool, std::string prefix, std::string after, size_t limit) {
   store::ReadRequest request{.partition = QueuePartition(spool.options().shard),
                              .prefix = std::move(prefix),
                              .after = std::move(after),
                              .limit = limit};
-  co_return co_await spool.store().Read(std::move(request));
+  co_return co_await store::ReadPastDamage(spool.store(), std::move(request), LogDamage);
 }
 
-// For each key, whether the row exists.
+// For each key, whether the row exists. One that cannot be read does: nothing is removed because of damage.
 Task<absl::StatusOr<std::vector<bool>>> Exist(Spool& spool, std::vector<std::string> keys) {
   std::vector<bool> exist;
   for (size_t at = 0; at < keys.size(); at += store::kMaxReadKeys) {
     store::ReadRequest request{.partition = QueuePartition(spool.options().shard)};
     request.keys.assign(keys.begin() + static_cast<ptrdiff_t>(at),
                         keys.begin() + static_cast<ptrdiff_t>(std::min(keys.size(), at + store::kMaxReadKeys)));
-    PH_CO_ASSIGN_OR_RETURN(store::ReadResult read, co_await spool.store().Read(std::move(request)));
-    for (const auto& value : read.values) exist.push_back(value.has_value());
+    const absl::StatusOr<store::ReadResult> together = co_await spool.store().Read(request);
+    if (together.ok()) {
+      for (const auto& value : together->values) exist.push_back(value.has_value());
+      continue;
+    }
+    if (!absl::IsDataLoss(together.status())) co_return together.status();
+    for (const std::string& key : request.keys) {
+      store::ReadRequest one{.partition = request.partition, .keys = {key}};
+      const absl::StatusOr<store::ReadResult> read = co_await spool.store().Read(std::move(one));
+      if (!read.ok() && !absl::IsDataLoss(read.status())) co_return read.status();
+      exist.push_back(!read.ok() || read->values[0].has_value());
+    }
   }
   co_return exist;
 }
@@ -86,7 +101,10 @@ Task<absl::Status> AuditItems(Spool& spool, absl::Duration delay_warning_after, 
       const QueueId id = record.queue_id();
       if (!exist[2 * i] && exist[2 * i + 1]) continue;
       // The item may have changed between the two reads: look again before it is repaired.
-      PH_CO_ASSIGN_OR_RETURN(const std::optional<ItemRecord> again, co_await spool.Load(id));
+      const absl::StatusOr<std::optional<ItemRecord>> loaded = co_await spool.Load(id);
+      if (absl::IsDataLoss(loaded.status())) continue;
+      PH_CO_RETURN_IF_ERROR(loaded.status());
+      const std::optional<ItemRecord>& again = *loaded;
       if (!again.has_value()) continue;
       std::vector<std::string> both = {DoneKey(id), DueKey(again->due(), id)};
       PH_CO_ASSIGN_OR_RETURN(const std::vector<bool> now, co_await Exist(spool, std::move(both)));
@@ -229,7 +247,8 @@ absl::Duration Maintenance::oldest() const {
 
 Task<void> Maintenance::FindOldest() {
   store::ReadRequest request{.partition = QueuePartition(spool_.options().shard), .prefix = kItemPrefix, .limit = 1};
-  const absl::StatusOr<store::ReadResult> read = co_await spool_.store().Read(std::move(request));
+  const absl::StatusOr<store::ReadResult> read =
+      co_await store::ReadPastDamage(spool_.store(), std::move(request), [](const store::LostKeys&) {});
   if (!read.ok()) co_return;
   absl::MutexLock lock(&mutex_);
   oldest_id_ = read->page.empty() ? QueueId() : QueueIdOfKey(read->page[0].key).value_or(QueueId());

@@ -1,12 +1,17 @@
 #include "services/queue/spool/spool.h"
 
+#include <algorithm>
+#include <optional>
+#include <string>
 #include <utility>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "services/common/ids/ids.h"
 #include "services/common/log/log.h"
 #include "services/common/status/status.h"
 #include "services/common/store/guarded_partition.h"
+#include "services/common/store/read_past_damage.h"
 #include "services/queue/spool/key_schema.h"
 #include "services/queue/spool/spool_model.h"
 
@@ -15,6 +20,7 @@ namespace {
 
 // Enough to share a sync among all changes that wait.
 constexpr size_t kMaxBatchChanges = 200;
+constexpr size_t kItemsAtOnce = 256;  // of a walk over all items
 
 Task<void> DropBlob(store::Store& store, std::string name) {
   // The store outlives the spool; SweepBlobs() removes a blob that stays.
@@ -52,10 +58,45 @@ Spool::Spool(store::Store& store, SpoolOptions options)
             for (std::string& blob : blobs) SpawnHere(DropBlob(store, std::move(blob)));
           }))) {}
 
+// A head that cannot be read is made anew from what the items owe. Its sums begin again, and its
+// epoch is later than that of any opening that was counted.
+Task<absl::Status> Spool::MendHead() {
+  store::ReadRequest request{.partition = partition_id_, .keys = {HeadKey()}};
+  const absl::StatusOr<store::ReadResult> read = co_await store_.Read(std::move(request));
+  absl::Status why = read.status();
+  if (read.ok()) {
+    v1::Head head;
+    const std::optional<std::string>& row = read->values[0];
+    if (!row.has_value() || (!row->empty() && !HasKnownSchema(*row))) co_return absl::OkStatus();
+    why = DecodeValue(*row, &head);
+  }
+  if (!absl::IsDataLoss(why)) co_return why;
+  LOG_EVENT(kError, "queue_head_damaged").Str("partition", partition_id_.id).Err(why);
+  v1::Head head;
+  head.set_epoch(static_cast<uint64_t>(absl::ToUnixMicros(options_.clock())));
+  std::string after;
+  for (bool more = true; more;) {
+    PH_CO_ASSIGN_OR_RETURN(const ItemPage page, co_await ReadItems(/*done=*/false, after, kItemsAtOnce));
+    for (const ItemRecord& record : page.items) {
+      const auto& recipients = record.item.recipients();
+      head.set_accepted(head.accepted() +
+                        static_cast<uint64_t>(std::count_if(recipients.begin(), recipients.end(), IsWaiting)));
+      head.set_items(head.items() + 1);
+    }
+    more = page.more;
+    after = page.last_id;
+  }
+  store::CommitRequest commit{.partition = partition_id_};
+  commit.mutations = {{HeadKey(), EncodeValue(head)}};
+  commit.use_reserve = true;
+  co_return co_await store_.Commit(std::move(commit));
+}
+
 Task<absl::StatusOr<std::unique_ptr<Spool>>> Spool::Open(store::Store& store, SpoolOptions options) {
   std::unique_ptr<Spool> spool(new Spool(store, std::move(options)));
   // The first commit takes the shard over. With the reserve: a full disk must not keep
   // messages from being delivered.
+  PH_CO_RETURN_IF_ERROR(co_await spool->MendHead());
   const absl::Status taken = co_await spool->partition_->Change(
       [](const v1::Head&, const store::FetchedRows&, SpoolDraft&) -> absl::StatusOr<store::Verdict> {
         return store::Verdict::kCommit;
@@ -160,7 +201,12 @@ Task<absl::StatusOr<absl::Cord>> Spool::ReadBody(QueueId queue_id, std::string b
 Task<absl::StatusOr<DuePage>> Spool::ReadDue(std::string after, size_t limit) {
   store::ReadRequest request{
       .partition = partition_id_, .prefix = kDuePrefix, .after = std::move(after), .limit = limit};
-  PH_CO_ASSIGN_OR_RETURN(store::ReadResult read, co_await store_.Read(std::move(request)));
+  std::vector<LostDueKeys> lost;
+  PH_CO_ASSIGN_OR_RETURN(
+      store::ReadResult read,
+      co_await store::ReadPastDamage(store_, std::move(request), [&lost](const store::LostKeys& keys) {
+        lost.push_back({keys.after, keys.until.value_or(store::PrefixEnd(kDuePrefix))});
+      }));
   DuePage page;
   page.more = read.more;
   for (store::Row& row : read.page) {
@@ -174,14 +220,47 @@ Task<absl::StatusOr<DuePage>> Spool::ReadDue(std::string after, size_t limit) {
     page.entries.push_back(
         {parts->due, parts->queue_id, Destination::FromString(value.destination()), FromProto(value.wake())});
   }
+  if (!lost.empty()) PH_CO_RETURN_IF_ERROR(co_await AddDueItems(lost, page));
   co_return page;
+}
+
+// The items know when they are due.
+Task<absl::Status> Spool::AddDueItems(const std::vector<LostDueKeys>& lost, DuePage& page) {
+  const size_t found = page.entries.size();
+  std::string after;
+  for (bool more = true; more;) {
+    PH_CO_ASSIGN_OR_RETURN(const ItemPage items, co_await ReadItems(/*done=*/false, after, kItemsAtOnce));
+    for (const ItemRecord& record : items.items) {
+      const std::string key = DueKey(record.due(), record.queue_id());
+      const bool in_lost = std::any_of(
+          lost.begin(), lost.end(), [&key](const LostDueKeys& keys) { return keys.after < key && key <= keys.until; });
+      // Its wake time is not known here: the job looks at the item itself.
+      if (in_lost) page.entries.push_back({record.due(), record.queue_id(), Destination(), record.due()});
+    }
+    more = items.more;
+    after = items.last_id;
+  }
+  std::sort(page.entries.begin(), page.entries.end(),
+            [](const DueEntry& a, const DueEntry& b) { return DueKey(a.due, a.queue_id) < DueKey(b.due, b.queue_id); });
+  if (page.last_key.empty()) page.last_key = lost.back().until;
+  LOG_EVENT(kError, "due_index_damaged")
+      .Str("after", lost.front().after)
+      .Str("until", lost.back().until)
+      .Int("items", static_cast<int64_t>(page.entries.size() - found));
+  co_return absl::OkStatus();
 }
 
 Task<absl::StatusOr<ItemPage>> Spool::ReadItems(bool done, std::string after, size_t limit) {
   const std::string prefix = done ? kDonePrefix : kItemPrefix;
   store::ReadRequest request{.partition = partition_id_, .prefix = prefix, .limit = limit};
   if (!after.empty()) request.after = absl::StrCat(prefix, after);
-  PH_CO_ASSIGN_OR_RETURN(store::ReadResult read, co_await store_.Read(std::move(request)));
+  PH_CO_ASSIGN_OR_RETURN(store::ReadResult read,
+                         co_await store::ReadPastDamage(store_, std::move(request), [](const store::LostKeys& keys) {
+                           LOG_EVENT(kError, "item_rows_damaged")
+                               .Str("after", keys.after)
+                               .Str("until", keys.until.value_or(""))
+                               .Err(keys.why);
+                         }));
   ItemPage page;
   page.more = read.more;
   size_t bytes = 0;
@@ -196,8 +275,13 @@ Task<absl::StatusOr<ItemPage>> Spool::ReadItems(bool done, std::string after, si
     std::vector<std::optional<std::string>> chunks;
     if (stored.ok() && stored->recipient_rows() > 0) {
       store::ReadRequest more{.partition = partition_id_, .keys = ChunkKeys(*stored)};
-      PH_CO_ASSIGN_OR_RETURN(store::ReadResult rows, co_await store_.Read(std::move(more)));
-      chunks = std::move(rows.values);
+      absl::StatusOr<store::ReadResult> rows = co_await store_.Read(std::move(more));
+      if (absl::IsDataLoss(rows.status())) {
+        LOG_EVENT(kError, "bad_item_row").Str("key", row.key).Err(rows.status());
+        continue;
+      }
+      PH_CO_RETURN_IF_ERROR(rows.status());
+      chunks = std::move(rows->values);
       for (const std::optional<std::string>& chunk : chunks) bytes += chunk.has_value() ? chunk->size() : 0;
     }
     absl::StatusOr<ItemRecord> record = stored.ok() ? ToItemRecord(*std::move(stored), chunks) : stored.status();

@@ -100,7 +100,7 @@ class SpoolModel;
 class Spool {
  public:
   // Opens the shard, creating it when absent, and fences any other owner.
-  // kFailedPrecondition: a newer schema wrote it.
+  // kFailedPrecondition: a newer schema wrote it. A damaged head is made anew.
   static Task<absl::StatusOr<std::unique_ptr<Spool>>> Open(store::Store& store, SpoolOptions options);
 
   std::unique_ptr<BodyWriter> NewBody();
@@ -120,9 +120,10 @@ class Spool {
   Task<absl::StatusOr<std::optional<ItemRecord>>> LoadDone(QueueId queue_id);
   // Bytes of an item's message. kNotFound, kDataLoss: they are not there.
   Task<absl::StatusOr<absl::Cord>> ReadBody(QueueId queue_id, std::string blob, uint64_t offset, uint64_t length);
+  // Where the rows cannot be read, the items say what is due.
   Task<absl::StatusOr<DuePage>> ReadDue(std::string after, size_t limit);
   // Items (or done marks) with ids greater than `after`, at most `limit` and about
-  // kItemPageBytes. A row that cannot be read is logged and left out, so continue while
+  // kItemPageBytes. A row that cannot be read is logged and left out, also in a damaged block; so continue while
   // there is `more`, even after an empty page.
   Task<absl::StatusOr<ItemPage>> ReadItems(bool done, std::string after, size_t limit);
 
@@ -143,6 +144,12 @@ class Spool {
  private:
   Spool(store::Store& store, SpoolOptions options);
   Task<absl::StatusOr<std::optional<ItemRecord>>> LoadRow(std::string key);
+  Task<absl::Status> MendHead();
+  struct LostDueKeys {
+    std::string after, until;
+  };
+  // Adds what is due between the keys that cannot be read.
+  Task<absl::Status> AddDueItems(const std::vector<LostDueKeys>& lost, DuePage& page);
 
   store::Store& store_;
   const SpoolOptions options_;

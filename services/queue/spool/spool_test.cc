@@ -13,6 +13,7 @@
 #include "services/common/async/thread_pool.h"
 #include "services/common/status/status.h"
 #include "services/common/store/testing/memory_store.h"
+#include "services/common/store/testing/store_with_hole.h"
 #include "services/queue/spool/item_record.h"
 #include "services/queue/spool/key_schema.h"
 #include "services/queue/spool/queue_id.h"
@@ -304,6 +305,81 @@ TEST_F(SpoolTest, PagesOfItemsGoOnBehindABadRow) {
     after = page->last_id;
   }
   EXPECT_EQ(found, (std::vector<QueueId>{ids[0], ids[2], ids[4], ids[5]}));
+}
+
+TEST_F(SpoolTest, ADamagedBlockOfItemsCostsTheItemsInIt) {
+  std::vector<QueueId> ids;
+  for (int i = 0; i < 6; ++i) {
+    ids.push_back(Put("x", 1));
+    now_ += absl::Milliseconds(1);
+  }
+  Shut();
+  store::StoreWithHole hole(*store_, ItemKey(ids[1]), ItemKey(ids[2]));
+  spool_ = OpenSpool(hole);
+  const absl::StatusOr<ItemPage> page = SyncWait(spool_->ReadItems(false, "", 100));
+  ASSERT_TRUE(page.ok()) << page.status();
+  std::vector<QueueId> found;
+  for (const ItemRecord& record : page->items) found.push_back(record.queue_id());
+  // The first page ends before the damage.
+  ASSERT_TRUE(page->more);
+  const absl::StatusOr<ItemPage> rest = SyncWait(spool_->ReadItems(false, page->last_id, 100));
+  ASSERT_TRUE(rest.ok()) << rest.status();
+  for (const ItemRecord& record : rest->items) found.push_back(record.queue_id());
+  EXPECT_EQ(found, (std::vector<QueueId>{ids[0], ids[3], ids[4], ids[5]}));
+  EXPECT_TRUE(absl::IsDataLoss(SyncWait(spool_->Load(ids[1])).status()));
+  Put("y");
+  Shut();
+}
+
+// Where the index cannot be read, the items say what is due.
+TEST_F(SpoolTest, ADamagedBlockOfTheDueIndexDelaysNothing) {
+  std::vector<QueueId> ids;
+  std::vector<std::string> due;
+  for (int i = 0; i < 6; ++i) {
+    ids.push_back(Put("x", 1));
+    due.push_back(DueKey(Loaded(ids.back()).due(), ids.back()));
+    now_ += absl::Milliseconds(1);
+  }
+  Shut();
+  for (const auto& [first, last] : std::vector<std::pair<std::string, std::string>>{
+           {due[1], due[3]}, {kDuePrefix, due[2]}, {due[4], due[5]}, {kDuePrefix, due[5]}}) {
+    store::StoreWithHole hole(*store_, first, last);
+    spool_ = OpenSpool(hole);
+    std::vector<QueueId> found;
+    std::string after;
+    for (bool more = true; more;) {
+      const absl::StatusOr<DuePage> page = SyncWait(spool_->ReadDue(after, 2));
+      ASSERT_TRUE(page.ok()) << page.status();
+      for (const DueEntry& entry : page->entries) found.push_back(entry.queue_id);
+      more = page->more;
+      after = page->last_key;
+      ASSERT_LE(found.size(), 6u);
+    }
+    EXPECT_EQ(found, ids);
+    Shut();
+  }
+}
+
+// A damaged head costs the sums, and not the start.
+TEST_F(SpoolTest, ADamagedHeadIsMadeAnewFromTheItems) {
+  Put("x", 3);
+  Put("y", 20);
+  Shut();
+  store::CommitRequest commit{.partition = QueuePartition("0")};
+  commit.mutations.push_back({HeadKey(), "\x01\xff\xff not a head"});
+  ASSERT_TRUE(SyncWait(store_->Commit(commit)).ok());
+  Reopen();
+  EXPECT_EQ(spool_->ledger().queued(), 23u);
+  EXPECT_EQ(spool_->ledger().items, 2u);
+  Put("z");
+  Reopen();
+  EXPECT_EQ(spool_->ledger().queued(), 24u);
+  Shut();
+  store::StoreWithHole hole(*store_, HeadKey(), HeadKey());
+  spool_ = OpenSpool(hole);
+  EXPECT_EQ(spool_->ledger().queued(), 24u);
+  Put("z");
+  Shut();
 }
 
 TEST_F(SpoolTest, PagesOfLargeItemsAreShort) {

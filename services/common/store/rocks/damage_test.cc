@@ -18,6 +18,7 @@
 #include "services/common/async/task.h"
 #include "services/common/log/log.h"
 #include "services/common/metrics/metrics.h"
+#include "services/common/store/read_past_damage.h"
 #include "services/common/store/rocks/rocks_store.h"
 #include "services/common/store/rocks/store_check.h"
 
@@ -109,7 +110,36 @@ TEST_F(DamageTest, OtherFoldersGoOnReadingAndWriting) {
   for (int i = 0; i < kRows; ++i) EXPECT_TRUE(Has(kOther, Key(i)).value_or(false)) << i;
   EXPECT_TRUE(absl::IsDataLoss(Has(kDamaged, Key(1)).status()));
   EXPECT_TRUE(Has(kDamaged, Key(kRows - 1)).value_or(false));
+  // A scan of the damaged folder misses what cannot be read, and no other row.
+  std::vector<std::string> scanned, readable;
+  int ranges = 0;
+  ReadRequest request{kDamaged, {}, "", "", 50};
+  for (bool more = true; more;) {
+    const absl::StatusOr<ReadResult> page =
+        SyncWait(ReadPastDamage(*store_, request, [&](const LostKeys&) { ++ranges; }));
+    ASSERT_TRUE(page.ok()) << page.status();
+    for (const Row& row : page->page) scanned.push_back(row.key);
+    more = page->more && !page->page.empty();
+    if (more) request.after = scanned.back();
+  }
+  for (int i = 0; i < kRows; ++i) {
+    if (Has(kDamaged, Key(i)).ok()) readable.push_back(Key(i));
+  }
+  EXPECT_EQ(scanned, readable);
+  EXPECT_EQ(ranges, 1);
   EXPECT_TRUE(Set(kDamaged, Key(kRows)).ok());  // also in the folder itself
+}
+
+TEST_F(DamageTest, ACheckAsksAboutEachReadableRow) {
+  const absl::StatusOr<StoreCheck> check =
+      CheckStore(options_.path, [](const Partition& partition, absl::string_view key, absl::string_view value) {
+        EXPECT_EQ(value.size(), 500u);
+        return partition == kOther && key == Key(7) ? absl::DataLossError("does not parse") : absl::OkStatus();
+      });
+  ASSERT_TRUE(check.ok()) << check.status();
+  ASSERT_EQ(check->malformed.size(), 1u);
+  EXPECT_EQ(check->malformed[0].what, "row m/0007 of mb/b");
+  EXPECT_EQ(check->malformed[0].error, "does not parse");
 }
 
 TEST_F(DamageTest, TheLostRowsAreNamedAndTheOthersSalvaged) {

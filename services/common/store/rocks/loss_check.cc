@@ -17,6 +17,7 @@
 #include "absl/strings/strip.h"
 #include "services/common/log/log.h"
 #include "services/common/status/status.h"
+#include "services/common/store/rocks/crc32c.h"
 #include "services/common/store/rocks/file_blocks.h"
 #include "services/common/store/rocks/key_encoding.h"
 #include "services/common/store/rocks/rocks_status.h"
@@ -28,6 +29,7 @@ namespace {
 
 constexpr char kMarker[] = "/RESTORED";
 constexpr char kKeptLogs[] = "/damaged-logs";
+constexpr char kIncarnationFile[] = "/INCARNATION";
 
 // What the logs of a store have and say together.
 struct LogsReport {
@@ -229,20 +231,61 @@ absl::Status AcceptLoss(rocksdb::Env& env, const std::string& path, const absl::
   return FromRocks(directory->Fsync(), path);
 }
 
+namespace {
+
+// "3 <CRC-32C of it>\n"; nothing when there is no such file, or it is damaged.
+std::string EncodeIncarnation(uint64_t incarnation) {
+  const std::string number = absl::StrCat(incarnation);
+  return absl::StrCat(number, " ", Crc32c(number), "\n");
+}
+
+std::optional<uint64_t> IncarnationFile(rocksdb::Env& env, const std::string& path) {
+  std::string text;
+  if (!rocksdb::ReadFileToString(&env, path + kIncarnationFile, &text).ok()) return std::nullopt;
+  uint64_t incarnation = 0;
+  if (!absl::SimpleAtoi(text.substr(0, text.find(' ')), &incarnation)) return std::nullopt;
+  return text == EncodeIncarnation(incarnation) ? std::optional<uint64_t>(incarnation) : std::nullopt;
+}
+
+absl::Status WriteIncarnationFile(rocksdb::Env& env, const std::string& path, uint64_t incarnation) {
+  const std::string fresh = absl::StrCat(path, kIncarnationFile, ".new");
+  rocksdb::Status status =
+      rocksdb::WriteStringToFile(&env, EncodeIncarnation(incarnation), fresh, /*should_sync=*/true);
+  if (status.ok()) status = env.RenameFile(fresh, path + kIncarnationFile);
+  std::unique_ptr<rocksdb::Directory> directory;
+  if (status.ok()) status = env.NewDirectory(path, &directory);
+  if (status.ok()) status = directory->Fsync();
+  return FromRocks(status, "writing the incarnation");
+}
+
+}  // namespace
+
+absl::Status CopyIncarnation(rocksdb::Env& env, const std::string& from, const std::string& to) {
+  const std::optional<uint64_t> incarnation = IncarnationFile(env, from);
+  return incarnation.has_value() ? WriteIncarnationFile(env, to, *incarnation) : absl::OkStatus();
+}
+
 absl::StatusOr<IncarnationCheck> CheckIncarnation(rocksdb::Env& env, rocksdb::DB& db, const std::string& path) {
   IncarnationCheck check;
   std::string stored;
   const rocksdb::Status read = db.Get(rocksdb::ReadOptions(), IncarnationKey(), &stored);
-  if (!read.IsNotFound()) {
-    PH_RETURN_IF_ERROR(FromRocks(read, "reading the incarnation"));
-    if (!absl::SimpleAtoi(stored, &check.incarnation)) {
-      return absl::DataLossError(absl::StrCat(path, ": bad incarnation number"));
-    }
+  if (!read.ok() && !read.IsNotFound() && !read.IsCorruption()) return FromRocks(read, "reading the incarnation");
+  if (read.IsCorruption() || (read.ok() && !absl::SimpleAtoi(stored, &check.incarnation))) {
+    LOG_EVENT(kError, "store_incarnation_damaged").Str("path", path).Err(FromRocks(read, "reading it"));
+    check.incarnation = 0;
   }
+  // The row may be lost; it must not begin again.
+  const uint64_t in_file = IncarnationFile(env, path).value_or(0);
+  const uint64_t in_row = check.incarnation;
+  check.incarnation = std::max(in_row, in_file);
   const std::string marker = path + kMarker;
-  if (!env.FileExists(marker).ok()) return check;
+  if (!env.FileExists(marker).ok()) {
+    if (in_file < in_row) log::LogIfError(WriteIncarnationFile(env, path, in_row), "copying the incarnation");
+    return check;
+  }
   ++check.incarnation;
   check.raised = true;
+  PH_RETURN_IF_ERROR(WriteIncarnationFile(env, path, check.incarnation));
   rocksdb::WriteOptions sync;
   sync.sync = true;
   PH_RETURN_IF_ERROR(

@@ -44,7 +44,11 @@ struct IncarnationCheck {
   uint64_t incarnation = 0;
   bool raised = false;  // by this call
 };
-// The incarnation of an open database, raised when the marker is there.
+// The incarnation of an open database, raised when the marker is there. It is a row and the file
+// INCARNATION: should one be damaged, the other one counts.
 absl::StatusOr<IncarnationCheck> CheckIncarnation(rocksdb::Env& env, rocksdb::DB& db, const std::string& path);
+
+// Gives a new store at `to` the incarnation of the one at `from`, as far as its file has it.
+absl::Status CopyIncarnation(rocksdb::Env& env, const std::string& from, const std::string& to);
 
 }  // namespace posthouse::store

@@ -19,6 +19,7 @@
 #include "services/common/log/log.h"
 #include "services/common/metrics/metrics.h"
 #include "services/common/status/status.h"
+#include "services/common/store/rocks/key_encoding.h"
 #include "services/common/store/rocks/rocks_store.h"
 
 namespace posthouse::store {
@@ -204,6 +205,40 @@ TEST_F(LossCheckTest, TheMarkerOfARestoreRaisesTheIncarnation) {
   EXPECT_FALSE(fs::exists(options_.path + "/RESTORED"));
   ASSERT_TRUE(Open().ok());
   EXPECT_EQ(store_->Incarnation(), 1u);
+}
+
+// The number is a row and a file: what was given out stays given out when one of them is lost.
+TEST_F(LossCheckTest, TheIncarnationSurvivesTheLossOfItsRowAndOfItsFile) {
+  ASSERT_TRUE(Open().ok());
+  Commit(0, 3);
+  for (uint64_t round = 1; round <= 3; ++round) {
+    Close();
+    std::ofstream(options_.path + "/RESTORED") << "";
+    ASSERT_TRUE(Open().ok());
+    EXPECT_EQ(store_->Incarnation(), round);
+  }
+  Close();
+  fs::remove(options_.path + "/INCARNATION");
+  ASSERT_TRUE(Open().ok());
+  EXPECT_EQ(store_->Incarnation(), 3u);
+  Close();
+  EXPECT_TRUE(fs::exists(options_.path + "/INCARNATION"));
+  for (const std::string& value : {std::string("no number"), std::string()}) {
+    std::vector<rocksdb::ColumnFamilyHandle*> families;
+    rocksdb::DB* raw = nullptr;
+    ASSERT_TRUE(rocksdb::DB::Open({}, options_.path, {{"default", {}}, {"blobs", {}}}, &families, &raw).ok());
+    const std::unique_ptr<rocksdb::DB> db(raw);
+    for (const std::string& key : {IncarnationKey(), FormatKey()}) {
+      ASSERT_TRUE((value.empty() ? db->Delete({}, key) : db->Put({}, key, value)).ok());
+    }
+    for (rocksdb::ColumnFamilyHandle* family : families) ASSERT_TRUE(db->DestroyColumnFamilyHandle(family).ok());
+    ASSERT_TRUE(db->Close().ok());
+    const absl::Status status = Open();
+    ASSERT_TRUE(status.ok()) << status;
+    EXPECT_EQ(store_->Incarnation(), 3u);
+    EXPECT_EQ(Rows(), 3);
+    Close();
+  }
 }
 
 // A store without traffic, one whose log was flushed to tables, and one that lost SYNCED.

@@ -24,7 +24,8 @@
 namespace posthouse::store {
 namespace {
 
-// Refuses a newer format than this binary knows; writes the number into a new store.
+// Refuses a newer format than this binary knows; writes the number into a new store. A number that
+// cannot be read does not stop the store: another format would have other families.
 absl::Status CheckFormat(rocksdb::DB& db, const std::string& path) {
   std::string stored;
   const rocksdb::Status read = db.Get(rocksdb::ReadOptions(), FormatKey(), &stored);
@@ -33,9 +34,12 @@ absl::Status CheckFormat(rocksdb::DB& db, const std::string& path) {
     sync.sync = true;
     return FromRocks(db.Put(sync, FormatKey(), absl::StrCat(kFormatNumber)), "writing the format number");
   }
-  PH_RETURN_IF_ERROR(FromRocks(read, "reading the format number"));
+  if (!read.ok() && !read.IsCorruption()) return FromRocks(read, "reading the format number");
   int number = 0;
-  if (!absl::SimpleAtoi(stored, &number)) return absl::DataLossError(absl::StrCat(path, ": bad format number"));
+  if (!read.ok() || !absl::SimpleAtoi(stored, &number)) {
+    LOG_EVENT(kError, "store_format_number_damaged").Str("path", path).Err(FromRocks(read, "reading it"));
+    return absl::OkStatus();
+  }
   if (number <= kFormatNumber) return absl::OkStatus();
   return absl::FailedPreconditionError(absl::StrCat(path, " was written in format ", number,
                                                     "; this binary knows up to ", kFormatNumber,

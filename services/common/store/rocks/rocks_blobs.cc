@@ -171,12 +171,20 @@ absl::Status RocksBlobs::SweepUnfinished(rocksdb::DB& db, rocksdb::ColumnFamilyH
   int64_t streams = 0;
   for (it->Seek(std::string(kUnfinishedPrefix)); it->Valid(); it->Next()) {
     const std::optional<uint64_t> stream = StreamOfUnfinishedKey(View(it->key()));
-    if (!stream.has_value()) return absl::DataLossError("malformed mark of an unfinished blob");
+    if (!stream.has_value()) {
+      LOG_EVENT(kError, "store_damaged").Str("place", "malformed mark of an unfinished blob");
+      continue;
+    }
     batch.DeleteRange(family, BlobPieceKey(*stream, 0), BlobPieceKey(*stream + 1, 0));
     batch.Delete(family, it->key());
     ++streams;
   }
-  PH_RETURN_IF_ERROR(FromRocks(it->status(), "looking for unfinished blobs"));
+  if (it->status().IsCorruption()) {
+    // What is not found stays as garbage.
+    LOG_EVENT(kError, "store_damaged").Err(FromRocks(it->status(), "looking for unfinished blobs"));
+  } else {
+    PH_RETURN_IF_ERROR(FromRocks(it->status(), "looking for unfinished blobs"));
+  }
   if (streams == 0) return absl::OkStatus();
   LOG_EVENT(kInfo, "store_swept_unfinished_blobs").Int("blobs", streams);
   return FromRocks(db.Write(rocksdb::WriteOptions(), &batch), "removing unfinished blobs");

@@ -121,6 +121,11 @@ class EncodedRead {
       const absl::string_view key = View(it->key()).substr(partition_.size());
       result_.page.push_back({std::string(key), it->value().ToString()});
     }
+    // The rows before a damaged block are read; the next page tells of the damage.
+    if (it->status().IsCorruption() && !result_.page.empty()) {
+      result_.more = true;
+      return rocksdb::Status::OK();
+    }
     return it->status();
   }
 

@@ -10,12 +10,16 @@
 #include <cerrno>
 #include <filesystem>
 #include <memory>
+#include <optional>
 #include <system_error>
 #include <utility>
 
+#include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "services/common/status/status.h"
 #include "services/common/store/rocks/freezing_fs.h"
+#include "services/common/store/rocks/key_encoding.h"
+#include "services/common/store/rocks/loss_check.h"
 #include "services/common/store/rocks/manifest_copy.h"
 #include "services/common/store/rocks/readable_rows.h"
 #include "services/common/store/rocks/rocks_status.h"
@@ -120,8 +124,8 @@ absl::Status TakeOwner(const std::string& store, const std::string& fresh) {
   return absl::OkStatus();
 }
 
-// Copies what can be read into a new store at `target`.
-absl::StatusOr<StoreCheck> CopyReadable(Db& from, const std::string& target) {
+// Copies what can be read of `from`, which is at `source`, into a new store at `target`.
+absl::StatusOr<StoreCheck> CopyReadable(Db& from, const std::string& source, const std::string& target) {
   RocksOptions options;
   options.path = target;
   const Tuning tuning = MakeTuning(options);
@@ -146,6 +150,7 @@ absl::StatusOr<StoreCheck> CopyReadable(Db& from, const std::string& target) {
                       }));
   PH_RETURN_IF_ERROR(write());
   PH_RETURN_IF_ERROR(FromRocks(to.db->Flush(rocksdb::FlushOptions(), to.families), target));
+  PH_RETURN_IF_ERROR(CopyIncarnation(*rocksdb::Env::Default(), source, target));
   // The next start raises the incarnation: what is lost may have held numbers given out.
   PH_RETURN_IF_ERROR(FromRocks(rocksdb::WriteStringToFile(rocksdb::Env::Default(), "salvaged\n", target + "/RESTORED",
                                                           /*should_sync=*/true),
@@ -156,10 +161,23 @@ absl::StatusOr<StoreCheck> CopyReadable(Db& from, const std::string& target) {
 
 }  // namespace
 
-absl::StatusOr<StoreCheck> CheckStore(const std::string& path) {
+absl::StatusOr<StoreCheck> CheckStore(const std::string& path, const RowCheck& row_check) {
   Db db;
   PH_RETURN_IF_ERROR(OpenToRead(path, &db));
-  return ReadAll(db, [](size_t, absl::string_view, absl::string_view) { return absl::OkStatus(); });
+  std::vector<LostRange> malformed;
+  const auto look = [&](size_t family, absl::string_view key, absl::string_view value) {
+    const std::optional<Partition> partition = PartitionOfRowKey(key);
+    if (family != 0 || !partition.has_value() || row_check == nullptr) return absl::OkStatus();
+    key.remove_prefix(PartitionPrefix(*partition).size());
+    if (const absl::Status status = row_check(*partition, key, value); !status.ok()) {
+      malformed.push_back(
+          {absl::StrCat("row ", absl::CHexEscape(key), " of ", partition->id), std::string(status.message())});
+    }
+    return absl::OkStatus();
+  };
+  PH_ASSIGN_OR_RETURN(StoreCheck check, ReadAll(db, look));
+  check.malformed = std::move(malformed);
+  return check;
 }
 
 absl::StatusOr<StoreCheck> SalvageStore(const std::string& path) {
@@ -175,7 +193,7 @@ absl::StatusOr<StoreCheck> SalvageStore(const std::string& path) {
   std::filesystem::remove_all(fresh, error);  // of a salvage that did not end
   Db from;
   PH_RETURN_IF_ERROR(OpenToRead(store, &from));
-  PH_ASSIGN_OR_RETURN(StoreCheck check, CopyReadable(from, fresh));
+  PH_ASSIGN_OR_RETURN(StoreCheck check, CopyReadable(from, store, fresh));
   PH_RETURN_IF_ERROR(TakeOwner(store, fresh));
   std::filesystem::rename(store, damaged, error);
   if (error) return absl::UnavailableError(absl::StrCat("renaming ", store, ": ", error.message()));

@@ -7,10 +7,14 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <vector>
 
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "services/common/store/store.h"
 
 namespace posthouse::store {
 
@@ -24,12 +28,17 @@ struct StoreCheck {
   uint64_t rows = 0;    // readable
   uint64_t bodies = 0;  // readable rows of bodies: headers and pieces
   std::vector<LostRange> lost;
-  std::string kept_at;  // SalvageStore: where the damaged files are now
+  std::vector<LostRange> malformed;  // readable rows that `row_check` refuses
+  std::string kept_at;               // SalvageStore: where the damaged files are now
 };
 
-// Reads every row and body of the store in `path`. Changes nothing. kFailedPrecondition:
-// a process has it open. kDataLoss: not even its list of files can be read.
-absl::StatusOr<StoreCheck> CheckStore(const std::string& path);
+// Whether a service could parse the row.
+using RowCheck =
+    std::function<absl::Status(const Partition& partition, absl::string_view key, absl::string_view value)>;
+
+// Reads every row and body of the store in `path`, and asks `row_check` about each row. Changes nothing.
+// kFailedPrecondition: a process has it open. kDataLoss: not even its list of files can be read.
+absl::StatusOr<StoreCheck> CheckStore(const std::string& path, const RowCheck& row_check = nullptr);
 
 // If something is lost: copies what is readable into a new store in place of `path`, and
 // keeps the old directory as `path`.damaged. It needs as much free space as the store
