@@ -27,12 +27,19 @@ Task<absl::Status> CheckSchema(store::Store& store) {
   store::ReadRequest request;
   request.partition = SystemPartition();
   request.keys = {SystemKey()};
-  PH_CO_ASSIGN_OR_RETURN(const store::ReadResult read, co_await store.Read(std::move(request)));
-  if (read.values[0].has_value()) {
-    PH_CO_ASSIGN_OR_RETURN(const v1::SystemRow row, DecodeRow<v1::SystemRow>(*read.values[0]));
-    if (row.schema() <= kSchemaVersion) co_return absl::OkStatus();
-    co_return absl::FailedPreconditionError(
-        absl::StrCat("the mail store has schema ", row.schema(), ", this binary knows ", kSchemaVersion));
+  const absl::StatusOr<store::ReadResult> read = co_await store.Read(std::move(request));
+  if (!read.ok() && !absl::IsDataLoss(read.status())) co_return read.status();
+  if (read.ok() && read->values[0].has_value()) {
+    const absl::StatusOr<v1::SystemRow> row = DecodeRow<v1::SystemRow>(*read->values[0]);
+    if (row.ok() && row->schema() <= kSchemaVersion) co_return absl::OkStatus();
+    if (row.ok()) {
+      co_return absl::FailedPreconditionError(
+          absl::StrCat("the mail store has schema ", row->schema(), ", this binary knows ", kSchemaVersion));
+    }
+    LOG_EVENT(kError, "mailbox_schema_row_damaged").Err(row.status());
+  } else if (!read.ok()) {
+    // Each other row says by its tag whether this binary knows it.
+    LOG_EVENT(kError, "mailbox_schema_row_damaged").Err(read.status());
   }
   v1::SystemRow row;
   row.set_schema(kSchemaVersion);
