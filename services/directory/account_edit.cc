@@ -22,8 +22,9 @@ RecordEdit Store(const Address& address, const v1::Account& account) {
   return edit;
 }
 
-v1::CredentialRecord Credential(const std::string& hash, absl::Time now) {
+v1::CredentialRecord Credential(const std::string& address, const std::string& hash, absl::Time now) {
   v1::CredentialRecord credential;
+  credential.set_address(address);
   credential.set_password_hash(hash);
   ToProto(WholeSeconds(now), credential.mutable_changed());
   return credential;
@@ -53,7 +54,8 @@ absl::Status CheckAccount(const v1::Account& account) {
 }
 
 absl::StatusOr<RecordEdit> DecideCreateAccount(const Index& index, const EditStamp& stamp, const Homes& homes,
-                                               std::string account_id, const std::string& hash, v1::Account* account) {
+                                               std::string account_id, const std::string& hash, v1::Account* account,
+                                               const LostAccount* lost) {
   PH_ASSIGN_OR_RETURN(const Address address, CheckNewAddress(index, account->address(), account->tenant()));
   if (index.HasAccount(address)) {
     return absl::AlreadyExistsError(absl::StrCat("account ", address.ToString(), " exists"));
@@ -61,17 +63,21 @@ absl::StatusOr<RecordEdit> DecideCreateAccount(const Index& index, const EditSta
   if (index.FindAlias(address)) {
     return absl::AlreadyExistsError(absl::StrCat(address.ToString(), " is an alias; delete it first"));
   }
+  if (lost != nullptr && account->home().empty() && !homes.one()) {
+    return absl::FailedPreconditionError(absl::StrCat("home: the damaged record of ", address.ToString(),
+                                                      " said which mailbox store has the mail; name it"));
+  }
   if (account->home().empty()) account->set_home(homes.Choose(index));
   PH_RETURN_IF_ERROR(homes.Check(account->home()));
   account->set_placement_epoch(0);
-  account->set_credential_revision(0);
+  account->set_credential_revision(lost == nullptr ? 0 : stamp.revision);
   account->set_account_id(std::move(account_id));
   account->set_address(address.ToString());
   account->set_tenant(index.FindDomain(address.domain)->tenant());
-  account->set_has_password(!hash.empty());
+  account->set_has_password(!hash.empty() || (lost != nullptr && lost->has_password));
   Stamp(account, stamp);
   RecordEdit edit = Store(address, *account);
-  if (!hash.empty()) edit.Put(CredentialKey(account->account_id()), Credential(hash, stamp.now));
+  if (!hash.empty()) edit.Put(CredentialKey(account->account_id()), Credential(account->address(), hash, stamp.now));
   return edit;
 }
 
@@ -108,14 +114,14 @@ absl::StatusOr<RecordEdit> DecideSetPassword(v1::Account stored, const EditStamp
   stored.set_revision(stamp.revision);
   edit.Put(AccountKey(address), stored);
   edit.Follow([stored](Index& index) { index.PutAccount(stored); });
-  edit.Put(CredentialKey(stored.account_id()), Credential(hash, stamp.now));
+  edit.Put(CredentialKey(stored.account_id()), Credential(stored.address(), hash, stamp.now));
   edit.Note(v1::Change::KIND_CREDENTIAL, stored.address(), stored.account_id());
   return edit;
 }
 
 RecordEdit DecideRehash(const AccountInfo& account, const EditStamp& stamp, const std::string& hash) {
   RecordEdit edit{.partition = TenantPartition(account.tenant)};
-  edit.Put(CredentialKey(account.account_id), Credential(hash, stamp.now));
+  edit.Put(CredentialKey(account.account_id), Credential(account.address.ToString(), hash, stamp.now));
   return edit;
 }
 

@@ -30,9 +30,17 @@ inline constexpr absl::Duration kTombstone = absl::Hours(24 * 14);
 // The checks that need no index: made before the password is hashed.
 absl::Status CheckAccount(const v1::Account& account);
 
-// `hash`: a stored form of the password, "" for none. An account without a home gets one.
+// An account whose own record is damaged, as far as other rows name it.
+struct LostAccount {
+  std::string account_id;
+  bool has_password = false;
+};
+
+// `hash`: a stored form of the password, "" for none. An account without a home gets one. `lost`:
+// this writes the record of an account anew, whose password may stay and whose mail lies in its home.
 absl::StatusOr<RecordEdit> DecideCreateAccount(const Index& index, const EditStamp& stamp, const Homes& homes,
-                                               std::string account_id, const std::string& hash, v1::Account* account);
+                                               std::string account_id, const std::string& hash, v1::Account* account,
+                                               const LostAccount* lost = nullptr);
 // `stored`: the account's row. Another home needs `mail_stays_behind`, since nothing moves the
 // mail, and raises placement_epoch, by which mailbox stores notice it.
 absl::StatusOr<RecordEdit> DecideUpdateAccount(const v1::Account& stored, const EditStamp& stamp, const Homes& homes,

@@ -10,6 +10,7 @@
 #include "absl/strings/str_cat.h"
 #include "services/common/log/log.h"
 #include "services/common/status/status.h"
+#include "services/common/store/read_past_damage.h"
 #include "services/directory/key_schema.h"
 #include "services/directory/lookup.h"
 #include "services/directory/metrics.h"
@@ -64,7 +65,14 @@ Task<absl::StatusOr<Admin::Page>> Admin::ReadPage(store::Partition partition, st
     }
     read.after = std::move(key);
   }
-  PH_CO_ASSIGN_OR_RETURN(store::ReadResult result, co_await repository_.store().Read(std::move(read)));
+  PH_CO_ASSIGN_OR_RETURN(
+      store::ReadResult result,
+      co_await store::ReadPastDamage(repository_.store(), std::move(read), [](const store::LostKeys& keys) {
+        LOG_EVENT(kError, "directory_rows_damaged")
+            .Str("first", keys.after)
+            .Str("last", keys.until.value_or(""))
+            .Err(keys.why);
+      }));
   Page page;
   if (result.more && !result.page.empty()) page.next_token = absl::WebSafeBase64Escape(result.page.back().key);
   page.rows = std::move(result.page);
@@ -186,8 +194,16 @@ Task<absl::StatusOr<v1::CreateAccountResponse>> Admin::CreateAccount(v1::CreateA
   v1::CreateAccountResponse response;
   v1::Account* const account = response.mutable_account();
   *account = std::move(*request.mutable_account());
-  PH_CO_RETURN_IF_ERROR(co_await Commit(
-      turn, DecideCreateAccount(turn.index(), turn.stamp(), options_.homes, NewAccountId(), hash, account)));
+  PH_CO_ASSIGN_OR_RETURN(const Address address, CheckNewAddress(turn.index(), account->address(), account->tenant()));
+  PH_CO_ASSIGN_OR_RETURN(const std::optional<LostAccount> lost,
+                         co_await WhichLost(turn.index(), address, account->account_id()));
+  absl::StatusOr<RecordEdit> edit =
+      DecideCreateAccount(turn.index(), turn.stamp(), options_.homes, lost ? lost->account_id : NewAccountId(), hash,
+                          account, lost ? &*lost : nullptr);
+  PH_CO_RETURN_IF_ERROR(co_await Commit(turn, std::move(edit)));
+  if (lost) cache_.Forget(lost->account_id);
+  // The id names the mail should the record ever be lost.
+  LOG_EVENT(kInfo, "account_added").Str("address", account->address()).Str("account_id", account->account_id());
   co_return response;
 }
 
@@ -198,6 +214,7 @@ Task<absl::StatusOr<v1::UpdateAccountResponse>> Admin::UpdateAccount(v1::UpdateA
   v1::Account* const account = response.mutable_account();
   *account = std::move(*request.mutable_account());
   const std::optional<AccountInfo> info = turn.index().FindAccountById(account->account_id());
+  if (!info && turn.index().accounts_lost()) co_return DamagedAccount(account->address());
   if (!info) co_return NoSuchAccount(absl::StrCat("with id \"", account->account_id(), "\""));
   PH_CO_ASSIGN_OR_RETURN(const v1::Account stored, co_await ReadAccount(info->address, info->tenant));
   PH_CO_RETURN_IF_ERROR(co_await Commit(
@@ -215,7 +232,9 @@ Task<absl::StatusOr<v1::GetAccountResponse>> Admin::GetAccount(v1::GetAccountReq
       return request.has_account_id() ? index.accounts_lost() : LoginMayBeLost(index, request.address());
     });
     if (may_be_lost) {
-      co_return absl::UnavailableError("damaged records: the account may be among them; see the directory's log");
+      co_return absl::UnavailableError(absl::StrCat(
+          request.has_account_id() ? "damaged records: the account may be among them; see the directory's log"
+                                   : DamagedAccount(request.address()).message()));
     }
     co_return NoSuchAccount(request.has_account_id() ? request.account_id() : request.address());
   }
@@ -250,6 +269,7 @@ Task<absl::StatusOr<v1::SetPasswordResponse>> Admin::SetPassword(v1::SetPassword
   if (hash.empty()) co_return absl::InvalidArgumentError("secret: password or password_hash is required");
   PH_CO_ASSIGN_OR_RETURN(Repository::Turn turn, co_await repository_.Begin());
   const std::optional<AccountInfo> info = turn.index().FindAccount(address);
+  if (!info && turn.index().AccountMayBeLost(address)) co_return DamagedAccount(address.ToString());
   if (!info) co_return NoSuchAccount(address.ToString());
   PH_CO_ASSIGN_OR_RETURN(v1::Account stored, co_await ReadAccount(address, info->tenant));
   const absl::Status status = co_await Commit(turn, DecideSetPassword(std::move(stored), turn.stamp(), hash));

@@ -93,6 +93,13 @@ class Admin {
   Task<absl::StatusOr<v1::DeleteAccountResponse>> EndGrace(std::string address);
   // Deletes some accounts and aliases of the domain in one commit. False: it has none.
   Task<absl::StatusOr<bool>> DeleteSomeAddresses(std::string domain, bool erase_now, v1::DeleteDomainResponse& counts);
+  // ---- accounts whose record is damaged (admin_lost.cc)
+  // The account of that address, by the log and the credentials. Nothing: no row names it.
+  Task<absl::StatusOr<std::optional<LostAccount>>> FindLost(const Index& index, Address address);
+  // What `account_id` of a request means: the account that is written anew; nothing: a new one.
+  Task<absl::StatusOr<std::optional<LostAccount>>> WhichLost(const Index& index, Address address,
+                                                             std::string account_id);
+  Task<bool> HasPassword(store::Partition partition, std::string account_id);
   // The stored form of the secret: "" for none. `password` is hashed.
   Task<absl::StatusOr<std::string>> HashOf(bool has_password, std::string password, bool has_hash, std::string hash);
   Task<absl::Status> Commit(Repository::Turn& turn, absl::StatusOr<RecordEdit> edit);

@@ -55,6 +55,7 @@ Task<absl::StatusOr<v1::DeleteAccountResponse>> Admin::DeleteAccount(v1::DeleteA
   {
     PH_CO_ASSIGN_OR_RETURN(Repository::Turn turn, co_await repository_.Begin());
     info = turn.index().FindAccount(address);
+    if (turn.index().AccountMayBeLost(address)) co_return DamagedAccount(address.ToString());
     if (info) {
       PH_CO_ASSIGN_OR_RETURN(v1::DeletedAccountRecord record,
                              co_await ReadForDeletion(*info, PostmasterOf(turn.index(), *info)));

@@ -2,53 +2,20 @@
 // failure, and all others go on.
 #include <gtest/gtest.h>
 
-#include <algorithm>
 #include <memory>
 #include <optional>
 #include <string>
-#include <utility>
 #include <vector>
 
-#include "services/common/status/status.h"
+#include "services/common/store/testing/store_with_hole.h"
 #include "services/directory/lookup.h"
+#include "services/directory/stored_rows.h"
 #include "services/directory/testing/admin_fixture.h"
 
 namespace posthouse::directory {
 namespace {
 
 using Outcome = LookupAnswer::Outcome;
-
-// A store with a damaged block: a page that meets a key from `first` to `last` is kDataLoss.
-class StoreWithHole final : public store::Store {
- public:
-  StoreWithHole(store::Store& store, std::string first, std::string last)
-      : store_(store), first_(std::move(first)), last_(std::move(last)) {}
-  Task<absl::StatusOr<store::ReadResult>> Read(store::ReadRequest request) override {
-    const size_t limit = request.limit;
-    const std::string begin = std::max(request.prefix, request.after);
-    PH_CO_ASSIGN_OR_RETURN(store::ReadResult result, co_await store_.Read(std::move(request)));
-    if (limit == 0) co_return result;
-    // A cursor finds where it begins by reading the block, too.
-    const bool meets = begin <= last_ && !(result.more && result.page.back().key < first_) &&
-                       (begin >= first_ || (!result.page.empty() && result.page.back().key >= first_));
-    if (meets) co_return absl::DataLossError("block checksum mismatch");
-    co_return result;
-  }
-  Task<absl::Status> Commit(store::CommitRequest request) override { return store_.Commit(std::move(request)); }
-  Task<absl::Status> Drop(store::Partition partition) override { return store_.Drop(std::move(partition)); }
-  Task<absl::StatusOr<std::vector<store::Partition>>> List(std::string tenant, std::string prefix, std::string after,
-                                                           size_t limit) override {
-    return store_.List(std::move(tenant), std::move(prefix), std::move(after), limit);
-  }
-  Task<absl::StatusOr<store::CapacityInfo>> Capacity() override { return store_.Capacity(); }
-  absl::Status Health() override { return store_.Health(); }
-  store::EngineLimits Limits() const override { return store_.Limits(); }
-  store::BlobStore& blobs() override { return store_.blobs(); }
-
- private:
-  store::Store& store_;
-  const std::string first_, last_;
-};
 
 class DamagedRecordsTest : public AdminFixture {
  protected:
@@ -103,6 +70,63 @@ TEST_F(DamagedRecordsTest, ADamagedAccountIsATemporaryFailureAndTheOthersGoOn) {
   EXPECT_EQ(Login("ann@example.org", "right"), Code::kOk);
 }
 
+// An account is its id: mail and password belong to that.
+TEST_F(DamagedRecordsTest, AnAccountThatIsWrittenAnewKeepsItsMailAndItsPassword) {
+  const std::string id = repository_->Read([](const Index& i) { return i.FindAccount(At("ann"))->account_id; });
+  Damage(TenantPartition("default"), AccountKey(At("ann")));
+  Open();
+  // What needs the record says what to do.
+  v1::DeleteAccountRequest deletion;
+  deletion.set_address("ann@example.org");
+  v1::GetAccountRequest get;
+  get.set_address("ann@example.org");
+  for (const absl::Status& status :
+       {SyncWait(admin_->DeleteAccount(deletion)).status(), SyncWait(admin_->GetAccount(get)).status()}) {
+    EXPECT_TRUE(absl::StrContains(status.message(), "posthousectl account add ann@example.org")) << status;
+  }
+  EXPECT_EQ(SetPassword("ann@example.org", "other"), Code::kFailedPrecondition);
+  const absl::StatusOr<v1::Account> again = AddAccount("ann@example.org");
+  ASSERT_TRUE(again.ok()) << again.status();
+  EXPECT_EQ(again->account_id(), id);
+  EXPECT_TRUE(again->has_password());
+  EXPECT_EQ(Login("ann@example.org", "right"), Code::kOk);
+  const auto deleted = SyncWait(admin_->DeleteAccount(deletion));
+  ASSERT_TRUE(deleted.ok()) << deleted.status();
+  EXPECT_EQ(deleted->deleted().account().account_id(), id);  // so its mail is erased after the grace time
+}
+
+TEST_F(DamagedRecordsTest, WithoutTheLogTheCredentialNamesTheAccountAndElseTheAdministrator) {
+  const std::string ann = repository_->Read([](const Index& i) { return i.FindAccount(At("ann"))->account_id; });
+  const absl::StatusOr<v1::Account> dot = AddAccount("dot@example.org");  // without a password
+  ASSERT_TRUE(dot.ok());
+  const auto log = SyncWait(store_->Read({TenantPartition("default"), {}, kLogPrefix, "", store::kMaxPageRows}));
+  ASSERT_TRUE(log.ok());
+  for (const store::Row& row : log->page) {
+    ASSERT_TRUE(SyncWait(store_->Commit({TenantPartition("default"), {}, {{row.key, std::nullopt}}})).ok());
+  }
+  for (const char* name : {"ann", "dot"}) Damage(TenantPartition("default"), AccountKey(At(name)));
+  Open();
+  const absl::StatusOr<v1::Account> again = AddAccount("ann@example.org", "new");
+  ASSERT_TRUE(again.ok()) << again.status();
+  EXPECT_EQ(again->account_id(), ann);
+  EXPECT_EQ(Login("ann@example.org", "new"), Code::kOk);
+  const absl::Status unknown = AddAccount("dot@example.org").status();
+  EXPECT_TRUE(absl::IsFailedPrecondition(unknown)) << unknown;
+  EXPECT_TRUE(absl::StrContains(unknown.message(), "--account-id")) << unknown;
+  const auto with_id = [&](const std::string& id) {
+    v1::CreateAccountRequest request;
+    request.mutable_account()->set_address("dot@example.org");
+    request.mutable_account()->set_account_id(id);
+    return SyncWait(admin_->CreateAccount(request));
+  };
+  EXPECT_EQ(with_id("7").status().code(), Code::kInvalidArgument);
+  EXPECT_EQ(with_id(ann).status().code(), Code::kAlreadyExists);
+  const auto restored = with_id(dot->account_id());
+  ASSERT_TRUE(restored.ok()) << restored.status();
+  EXPECT_EQ(restored->account().account_id(), dot->account_id());
+  EXPECT_FALSE(restored->account().has_password());
+}
+
 TEST_F(DamagedRecordsTest, ADamagedAliasDomainOrTenantIsATemporaryFailure) {
   ASSERT_EQ(AddDomain("second.example"), Code::kOk);
   ASSERT_TRUE(AddAccount("eve@second.example", "right").ok());
@@ -134,18 +158,63 @@ TEST_F(DamagedRecordsTest, ADamagedLogMakesWatchersStartAgain) {
   EXPECT_TRUE(AddAccount("dot@example.org").ok());
 }
 
+// For posthousectl check store.
+TEST_F(DamagedRecordsTest, RowsThatDoNotParseAreNamed) {
+  const auto bad = [this] {
+    std::vector<std::string> keys;
+    for (const store::Partition& partition : {SystemPartition(), TenantPartition("default")}) {
+      const auto rows = SyncWait(store_->Read({partition, {}, "", "", store::kMaxPageRows}));
+      for (const store::Row& row : rows->page) {
+        if (!CheckStoredRow(partition, row.key, row.value).ok()) keys.push_back(row.key);
+      }
+    }
+    return keys;
+  };
+  EXPECT_TRUE(bad().empty());
+  Damage(TenantPartition("default"), AccountKey(At("ann")));
+  Damage(TenantPartition("default"), AliasKey(At("team")));
+  Damage(TenantPartition("default"), kHeadKey);
+  Damage(SystemPartition(), DomainKey("example.org"));
+  EXPECT_EQ(bad(), (std::vector<std::string>{DomainKey("example.org"), kHeadKey, AccountKey(At("ann")),
+                                             AliasKey(At("team"))}));
+  EXPECT_TRUE(CheckStoredRow({"", "mailbox"}, kHeadKey, "anything").ok());
+}
+
+// A head says who may write and which revision is next: both begin at the present time.
+TEST_F(DamagedRecordsTest, DamagedHeadsAreMadeAnew) {
+  const uint64_t before = repository_->feed().revision();
+  for (const std::vector<store::Partition>& damaged : std::vector<std::vector<store::Partition>>{
+           {TenantPartition("default")}, {SystemPartition()}, {SystemPartition(), TenantPartition("default")}}) {
+    for (const store::Partition& partition : damaged) Damage(partition, kHeadKey);
+    Open();
+    EXPECT_EQ(Ask("bob@example.org"), Outcome::kFound);
+    EXPECT_EQ(Login("bob@example.org", "right"), Code::kOk);
+    EXPECT_GT(repository_->feed().revision(), before);
+    EXPECT_TRUE(absl::IsOutOfRange(repository_->feed().Subscribe(before, false).status()));
+    EXPECT_TRUE(
+        AddAlias(absl::StrCat("alias", repository_->feed().revision(), "@example.org"), {"bob@example.org"}).ok());
+  }
+  Open();
+  EXPECT_TRUE(AddAccount("dot@example.org").ok());
+  store::StoreWithHole hole(*store_, kHeadKey, kHeadKey);
+  const auto repository = SyncWait(Repository::Open(hole, kOneTry));
+  ASSERT_TRUE(repository.ok()) << repository.status();
+  EXPECT_EQ(Ask(**repository, "bob@example.org"), Outcome::kFound);
+}
+
 TEST_F(DamagedRecordsTest, ADamagedBlockCostsTheRecordsInIt) {
   for (int i = 0; i < 40; ++i) ASSERT_TRUE(AddAccount(absl::StrCat("u", 100 + i, "@example.org")).ok());
-  StoreWithHole hole(*store_, AccountKey(At("u110")), AccountKey(At("u119")));
+  store::StoreWithHole hole(*store_, AccountKey(At("u110")), AccountKey(At("u119")));
   const auto repository = SyncWait(Repository::Open(hole, kOneTry));
   ASSERT_TRUE(repository.ok()) << repository.status();
   for (int i = 10; i < 20; ++i)
     EXPECT_EQ(Ask(**repository, absl::StrCat("u", 100 + i, "@example.org")), Outcome::kSuspended);
-  for (const char* name : {"ann", "bob", "team", "u100", "u108", "u121", "u139"}) {
+  for (const char* name : {"ann", "bob", "team", "u100", "u109", "u120", "u139"}) {
     EXPECT_EQ(Ask(**repository, absl::StrCat(name, "@example.org")), Outcome::kFound) << name;
   }
   EXPECT_EQ(Ask(**repository, "nobody@example.org"), Outcome::kNoSuchAddress);
   EXPECT_EQ(Ask(**repository, "u115x@example.org"), Outcome::kSuspended) << "it may have been there";
+  EXPECT_LT(hole.reads(), 100);
 }
 
 }  // namespace

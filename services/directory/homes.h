@@ -18,6 +18,7 @@ class Homes {
 
   // kInvalidArgument lists the stores.
   absl::Status Check(absl::string_view home) const;
+  bool one() const { return names_.size() == 1; }
   // The store with the fewest accounts; of several, the first by name.
   std::string Choose(const Index& index) const;
 

@@ -243,6 +243,12 @@ bool Index::MayBeLost(const Address& address) const {
   return IsLost(partition, AccountKey(address)) || IsLost(partition, AliasKey(address));
 }
 
+bool Index::AccountMayBeLost(const Address& address) const {
+  if (lost_count_ == 0 || HasAccount(address)) return false;
+  const v1::Domain* domain = FindDomain(address.domain);
+  return domain != nullptr && IsLost(TenantPartition(domain->tenant()).id, AccountKey(address));
+}
+
 bool Index::MayBeLost(absl::string_view domain) const {
   return lost_count_ != 0 && IsLost(SystemPartition().id, DomainKey(domain));
 }

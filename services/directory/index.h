@@ -108,6 +108,8 @@ class Index {
   // could not be read: the answer is a temporary failure, never "no such user".
   bool MayBeLost(const Address& address) const;
   bool MayBeLost(absl::string_view domain) const;
+  // The record of an account with this address.
+  bool AccountMayBeLost(const Address& address) const;
   size_t lost() const { return lost_count_; }
   // True when an account with an unknown id may be among them.
   bool accounts_lost() const { return accounts_lost_; }

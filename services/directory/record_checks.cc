@@ -62,6 +62,12 @@ absl::StatusOr<Address> CheckNewAddress(const Index& index, const std::string& t
 absl::Status NoSuchAccount(absl::string_view name) {
   return absl::NotFoundError(absl::StrCat("there is no account ", name));
 }
+absl::Status DamagedAccount(absl::string_view address) {
+  return absl::FailedPreconditionError(absl::StrCat("the record of ", address,
+                                                    " is damaged; 'posthousectl account add ", address,
+                                                    "' writes it anew and keeps its mail"));
+}
+
 absl::Status NoSuchAlias(absl::string_view name) {
   return absl::NotFoundError(absl::StrCat("there is no alias ", name));
 }

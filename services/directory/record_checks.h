@@ -24,6 +24,8 @@ absl::Status CheckRevision(uint64_t given, uint64_t stored);
 absl::StatusOr<Address> CheckNewAddress(const Index& index, const std::string& text, const std::string& tenant);
 
 absl::Status NoSuchAccount(absl::string_view name);
+// Its record cannot be read: what to do.
+absl::Status DamagedAccount(absl::string_view address);
 absl::Status NoSuchAlias(absl::string_view name);
 absl::Status NoSuchDomain(absl::string_view name);
 

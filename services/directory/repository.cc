@@ -13,6 +13,7 @@
 #include "services/common/log/log.h"
 #include "services/common/status/status.h"
 #include "services/common/store/guarded_partition.h"
+#include "services/common/store/read_past_damage.h"
 #include "services/directory/key_schema.h"
 
 namespace posthouse::directory {
@@ -236,6 +237,33 @@ Task<absl::Status> Repository::Load() {
   co_return absl::OkStatus();
 }
 
+// A head that cannot be read is made anew. Its epoch and its revision are times, later than
+// any that was counted; watchers load everything anew, since its log begins there.
+Task<absl::Status> Repository::MendHead(store::Partition partition) {
+  store::ReadRequest request;
+  request.partition = partition;
+  request.keys.push_back(kHeadKey);
+  const absl::StatusOr<store::ReadResult> read = co_await store_.Read(std::move(request));
+  absl::Status why = read.status();
+  if (read.ok()) {
+    v1::PartitionHead head;
+    if (read->values[0].has_value()) why = Decode(*read->values[0], &head);
+  }
+  if (!absl::IsDataLoss(why)) co_return why;
+  LOG_EVENT(kError, "directory_head_damaged").Str("partition", partition.id).Err(why);
+  v1::PartitionHead head;
+  // Of the other partitions, each has an earlier epoch than this writer.
+  head.set_epoch(epoch_ != 0 ? epoch_ - 1 : static_cast<uint64_t>(absl::ToUnixMicros(absl::Now())));
+  head.set_last_revision(static_cast<uint64_t>(absl::ToUnixMicros(absl::Now())));
+  head.set_log_floor(head.last_revision());
+  head.set_incarnation(store_.Incarnation());
+  store::CommitRequest commit;
+  commit.partition = std::move(partition);
+  commit.mutations.push_back({kHeadKey, Encode(head)});
+  commit.use_reserve = true;
+  co_return co_await store_.Commit(std::move(commit));
+}
+
 // Writes this writer's epoch and owner into the head. `first`: the partition that gives
 // out epochs; the others get the epoch that it gave.
 Task<absl::Status> Repository::Claim(store::Partition partition, bool first) {
@@ -243,6 +271,7 @@ Task<absl::Status> Repository::Claim(store::Partition partition, bool first) {
   uint64_t last_revision = 0;
   store::ChangeOptions options;
   options.use_reserve = true;  // logins must work while the disk is full
+  PH_CO_RETURN_IF_ERROR(co_await MendHead(partition));
   PH_CO_RETURN_IF_ERROR(co_await Of(partition).guarded->Change(
       [&](const PartitionState& state, const store::FetchedRows&,
           PartitionDraft& draft) -> absl::StatusOr<store::Verdict> {
@@ -279,34 +308,6 @@ void Repository::NoteLost(const store::Partition& partition, std::string first, 
   index_.PutLost(partition.id, std::move(first), std::move(last));
 }
 
-// What is damaged is a range of keys, and only reads behind it succeed: its end is found
-// octet by octet. More octets than an address has would only name it more exactly.
-Task<std::optional<std::string>> Repository::NextReadable(store::ReadRequest request) {
-  constexpr size_t kMaxOctets = 64;
-  std::optional<std::string> good;
-  const std::string behind = request.after;
-  std::string bad = request.prefix;
-  request.limit = 1;
-  for (size_t octets = 0; octets < kMaxOctets; ++octets) {
-    int low = -1, high = 256;  // `low` fails, `high` succeeds
-    while (high - low > 1) {
-      const int middle = (low + high) / 2;
-      std::string probe = bad + static_cast<char>(middle);
-      request.after = probe;
-      // Reads before the damage succeed, too; those lie behind the caller.
-      if (probe > behind && (co_await store_.Read(request)).ok()) {
-        high = middle;
-        good = std::move(probe);
-      } else {
-        low = middle;
-      }
-    }
-    if (low < 0) break;
-    bad += static_cast<char>(low);
-  }
-  co_return good;
-}
-
 template <typename Record, typename Put>
 Task<absl::Status> Repository::LoadRows(store::Partition partition, std::string prefix, Put put) {
   store::ReadRequest request;
@@ -315,22 +316,10 @@ Task<absl::Status> Repository::LoadRows(store::Partition partition, std::string 
   request.limit = store::kMaxPageRows;
   bool more = true;
   while (more) {
-    const absl::StatusOr<store::ReadResult> read = co_await store_.Read(request);
-    if (absl::IsDataLoss(read.status()) && request.limit > 1) {
-      request.limit = 1;  // up to the damaged rows
-      continue;
-    }
-    if (absl::IsDataLoss(read.status())) {
-      std::optional<std::string> next = co_await NextReadable(request);
-      NoteLost(partition, request.after.empty() ? prefix : request.after, next.value_or(store::PrefixEnd(prefix)),
-               read.status());
-      if (!next.has_value()) break;
-      request.after = *std::move(next);
-      request.limit = store::kMaxPageRows;
-      continue;
-    }
-    PH_CO_RETURN_IF_ERROR(read.status());
-    const store::ReadResult& result = *read;
+    PH_CO_ASSIGN_OR_RETURN(const store::ReadResult result,
+                           co_await store::ReadPastDamage(store_, request, [&](const store::LostKeys& lost) {
+                             NoteLost(partition, lost.after, lost.until.value_or(store::PrefixEnd(prefix)), lost.why);
+                           }));
     std::vector<std::pair<std::string, absl::Status>> damaged;
     {
       absl::MutexLock lock(&mutex_);

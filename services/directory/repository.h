@@ -98,10 +98,9 @@ class Repository {
   Repository(store::Store& store, RepositoryOptions options);
   Task<absl::Status> Load();
   Partition& Of(const store::Partition& partition);
+  Task<absl::Status> MendHead(store::Partition partition);
   Task<absl::Status> Claim(store::Partition partition, bool first);
   void NoteLost(const store::Partition& partition, std::string first, std::string last, const absl::Status& why);
-  // The least key known with readable rows behind it, of those with the request's prefix. Nothing: none.
-  Task<std::optional<std::string>> NextReadable(store::ReadRequest request);
   template <typename Record, typename Put>
   Task<absl::Status> LoadRows(store::Partition partition, std::string prefix, Put put);
   Task<absl::Status> CommitEdit(RecordEdit edit, uint64_t revision);

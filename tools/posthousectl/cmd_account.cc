@@ -75,6 +75,7 @@ absl::Status Add(Context& context) {
   account.set_address(context.Operand());
   account.set_display_name(context.arguments.GetOr("display-name", ""));
   account.set_home(context.arguments.GetOr("home", ""));
+  account.set_account_id(context.arguments.GetOr("account-id", ""));
   PH_RETURN_IF_ERROR(SetLimits(context.arguments, account.mutable_limits()));
   PH_ASSIGN_OR_RETURN(const Secret secret, ReadSecret(context.arguments, context.in, context.err));
   if (secret.kind == Secret::Kind::kPassword) request.set_password(secret.text);
@@ -272,6 +273,8 @@ Noun AccountCommands() {
                        cli::Text("tenant", "NAME", "tenant of the new domain (with --create-domain)"),
                        cli::Text("home", "SHARD",
                                  "mailbox shard that stores the mailbox (default: the one with the fewest accounts)"),
+                       cli::Text("account-id", "ID",
+                                 "id of an account whose record is damaged, to keep its mail; new: a new mailbox"),
                        DisplayNameFlag(), IfAbsentFlag()},
                       SecretFlags()),
                  LimitFlags()),

@@ -3,11 +3,14 @@
 // They read the files themselves, and ask no service: the process that has them may not
 // be able to start.
 #include <ostream>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/string_view.h"
 #include "services/common/log/json.h"
 #include "services/common/status/status.h"
 #include "services/common/store/rocks/store_check.h"
+#include "services/directory/stored_rows.h"
 #include "tools/posthousectl/command.h"
 #include "tools/posthousectl/context.h"
 #include "tools/posthousectl/output.h"
@@ -15,17 +18,22 @@
 namespace posthouse::ctl {
 namespace {
 
-void Print(Context& context, const store::StoreCheck& check) {
-  for (const store::LostRange& lost : check.lost) {
+void Print(Context& context, absl::string_view kind, const std::vector<store::LostRange>& ranges) {
+  for (const store::LostRange& range : ranges) {
     if (context.json) {
       std::string what, error;
-      log::AppendJsonString(lost.what, 8192, &what);
-      log::AppendJsonString(lost.error, 8192, &error);
-      context.out << "{\"lost\":" << what << ",\"error\":" << error << "}\n";
+      log::AppendJsonString(range.what, 8192, &what);
+      log::AppendJsonString(range.error, 8192, &error);
+      context.out << "{\"" << kind << "\":" << what << ",\"error\":" << error << "}\n";
     } else {
-      context.out << "lost: " << Printable(lost.what) << "\n      (" << Printable(lost.error) << ")\n";
+      context.out << kind << ": " << Printable(range.what) << "\n      (" << Printable(range.error) << ")\n";
     }
   }
+}
+
+void Print(Context& context, const store::StoreCheck& check) {
+  Print(context, "lost", check.lost);
+  Print(context, "malformed", check.malformed);
   if (context.json) {
     context.out << "{\"rows\":" << check.rows << ",\"bodies\":" << check.bodies << "}\n";
   } else {
@@ -34,9 +42,14 @@ void Print(Context& context, const store::StoreCheck& check) {
 }
 
 absl::Status Check(Context& context) {
-  PH_ASSIGN_OR_RETURN(const store::StoreCheck check, store::CheckStore(context.Operand()));
+  PH_ASSIGN_OR_RETURN(const store::StoreCheck check, store::CheckStore(context.Operand(), directory::CheckStoredRow));
   Print(context, check);
-  if (check.lost.empty()) return absl::OkStatus();
+  if (check.lost.empty() && check.malformed.empty()) return absl::OkStatus();
+  if (check.lost.empty()) {
+    return absl::DataLossError(absl::StrCat(check.malformed.size(),
+                                            " rows do not parse; the service goes on without them, and its README says "
+                                            "how to write them anew"));
+  }
   return absl::DataLossError(absl::StrCat(check.lost.size(),
                                           " ranges of rows cannot be read; 'posthousectl salvage store ",
                                           context.Operand(), "' keeps the others"));
@@ -60,7 +73,7 @@ Noun CheckCommands() {
           "the files of a process that does not run",
           {{{"check store",
              {{"DIRECTORY"}},
-             "Read a whole store and name the rows that cannot be read",
+             "Read a whole store and name the rows that cannot be read, and records of a directory that do not parse",
              {},
              {"posthousectl check store /var/lib/posthouse/mailbox"}},
             Check}}};

@@ -66,8 +66,8 @@ TEST(NamesTest, CommandsFlagsAndVariablesStay) {
       {"domain list", " --tenant=NAME"},
       {"domain delete DOMAIN", " --with-addresses --erase-now"},
       {"account add ADDRESS",
-       " --create-domain --tenant=NAME --home=SHARD --display-name=TEXT --if-absent --password-file=FILE "
-       "--password-hash-file=FILE "
+       " --create-domain --tenant=NAME --home=SHARD --account-id=ID --display-name=TEXT --if-absent "
+       "--password-file=FILE --password-hash-file=FILE "
        "--generate --no-password --quota=SIZE --quota-messages=N"},
       {"account set ADDRESS",
        " --display-name=TEXT --status=STATUS --home=SHARD --force --quota=SIZE --quota-messages=N"},
