@@ -1,10 +1,12 @@
 #!/usr/bin/env python3
-"""Writes docs/configuration.md from the comments of protos/posthouse/config/v1/config.proto.
+"""Writes docs/configuration.md from the comments of protos/posthouse/config/v1/config.proto, and the list of reloadable keys for the chart.
 
-    tools/gen_config_docs.py            writes the page
-    tools/gen_config_docs.py --check    exits 1 when the page is not what would be written
+    tools/gen_config_docs.py            writes both
+    tools/gen_config_docs.py --check    exits 1 when one of them is not what would be written
+    tools/gen_config_docs.py --reloadable   prints the keys that a running process applies, as C++ strings
 
-A key without a comment is an error: the comment is its manual.
+A key without a comment is an error: the comment is its manual. A key is reloadable when its comment says "Reloadable", or when that
+of its section says that all are and its own does not say that it needs a restart.
 """
 import argparse
 import os
@@ -13,6 +15,7 @@ import sys
 
 PROTO = "protos/posthouse/config/v1/config.proto"
 PAGE = "docs/configuration.md"
+KEYS = "helm/posthouse/files/reloadable-keys.txt"
 
 FIELD = re.compile(r"^(?P<label>optional |repeated )?(?P<type>[\w.]+) (?P<name>\w+) = \d+;\s*(?://\s*(?P<comment>.*))?$")
 
@@ -79,6 +82,23 @@ def sentence(text):
     return text if text.endswith((".", "!", "?")) else text + "."
 
 
+def reloadable(messages, message, field):
+    inner = messages.get(field.type)
+    if inner is not None and not field.repeated:
+        return False  # its keys say it
+    if re.search(r"needs? a restart", field.comment, re.I):
+        return False
+    return "Reloadable" in field.comment or "All keys are reloadable" in (getattr(message, "comment", "") or "")
+
+
+def reloadable_keys(messages, message, prefix=""):
+    for field in message.fields:
+        if reloadable(messages, message, field):
+            yield prefix + field.name
+        elif field.type in messages and not field.repeated:
+            yield from reloadable_keys(messages, messages[field.type], prefix + field.name + ".")
+
+
 def rows(messages, message, prefix, shared):
     """(key, value, meaning) of each field, nested ones by their path."""
     for field in message.fields:
@@ -87,7 +107,10 @@ def rows(messages, message, prefix, shared):
         if inner is None:
             if not field.comment:
                 sys.exit("%s: %s.%s has no comment" % (PROTO, message.name, field.name))
-            yield key, value_of(field), sentence(field.comment)
+            meaning = sentence(field.comment)
+            if reloadable(messages, message, field) and "Reloadable" not in meaning:
+                meaning += " Reloadable."
+            yield key, value_of(field), meaning
         elif inner.name in shared:
             default = re.match(r"^(\d+)(?:, *(.*))?$", field.comment)
             meaning = "Port " + default[1] + (", " + default[2] if default[2] else "") if default else field.comment
@@ -113,8 +136,9 @@ def render(head, messages):
              "<!-- Written by tools/gen_config_docs.py from %s; change that file. -->" % PROTO, "",
              sentence(head), "",
              "`posthouse-<service> --config FILE --check-config` prints `ok`, or what is wrong as `file:line:column: key: ...`.",
-             "SIGHUP makes a process load the file again. It applies the keys that are marked reloadable, and new certificates;",
-             "the log names the changed keys that need a restart.", "",
+             "A process loads the file again when it changes, two seconds later, and at SIGHUP. It applies the keys that are marked",
+             "reloadable, and new certificates; the log names the changed keys that need a restart. A file that is refused changes",
+             "nothing.", "",
              "```yaml", "hostname: mail.example.org", "data_dir: /var/lib/posthouse", "tls:", "  certificates:",
              "    - certificate_file: /etc/posthouse/tls.crt", "      private_key_file: /etc/posthouse/tls.key", "ingress:",
              "  smtp: {address: 0.0.0.0, port: 25}", "  max_message_bytes: 50MiB", "queue:", "  expire_after: 5d", "```", ""]
@@ -138,19 +162,26 @@ def render(head, messages):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--check", action="store_true", help="compare the page, write nothing")
+    parser.add_argument("--reloadable", action="store_true", help="print the reloadable keys, write nothing")
     arguments = parser.parse_args()
     if not os.path.exists(PROTO):  # from anywhere in the clone; under Bazel it is there already
         os.chdir(os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
     with open(PROTO, encoding="utf-8") as file:
-        page = render(*parse(file.read()))
-    if not arguments.check:
-        with open(PAGE, "w", encoding="utf-8") as file:
-            file.write(page)
+        head, messages = parse(file.read())
+    if arguments.reloadable:
+        print("".join('"%s",\n' % key for key in reloadable_keys(messages, messages["Config"])), end="")
         return
-    with open(PAGE, encoding="utf-8") as file:
-        if file.read() != page:
-            sys.exit("%s does not match %s: run tools/gen_config_docs.py" % (PAGE, PROTO))
-    print("%s is up to date, %d lines" % (PAGE, page.count("\n")))
+    page = render(head, messages)
+    keys = "".join(key + "\n" for key in reloadable_keys(messages, messages["Config"]))
+    for path, text in ((PAGE, page), (KEYS, keys)):
+        if not arguments.check:
+            with open(path, "w", encoding="utf-8") as file:
+                file.write(text)
+            continue
+        with open(path, encoding="utf-8") as file:
+            if file.read() != text:
+                sys.exit("%s does not match %s: run tools/gen_config_docs.py" % (path, PROTO))
+        print("%s is up to date, %d lines" % (path, text.count("\n")))
 
 
 if __name__ == "__main__":

@@ -138,12 +138,6 @@ absl::Status App::Reload(const config::v1::Config& config) {
   return tls_->ReloadIfChanged().status();
 }
 
-bool App::Reloadable(absl::string_view key) const {
-  return absl::StartsWith(key, "ingress.") && key != "ingress.message_memory_bytes" &&
-         !absl::StartsWith(key, "ingress.smtp.") && !absl::StartsWith(key, "ingress.submission.") &&
-         !absl::StartsWith(key, "ingress.submissions.");
-}
-
 void App::FinishDrain(absl::Time deadline) {
   std::vector<net::Listener*> open;
   for (const auto& listener : listeners_) {

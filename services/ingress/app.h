@@ -38,7 +38,6 @@ class App final : public runtime::ServiceApp {
   ~App() override;
 
   absl::Status Reload(const config::v1::Config& config) override;
-  bool Reloadable(absl::string_view key) const override;
   std::vector<std::pair<std::string, std::string>> Status() override;
 
   // 0 when the port is not open.

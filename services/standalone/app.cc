@@ -8,6 +8,7 @@
 #include "absl/time/clock.h"
 #include "posthouse/config/v1/config.pb.h"
 #include "services/common/live_sessions/sessions_service.h"
+#include "services/common/memory_limit/memory_limit.h"
 #include "services/common/rpc/callers.h"
 #include "services/common/status/status.h"
 #include "services/directory/app.h"
@@ -28,6 +29,11 @@ config::v1::Config PartConfig(config::v1::Config config) {
   if (config.tls().certificates().empty() && !config.tls().has_self_signed()) {
     config.mutable_tls()->set_self_signed(true);
   }
+  // Three stores share the memory of the process.
+  const StoreMemory memory = StoreMemoryFor(MemoryLimit(), 3);
+  config::v1::StoreSettings& store = *config.mutable_store();
+  if (store.block_cache_bytes() == 0) store.set_block_cache_bytes(memory.block_cache_bytes);
+  if (store.write_buffer_bytes() == 0) store.set_write_buffer_bytes(memory.write_buffer_bytes);
   return config;
 }
 
@@ -68,10 +74,6 @@ absl::Status App::CheckConfig(const config::v1::Config& config) {
   PH_RETURN_IF_ERROR(queue::App::CheckConfig(part));
   PH_RETURN_IF_ERROR(ingress::App::CheckConfig(part));
   return gateway::App::CheckConfig(part);
-}
-
-bool App::Reloadable(absl::string_view key) const {
-  return std::any_of(apps_.begin(), apps_.end(), [key](const auto& app) { return app->Reloadable(key); });
 }
 
 absl::Status App::Start() {
@@ -125,7 +127,7 @@ void App::PublishReadiness() {
     }
   }
   for (const auto& [service, ready] : serving) rpc().SetServing(service, ready);
-  rpc().SetServing("", Ready().ok());
+  PublishProcess();
 }
 
 void App::AnnounceDrain() {

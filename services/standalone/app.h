@@ -36,7 +36,6 @@ class App final : public runtime::ServiceApp {
 
   // To every part. A part that refuses keeps what it had; the others go on. Returns the first error.
   absl::Status Reload(const config::v1::Config& config) override;
-  bool Reloadable(absl::string_view key) const override;
   std::vector<std::pair<std::string, std::string>> Status() override;
   void PublishReadiness() override;
   void AnnounceDrain() override;

@@ -495,12 +495,14 @@ TEST_F(StandaloneTest, HealthFollowsReadinessForEachService) {
   const auto channel = app_->rpc().InProcessChannel();
   app_->PublishReadiness();
   for (const std::string& service : rpc::ServicesOf("standalone")) EXPECT_EQ(Health(channel, service), "SERVING");
-  EXPECT_EQ(Health(channel, ""), "SERVING");
+  for (const char* probe : {"", "liveness", "readiness"}) EXPECT_EQ(Health(channel, probe), "SERVING") << probe;
   // One part that cannot work: the others can.
   app_->ingress().Drain(absl::ZeroDuration());
   EXPECT_FALSE(app_->Ready().ok());
   app_->PublishReadiness();
   EXPECT_EQ(Health(channel, ""), "NOT_SERVING");
+  EXPECT_EQ(Health(channel, "readiness"), "NOT_SERVING");
+  EXPECT_EQ(Health(channel, "liveness"), "SERVING");  // a restart would not help
   EXPECT_EQ(Health(channel, "posthouse.ingress.v1.IngressAdminService"), "NOT_SERVING");
   EXPECT_EQ(Health(channel, "posthouse.queue.v1.QueueService"), "SERVING");
 }

@@ -91,6 +91,16 @@ class Chart(unittest.TestCase):
         self.assertNotIn("<no value>", notes)
 
 
+    def test_pods_restart_for_keys_of_the_configuration_that_need_it_and_for_no_others(self):
+        def checksums(values):
+            return {chart.key(o): o["spec"]["template"]["metadata"]["annotations"]["checksum/config"]
+                    for o in chart.render(values) if o["kind"] in ("Deployment", "StatefulSet") and "checksum/config" in
+                    o["spec"]["template"]["metadata"].get("annotations", {})}
+        for mode in ("distributed", "standalone"):
+            before = checksums({"deploymentMode": mode})
+            self.assertEqual(before, checksums({"deploymentMode": mode, "config": {"log_level": "debug", "ingress": {"max_errors": 7}}}))
+            self.assertNotEqual(before, checksums({"deploymentMode": mode, "config": {"io_threads": 3}}))
+
     def test_alerts_link_to_the_runbooks_of_the_operator_or_to_none(self):
         for base, links in (("https://wiki.example.org/runbooks/", True), ("https://wiki.example.org/runbooks", True), ("", False)):
             things = chart.render({"monitoring": {"rules": True, "runbookBaseUrl": base}})

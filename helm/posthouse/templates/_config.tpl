@@ -62,3 +62,14 @@
 {{- end -}}
 {{ toYaml $config }}
 {{- end }}
+{{- /* The same without the keys that a running process applies. Input: root, component. */ -}}
+{{- define "posthouse.configForRestart" -}}
+{{- $config := include "posthouse.config" . | fromYaml -}}
+{{- range .root.Files.Lines "files/reloadable-keys.txt" -}}
+{{- $path := splitList "." . -}}
+{{- if eq (len $path) 1 -}}{{- $_ := unset $config (first $path) -}}
+{{- else if hasKey $config (first $path) -}}{{- $_ := unset (get $config (first $path)) (last $path) -}}
+{{- end -}}
+{{- end -}}
+{{ toYaml $config }}
+{{- end }}

@@ -93,8 +93,8 @@ metadata:
     {{- toYaml . | nindent 4 }}
     {{- end }}
   annotations:
-    # The processes load certificates again by themselves, and the configuration at a restart.
-    checksum/config: {{ include "posthouse.config" . | sha256sum }}
+    # The processes load changed files by themselves. Pods restart for the keys that need it, and not for the reloadable ones.
+    checksum/config: {{ include "posthouse.configForRestart" . | sha256sum }}
     kubectl.kubernetes.io/default-container: {{ $c }}
     {{- with $pod.annotations }}
     {{- toYaml . | nindent 4 }}

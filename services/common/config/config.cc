@@ -286,6 +286,7 @@ absl::StatusOr<v1::Config> Parse(absl::string_view yaml, absl::string_view name,
       return absl::InvalidArgumentError(absl::StrCat(name, ": holds more than one YAML document"));
     const Loader loader(name, environment);
     if (!documents.empty()) PH_RETURN_IF_ERROR(loader.Fill(documents[0], "", config));
+    if (const absl::Status status = ExpandOrdinals(&config); !status.ok()) return Annotate(status, name);
   } catch (const YAML::Exception& e) {
     return absl::InvalidArgumentError(
         absl::StrCat(name, ":", e.mark.line + 1, ":", e.mark.column + 1, ": not YAML: ", e.msg));

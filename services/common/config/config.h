@@ -33,6 +33,10 @@ absl::StatusOr<v1::Config> Parse(absl::string_view yaml, absl::string_view name,
 // is not set, or is empty; or `text` has another "${".
 absl::StatusOr<std::string> ReplaceVariables(absl::string_view text, const cli::Environment& environment);
 
+// Writes out the shards of a range in config->peers(): {name: "m-{0..1}", target: "m-{0..1}.m:7403"} becomes m-0 and
+// m-1. LoadFile() and Parse() do this. kInvalidArgument, with the key: no range, or more than one in a shard.
+absl::Status ExpandOrdinals(v1::Config* config);
+
 // Checks keys that need or contradict each other, for the process `service` ("standalone",
 // "queue", ...). The message names the key and what to do.
 absl::Status Validate(const v1::Config& config, absl::string_view service);
@@ -50,6 +54,10 @@ std::string Redacted(const v1::Config& config);
 // Keys whose values differ, in the order of the proto: "log_level",
 // "ingress.smtp.port"; a list is one key.
 std::vector<std::string> ChangedKeys(const v1::Config& before, const v1::Config& after);
+
+// Whether a running process applies a change of `key` ("ingress.max_errors"; a list is one key); else the change needs
+// a restart. The comments of config.proto say which keys are reloadable: the table is made from them.
+bool Reloadable(absl::string_view key);
 
 // "1h30m", "250ms", "2d"; nanosecond resolution, not negative.
 absl::StatusOr<int64_t> ParseDurationNanos(absl::string_view text);

@@ -242,6 +242,40 @@ TEST(ConfigTest, AVariableThatCannotBeReplacedIsNamedWithItsFileAndKey) {
   EXPECT_EQ(Parse("hostname: $a{b}\n", "x", none)->hostname(), "$a{b}");
 }
 
+TEST(ConfigTest, AShardWithARangeStandsForOneOfEachOrdinal) {
+  const auto config = Parse(
+      "peers:\n  mailbox:\n    - {name: x, target: \"x:1\"}\n"
+      "    - {name: \"m-{0..2}\", target: \"dns:///m-{0..2}.m.mail.svc:7403\"}\n"
+      "  queue_shards: [{name: \"q-{9..10}\", target: \"q-{9..10}:1\"}]\n  queue: [\"q-{0..1}:7402\", \"r:1\"]\n",
+      "x");
+  ASSERT_TRUE(config.ok()) << config.status();
+  const v1::Peers& peers = config->peers();
+  ASSERT_EQ(peers.mailbox_size(), 4);
+  EXPECT_EQ(peers.mailbox(0).name(), "x");
+  EXPECT_EQ(peers.mailbox(3).name(), "m-2");
+  EXPECT_EQ(peers.mailbox(3).target(), "dns:///m-2.m.mail.svc:7403");
+  ASSERT_EQ(peers.queue_shards_size(), 2);
+  EXPECT_EQ(peers.queue_shards(1).name(), "q-10");
+  EXPECT_THAT(peers.queue(), testing::ElementsAre("q-0:7402", "q-1:7402", "r:1"));
+}
+
+TEST(ConfigTest, ARangeThatIsNoneIsRefusedWithItsKey) {
+  for (const char* bad : {"m-{2..1}", "m-{0..1000}", "m-{0}", "m-{a..b}", "m-{0..", "m-{}", "m-{-1..1}"}) {
+    EXPECT_THAT(Refusal(absl::StrCat("peers: {queue: [\"", bad, "\"]}\n")),
+                testing::AllOf(HasSubstr("mail.yaml: peers.queue: \"m-{"), HasSubstr("a range is {FIRST..LAST}")));
+  }
+  EXPECT_THAT(Refusal("peers: {mailbox: [{name: \"m-{0..1}\", target: \"m-{0..2}:1\"}]}\n"),
+              HasSubstr("peers.mailbox: \"m-{0..2}:1\": name and target have one range, {0..1}"));
+}
+
+TEST(ConfigTest, TheCommentsOfTheProtoSayWhichKeysAreReloadable) {
+  for (const char* key : {"log_level", "drain_timeout", "drain_delay", "ingress.max_errors", "ingress.relay_networks"})
+    EXPECT_TRUE(Reloadable(key)) << key;
+  for (const char* key : {"hostname", "ingress", "ingress.smtp", "ingress.smtp.port", "ingress.submissions.proxy_from",
+                          "ingress.message_memory_bytes", "peers.mailbox", "queue.retry_min", "tls.certificates", ""})
+    EXPECT_FALSE(Reloadable(key)) << key;
+}
+
 // People start from the files in deploy/.
 TEST(ConfigTest, TheFilesToDeployAreValid) {
   for (const char* service : {"standalone", "ingress", "routing", "directory", "queue", "mailbox", "gateway"}) {

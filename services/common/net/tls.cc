@@ -5,7 +5,6 @@
 #include <openssl/err.h>
 #include <openssl/pem.h>
 #include <openssl/x509v3.h>
-#include <sys/stat.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -17,6 +16,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/mutex.h"
+#include "services/common/file_stamp/file_stamp.h"
 #include "services/common/log/log.h"
 #include "services/common/net/connection.h"
 #include "services/common/net/tls_impl.h"
@@ -36,14 +36,6 @@ using CtxPtr = std::unique_ptr<SSL_CTX, Deleter<SSL_CTX_free>>;
 using X509Ptr = std::unique_ptr<X509, Deleter<X509_free>>;
 using PkeyPtr = std::unique_ptr<EVP_PKEY, Deleter<EVP_PKEY_free>>;
 using FilePtr = std::unique_ptr<FILE, Deleter<fclose>>;
-
-// The files' identities and times: a reload is due when they change.
-std::string Stamp(const std::string& path) {
-  struct stat st{};
-  if (stat(path.c_str(), &st) != 0) return "absent";
-  return absl::StrCat(st.st_dev, "/", st.st_ino, "/", st.st_size, "/", st.st_mtim.tv_sec, ".", st.st_mtim.tv_nsec, "/",
-                      st.st_ctim.tv_sec, ".", st.st_ctim.tv_nsec);
-}
 
 // A certificate that an authority has just issued may be valid from a moment on that our clock has not reached.
 constexpr absl::Duration kClockSkew = absl::Minutes(5);
@@ -229,7 +221,7 @@ class ServerContext final : public TlsServerContext {
   std::string StampAll() const {
     std::string all;
     for (const CertificateFiles& f : files_)
-      absl::StrAppend(&all, Stamp(f.certificate_chain), ";", Stamp(f.private_key), ";");
+      absl::StrAppend(&all, FileStamp(f.certificate_chain), ";", FileStamp(f.private_key), ";");
     return all;
   }
 

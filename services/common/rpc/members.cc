@@ -52,17 +52,28 @@ void Members::Run() {
     Refresh();
     absl::MutexLock lock(&mutex_);
     const auto woken = [this]() ABSL_NO_THREAD_SAFETY_ANALYSIS { return stopping_ || refresh_now_; };
-    mutex_.AwaitWithTimeout(absl::Condition(&woken), options_.refresh);
+    mutex_.AwaitWithTimeout(absl::Condition(&woken), Away() ? options_.refresh_while_away : options_.refresh);
     if (stopping_) return;
     refresh_now_ = false;
   }
 }
 
+bool Members::Away() const {
+  const absl::Time now = options_.now();
+  return !resolved_ ||
+         std::any_of(places_.begin(), places_.end(), [now](const Place& p) { return p.skip_until > now; });
+}
+
 void Members::Refresh() {
   absl::StatusOr<std::vector<std::string>> found = resolve_();
   if (found.ok() && found->empty()) found = absl::NotFoundError("the name has no address");
+  bool resolved_before = false;
+  {
+    absl::MutexLock lock(&mutex_);
+    resolved_before = std::exchange(resolved_, found.ok());
+  }
   if (!found.ok()) {
-    LOG_EVENT(kWarning, "members_not_resolved").Err(found.status());
+    if (resolved_before) LOG_EVENT(kWarning, "members_not_resolved").Err(found.status());  // once for each absence
     return;
   }
   std::map<std::string, std::shared_ptr<Member>> members;

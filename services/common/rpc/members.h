@@ -7,9 +7,9 @@
 // hashing). Callers that see different addresses for a while may choose different
 // members. That is slower, never wrong: the store's preconditions decide.
 //
-// The name is resolved every five seconds, and at once when a member cannot be
-// reached. Such a member is skipped for 5 s, doubling to 30 s while it stays away.
-// When all members are skipped the skips are ignored.
+// The name is resolved every five seconds, at once when a member cannot be reached,
+// and twice a second while one is away: a pod that restarts has a new address. Such a member is skipped for 5 s,
+// doubling to 30 s while it stays away. When all members are skipped the skips are ignored.
 //
 // A light header, without gRPC. Threads: any.
 #pragma once
@@ -58,6 +58,7 @@ class Member {
 
 struct MembersOptions {
   absl::Duration refresh = absl::Seconds(5);  // infinite: only Refresh() resolves
+  absl::Duration refresh_while_away = absl::Milliseconds(500);
   absl::Duration first_skip = absl::Seconds(5);
   absl::Duration longest_skip = absl::Seconds(30);
   std::function<absl::Time()> now = absl::Now;
@@ -88,6 +89,7 @@ class Members {
     absl::Time skip_until;
     absl::Duration next_skip;
   };
+  bool Away() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);  // a member cannot be reached, or the name not be resolved
   Place* Best(const AccountId& account, absl::Time now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Run();
 
@@ -99,6 +101,7 @@ class Members {
   absl::Mutex mutex_;
   std::vector<Place> places_ ABSL_GUARDED_BY(mutex_);
   bool refresh_now_ ABSL_GUARDED_BY(mutex_) = false;
+  bool resolved_ ABSL_GUARDED_BY(mutex_) = true;  // the last time
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
   std::thread thread_;
 };

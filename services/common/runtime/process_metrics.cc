@@ -7,6 +7,7 @@
 #include <cstdio>
 #include <cstring>
 
+#include "services/common/memory_limit/memory_limit.h"
 #include "services/common/version/version.h"
 
 namespace posthouse::runtime {
@@ -43,6 +44,9 @@ metrics::CollectHandle AddProcessMetrics(metrics::Registry& registry, absl::Time
   registry.AddGauge("posthouse_process_start_time_seconds", "When this process started, Unix time.")
       .Set(absl::ToDoubleSeconds(started - absl::UnixEpoch()));
   registry.AddGauge("posthouse_build_info", "Always 1; the version is a label.", {{"version", kVersion}}).Set(1);
+  registry
+      .AddGauge("posthouse_process_memory_limit_bytes", "Limit of the control group when the process started; 0: none.")
+      .Set(static_cast<double>(MemoryLimit()));
   auto& resident = registry.AddGauge("posthouse_process_resident_memory_bytes", "Resident memory of this process.");
   auto& cpu = registry.AddCounter("posthouse_process_cpu_seconds_total", "CPU time of this process, user and system.");
   auto& open = registry.AddGauge("posthouse_process_open_fds", "Open file descriptors.");

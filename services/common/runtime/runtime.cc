@@ -16,11 +16,13 @@
 #include "posthouse/config/v1/config.pb.h"
 #include "services/common/cli/cli.h"
 #include "services/common/config/config.h"
+#include "services/common/file_stamp/file_stamp.h"
 #include "services/common/http/http_server.h"
 #include "services/common/http/status_page.h"
 #include "services/common/log/log.h"
 #include "services/common/private_dir/private_dir.h"
 #include "services/common/rpc/listen.h"
+#include "services/common/runtime/config_reload.h"
 #include "services/common/runtime/descriptors.h"
 #include "services/common/runtime/file_checks.h"
 #include "services/common/runtime/process_metrics.h"
@@ -32,9 +34,6 @@
 
 namespace posthouse::runtime {
 namespace {
-
-// A loop that has not turned for this time is stuck: /livez fails, and Kubernetes restarts the process.
-constexpr absl::Duration kStuck = absl::Seconds(20);
 
 int DefaultThreads() { return static_cast<int>(std::clamp(std::thread::hardware_concurrency(), 1u, 16u)); }
 
@@ -145,36 +144,15 @@ uint16_t HttpPort(const config::v1::Config& config, const std::string& service) 
   return 9400;
 }
 
-// The configuration in use, for /config; a reload replaces it.
-class ShownConfig {
- public:
-  explicit ShownConfig(const config::v1::Config& config) : text_(config::Redacted(config)) {}
-  // `waiting`: keys whose new values need a restart.
-  void Set(const config::v1::Config& config, const std::string& waiting) {
-    std::string text = config::Redacted(config);
-    if (!waiting.empty()) text.insert(0, absl::StrCat("# in use after a restart: ", waiting, "\n"));
-    absl::MutexLock lock(&mutex_);
-    text_ = std::move(text);
-  }
-  std::string Get() const {
-    absl::MutexLock lock(&mutex_);
-    return text_;
-  }
-
- private:
-  mutable absl::Mutex mutex_;
-  std::string text_ ABSL_GUARDED_BY(mutex_);
-};
-
 absl::StatusOr<std::unique_ptr<http::HttpServer>> StartHttp(Runtime& runtime, App& app, const std::string& service,
-                                                            const ShownConfig& shown, absl::Time started) {
+                                                            const ConfigReload& config, absl::Time started) {
   http::PageSources sources;
   sources.service = service;
   sources.live = [&runtime] {
-    return runtime.loops().Alive(kStuck) ? absl::OkStatus() : absl::UnavailableError("an event loop is stuck");
+    return runtime.loops().Alive(kStuckLoop) ? absl::OkStatus() : absl::UnavailableError("an event loop is stuck");
   };
   sources.ready = [&app] { return app.Ready(); };
-  sources.redacted_config = [&shown] { return shown.Get(); };
+  sources.redacted_config = [&config] { return config.Shown(); };
   sources.status = [&app, started] {
     std::vector<std::pair<std::string, std::string>> rows = app.Status();
     rows.insert(rows.begin(), {"up for", absl::FormatDuration(absl::Trunc(absl::Now() - started, absl::Seconds(1)))});
@@ -187,25 +165,6 @@ absl::StatusOr<std::unique_ptr<http::HttpServer>> StartHttp(Runtime& runtime, Ap
   auto server = http::HttpServer::Start(runtime.loops(), options, http::Pages(std::move(sources), runtime.registry()));
   if (!server.ok()) return Annotate(server.status(), "http");
   return server;
-}
-
-// `started_with`: the config of the start, which still holds for keys that need a restart.
-void Reload(App& app, const config::v1::Config& started_with, const Flags& flags, const Process& process,
-            ShownConfig& shown, metrics::Counter& failures) {
-  absl::StatusOr<config::v1::Config> fresh = LoadConfig(flags.config, process);
-  const absl::Status status = fresh.ok() ? app.Reload(*fresh) : fresh.status();
-  if (!status.ok()) {
-    failures.Add();
-    LOG_EVENT(kError, "reload_failed").Err(status);  // the configuration before stays in use
-    return;
-  }
-  ApplyLogLevel(*fresh);
-  std::string waiting;
-  for (const std::string& key : config::ChangedKeys(started_with, *fresh)) {
-    if (key != "log_level" && !app.Reloadable(key)) absl::StrAppend(&waiting, waiting.empty() ? "" : ", ", key);
-  }
-  shown.Set(*fresh, waiting);
-  log::Event(waiting.empty() ? log::Level::kInfo : log::Level::kWarning, "reloaded").Str("needs_restart", waiting);
 }
 
 sigset_t HandledSignals() {
@@ -276,13 +235,13 @@ absl::StatusOr<std::unique_ptr<App>> StartApp(Runtime& runtime, const Process& p
   return process.make(runtime);
 }
 
-int Run(Runtime& runtime, const Flags& flags, const Process& process, const sigset_t& signals) {
+// `stamp`: of the file of the configuration, before it was loaded.
+int Run(Runtime& runtime, const Flags& flags, const std::string& stamp, const Process& process,
+        const sigset_t& signals) {
   const std::string& service = process.service;
   const absl::Time started = absl::Now();
   const metrics::CollectHandle collect = AddProcessMetrics(runtime.registry(), started);
   DrainMetrics drain(runtime.registry());
-  metrics::Counter& reload_failures = runtime.registry().AddCounter(
-      "posthouse_config_reload_failures_total", "Reloads that failed; the configuration before stayed in use.");
   absl::StatusOr<std::unique_ptr<App>> app = StartApp(runtime, process);
   if (!app.ok()) {
     LOG_EVENT(kError, "start_failed").Err(app.status());
@@ -290,8 +249,16 @@ int Run(Runtime& runtime, const Flags& flags, const Process& process, const sigs
                  std::string(app.status().message()).c_str());
     return 1;
   }
-  ShownConfig shown(runtime.config());
-  auto http = StartHttp(runtime, **app, service, shown, started);
+  ConfigReload config(flags.config, stamp, runtime.config(),
+                      {.load = [&] { return LoadConfig(flags.config, process); },
+                       .apply =
+                           [&app](const config::v1::Config& fresh) {
+                             PH_RETURN_IF_ERROR((*app)->Reload(fresh));
+                             ApplyLogLevel(fresh);
+                             return absl::OkStatus();
+                           }},
+                      runtime.registry());
+  auto http = StartHttp(runtime, **app, service, config, started);
   if (!http.ok()) {
     std::fprintf(stderr, "%s: cannot start: %s\n", process.program.c_str(),
                  std::string(http.status().message()).c_str());
@@ -301,15 +268,18 @@ int Run(Runtime& runtime, const Flags& flags, const Process& process, const sigs
   }
   LOG_EVENT(kInfo, "started").Str("version", kVersion).Int("http_port", (*http)->port());
   ServeUntilSignalled(
-      signals, [&] { Reload(**app, runtime.config(), flags, process, shown, reload_failures); },
-      [&] { (*app)->PublishReadiness(); });
+      signals, [&] { config.Reload(); },
+      [&] {
+        (*app)->PublishReadiness();
+        config.Look();
+      });
   StopAtSecondSignal(signals);
   drain.Begin();
   (*app)->AnnounceDrain();
   (*app)->PublishReadiness();
   // The listeners stay open while load balancers learn that the process is not ready.
-  absl::SleepFor(FromProto(runtime.config().drain_delay()));
-  (*app)->Drain(DurationOr(runtime.config().has_drain_timeout(), runtime.config().drain_timeout(), absl::Seconds(30)));
+  absl::SleepFor(FromProto(config.current().drain_delay()));
+  (*app)->Drain(DurationOr(config.current().has_drain_timeout(), config.current().drain_timeout(), absl::Seconds(30)));
   http->reset();
   app->reset();
   LOG_EVENT(kInfo, "stopped").Seconds("drain", drain.Elapsed());
@@ -328,6 +298,7 @@ int Main(int argc, char** argv, const std::string& service, const MakeApp& make,
   Flags flags;
   const int exit_code = ParseFlags(argc, argv, process, &flags);
   if (exit_code >= 0) return exit_code;
+  const std::string stamp = FileStamp(flags.config);
   const absl::StatusOr<config::v1::Config> config = LoadConfig(flags.config, process);
   if (!config.ok()) {
     std::fprintf(stderr, "%s\n", std::string(config.status().message()).c_str());
@@ -355,7 +326,7 @@ int Main(int argc, char** argv, const std::string& service, const MakeApp& make,
   ProcessRuntime runtime(*config, config->io_threads() != 0 ? static_cast<int>(config->io_threads()) : DefaultThreads(),
                          flags.accept_data_loss);
   if (descriptors != 0) runtime.loops().connections()->SetMost(MailConnections(descriptors));
-  return Run(runtime, flags, process, signals);
+  return Run(runtime, flags, stamp, process, signals);
 }
 
 rpc::ServerOptions RpcOptions(const config::v1::Config& config, const std::string& service) {

@@ -3,8 +3,8 @@
 //
 // Flags: --config FILE, --check-config (load, validate, print "ok" or the faulty line,
 // exit), --accept-data-loss (of services with a store), --version, --help. SIGTERM and SIGINT make the process not
-// ready, wait for `drain_delay`, drain within `drain_timeout`, and end it; a second one ends it at once. SIGHUP loads
-// the configuration again, applies new certificates, limits and log levels, and logs which changed keys need a restart.
+// ready, wait for `drain_delay`, drain within `drain_timeout`, and end it; a second one ends it at once. SIGHUP, and a
+// change of its file, load the configuration again; the keys that config::Reloadable() names apply (config_reload.h).
 // service_app.h has main() and the base of a service.
 #pragma once
 
@@ -29,6 +29,10 @@ class Config;
 
 namespace posthouse::runtime {
 
+// An event loop that has not turned for this time is stuck: /livez and gRPC's "liveness" fail, and Kubernetes restarts
+// the process.
+inline constexpr absl::Duration kStuckLoop = absl::Seconds(20);
+
 // What a service's App runs on. Everything outlives the App.
 class Runtime {
  public:
@@ -49,12 +53,12 @@ class App {
   virtual absl::string_view name() const = 0;
   // OK: the service can do its own work. Does not depend on other services. Any thread.
   virtual absl::Status Ready() = 0;
-  // Tells gRPC's health service what Ready() says. Called once a second until the drain. Main thread.
+  // Tells gRPC's health service what Ready() says, and whether the event loops turn. Called once a second until the
+  // drain. Main thread.
   virtual void PublishReadiness() {}
-  // Applies what can change while the service runs. `config` is valid. An error: all stays as it was. Main thread.
+  // Applies the keys that are reloadable (config::Reloadable). `config` is valid. An error: all stays as it was. Main
+  // thread.
   virtual absl::Status Reload(const config::v1::Config& config) = 0;
-  // Whether Reload() applies the key ("ingress.max_errors"); else it needs a restart.
-  virtual bool Reloadable(absl::string_view /*key*/) const { return false; }
   // Ready() says "draining" from now on, and so does PublishReadiness(); all goes on. Main thread.
   virtual void AnnounceDrain() {}
   // Takes no more work and finishes what runs, within `grace`. Blocks; main thread.

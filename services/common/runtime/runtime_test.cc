@@ -223,12 +223,20 @@ TEST_F(RuntimeTest, SighupReloadsAndKeepsWhatItHasWhenItCannot) {
     process->Signal(SIGHUP);
     EXPECT_THAT(process->Until("reload_failed"), HasSubstr("\"level\":\"error\"")) << bad;
   }
-  Write("drain_timeout: 3s\ningress: {smtp: {port: 99}, max_errors: 8}\n");
+  Write("hostname: a.example\ndrain_timeout: 3s\ningress: {smtp: {port: 99}, max_errors: 8}\n");
   process->Signal(SIGHUP);
-  EXPECT_THAT(process->Until("needs_restart\":\"drain_timeout, ingress.smtp.port\""),
-              HasSubstr("\"level\":\"warning\""));
+  EXPECT_THAT(process->Until("needs_restart\":\"hostname, ingress.smtp.port\""), HasSubstr("\"level\":\"warning\""));
   process->Signal(SIGTERM);
   EXPECT_EQ(process->Exit(), 0);
+}
+
+TEST_F(RuntimeTest, AChangedFileIsLoadedWithoutASignal) {
+  Write("drain_timeout: 1h\n");
+  const auto process = Start(/*hangs=*/true);
+  Write("drain_timeout: 10ms\n");
+  EXPECT_THAT(process->Until("\"event\":\"reloaded\""), HasSubstr("\"why\":\"file\",\"needs_restart\":\"\""));
+  process->Signal(SIGTERM);
+  EXPECT_EQ(process->Exit(), 0);  // within the new time
 }
 
 }  // namespace

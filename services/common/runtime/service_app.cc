@@ -29,7 +29,14 @@ void ServiceApp::PublishReadiness() {
   if (server_ == nullptr) return;
   const bool ready = Ready().ok();
   for (const std::string& service : rpc::ServicesOf(name_)) server_->SetServing(service, ready);
+  PublishProcess();
+}
+
+void ServiceApp::PublishProcess() {
+  const bool ready = Ready().ok();
   server_->SetServing("", ready);
+  server_->SetServing("readiness", ready);
+  server_->SetServing("liveness", runtime_.loops().Alive(kStuckLoop));
 }
 
 absl::Status ServiceApp::Reload(const config::v1::Config& config) { return check_(config); }
@@ -50,6 +57,8 @@ absl::Status ServiceApp::Serve(std::vector<grpc::Service*> services) {
     server_->SetServing(service, true);
     rpc::AnnounceCalls(runtime_.registry(), service);
   }
+  // The server starts when recovery is done: a start-up probe of "liveness" covers it.
+  for (const char* probe : {"liveness", "readiness"}) server_->SetServing(probe, true);
   return absl::OkStatus();
 }
 

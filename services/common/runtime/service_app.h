@@ -42,7 +42,7 @@ class ServiceApp : public App {
   absl::string_view name() const final { return name_; }
   // kUnavailable from AnnounceDrain() or Drain() on, else Health().
   absl::Status Ready() final;
-  // For the whole server and the process's gRPC services (rpc::ServicesOf).
+  // For the process, and its gRPC services (rpc::ServicesOf).
   void PublishReadiness() override;
   // Refuses a config that the service could not start with; else keeps everything as it is.
   absl::Status Reload(const config::v1::Config& config) override;
@@ -66,6 +66,9 @@ class ServiceApp : public App {
   // Starts the gRPC server.
   absl::Status Serve(GrpcServices services);
   absl::Status Serve(std::vector<grpc::Service*> services);  // of other owners
+  // gRPC health of the process: "" and "readiness" say what Ready() says, "liveness" whether the event loops turn.
+  // Only after Serve(); main thread.
+  void PublishProcess();
   // Calls `update` before each scrape, until Stop().
   void OnCollect(std::function<void()> update);
   // Drain() without grace; afterwards no scrape and no gRPC call uses a part. First in each destructor.

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "posthouse/config/v1/config.pb.h"
+#include "services/common/memory_limit/memory_limit.h"
 #include "services/common/store/rocks/rocks_store.h"
 
 namespace posthouse::store {
@@ -15,9 +16,11 @@ absl::StatusOr<std::unique_ptr<Store>> Open(std::string name, std::string path, 
   options.name = std::move(name);
   options.path = std::move(path);
   options.accept_data_loss = accept_data_loss;
-  // 0: the engine's default.
-  if (config.block_cache_bytes() != 0) options.block_cache_bytes = config.block_cache_bytes();
-  if (config.write_buffer_bytes() != 0) options.write_buffer_bytes = config.write_buffer_bytes();
+  // 0: the default.
+  const StoreMemory memory = StoreMemoryFor(MemoryLimit(), 1);
+  options.block_cache_bytes = config.block_cache_bytes() != 0 ? config.block_cache_bytes() : memory.block_cache_bytes;
+  options.write_buffer_bytes =
+      config.write_buffer_bytes() != 0 ? config.write_buffer_bytes() : memory.write_buffer_bytes;
   if (config.min_free_bytes() != 0) options.min_free_bytes = config.min_free_bytes();
   if (config.read_threads() != 0) {
     options.read_threads = static_cast<int>(std::min(config.read_threads(), kMaxReadThreads));

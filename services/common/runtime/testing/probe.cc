@@ -22,7 +22,6 @@ class Probe final : public App {
     if (config.ingress().max_errors() == 13) return absl::InvalidArgumentError("ingress.max_errors: not 13");
     return absl::OkStatus();
   }
-  bool Reloadable(absl::string_view key) const override { return key == "ingress.max_errors"; }
   void Drain(absl::Duration grace) override {
     LOG_EVENT(kInfo, "probe_drains").Seconds("grace", grace);
     // A hanging session.
