@@ -39,6 +39,7 @@ App::App(runtime::Runtime& rt, const rpc::Channels& channels, Settings settings,
       metrics_(std::make_shared<Metrics>(rt.registry())),
       refusals_(std::make_shared<Refusals>(metrics_)),
       open_networks_(rt.registry()),
+      lost_addresses_(std::make_shared<LostAddresses>(rt.registry())),
       peers_(RoutingAndDirectory::Create(channels, kCachedRecipients, rt.loops().Next())),
       live_(channels.directory == nullptr
                 ? nullptr
@@ -101,7 +102,7 @@ absl::Status App::Listen(Port port, const Settings::Listener& listener) {
     refusal.error = std::string(status.message());
     refusals->Record(std::move(refusal));
   };
-  const SessionContext context{peers_, enqueuer_, metrics_, refusals_, live_};
+  const SessionContext context{peers_, enqueuer_, metrics_, refusals_, live_, lost_addresses_};
   const auto serve = [this, context, port](std::unique_ptr<net::Connection> connection) {
     return ServeSmtp(context, port, settings(), tls_, std::move(connection));
   };
@@ -153,6 +154,7 @@ void App::FinishDrain(absl::Time deadline) {
 
 void App::Collect() {
   refusals_->Tick(absl::Now());
+  lost_addresses_->Tick(absl::Now());
   metrics_->message_memory.Set(static_cast<double>(memory_->used()));
   for (const Port port : kAllPorts) {
     const auto& listener = listeners_[static_cast<size_t>(port)];

@@ -23,6 +23,7 @@
 #include "services/common/runtime/service_app.h"
 #include "services/ingress/enqueue.h"
 #include "services/ingress/metrics.h"
+#include "services/ingress/lost_addresses.h"
 #include "services/ingress/open_networks.h"
 #include "services/ingress/refusals.h"
 #include "services/ingress/routing_and_directory.h"
@@ -61,6 +62,7 @@ class App final : public runtime::ServiceApp {
   const std::shared_ptr<Metrics> metrics_;
   const std::shared_ptr<Refusals> refusals_;
   OpenNetworks open_networks_;
+  const std::shared_ptr<LostAddresses> lost_addresses_;
   const std::shared_ptr<RoutingAndDirectory> peers_;
   const std::shared_ptr<LiveSessions> live_;  // null: no directory is configured
   const std::shared_ptr<MemoryBudget> memory_;

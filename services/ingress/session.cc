@@ -149,6 +149,11 @@ Task<Action> Session::Perform(Action action) {
   while (action != Action::kNone && action != Action::kClose) {
     switch (action) {
       case Action::kResolve: {
+        // A balancer before the port that hides clients: who is behind a trusted address is not known.
+        if (port_ == Port::kMx &&
+            context_.lost_addresses->Saw(connection_->peer().address, dialogue_.client_name(), absl::Now())) {
+          dialogue_.DistrustNetwork();
+        }
         metrics::Timer timer(context_.metrics->resolve_seconds);
         const Resolution resolution =
             co_await context_.peers->Resolve(message_.trace, dialogue_.resolve_address(), dialogue_.may_relay());

@@ -13,6 +13,7 @@
 #include "services/common/live_sessions/live_sessions.h"
 #include "services/common/net/connection.h"
 #include "services/ingress/enqueue.h"
+#include "services/ingress/lost_addresses.h"
 #include "services/ingress/metrics.h"
 #include "services/ingress/refusals.h"
 #include "services/ingress/routing_and_directory.h"
@@ -28,6 +29,7 @@ struct SessionContext {
   std::shared_ptr<Metrics> metrics;
   std::shared_ptr<Refusals> refusals;
   std::shared_ptr<LiveSessions> live;  // null: no directory, so no logins
+  std::shared_ptr<LostAddresses> lost_addresses;
 };
 
 // Serves `connection` to its end. `tls`: for STARTTLS; null: not offered.

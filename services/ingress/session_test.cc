@@ -673,6 +673,23 @@ TEST_F(SessionTest, StrangersCannotRelayButTrustedNetworksCan) {
   EXPECT_EQ(Connect().Play(transcript + "250 2.1.5"), "");
 }
 
+// A balancer that hides the clients: what it is trusted with, all of the Internet could do.
+TEST_F(SessionTest, ATrustedAddressThatStandsForManyClientsRelaysNoMore) {
+  config_.mutable_ingress()->add_relay_networks("127.0.0.0/8");
+  std::vector<std::string> replies;
+  for (size_t i = 0; i <= LostAddresses::kManyNames; ++i) {
+    SmtpTestClient& client = Connect();
+    client.Code();
+    client.Say(absl::StrCat("EHLO host", i, ".example"));
+    client.Say("MAIL FROM:<user@mx.example>");
+    replies.push_back(client.Say("RCPT TO:<x@foreign.example>"));
+    client.Say("QUIT");
+  }
+  EXPECT_EQ(replies.front(), "250 2.1.5");
+  EXPECT_EQ(replies[LostAddresses::kManyNames - 1], "554 5.7.1");
+  EXPECT_EQ(replies.back(), "554 5.7.1");
+}
+
 // Every way to write somebody else's address into ours: it is a local name that nobody
 // has, a foreign address, or no address.
 TEST_F(SessionTest, NoSpellingOfAForeignAddressIsRelayed) {

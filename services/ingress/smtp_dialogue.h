@@ -83,6 +83,8 @@ class SmtpDialogue {
   std::vector<Refusal> TakeRefusals();
 
   const std::string& resolve_address() const { return pending_.address; }
+  // From now on only a login permits to relay.
+  void DistrustNetwork() { rules_.trusted_network = false; }
   bool may_relay() const { return login_.has_value() || rules_.trusted_network; }
   Action OnResolved(const Resolution& resolution, std::string* out);
 
@@ -147,7 +149,7 @@ class SmtpDialogue {
   bool OffersAuth() const;
   void Forget();  // the transaction, not the session
 
-  const Rules rules_;
+  Rules rules_;
   State state_ = State::kNew;
   bool tls_;
   bool esmtp_ = false;
