@@ -11,6 +11,7 @@
 #include "services/ingress/app.h"
 #include "services/mailbox/app.h"
 #include "services/posthouse/programs.h"
+#include "services/probe/run.h"
 #include "services/queue/app.h"
 #include "services/routing/app.h"
 #include "services/standalone/app.h"
@@ -51,6 +52,7 @@ int main(int argc, char** argv) {
        [](int c, char** v) { return ServiceMain<mailbox::App>(c, v, "mailbox"); }},
       {"gateway", "posthouse-gateway", "serves IMAP and POP3",
        [](int c, char** v) { return ServiceMain<gateway::App>(c, v, "gateway"); }},
+      {"probe", "posthouse-probe", "sends a message through a running system and reads it back", probe::Main},
       {"ctl", "posthousectl", "administers the services", Ctl},
   };
   return programs::Run(argc, argv, all, std::cout, std::cerr);

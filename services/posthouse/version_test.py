@@ -11,7 +11,7 @@ import tempfile
 import unittest
 
 POSTHOUSE, VERSION, CHART = (os.path.abspath(path) for path in sys.argv[1:4])
-SERVICES = ["standalone", "ingress", "routing", "directory", "queue", "mailbox", "gateway"]
+SERVICES = ["standalone", "ingress", "routing", "directory", "queue", "mailbox", "gateway", "probe"]
 
 
 def run(*words, program=POSTHOUSE):

@@ -283,7 +283,7 @@ class Standalone(Operator, unittest.TestCase):
         with open(self.mail.path("mail.crt"), "w") as f:
             f.write("no certificate\n")
         process.send_signal(signal.SIGHUP)
-        failures = lambda: self.mail.metrics("standalone")["posthouse_config_reload_failures_total"]
+        failures = lambda: self.mail.metrics("standalone")['posthouse_config_reloads_total{result="failed"}']
         wait_for(lambda: failures() >= 1, 10, "a refused reload")
         self.assertEqual(serial("imaps"), new)
         self.mail._certificates()

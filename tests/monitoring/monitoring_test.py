@@ -112,6 +112,7 @@ class Exported(unittest.TestCase):
             known |= {name + s for s in ("_bucket", "_count", "_sum")} if kind == "histogram" else {name}
         # Certificates of mTLS exist only where services are separate.
         known.add("posthouse_rpc_certificate_not_after_timestamp_seconds")
+        known.add("posthouse_probe_last_round_successful")  # of `posthouse probe`
         exprs = re.findall(r"expr: \|\n((?: {10}.*\n)+)", rules_text())
         exprs += [t["expr"] for d in dashboards().values() for p in panels(d) for t in p["targets"]]
         named = {m for e in exprs for m in METRIC.findall(re.sub(r'"[^"]*"', "", e))}
