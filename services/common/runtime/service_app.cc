@@ -23,7 +23,12 @@ ServiceApp::ServiceApp(Runtime& rt, std::string name, CheckConfig check)
 
 ServiceApp::~ServiceApp() { PH_CHECK(stopped_); }
 
-absl::Status ServiceApp::Ready() { return announced_ || draining_ ? absl::UnavailableError("draining") : Health(); }
+absl::Status ServiceApp::Ready() { return phase_ == Phase::kServing ? Health() : absl::UnavailableError("draining"); }
+
+void ServiceApp::AnnounceDrain() {
+  Phase serving = Phase::kServing;
+  phase_.compare_exchange_strong(serving, Phase::kAnnounced);
+}
 
 void ServiceApp::PublishReadiness() {
   if (server_ == nullptr) return;
@@ -67,7 +72,7 @@ void ServiceApp::OnCollect(std::function<void()> update) {
 }
 
 void ServiceApp::Drain(absl::Duration grace) {
-  if (draining_.exchange(true)) return;
+  if (phase_.exchange(Phase::kDraining) == Phase::kDraining) return;
   const absl::Time deadline = absl::Now() + grace;
   BeginDrain();
   runner_->BeginDrain();

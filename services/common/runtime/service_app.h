@@ -46,7 +46,7 @@ class ServiceApp : public App {
   void PublishReadiness() override;
   // Refuses a config that the service could not start with; else keeps everything as it is.
   absl::Status Reload(const config::v1::Config& config) override;
-  void AnnounceDrain() override { announced_ = true; }
+  void AnnounceDrain() override;
   // BeginDrain(), the gRPC server's Shutdown(), FinishDrain(). The second call does nothing.
   void Drain(absl::Duration grace) final;
 
@@ -60,7 +60,7 @@ class ServiceApp : public App {
   ServiceApp(Runtime& rt, std::string name, CheckConfig check);
 
   Runtime& runtime() { return runtime_; }
-  bool draining() const { return draining_; }
+  bool draining() const { return phase_ == Phase::kDraining; }
   // For the methods of `services`. Refuses callers, counts calls, ends change streams at a drain.
   rpc::ServerRunner& runner() { return *runner_; }
   // Starts the gRPC server.
@@ -93,8 +93,9 @@ class ServiceApp : public App {
   std::vector<grpc::Service*> services_;
   std::unique_ptr<rpc::RpcServer> server_;
   metrics::CollectHandle collect_;
-  std::atomic<bool> announced_{false};
-  std::atomic<bool> draining_{false};
+  // An announced drain only ends readiness: the service goes on with its work.
+  enum class Phase { kServing, kAnnounced, kDraining };
+  std::atomic<Phase> phase_{Phase::kServing};
   bool stopped_ = false;
 };
 
