@@ -75,11 +75,11 @@ class Watchdog {
   uint64_t timer_ = 0;
 };
 
-class EnqueueCallImpl final : public EnqueueCall {
+class ShardedEnqueueCall final : public EnqueueCall {
  public:
   // `shards`: in the order to try; not empty.
-  EnqueueCallImpl(std::vector<Shard> shards, const std::atomic<bool>& stopped, const EnqueueTimeouts& timeouts,
-                  std::shared_ptr<MemoryBudget> memory, rpc::TraceContext trace, v1::Envelope&& envelope)
+  ShardedEnqueueCall(std::vector<Shard> shards, const std::atomic<bool>& stopped, const EnqueueTimeouts& timeouts,
+                     std::shared_ptr<MemoryBudget> memory, rpc::TraceContext trace, v1::Envelope&& envelope)
       : shards_(std::move(shards)),
         stopped_(stopped),
         timeouts_(timeouts),
@@ -299,10 +299,10 @@ class NoQueue final : public EnqueueCall {
   Task<absl::StatusOr<std::string>> Commit() override { co_return absl::UnavailableError("no queue is configured"); }
 };
 
-class EnqueuerImpl final : public Enqueuer {
+class ShardedEnqueuer final : public Enqueuer {
  public:
-  EnqueuerImpl(const std::vector<std::shared_ptr<grpc::Channel>>& queues, std::shared_ptr<MemoryBudget> memory,
-               EnqueueTimeouts timeouts)
+  ShardedEnqueuer(const std::vector<std::shared_ptr<grpc::Channel>>& queues, std::shared_ptr<MemoryBudget> memory,
+                  EnqueueTimeouts timeouts)
       : memory_(std::move(memory)), timeouts_(timeouts) {
     for (const auto& channel : queues) stubs_.push_back(v1::QueueService::NewStub(channel));
   }
@@ -316,8 +316,8 @@ class EnqueuerImpl final : public Enqueuer {
       const size_t number = (first + i) % stubs_.size();
       order.push_back({stubs_[number].get(), number});
     }
-    return std::make_unique<EnqueueCallImpl>(std::move(order), stopped_, timeouts_, memory_, std::move(trace),
-                                             std::move(envelope));
+    return std::make_unique<ShardedEnqueueCall>(std::move(order), stopped_, timeouts_, memory_, std::move(trace),
+                                                std::move(envelope));
   }
 
   void Stop() override { stopped_ = true; }
@@ -334,7 +334,7 @@ class EnqueuerImpl final : public Enqueuer {
 
 std::unique_ptr<Enqueuer> Enqueuer::Create(const std::vector<std::shared_ptr<grpc::Channel>>& queues,
                                            std::shared_ptr<MemoryBudget> memory, EnqueueTimeouts timeouts) {
-  return std::make_unique<EnqueuerImpl>(queues, std::move(memory), timeouts);
+  return std::make_unique<ShardedEnqueuer>(queues, std::move(memory), timeouts);
 }
 
 }  // namespace posthouse::ingress

@@ -147,10 +147,10 @@ Task<void> Serve(std::shared_ptr<Shared> shared, std::unique_ptr<net::Connection
   connection->loop().CancelTimer(timer);
 }
 
-class HttpServerImpl final : public HttpServer {
+class ListeningHttpServer final : public HttpServer {
  public:
-  explicit HttpServerImpl(std::unique_ptr<net::Listener> listener) : listener_(std::move(listener)) {}
-  ~HttpServerImpl() override { SyncWait(listener_->Drain(absl::ZeroDuration())); }
+  explicit ListeningHttpServer(std::unique_ptr<net::Listener> listener) : listener_(std::move(listener)) {}
+  ~ListeningHttpServer() override { SyncWait(listener_->Drain(absl::ZeroDuration())); }
   uint16_t port() const override { return listener_->port(); }
 
  private:
@@ -172,7 +172,7 @@ absl::StatusOr<std::unique_ptr<HttpServer>> HttpServer::Start(net::EventLoops& l
       net::Listener::Start(loops, std::move(listen), [shared](std::unique_ptr<net::Connection> connection) {
         return Serve(shared, std::move(connection));
       }));
-  return std::make_unique<HttpServerImpl>(std::move(listener));
+  return std::make_unique<ListeningHttpServer>(std::move(listener));
 }
 
 }  // namespace posthouse::http

@@ -15,7 +15,7 @@
 #include "services/common/ip_address/ip_address.h"
 #include "services/common/log/log.h"
 #include "services/common/net/connection.h"
-#include "services/common/net/connection_impl.h"
+#include "services/common/net/socket_connection.h"
 #include "services/common/status/status.h"
 
 namespace posthouse::net {
@@ -86,7 +86,7 @@ void ForgetAddress(ListenerState& state, const std::string& client) {
 
 // Reports a refused connection to the owner, else to the log. The log is rate limited, since connections
 // come in floods.
-void ReportRefused(ListenerState& state, const ConnectionImpl& connection, ConnectionRefusal refusal,
+void ReportRefused(ListenerState& state, const SocketConnection& connection, ConnectionRefusal refusal,
                    const absl::Status& why) {
   if (state.options.on_refused != nullptr) return state.options.on_refused(connection, refusal, why);
   static constexpr const char* kEvents[] = {"connection_refused", "connection_refused", "proxy_header_refused",
@@ -101,14 +101,15 @@ void ReportRefused(ListenerState& state, const ConnectionImpl& connection, Conne
       .Int("not_logged", dropped);
 }
 
-Task<void> Refuse(ListenerState& state, ConnectionImpl& connection, ConnectionRefusal refusal, absl::string_view why) {
+Task<void> Refuse(ListenerState& state, SocketConnection& connection, ConnectionRefusal refusal,
+                  absl::string_view why) {
   ReportRefused(state, connection, refusal, absl::ResourceExhaustedError(why));
   if (state.options.implicit_tls == nullptr && !state.options.overload_line.empty()) {
     (co_await connection.Write(state.options.overload_line, absl::Seconds(1))).IgnoreError();  // best effort
   }
 }
 
-Task<void> Admitted(std::shared_ptr<ListenerState> state, std::unique_ptr<ConnectionImpl> connection) {
+Task<void> Admitted(std::shared_ptr<ListenerState> state, std::unique_ptr<SocketConnection> connection) {
   if (state->options.implicit_tls != nullptr) {
     const absl::Status status =
         co_await connection->StartTlsServer(state->options.implicit_tls, state->options.handshake_timeout);
@@ -127,7 +128,8 @@ enum class Admission {
   kClose,
 };
 
-Task<void> Run(std::shared_ptr<ListenerState> state, std::unique_ptr<ConnectionImpl> connection, Admission admission) {
+Task<void> Run(std::shared_ptr<ListenerState> state, std::unique_ptr<SocketConnection> connection,
+               Admission admission) {
   // Lives to the end: its address is the key in `open`, so no new connection may get the
   // address before the entry is removed.
   const std::shared_ptr<ConnectionCore> core = connection->core();
@@ -191,7 +193,7 @@ struct Acceptor : std::enable_shared_from_this<Acceptor> {
   }
 
   void Begin(tcp::socket socket) {
-    auto connection = std::make_unique<ConnectionImpl>(loop, std::move(socket));
+    auto connection = std::make_unique<SocketConnection>(loop, std::move(socket));
     Admission admission = Admission::kServe;
     {
       absl::MutexLock lock(&state->mutex);
@@ -251,11 +253,12 @@ absl::Status CheckFree(EventLoop& loop, const ListenerOptions& options) {
   return error ? CannotListen(options, options.port, error) : absl::OkStatus();
 }
 
-class ListenerImpl final : public Listener {
+class MultiLoopListener final : public Listener {
  public:
-  ListenerImpl(std::shared_ptr<ListenerState> state, std::vector<std::shared_ptr<Acceptor>> acceptors, uint16_t port)
+  MultiLoopListener(std::shared_ptr<ListenerState> state, std::vector<std::shared_ptr<Acceptor>> acceptors,
+                    uint16_t port)
       : state_(std::move(state)), acceptors_(std::move(acceptors)), port_(port) {}
-  ~ListenerImpl() override { ListenerImpl::Close(); }
+  ~MultiLoopListener() override { MultiLoopListener::Close(); }
 
   uint16_t port() const override { return port_; }
   size_t open() const override {
@@ -319,7 +322,7 @@ absl::StatusOr<std::unique_ptr<Listener>> Listener::Start(EventLoops& loops, Lis
     acceptors.push_back(std::move(acceptor));
   }
   for (const auto& acceptor : acceptors) acceptor->loop.Post([acceptor] { acceptor->Accept(); });
-  return std::make_unique<ListenerImpl>(std::move(state), std::move(acceptors), port);
+  return std::make_unique<MultiLoopListener>(std::move(state), std::move(acceptors), port);
 }
 
 }  // namespace posthouse::net

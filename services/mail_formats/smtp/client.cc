@@ -20,9 +20,9 @@ constexpr size_t kWriteBytes = 64 * 1024;
 // does not read while it writes (RFC 2920 §3.1).
 constexpr size_t kRcptsPerGroup = 100;
 
-class ClientImpl final : public Client {
+class ClientSession final : public Client {
  public:
-  ClientImpl(std::unique_ptr<net::Connection> connection, ClientOptions options)
+  ClientSession(std::unique_ptr<net::Connection> connection, ClientOptions options)
       : options_(std::move(options)), connection_(std::move(connection)) {}
 
   Task<Outcome> Start();
@@ -91,7 +91,7 @@ class ClientImpl final : public Client {
   uint32_t messages_ = 0;
 };
 
-Task<absl::StatusOr<Reply>> ClientImpl::ReadReply(absl::Duration timeout) {
+Task<absl::StatusOr<Reply>> ClientSession::ReadReply(absl::Duration timeout) {
   const absl::Time deadline = absl::Now() + timeout;  // for all lines of the reply together
   while (true) {
     absl::string_view input = in_;
@@ -105,7 +105,7 @@ Task<absl::StatusOr<Reply>> ClientImpl::ReadReply(absl::Duration timeout) {
   }
 }
 
-Task<absl::StatusOr<Reply>> ClientImpl::Exchange(std::string line, absl::Duration timeout) {
+Task<absl::StatusOr<Reply>> ClientSession::Exchange(std::string line, absl::Duration timeout) {
   const absl::Status written = co_await connection_->Write(std::move(line), timeout);
   if (!written.ok()) {
     // A reply that the server sent before it closed tells more than the write error.
@@ -118,7 +118,7 @@ Task<absl::StatusOr<Reply>> ClientImpl::Exchange(std::string line, absl::Duratio
 
 // ---- opening
 
-Task<Outcome> ClientImpl::Start() {
+Task<Outcome> ClientSession::Start() {
   const absl::StatusOr<Reply> greeting = co_await ReadReply(options_.timeouts.greeting);
   if (!greeting.ok()) co_return Broken(ClientStep::kGreeting, greeting.status());
   Outcome outcome = Read(ClientStep::kGreeting, *greeting, 2);
@@ -129,7 +129,7 @@ Task<Outcome> ClientImpl::Start() {
   co_return refused.has_value() ? *std::move(refused) : outcome;
 }
 
-Task<Outcome> ClientImpl::Hello(bool may_fall_back) {
+Task<Outcome> ClientSession::Hello(bool may_fall_back) {
   const char* const verb = options_.lmtp ? "LHLO " : "EHLO ";
   absl::StatusOr<Reply> reply =
       co_await Exchange(absl::StrCat(verb, options_.helo_name, "\r\n"), options_.timeouts.hello);
@@ -146,7 +146,7 @@ Task<Outcome> ClientImpl::Hello(bool may_fall_back) {
 }
 
 // STARTTLS as the options say (RFC 3207). nullopt: go on.
-Task<std::optional<Outcome>> ClientImpl::Encrypt() {
+Task<std::optional<Outcome>> ClientSession::Encrypt() {
   const bool required = options_.tls == ClientTls::kRequired;
   if (options_.tls == ClientTls::kNever || (options_.tls_context == nullptr && !required)) co_return std::nullopt;
   if (!capabilities_.starttls || options_.tls_context == nullptr) {
@@ -177,7 +177,7 @@ Task<std::optional<Outcome>> ClientImpl::Encrypt() {
 
 // ---- a transaction
 
-Task<SendResult> ClientImpl::Send(ClientMessage message) {
+Task<SendResult> ClientSession::Send(ClientMessage message) {
   Transaction t;
   t.result.recipients.resize(message.recipients.size());
   t.message = std::move(message);
@@ -203,7 +203,7 @@ Task<SendResult> ClientImpl::Send(ClientMessage message) {
 }
 
 // MAIL, RCPTs and DATA. True: the server waits for the message.
-Task<bool> ClientImpl::Envelope(Transaction& t) {
+Task<bool> ClientSession::Envelope(Transaction& t) {
   const size_t count = t.message.recipients.size();
   if (!capabilities_.pipelining) {
     if (!co_await SendGroup(t, /*with_mail=*/true, 0, false)) co_return false;
@@ -223,7 +223,7 @@ Task<bool> ClientImpl::Envelope(Transaction& t) {
 }
 
 // Writes [MAIL] RCPT... [DATA] at once and reads each answer. False: no message now.
-Task<bool> ClientImpl::SendGroup(Transaction& t, bool with_mail, size_t end, bool with_data) {
+Task<bool> ClientSession::SendGroup(Transaction& t, bool with_mail, size_t end, bool with_data) {
   std::string out = with_mail ? MailCommand(t.message, capabilities_) : "";
   std::vector<size_t> sent;
   for (size_t i = t.asked; i < end; ++i) {
@@ -276,7 +276,7 @@ Task<bool> ClientImpl::SendGroup(Transaction& t, bool with_mail, size_t end, boo
 }
 
 // Reads the reply to DATA. True: 354, and at least one recipient was accepted.
-Task<bool> ClientImpl::ReadData(Transaction& t) {
+Task<bool> ClientSession::ReadData(Transaction& t) {
   const absl::StatusOr<Reply> reply = co_await ReadReply(options_.timeouts.data);
   const Outcome outcome = reply.ok() ? Read(ClientStep::kData, *reply, 3) : Broken(ClientStep::kData, reply.status());
   if (outcome.kind == Kind::kAccepted) {
@@ -291,12 +291,12 @@ Task<bool> ClientImpl::ReadData(Transaction& t) {
   co_return false;
 }
 
-Task<void> ClientImpl::EndUnwantedData() {
+Task<void> ClientSession::EndUnwantedData() {
   const absl::StatusOr<Reply> reply = co_await Exchange(".\r\n", options_.timeouts.end_of_data);
   if (!reply.ok() || reply->code == 421) usable_ = false;
 }
 
-Task<void> ClientImpl::Body(Transaction& t) {
+Task<void> ClientSession::Body(Transaction& t) {
   t.open = false;
   DataEncoder encoder;
   std::string out;
@@ -316,7 +316,7 @@ Task<void> ClientImpl::Body(Transaction& t) {
 }
 
 // Writes the message, except for the bytes that remain in `out` for the last write.
-Task<absl::Status> ClientImpl::WriteBody(Transaction& t, DataEncoder& encoder, std::string& out) {
+Task<absl::Status> ClientSession::WriteBody(Transaction& t, DataEncoder& encoder, std::string& out) {
   while (true) {
     const absl::StatusOr<absl::Cord> piece = co_await t.message.next();
     if (!piece.ok()) {
@@ -337,7 +337,7 @@ Task<absl::Status> ClientImpl::WriteBody(Transaction& t, DataEncoder& encoder, s
 
 // Sends the final dot and reads its reply: one, or with LMTP one for each recipient
 // (RFC 2033 §4.2).
-Task<void> ClientImpl::EndOfData(Transaction& t, std::string rest) {
+Task<void> ClientSession::EndOfData(Transaction& t, std::string rest) {
   const absl::Status written = co_await connection_->Write(std::move(rest), options_.timeouts.block);
   const absl::Duration timeout = written.ok() ? options_.timeouts.end_of_data : absl::Seconds(1);
   const std::vector<size_t> waiting = std::exchange(t.hopeful, {});
@@ -363,7 +363,7 @@ Task<void> ClientImpl::EndOfData(Transaction& t, std::string rest) {
 // The outcome of a reply to the end of data that did not come, or not to its end. A code
 // that came decides, whatever happened to the text after it: a message that the host said
 // it took must not be sent again.
-Outcome ClientImpl::WithoutReply(const absl::Status& error) {
+Outcome ClientSession::WithoutReply(const absl::Status& error) {
   Outcome outcome = Broken(ClientStep::kEndOfData, error);
   if (const std::optional<Reply> unfinished = parser_.TakeUnfinished()) {
     return Read(ClientStep::kEndOfData, *unfinished, 2);
@@ -374,7 +374,7 @@ Outcome ClientImpl::WithoutReply(const absl::Status& error) {
 
 // ---- between transactions
 
-Task<Outcome> ClientImpl::Reset() {
+Task<Outcome> ClientSession::Reset() {
   if (!usable_)
     co_return FromError(ClientStep::kReset, absl::UnavailableError("the connection is not usable any more"));
   const absl::StatusOr<Reply> reply = co_await Exchange("RSET\r\n", options_.timeouts.hello);
@@ -385,7 +385,7 @@ Task<Outcome> ClientImpl::Reset() {
   co_return outcome;
 }
 
-Task<void> ClientImpl::Quit() {
+Task<void> ClientSession::Quit() {
   usable_ = false;
   // A courtesy: neither end depends on it.
   (co_await Exchange("QUIT\r\n", options_.timeouts.quit)).status().IgnoreError();
@@ -395,7 +395,7 @@ Task<void> ClientImpl::Quit() {
 }  // namespace
 
 Task<OpenResult> Client::Open(std::unique_ptr<net::Connection> connection, ClientOptions options) {
-  auto client = std::make_unique<ClientImpl>(std::move(connection), std::move(options));
+  auto client = std::make_unique<ClientSession>(std::move(connection), std::move(options));
   OpenResult result;
   result.outcome = co_await client->Start();
   if (result.outcome.kind == Kind::kAccepted && client->usable()) {

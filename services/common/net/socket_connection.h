@@ -1,61 +1,29 @@
-// Connection over an Asio socket, for common/net only.
+// SocketConnection: a Connection over an Asio socket. For common/net only.
 //
 // Reads and writes are system calls on the non-blocking socket (recv, send, SSL_read,
 // SSL_write); Asio only waits for readiness. Input arrives in the loop's scratch buffer,
 // so an idle connection owns no buffer.
 #pragma once
 
-#include <chrono>
-#include <coroutine>
+#include <cstddef>
 #include <memory>
 #include <string>
-#include <utility>
 
 #include <asio/ip/tcp.hpp>
 
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
 #include "services/common/net/connection.h"
-#include "services/common/net/event_loop_impl.h"
+#include "services/common/net/connection_core.h"
 #include "services/common/net/tls_impl.h"
 
 namespace posthouse::net {
 
-// The socket and its waiters. Shared with other threads and with callbacks that run
-// after the connection has gone; used on the loop's thread only.
-struct ConnectionCore : std::enable_shared_from_this<ConnectionCore> {
-  using Clock = std::chrono::steady_clock;
-
-  // One direction. `armed`: Asio has a wait pending. A wait that timed out stays armed
-  // and serves the next wait: cancelling it would cancel the other direction's, too.
-  struct Side {
-    std::coroutine_handle<> waiting;
-    absl::Status result;
-    bool armed = false;
-    Clock::time_point deadline;
-    uint64_t timer = 0;  // 0: none; may be set for an earlier deadline than `deadline`
-    Clock::time_point timer_due;
-  };
-
-  ConnectionCore(EventLoop& event_loop, asio::ip::tcp::socket s) : loop(event_loop), socket(std::move(s)) {}
-
-  bool WaitBegins(Side& side);
-  void Suspend(Side& side, std::coroutine_handle<> handle, Clock::time_point deadline);
-  void Complete(Side& side, absl::Status status);
-  void SetTimer(Side& side);
-  void Interrupt();
-  void CloseNow();
-
-  EventLoop& loop;
-  asio::ip::tcp::socket socket;
-  Side read, write;
-  bool interrupted = false;
-  bool closed = false;
-  SslPtr ssl;
-};
-
-class ConnectionImpl final : public Connection {
+class SocketConnection final : public Connection {
  public:
-  ConnectionImpl(EventLoop& loop, asio::ip::tcp::socket socket);
-  ~ConnectionImpl() override;
+  SocketConnection(EventLoop& loop, asio::ip::tcp::socket socket);
+  ~SocketConnection() override;
 
   Task<absl::StatusOr<std::string>> ReadLine(size_t max_bytes, absl::Duration timeout, bool allow_bare_lf) override;
   Task<absl::StatusOr<std::string>> ReadSome(size_t max_bytes, absl::Duration timeout) override;

@@ -1,19 +1,16 @@
-#include "services/common/net/connection.h"
+#include "services/common/net/socket_connection.h"
 
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <openssl/err.h>
 #include <sys/socket.h>
-#include <sys/uio.h>
 
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
-
-#include <asio/connect.hpp>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "services/common/net/connection_impl.h"
 #include "services/common/net/proxy_protocol.h"
 #include "services/common/status/status.h"
 
@@ -36,17 +33,6 @@ Clock::time_point DeadlineAfter(absl::Duration timeout) {
 }
 
 absl::Status PeerClosed() { return absl::UnavailableError("peer closed the connection"); }
-absl::Status ClosedHere() { return absl::UnavailableError("connection is closed"); }
-
-// Suspends until the side is ready or has failed, or its deadline has passed.
-struct ReadinessAwaiter {
-  ConnectionCore& core;
-  ConnectionCore::Side& side;
-  Clock::time_point deadline;
-  bool await_ready() const { return !core.WaitBegins(side); }
-  void await_suspend(std::coroutine_handle<> handle) const { core.Suspend(side, handle, deadline); }
-  absl::Status await_resume() const { return std::move(side.result); }
-};
 
 }  // namespace
 
@@ -58,98 +44,7 @@ Endpoint ToEndpoint(const asio::ip::tcp::endpoint& endpoint) {
   return Endpoint{address.to_string(), endpoint.port()};
 }
 
-// ---- ConnectionCore
-
-// False: the result is known already.
-bool ConnectionCore::WaitBegins(Side& side) {
-  if (closed) {
-    side.result = ClosedHere();
-    return false;
-  }
-  if (&side == &read && interrupted) {
-    interrupted = false;
-    side.result = absl::CancelledError("read interrupted");
-    return false;
-  }
-  return true;
-}
-
-void ConnectionCore::Suspend(Side& side, std::coroutine_handle<> handle, Clock::time_point deadline) {
-  side.waiting = handle;
-  side.deadline = deadline;
-  if (!side.armed) {
-    side.armed = true;
-    const auto type = &side == &read ? asio::socket_base::wait_read : asio::socket_base::wait_write;
-    socket.async_wait(type, [self = shared_from_this(), &side](const asio::error_code& error) {
-      side.armed = false;
-      if (error && self->closed) return;  // CloseNow() has resumed the waiter
-      // Readiness with an error: the next system call reports it.
-      self->Complete(side, absl::OkStatus());
-    });
-  }
-  SetTimer(side);
-}
-
-void ConnectionCore::Complete(Side& side, absl::Status status) {
-  if (!side.waiting) return;
-  side.result = std::move(status);
-  std::exchange(side.waiting, {}).resume();
-}
-
-// Keeps a timer that is set for an earlier time: when it fires, it checks the present deadline.
-void ConnectionCore::SetTimer(Side& side) {
-  if (side.deadline == Clock::time_point::max()) return;
-  if (side.timer != 0 && side.timer_due <= side.deadline) return;
-  if (side.timer != 0) loop.CancelTimer(side.timer);
-  side.timer_due = side.deadline;
-  const absl::Duration delay = absl::FromChrono(side.deadline - Clock::now());
-  side.timer = loop.PostAfter(delay, [weak = weak_from_this(), &side] {
-    const std::shared_ptr<ConnectionCore> self = weak.lock();
-    if (self == nullptr) return;
-    side.timer = 0;
-    if (!side.waiting) return;
-    if (Clock::now() >= side.deadline) {
-      self->Complete(side, absl::DeadlineExceededError("timed out waiting for the peer"));
-    } else {
-      self->SetTimer(side);
-    }
-  });
-}
-
-void ConnectionCore::Interrupt() {
-  if (closed) return;
-  if (read.waiting) {
-    Complete(read, absl::CancelledError("read interrupted"));
-  } else {
-    interrupted = true;
-  }
-}
-
-void ConnectionCore::CloseNow() {
-  if (closed) return;
-  closed = true;
-  const int fd = socket.native_handle();
-  if (ssl != nullptr) {
-    ERR_clear_error();
-    if (SSL_is_init_finished(ssl.get())) SSL_shutdown(ssl.get());  // close_notify, if it can be sent now
-  }
-  // Half-close and read what the peer has sent: closing with unread input would send a
-  // reset, which can destroy the last reply on its way.
-  ::shutdown(fd, SHUT_WR);
-  char* const scratch = loop.impl().scratch.get();
-  for (int i = 0; i < 16 && ::recv(fd, scratch, EventLoop::Impl::kScratchBytes, MSG_DONTWAIT) > 0; ++i) {
-  }
-  asio::error_code ignored;
-  socket.close(ignored);
-  for (Side* side : {&read, &write}) {
-    if (side->timer != 0) loop.CancelTimer(std::exchange(side->timer, 0));
-    Complete(*side, ClosedHere());
-  }
-}
-
-// ---- ConnectionImpl
-
-ConnectionImpl::ConnectionImpl(EventLoop& loop, asio::ip::tcp::socket socket)
+SocketConnection::SocketConnection(EventLoop& loop, asio::ip::tcp::socket socket)
     : core_(std::make_shared<ConnectionCore>(loop, std::move(socket))) {
   asio::error_code ignored;
   core_->socket.non_blocking(true, ignored);
@@ -158,7 +53,7 @@ ConnectionImpl::ConnectionImpl(EventLoop& loop, asio::ip::tcp::socket socket)
   local_ = ToEndpoint(core_->socket.local_endpoint(ignored));
 }
 
-ConnectionImpl::~ConnectionImpl() {
+SocketConnection::~SocketConnection() {
   if (Executor::Current() == &core_->loop) {
     core_->CloseNow();
   } else {
@@ -166,12 +61,12 @@ ConnectionImpl::~ConnectionImpl() {
   }
 }
 
-const TlsInfo& ConnectionImpl::tls_info() const {
+const TlsInfo& SocketConnection::tls_info() const {
   static const TlsInfo kNone;
   return tls_info_ == nullptr ? kNone : *tls_info_;
 }
 
-Task<absl::Status> ConnectionImpl::TakeProxyHeader(absl::Duration timeout) {
+Task<absl::Status> SocketConnection::TakeProxyHeader(absl::Duration timeout) {
   const Deadline deadline = DeadlineAfter(timeout);
   std::string header;
   while (true) {
@@ -206,29 +101,29 @@ Task<absl::Status> ConnectionImpl::TakeProxyHeader(absl::Duration timeout) {
   }
 }
 
-void ConnectionImpl::InterruptRead() {
+void SocketConnection::InterruptRead() {
   core_->loop.Post([core = core_] { core->Interrupt(); });
 }
 
-void ConnectionImpl::Close() {
+void SocketConnection::Close() {
   core_->loop.Post([core = core_] { core->CloseNow(); });
 }
 
-void ConnectionImpl::AcknowledgeNow() {
+void SocketConnection::AcknowledgeNow() {
   if (core_->closed) return;
   const int on = 1;
   // Best effort: if it fails, the client waits a little longer.
   static_cast<void>(::setsockopt(core_->socket.native_handle(), IPPROTO_TCP, TCP_QUICKACK, &on, sizeof(on)));
 }
 
-void ConnectionImpl::Unread(std::string bytes) {
+void SocketConnection::Unread(std::string bytes) {
   if (bytes.empty()) return;
   bytes.append(in_, pos_);
   in_ = std::move(bytes);
   pos_ = 0;
 }
 
-void ConnectionImpl::Consume(size_t bytes) {
+void SocketConnection::Consume(size_t bytes) {
   pos_ += bytes;
   if (pos_ < in_.size()) return;
   pos_ = 0;
@@ -239,7 +134,7 @@ void ConnectionImpl::Consume(size_t bytes) {
   }
 }
 
-ConnectionImpl::Attempt ConnectionImpl::FromSsl(int result, const char* what) {
+SocketConnection::Attempt SocketConnection::FromSsl(int result, const char* what) {
   switch (SSL_get_error(core_->ssl.get(), result)) {
     case SSL_ERROR_WANT_READ:
       return {Attempt::kWaitRead};
@@ -255,7 +150,7 @@ ConnectionImpl::Attempt ConnectionImpl::FromSsl(int result, const char* what) {
   }
 }
 
-ConnectionImpl::Attempt ConnectionImpl::TryRead(char* to, size_t max) {
+SocketConnection::Attempt SocketConnection::TryRead(char* to, size_t max) {
   if (core_->closed) return {Attempt::kFailed, 0, ClosedHere()};
   if (core_->ssl != nullptr) {
     ERR_clear_error();
@@ -272,7 +167,7 @@ ConnectionImpl::Attempt ConnectionImpl::TryRead(char* to, size_t max) {
   }
 }
 
-ConnectionImpl::Attempt ConnectionImpl::TryWrite(const char* from, size_t bytes) {
+SocketConnection::Attempt SocketConnection::TryWrite(const char* from, size_t bytes) {
   if (core_->closed) return {Attempt::kFailed, 0, ClosedHere()};
   if (core_->ssl != nullptr) {
     ERR_clear_error();
@@ -288,7 +183,7 @@ ConnectionImpl::Attempt ConnectionImpl::TryWrite(const char* from, size_t bytes)
   }
 }
 
-Task<absl::Status> ConnectionImpl::WaitFor(Attempt::Kind kind, Deadline deadline) {
+Task<absl::Status> SocketConnection::WaitFor(Attempt::Kind kind, Deadline deadline) {
   ConnectionCore::Side& side = kind == Attempt::kWaitRead ? core_->read : core_->write;
   if (side.waiting) {
     // TLS needs the direction that the session's other task waits on (a key update): rare
@@ -300,7 +195,7 @@ Task<absl::Status> ConnectionImpl::WaitFor(Attempt::Kind kind, Deadline deadline
   co_return co_await ReadinessAwaiter{*core_, side, deadline};
 }
 
-Task<absl::Status> ConnectionImpl::Fill(Deadline deadline) {
+Task<absl::Status> SocketConnection::Fill(Deadline deadline) {
   char* const scratch = core_->loop.impl().scratch.get();
   if (eager_reads_ >= kEagerReads) {
     eager_reads_ = 0;
@@ -327,8 +222,8 @@ Task<absl::Status> ConnectionImpl::Fill(Deadline deadline) {
   }
 }
 
-Task<absl::StatusOr<std::string>> ConnectionImpl::ReadLine(size_t max_bytes, absl::Duration timeout,
-                                                           bool allow_bare_lf) {
+Task<absl::StatusOr<std::string>> SocketConnection::ReadLine(size_t max_bytes, absl::Duration timeout,
+                                                             bool allow_bare_lf) {
   const Deadline deadline = DeadlineAfter(timeout);
   size_t scanned = 0;  // bytes after pos_ that have no line end
   size_t dropped = 0;
@@ -363,7 +258,7 @@ Task<absl::StatusOr<std::string>> ConnectionImpl::ReadLine(size_t max_bytes, abs
   }
 }
 
-Task<absl::StatusOr<std::string>> ConnectionImpl::ReadSome(size_t max_bytes, absl::Duration timeout) {
+Task<absl::StatusOr<std::string>> SocketConnection::ReadSome(size_t max_bytes, absl::Duration timeout) {
   if (Buffered() == 0) PH_CO_RETURN_IF_ERROR(co_await Fill(DeadlineAfter(timeout)));
   std::string bytes;
   if (pos_ == 0 && in_.size() <= max_bytes) {
@@ -376,7 +271,7 @@ Task<absl::StatusOr<std::string>> ConnectionImpl::ReadSome(size_t max_bytes, abs
   co_return bytes;
 }
 
-Task<absl::StatusOr<std::string>> ConnectionImpl::ReadExactly(size_t bytes, absl::Duration timeout) {
+Task<absl::StatusOr<std::string>> SocketConnection::ReadExactly(size_t bytes, absl::Duration timeout) {
   const Deadline deadline = DeadlineAfter(timeout);
   while (Buffered() < bytes) PH_CO_RETURN_IF_ERROR(co_await Fill(deadline));
   std::string result = in_.substr(pos_, bytes);
@@ -384,13 +279,13 @@ Task<absl::StatusOr<std::string>> ConnectionImpl::ReadExactly(size_t bytes, absl
   co_return result;
 }
 
-Task<absl::Status> ConnectionImpl::WaitReadable(absl::Duration timeout) {
+Task<absl::Status> SocketConnection::WaitReadable(absl::Duration timeout) {
   if (Buffered() > 0) co_return absl::OkStatus();
   in_ = std::string();
   co_return co_await Fill(DeadlineAfter(timeout));
 }
 
-Task<absl::Status> ConnectionImpl::Write(std::string bytes, absl::Duration timeout) {
+Task<absl::Status> SocketConnection::Write(std::string bytes, absl::Duration timeout) {
   size_t sent = 0;
   while (sent < bytes.size()) {
     Attempt attempt = TryWrite(bytes.data() + sent, bytes.size() - sent);
@@ -404,16 +299,16 @@ Task<absl::Status> ConnectionImpl::Write(std::string bytes, absl::Duration timeo
   co_return absl::OkStatus();
 }
 
-Task<absl::Status> ConnectionImpl::StartTlsServer(std::shared_ptr<TlsServerContext> context, absl::Duration timeout) {
+Task<absl::Status> SocketConnection::StartTlsServer(std::shared_ptr<TlsServerContext> context, absl::Duration timeout) {
   co_return co_await Handshake(MakeServerSsl(*context), /*server=*/true, /*verify=*/false, timeout);
 }
 
-Task<absl::Status> ConnectionImpl::StartTlsClient(std::shared_ptr<TlsClientContext> context, std::string server_name,
-                                                  absl::Duration timeout) {
+Task<absl::Status> SocketConnection::StartTlsClient(std::shared_ptr<TlsClientContext> context, std::string server_name,
+                                                    absl::Duration timeout) {
   co_return co_await Handshake(MakeClientSsl(*context, server_name), /*server=*/false, VerifiesPeer(*context), timeout);
 }
 
-Task<absl::Status> ConnectionImpl::Handshake(NewSsl made, bool server, bool verify, absl::Duration timeout) {
+Task<absl::Status> SocketConnection::Handshake(NewSsl made, bool server, bool verify, absl::Duration timeout) {
   if (core_->closed) co_return ClosedHere();
   const Deadline deadline = DeadlineAfter(timeout);
   // RFC 3207 §4.2: discard what was received in the clear.
@@ -451,40 +346,6 @@ Task<absl::Status> ConnectionImpl::Handshake(NewSsl made, bool server, bool veri
   if (sni != nullptr) tls_info_->sni = sni;
   tls_info_->verified = verify && SSL_get_verify_result(ssl) == X509_V_OK;
   co_return absl::OkStatus();
-}
-
-// ---- Connect
-
-Task<absl::StatusOr<std::unique_ptr<Connection>>> Connect(EventLoop& loop, Endpoint to, std::string source_address,
-                                                          absl::Duration timeout) {
-  if (Executor::Current() != &loop) co_await SwitchTo(loop);
-  asio::error_code error;
-  const asio::ip::address address = asio::ip::make_address(to.address, error);
-  if (error) co_return absl::InvalidArgumentError(absl::StrCat("not an address: ", to.address));
-  auto socket = std::make_shared<asio::ip::tcp::socket>(loop.impl().io);
-  socket->open(address.is_v6() ? asio::ip::tcp::v6() : asio::ip::tcp::v4(), error);
-  if (!error && !source_address.empty()) {
-    const asio::ip::address source = asio::ip::make_address(source_address, error);
-    if (!error) socket->bind(asio::ip::tcp::endpoint(source, 0), error);
-  }
-  if (error) {
-    co_return absl::UnavailableError(absl::StrCat("cannot open a socket to ", to.ToString(), ": ", error.message()));
-  }
-  auto timed_out = std::make_shared<bool>(false);
-  const uint64_t timer = loop.PostAfter(timeout, [socket, timed_out] {
-    *timed_out = true;
-    asio::error_code ignored;
-    socket->close(ignored);
-  });
-  error = co_await AwaitCallback<asio::error_code>([&](absl::AnyInvocable<void(asio::error_code)> done) {
-    socket->async_connect(asio::ip::tcp::endpoint(address, to.port),
-                          [done = std::move(done)](const asio::error_code& e) mutable { done(e); });
-  });
-  loop.CancelTimer(timer);
-  if (*timed_out) co_return absl::DeadlineExceededError(absl::StrCat("connecting to ", to.ToString(), " timed out"));
-  if (error) co_return absl::UnavailableError(absl::StrCat("connecting to ", to.ToString(), ": ", error.message()));
-  std::unique_ptr<Connection> connection = std::make_unique<ConnectionImpl>(loop, std::move(*socket));
-  co_return connection;
 }
 
 }  // namespace posthouse::net
