@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <map>
+#include <set>
 #include <utility>
 
 #include "absl/strings/escaping.h"
@@ -33,6 +34,20 @@ bool ParseId(absl::string_view hex, std::array<uint8_t, 16>* id) {
   const std::string bytes = absl::HexStringToBytes(hex);
   std::copy(bytes.begin(), bytes.end(), id->begin());
   return true;
+}
+
+// Removes `name` from what `map` has for `key`.
+template <typename Map>
+void Remove(Map& map, const std::string& key, const std::string& name) {
+  const auto it = map.find(key);
+  if (it == map.end()) return;
+  std::erase(it->second, name);
+  if (it->second.empty()) map.erase(it);
+}
+
+std::string FoldedText(const std::string& text) {
+  const absl::StatusOr<Address> address = ParseAddress(text);
+  return address.ok() ? address->Folded().ToString() : text;
 }
 
 }  // namespace
@@ -92,12 +107,12 @@ void Index::PutTenant(const v1::Tenant& tenant) { tenants_[tenant.tenant()] = te
 
 void Index::PutDomain(const v1::Domain& domain) {
   if (const std::optional<uint32_t> known = DomainSlot(domain.domain())) {
-    ForgetOtherName(domains_[*known].record);
+    Unlink(domains_[*known].record);
     domains_[*known].record = domain;
-    if (!domain.alias_of().empty()) other_names_[domain.alias_of()].push_back(domain.domain());
+    Link(domain);
     return;
   }
-  if (!domain.alias_of().empty()) other_names_[domain.alias_of()].push_back(domain.domain());
+  Link(domain);
   uint32_t slot = 0;
   if (free_domains_.empty()) {
     slot = static_cast<uint32_t>(domains_.size());
@@ -114,7 +129,7 @@ void Index::EraseDomain(absl::string_view domain) {
   const std::optional<uint32_t> slot = DomainSlot(domain);
   if (!slot) return;
   PH_CHECK(domains_[*slot].accounts == 0 && domains_[*slot].aliases == 0);
-  ForgetOtherName(domains_[*slot].record);
+  Unlink(domains_[*slot].record);
   domains_[*slot] = DomainEntry{};
   domain_slots_.erase(domain);
   free_domains_.push_back(*slot);
@@ -200,12 +215,7 @@ void Index::EraseAlias(const Address& address) {
   const std::string name = address.ToString();
   const auto it = aliases_.find(name);
   if (it == aliases_.end()) return;
-  for (const std::string& target : it->second.targets) {
-    const auto back = aliases_to_.find(target);
-    if (back == aliases_to_.end()) continue;
-    std::erase(back->second, name);
-    if (back->second.empty()) aliases_to_.erase(back);
-  }
+  for (const std::string& target : it->second.targets) Remove(aliases_to_, target, name);
   aliases_.erase(it);
   if (const std::optional<uint32_t> domain = DomainSlot(address.domain)) --domains_[*domain].aliases;
 }
@@ -295,6 +305,49 @@ std::vector<std::string> Index::AliasesTo(const std::string& address, size_t lim
   return names;
 }
 
+std::vector<std::string> Index::LeadingTo(const Address& address, absl::string_view separators, size_t limit) const {
+  std::set<std::string> found;
+  const std::string domain = absl::StrCat("@", address.domain);
+  const auto collect = [&](const Backwards& map) {
+    const auto add = [&](const std::vector<std::string>& names) {
+      for (const std::string& name : names) {
+        found.insert(&map == &catch_alls_to_ ? absl::StrCat("*@", name) : name);
+      }
+    };
+    if (const auto it = map.find(address.ToString()); it != map.end()) add(it->second);
+    for (const char separator : separators) {
+      const std::string start = absl::StrCat(address.local, std::string(1, separator));
+      for (auto it = map.lower_bound(start); it != map.end() && absl::StartsWith(it->first, start); ++it) {
+        if (found.size() >= limit) return;
+        if (absl::EndsWith(it->first, domain)) add(it->second);
+      }
+    }
+  };
+  collect(aliases_to_);
+  collect(catch_alls_to_);
+  std::vector<std::string> all(found.begin(), found.end());
+  if (all.size() > limit) all.resize(limit);
+  return all;
+}
+
+std::vector<std::string> Index::LeadingInto(absl::string_view domain, size_t limit) const {
+  std::set<std::string> found;
+  const std::string end = absl::StrCat("@", domain);
+  for (const Backwards* map : {&aliases_to_, &catch_alls_to_}) {
+    for (const auto& [target, names] : *map) {
+      if (found.size() >= limit) break;
+      if (!absl::EndsWith(target, end) || aliases_.contains(target)) continue;
+      if (const absl::StatusOr<Address> address = ParseAddress(target); !address.ok() || HasAccount(*address)) continue;
+      for (const std::string& name : names) {
+        found.insert(map == &catch_alls_to_ ? absl::StrCat("*@", name) : name);
+      }
+    }
+  }
+  std::vector<std::string> all(found.begin(), found.end());
+  if (all.size() > limit) all.resize(limit);
+  return all;
+}
+
 std::vector<std::string> Index::OtherNamesOf(absl::string_view domain) const {
   const auto it = other_names_.find(domain);
   if (it == other_names_.end()) return {};
@@ -337,11 +390,14 @@ size_t Index::accounts_at(absl::string_view home) const {
   return it == home_slots_.end() ? 0 : homes_[it->second].accounts;
 }
 
-void Index::ForgetOtherName(const v1::Domain& domain) {
-  const auto it = other_names_.find(domain.alias_of());
-  if (it == other_names_.end()) return;
-  std::erase(it->second, domain.domain());
-  if (it->second.empty()) other_names_.erase(it);
+void Index::Link(const v1::Domain& domain) {
+  if (!domain.alias_of().empty()) other_names_[domain.alias_of()].push_back(domain.domain());
+  if (!domain.catch_all().empty()) catch_alls_to_[FoldedText(domain.catch_all())].push_back(domain.domain());
+}
+
+void Index::Unlink(const v1::Domain& domain) {
+  Remove(other_names_, domain.alias_of(), domain.domain());
+  if (!domain.catch_all().empty()) Remove(catch_alls_to_, FoldedText(domain.catch_all()), domain.domain());
 }
 
 std::optional<uint32_t> Index::DomainSlot(absl::string_view domain) const {

@@ -102,6 +102,11 @@ class Index {
   std::optional<AliasInfo> FindAlias(const Address& address) const;
   // Addresses of aliases that name `address` as a target, sorted, at most `limit`.
   std::vector<std::string> AliasesTo(const std::string& address, size_t limit) const;
+  // What leads to `address`, also with a subaddress behind one of `separators`, sorted: addresses of aliases that name
+  // it as a target, and "*@domain" for domains that have it as catch-all. At most `limit`.
+  std::vector<std::string> LeadingTo(const Address& address, absl::string_view separators, size_t limit) const;
+  // The same for all addresses of `domain` that are no account and no alias. Reads all targets.
+  std::vector<std::string> LeadingInto(absl::string_view domain, size_t limit) const;
   // Domains that are another name of `domain`, sorted.
   std::vector<std::string> OtherNamesOf(absl::string_view domain) const;
   // True when the row of an address or a domain that the index does not have may be one that
@@ -187,7 +192,9 @@ class Index {
 
   std::optional<uint32_t> DomainSlot(absl::string_view domain) const;
   std::optional<uint32_t> AccountSlot(const Address& address) const;
-  void ForgetOtherName(const v1::Domain& domain);
+  // What other entries keep of the domain's record.
+  void Link(const v1::Domain& domain);
+  void Unlink(const v1::Domain& domain);
   AccountInfo Describe(const AccountEntry& entry) const;
   uint32_t InternLimits(const LimitSet& limits);
   uint32_t InternHome(const std::string& home);
@@ -202,7 +209,9 @@ class Index {
   absl::flat_hash_set<uint32_t, ByAddress, ByAddress> by_address_;
   absl::flat_hash_set<uint32_t, ById, ById> by_id_;
   absl::flat_hash_map<std::string, AliasInfo> aliases_;  // by address
-  absl::flat_hash_map<std::string, std::vector<std::string>> aliases_to_;
+  // By target: addresses of aliases, and domains with that catch-all. Sorted, so that subaddresses are side by side.
+  using Backwards = absl::btree_map<std::string, std::vector<std::string>>;
+  Backwards aliases_to_, catch_alls_to_;
   std::vector<LimitSet> limit_sets_;
   absl::flat_hash_map<LimitSet, uint32_t> limit_slots_;
   absl::btree_map<std::string, DeletedInfo> deleted_;

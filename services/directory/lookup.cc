@@ -4,9 +4,11 @@
 #include <utility>
 
 #include "absl/container/flat_hash_set.h"
+#include "absl/functional/function_ref.h"
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "absl/strings/strip.h"
 
 namespace posthouse::directory {
 namespace {
@@ -14,38 +16,52 @@ namespace {
 using Outcome = LookupAnswer::Outcome;
 constexpr size_t kMaxSendAs = 1000;
 constexpr size_t kMaxDomainHops = 4;  // admin calls allow 1
-constexpr size_t kMaxCheckedAliases = 200;
+
+using FindDomain = absl::FunctionRef<const v1::Domain*(absl::string_view)>;
 
 // Follows alias_of to the domain that has the addresses.
-const v1::Domain* StandsFor(const Index& index, const v1::Domain* domain, std::vector<std::string>* passed) {
+const v1::Domain* StandsFor(FindDomain find, const v1::Domain* domain, std::vector<std::string>* passed) {
   for (size_t hops = 0; domain != nullptr && !domain->alias_of().empty(); ++hops) {
     if (hops == kMaxDomainHops) return nullptr;
     if (passed != nullptr) passed->push_back(domain->alias_of());
-    domain = index.FindDomain(domain->alias_of());
+    domain = find(domain->alias_of());
   }
   return domain;
 }
 
-// An alias as it would be.
-struct AliasPreview {
-  std::string address;
-  std::vector<std::string> targets;
-};
+const v1::Domain* StandsFor(const Index& index, const v1::Domain* domain) {
+  return StandsFor([&](absl::string_view name) { return index.FindDomain(name); }, domain, nullptr);
+}
 
 class Expansion {
  public:
-  explicit Expansion(const Index& index, const AliasPreview* preview = nullptr) : index_(index), preview_(preview) {}
+  explicit Expansion(const Index& index, const Preview* preview = nullptr) : index_(index), preview_(preview) {}
 
-  // `depth`: how many aliases lead to the address.
-  LookupAnswer Run(const Address& address, size_t depth = 0) {
-    const v1::Domain* domain = index_.FindDomain(address.domain);
+  LookupAnswer Run(const Address& address) {
+    const v1::Domain* domain = FindDomain(address.domain);
     answer_.tenant = domain == nullptr ? "" : domain->tenant();
     if (domain == nullptr || address.is_literal()) {
       Depend(address.domain);
       answer_.outcome = index_.MayBeLost(address.domain) ? Outcome::kSuspended : Outcome::kNotLocal;
       return Take();
     }
-    Visit(address, "", depth);
+    Visit(address, "", 0);
+    return Conclude();
+  }
+
+  // Where mail for unknown addresses of the domain goes.
+  LookupAnswer RunCatchAll(const std::string& name) {
+    const v1::Domain* domain = StandsFor([&](absl::string_view n) { return FindDomain(n); }, FindDomain(name), nullptr);
+    path_.push_back(absl::StrCat("*@", name));
+    if (domain != nullptr && !domain->catch_all().empty()) {
+      if (absl::StatusOr<Address> target = ParseAddress(domain->catch_all()); target.ok())
+        Visit(*std::move(target), "", 1);
+    }
+    return Conclude();
+  }
+
+ private:
+  LookupAnswer Conclude() {
     if (over_limit_) {
       answer_.targets.clear();
       answer_.outcome = *over_limit_;
@@ -58,7 +74,6 @@ class Expansion {
     return Take();
   }
 
- private:
   // `detail`: the subaddress of the address before, for targets without their own.
   void Visit(Address address, const std::string& detail, size_t depth) {
     if (over_limit_) return;
@@ -69,7 +84,7 @@ class Expansion {
       return;
     }
     Depend(address.domain);
-    const v1::Domain* domain = index_.FindDomain(address.domain);
+    const v1::Domain* domain = FindDomain(address.domain);
     if (domain == nullptr) {
       frozen_ |= index_.MayBeLost(address.domain);
       Add(LookupTarget{std::move(address), std::nullopt, ""});
@@ -77,7 +92,7 @@ class Expansion {
     }
     std::vector<std::string> passed;
     v1::Status status = index_.EffectiveStatus(*domain);
-    domain = StandsFor(index_, domain, &passed);
+    domain = StandsFor([&](absl::string_view name) { return FindDomain(name); }, domain, &passed);
     for (const std::string& name : passed) Depend(name);
     if (domain == nullptr) {
       frozen_ |= !passed.empty() && index_.MayBeLost(passed.back());
@@ -132,11 +147,18 @@ class Expansion {
   }
 
   std::optional<AliasInfo> FindAlias(const Address& address) const {
-    if (preview_ != nullptr && address.ToString() == preview_->address) return AliasInfo{preview_->targets};
+    if (preview_ != nullptr && address.ToString() == preview_->alias) return AliasInfo{preview_->targets};
     return index_.FindAlias(address);
   }
 
+  const v1::Domain* FindDomain(absl::string_view name) const {
+    const v1::Domain* edited = preview_ == nullptr ? nullptr : preview_->domain;
+    return edited != nullptr && edited->domain() == name ? edited : index_.FindDomain(name);
+  }
+
   bool Usable(v1::Status status) {
+    // What is suspended may become active at any time.
+    if (preview_ != nullptr) return status != v1::STATUS_DELETED;
     if (status == v1::STATUS_FROZEN) frozen_ = true;
     if (status == v1::STATUS_SUSPENDED) suspended_ = true;
     return status == v1::STATUS_ACTIVE || status == v1::STATUS_UNSPECIFIED;
@@ -168,17 +190,13 @@ class Expansion {
   }
 
   const Index& index_;
-  const AliasPreview* const preview_;  // null: none
+  const Preview* const preview_;  // null: none
   LookupAnswer answer_;
   std::optional<Outcome> over_limit_;
   std::vector<std::string> path_;  // the addresses from the first one to the one that is visited
   bool frozen_ = false, suspended_ = false;
   absl::flat_hash_set<std::string> visited_, added_, depends_on_;
 };
-
-bool OverLimit(const LookupAnswer& answer) {
-  return answer.outcome == Outcome::kTooDeep || answer.outcome == Outcome::kTooMany;
-}
 
 LookupAnswer LookupPostmaster(const Index& index, absl::string_view hostname) {
   std::vector<std::string> candidates;
@@ -213,7 +231,7 @@ std::optional<AccountInfo> FindLogin(const Index& index, absl::string_view usern
   absl::StatusOr<Address> address = ParseAddress(username);
   if (!address.ok()) return std::nullopt;
   const v1::Domain* given = index.FindDomain(address->domain);
-  const v1::Domain* domain = StandsFor(index, given, nullptr);
+  const v1::Domain* domain = StandsFor(index, given);
   if (domain == nullptr) return std::nullopt;
   Address folded = address->Folded();
   folded.domain = domain->domain();
@@ -227,7 +245,7 @@ bool LoginMayBeLost(const Index& index, absl::string_view username) {
   if (!address.ok()) return false;
   const v1::Domain* given = index.FindDomain(address->domain);
   if (given == nullptr) return index.MayBeLost(address->domain);
-  const v1::Domain* domain = StandsFor(index, given, nullptr);
+  const v1::Domain* domain = StandsFor(index, given);
   if (domain == nullptr) return index.MayBeLost(given->alias_of());
   Address folded = address->Folded();
   folded.domain = domain->domain();
@@ -266,7 +284,7 @@ std::string FindLoop(const Index& index, const std::string& alias, const std::ve
     const std::string text = stack.back().targets[stack.back().next++];
     absl::StatusOr<Address> target = ParseAddress(text);
     if (!target.ok()) continue;
-    const v1::Domain* domain = StandsFor(index, index.FindDomain(target->domain), nullptr);
+    const v1::Domain* domain = StandsFor(index, index.FindDomain(target->domain));
     if (domain == nullptr) continue;
     Address folded = target->Folded();
     folded.domain = domain->domain();
@@ -286,33 +304,10 @@ std::string FindLoop(const Index& index, const std::string& alias, const std::ve
   return "";
 }
 
-absl::Status CheckAliasLimits(const Index& index, const std::string& alias, const std::vector<std::string>& targets) {
-  const AliasPreview preview{alias, targets};
-  std::vector<std::string> todo = {alias};
-  absl::flat_hash_set<std::string> seen = {alias};
-  for (size_t at = 0; at < todo.size() && at < kMaxCheckedAliases; ++at) {
-    const absl::StatusOr<Address> address = ParseAddress(todo[at]);
-    if (!address.ok()) continue;
-    const LookupAnswer answer = Expansion(index, &preview).Run(*address);
-    if (OverLimit(answer) && !OverLimit(Expansion(index).Run(*address))) {
-      return absl::InvalidArgumentError(absl::StrCat("targets: ", answer.detail));
-    }
-    std::vector<std::string> names = index.OtherNamesOf(address->domain);
-    names.push_back(address->domain);
-    for (const std::string& domain : names) {
-      for (std::string& above : index.AliasesTo(Address{address->local, domain}.ToString(), kMaxCheckedAliases)) {
-        if (seen.insert(above).second) todo.push_back(std::move(above));
-      }
-    }
-  }
-  return absl::OkStatus();
-}
-
-absl::Status CheckCatchAllLimits(const Index& index, absl::string_view target) {
-  const absl::StatusOr<Address> address = ParseAddress(target);
-  if (!address.ok()) return address.status();
-  const LookupAnswer answer = Expansion(index).Run(*address, /*depth=*/1);
-  return OverLimit(answer) ? absl::InvalidArgumentError(answer.detail) : absl::OkStatus();
+LookupAnswer Expand(const Index& index, const Preview& preview, absl::string_view name) {
+  if (absl::ConsumePrefix(&name, "*@")) return Expansion(index, &preview).RunCatchAll(std::string(name));
+  const absl::StatusOr<Address> address = ParseAddress(name);
+  return address.ok() ? Expansion(index, &preview).Run(*address) : LookupAnswer();
 }
 
 }  // namespace posthouse::directory

@@ -10,7 +10,7 @@
 //
 // Each address is visited once, so loops end and duplicates vanish. A chain deeper than
 // kMaxDepth is kTooDeep, an expansion over kMaxTargets is kTooMany: a definite refusal, since a
-// cut expansion would lose mail. Admin calls refuse changes that would lead there (CheckAliasLimits).
+// cut expansion would lose mail. Admin calls refuse changes that would lead there (chain_limits.h).
 //
 // Suspended members of a list are left out while others remain; when none remains, the
 // outcome is kSuspended. A frozen member makes the whole answer kSuspended: its account is
@@ -67,11 +67,14 @@ std::vector<std::string> MaySendAs(const Index& index, const AccountInfo& accoun
 // Would `targets` lead back to `alias`? The chain "a -> b -> a", or "".
 std::string FindLoop(const Index& index, const std::string& alias, const std::vector<std::string>& targets);
 
-// Would `alias` with these targets, or an alias that leads to it, pass kMaxDepth or kMaxTargets?
-// kInvalidArgument names the chain. What passes the limits already is no reason to refuse. Looks at
-// the nearest 200 aliases above; lookups answer kTooDeep or kTooMany for what is missed.
-absl::Status CheckAliasLimits(const Index& index, const std::string& alias, const std::vector<std::string>& targets);
-// The same for `target` as the catch-all of a domain.
-absl::Status CheckCatchAllLimits(const Index& index, absl::string_view target);
+// One record as an edit would make it, for Expand().
+struct Preview {
+  std::string alias;                   // address; "": none
+  std::vector<std::string> targets;    // of `alias`
+  const v1::Domain* domain = nullptr;  // null: none
+};
+// What `name`, an address or "*@domain" for the domain's unknown addresses, leads to after the
+// edit, if everything that is suspended were active.
+LookupAnswer Expand(const Index& index, const Preview& preview, absl::string_view name);
 
 }  // namespace posthouse::directory

@@ -6,6 +6,7 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "services/common/status/status.h"
+#include "services/directory/chain_limits.h"
 #include "services/directory/key_schema.h"
 #include "services/directory/lookup.h"
 #include "services/directory/record_checks.h"
@@ -40,9 +41,12 @@ absl::Status CheckDomain(const Index& index, const v1::Domain& domain) {
   PH_RETURN_IF_ERROR(CheckStatus(domain.status()));
   PH_RETURN_IF_ERROR(CheckSeparators(domain.subaddress_separators()));
   if (!domain.catch_all().empty()) {
-    PH_RETURN_IF_ERROR(Annotate(CheckCatchAllLimits(index, domain.catch_all()), "catch_all"));
+    PH_RETURN_IF_ERROR(Annotate(ParseAddress(domain.catch_all()).status(), "catch_all"));
   }
-  if (domain.alias_of().empty()) return absl::OkStatus();
+  if (domain.alias_of().empty()) {
+    const char* const field = domain.catch_all().empty() ? "subaddress_separators" : "catch_all";
+    return Annotate(CheckDomainLimits(index, domain), field);
+  }
   const v1::Domain* other = index.FindDomain(domain.alias_of());
   if (other == nullptr) return Annotate(NoSuchDomain(domain.alias_of()), "alias_of");
   if (other->domain() == domain.domain()) {
@@ -62,7 +66,7 @@ absl::Status CheckDomain(const Index& index, const v1::Domain& domain) {
     return absl::FailedPreconditionError(
         absl::StrCat("alias_of: ", domain.domain(), " has addresses of its own; move or delete them first"));
   }
-  return absl::OkStatus();
+  return Annotate(CheckDomainLimits(index, domain), "alias_of");
 }
 
 // Normalises the names in `domain`.
@@ -217,7 +221,7 @@ absl::Status NormalizeAlias(const Index& index, v1::Alias* alias) {
   }
   const std::string loop = FindLoop(index, alias->address(), targets);
   if (!loop.empty()) return absl::InvalidArgumentError(absl::StrCat("targets: these aliases form a loop: ", loop));
-  PH_RETURN_IF_ERROR(CheckAliasLimits(index, alias->address(), targets));
+  PH_RETURN_IF_ERROR(Annotate(CheckAliasLimits(index, alias->address(), targets), "targets"));
   alias->clear_targets();
   for (std::string& target : targets) alias->add_targets(std::move(target));
   return absl::OkStatus();

@@ -1,6 +1,7 @@
 // The preconditions and rows of each change. No store, no clock.
 #include "services/directory/record_edit.h"
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <string>
@@ -201,6 +202,58 @@ TEST_F(RecordEditTest, AChainOfAliasesTooLongToResolveIsRefusedWhereItGetsTooLon
             "INVALID_ARGUMENT: catch_all: aliases are nested deeper than 10");
   catch_all.set_catch_all(name(8));
   EXPECT_EQ(Text(DecideUpdateDomain(index_, kStamp, &catch_all)).substr(0, 4), "sys:");
+}
+
+// Each edit that can make a chain longer, with the chain above or below it in place.
+TEST_F(RecordEditTest, AChainThroughACatchAllIsCheckedWhicheverEndChanges) {
+  const auto name = [](int i) { return absl::StrCat("h", i, "@example.org"); };
+  const auto add = [&](const std::string& address, const std::string& target) {
+    v1::Alias alias = MakeAlias(address, {target});
+    return DecideCreateAlias(index_, kStamp, &alias);
+  };
+  // top -> any@empty.example -> (catch-all) list+tag@example.org -> list -> h7 -> ... -> h0 -> bob: 10 deep.
+  for (int i = 0; i < 7; ++i) Do(add(name(i), i == 0 ? "bob@example.org" : name(i - 1)));
+  Do(add("list@example.org", name(6)));
+  v1::Domain domain = MakeDomain("example.org");
+  domain.set_subaddress_separators("+");
+  Do(DecideUpdateDomain(index_, kStamp, &domain));
+  domain = MakeDomain("empty.example");
+  domain.set_catch_all("list+tag@example.org");
+  Do(DecideUpdateDomain(index_, kStamp, &domain));
+  Do(add("top@example.org", "any@empty.example"));
+  const std::string too_deep = "aliases are nested deeper than 10";
+  const auto message = [](const absl::Status& status) { return std::string(status.message()); };
+  // At the upper end.
+  EXPECT_THAT(message(add("higher@example.org", "top@example.org").status()), testing::HasSubstr(too_deep));
+  // At the lower end: the catch-all and the alias of it get longer.
+  Do(add("more@example.org", "bob@example.org"));
+  v1::Alias changed = MakeAlias(name(0), {"more@example.org"});
+  EXPECT_THAT(message(NormalizeAlias(index_, &changed)), testing::HasSubstr(too_deep));
+  changed.set_status(v1::STATUS_SUSPENDED);  // it may become active again
+  EXPECT_THAT(message(NormalizeAlias(index_, &changed)), testing::HasSubstr(too_deep));
+  // In the middle: another catch-all, below an alias that is there already.
+  Do(add("detour@example.org", "list@example.org"));
+  domain.set_catch_all("detour@example.org");
+  EXPECT_THAT(message(DecideUpdateDomain(index_, kStamp, &domain).status()), testing::HasSubstr(too_deep));
+  // A new domain between an alias with a foreign target and a long chain.
+  Do(add("far@example.org", "x@new.example"));
+  Do(add("farther@example.org", "far@example.org"));
+  domain = MakeDomain("new.example");
+  domain.set_catch_all("list@example.org");
+  EXPECT_THAT(message(DecideCreateDomain(index_, kStamp, &domain).status()), testing::HasSubstr(too_deep));
+  domain = MakeDomain("new.example", "empty.example");
+  EXPECT_THAT(message(DecideCreateDomain(index_, kStamp, &domain).status()),
+              testing::HasSubstr("alias_of: " + too_deep));
+  domain.clear_alias_of();
+  EXPECT_TRUE(DecideCreateDomain(index_, kStamp, &domain).ok());
+  // Separators make an address an alias with a subaddress.
+  Do(add("sub@acme.example", name(6)));
+  Do(add("sub1@acme.example", "sub-x@acme.example"));
+  Do(add("sub2@acme.example", "sub1@acme.example"));
+  Do(add("sub3@acme.example", "sub2@acme.example"));
+  domain = MakeDomain("acme.example", "", "acme");
+  domain.set_subaddress_separators("-");
+  EXPECT_THAT(message(DecideUpdateDomain(index_, kStamp, &domain).status()), testing::HasSubstr(too_deep));
 }
 
 TEST_F(RecordEditTest, AGroupTooLargeToExpandIsRefusedAndMayBecomeSmaller) {
