@@ -35,6 +35,18 @@ struct MailboxUsage {
   uint64_t messages = 0, limit_messages = 0;
 };
 
+// What a mailbox takes.
+struct MailboxRoom {
+  uint64_t max_message_bytes = 0;     // 0: no limit
+  std::optional<MailboxUsage> usage;  // when it has a quota and was asked in time
+};
+
+// Where the mail for an address goes. It can take a message if one of them can.
+struct Places {
+  std::vector<MailboxRoom> mailboxes;
+  bool others = false;  // also to other systems, or to mailboxes that were not asked
+};
+
 // The answer of routing about one address, as the state machine needs it.
 struct Resolution {
   enum class Outcome {
@@ -48,11 +60,10 @@ struct Resolution {
     kTemporary
   };
   Outcome outcome = Outcome::kTemporary;
-  uint64_t max_message_bytes = 0;  // least limit of its local recipients; 0: none
-  uint32_t recipients = 1;         // that it leads to
-  // Of the only recipient, when that is a mailbox. Usage: when it has a quota and was asked in time.
+  uint32_t recipients = 1;  // that it leads to
+  Places places;            // of these
+  // Of the only recipient, when that is a mailbox.
   std::string account_id, detail;
-  std::optional<MailboxUsage> usage;
   std::shared_ptr<const routing::v1::ResolveRecipientResponse> answer;  // set with kAccept
 };
 
@@ -60,8 +71,7 @@ struct Recipient {
   std::string original;  // as in RCPT TO
   smtp::RcptParameters parameters;
   std::shared_ptr<const routing::v1::ResolveRecipientResponse> answer;
-  uint64_t max_message_bytes = 0;     // as in Resolution
-  std::optional<MailboxUsage> usage;  // as in Resolution
+  Places places;  // as in Resolution
 };
 
 struct Envelope {

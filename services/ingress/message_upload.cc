@@ -63,6 +63,7 @@ Task<void> MessageUpload::Pass(std::string decoded) {
       co_return;
     }
   }
+  passed_ += piece.size();
   if (!piece.empty()) co_await call_->Write(std::move(piece));
 }
 

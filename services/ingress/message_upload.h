@@ -50,7 +50,9 @@ class MessageUpload {
   Reason reason() const { return reason_; }
   // The client sent more than twice the limit: the session stops reading and closes.
   bool Flooded() const { return received_ > 2 * policy_->max_message_bytes + (1 << 20); }
-  uint64_t bytes() const { return bytes_; }
+  uint64_t bytes() const { return bytes_; }  // as the client sent it, decoded
+  // What the fields that we add have, less what we remove; once it is done, unless it is refused.
+  uint64_t added() const { return passed_ > bytes_ ? passed_ - bytes_ : 0; }
 
   // Refuses the message unless it is refused already; the queue drops what it has.
   void Refuse(Reason reason, const smtp::Reply& reply);
@@ -74,6 +76,7 @@ class MessageUpload {
   Reason reason_ = Reason::kOther;
   uint64_t received_ = 0;  // from the client, with dots and after a refusal
   uint64_t bytes_ = 0;     // of the decoded message
+  uint64_t passed_ = 0;    // to the queue
   bool started_ = false;   // the Received field was passed on
   std::string queue_id_;
   absl::Status enqueue_status_;

@@ -8,6 +8,26 @@ namespace posthouse::ingress {
 
 using smtp::Reply;
 
+namespace {
+
+std::optional<Misfit> DoesNotFit(MessageSize size, const MailboxRoom& room) {
+  if (room.max_message_bytes > 0 && size.bytes > room.max_message_bytes) {
+    return Misfit{Reason::kTooLarge, Reply(552, "5.3.4", "Message exceeds the maximum size of this mailbox")};
+  }
+  if (!room.usage.has_value()) return std::nullopt;
+  const MailboxUsage& u = *room.usage;
+  const uint64_t stored = size.bytes + size.added;
+  if (u.limit_bytes > 0 && stored > u.limit_bytes) {
+    return Misfit{Reason::kOverQuota, Reply(552, "5.2.2", "Message exceeds the quota of this mailbox")};
+  }
+  const bool full = (u.limit_bytes > 0 && (u.bytes >= u.limit_bytes || stored > u.limit_bytes - u.bytes)) ||
+                    (u.limit_messages > 0 && u.messages >= u.limit_messages);
+  if (full) return Misfit{Reason::kOverQuota, Reply(452, "4.2.2", "Mailbox full, try again later")};  // RFC 3463 §3.3
+  return std::nullopt;
+}
+
+}  // namespace
+
 Reply ReplyForRecipient(Resolution::Outcome outcome) {
   switch (outcome) {
     case Resolution::Outcome::kAccept:
@@ -122,27 +142,27 @@ Reason ReasonForMessage(const absl::Status& enqueued) {
 
 Reply TooManyRecipients() { return Reply(452, "4.5.3", "Too many recipients"); }  // RFC 5321 §4.5.3.1.10
 
-std::optional<Misfit> DoesNotFit(uint64_t bytes, uint64_t max_message_bytes, const std::optional<MailboxUsage>& usage) {
-  if (max_message_bytes > 0 && bytes > max_message_bytes) {
-    return Misfit{Reason::kTooLarge, Reply(552, "5.3.4", "Message exceeds the maximum size of this mailbox")};
+std::optional<Misfit> DoesNotFit(MessageSize size, const Places& places) {
+  if (places.others || places.mailboxes.empty()) return std::nullopt;
+  std::optional<Misfit> misfit;
+  for (const MailboxRoom& room : places.mailboxes) {
+    std::optional<Misfit> one = DoesNotFit(size, room);
+    if (!one.has_value()) return std::nullopt;
+    // A later try may fit into one of them: the reply for all is temporary.
+    if (!misfit.has_value() || one->reply.temporary()) misfit = std::move(one);
   }
-  if (!usage.has_value()) return std::nullopt;
-  const MailboxUsage& u = *usage;
-  if (u.limit_bytes > 0 && bytes > u.limit_bytes) {
-    return Misfit{Reason::kOverQuota, Reply(552, "5.2.2", "Message exceeds the quota of this mailbox")};
-  }
-  const bool full = (u.limit_bytes > 0 && (u.bytes >= u.limit_bytes || bytes > u.limit_bytes - u.bytes)) ||
-                    (u.limit_messages > 0 && u.messages >= u.limit_messages);
-  if (full) return Misfit{Reason::kOverQuota, Reply(452, "4.2.2", "Mailbox full, try again later")};  // RFC 3463 §3.3
-  return std::nullopt;
+  return misfit;
 }
 
-std::optional<Misfit> FitsNobody(uint64_t bytes, const std::vector<Recipient>& recipients, bool retried) {
+std::optional<Misfit> FitsNobody(MessageSize size, const Envelope& envelope, bool retried) {
   std::optional<Misfit> misfit;
-  for (const Recipient& recipient : recipients) {
-    std::optional<Misfit> one = DoesNotFit(bytes, recipient.max_message_bytes, recipient.usage);
+  for (const Recipient& recipient : envelope.recipients) {
+    MessageSize stored = size;
+    // The queue adds Return-Path and Delivered-To.
+    constexpr uint64_t kNames = sizeof("Return-Path: <>\r\nDelivered-To: \r\n") - 1;
+    stored.added += kNames + envelope.reverse_path.size() + recipient.original.size();
+    std::optional<Misfit> one = DoesNotFit(stored, recipient.places);
     if (!one.has_value() || (one->reply.temporary() && !retried)) return std::nullopt;
-    // A later try may fit into one mailbox: the reply for all is temporary.
     if (!misfit.has_value() || one->reply.temporary()) misfit = std::move(one);
   }
   return misfit;

@@ -34,13 +34,17 @@ struct Misfit {
   Reason reason;
   smtp::Reply reply;
 };
-// nullopt: it fits, as far as is known. `bytes` 0: the size is not known yet. Permanent when
-// the message can never fit: larger than the mailbox takes, or than its whole quota.
-std::optional<Misfit> DoesNotFit(uint64_t bytes, uint64_t max_message_bytes, const std::optional<MailboxUsage>& usage);
-// Why a message of `bytes` fits into none of `recipients`; nullopt: the queue should have it.
-// `retried`: the client is a host, which tries a temporary failure again; for the mail of
-// a user the queue does that.
-std::optional<Misfit> FitsNobody(uint64_t bytes, const std::vector<Recipient>& recipients, bool retried);
+// `bytes`: as the client sent it, 0 while that is not known. `added`: what we add to it, which counts for quotas.
+struct MessageSize {
+  uint64_t bytes = 0, added = 0;
+};
+// nullopt: it fits into one of `places`, as far as is known. Permanent when the message can
+// never fit: larger than each mailbox takes, or than its whole quota.
+std::optional<Misfit> DoesNotFit(MessageSize size, const Places& places);
+// Why a message fits into the mailboxes of no recipient; nullopt: the queue should have it. There is one reply for all
+// recipients (RFC 5321 §4.2.5), so the queue tells the sender about some of them: at once if the message can never
+// fit. `retried`: the client is a host, which tries a temporary failure again; for the mail of a user the queue does.
+std::optional<Misfit> FitsNobody(MessageSize size, const Envelope& envelope, bool retried);
 
 // Why ingress itself refuses a message.
 smtp::Reply TooLarge();

@@ -2,11 +2,14 @@
 
 #include <algorithm>
 #include <atomic>
+#include <optional>
 #include <utility>
+#include <vector>
 
 #include "absl/time/clock.h"
 #include "posthouse/directory/v1/directory.pb.h"
 #include "posthouse/routing/v1/routing.grpc.pb.h"
+#include "services/common/async/when_all.h"
 #include "services/common/log/log.h"
 #include "services/common/rpc/client.h"
 #include "services/common/rpc/directory_changes.h"
@@ -24,6 +27,8 @@ using Answer = route::ResolveRecipientResponse;
 
 constexpr absl::Duration kResolve = absl::Seconds(20);
 constexpr absl::Duration kMaxTtl = absl::Minutes(5);
+// Of an address with more mailboxes one will have room; the queue tells the sender about the others.
+constexpr int kMostMailboxesAsked = 32;
 
 Resolution::Outcome OutcomeOf(Answer::Outcome outcome) {
   switch (outcome) {
@@ -53,10 +58,11 @@ Resolution FromAnswer(std::shared_ptr<const Answer> answer) {
   // "Accepted" without a recipient is a malformed answer, so the failure is temporary.
   if (answer->recipients().empty()) resolution.outcome = Resolution::Outcome::kTemporary;
   for (const route::Recipient& recipient : answer->recipients()) {
-    const uint64_t limit = recipient.local().max_message_bytes();
-    if (limit == 0) continue;
-    resolution.max_message_bytes =
-        resolution.max_message_bytes == 0 ? limit : std::min(resolution.max_message_bytes, limit);
+    if (!recipient.has_local() || resolution.places.mailboxes.size() >= kMostMailboxesAsked) {
+      resolution.places.others = true;
+      continue;
+    }
+    resolution.places.mailboxes.push_back({.max_message_bytes = recipient.local().max_message_bytes(), .usage = {}});
   }
   resolution.recipients = static_cast<uint32_t>(answer->recipients_size());
   if (answer->recipients_size() == 1 && answer->recipients(0).has_local()) {
@@ -83,9 +89,13 @@ class RoutingAndDirectoryClient final : public RoutingAndDirectory {
 
   Task<Resolution> Resolve(rpc::TraceContext trace, std::string address, bool may_relay) override {
     Resolution resolution = co_await Ask(trace, std::move(address), may_relay);
-    if (!resolution.account_id.empty() && !stopped_) {
-      resolution.usage = co_await usage_.Of(trace, resolution.answer->recipients(0).local().account());
+    if (resolution.places.others || resolution.places.mailboxes.empty() || stopped_) co_return resolution;
+    std::vector<Task<std::optional<MailboxUsage>>> questions;
+    for (const route::Recipient& recipient : resolution.answer->recipients()) {
+      questions.push_back(usage_.Of(trace, recipient.local().account()));
     }
+    std::vector<std::optional<MailboxUsage>> answers = co_await WhenAll(std::move(questions));
+    for (size_t i = 0; i < answers.size(); ++i) resolution.places.mailboxes[i].usage = answers[i];
     co_return resolution;
   }
 

@@ -339,8 +339,8 @@ Task<Action> Session::ReceiveChunk() {
 Task<Action> Session::Answer() {
   const absl::Time end_of_data = absl::Now();
   // At a RCPT the size may not have been known.
-  const std::optional<Misfit> misfit = FitsNobody(message_.upload->bytes(), dialogue_.envelope().recipients,
-                                                  /*retried=*/!dialogue_.login().has_value());
+  const std::optional<Misfit> misfit = FitsNobody({message_.upload->bytes(), message_.upload->added()},
+                                                  dialogue_.envelope(), /*retried=*/!dialogue_.login().has_value());
   if (misfit.has_value()) message_.upload->Refuse(misfit->reason, misfit->reply);
   if (revoked()) co_return Lost(absl::CancelledError("the session was revoked"));
   // RFC 5321 §4.2.5: 250 only when the queue has taken responsibility.

@@ -419,6 +419,16 @@ TEST_F(SessionTest, OverQuotaIsToldInTheSession) {
   EXPECT_EQ(client.Say("Subject: x\r\n\r\n" + std::string(2500, 'x') + "\r\n."), "250 2.0.0");
   EXPECT_EQ(app_->metrics().Refused(Stage::kRcpt, Reason::kOverQuota).Value(), 2);
   EXPECT_EQ(app_->metrics().Refused(Stage::kData, Reason::kOverQuota).Value(), 2);
+  // An address of several recipients is refused when none of them has room, and decided by each RCPT alone.
+  EXPECT_EQ(client.Say("MAIL FROM:<a@b.example> SIZE=2500"), "250 2.1.0");
+  EXPECT_EQ(client.Say("RCPT TO:<shared@mx.example>"), "452 4.2.2");
+  EXPECT_EQ(client.Say("RCPT TO:<user@mx.example>"), "250 2.1.5");
+  client.Say("RSET");
+  EXPECT_EQ(client.Say("MAIL FROM:<a@b.example> SIZE=500"), "250 2.1.0");
+  EXPECT_EQ(client.Say("RCPT TO:<shared@mx.example>"), "250 2.1.5");
+  EXPECT_EQ(client.Say("DATA"), "354");
+  EXPECT_EQ(client.Say("Subject: x\r\n\r\n" + std::string(2500, 'x') + "\r\n."), "452 4.2.2");  // SIZE was wrong
+  EXPECT_EQ(app_->metrics().Refused(Stage::kRcpt, Reason::kOverQuota).Value(), 3);
   // A client that cannot try again hands the message to the queue, which does.
   SmtpTestClient& user = LoggedIn();
   for (const char* line : {"MAIL FROM:<user@mx.example>", "RCPT TO:<part@mx.example>"}) user.Say(line);

@@ -212,8 +212,7 @@ SmtpDialogue::Action SmtpDialogue::OnResolved(const Resolution& resolution, std:
   if (pending_.command.verb == Verb::kMail) return OnSenderResolved(resolution, out);
   const Reply reply = ReplyForRecipient(resolution.outcome);
   if (!reply.positive()) return RefuseRecipient(ReasonFor(resolution.outcome), reply, pending_.address, out);
-  const std::optional<Misfit> misfit =
-      DoesNotFit(envelope_.parameters.size.value_or(0), resolution.max_message_bytes, resolution.usage);
+  const std::optional<Misfit> misfit = DoesNotFit({.bytes = envelope_.parameters.size.value_or(0)}, resolution.places);
   if (misfit.has_value()) return RefuseRecipient(misfit->reason, misfit->reply, pending_.address, out);
   const auto same = [this](const Recipient& r) { return r.original == pending_.address; };
   // A recipient that is given twice gets the message once.
@@ -226,8 +225,8 @@ SmtpDialogue::Action SmtpDialogue::OnResolved(const Resolution& resolution, std:
                                    Reply(554, "5.5.3", "Address leads to too many recipients"), pending_.address, out);
     }
     expanded_ += resolution.recipients;
-    envelope_.recipients.push_back({pending_.address, std::move(pending_.command.rcpt), resolution.answer,
-                                    resolution.max_message_bytes, resolution.usage});
+    envelope_.recipients.push_back(
+        {pending_.address, std::move(pending_.command.rcpt), resolution.answer, resolution.places});
   }
   state_ = State::kRcpt;
   return Say(reply.code, reply.enhanced, reply.Text(), out);

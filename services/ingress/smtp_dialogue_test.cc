@@ -84,10 +84,12 @@ class SmtpDialogueTest : public testing::Test {
     } else {
       resolution.outcome = Outcome::kAccept;
       resolution.answer = std::make_shared<routing::v1::ResolveRecipientResponse>();
-      if (absl::StartsWith(address, "small@")) resolution.max_message_bytes = 1000;
+      if (absl::EndsWith(address, "@mx.example")) resolution.places.mailboxes.push_back({.usage = usage_});
+      if (absl::StartsWith(address, "small@")) resolution.places.mailboxes[0].max_message_bytes = 1000;
+      if (absl::StartsWith(address, "shared@")) resolution.places.mailboxes.push_back({.usage = other_usage_});
+      if (absl::StartsWith(address, "forwarded@")) resolution.places.others = true;
       if (absl::StartsWith(address, "list")) resolution.recipients = 60;
       if (absl::StartsWith(address, "everybody@")) resolution.recipients = 10000;
-      resolution.usage = usage_;
       if (absl::EndsWith(address, "@foreign.example")) return resolution;
       // The mailbox of the address, with or without "+detail"; aliases are those of user.
       const std::string local = address.substr(0, address.find('@'));
@@ -124,7 +126,8 @@ class SmtpDialogueTest : public testing::Test {
   }();
   Rules rules_ = {.starttls = true};
   std::unique_ptr<SmtpDialogue> dialogue_;
-  std::optional<MailboxUsage> usage_;  // of every mailbox
+  std::optional<MailboxUsage> usage_;        // of every mailbox
+  std::optional<MailboxUsage> other_usage_;  // of the second one of shared@
   absl::Status auth_failure_ = absl::UnauthenticatedError("");
   Action last_ = Action::kNone;
   std::vector<std::string> resolved_;
@@ -274,16 +277,41 @@ TEST_F(SmtpDialogueTest, AFullMailboxIsToldAtRcpt) {
   }
 }
 
+// An address with several recipients is full when each of its mailboxes is.
+TEST_F(SmtpDialogueTest, AnAddressWithSeveralRecipientsIsFullWhenAllAre) {
+  const MailboxUsage full{.bytes = 1000, .limit_bytes = 1000}, roomy{.bytes = 0, .limit_bytes = 1000};
+  const MailboxUsage tiny{.bytes = 0, .limit_bytes = 10};
+  struct Case {
+    MailboxUsage first, second;
+    std::string address, reply;
+  };
+  for (const Case& c : std::vector<Case>{{full, full, "shared", "452 4.2.2"},
+                                         {full, roomy, "shared", "250 2.1.5"},
+                                         {roomy, full, "shared", "250 2.1.5"},
+                                         {tiny, tiny, "shared", "552 5.2.2"},
+                                         {tiny, full, "shared", "452 4.2.2"},  // one may fit later
+                                         {full, full, "forwarded", "250 2.1.5"}}) {
+    usage_ = c.first;
+    other_usage_ = c.second;
+    Begin();
+    Say("EHLO c");
+    Say("MAIL FROM:<s@y.example> SIZE=100");
+    EXPECT_EQ(Say(absl::StrCat("RCPT TO:<", c.address, "@mx.example>")), c.reply) << c.first.bytes;
+  }
+}
+
 // At the end of data there is one reply for all recipients.
 TEST_F(SmtpDialogueTest, AMessageThatFitsNobodyIsRefused) {
   const auto mailbox = [](uint64_t used, uint64_t limit) {
     Recipient recipient;
-    recipient.usage = MailboxUsage{.bytes = used, .limit_bytes = limit};
+    recipient.places.mailboxes = {{.usage = MailboxUsage{.bytes = used, .limit_bytes = limit}}};
     return recipient;
   };
   const Recipient unlimited, full = mailbox(900, 1000), tiny = mailbox(0, 100), roomy = mailbox(0, 10000);
+  // It fits as it is, but not with Return-Path and Delivered-To.
+  const Recipient exact = mailbox(0, 220);
   Recipient small;
-  small.max_message_bytes = 150;
+  small.places.mailboxes = {{.max_message_bytes = 150}};
   struct Case {
     std::vector<Recipient> recipients;
     bool retried;
@@ -296,9 +324,12 @@ TEST_F(SmtpDialogueTest, AMessageThatFitsNobodyIsRefused) {
                                          {{tiny}, true, 552},
                                          {{tiny}, false, 552},
                                          {{small}, true, 552},
+                                         {{exact}, true, 552},
                                          {{tiny, full}, true, 452},
                                          {{tiny, full, roomy}, true, 0}}) {
-    const std::optional<Misfit> misfit = FitsNobody(200, c.recipients, c.retried);
+    Envelope envelope;
+    envelope.recipients = c.recipients;
+    const std::optional<Misfit> misfit = FitsNobody({.bytes = 200, .added = 10}, envelope, c.retried);
     EXPECT_EQ(misfit.has_value() ? misfit->reply.code : 0, c.code) << c.recipients.size() << " " << c.retried;
   }
 }

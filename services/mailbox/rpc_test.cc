@@ -350,6 +350,14 @@ TEST_F(RpcTest, DeliveryOutcomesTellWhatToDo) {
   response.Clear();
   ASSERT_TRUE(SendDeliver({second}, &response).ok());
   EXPECT_EQ(response.outcomes(0).kind(), v1::DeliveryOutcome::KIND_OVER_QUOTA);
+  // It can never fit: trying again for days would help nobody.
+  quota_bytes_ = sizeof(kMessage) - 2;
+  second = DeliverHeader({"1"}, kMessage, true);
+  second.mutable_header()->mutable_targets(0)->set_delivery_id("other");
+  response.Clear();
+  ASSERT_TRUE(SendDeliver({second}, &response).ok());
+  EXPECT_EQ(response.outcomes(0).kind(), v1::DeliveryOutcome::KIND_NEVER_FITS);
+  quota_bytes_ = sizeof(kMessage) + 10;
   // A stored message stays stored, room or not.
   response.Clear();
   ASSERT_TRUE(SendDeliver({DeliverHeader({"1"}, kMessage, true)}, &response).ok());

@@ -61,6 +61,9 @@ class FakePeers::Routing final : public r::RoutingService::CallbackService {
       local(address, 0);
     } else if (address == "list@mx.example") {
       for (int i = 0; i < 60; ++i) local(absl::StrCat("member", i, "@mx.example"), 0);
+    } else if (address == "shared@mx.example") {
+      local("full@mx.example", 0);
+      local("part@mx.example", 0);
     } else if (address == "alias@mx.example") {
       local("user@mx.example", 0);
       local("other@mx.example", 0);

@@ -2,8 +2,9 @@
 // with data for answers, reached through an in-process channel.
 //
 //   mx.example is served: user@ and user+DETAIL@, alias@ (two targets), small@ (takes 1000
-//   bytes), list@ (60 targets), full@ and part@ (see SetUsage), suspended@; everybody else there is unknown. Other
-//   domains need the right to relay. broken.example cannot be resolved now. Login: user@mx.example / secret.
+//   bytes), list@ (60 targets), full@ and part@ (see SetUsage), shared@ (these two), suspended@; everybody else there
+//   is unknown. Other domains need the right to relay. broken.example cannot be resolved now. Login: user@mx.example /
+//   secret.
 #pragma once
 
 #include <cstdint>

@@ -36,6 +36,7 @@ DeliveryResult ResultOf(const Outcome& outcome) {
     case Outcome::KIND_STORED:
       return outcome.duplicate() ? DeliveryResult::kDuplicate : DeliveryResult::kStored;
     case Outcome::KIND_OVER_QUOTA:
+    case Outcome::KIND_NEVER_FITS:
       return DeliveryResult::kOverQuota;
     case Outcome::KIND_NO_ACCOUNT:
       return DeliveryResult::kNoAccount;
@@ -54,6 +55,7 @@ absl::string_view LoggedAs(Outcome::Kind kind) {
     case Outcome::KIND_NO_ACCOUNT:
     case Outcome::KIND_REFUSED:
     case Outcome::KIND_TOO_LARGE:
+    case Outcome::KIND_NEVER_FITS:
       return "permanent";
     default:
       return "temporary";
@@ -96,7 +98,10 @@ Task<absl::StatusOr<Outcome>> DeliverTo(MailboxDeps& deps, Mailboxes& mailboxes,
   add.dedupe_key = DeliveryKey(target.delivery_id());
   const AppendOutcome outcome =
       co_await AppendWithinQuota(mailboxes, account, folder, mailboxes.QuotaOf(target.account()), std::move(add));
-  if (outcome.over_quota) co_return MakeOutcome(Outcome::KIND_OVER_QUOTA, outcome.result.status().message());
+  if (outcome.over_quota) {
+    const Outcome::Kind kind = outcome.never_fits ? Outcome::KIND_NEVER_FITS : Outcome::KIND_OVER_QUOTA;
+    co_return MakeOutcome(kind, outcome.result.status().message());
+  }
   PH_CO_RETURN_IF_ERROR(outcome.result.status());
   co_return StoredIn(*folder, outcome.result->uid, outcome.result->duplicate);
 }

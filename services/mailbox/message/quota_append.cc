@@ -22,11 +22,15 @@ Task<AppendOutcome> AppendWithinQuota(Mailboxes& mailboxes, std::shared_ptr<Acco
     if (!counted.ok()) co_return AppendOutcome{counted};
   }
   const Usage::Reservation room = account->usage()->Reserve({static_cast<int64_t>(message.size_bytes), 1}, quota);
-  if (room.ok()) co_return AppendOutcome{co_await folder->Append(std::move(message)), false, /*tried=*/true};
+  if (room.ok()) co_return AppendOutcome{co_await folder->Append(std::move(message)), false, false, /*tried=*/true};
   if (!message.dedupe_key.empty()) {
     const absl::StatusOr<std::optional<Uid>> before = co_await folder->FindStoredUid(message.dedupe_key);
     if (!before.ok()) co_return AppendOutcome{before.status()};
     if (before->has_value()) co_return AppendOutcome{AppendResult{**before, /*duplicate=*/true}};
+  }
+  if (quota.bytes > 0 && message.size_bytes > quota.bytes) {
+    co_return AppendOutcome{absl::ResourceExhaustedError("the message is larger than the whole quota"),
+                            /*over_quota=*/true, /*never_fits=*/true};
   }
   co_return AppendOutcome{absl::ResourceExhaustedError("over quota"), /*over_quota=*/true};
 }

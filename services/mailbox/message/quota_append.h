@@ -14,6 +14,7 @@ namespace posthouse::mailbox {
 struct AppendOutcome {
   absl::StatusOr<AppendResult> result;
   bool over_quota = false;  // `result` is kResourceExhausted because of the quota, not of the disk
+  bool never_fits = false;  // and the message is larger than the whole quota
   // A commit was tried. Unless `result` says duplicate, a row may name the body, also after an
   // error: an open commit may still land when a full disk has room again.
   bool tried = false;

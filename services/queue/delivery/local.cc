@@ -203,6 +203,9 @@ Outcome OutcomeForDelivered(const mv1::DeliveryOutcome& from) {
     case mv1::DeliveryOutcome::KIND_OVER_QUOTA:
       outcome = MakeOutcome(Outcome::Kind::kTemporary, 452, "4.2.2", text("mailbox full"));  // RFC 3463 §3.3
       break;
+    case mv1::DeliveryOutcome::KIND_NEVER_FITS:
+      outcome = MakeOutcome(Outcome::Kind::kPermanent, 552, "5.2.2", text("message larger than the mailbox's quota"));
+      break;
     case mv1::DeliveryOutcome::KIND_NO_ACCOUNT:
     case mv1::DeliveryOutcome::KIND_NOT_HERE:
       // Not a bounce: the account may have been moved, or made again, since it was resolved. The next attempt asks

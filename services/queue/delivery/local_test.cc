@@ -52,6 +52,7 @@ TEST(LocalDeliveryTest, AnswersOfTheMailbox) {
   const std::vector<std::tuple<int, Kind, std::string>> cases = {
       {mv1::DeliveryOutcome::KIND_STORED, Kind::kDelivered, "2.0.0"},
       {mv1::DeliveryOutcome::KIND_OVER_QUOTA, Kind::kTemporary, "4.2.2"},
+      {mv1::DeliveryOutcome::KIND_NEVER_FITS, Kind::kPermanent, "5.2.2"},
       {mv1::DeliveryOutcome::KIND_NO_ACCOUNT, Kind::kTemporary, "4.2.1"},  // routing says what became of it
       {mv1::DeliveryOutcome::KIND_NOT_HERE, Kind::kTemporary, "4.2.1"},
       {mv1::DeliveryOutcome::KIND_REFUSED, Kind::kPermanent, "5.7.1"},
