@@ -52,13 +52,15 @@ struct App::Parts {
         dns(*resolver, settings.dns_cache, Now,
             [this](dns::QueryResult r, absl::Duration took) { metrics.Dns(r, took); }),
         network(settings.own_addresses, settings.listeners),
-        destinations(dns, network, {settings.hostname, settings.smtp_port, settings.ipv6, settings.transports},
+        destinations(dns, network,
+                     {settings.hostname, settings.smtp_port, settings.ipv6, settings.transports, settings.destinations,
+                      settings.allow_private_literals},
                      SharedRandom()),
         recipients(
             [this](std::string address, std::string trace) { return LookUp(std::move(address), std::move(trace)); },
             settings.recipient_cache_entries, Now,
             [this](RecipientResolver::Source source) { metrics.RecipientSource(source); },
-            {settings.hostname, settings.postmaster, settings.allow_private_literals}),
+            {settings.hostname, settings.postmaster, settings.allow_private_literals, settings.destinations}),
         watcher(
             channels.directory, rt.loops().Next(),
             {[this](uint64_t revision, const directory::v1::WatchResponse& r) { recipients.OnChanged(revision, r); },

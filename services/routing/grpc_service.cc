@@ -42,6 +42,12 @@ class RoutingRpc final : public v1::RoutingService::CallbackService {
           .Str("detail", call.response().detail())
           .Trace(call.info().trace.trace_id);
     }
+    if (call.response().outcome() == v1::ResolveDestinationResponse::OUTCOME_PRIVATE) {
+      LOG_EVENT(kWarning, "destination_private")
+          .Str("domain", call.request().domain())
+          .Str("detail", call.response().detail())
+          .Trace(call.info().trace.trace_id);
+    }
     co_return absl::OkStatus();
   }
 

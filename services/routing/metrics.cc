@@ -33,8 +33,8 @@ Metrics::Metrics(metrics::Registry& r)
           {"other", "accept", "no_such_mailbox", "bad_address", "relay_denied", "suspended", "temporary"});
   Fill<4>(r, recipient_sources_, "posthouse_routing_recipient_answers_total", "Answers of the directory, by source.",
           "source", {"cache", "directory", "stale", "none"});
-  Fill<6>(r, destinations_, "posthouse_routing_destinations_total", "Destinations resolved, by outcome.", "outcome",
-          {"other", "hosts", "no_such_domain", "null_mx", "loop", "temporary"});
+  Fill<7>(r, destinations_, "posthouse_routing_destinations_total", "Destinations resolved, by outcome.", "outcome",
+          {"other", "hosts", "no_such_domain", "null_mx", "loop", "temporary", "private"});
   Fill<5>(r, dns_, "posthouse_routing_dns_queries_total", "DNS queries, by result.", "result",
           {"hit", "answered", "negative", "stale", "failed"});
 }

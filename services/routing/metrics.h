@@ -24,7 +24,7 @@ class Metrics {
  private:
   std::array<metrics::Counter*, 7> recipients_{};
   std::array<metrics::Counter*, 4> recipient_sources_{};
-  std::array<metrics::Counter*, 6> destinations_{};
+  std::array<metrics::Counter*, 7> destinations_{};
   std::array<metrics::Counter*, 5> dns_{};
   metrics::Histogram& dns_seconds_;
   metrics::Gauge& directory_stream_;

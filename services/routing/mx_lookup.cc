@@ -81,6 +81,9 @@ Task<Response> MxLookup::Resolve(std::string domain) {
     response = ByLiteral(domain, options_.smtp_port);
     if (!RemoveOwn(&response).empty()) {
       response = Outcome(Response::OUTCOME_LOOP, absl::StrCat(domain, " is an address of this system"), kFixedTtl);
+    } else if (!options_.private_literals && !RemovePrivate(&response).empty()) {
+      response =
+          Outcome(Response::OUTCOME_PRIVATE, absl::StrCat(domain, " is an address of a private network"), kFixedTtl);
     }
   } else {
     const absl::StatusOr<std::string> name = NormalizeDomain(domain);
@@ -168,7 +171,37 @@ Task<Response> MxLookup::ByMx(std::string domain) {
                       absl::StrCat("the best mail host of ", domain, ", ", own, ", has an address of this system"),
                       mx->ttl);
   }
+  const std::string removed = RemovePrivate(&response);
+  if (!removed.empty() && response.hosts().empty()) {
+    // A host whose address is not known for now may have another one.
+    if (!response.detail().empty()) co_return Outcome(Response::OUTCOME_TEMPORARY, response.detail());
+    co_return Outcome(Response::OUTCOME_PRIVATE,
+                      absl::StrCat("the mail hosts of ", domain, " have only addresses of private networks: ", removed),
+                      mx->ttl);
+  }
   co_return response;
+}
+
+std::string MxLookup::RemovePrivate(Response* response) const {
+  std::vector<std::string> removed;
+  auto* hosts = response->mutable_hosts();
+  for (v1::Host& host : *hosts) {
+    auto* addresses = host.mutable_addresses();
+    for (auto it = addresses->begin(); it != addresses->end();) {
+      if (options_.destinations.Allows(*it)) {
+        ++it;
+        continue;
+      }
+      removed.push_back(absl::StrCat(host.name(), " ", *it));
+      it = addresses->erase(it);
+    }
+  }
+  hosts->erase(
+      std::remove_if(hosts->begin(), hosts->end(), [](const v1::Host& host) { return host.addresses().empty(); }),
+      hosts->end());
+  constexpr size_t kNamed = 5;
+  if (removed.size() > kNamed) removed.resize(kNamed);
+  return absl::StrJoin(removed, ", ");
 }
 
 std::string MxLookup::RemoveOwn(Response* response) const {

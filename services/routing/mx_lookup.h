@@ -9,6 +9,8 @@
 //                                 them (by name or address), only hosts with a better
 //                                 preference
 //   NXDOMAIN, or no address    -> definite: no such domain
+//   only addresses that DestinationNetworks does not allow -> definite: private. Hosts of
+//                                 transports may have any address
 //   SERVFAIL, time-out, malformed -> temporary
 //
 // A host whose address is unknown for now is left out while another host has one. IPv6 and
@@ -29,6 +31,7 @@
 #include "absl/time/time.h"
 #include "posthouse/routing/v1/routing.pb.h"
 #include "services/common/async/task.h"
+#include "services/routing/destination_networks.h"
 #include "services/routing/dns/resolver.h"
 #include "services/routing/local_network.h"
 #include "services/routing/settings.h"
@@ -45,6 +48,8 @@ class MxLookup {
     uint16_t smtp_port = 25;
     std::optional<bool> ipv6;  // absent: as long as there is a route
     std::vector<Transport> transports;
+    DestinationNetworks destinations;
+    bool private_literals = false;  // address literals may lead anywhere
   };
   // `random(n)`: uniform in [0, n).
   using Random = absl::AnyInvocable<size_t(size_t) const>;
@@ -67,6 +72,8 @@ class MxLookup {
   bool Order(std::vector<Candidate>* candidates) const;
   // The same for hosts that have an address of this system; "" or the name of the best one.
   std::string RemoveOwn(v1::ResolveDestinationResponse* response) const;
+  // Removes the addresses to which mail must not go, and the hosts without another one; "" or what was removed.
+  std::string RemovePrivate(v1::ResolveDestinationResponse* response) const;
   bool UseIpv6() const { return options_.ipv6.value_or(network_.HasIpv6Route()); }
 
   dns::Resolver& resolver_;

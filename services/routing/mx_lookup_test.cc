@@ -26,7 +26,7 @@ class MxLookupTest : public ::testing::Test {
  protected:
   // Outcome and hosts: "hosts mx1.example.org=192.0.2.1,192.0.2.2 mx2...".
   std::string Resolve(const std::string& domain) {
-    MxLookup lookup(dns_, network_, {"mail.us.example", port_, ipv6_, transports_},
+    MxLookup lookup(dns_, network_, {"mail.us.example", port_, ipv6_, transports_, destinations_, private_literals_},
                     [this](size_t n) { return random_ % n; });
     response_ = SyncWait(lookup.Resolve(domain));
     switch (response_.outcome()) {
@@ -38,6 +38,8 @@ class MxLookupTest : public ::testing::Test {
         return "loop";
       case Response::OUTCOME_TEMPORARY:
         return "temporary";
+      case Response::OUTCOME_PRIVATE:
+        return "private";
       case Response::OUTCOME_HOSTS:
         break;
       default:
@@ -53,6 +55,8 @@ class MxLookupTest : public ::testing::Test {
   std::optional<bool> ipv6_;
   FakeNetwork network_;
   std::vector<Transport> transports_;
+  DestinationNetworks destinations_;
+  bool private_literals_ = false;
   size_t random_ = 0;
   Response response_;
 };
@@ -139,6 +143,44 @@ TEST_F(MxLookupTest, LiteralsNeedNoDns) {
   EXPECT_EQ(Resolve("[nonsense]"), "no such domain");
   EXPECT_EQ(Resolve("["), "no such domain");
   EXPECT_EQ(Resolve("[]"), "no such domain");
+}
+
+// Whoever owns a domain chooses its addresses; it must not lead into the network of this system.
+TEST_F(MxLookupTest, NamesThatLeadToPrivateNetworksGetNoMail) {
+  ipv6_ = true;
+  const std::vector<std::string> internal = {"127.0.0.1",       "0.0.0.0",    "10.0.0.5", "192.168.1.1",
+                                             "169.254.169.254", "100.64.0.1", "224.0.0.1"};
+  for (size_t i = 0; i < internal.size(); ++i) {
+    const std::string domain = absl::StrCat("evil", i, ".example");
+    dns_.Mx(domain, {{10, absl::StrCat("mx.", domain)}});
+    dns_.A(absl::StrCat("mx.", domain), {internal[i]});
+    EXPECT_EQ(Resolve(domain), "private") << internal[i];
+    EXPECT_EQ(response_.detail(),
+              absl::StrCat("the mail hosts of ", domain, " have only addresses of private networks: mx.", domain, " ",
+                           internal[i]));
+    EXPECT_EQ(Resolve(absl::StrCat("[", internal[i], "]")), "private");
+  }
+  dns_.Aaaa("six.example", {"::1", "fe80::1", "fd00::1", "::ffff:10.0.0.1", "::"});
+  EXPECT_EQ(Resolve("six.example"), "private");  // implicit MX
+  // The others are used.
+  dns_.Mx("mixed.example", {{10, "mx.evil2.example"}, {20, "two.example"}});
+  dns_.A("two.example", {"10.0.0.9", "192.0.2.7"});
+  EXPECT_EQ(Resolve("mixed.example"), "two.example=192.0.2.7");
+  // One of them may have an address that is not known for now.
+  dns_.Mx("dark.example", {{10, "mx.evil2.example"}, {20, "slow.example"}});
+  dns_.Fail("slow.example", absl::DeadlineExceededError("time-out"));
+  EXPECT_EQ(Resolve("dark.example"), "temporary");
+  // What an administrator configures may lead there.
+  transports_ = {{"evil2.example", "mx.evil2.example", 25, v1::TLS_POLICY_NONE}};
+  EXPECT_EQ(Resolve("evil2.example"), "mx.evil2.example=10.0.0.5");
+  transports_.clear();
+  destinations_ = DestinationNetworks({*net::Cidr::Parse("10.0.0.0/8")});
+  EXPECT_EQ(Resolve("evil2.example"), "mx.evil2.example=10.0.0.5");
+  EXPECT_EQ(Resolve("evil3.example"), "private");
+  private_literals_ = true;
+  EXPECT_EQ(Resolve("[192.168.1.1]"), "[192.168.1.1]=192.168.1.1");
+  destinations_ = DestinationNetworks::All();
+  EXPECT_EQ(Resolve("evil0.example"), "mx.evil0.example=127.0.0.1");
 }
 
 TEST_F(MxLookupTest, Ipv6IsUsedWhenWishedOrRouted) {

@@ -59,14 +59,15 @@ Response FromTargets(const LookupAddressResponse& found) {
 }
 
 // Whoever may relay could else make this system talk to services inside its network.
-bool IsPrivateLiteral(absl::string_view domain) {
+bool IsPrivateLiteral(absl::string_view domain, const DestinationNetworks& destinations) {
   if (!absl::ConsumePrefix(&domain, "[") || !absl::ConsumeSuffix(&domain, "]")) return false;
   if (absl::StartsWithIgnoreCase(domain, "IPv6:")) domain.remove_prefix(5);
-  return !IsGlobal(domain);
+  return !IsGlobal(domain) && !destinations.IsListed(domain);
 }
 
 // `address` is null for a bare postmaster.
-Response FromLookup(const LookupAddressResponse& found, const Address* address, bool may_relay, bool private_literals) {
+Response FromLookup(const LookupAddressResponse& found, const Address* address, bool may_relay,
+                    const RecipientResolver::Options& options) {
   Response response;
   switch (found.outcome()) {
     case LookupAddressResponse::OUTCOME_FOUND:
@@ -78,7 +79,7 @@ Response FromLookup(const LookupAddressResponse& found, const Address* address, 
     case LookupAddressResponse::OUTCOME_NOT_LOCAL:
       if (address == nullptr) return Outcome(Response::OUTCOME_NO_SUCH_MAILBOX, "no such mailbox");
       if (!may_relay) return Outcome(Response::OUTCOME_RELAY_DENIED, "the domain is not ours");
-      if (!private_literals && IsPrivateLiteral(address->domain)) {
+      if (!options.allow_private_literals && IsPrivateLiteral(address->domain, options.destinations)) {
         return Outcome(Response::OUTCOME_RELAY_DENIED, "the address literal is not of the Internet");
       }
       response.set_outcome(Response::OUTCOME_ACCEPT);
@@ -138,7 +139,7 @@ Task<Response> RecipientResolver::Resolve(v1::ResolveRecipientRequest request, s
     }
     co_return Outcome(Response::OUTCOME_TEMPORARY, absl::StrCat("directory: ", found.status().message()));
   }
-  co_return FromLookup(*found, address ? &*address : nullptr, request.may_relay(), options_.allow_private_literals);
+  co_return FromLookup(*found, address ? &*address : nullptr, request.may_relay(), options_);
 }
 
 bool RecipientResolver::IsPostmasterOfHost(const Address& address) const {

@@ -34,6 +34,7 @@
 #include "services/common/async/task.h"
 #include "services/mail_formats/address/address.h"
 #include "services/routing/cache.h"
+#include "services/routing/destination_networks.h"
 
 namespace posthouse::routing {
 
@@ -50,6 +51,7 @@ class RecipientResolver {
     std::string hostname;    // of this system; its postmaster exists even if it is no domain
     std::string postmaster;  // who that is; "": as the directory says of a bare "postmaster"
     bool allow_private_literals = false;
+    DestinationNetworks destinations;  // of literals
   };
 
   RecipientResolver(Lookup lookup, size_t cache_entries, Clock clock, Observer observer, Options options);

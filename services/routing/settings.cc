@@ -120,6 +120,15 @@ absl::StatusOr<Settings> ReadSettings(const config::v1::Config& config) {
   }
   settings.listeners = ListenersOf(config.ingress());
   settings.allow_private_literals = own.allow_private_literals();
+  std::vector<net::Cidr> private_destinations;
+  for (const std::string& text : own.private_destinations()) {
+    absl::StatusOr<net::Cidr> network = net::Cidr::Parse(text);
+    if (!network.ok()) return Refuse("private_destinations", text, "a network, such as 10.0.0.0/8");
+    private_destinations.push_back(*std::move(network));
+  }
+  // No host of the Internet takes mail at another port than 25: such a system is a test.
+  const bool test = settings.smtp_port != 25 && private_destinations.empty();
+  settings.destinations = test ? DestinationNetworks::All() : DestinationNetworks(std::move(private_destinations));
   if (!own.postmaster().empty()) {
     const absl::StatusOr<Address> postmaster = ParseAddress(own.postmaster());
     if (!postmaster.ok()) return Refuse("postmaster", own.postmaster(), "an address of a user");

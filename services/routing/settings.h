@@ -10,6 +10,7 @@
 #include "absl/time/time.h"
 #include "posthouse/routing/v1/routing.pb.h"
 #include "services/common/net/connection.h"
+#include "services/routing/destination_networks.h"
 #include "services/routing/dns/caching_resolver.h"
 #include "services/routing/dns/cares_resolver.h"
 
@@ -38,6 +39,7 @@ struct Settings {
   std::vector<std::string> own_addresses;  // that lead to this system; empty: the interfaces'
   std::vector<net::Endpoint> listeners;    // SMTP listeners in the same configuration
   bool allow_private_literals = false;
+  DestinationNetworks destinations;
   std::string postmaster;  // of `hostname`; "": as the directory says
 };
 

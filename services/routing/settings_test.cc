@@ -27,6 +27,19 @@ TEST(RoutingSettingsTest, AbsentKeysMeanTheDocumentedDefaults) {
   EXPECT_FALSE(settings->allow_private_literals);
 }
 
+TEST(RoutingSettingsTest, MailGoesToPrivateNetworksOnlyWhereTheyAreNamed) {
+  config::v1::Config config;
+  EXPECT_FALSE(ReadSettings(config)->destinations.Allows("10.0.0.1"));
+  EXPECT_TRUE(ReadSettings(config)->destinations.Allows("192.0.2.1"));
+  config.mutable_routing()->set_smtp_port(2025);  // a test
+  EXPECT_TRUE(ReadSettings(config)->destinations.Allows("127.0.0.1"));
+  config.mutable_routing()->add_private_destinations("10.0.0.0/8");
+  EXPECT_TRUE(ReadSettings(config)->destinations.Allows("10.0.0.1"));
+  EXPECT_FALSE(ReadSettings(config)->destinations.Allows("127.0.0.1"));
+  config.mutable_routing()->add_private_destinations("inside");
+  EXPECT_EQ(ReadSettings(config).status().code(), absl::StatusCode::kInvalidArgument);
+}
+
 TEST(RoutingSettingsTest, ServersAndAddressesAreRead) {
   config::v1::Config config;
   auto& routing = *config.mutable_routing();

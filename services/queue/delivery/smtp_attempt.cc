@@ -190,6 +190,11 @@ DeliveryResult ResultForNoHosts(const DeliveryAttempt& attempt, const rv1::Resol
     case Response::OUTCOME_LOOP:  // RFC 5321 §5.1: we must not send to ourselves
       outcome = MakeOutcome(Outcome::Kind::kPermanent, 554, "5.4.6", "mail for the domain loops back to this host");
       break;
+    case Response::OUTCOME_PRIVATE:  // RFC 3463 §3.5: X.4.4
+      outcome = MakeOutcome(
+          Outcome::Kind::kPermanent, 550, "5.4.4",
+          "mail hosts of the domain have addresses of private networks, to which this system sends no mail");
+      break;
     default:
       outcome = MakeOutcome(Outcome::Kind::kTemporary, 451, "4.4.3", "domain lookup failed, try again later");
       break;
