@@ -171,6 +171,23 @@ class Relay:
             sink.terminate()
             sink.communicate()
 
+    def test_groups_of_thousands_work_up_to_the_limit(self):
+        """12 groups of 490: 10 are taken, the 11th is for the next transaction (452), and everybody gets one copy."""
+        sink = self.net.host("mx.groups.test")
+        self.net.dns.mx("groups.test", (10, "mx.groups.test"))
+        for g in range(12):
+            self.mail.ctl("alias", "add", "group%d@example.org" % g, *["m%d-%d@groups.test" % (g, i) for i in range(490)])
+        with smtplib.SMTP("127.0.0.1", self.mail.ports["smtp"], timeout=60) as c:
+            c.ehlo("client.example")
+            c.mail("far@far.example")
+            codes = [c.rcpt("group%d@example.org" % g)[0] for g in range(12)]
+            self.assertEqual(codes, [250] * 10 + [452] * 2)
+            self.assertEqual(c.data(b"Subject: groups\r\n\r\nx\r\n")[0], 250)
+        wait_for(lambda: sum(len(m.recipients) for m in sink.messages) >= 4900, 120, "4,900 recipients")
+        got = [r for m in sink.messages for r in m.recipients]
+        self.assertEqual(len(got), 4900)
+        self.assertEqual(len(set(got)), 4900)
+
     def test_without_mx_the_domain_itself(self):
         sink = self.net.host("implicit.test")
         self.submit("somebody@implicit.test")
