@@ -10,6 +10,7 @@
 #include "posthouse/queue/v1/queue.grpc.pb.h"
 #include "services/common/async/executor.h"
 #include "services/common/log/log.h"
+#include "services/common/rpc/admission.h"
 #include "services/common/rpc/client.h"
 #include "services/common/rpc/streaming.h"
 #include "services/common/status/status.h"
@@ -239,8 +240,10 @@ class ShardedEnqueueCall final : public EnqueueCall {
 
   // After a call that failed with `status`: prepares the next one if there may be one, else sets failure_.
   Task<void> Failed(absl::Status status) {
-    const bool surely_not_taken =
-        !commit_sent_ || !WasSent(*context_) || context_->GetServerTrailingMetadata().count("not_accepted") > 0;
+    // A refused call is one at the wrong shard, or one that this process may not make: its method did not run.
+    const bool refused = status.GetPayload(rpc::kWasRefusedPayload).has_value();
+    const bool surely_not_taken = refused || !commit_sent_ || !WasSent(*context_) ||
+                                  context_->GetServerTrailingMetadata().count("not_accepted") > 0;
     context_ = nullptr;
     writer_.reset();
     sent_ = 0;

@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <map>
 #include <set>
 #include <string>
 #include <vector>
@@ -100,6 +101,31 @@ absl::Status CheckEndpoint(absl::string_view key, const v1::Endpoint& endpoint) 
   return CheckNetworks(absl::StrCat(key, ".proxy_from"), endpoint.proxy_from());
 }
 
+// A name that leads to two targets, or two names to one, puts mail into the wrong store.
+absl::Status CheckShards(absl::string_view key, const google::protobuf::RepeatedPtrField<v1::Shard>& shards) {
+  std::map<std::string, std::string> targets, names;  // by name, by target
+  for (const v1::Shard& shard : shards) {
+    if (shard.target().empty()) {
+      return Bad(key, absl::StrCat("each shard needs a target, and \"", shard.name(), "\" has none"));
+    }
+    if (shard.name().empty() && shards.size() > 1) {
+      return Bad(key,
+                 absl::StrCat("each of several shards needs a name of its own, and ", shard.target(), " has none"));
+    }
+    const auto [name, is_new] = targets.emplace(shard.name(), shard.target());
+    if (!is_new) {
+      return Bad(key, absl::StrCat("each of several shards needs a name of its own: \"", shard.name(), "\" is ",
+                                   name->second, " and ", shard.target()));
+    }
+    const auto [target, is_free] = names.emplace(shard.target(), shard.name());
+    if (!is_free) {
+      return Bad(key, absl::StrCat("two shards have the target ", shard.target(), ": \"", target->second, "\" and \"",
+                                   shard.name(), "\""));
+    }
+  }
+  return absl::OkStatus();
+}
+
 // Without its peers a process would start and then fail each request.
 absl::Status CheckPeers(const v1::Config& config, absl::string_view service) {
   const v1::Peers& peers = config.peers();
@@ -112,20 +138,14 @@ absl::Status CheckPeers(const v1::Config& config, absl::string_view service) {
   const bool mb = service == "mailbox";
   if (in || gw || rt || mb) PH_RETURN_IF_ERROR(need(!peers.directory().empty(), "peers.directory"));
   if (in || q) PH_RETURN_IF_ERROR(need(!peers.routing().empty(), "peers.routing"));
-  if (in) PH_RETURN_IF_ERROR(need(!peers.queue().empty(), "peers.queue"));
+  if (in) PH_RETURN_IF_ERROR(need(!peers.queue().empty() || !peers.queue_shards().empty(), "peers.queue_shards"));
   if (gw || q) PH_RETURN_IF_ERROR(need(!peers.mailbox().empty(), "peers.mailbox"));
-  std::set<std::string> names, targets;
-  for (const v1::Shard& shard : peers.mailbox()) {
-    if (shard.target().empty()) return Bad("peers.mailbox", "each shard needs a target");
-    // An account's home names one of them.
-    if (!names.insert(shard.name()).second || (shard.name().empty() && peers.mailbox_size() > 1)) {
-      return Bad("peers.mailbox", "each of several shards needs a name of its own");
-    }
-    if (!targets.insert(shard.target()).second) {
-      return Bad("peers.mailbox", absl::StrCat("two shards have the target ", shard.target()));
-    }
+  PH_RETURN_IF_ERROR(CheckShards("peers.mailbox", peers.mailbox()));
+  PH_RETURN_IF_ERROR(CheckShards("peers.queue_shards", peers.queue_shards()));
+  if (!peers.queue().empty() && !peers.queue_shards().empty()) {
+    return Bad("peers.queue_shards", "says the same as peers.queue: remove one of them");
   }
-  targets.clear();
+  std::set<std::string> targets;
   for (const std::string& target : peers.queue()) {
     if (!targets.insert(target).second) return Bad("peers.queue", absl::StrCat(target, " is there twice"));
   }

@@ -8,6 +8,7 @@
 #include "absl/strings/cord.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "services/common/rpc/admission.h"
 #include "services/common/rpc/credentials.h"
 #include "services/common/rpc/metadata.h"
 
@@ -115,6 +116,9 @@ absl::Status Access::Admit(const grpc::CallbackServerContext& context, absl::str
   } else {
     status = CheckShard(context);
     if (!status.ok()) wrong_shard_.Add();
+  }
+  if (status.ok() && Metadata(context, kAdmissionKey).has_value()) {
+    return Refusal(absl::StatusCode::kAborted, kAdmitted);
   }
   if (status.ok()) return status;
   int64_t dropped = 0;

@@ -228,6 +228,12 @@ TEST_F(AccessTest, ThePeersOfAConfigurationSayWhichStoreTheyMean) {
   EXPECT_TRUE(ask("m1").ok()) << ask("m1");
   EXPECT_EQ(ask("m0").code(), absl::StatusCode::kFailedPrecondition);
   EXPECT_THAT(std::string(ask("m0").message()), AllOf(HasSubstr("\"m0\""), HasSubstr("\"m1\"")));
+  // A shard of the queue with a name says it, too.
+  auto* queue = config.mutable_peers()->add_queue_shards();
+  queue->set_name("q7");
+  queue->set_target(target);
+  const absl::Status other = Ask(DialPeers(config, "admin")->queue.at(0)).status;
+  EXPECT_THAT(std::string(other.message()), AllOf(HasSubstr("\"q7\""), HasSubstr("\"m1\"")));
   EXPECT_EQ(*AccessOf({}, "queue")->shard, "0");
   EXPECT_FALSE(AccessOf({}, "directory")->shard.has_value());
 }

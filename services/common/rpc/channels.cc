@@ -47,6 +47,13 @@ absl::StatusOr<Channels> DialPeers(const config::v1::Config& config, const std::
     PH_ASSIGN_OR_RETURN(auto channel, dial("peers.queue", target));
     if (channel != nullptr) channels.queue.push_back(std::move(channel));
   }
+  for (const config::v1::Shard& shard : peers.queue_shards()) {
+    ChannelMetadata with_shard = metadata;
+    with_shard.emplace_back(kShardKey, shard.name());
+    auto channel = Dial(shard.target(), tls, with_shard);
+    if (!channel.ok()) return Annotate(channel.status(), "peers.queue_shards");
+    channels.queue.push_back(*std::move(channel));
+  }
   for (const config::v1::Shard& shard : peers.mailbox()) {
     if (shard.target().empty()) continue;
     ChannelMetadata with_shard = metadata;

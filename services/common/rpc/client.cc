@@ -4,6 +4,7 @@
 
 #include "absl/strings/cord.h"
 #include "services/common/rpc/access_options.h"
+#include "services/common/rpc/admission.h"
 
 namespace posthouse::rpc {
 
@@ -21,7 +22,11 @@ CallOptions OptionsFor(absl::Duration deadline, const std::string& trace_id) {
 absl::Status FromGrpc(const grpc::Status& status) {
   if (status.ok()) return absl::OkStatus();
   // A refusal is no answer about what was asked, so services take it for a failure that passes.
-  if (status.error_details() == kRefusalPayload) return absl::UnavailableError(status.error_message());
+  if (status.error_details() == kRefusalPayload) {
+    absl::Status refused = absl::UnavailableError(status.error_message());
+    refused.SetPayload(kWasRefusedPayload, absl::Cord("1"));
+    return refused;
+  }
   return FromGrpcVerbatim(status);
 }
 

@@ -20,6 +20,7 @@
 #include "services/common/metrics/metrics.h"
 #include "services/common/rpc/access_options.h"
 #include "services/common/rpc/channels.h"
+#include "services/common/rpc/peer_check.h"
 #include "services/common/rpc/server.h"
 #include "services/common/runtime/runtime.h"
 #include "services/common/status/status.h"
@@ -107,6 +108,7 @@ template <typename App>
 int ServiceMain(int argc, char** argv, const std::string& name) {
   const auto make = [name](Runtime& rt) -> absl::StatusOr<std::unique_ptr<runtime::App>> {
     PH_ASSIGN_OR_RETURN(rpc::Channels channels, rpc::DialPeers(rt.config(), name));
+    PH_RETURN_IF_ERROR(rpc::CheckPeers(rt.config(), name, channels));
     return App::Create(rt, std::move(channels));
   };
   return Main(argc, argv, name, make, App::CheckConfig);

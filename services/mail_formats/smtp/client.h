@@ -71,7 +71,7 @@ struct ClientOptions {
 };
 
 // The step of a session that an Outcome reports.
-enum class ClientStep { kGreeting, kHello, kStartTls, kTls, kMail, kRcpt, kData, kBody, kEndOfData, kReset };
+enum class ClientStep { kGreeting, kHello, kStartTls, kTls, kMail, kRcpt, kData, kBody, kEndOfData, kReset, kConnect };
 absl::string_view ClientStepName(ClientStep step);
 
 struct Outcome {

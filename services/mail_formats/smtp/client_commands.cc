@@ -145,6 +145,8 @@ absl::string_view ClientStepName(ClientStep step) {
       return "end of data";
     case ClientStep::kReset:
       return "RSET";
+    case ClientStep::kConnect:
+      return "connecting";
   }
   return "unknown";
 }

@@ -224,6 +224,7 @@ Task<smtp::OpenResult> RemoteDelivery::OpenOnce(const HostAddress& host, bool al
       co_await net::Connect(loop, host.endpoint, same_family ? options_.source_address : "", options_.connect_timeout);
   if (!connection.ok()) {
     smtp::OpenResult failed;
+    failed.outcome.step = smtp::ClientStep::kConnect;
     failed.outcome.error = connection.status();
     co_return failed;
   }

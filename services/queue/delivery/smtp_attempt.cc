@@ -252,10 +252,10 @@ Outcome OutcomeForRefusedSession(const smtp::Outcome& from, bool bounce) {
 }
 
 std::string ErrorText(const smtp::Outcome& from) {
-  const absl::string_view step = smtp::ClientStepName(from.step);
-  // Errors of the handshake and of connecting, before any step, say what they are.
   const absl::string_view error = from.error.message();
-  if (absl::StartsWith(error, step) || absl::StartsWith(error, "connecting to ")) return std::string(error);
+  // Errors of connecting name the address, those of the handshake say what they are.
+  const absl::string_view step = smtp::ClientStepName(from.step);
+  if (from.step == smtp::ClientStep::kConnect || absl::StartsWith(error, step)) return std::string(error);
   return absl::StrCat(step, ": ", error);
 }
 
