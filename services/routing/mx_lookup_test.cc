@@ -220,6 +220,7 @@ TEST_F(MxLookupTest, AnIpv6OnlyHostIsNotUnknown) {
 
 // RFC 5321 §5.1: a host that is us under another name.
 TEST_F(MxLookupTest, OurAddressIsUsWhateverItsName) {
+  destinations_ = DestinationNetworks::All();
   network_.own = {"192.0.2.100", "2001:db8::100"};
   network_.listeners = {"127.0.0.1:25"};
   dns_.A("alias.example", {"192.0.2.100"});
