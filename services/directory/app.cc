@@ -2,6 +2,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "posthouse/config/v1/config.pb.h"
+#include "services/common/backup/settings.h"
 #include "services/common/status/status.h"
 #include "services/common/store/guarded_partition.h"
 #include "services/common/store/open.h"
@@ -68,12 +69,16 @@ absl::StatusOr<std::unique_ptr<App>> App::Create(runtime::Runtime& rt, rpc::Chan
   std::unique_ptr<App> app(new App(rt, std::move(parts)));
   Parts& p = *app->parts_;
   app->OnCollect([&p] { p.metrics.Update(*p.repository, p.limiter, p.cache); });
+  app->OfferBackups({{"directory", "", p.settings.store_dir, p.store.get()}});
   PH_RETURN_IF_ERROR(app->Serve(
       NewGrpcServices(app->runner(), *p.repository, *p.admin, *p.authenticator, p.metrics, p.settings.hostname)));
   return app;
 }
 
-absl::Status App::CheckConfig(const config::v1::Config& config) { return ReadSettings(config).status(); }
+absl::Status App::CheckConfig(const config::v1::Config& config) {
+  PH_RETURN_IF_ERROR(backup::Settings::FromConfig(config).status());
+  return ReadSettings(config).status();
+}
 
 absl::Status App::Health() {
   if (parts_->repository->fenced()) {

@@ -6,6 +6,7 @@
 #include "absl/synchronization/notification.h"
 #include "posthouse/config/v1/config.pb.h"
 #include "posthouse/mailbox/v1/store.pb.h"
+#include "services/common/backup/settings.h"
 #include "services/common/log/log.h"
 #include "services/common/runtime/shard.h"
 #include "services/common/status/status.h"
@@ -174,6 +175,8 @@ absl::StatusOr<std::unique_ptr<App>> App::Start(runtime::Runtime& rt, std::uniqu
     p.metrics.watch_streams.Set(static_cast<double>(p.hints.streams()));
     p.metrics.watched_folders.Set(static_cast<double>(p.hints.watched_folders()));
   });
+  app->OfferBackups(
+      {{"mailbox", p.deps.settings.shard, absl::StrCat(rt.config().data_dir(), "/mailbox"), p.store.get()}});
   p.background_runs = true;
   Spawn(rt.blocking_pool(), Parts::Background(p));
   Spawn(rt.blocking_pool(), Parts::Erasing(p));
@@ -183,7 +186,10 @@ absl::StatusOr<std::unique_ptr<App>> App::Start(runtime::Runtime& rt, std::uniqu
 
 absl::Status App::Health() { return parts_->store->Health(); }
 
-absl::Status App::CheckConfig(const config::v1::Config& config) { return Validate(SettingsFrom(config)); }
+absl::Status App::CheckConfig(const config::v1::Config& config) {
+  PH_RETURN_IF_ERROR(backup::Settings::FromConfig(config).status());
+  return Validate(SettingsFrom(config));
+}
 
 void App::BeginDrain() { parts_->hints.Close(); }
 

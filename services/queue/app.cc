@@ -2,6 +2,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "posthouse/config/v1/config.pb.h"
+#include "services/common/backup/settings.h"
 #include "services/common/log/log.h"
 #include "services/common/runtime/shard.h"
 #include "services/common/status/status.h"
@@ -75,6 +76,7 @@ absl::Status App::Start(rpc::Channels channels) {
                              return absl::OkStatus();
                            },
                            .oldest = [this] { return maintenance_->oldest(); }};
+  OfferBackups({{"queue", settings_.shard, settings_.store_dir, store_.get()}});
   PH_RETURN_IF_ERROR(Serve(NewGrpcServices(runner(), parts)));
   const Ledger ledger = spool_->ledger();
   LOG_EVENT(kInfo, "queue_open")
@@ -89,7 +91,10 @@ absl::Status App::Health() {
   return store_->Health();
 }
 
-absl::Status App::CheckConfig(const config::v1::Config& config) { return Settings::FromConfig(config).status(); }
+absl::Status App::CheckConfig(const config::v1::Config& config) {
+  PH_RETURN_IF_ERROR(backup::Settings::FromConfig(config).status());
+  return Settings::FromConfig(config).status();
+}
 
 void App::FinishDrain(absl::Time deadline) {
   if (dispatcher_ != nullptr) dispatcher_->Drain(runtime::TimeLeft(deadline));

@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "posthouse/config/v1/config.pb.h"
+#include "services/common/backup/backups.h"
 #include "services/common/live_sessions/sessions_service.h"
 #include "services/common/memory_limit/memory_limit.h"
 #include "services/common/rpc/callers.h"
@@ -115,6 +116,9 @@ absl::Status App::Start() {
   if (ingress_->live() != nullptr) live.push_back(ingress_->live());
   sessions_ = NewSessionsService(runner(), std::move(live));
   served.push_back(sessions_.get());
+  std::vector<backup::Target> stores;
+  for (const auto& app : apps_) stores.insert(stores.end(), app->stores().begin(), app->stores().end());
+  OfferBackups(std::move(stores));
   return Serve(std::move(served));
 }
 

@@ -5,6 +5,8 @@
 #include <algorithm>
 
 #include "absl/time/clock.h"
+#include "posthouse/config/v1/config.pb.h"
+#include "services/common/backup/grpc_service.h"
 #include "services/common/rpc/call_metrics.h"
 #include "services/common/rpc/callers.h"
 #include "services/common/rpc/listen.h"
@@ -56,6 +58,14 @@ absl::Status ServiceApp::Serve(GrpcServices services) {
 absl::Status ServiceApp::Serve(std::vector<grpc::Service*> services) {
   services_ = std::move(services);
   PH_RETURN_IF_ERROR(access_.status());
+  // The parts of standalone leave theirs to the process.
+  if (!stores_.empty() && !runtime_.config().rpc().in_process_only()) {
+    PH_ASSIGN_OR_RETURN(backup::Settings settings, backup::Settings::FromConfig(runtime_.config()));
+    backups_ = std::make_unique<backup::Backups>(std::move(settings), stores_, runtime_.registry());
+    owned_.push_back(backup::NewBackupService(*runner_, *backups_, runtime_.blocking_pool()));
+    services_.push_back(owned_.back().get());
+    rpc::AnnounceCalls(runtime_.registry(), "posthouse.backup.v1.BackupService");
+  }
   PH_ASSIGN_OR_RETURN(server_,
                       rpc::RpcServer::Start(RpcOptions(runtime_.config(), name_), services_, runtime_.registry()));
   for (const std::string& service : rpc::ServicesOf(name_)) {
@@ -75,6 +85,7 @@ void ServiceApp::Drain(absl::Duration grace) {
   if (phase_.exchange(Phase::kDraining) == Phase::kDraining) return;
   const absl::Time deadline = absl::Now() + grace;
   BeginDrain();
+  if (backups_ != nullptr) backups_->Stop();
   runner_->BeginDrain();
   if (server_ != nullptr) server_->Shutdown(RpcGrace(TimeLeft(deadline)));
   FinishDrain(deadline);
@@ -86,6 +97,7 @@ void ServiceApp::Stop() {
   server_ = nullptr;
   services_.clear();
   owned_.clear();
+  backups_ = nullptr;
   stopped_ = true;
 }
 

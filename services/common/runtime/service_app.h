@@ -17,6 +17,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
+#include "services/common/backup/backups.h"
 #include "services/common/metrics/metrics.h"
 #include "services/common/rpc/access_options.h"
 #include "services/common/rpc/channels.h"
@@ -55,6 +56,8 @@ class ServiceApp : public App {
   rpc::RpcServer& rpc() { return *server_; }
   // What rpc() serves, to be served by another server of the process as well.
   const std::vector<grpc::Service*>& services() const { return services_; }
+  // The stores of this service, for backups.
+  const std::vector<backup::Target>& stores() const { return stores_; }
 
  protected:
   // `check`: what the service requires of a config; also the default Reload().
@@ -64,7 +67,9 @@ class ServiceApp : public App {
   bool draining() const { return phase_ == Phase::kDraining; }
   // For the methods of `services`. Refuses callers, counts calls, ends change streams at a drain.
   rpc::ServerRunner& runner() { return *runner_; }
-  // Starts the gRPC server.
+  // Before Serve(): the stores that BackupService is for. They live until Stop() has returned.
+  void OfferBackups(std::vector<backup::Target> stores) { stores_ = std::move(stores); }
+  // Starts the gRPC server: with BackupService, if there are stores and other processes can call.
   absl::Status Serve(GrpcServices services);
   absl::Status Serve(std::vector<grpc::Service*> services);  // of other owners
   // gRPC health of the process: "" and "readiness" say what Ready() says, "liveness" whether the event loops turn.
@@ -92,6 +97,8 @@ class ServiceApp : public App {
   const std::unique_ptr<rpc::ServerRunner> runner_;
   GrpcServices owned_;
   std::vector<grpc::Service*> services_;
+  std::vector<backup::Target> stores_;
+  std::unique_ptr<backup::Backups> backups_;
   std::unique_ptr<rpc::RpcServer> server_;
   metrics::CollectHandle collect_;
   // An announced drain only ends readiness: the service goes on with its work.

@@ -28,6 +28,7 @@
 #include "services/common/store/rocks/rocks_blobs.h"
 #include "services/common/store/rocks/rocks_status.h"
 #include "services/common/store/rocks/space_return.h"
+#include "services/common/store/rocks/store_image.h"
 #include "services/common/store/rocks/store_metrics.h"
 #include "services/common/store/rocks/sync_point.h"
 #include "services/common/store/rocks/tiered_reader.h"
@@ -425,6 +426,15 @@ Task<absl::StatusOr<std::vector<Partition>>> RocksStore::List(std::string tenant
 Task<absl::StatusOr<CapacityInfo>> RocksStore::Capacity() { co_return impl_->space.Capacity(); }
 
 uint64_t RocksStore::Incarnation() const { return impl_->incarnation; }
+
+absl::StatusOr<StoreImage> RocksStore::TakeImage(const std::string& directory) {
+  const ReopenableDb::Ref open = impl_->db->Get();
+  if (open == nullptr) return absl::UnavailableError("recovering from an I/O error");
+  if (open->read_only) return absl::UnavailableError("the volume is full: the store is open for reading only");
+  PH_ASSIGN_OR_RETURN(StoreImage image, TakeImageOf(*open, directory));
+  image.incarnation = impl_->incarnation;
+  return image;
+}
 
 BlobStore& RocksStore::blobs() { return impl_->blobs; }
 

@@ -86,9 +86,10 @@ class RocksStore final : public Store {
   absl::Status Health() override;
   EngineLimits Limits() const override { return {}; }
   uint64_t Incarnation() const override;
+  absl::StatusOr<StoreImage> TakeImage(const std::string& directory) override;
   BlobStore& blobs() override;
 
-  // Writes all rows and blobs to table and blob files; for tests and before a backup.
+  // Writes all rows and blobs to table and blob files; for tests.
   absl::Status Flush();
 
  private:

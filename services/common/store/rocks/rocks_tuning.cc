@@ -49,7 +49,7 @@ rocksdb::DBOptions MakeDbOptions(const RocksOptions& options) {
                                                           : rocksdb::WALRecoveryMode::kPointInTimeRecovery;
   // RocksDB before 7.10 (Debian 12 has 7.8.3) can report a flushed log as "Missing WAL" when
   // DB::SyncWAL() meets both a flush and a new manifest (facebook/rocksdb pull request 10892).
-  // The store never calls SyncWAL(), and a process begins a new manifest only when it opens
+  // The store calls SyncWAL() only for an image (store_image.h), and a process begins a new manifest only when it opens
   // the database, or at max_manifest_file_size. missing_wal_test.cc tries it with a new one at
   // each flush. Should it happen, nothing is lost, and --accept-data-loss opens the store.
   db.track_and_verify_wals_in_manifest = !options.skip_damaged_log_records;
