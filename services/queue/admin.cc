@@ -12,7 +12,9 @@
 #include "services/common/time/proto_time.h"
 #include "services/mail_formats/address/address.h"
 #include "services/queue/dsn/report.h"
+#include "services/queue/spool/hold.h"
 #include "services/queue/spool/item_record.h"
+#include "services/queue/spool/key_schema.h"
 #include "services/queue/spool/queue_id.h"
 
 namespace posthouse::queue {
@@ -200,8 +202,13 @@ Task<absl::StatusOr<v1::FindItemsResponse>> Admin::FindItems(v1::FindItemsReques
 
 Task<absl::StatusOr<v1::RetryItemsResponse>> Admin::RetryItems(v1::RetryItemsRequest request) {
   v1::RetryItemsResponse response;
-  if (request.queue_id().empty() == request.domain().empty()) {
-    co_return absl::InvalidArgumentError("RetryItems: exactly one of queue_id, domain is required");
+  if (!request.queue_id().empty() + !request.domain().empty() + request.held() != 1) {
+    co_return absl::InvalidArgumentError("RetryItems: exactly one of queue_id, domain, held is required");
+  }
+  if (request.held()) {
+    PH_CO_ASSIGN_OR_RETURN(const uint32_t items, co_await RetryHeld());
+    response.set_items(items);
+    co_return response;
   }
   if (!request.domain().empty()) {
     PH_CO_ASSIGN_OR_RETURN(const uint32_t items, co_await operations_.RetryDestination(DomainKey(request.domain())));
@@ -212,6 +219,24 @@ Task<absl::StatusOr<v1::RetryItemsResponse>> Admin::RetryItems(v1::RetryItemsReq
   PH_CO_RETURN_IF_ERROR(co_await operations_.Retry(id));
   response.set_items(1);
   co_return response;
+}
+
+// All rows of held messages are at the end of the due index.
+Task<absl::StatusOr<uint32_t>> Admin::RetryHeld() {
+  uint32_t items = 0;
+  std::string after = DueKey(kHeldUntil - absl::Microseconds(1), QueueId());
+  while (true) {
+    PH_CO_ASSIGN_OR_RETURN(const DuePage page, co_await spool_.ReadDue(after, kDuePage));
+    for (const DueEntry& entry : page.entries) {
+      if (entry.due < kHeldUntil) continue;
+      const absl::Status status = co_await operations_.Retry(entry.queue_id);
+      if (absl::IsNotFound(status)) continue;  // deleted meanwhile
+      PH_CO_RETURN_IF_ERROR(status);
+      ++items;
+    }
+    if (!page.more) co_return items;
+    after = page.last_key;
+  }
 }
 
 Task<absl::StatusOr<v1::DeleteItemResponse>> Admin::DeleteItem(v1::DeleteItemRequest request) {

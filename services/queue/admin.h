@@ -32,6 +32,7 @@ class Admin {
   Task<absl::StatusOr<v1::ListDestinationsResponse>> ListDestinations(v1::ListDestinationsRequest request);
 
  private:
+  Task<absl::StatusOr<uint32_t>> RetryHeld();
   // What is known of the blocked sites, by site.
   absl::flat_hash_map<Destination, v1::Block> Blocks();
   // Tells of each waiting recipient whether its destination is blocked.

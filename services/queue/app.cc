@@ -1,8 +1,13 @@
 #include "services/queue/app.h"
 
+#include <filesystem>
+#include <system_error>
+
 #include "absl/strings/str_cat.h"
 #include "posthouse/config/v1/config.pb.h"
+#include "services/common/backup/restore.h"
 #include "services/common/backup/settings.h"
+#include "services/common/backup/transfer.h"
 #include "services/common/log/log.h"
 #include "services/common/runtime/shard.h"
 #include "services/common/status/status.h"
@@ -11,6 +16,7 @@
 #include "services/queue/delivery/remote.h"
 #include "services/queue/delivery/routing_client.h"
 #include "services/queue/grpc_service.h"
+#include "services/queue/spool/hold.h"
 
 namespace posthouse::queue {
 
@@ -45,6 +51,7 @@ absl::Status App::Start(rpc::Channels channels) {
   spool_options.executor = &runtime().loops().Next();
   spool_options.metrics = &guard_metrics_;
   PH_ASSIGN_OR_RETURN(spool_, SyncWait(Spool::Open(*store_, spool_options)));
+  PH_RETURN_IF_ERROR(HoldAfterRestore());
   const Clock clock = spool_->options().clock;
   routing_ = NewRouting(channels.routing, MonotonicNow);
   local_ = NewLocalDelivery(std::move(channels));
@@ -84,6 +91,20 @@ absl::Status App::Start(rpc::Channels channels) {
       .Int("items", static_cast<int64_t>(ledger.items))
       .Int("recipients", static_cast<int64_t>(ledger.queued()));
   return absl::OkStatus();
+}
+
+// Which messages were delivered after the backup, only other hosts know.
+absl::Status App::HoldAfterRestore() {
+  const std::string mark = absl::StrCat(settings_.store_dir, "/", backup::kHoldFile);
+  std::error_code error;
+  if (!std::filesystem::exists(mark, error)) return absl::OkStatus();
+  const absl::StatusOr<uint64_t> held = SyncWait(HoldAll(*spool_, settings_.settlement.delay_warning_after));
+  if (!held.ok()) return Annotate(held.status(), absl::StrCat("holding the messages of a restored queue (", mark, ")"));
+  LOG_EVENT(kWarning, "restored_messages_held").Str("shard", settings_.shard).Int("items", static_cast<int64_t>(*held));
+  if (!std::filesystem::remove(mark, error)) {
+    return absl::FailedPreconditionError(absl::StrCat("cannot remove ", mark, ": ", error.message()));
+  }
+  return backup::SyncDirectory(settings_.store_dir);
 }
 
 absl::Status App::Health() {

@@ -35,6 +35,7 @@ class App final : public runtime::ServiceApp {
  private:
   App(runtime::Runtime& rt, Settings settings);
   absl::Status Start(rpc::Channels channels);
+  absl::Status HoldAfterRestore();
   absl::Status Health() override;
   absl::Duration RpcGrace(absl::Duration left) const override { return left / 2; }
   void FinishDrain(absl::Time deadline) override;

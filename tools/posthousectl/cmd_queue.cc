@@ -103,7 +103,10 @@ absl::Status Show(Context& context) {
 
 absl::Status Retry(Context& context) {
   const bool one = !context.arguments.operands().empty();
-  if (one == context.arguments.Has("domain")) return absl::InvalidArgumentError("give either a QUEUE-ID or --domain");
+  const bool held = context.arguments.Has("held");
+  if (one + context.arguments.Has("domain") + held != 1) {
+    return absl::InvalidArgumentError("give either a QUEUE-ID, --domain or --held");
+  }
   PH_RETURN_IF_ERROR(context.NeedQueue());
   v1::RetryItemsRequest request;
   uint32_t items = 0;
@@ -113,7 +116,11 @@ absl::Status Retry(Context& context) {
     PH_RETURN_IF_ERROR(AskOwner(context, &Stub::RetryItems, request, &response));
     items = response.items();
   } else {
-    request.set_domain(*context.arguments.Get("domain"));
+    if (held) {
+      request.set_held(true);
+    } else {
+      request.set_domain(*context.arguments.Get("domain"));
+    }
     for (const std::string& shard : context.targets.queue) {
       v1::RetryItemsResponse response;
       PH_RETURN_IF_ERROR(Ask(context, shard, &Stub::RetryItems, request, &response));
@@ -205,8 +212,9 @@ Noun QueueCommands() {
                Show},
               {{"queue retry",
                 {{"QUEUE-ID", cli::Operand::Times::kOptional}},
-                "Retry one message, or all messages for a domain, now",
-                {cli::Text("domain", "DOMAIN", "retry all mail queued for this domain")},
+                "Retry one message, all messages for a domain, or all that a restore holds, now",
+                {cli::Text("domain", "DOMAIN", "retry all mail queued for this domain"),
+                 cli::Switch("held", "retry all mail that is held after a restore")},
                 {"posthousectl queue retry --domain example.net"}},
                Retry},
               {{"queue delete",

@@ -11,11 +11,17 @@ namespace {
 
 const std::vector<Noun>& Nouns() {
   static const auto* const nouns = new std::vector<Noun>{
-      TenantCommands(),   DomainCommands(),
-      AccountCommands(),  AliasCommands(),
-      PasswordCommands(), SessionsCommands(),
-      QueueCommands(),    CheckCommands(),
-      SalvageCommands(),  {"", "", {TraceCommand(), PingCommand(), CompletionCommand()}},
+      TenantCommands(),
+      DomainCommands(),
+      AccountCommands(),
+      AliasCommands(),
+      PasswordCommands(),
+      SessionsCommands(),
+      QueueCommands(),
+      BackupCommands(),
+      CheckCommands(),
+      SalvageCommands(),
+      {"", "", {TraceCommand(), PingCommand(), CompletionCommand()}},
   };
   return *nouns;
 }

@@ -30,6 +30,7 @@ Noun AliasCommands();
 Noun PasswordCommands();
 Noun QueueCommands();
 Noun SessionsCommands();
+Noun BackupCommands();
 Noun CheckCommands();
 Noun SalvageCommands();
 Command TraceCommand();

@@ -50,6 +50,8 @@ std::string DescribeAttempt(const v1::Attempt& attempt) {
 
 // "in 3 min" or "now".
 std::string Until(absl::Time when, absl::Time now) {
+  // queue.proto: held after a restore.
+  if (when >= absl::FromUnixSeconds(253370764800)) return "held: see queue retry";
   return when <= now ? "now" : absl::StrCat("in ", FormatAge(when - now));
 }
 

@@ -10,6 +10,7 @@
 #include "services/common/net/event_loop.h"
 #include "services/common/status/status.h"
 #include "services/queue/schedule/dispatcher.h"
+#include "services/queue/spool/hold.h"
 #include "services/queue/spool/key_schema.h"
 
 namespace posthouse::queue {
@@ -116,15 +117,22 @@ Task<absl::Status> Dispatcher::MakeDue(Active active, RetryOrder order) {
   std::set<Destination> destinations;
   {
     absl::MutexLock lock(&active->mutex);
+    bool held = false;
     for (int i = 0; i < active->record->item.recipients_size(); ++i) {
       v1::ItemRecipient* recipient = active->record->item.mutable_recipients(i);
       if (!WaitsAt(*recipient, order.domain)) continue;
       destinations.insert(DestinationOf(*recipient));
       // What is due already stays where it is: no row moves past the reader of the due index.
       if (FromProto(recipient->next_attempt()) <= order.at) continue;
+      held = held || FromProto(recipient->next_attempt()) == kHeldUntil;
       ToProto(order.at, recipient->mutable_next_attempt());
       active->unsaved.changed.insert(i);
       active->unsaved.urgent = true;
+    }
+    // While it was held nobody tried to deliver it.
+    const absl::Time expires = order.at + kReleasedLife;
+    if (held && FromProto(active->record->item.expires()) < expires) {
+      ToProto(expires, active->record->item.mutable_expires());
     }
   }
   if (order.unblock) {
@@ -246,6 +254,8 @@ Task<void> Dispatcher::PullBack(std::shared_ptr<Dispatcher> self, absl::Duration
   std::string last;
   while (!self->stopping()) {
     absl::StatusOr<DuePage> page = co_await self->parts_.spool.ReadDue(after, kTogether);
+    // Held messages are the last rows, and stay.
+    if (page.ok()) std::erase_if(page->entries, [](const DueEntry& entry) { return entry.due >= kHeldUntil; });
     // After an error, or when rows do not match their items (Audit() repairs those), the next minute comes.
     if (!page.ok() || page->entries.empty() || page->last_key == last) break;
     last = page->last_key;

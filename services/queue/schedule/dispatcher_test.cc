@@ -16,6 +16,7 @@
 #include "services/common/status/status.h"
 #include "services/common/store/testing/memory_store.h"
 #include "services/queue/metrics.h"
+#include "services/queue/spool/hold.h"
 #include "services/queue/spool/item_record.h"
 #include "services/queue/spool/key_schema.h"
 
@@ -407,6 +408,29 @@ TEST_F(DispatcherTest, RetriesSurviveARestart) {
   Advance(absl::Seconds(80));
   UntilEmpty();
   EXPECT_EQ(SavedAttempts(id), 2u);
+}
+
+TEST_F(DispatcherTest, AHeldMessageWaitsForAnOperatorAndThenHasADay) {
+  remote_->Script("user@remote.example", {Temporary()});
+  const QueueId id = Put({"user@remote.example"});
+  Until([&] { return SavedAttempts(id) == 1; }, "the first attempt on file");
+  Crash();
+  const absl::StatusOr<uint64_t> held = SyncWait(HoldAll(*spool_, absl::Hours(4)));
+  ASSERT_TRUE(held.ok()) << held.status();
+  EXPECT_EQ(*held, 1u);
+  dispatcher_->Start();
+  Advance(absl::Hours(400));  // no time expires it, and no step of the clock pulls it back
+  Put({"other@remote.example"});
+  Until([&] { return spool_->ledger().relayed == 1; }, "a new message");
+  Advance(absl::Hours(1));
+  Put({"other@remote.example"});
+  Until([&] { return spool_->ledger().relayed == 2; }, "another");
+  EXPECT_EQ(SavedAttempts(id), 1u);
+  EXPECT_EQ(FromProto(ItemOf(id).next_attempt()), kHeldUntil);
+  ASSERT_TRUE(SyncWait(dispatcher_->Retry(id)).ok());
+  UntilEmpty();
+  EXPECT_EQ(spool_->ledger().relayed, 3u);
+  EXPECT_EQ(spool_->ledger().expired, 0u);
 }
 
 // The report is committed together with the failure.
