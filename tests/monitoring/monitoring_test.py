@@ -102,7 +102,8 @@ class Dashboards(unittest.TestCase):
 
 class Exported(unittest.TestCase):
     def test_each_metric_that_a_rule_or_panel_names_is_exported(self):
-        with Posthouse.standalone() as mail:
+        backups = {"backup": {"directory": os.path.join(os.environ.get("TEST_TMPDIR", "/tmp"), "backups")}}  # for their metrics
+        with Posthouse.standalone(backups) as mail:
             mail.add_account("user@example.org", "secret")  # a call, so that the gRPC metrics exist
             text = urllib.request.urlopen("http://127.0.0.1:%d/metrics" % mail.http["standalone"], timeout=10).read().decode()
         done = promtool("check", "metrics", input=text)

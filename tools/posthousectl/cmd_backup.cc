@@ -47,6 +47,10 @@ absl::StatusOr<std::vector<std::string>> Processes(const Context& context) {
 bool Ended(const v1::Job& job) { return job.state() == v1::Job::STATE_DONE || job.state() == v1::Job::STATE_FAILED; }
 bool HasInstant(const v1::Job& job) { return job.state() == v1::Job::STATE_COPYING || Ended(job); }
 
+absl::Status Forgotten(const std::string& target) {
+  return absl::UnavailableError(absl::StrCat(target, " does not know the job: it has restarted, or another job came"));
+}
+
 // Asks until `enough` is true for the job `id` of each store of the process, and prints what changed.
 class Follower {
  public:
@@ -57,12 +61,14 @@ class Follower {
     while (true) {
       v1::ListResponse response;
       PH_RETURN_IF_ERROR(Ask(context_, target, &Stub::List, v1::ListRequest(), &response));
-      bool all = true;
+      bool all = true, known = false;
       for (const v1::StoreBackups& store : response.stores()) {
         if (store.job().id() != id) continue;
+        known = true;
         all = all && enough(store.job());
         Show(store);
       }
+      if (!known) return Forgotten(target);
       if (!all) {
         absl::SleepFor(kLook);
         continue;
@@ -156,6 +162,7 @@ absl::Status Verify(Context& context) {
       for (const v1::StoreBackups& store : list.stores()) {
         const bool asked =
             std::find(response.stores().begin(), response.stores().end(), store.store()) != response.stores().end();
+        if (asked && store.job().kind() != v1::Job::KIND_VERIFY) return Forgotten(target);
         if (asked && Ended(store.job())) found.push_back(store);
       }
       if (found.size() == static_cast<size_t>(response.stores_size())) {
