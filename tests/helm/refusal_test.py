@@ -33,6 +33,7 @@ MIXES = [
     ({"bootstrap": {"enabled": True, "account": "a@example.org"}, "probe": {"test": True}, "services": {"pop3": {"enabled": False}}},
      "the probe needs services.pop3.enabled"),
     ({"gatewayAPI": {"enabled": True}}, "a route needs a Gateway"),
+    ({"backup": {"enabled": True}}, "backup.existingClaim is empty"),
 ]
 # (values, the place that the schema names)
 SHAPES = [
@@ -54,6 +55,7 @@ SHAPES = [
     ({"monitoring": {"monitor": "podmonitor"}}, "/monitoring/monitor"),
     ({"bootstrap": {"account": "no at"}}, "/bootstrap/account"),
     ({"probe": {"interval": "1 minute"}}, "/probe/interval"),
+    ({"backup": {"keepFor": "two weeks"}}, "/backup/keepFor"),
     ({"commonLabels": {"a": 1}}, "/commonLabels/a"),
 ]
 # Keys whose contents are not the chart's: sections of the configuration, and parts of Kubernetes objects.

@@ -31,7 +31,7 @@ OTHERS = {
     "smtpTo": [{"ipBlock": {"cidr": "192.0.2.0/24"}}], "extraIngress": [{"ports": [{"port": 77}]}], "extraEgress": [{"ports": [{"port": 77}]}],
     "relabelings": [{"action": "labeldrop", "regex": "zz"}], "metricRelabelings": [{"action": "labeldrop", "regex": "zz"}],
     "tls.mode": "certManager", "internalTLS.mode": "certManager", "issuerKind": "ClusterIssuer", "tls.certManager.issuerKind": "Issuer",
-    "hostname": "zz.example.net", "replicas": 7, "deploymentMode": "standalone",
+    "backup.keepFor": "77d", "hostname": "zz.example.net", "replicas": 7, "deploymentMode": "standalone",
 }
 ISSUED = {"tls": {"mode": "certManager", "certManager": {"issuerName": "i"}}, "internalTLS": {"mode": "certManager"}}
 SCALED = {s: {"autoscaling": {"type": "hpa"}} for s in ("ingress", "routing", "gateway")}
@@ -57,6 +57,7 @@ CONTEXTS = [
     ("*.autoscaling", SCALED), ("*.autoscaling.type", {}), ("standalone", {"deploymentMode": "standalone"}),
     ("internalTLS.existingSecrets.standalone", {"deploymentMode": "standalone", "internalTLS": {"mode": "existingSecrets", "existingSecrets": {"standalone": "s", "admin": "s"}}}),
     ("serviceAccount.name", {}),
+    ("backup", {"backup": {"enabled": True, "existingClaim": "c"}}), ("backup.enabled", {"backup": {"existingClaim": "c"}}),
 ]
 # Values that cannot differ in a rendering, and why.
 ONE_VALUE = {"internalTLS.chart.existingCASecret": "upgrade_test has a cluster with one",

@@ -38,6 +38,9 @@
 {{- if include "posthouse.stateful" $c -}}
 {{- $_ := set $config "data_dir" "/var/lib/posthouse" -}}
 {{- $_ := set $config "store" (mergeOverwrite (dict) $preset.store $v.config.store) -}}
+{{- with $v.backup -}}
+{{- if .enabled -}}{{- $_ := set $config "backup" (dict "directory" "/backups" "max_bytes_per_second" (int64 .maxBytesPerSecond) "keep_last" (int .keepLast) "keep_for" .keepFor) -}}{{- end -}}
+{{- end -}}
 {{- end -}}
 {{- if has $c (list "ingress" "gateway" "standalone") -}}
 {{- $certificates := list (dict "certificate_file" "/run/posthouse/tls/0/tls.crt" "private_key_file" "/run/posthouse/tls/0/tls.key") -}}

@@ -174,6 +174,9 @@ spec:
         - {name: mtls, mountPath: /run/posthouse/mtls, readOnly: true}
         - {name: data, mountPath: /var/lib/posthouse}
         - {name: tmp, mountPath: /tmp}
+        {{- if and $v.backup.enabled (include "posthouse.stateful" $c) }}
+        - {name: backups, mountPath: /backups}
+        {{- end }}
         {{- if has $c (list "ingress" "gateway" "standalone") }}
         - {name: tls, mountPath: /run/posthouse/tls/0, readOnly: true}
         {{- range $i, $_ := $v.tls.additionalSecrets }}
@@ -190,6 +193,10 @@ spec:
       secret: {secretName: {{ include "posthouse.mtlsSecret" . }}, defaultMode: 0440}
     - name: tmp
       emptyDir: {sizeLimit: 64Mi}
+    {{- if and $v.backup.enabled (include "posthouse.stateful" $c) }}
+    - name: backups
+      persistentVolumeClaim: {claimName: {{ $v.backup.existingClaim }}}
+    {{- end }}
     {{- if not (include "posthouse.stateful" $c) }}
     - name: data  # only the socket of posthousectl
       emptyDir: {sizeLimit: 16Mi}
