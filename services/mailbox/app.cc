@@ -176,7 +176,7 @@ absl::StatusOr<std::unique_ptr<App>> App::Start(runtime::Runtime& rt, std::uniqu
     p.metrics.watched_folders.Set(static_cast<double>(p.hints.watched_folders()));
   });
   app->OfferBackups(
-      {{"mailbox", p.deps.settings.shard, absl::StrCat(rt.config().data_dir(), "/mailbox"), p.store.get()}});
+      {{"mailbox", p.deps.settings.shard.value(), absl::StrCat(rt.config().data_dir(), "/mailbox"), p.store.get()}});
   p.background_runs = true;
   Spawn(rt.blocking_pool(), Parts::Background(p));
   Spawn(rt.blocking_pool(), Parts::Erasing(p));
