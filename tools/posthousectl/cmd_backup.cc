@@ -284,7 +284,7 @@ Noun BackupCommands() {
                 {{"BACKUP-ID", cli::Operand::Times::kOptional}},
                 "Read a backup back and compare each file with its checksum (default: the newest)",
                 {},
-                {"posthousectl backup verify 20261129T083428Z-1a2b3c4d"}},
+                {"posthousectl backup verify 20261129T083428123Z-1a2b3c4d"}},
                Verify},
               {{"backup restore",
                 {{"DIRECTORY"}, {"DATA-DIR"}},

@@ -204,7 +204,7 @@ TEST_F(BackupsTest, AVerificationFindsADamagedObject) {
   EXPECT_EQ(job.state(), v1::Job::STATE_FAILED);
   EXPECT_THAT(job.error(), HasSubstr("cannot be restored"));
   EXPECT_EQ(Metric("posthouse_backup_damaged_objects_total{store=\"mailbox-a\"}"), 1);
-  EXPECT_EQ(backups_->Verify("20200101T000000Z-00000000").status().code(), absl::StatusCode::kNotFound);
+  EXPECT_EQ(backups_->Verify("20200101T000000000Z-00000000").status().code(), absl::StatusCode::kNotFound);
 }
 
 TEST_F(BackupsTest, AJobEndsWithTheProcessAndLeavesNoImage) {

@@ -113,16 +113,17 @@ std::string StoreName(const std::string& service, const std::string& shard) {
 }
 
 std::string NewId(absl::Time now) {
-  return absl::StrCat(absl::FormatTime("%Y%m%dT%H%M%SZ", now, absl::UTCTimeZone()), "-",
-                      absl::BytesToHexString(RandomBytes(4)));
+  const auto milliseconds = absl::ToUnixMillis(now) % 1000;
+  return absl::StrCat(absl::FormatTime("%Y%m%dT%H%M%S", now, absl::UTCTimeZone()),
+                      absl::Dec(milliseconds, absl::kZeroPad3), "Z-", absl::BytesToHexString(RandomBytes(4)));
 }
 
 bool IsId(const std::string& text) {
-  if (text.size() != 25 || text[8] != 'T' || text[15] != 'Z' || text[16] != '-') return false;
+  if (text.size() != 28 || text[8] != 'T' || text[18] != 'Z' || text[19] != '-') return false;
   for (size_t i = 0; i < text.size(); ++i) {
     const auto c = static_cast<unsigned char>(text[i]);
-    if (i == 8 || i == 15 || i == 16) continue;
-    if (i < 16 ? !absl::ascii_isdigit(c) : !absl::ascii_isxdigit(c) || absl::ascii_isupper(c)) return false;
+    if (i == 8 || i == 18 || i == 19) continue;
+    if (i < 18 ? !absl::ascii_isdigit(c) : !absl::ascii_isxdigit(c) || absl::ascii_isupper(c)) return false;
   }
   return true;
 }

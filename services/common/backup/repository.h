@@ -29,7 +29,7 @@ inline constexpr uint32_t kFormat = 1;
 
 // The name of a store's folder: "mailbox-a". Bytes that are no letter, digit, dot, dash or underscore become %XX.
 std::string StoreName(const std::string& service, const std::string& shard);
-// An id for a backup that begins now: "20261129T083428Z-1a2b3c4d".
+// An id for a backup that begins now: "20261129T083428123Z-1a2b3c4d".
 std::string NewId(absl::Time now);
 bool IsId(const std::string& text);
 

@@ -255,7 +255,10 @@ TEST(NamesTest, AStoreNameIsAFolder) {
   EXPECT_EQ(StoreName("directory", ""), "directory");
   EXPECT_EQ(StoreName("mailbox", "eu/1 b"), "mailbox-eu%2F1%20b");
   EXPECT_TRUE(IsId(NewId(absl::Now())));
-  for (const char* bad : {"", "20261129T083428Z-1a2b3c4", "20261129T083428Z/1a2b3c4d", "2026112 T083428Z-1a2b3c4d"}) {
+  const absl::Time now = absl::FromUnixMillis(1795941268007);
+  EXPECT_LT(NewId(now), NewId(now + absl::Milliseconds(1))) << "the newest has the last id";
+  for (const char* bad :
+       {"", "20261129T083428123Z-1a2b3c4", "20261129T083428123Z/1a2b3c4d", "2026112 T083428123Z-1a2b3c4d"}) {
     EXPECT_FALSE(IsId(bad)) << bad;
   }
 }
