@@ -1,5 +1,7 @@
 #include "services/ingress/lost_addresses.h"
 
+#include <string>
+
 #include "absl/hash/hash.h"
 #include "absl/strings/ascii.h"
 #include "services/common/ip_address/ip_address.h"

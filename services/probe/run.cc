@@ -1,8 +1,10 @@
 #include "services/probe/run.h"
 
+#include <algorithm>
 #include <csignal>
 #include <cstdio>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
