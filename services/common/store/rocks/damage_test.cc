@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/strings/cord.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
@@ -128,6 +129,34 @@ TEST_F(DamageTest, OtherFoldersGoOnReadingAndWriting) {
   EXPECT_EQ(scanned, readable);
   EXPECT_EQ(ranges, 1);
   EXPECT_TRUE(Set(kDamaged, Key(kRows)).ok());  // also in the folder itself
+}
+
+TEST_F(DamageTest, AMissingBlobFileCostsItsBodiesAndIsNamed) {
+  Open();
+  std::string body(100'000, 0);
+  for (char& byte : body) byte = static_cast<char>(random_());
+  ASSERT_TRUE(SyncWait(store_->blobs().Put("t", "large", absl::Cord(absl::string_view(body)))).ok());
+  ASSERT_TRUE(SyncWait(store_->blobs().Put("t", "small", absl::Cord("small"))).ok());
+  ASSERT_TRUE(Set(kOther, "behind them").ok());  // writes them, too
+  ASSERT_TRUE(store_->Flush().ok());
+  store_.reset();
+  int removed = 0;
+  for (const auto& entry : std::filesystem::directory_iterator(options_.path)) {
+    if (entry.path().extension() == ".blob") removed += std::filesystem::remove(entry.path()) ? 1 : 0;
+  }
+  ASSERT_GE(removed, 1);
+  Open();
+  const auto large = SyncWait(store_->blobs().Get("t", "large", 0, body.size()));
+  EXPECT_TRUE(absl::IsDataLoss(large.status())) << large.status();
+  EXPECT_TRUE(absl::StrContains(large.status().message(), ".blob")) << large.status();
+  EXPECT_GE(Metric("posthouse_store_damaged_places"), 1);
+  const auto small = SyncWait(store_->blobs().Get("t", "small", 0, 100));
+  EXPECT_TRUE(small.ok() && *small == "small") << small.status();
+  EXPECT_TRUE(Set(kOther, "new").ok());
+  store_.reset();
+  const absl::StatusOr<StoreCheck> check = CheckStore(options_.path);
+  ASSERT_TRUE(check.ok()) << check.status();
+  EXPECT_EQ(check->lost.size(), 2u);  // the flipped block of rows, and these bodies
 }
 
 TEST_F(DamageTest, ACheckAsksAboutEachReadableRow) {

@@ -106,7 +106,8 @@ absl::Status WalkReadable(rocksdb::DB& db, rocksdb::ColumnFamilyHandle* family, 
       if (absl::Status status = row(last, View(it->value())); !status.ok()) return status;
     }
     if (it->status().ok()) return absl::OkStatus();
-    if (!it->status().IsCorruption()) return FromRocks(it->status(), "reading");
+    // A missing blob file is damage, too.
+    if (!it->status().IsCorruption() && !it->status().IsPathNotFound()) return FromRocks(it->status(), "reading");
     Unreadable range{last, std::nullopt, it->status()};
     it = SkipDamage(readable, std::max(last, begin));
     if (it->Valid()) range.before = it->key().ToString();

@@ -54,7 +54,9 @@ class TieredReader {
   rocksdb::Status Call(ReadFn& read, const rocksdb::ReadOptions& options) {
     const ReopenableDb::Ref open = db_.Get();
     if (open == nullptr) return rocksdb::Status::Busy("recovering from an I/O error");
-    const rocksdb::Status status = read(*open, options);
+    rocksdb::Status status = read(*open, options);
+    // A file that is in use and gone is damage: waiting brings it back no more than a rotten byte.
+    if (status.IsPathNotFound()) status = rocksdb::Status::Corruption("a file is missing", status.ToString());
     // It may have read what a failed write left in memory only.
     if (!open->Valid()) return rocksdb::Status::Busy("recovering from an I/O error");
     if (status.IsCorruption()) damage_.Note(status);
