@@ -198,7 +198,9 @@ void App::Parts::Collect() {
     }
     ++port;
   }
-  if (tls != nullptr) metrics.certificate_not_after.Set(static_cast<double>(absl::ToUnixSeconds(tls->NotAfter())));
+  if (tls == nullptr) return;
+  metrics.certificate_not_after.Set(static_cast<double>(absl::ToUnixSeconds(tls->NotAfter())));
+  metrics.certificate_reload_failures.RaiseTo(static_cast<double>(tls->ReloadFailures()));
 }
 
 std::vector<std::pair<std::string, std::string>> App::Status() {

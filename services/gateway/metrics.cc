@@ -7,6 +7,8 @@ namespace posthouse::gateway {
 namespace {
 
 constexpr const char* kResults[] = {"ok", "wrong", "denied", "limit", "unavailable"};
+constexpr const char* kCommandResultNames[] = {"ok", "no", "bad", "unavailable", "lost"};
+constexpr const char* kTlsVersions[] = {"TLSv1.2", "TLSv1.3"};
 constexpr const char* kImapCommands[] = {
     "CAPABILITY",  "NOOP",      "LOGOUT",     "ID",     "STARTTLS",  "AUTHENTICATE", "LOGIN",       "ENABLE",
     "SELECT",      "EXAMINE",   "CREATE",     "DELETE", "RENAME",    "SUBSCRIBE",    "UNSUBSCRIBE", "LIST",
@@ -32,7 +34,9 @@ Metrics::Metrics(metrics::Registry& registry)
       append_repeats(registry.AddCounter("posthouse_gateway_append_repeats_total",
                                          "APPENDs asked again because the answer of the mailbox was lost")),
       certificate_not_after(registry.AddGauge("posthouse_gateway_certificate_not_after_timestamp_seconds",
-                                              "Expiry of the loaded certificate, Unix time")) {
+                                              "Expiry of the loaded certificate, Unix time")),
+      certificate_reload_failures(registry.AddCounter("posthouse_gateway_certificate_reload_failures_total",
+                                                      "Changed certificate files that could not be loaded")) {
   for (size_t i = 0; i < ports_.size(); ++i) {
     ports_[i].open =
         &registry.AddGauge("posthouse_gateway_open_connections", "Connections open now", {{"port", kPorts[i]}});
@@ -46,21 +50,32 @@ Metrics::Metrics(metrics::Registry& registry)
                                       {{"protocol", protocol}});
     metrics.out = &registry.AddCounter("posthouse_gateway_sent_bytes_total", "Bytes to clients, before encryption",
                                        {{"protocol", protocol}});
+    for (size_t i = 0; i < metrics.tls.size(); ++i) {
+      metrics.tls[i] =
+          &registry.AddCounter("posthouse_gateway_tls_connections_total", "Connections encrypted, by version of TLS",
+                               {{"protocol", protocol}, {"version", kTlsVersions[i]}});
+    }
     for (size_t i = 0; i < metrics.logins.size(); ++i) {
       metrics.logins[i] = &registry.AddCounter("posthouse_gateway_logins_total", "Login attempts by result",
                                                {{"protocol", protocol}, {"result", kResults[i]}});
     }
   };
-  const auto command = [&registry](PerProtocol& metrics, const std::string& protocol, const char* name) {
+  const auto add = [&registry](PerProtocol& metrics, const std::string& protocol, const char* name) {
     const std::string label = Label(name);
-    metrics.commands[label] =
+    PerCommand& command = metrics.commands[label];
+    command.seconds =
         &registry.AddHistogram("posthouse_gateway_command_seconds", "Time from the complete command to its reply",
                                {{"protocol", protocol}, {"command", label}});
+    for (size_t i = 0; i < kCommandResults; ++i) {
+      command.results[i] =
+          &registry.AddCounter("posthouse_gateway_commands_total", "Commands by result, for the client",
+                               {{"protocol", protocol}, {"command", label}, {"result", kCommandResultNames[i]}});
+    }
   };
   fill(imap_, "imap");
   fill(pop3_, "pop3");
-  for (const char* name : kImapCommands) command(imap_, "imap", name);
-  for (const char* name : kPop3Commands) command(pop3_, "pop3", name);
+  for (const char* name : kImapCommands) add(imap_, "imap", name);
+  for (const char* name : kPop3Commands) add(pop3_, "pop3", name);
 }
 
 void Metrics::Connections(size_t port, size_t open, uint64_t refused) {
@@ -75,11 +90,17 @@ metrics::Gauge& Metrics::Sessions(absl::string_view protocol) { return *Of(proto
 void Metrics::BytesIn(absl::string_view protocol, size_t bytes) { Of(protocol).in->Add(static_cast<double>(bytes)); }
 void Metrics::BytesOut(absl::string_view protocol, size_t bytes) { Of(protocol).out->Add(static_cast<double>(bytes)); }
 
-void Metrics::Command(absl::string_view protocol, absl::string_view command, absl::Duration took) {
+void Metrics::TlsStarted(absl::string_view protocol, absl::string_view version) {
+  Of(protocol).tls[version == kTlsVersions[0] ? 0 : 1]->Add();
+}
+
+void Metrics::Command(absl::string_view protocol, absl::string_view command, CommandResult result,
+                      absl::Duration took) {
   const auto& commands = Of(protocol).commands;
   auto it = commands.find(Label(command));
   if (it == commands.end()) it = commands.find("other");
-  it->second->Observe(took);
+  it->second.seconds->Observe(took);
+  it->second.results[static_cast<size_t>(result)]->Add();
 }
 
 }  // namespace posthouse::gateway

@@ -15,6 +15,10 @@
 namespace posthouse::gateway {
 
 enum class LoginResult { kOk, kWrong, kDenied, kLimit, kUnavailable };
+// How a command ended, for the client. kUnavailable: NO [UNAVAILABLE], -ERR [SYS/TEMP] and other faults of ours; kLost:
+// the connection broke while the command ran.
+enum class CommandResult { kOk, kNo, kBad, kUnavailable, kLost };
+inline constexpr size_t kCommandResults = 5;
 
 class Metrics {
  public:
@@ -26,23 +30,31 @@ class Metrics {
   void BytesIn(absl::string_view protocol, size_t bytes);
   void BytesOut(absl::string_view protocol, size_t bytes);
   // `command` in any case; an unknown one counts as "other".
-  void Command(absl::string_view protocol, absl::string_view command, absl::Duration took);
+  void Command(absl::string_view protocol, absl::string_view command, CommandResult result, absl::Duration took);
+  // A connection that is encrypted from now on, by TLS of `version` ("TLSv1.3").
+  void TlsStarted(absl::string_view protocol, absl::string_view version);
   // IMAP sessions in IDLE that reported changes after a hint, or after the poll that replaces a lost hint.
   metrics::Counter& idle_woken;
   metrics::Counter& idle_polled;
   // APPENDs whose answer from the mailbox was lost, so that they were asked again.
   metrics::Counter& append_repeats;
   metrics::Gauge& certificate_not_after;
+  metrics::Counter& certificate_reload_failures;
   // `port`: 0 to 3 for imap, imaps, pop3, pop3s.
   void Connections(size_t port, size_t open, uint64_t refused);
 
  private:
+  struct PerCommand {
+    metrics::Histogram* seconds = nullptr;
+    std::array<metrics::Counter*, kCommandResults> results{};
+  };
   struct PerProtocol {
     std::array<metrics::Counter*, 5> logins{};
     metrics::Gauge* sessions = nullptr;
     metrics::Counter* in = nullptr;
     metrics::Counter* out = nullptr;
-    absl::flat_hash_map<std::string, metrics::Histogram*> commands;
+    std::array<metrics::Counter*, 2> tls{};
+    absl::flat_hash_map<std::string, PerCommand> commands;
   };
   PerProtocol& Of(absl::string_view protocol) { return protocol == "pop3" ? pop3_ : imap_; }
 

@@ -20,6 +20,20 @@ constexpr uint16_t kMaxFailedLogins = 5;
 // Before login a command holds at most a name and a password.
 constexpr size_t kMaxLineBeforeLogin = 8192;
 
+CommandResult ResultOf(const absl::StatusOr<Reply>& reply) {
+  if (!reply.ok()) return CommandResult::kLost;
+  switch (reply->kind) {
+    case Reply::Kind::kNo:
+      // RFC 5530 §3: these two are faults of the server.
+      return reply->code == "UNAVAILABLE" || reply->code == "SERVERBUG" ? CommandResult::kUnavailable
+                                                                        : CommandResult::kNo;
+    case Reply::Kind::kBad:
+      return CommandResult::kBad;
+    default:
+      return CommandResult::kOk;
+  }
+}
+
 }  // namespace
 
 ImapSession::ImapSession(ImapShared& shared, std::unique_ptr<net::Connection> connection)
@@ -29,6 +43,7 @@ ImapSession::ImapSession(ImapShared& shared, std::unique_ptr<net::Connection> co
       login_deadline_(absl::Now() + shared.settings.login_timeout),
       reader_(std::min(kMaxLineBeforeLogin, shared.settings.max_line_bytes)) {
   shared_.metrics.Sessions("imap").Add(1);
+  if (connection_->tls()) shared_.metrics.TlsStarted("imap", connection_->tls_info().version);
 }
 
 ImapSession::~ImapSession() { shared_.metrics.Sessions("imap").Add(-1); }
@@ -190,7 +205,7 @@ Task<absl::Status> ImapSession::RunCommand(const CommandSpec& spec, imap::Comman
   const std::string tag = command.tag;
   const absl::Time start = absl::Now();
   absl::StatusOr<Reply> reply = co_await spec.handler(*this, std::move(command));
-  shared_.metrics.Command("imap", spec.name, absl::Now() - start);
+  shared_.metrics.Command("imap", spec.name, ResultOf(reply), absl::Now() - start);
   PH_CO_RETURN_IF_ERROR(reply.status());
   if (reader_.message_pending()) PH_CO_RETURN_IF_ERROR(co_await RefuseMessage());
   if (selected_ != nullptr && spec.updates != Updates::kNone) {
@@ -237,6 +252,7 @@ Task<absl::StatusOr<Reply>> ImapSession::LogIn(LoginAttempt attempt) {
 }
 
 void ImapSession::AfterStartTls() {
+  shared_.metrics.TlsStarted("imap", connection_->tls_info().version);
   // RFC 9051 §6.2.1: input that came without TLS is discarded.
   reader_.Discard();
   errors_ = 0;

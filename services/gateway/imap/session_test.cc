@@ -103,6 +103,13 @@ TEST_F(SessionTest, LoginFailuresHaveTheirOwnCodes) {
     S: e NO [AUTHENTICATIONFAILED] *
     S: <closed>
   )");
+  // A service level counts what is no fault of the client's.
+  const std::string counts = registry_.Serialize();
+  for (const char* line : {"result=\"unavailable\"} 1\n", "result=\"no\"} 4\n", "result=\"lost\"} 0\n"}) {
+    EXPECT_NE(counts.find(absl::StrCat("posthouse_gateway_commands_total{command=\"login\",protocol=\"imap\",", line)),
+              std::string::npos)
+        << line;
+  }
 }
 
 TEST_F(SessionTest, WithoutTlsTheDirectoryIsNotAsked) {

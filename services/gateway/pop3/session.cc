@@ -3,9 +3,11 @@
 #include <algorithm>
 #include <limits>
 #include <optional>
+#include <string>
 #include <utility>
 #include <vector>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "posthouse/mailbox/v1/mailbox.pb.h"
@@ -38,6 +40,7 @@ class Session {
         trace_(rpc::TraceContext::New()),
         login_deadline_(absl::Now() + config_->login_timeout) {
     services_.metrics.Sessions(kProtocol).Add(1);
+    if (connection_->tls()) services_.metrics.TlsStarted(kProtocol, connection_->tls_info().version);
   }
   ~Session() { services_.metrics.Sessions(kProtocol).Add(-1); }
 
@@ -65,8 +68,9 @@ class Session {
       } else {
         step = machine_.OnLine(*line);
       }
+      replied_at_ = out_.size();
       const absl::Status done = co_await Perform(std::move(step));
-      services_.metrics.Command(kProtocol, machine_.command(), absl::Now() - start);
+      services_.metrics.Command(kProtocol, machine_.command(), ResultOf(done), absl::Now() - start);
       if (!done.ok()) co_return Ended(done);
       if (closing_) {
         const absl::Status flushed = co_await Flush();
@@ -76,6 +80,15 @@ class Session {
   }
 
  private:
+  // How the command ended that Perform() has done.
+  CommandResult ResultOf(const absl::Status& done) const {
+    if (!done.ok()) return CommandResult::kLost;
+    // What was sent before its end began with +OK.
+    const absl::string_view reply = replied_at_ <= out_.size() ? absl::string_view(out_).substr(replied_at_) : "";
+    if (!absl::StartsWith(reply, "-ERR")) return CommandResult::kOk;
+    return absl::StartsWith(reply, "-ERR [SYS/TEMP]") ? CommandResult::kUnavailable : CommandResult::kNo;
+  }
+
   static Machine::Options Options(const net::Connection& connection, const Config& config) {
     Machine::Options options;
     options.tls_available = config.tls != nullptr;
@@ -109,6 +122,7 @@ class Session {
 
   Task<absl::Status> Flush() {
     if (out_.empty()) co_return absl::OkStatus();
+    replied_at_ = std::string::npos;
     std::string out = std::exchange(out_, {});
     services_.metrics.BytesOut(kProtocol, out.size());
     co_return co_await connection_->Write(std::move(out), config_->write_timeout);
@@ -150,6 +164,7 @@ class Session {
     out_ += step.reply;
     PH_CO_RETURN_IF_ERROR(co_await Flush());
     PH_CO_RETURN_IF_ERROR(co_await connection_->StartTlsServer(config_->tls, config_->tls_timeout));
+    services_.metrics.TlsStarted(kProtocol, connection_->tls_info().version);
     machine_.OnTls();
     co_return absl::OkStatus();
   }
@@ -342,6 +357,7 @@ class Session {
   const rpc::TraceContext trace_;
   const absl::Time login_deadline_;  // until a client has logged in
   std::string out_;                  // replies not yet sent
+  size_t replied_at_ = 0;            // where in out_ the reply to the present command begins; npos: out_ was sent since
   bool closing_ = false;
   int login_failures_ = 0;
   // After login. The lock is released before the ticket.

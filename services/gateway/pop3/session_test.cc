@@ -89,6 +89,11 @@ TEST_F(SessionTest, WrongPasswordsEndTheSession) {
 TEST_F(SessionTest, AMailboxThatFailsDoesNotLookLikeAWrongPassword) {
   Transcript client(Port());
   client.Play("S: +OK *\nC: USER joe@a.example\nS: +OK *\nC: PASS secret\nS: -ERR [SYS/TEMP] *");
+  const std::string counts = registry_.Serialize();
+  for (const char* line : {"command=\"user\",protocol=\"pop3\",result=\"ok\"} 1\n",
+                           "command=\"pass\",protocol=\"pop3\",result=\"unavailable\"} 1\n"}) {
+    EXPECT_NE(counts.find(absl::StrCat("posthouse_gateway_commands_total{", line)), std::string::npos) << line;
+  }
 }
 
 // Commands that are allowed before login do not keep the connection open.
