@@ -45,6 +45,8 @@ Metrics::Metrics(metrics::Registry& r)
                                     "Time from the end of data to the reply, of accepted messages.")),
       resolve_seconds(
           r.AddHistogram("posthouse_ingress_resolve_seconds", "Time to resolve one recipient, cache hits included.")),
+      message_size(r.AddHistogram("posthouse_ingress_message_size_bytes", "Sizes of accepted messages.", {},
+                                  {1024, 4096, 16384, 65536, 262144, 1048576, 4194304, 16777216, 67108864})),
       message_bytes(r.AddCounter("posthouse_ingress_message_bytes_total", "Bytes of accepted messages.")),
       recipients(r.AddCounter("posthouse_ingress_recipients_total", "Recipients of accepted messages.")),
       tls_started(
@@ -83,6 +85,11 @@ Metrics::Metrics(metrics::Registry& r)
   for (int digit = 2; digit <= 5; ++digit) {
     replies_[static_cast<size_t>(digit)] =
         &r.AddCounter("posthouse_ingress_replies_total", "Replies by class.", {{"class", absl::StrCat(digit, "yz")}});
+  }
+  static constexpr const char* kTlsVersions[] = {"TLSv1.2", "TLSv1.3"};
+  for (size_t i = 0; i < tls_sessions_.size(); ++i) {
+    tls_sessions_[i] = &r.AddCounter("posthouse_ingress_tls_sessions_total", "Sessions encrypted, by version of TLS.",
+                                     {{"version", kTlsVersions[i]}});
   }
   static constexpr const char* kEnds[] = {"accepted", "refused", "deferred", "cut_off"};
   for (size_t i = 0; i < messages_.size(); ++i) {

@@ -4,6 +4,7 @@
 #include <array>
 
 #include "absl/status/status.h"
+#include "absl/strings/string_view.h"
 #include "services/common/metrics/metrics.h"
 #include "services/ingress/refusal.h"
 #include "services/mail_formats/smtp/command.h"
@@ -34,10 +35,13 @@ class Metrics {
   metrics::Counter& Replies(int first_digit) { return *replies_[static_cast<size_t>(first_digit)]; }
   metrics::Counter& Messages(MessageEnd end) { return *messages_[static_cast<size_t>(end)]; }
   metrics::Counter& Logins(absl::StatusCode code);
+  // Sessions that are encrypted from now on, by TLS of `version` ("TLSv1.3").
+  metrics::Counter& TlsSessions(absl::string_view version) { return *tls_sessions_[version == "TLSv1.2" ? 0 : 1]; }
 
   // From the end of data to the reply: the time that a sender waits.
   metrics::Histogram& accept_seconds;
   metrics::Histogram& resolve_seconds;
+  metrics::Histogram& message_size;  // of accepted messages
   metrics::Counter& message_bytes;
   metrics::Counter& recipients;
   metrics::Counter& tls_started;
@@ -55,6 +59,7 @@ class Metrics {
   std::array<metrics::Counter*, smtp::kVerbs> commands_{};
   std::array<metrics::Counter*, 6> replies_{};
   std::array<metrics::Counter*, 4> messages_{};
+  std::array<metrics::Counter*, 2> tls_sessions_{};
   metrics::Counter* login_ok_ = nullptr;
   metrics::Counter* login_wrong_ = nullptr;
   metrics::Counter* login_denied_ = nullptr;

@@ -38,7 +38,9 @@ class Session {
         settings_(std::move(settings)),
         tls_(std::move(tls)),
         connection_(std::move(connection)),
-        dialogue_(MakeRules(), connection_->tls()) {}
+        dialogue_(MakeRules(), connection_->tls()) {
+    if (connection_->tls()) context_.metrics->TlsSessions(connection_->tls_info().version).Add();
+  }
 
   Task<void> Run();
 
@@ -240,6 +242,7 @@ Task<Action> Session::StartTls() {
   if (!co_await Flush()) co_return Action::kClose;
   const absl::Status status = co_await connection_->StartTlsServer(tls_, kHandshakeTimeout);
   (status.ok() ? context_.metrics->tls_started : context_.metrics->tls_failed).Add();
+  if (status.ok()) context_.metrics->TlsSessions(connection_->tls_info().version).Add();
   if (!status.ok()) {
     Refusal refusal;
     refusal.stage = Stage::kConnect;
@@ -362,6 +365,7 @@ void Session::Record(const smtp::Reply& reply, absl::Duration took) {
   if (end == MessageEnd::kAccepted) {
     context_.metrics->accept_seconds.Observe(took);
     context_.metrics->message_bytes.Add(static_cast<double>(upload.bytes()));
+    context_.metrics->message_size.Observe(static_cast<double>(upload.bytes()));
     context_.metrics->recipients.Add(static_cast<double>(recipients));
     LOG_EVENT(kInfo, "message_accepted")
         .QueueId(upload.queue_id())
