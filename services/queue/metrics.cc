@@ -30,6 +30,8 @@ metrics::Counter& TlsFallbacks(metrics::Registry& registry, const char* reason) 
 
 Metrics::Metrics(metrics::Registry& r)
     : oldest_seconds(r.AddGauge("posthouse_queue_oldest_seconds", "Age of the oldest message in the queue.")),
+      overdue_seconds(r.AddGauge("posthouse_queue_overdue_seconds",
+                                 "How long the next message to be looked at is due; 0: none is due.")),
       waiting(r.AddGauge("posthouse_queue_waiting_jobs", "Jobs that wait for their turn at a destination.")),
       running(r.AddGauge("posthouse_queue_running_jobs", "Jobs in progress: delivery attempts and recipient lookups.")),
       blocked_sites(
@@ -68,6 +70,15 @@ Metrics::Metrics(metrics::Registry& r)
           &r.AddCounter("posthouse_queue_attempts_total", "Delivery attempts by recipient and outcome.",
                         {{"kind", kKinds[local]}, {"outcome", kOutcomes[i]}});
     }
+    for (int permanent = 0; permanent < 2; ++permanent) {
+      for (int i = 0; i < kFailureReasons; ++i) {
+        failures_[local][permanent][i] =
+            &r.AddCounter("posthouse_queue_failed_attempts_total", "Failed attempts by recipient, outcome and reason.",
+                          {{"kind", kKinds[local]},
+                           {"outcome", permanent != 0 ? "permanent" : "temporary"},
+                           {"reason", FailureReasonName(static_cast<FailureReason>(i))}});
+      }
+    }
     delivered_[local] = &r.AddHistogram("posthouse_queue_delivery_seconds", "Seconds from acceptance to delivery.",
                                         {{"kind", kKinds[local]}}, kDeliveryBuckets);
   }
@@ -101,7 +112,12 @@ void Metrics::Enqueued(EnqueueResult result, uint64_t bytes, absl::Duration took
   enqueue_seconds_.Observe(took);
 }
 
-void Metrics::Attempt(bool local, const Outcome& outcome) { attempts_[local][static_cast<int>(outcome.kind)]->Add(); }
+void Metrics::Attempt(bool local, const Outcome& outcome) {
+  attempts_[local][static_cast<int>(outcome.kind)]->Add();
+  const bool permanent = outcome.kind == Outcome::Kind::kPermanent;
+  if (!permanent && outcome.kind != Outcome::Kind::kTemporary) return;
+  failures_[local][permanent][static_cast<int>(FailureReasonOf(outcome))]->Add();
+}
 
 void Metrics::Delivered(bool local, absl::Duration since_accepted) { delivered_[local]->Observe(since_accepted); }
 

@@ -4,6 +4,7 @@
 #include "absl/strings/string_view.h"
 #include "services/common/metrics/metrics.h"
 #include "services/queue/delivery/delivery.h"
+#include "services/queue/delivery/failure_reason.h"
 #include "services/queue/dsn/report.h"
 #include "services/queue/schedule/destination_scheduler.h"
 #include "services/queue/schedule/resolution.h"
@@ -28,6 +29,7 @@ class Metrics {
   void SetDestinations(const DestinationScheduler::Counts& counts);
 
   metrics::Gauge& oldest_seconds;
+  metrics::Gauge& overdue_seconds;
   metrics::Gauge& waiting;
   metrics::Gauge& running;
   metrics::Gauge& blocked_sites;
@@ -52,6 +54,7 @@ class Metrics {
   metrics::Counter& enqueued_bytes_;
   metrics::Histogram& enqueue_seconds_;
   metrics::Counter* attempts_[2][4];
+  metrics::Counter* failures_[2][2][kFailureReasons];  // local, permanent, reason
   metrics::Histogram* delivered_[2];
   metrics::Counter* reports_[4];
   metrics::Gauge* ledger_[7];

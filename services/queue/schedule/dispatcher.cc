@@ -311,6 +311,7 @@ void Dispatcher::UpdateMetrics() {
   parts_.metrics.SetDestinations(counts);
   parts_.metrics.lookups_waiting.Set(static_cast<double>(sites_.parked()));
   parts_.metrics.window.Set(static_cast<double>(window_.size()));
+  parts_.metrics.overdue_seconds.Set(absl::ToDoubleSeconds(std::max(Now() - window_.NextDue(), absl::ZeroDuration())));
 }
 
 void Dispatcher::Drain(absl::Duration grace) {
