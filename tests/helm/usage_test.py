@@ -38,7 +38,6 @@ SCALED = {s: {"autoscaling": {"type": "hpa"}} for s in ("ingress", "routing", "g
 BALANCED = {"services": {f: {"type": "LoadBalancer"} for f in FAMILIES}}
 OWN = {"internalTLS": {"mode": "existingSecrets", "existingSecrets": {s: "s" for s in SERVICES + ["admin"]}}}
 FIRST = {"bootstrap": {"enabled": True, "account": "a@example.org"}, "probe": {"enabled": True, "test": True}}
-DASHBOARDS = list(pathlib.Path(chart.CHART, "files", "dashboards").glob("*.json"))
 WATCHED = {"monitoring": {"monitor": "PodMonitor", "rules": True, "dashboards": True}}
 # (beginning of paths, values where they count); the longest beginning wins.
 CONTEXTS = [
@@ -63,9 +62,6 @@ CONTEXTS = [
 ONE_VALUE = {"internalTLS.chart.existingCASecret": "upgrade_test has a cluster with one",
              "internalTLS.chart.caDays": "config_test reads the certificate", "internalTLS.chart.days": "config_test reads the certificate",
              "storage.engine": "one engine exists", "tls.existingSecret": "covered by tls.mode existingSecret in values/07"}
-if not DASHBOARDS:
-    ONE_VALUE.update({"monitoring." + k: "there are no dashboards" for k in (
-        "dashboards", "dashboardLabels.grafana_dashboard", "dashboardAnnotations", "dashboardNamespace")})
 
 
 def leaves(node, at=()):
