@@ -4,8 +4,8 @@
     PYTHONPATH=tests/harness python3 tests/load/login_herd.py [--users 3000] [--addresses 250] [--smtp 500]
 
 Argon2id has its default cost. The users come from many loopback addresses, over IMAP and (--smtp) submission.
-While they wait, users whose password was proven before the herd log in again, too. Prints the waiting times,
-and exits 1 when a login was refused or cut.
+While they wait, users whose password was proven before the herd log in again, too. Prints the waiting times, at
+the end one line for all, and exits 1 when a login was refused or cut. tests/load/logins.sh builds and runs it.
 """
 import argparse
 import asyncio
@@ -106,6 +106,10 @@ def main():
         print("the herd was through after %.1f s; RSS %d MiB" % (took, mail.rss_kib("standalone") // 1024))
         if refused:
             print("refused:", set(refused))
+        waits = [seconds for _, ok, seconds in results if ok]
+        print("login herd: %s: %d of %d logged in within %.1f s (p50 %.1f s, p99 %.1f s), %d refused; proven users meanwhile p99 %.0f ms" % (
+            "FAIL" if refused else "PASS", len(waits), len(results), took, percentile(waits, 50), percentile(waits, 99), len(refused),
+            1000 * percentile([seconds for _, ok, seconds in again if ok], 99)))
         return 1 if refused else 0
 
 
