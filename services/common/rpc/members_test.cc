@@ -1,12 +1,7 @@
 // Which process serves an account, and what happens when one goes.
 #include "services/common/rpc/members.h"
 
-#include <arpa/inet.h>
 #include <grpcpp/grpcpp.h>
-#include <netinet/in.h>
-#include <poll.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
 #include <map>
 #include <set>
@@ -160,31 +155,6 @@ TEST_F(MembersTest, WhileAMemberIsAwayItsNameIsResolvedAgainAndAgain) {
     found = {address_of_[2]};
   }
   EXPECT_TRUE(Eventually([&] { return Ask(members, "a").value_or(0) == 2; }));
-}
-
-// After the start of a peer its callers must not wait out a long back-off: 20 attempts in a row took half a minute.
-TEST_F(MembersTest, APeerThatIsAwayIsTriedSeveralTimesASecond) {
-  const int listener = socket(AF_INET, SOCK_STREAM, 0);
-  sockaddr_in address{};
-  address.sin_family = AF_INET;
-  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  socklen_t size = sizeof address;
-  ASSERT_EQ(bind(listener, reinterpret_cast<sockaddr*>(&address), size), 0);
-  ASSERT_EQ(listen(listener, 8), 0);
-  ASSERT_EQ(getsockname(listener, reinterpret_cast<sockaddr*>(&address), &size), 0);
-  const auto channel = *Dial(absl::StrCat("127.0.0.1:", ntohs(address.sin_port)), TlsFiles());
-  const absl::Time begin = absl::Now();
-  for (int attempt = 0; attempt < 20; ++attempt) {
-    pollfd waits{listener, POLLIN, 0};
-    int ready = 0;
-    const absl::Time patience = absl::Now() + absl::Seconds(20);
-    while ((ready = poll(&waits, 1, 10)) == 0 && absl::Now() < patience)
-      (void)channel->GetState(/*try_to_connect=*/true);
-    ASSERT_EQ(ready, 1) << "attempt " << attempt;
-    close(accept(listener, nullptr, nullptr));
-  }
-  close(listener);
-  EXPECT_LT(absl::Now() - begin, absl::Seconds(20));
 }
 
 TEST_F(MembersTest, AFixedChannelServesEveryAccount) {
