@@ -220,7 +220,8 @@ Outcome OutcomeForReply(const smtp::Outcome& from) {
       break;
     case SmtpKind::kConnection:
       // RFC 3463 §3.5: X.4.1 no answer from host, X.4.2 bad connection.
-      status = from.step == smtp::ClientStep::kGreeting ? "4.4.1" : "4.4.2";
+      // RFC 3463 §3.5: X.4.1 no answer from the host, X.4.2 bad connection.
+      status = from.step == smtp::ClientStep::kConnect || from.step == smtp::ClientStep::kGreeting ? "4.4.1" : "4.4.2";
       break;
   }
   // An enhanced code whose class contradicts the reply code is ignored.
