@@ -7,6 +7,8 @@
 //
 // A deletion frees the address at once: the next account with it has another id. The mailbox
 // store asks for the step to ERASING, so a commit here decides between undelete and erasure.
+//
+// Threads: stateless. Nothing here does I/O.
 #pragma once
 
 #include <optional>

@@ -1,5 +1,6 @@
 // The directory's gRPC services, DirectoryService and DirectoryAdminService, over
 // Admin, Authenticator and Repository: requests to calls, answers to responses.
+// Threads: any. Errors: the Status of the part that was called, code for code.
 #pragma once
 
 #include <memory>

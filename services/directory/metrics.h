@@ -1,4 +1,5 @@
 // The metrics of the directory.
+// Threads: any.
 #pragma once
 
 #include <array>

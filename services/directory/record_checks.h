@@ -1,4 +1,5 @@
 // What the deciders of all records check and fill in: parts of record_edit.h and account_edit.h.
+// Threads: stateless. Every error is kInvalidArgument, kNotFound or kAborted, and names the field or record.
 #pragma once
 
 #include <cstdint>

@@ -1,4 +1,5 @@
 // App: the gateway service. It owns the listeners for IMAP and POP3 and the state that their sessions share.
+// Threads: as service_app.h and runtime.h say; the ports are constant after Create().
 #pragma once
 
 #include <cstdint>

@@ -1,4 +1,5 @@
 // Settings: the gateway's part of the configuration with its defaults filled in.
+// Threads: a value.
 #pragma once
 
 #include <cstddef>

@@ -1,4 +1,5 @@
 // The gRPC service IngressAdminService (protos/posthouse/ingress/v1/ingress.proto).
+// Threads: any.
 #pragma once
 
 #include <memory>

@@ -1,4 +1,5 @@
 // Arrival: where a message comes from, for its Received field and its envelope.
+// Threads: that of the session. Arrival borrows everything.
 #pragma once
 
 #include "services/common/net/connection.h"

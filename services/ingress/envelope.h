@@ -1,5 +1,6 @@
 // Envelope: reverse-path, recipients and parameters of one mail transaction (RFC 5321
 // §2.3.1). Plain data without protos; envelope_proto.h converts it.
+// Threads: values.
 #pragma once
 
 #include <cstdint>

@@ -1,4 +1,5 @@
 // The envelope of a mail transaction as the queue's proto. Include from .cc files only.
+// Threads: stateless.
 #pragma once
 
 #include <string>

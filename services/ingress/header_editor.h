@@ -6,6 +6,8 @@
 //
 // Input has CRLF line ends (DataDecoder's output) and may be cut anywhere; memory is
 // O(1).
+//
+// Threads: one at a time; no I/O.
 #pragma once
 
 #include <cstdint>

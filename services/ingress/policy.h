@@ -1,5 +1,6 @@
 // SmtpPolicy: what SMTP sessions may do, on every port. The part of Settings that the
 // state machine and the message upload need; plain data.
+// Threads: a value.
 #pragma once
 
 #include <cstdint>

@@ -1,4 +1,5 @@
 // Refusal: one command, message, login or connection that ingress refused. Plain data.
+// Threads: values.
 #pragma once
 
 #include <cstdint>

@@ -2,6 +2,8 @@
 //
 // A failure that is not known to be permanent is temporary, so that an error of ours
 // bounces no mail.
+//
+// Threads: stateless.
 #pragma once
 
 #include <cstdint>

@@ -1,5 +1,6 @@
 // Settings: the ingress part of the configuration with its defaults filled in.
 // The reference manual is protos/posthouse/config/v1/config.proto.
+// Threads: a value.
 #pragma once
 
 #include <cstddef>

@@ -1,4 +1,5 @@
 // The gRPC service of the mailbox: checks requests, calls the parts, converts answers.
+// Threads: any. Errors: the Status of the part that was called, code for code.
 #pragma once
 
 #include <memory>

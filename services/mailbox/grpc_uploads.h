@@ -1,4 +1,5 @@
 // The two calls that bring messages: each reads its stream, keeps the body, and stores it.
+// Threads: any.
 #pragma once
 
 #include "absl/status/status.h"

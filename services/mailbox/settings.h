@@ -1,4 +1,5 @@
 // Settings of the mailbox: config with its defaults, typed.
+// Threads: a value.
 #pragma once
 
 #include <cstdint>

@@ -1,4 +1,5 @@
 // Every metric of the queue, in one place. Labels come from closed sets.
+// Threads: any.
 #pragma once
 
 #include "absl/strings/string_view.h"

@@ -1,5 +1,6 @@
 // Settings: the queue's part of the configuration, with defaults filled in. The reference is
 // protos/posthouse/config/v1/config.proto.
+// Threads: a value.
 #pragma once
 
 #include <string>

@@ -1,4 +1,5 @@
 // The gRPC service of routing: requests to calls, answers to responses.
+// Threads: any.
 #pragma once
 
 #include <memory>

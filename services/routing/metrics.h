@@ -1,4 +1,5 @@
 // All metrics of routing, one place.
+// Threads: any.
 #pragma once
 
 #include <array>

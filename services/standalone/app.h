@@ -7,6 +7,8 @@
 // drains downwards, so that no service loses another that it still needs. Ingress and
 // gateway drain side by side within three quarters of the grace; the rest is for the
 // services below them.
+//
+// Threads: as service_app.h and runtime.h say.
 #pragma once
 
 #include <cstdint>

@@ -1,4 +1,5 @@
 // The commands of posthousectl. Each noun has a file cmd_<noun>.cc with its table and what its commands do.
+// Threads: the main thread; a command runs once.
 #pragma once
 
 #include <string>

@@ -1,5 +1,6 @@
 // Context: what a command of posthousectl uses: its arguments, connections to the services, and the streams it prints
 // to.
+// Threads: the main thread. Calls of services block, at most for the time-out each.
 #pragma once
 
 #include <grpcpp/grpcpp.h>

@@ -1,5 +1,6 @@
 // What the commands on tenants, domains, accounts and aliases share: calls of the directory, and the flags and words
 // for limits and states.
+// Threads: the main thread.
 #pragma once
 
 #include <string>

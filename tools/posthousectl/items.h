@@ -1,4 +1,5 @@
 // How a queued or done message is shown: `queue list`, `queue show` and `trace`; and what ingress refused: `trace`.
+// Threads: stateless.
 #pragma once
 
 #include <string>

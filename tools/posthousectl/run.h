@@ -1,4 +1,5 @@
 // Run: one call of posthousectl, from its words to its exit code.
+// Threads: the main thread.
 #pragma once
 
 #include <iosfwd>

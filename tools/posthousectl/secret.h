@@ -1,5 +1,6 @@
 // Secret: a password from a place that other users cannot see: a file, standard input, the terminal without echo,
 // or generated. Never from the command line, which `ps` shows.
+// Threads: the main thread; ReadSecret() waits for the terminal.
 #pragma once
 
 #include <iosfwd>

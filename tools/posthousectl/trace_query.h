@@ -1,4 +1,5 @@
 // Turns what a person types after `trace` into queries to the queue and to ingress.
+// Threads: stateless.
 #pragma once
 
 #include <vector>

@@ -1,4 +1,5 @@
 // "did you mean": the known word that is nearest to one that is not known.
+// Threads: stateless.
 #pragma once
 
 #include <string>

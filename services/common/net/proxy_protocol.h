@@ -1,6 +1,7 @@
 // The PROXY protocol, versions 1 and 2: a load balancer's header, before the bytes of the
 // connection, names the client.
 // https://www.haproxy.org/download/2.8/doc/proxy-protocol.txt §2
+// Threads: stateless.
 #pragma once
 
 #include <cstddef>

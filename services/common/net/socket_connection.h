@@ -3,6 +3,8 @@
 // Reads and writes are system calls on the non-blocking socket (recv, send, SSL_read,
 // SSL_write); Asio only waits for readiness. Input arrives in the loop's scratch buffer,
 // so an idle connection owns no buffer.
+//
+// Threads: the loop's, except for Close() and InterruptRead(): any (connection.h).
 #pragma once
 
 #include <cstddef>

@@ -1,5 +1,6 @@
 // Channels to other services: TCP with mTLS (reloaded when files change), or an
 // in-process channel in `standalone`. A light header: no gRPC in it.
+// Threads: any. A channel is shared by all that hold it, and ends with the last of them.
 #pragma once
 
 #include <memory>

@@ -1,5 +1,6 @@
 // TLS between services: certificates, allowed peers, and where plaintext is allowed. For
 // the .cc files of this directory.
+// Threads: any. Reads files, so not on an event loop.
 #pragma once
 
 #include <grpcpp/grpcpp.h>

@@ -1,4 +1,5 @@
 // How a process's gRPC server listens and whom it admits, from the `rpc` part of its configuration.
+// Threads: stateless. AccessOf, CallerMetadata and ReadToken read a file: at the start, not on an event loop.
 #pragma once
 
 #include <string>

@@ -1,4 +1,5 @@
 // File descriptors of a process: connections and files of stores take them.
+// Threads: stateless; RaiseDescriptorLimit() is for the main thread, before others start.
 #pragma once
 
 #include <cstdint>

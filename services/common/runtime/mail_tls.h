@@ -1,4 +1,5 @@
 // The certificates that mail clients see (config key `tls`), for ingress and gateway.
+// Threads: any; reads and writes files, so not on an event loop. The error names the key and the file.
 #pragma once
 
 #include <memory>

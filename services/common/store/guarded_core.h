@@ -5,6 +5,8 @@
 //   guarded_core.cc    the queue: which changes share a commit, who is answered, waiting, closing
 //   guarded_round.cc   a round before its commit: load, read, follow other writers, decide
 //   guarded_commit.cc  the commit, and what became of it when the store does not know
+//
+// Threads: any; the loop (the last part of the class) is one coroutine at a time.
 #pragma once
 
 #include <cstddef>

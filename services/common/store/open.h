@@ -1,5 +1,6 @@
 // Opens the Store of a service on the engine that the configuration asks for, so that
 // services see no engine's headers. RocksDB is the only one so far.
+// Threads: the main thread at the start: Open() blocks, and reads the logs of the store.
 #pragma once
 
 #include <memory>

@@ -6,6 +6,8 @@
 //                                              └── failed SELECT ────────┘
 //   LOGOUT and BYE lead from any state to kLogout. A command out of its state gets BAD and changes
 //   nothing (RFC 9051 §3).
+//
+// Threads: stateless; the table is constant.
 #pragma once
 
 #include <cstdint>

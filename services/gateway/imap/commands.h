@@ -1,4 +1,6 @@
 // The handlers of the commands.
+// Threads: that of the session. A handler returns the tagged reply of its command; an error means that the
+// connection is lost. Untagged responses go to session.out() or session.FlushSlice().
 #pragma once
 
 #include "services/gateway/imap/command_table.h"

@@ -1,4 +1,5 @@
 // Reply: the tagged reply of a command, and the replies for errors of other services.
+// Threads: values.
 #pragma once
 
 #include <string>

@@ -1,6 +1,7 @@
 // Multiline: writes a message as the body of a multi-line response (RFC 1939 §3). Lines end in
 // CRLF, a line that begins with "." gets another, and a line with only "." ends the response.
 // Chunks may be cut anywhere. A bare LF becomes CRLF, so that a "." after it cannot end the response.
+// Threads: one at a time; no I/O. Memory: one chunk.
 #pragma once
 
 #include <cstdint>

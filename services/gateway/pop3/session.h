@@ -9,6 +9,8 @@
 // A message that is marked by DELE is removed only after QUIT, and QUIT gets +OK only when the
 // removal is durable. A session that ends in any other way deletes nothing (RFC 1939 §6). A body
 // that cannot be read to its end is cut off by closing the connection, never by the terminator.
+//
+// Threads: a session runs on its connection's loop.
 #pragma once
 
 #include <cstddef>

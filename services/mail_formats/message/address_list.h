@@ -2,6 +2,8 @@
 // the errors of real mail (missing commas, unquoted specials in names, raw 8-bit,
 // unbalanced quotes). Parsing never fails: an unreadable address has `broken` set, and
 // `mailbox` or `host` empty. The envelope's grammar is mail_formats/smtp/path.h.
+//
+// Threads: stateless; values.
 #pragma once
 
 #include <string>

@@ -1,4 +1,5 @@
 // Character classes of header fields and encodings. No table, no locale.
+// Threads: stateless.
 #pragma once
 
 namespace posthouse::message {

@@ -2,6 +2,8 @@
 // here, all others through iconv(3). Decoding never fails: invalid bytes of a charset
 // become U+FFFD; bytes of an unknown charset are read as UTF-8 where they are valid,
 // else as windows-1252.
+//
+// Threads: a decoder belongs to one caller at a time.
 #pragma once
 
 #include <cstdint>

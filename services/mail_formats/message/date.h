@@ -1,5 +1,6 @@
 // The Date field: RFC 5322 §3.3 with obsolete zones and years, and the errors of real
 // mail (missing weekday, missing seconds, wrong weekday, two digits, dashes, ctime).
+// Threads: stateless; values.
 #pragma once
 
 #include <cstdint>

@@ -7,6 +7,8 @@
 //
 // Length: bounded by the parser's limits, not by a store row's 64 KiB: a message
 // to thousands, or of thousands of parts, renders longer.
+//
+// Threads: stateless.
 #pragma once
 
 #include <string>

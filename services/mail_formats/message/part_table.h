@@ -6,6 +6,8 @@
 //   std::optional<SectionRange> where = table->Resolve({1, 2}, SectionKind::kHeader);
 //
 // Size: about 12-30 bytes a part; 10,000 parts are 300 KiB, more than a store row.
+//
+// Threads: a value.
 #pragma once
 
 #include <cstdint>

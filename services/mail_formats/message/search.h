@@ -7,6 +7,8 @@
 //   search.Finish();  search.Matched(0)
 //
 // Memory: one header (at most 256 KiB) or a few KiB of text.
+//
+// Threads: a search belongs to one caller at a time; no I/O.
 #pragma once
 
 #include <cstdint>

@@ -2,6 +2,8 @@
 //
 // Decoding never fails: bytes outside the encoding are skipped (base64) or kept
 // (quoted-printable), as mail clients do. Memory: a few bytes.
+//
+// Threads: a decoder belongs to one caller at a time.
 #pragma once
 
 #include <cstdint>

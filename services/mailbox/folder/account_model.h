@@ -1,6 +1,7 @@
 // AccountModel: how an account's folder tree lies in its partition (key_schema.h), for
 // store::GuardedPartition. The whole tree is loaded at once; what other writers commit is
 // followed through the log of tree changes.
+// Threads: as GuardedModel says; TakeLeftovers(): any.
 #pragma once
 
 #include <atomic>

@@ -3,6 +3,8 @@
 //
 //   kActive ◀──▶ kMoved, kDeleted        as the directory answers
 //   any ──▶ kErasing ──▶ kErased         the directory has let the mail go; there is no way back
+//
+// Threads: stateless.
 #pragma once
 
 #include <cstddef>

@@ -3,6 +3,8 @@
 // Head and keywords are loaded when the folder is first used, the index of its messages when
 // something needs it. What other writers commit is followed through the change log: a log row
 // names the messages that changed, and their rows are read again; the rest of the index stays.
+//
+// Threads: as GuardedModel says; TakeRecoveryNeeded() and SetRecoveryNeeded(): any.
 #pragma once
 
 #include <atomic>

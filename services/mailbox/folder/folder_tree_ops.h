@@ -1,4 +1,8 @@
 // Changes of the folder tree that also touch messages.
+//
+// Threads: any. Errors: those of Account and Folder. DeleteFolder() answers OK as soon as the tree
+// has lost the folder: the sweeper removes messages that are left. If RenameFolder() of INBOX fails
+// after it has made the new folder, both stay, and each message is in one of them.
 #pragma once
 
 #include <memory>

@@ -12,6 +12,8 @@
 // So every message is in one folder or in both, and none stays in both. Recovery runs at start,
 // and before a folder with an intent is first used. A move holds the source's move mutex: no
 // two moves of this process take the same message.
+//
+// Threads: any.
 #pragma once
 
 #include <cstdint>

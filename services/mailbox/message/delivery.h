@@ -2,6 +2,8 @@
 //
 // A delivery adds the message to INBOX and writes the delivery id as a dedupe row, in one commit.
 // There are no user rules yet (Sieve): mail to a subaddress goes to INBOX, too.
+//
+// Threads: any.
 #pragma once
 
 #include <string>

@@ -1,4 +1,6 @@
 // Fetch: messages as columnar chunks, their sections as pieces.
+// Threads: any; `sink` is called by one coroutine at a time. A message whose stored data is damaged is
+// named in a chunk and does not end the fetch.
 #pragma once
 
 #include <functional>

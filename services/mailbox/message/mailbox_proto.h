@@ -1,4 +1,5 @@
 // Between the mailbox's types and its protos.
+// Threads: stateless.
 #pragma once
 
 #include <cstdint>

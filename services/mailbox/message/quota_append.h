@@ -1,5 +1,6 @@
 // AppendWithinQuota: what Append and Deliver have in common: a received message becomes a
 // message of a folder when the account's quota has room for it.
+// Threads: any.
 #pragma once
 
 #include <memory>

@@ -2,6 +2,8 @@
 //
 // It looks at a message in three steps and stops at the first that decides: flags, dates, sizes
 // and UIDs in memory; the cached header fields; the decoded text, which it reads in ranges.
+//
+// Threads: any; it takes CPU for long, so the caller is on a pool (grpc_service.h).
 #pragma once
 
 #include <functional>

@@ -1,5 +1,6 @@
 // ActiveItem: a loaded item while jobs or operators work on it, with the changes that are
 // not committed yet. dispatcher.h says who changes it when.
+// Threads: any, under the locks that the members name.
 #pragma once
 
 #include <memory>

@@ -1,5 +1,6 @@
 // QueueId: the name of one accepted message. Its Text() is what replies, logs, protos and
 // keys hold, and the name of the message's blob. Ids sort by the time of acceptance.
+// Threads: a value.
 #pragma once
 
 #include "absl/time/time.h"

@@ -2,6 +2,8 @@
 //
 // A response comes from a stranger: ParseAnswer() is bounded, does not recurse, and
 // allocates in proportion to the message. Fuzzed.
+//
+// Threads: stateless.
 #pragma once
 
 #include <cstdint>

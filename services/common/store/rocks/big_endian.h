@@ -1,4 +1,5 @@
 // Numbers in keys and files: most significant byte first, so that they sort as bytes do. Internal.
+// Threads: stateless.
 #pragma once
 
 #include <cstdint>

@@ -1,4 +1,5 @@
 // CRC-32C (Castagnoli, RFC 3720 §12.1), as RocksDB computes it over the records of its log.
+// Threads: stateless.
 #pragma once
 
 #include <cstdint>

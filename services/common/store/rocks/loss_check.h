@@ -8,6 +8,8 @@
 // The marker RESTORED in the store's directory says that the store may be older than what
 // clients saw: the operator puts it there after a restore, AcceptLoss() after a loss. The
 // next opening raises the incarnation (Store::Incarnation) and removes the marker.
+//
+// Threads: stateless; every function blocks on the disk. The files belong to the caller alone.
 #pragma once
 
 #include <cstdint>

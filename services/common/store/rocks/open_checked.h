@@ -1,5 +1,6 @@
 // Opens the database of a RocksStore once it is known that nothing acknowledged is missing,
 // or that the operator accepts what is. Internal.
+// Threads: one at a time for a store; blocks on the disk.
 #pragma once
 
 #include <cstdint>

@@ -1,4 +1,5 @@
 // RocksDB's errors in the terms of store.h.
+// Threads: stateless.
 #pragma once
 
 #include <string>
