@@ -65,6 +65,7 @@ struct DeletedInfo {
   absl::Time erased;  // with STATE_ERASED
 };
 
+// What the index keeps of an alias or group.
 struct AliasInfo {
   std::vector<std::string> targets;  // normalised
   v1::Status status = v1::STATUS_ACTIVE;

@@ -57,9 +57,11 @@ inline constexpr char kAliasPrefix[] = "l/";
 inline constexpr char kDeletedPrefix[] = "g/";
 inline constexpr char kLogPrefix[] = "c/";
 
+// The partitions.
 store::Partition SystemPartition();
 store::Partition TenantPartition(absl::string_view tenant);
 
+// The keys, in the order of the table above.
 std::string TenantKey(absl::string_view tenant);
 std::string DomainKey(absl::string_view domain);
 // `address` is folded.
@@ -72,6 +74,7 @@ std::string CredentialKey(absl::string_view account_id);
 std::string DeletedKey(absl::string_view account_id);
 std::string LogKey(uint64_t revision);
 
+// A row: the tag of the schema, then the proto.
 std::string Encode(const google::protobuf::MessageLite& message);
 // kDataLoss: not such a row. kFailedPrecondition: a schema newer than this binary's.
 absl::Status Decode(absl::string_view value, google::protobuf::MessageLite* message);

@@ -34,12 +34,14 @@ inline constexpr size_t kMaxTargets = 1000;
 // An answer that depends on more names depends on "*".
 inline constexpr size_t kMaxDependencies = 200;
 
+// One place that the address leads to.
 struct LookupTarget {
   Address address;
   std::optional<AccountInfo> account;  // set when local
   std::string detail;
 };
 
+// The answer for one address; `depends_on` names what may change it (kMaxDependencies).
 struct LookupAnswer {
   enum class Outcome { kFound, kNoSuchAddress, kNotLocal, kSuspended, kTooDeep, kTooMany };
   Outcome outcome = Outcome::kNoSuchAddress;

@@ -25,6 +25,7 @@ namespace posthouse::directory {
 // The longest password: libcrypt's limit (CRYPT_MAX_PASSPHRASE_SIZE).
 inline constexpr size_t kMaxPasswordBytes = 511;
 
+// What one Argon2id check costs: memory in KiB, and passes over it.
 struct HashCost {
   uint32_t memory_kib = 19456;
   uint32_t passes = 2;

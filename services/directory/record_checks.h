@@ -16,6 +16,7 @@
 
 namespace posthouse::directory {
 
+// kInvalidArgument: no state that this binary knows; a name with control characters.
 absl::Status CheckStatus(v1::Status status);
 absl::Status CheckDisplayName(absl::string_view name);
 // kAborted: `given` is not the stored revision. 0 is any.
@@ -24,6 +25,7 @@ absl::Status CheckRevision(uint64_t given, uint64_t stored);
 // `tenant` ("": any). Folded.
 absl::StatusOr<Address> CheckNewAddress(const Index& index, const std::string& text, const std::string& tenant);
 
+// kNotFound, with the name.
 absl::Status NoSuchAccount(absl::string_view name);
 // Its record cannot be read: what to do.
 absl::Status DamagedAccount(absl::string_view address);

@@ -36,6 +36,7 @@ struct LoginOptions {
   absl::Duration failure_delay = absl::Seconds(1);
 };
 
+// A login of a mail client.
 struct LoginAttempt : rpc::PasswordLogin {
   int earlier_failures = 0;  // on this connection
 };

@@ -16,6 +16,7 @@ class Config;
 
 namespace posthouse::gateway {
 
+// A mail port: where it listens, unless it is switched off.
 struct Port {
   bool enabled = true;
   net::ListenerOptions listener;

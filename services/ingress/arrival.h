@@ -19,6 +19,7 @@ struct Arrival {
   const rpc::TraceContext& trace;
 };
 
+// What the upload of the message, and its envelope, need of the arrival.
 UploadOptions UploadOptionsOf(const Arrival& arrival, smtp::DataFormat format);
 Origin OriginOf(const Arrival& arrival);
 

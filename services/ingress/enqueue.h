@@ -50,6 +50,7 @@ class EnqueueCall {
   virtual bool out_of_memory() const { return false; }
 };
 
+// How long the queue may take.
 struct EnqueueTimeouts {
   absl::Duration small = absl::Seconds(60);  // a whole small message
   absl::Duration step = absl::Seconds(120);  // each write and the commit of a stream

@@ -68,6 +68,7 @@ struct Resolution {
   std::shared_ptr<const routing::v1::ResolveRecipientResponse> answer;  // set with kAccept
 };
 
+// A recipient that was accepted at RCPT TO.
 struct Recipient {
   std::string original;  // as in RCPT TO
   smtp::RcptParameters parameters;

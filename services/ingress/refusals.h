@@ -63,6 +63,7 @@ class LineLimit {
   absl::flat_hash_map<std::string, Window> windows_ ABSL_GUARDED_BY(mutex_);
 };
 
+// What FindRefusals looks for.
 struct RefusalQuery {
   enum class By { kAddress, kTraceId, kClient };
   By by = By::kAddress;

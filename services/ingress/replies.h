@@ -19,8 +19,10 @@
 
 namespace posthouse::ingress {
 
+// For RCPT TO.
 smtp::Reply ReplyForRecipient(Resolution::Outcome outcome);
 Reason ReasonFor(Resolution::Outcome outcome);  // of a refusal
+// For AUTH, by the status of the login.
 smtp::Reply ReplyForLogin(const absl::Status& status);
 Reason ReasonForLogin(const absl::Status& status);
 // For an AUTH exchange that ended without credentials (mail_formats/sasl/mechanism.h).

@@ -22,6 +22,7 @@ namespace posthouse::mailbox {
 Task<absl::Status> ReceiveDelivery(MailboxDeps& deps, Mailboxes& mailboxes,
                                    rpc::ReaderCall<v1::DeliverRequest, v1::DeliverResponse>& call);
 
+// One APPEND. Errors: those of AppendWithinQuota().
 Task<absl::Status> ReceiveAppend(MailboxDeps& deps, Mailboxes& mailboxes,
                                  rpc::ReaderCall<v1::AppendRequest, v1::AppendResponse>& call);
 

@@ -16,6 +16,7 @@ class Config;
 
 namespace posthouse::mailbox {
 
+// A folder that every new account gets; `special_use` is "\\Sent" and the like (RFC 6154).
 struct DefaultFolder {
   std::string name;
   std::string special_use;
@@ -41,6 +42,7 @@ struct Settings {
   size_t max_open_accounts = 20000;           // beyond it those without an open folder are closed
 };
 
+// Fills in the defaults; checks nothing.
 Settings SettingsFrom(const config::v1::Config& config);
 // kInvalidArgument names the key and its limit.
 absl::Status Validate(const Settings& settings);

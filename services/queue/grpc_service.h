@@ -23,6 +23,7 @@ class ServerRunner;
 
 namespace posthouse::queue {
 
+// What the services call. All parts outlive them.
 struct ServiceParts {
   net::EventLoops& loops;
   Spool& spool;

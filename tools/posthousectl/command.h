@@ -12,6 +12,7 @@ namespace posthouse::ctl {
 
 class Context;
 
+// One command: what is typed, and what runs.
 struct Command {
   cli::Command line;  // what is typed, and its help
   absl::Status (*run)(Context& context);
@@ -24,6 +25,7 @@ struct Noun {
   std::vector<Command> commands;
 };
 
+// The tables of the cmd_<noun>.cc files.
 Noun TenantCommands();
 Noun DomainCommands();
 Noun AccountCommands();

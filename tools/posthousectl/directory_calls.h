@@ -66,6 +66,7 @@ cli::Flag OnlyDomainFlag();
 inline constexpr char kIfAbsent[] = "if-absent";
 cli::Flag IfAbsentFlag();
 
+// Both lists, in order.
 std::vector<cli::Flag> Join(std::vector<cli::Flag> a, const std::vector<cli::Flag>& b);
 
 }  // namespace posthouse::ctl

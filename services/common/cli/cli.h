@@ -38,6 +38,7 @@ struct Flag {
   std::vector<std::string> excludes = {};  // program's flags that may not be given with this one
 };
 
+// Makers of the four kinds of flags; `argument` is what help shows for the value ("SIZE").
 Flag Switch(std::string name, std::string help);
 Flag Text(std::string name, std::string argument, std::string help);
 Flag Count(std::string name, std::string argument, std::string help);
@@ -102,6 +103,7 @@ class Arguments {
   std::vector<std::string> operands_;
 };
 
+// What a command line means.
 struct Parsed {
   enum class Outcome {
     kRun,      // `command` and `arguments` say what to do

@@ -18,6 +18,7 @@ class EventLoops;
 
 namespace posthouse::http {
 
+// The answer of a handler.
 struct Response {
   int code = 200;  // 200, 400, 404, 405, 408, 431 or 503
   std::string type = "text/plain; charset=utf-8";
@@ -34,6 +35,7 @@ struct ServerOptions {
   absl::Duration response_timeout = absl::Seconds(30);  // to send the whole response
 };
 
+// A listening server: serves until it is destroyed.
 class HttpServer {
  public:
   // kFailedPrecondition: the port is taken. `loops` and what `handler` uses outlive the server.

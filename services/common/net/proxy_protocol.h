@@ -16,6 +16,7 @@ namespace posthouse::net {
 // The longest header that is accepted: 107 bytes in v1, 16 + 520 in v2 (TLVs are skipped).
 inline constexpr size_t kMaxProxyHeader = 536;
 
+// A parsed header: who the client is, as the load balancer saw it.
 struct ProxyHeader {
   size_t header_bytes = 0;         // the length of the header in `input`
   std::optional<Endpoint> source;  // nullopt: LOCAL or UNKNOWN, the socket's peer is the client

@@ -82,6 +82,7 @@ class SocketConnection final : public Connection {
   Endpoint peer_, local_;
 };
 
+// An IPv4-mapped IPv6 address becomes IPv4.
 Endpoint ToEndpoint(const asio::ip::tcp::endpoint& endpoint);
 
 }  // namespace posthouse::net

@@ -34,6 +34,7 @@ Caller CallerNamed(absl::string_view name);
 // and "-<number>" after it. "queue-0.queue.posthouse.svc" is the queue; "admin" and "posthousectl" are kAdmin.
 Caller CallerOfCertificate(absl::string_view name);
 
+// Who may call one method. Others get kPermissionDenied.
 struct MethodCallers {
   absl::string_view service;  // "posthouse.queue.v1.QueueService"
   absl::string_view method;   // "Enqueue"

@@ -36,6 +36,7 @@ struct LoginCheckOptions {
   absl::Duration timeout = absl::Minutes(3);
 };
 
+// One attempt to log in with a password.
 struct PasswordLogin {
   std::string username, password;
   std::string protocol;  // "imap", "pop3" or "submission"

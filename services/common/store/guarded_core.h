@@ -38,6 +38,7 @@ class Registry;
 
 namespace posthouse::store {
 
+// How the head of a partition guards its changes.
 enum class GuardKind {
   kHead,        // any writer replaces the head; a head of another writer is followed through its log, or loaded anew
   kOwnedHead,   // one owner replaces the head; a head of another owner ends this object ("fenced")

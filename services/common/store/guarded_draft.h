@@ -16,6 +16,7 @@
 
 namespace posthouse::store {
 
+// What a decider answers.
 enum class Verdict {
   kCommit,    // commit what this decider added to the draft
   kNeedRows,  // read what Draft::Need() named, with the head of the same instant, and ask again

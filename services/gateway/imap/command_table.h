@@ -38,6 +38,7 @@ enum class Updates : uint8_t {
 // An error: the connection is lost.
 using Handler = Task<absl::StatusOr<Reply>> (*)(ImapSession&, imap::Command);
 
+// A row of the table.
 struct CommandSpec {
   absl::string_view name;
   uint8_t states;  // of State
@@ -53,6 +54,7 @@ const std::vector<CommandSpec>& AllCommands();
 // The reply when `spec` may not run now; nullopt: it may.
 std::optional<Reply> RefuseNow(const CommandSpec& spec, State state, bool may_send_password);
 
+// What the capabilities depend on. `append_limit` is in bytes (RFC 7889).
 struct CapabilityFacts {
   State state = State::kNotAuthenticated;
   bool tls = false;

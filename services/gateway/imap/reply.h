@@ -18,6 +18,7 @@ struct Reply {
   std::string text;
 };
 
+// Tagged OK, NO and BAD; `code` is the response code without brackets (RFC 9051 §7.1).
 inline Reply Ok(absl::string_view text) { return Reply(Reply::Kind::kOk, "", std::string(text)); }
 inline Reply OkWith(std::string code, absl::string_view text) {
   return Reply(Reply::Kind::kOk, std::move(code), std::string(text));

@@ -30,6 +30,7 @@ class Metrics;
 
 namespace posthouse::gateway::pop3 {
 
+// What the configuration says of POP3. Sessions keep the Config with which they began.
 struct Config {
   absl::Duration idle_timeout = absl::Minutes(10);  // RFC 1939 §3: at least 10 minutes
   absl::Duration login_timeout = absl::Minutes(3);  // until a client has logged in

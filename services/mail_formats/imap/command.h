@@ -19,10 +19,12 @@
 
 namespace posthouse::imap {
 
+// AUTHENTICATE (RFC 9051 §6.2.2).
 struct AuthenticateArgs {
   std::string mechanism;                        // upper case
   std::optional<std::string> initial_response;  // base64; "=" is the empty response (RFC 4959)
 };
+// LOGIN (RFC 9051 §6.2.3).
 struct LoginArgs {
   std::string username;
   std::string password;
@@ -31,6 +33,7 @@ struct LoginArgs {
 struct IdArgs {
   std::vector<std::pair<std::string, std::string>> fields;
 };
+// ENABLE (RFC 5161).
 struct EnableArgs {
   std::vector<std::string> capabilities;  // upper case
 };
@@ -43,6 +46,7 @@ struct QresyncArgs {
   SequenceSet match_sequences;
   SequenceSet match_uids;
 };
+// SELECT, EXAMINE with CONDSTORE and QRESYNC (RFC 7162).
 struct SelectArgs {
   std::string mailbox;
   bool condstore = false;
@@ -52,10 +56,12 @@ struct SelectArgs {
 struct MailboxArgs {  // DELETE, SUBSCRIBE, UNSUBSCRIBE
   std::string mailbox;
 };
+// CREATE (RFC 9051 §6.3.4).
 struct CreateArgs {
   std::string mailbox;
   std::vector<std::string> special_use;  // "\Sent" (RFC 6154 §3)
 };
+// RENAME (RFC 9051 §6.3.6).
 struct RenameArgs {
   std::string from;
   std::string to;
@@ -74,6 +80,7 @@ enum StatusItem : uint32_t {
   kStatusAppendLimit = 256,
   kStatusMailboxId = 512,
 };
+// STATUS; `items` is a set of StatusItem.
 struct StatusArgs {
   std::string mailbox;
   uint32_t items = 0;
@@ -94,6 +101,7 @@ struct ListArgs {
   uint32_t return_status = 0;
 };
 
+// APPEND (RFC 9051 §6.3.12).
 struct AppendArgs {
   std::string mailbox;
   FlagSet flags;
@@ -109,6 +117,7 @@ struct CopyArgs {  // COPY, MOVE
   std::string mailbox;
 };
 
+// STORE (RFC 9051 §6.4.6), with UNCHANGEDSINCE (RFC 7162 §3.1.3).
 struct StoreArgs {
   enum class Mode { kReplace, kAdd, kRemove };
   SequenceSet set;
@@ -131,6 +140,7 @@ struct FetchSection {
   // As the response names it: "BODY[1.MIME]<0>", "RFC822.HEADER".
   std::string label;
 };
+// FETCH (RFC 9051 §6.4.5). Macros are expanded.
 struct FetchArgs {
   SequenceSet set;
   bool uid = false;
@@ -190,6 +200,7 @@ struct SearchKey {
   std::string text;
   int64_t number = 0;
 };
+// SEARCH (RFC 9051 §6.4.4).
 struct SearchArgs {
   // RETURN (...): RFC 4731; kept apart from SEARCH without it, which answers "* SEARCH".
   bool extended = false;
@@ -207,6 +218,7 @@ using Arguments =
     std::variant<std::monostate, AuthenticateArgs, LoginArgs, IdArgs, EnableArgs, SelectArgs, MailboxArgs, CreateArgs,
                  RenameArgs, StatusArgs, ListArgs, AppendArgs, UidSetArgs, CopyArgs, StoreArgs, FetchArgs, SearchArgs>;
 
+// One command line with its literals.
 struct Command {
   std::string tag;
   std::string name;  // upper case; "UID FETCH" and the like are one name

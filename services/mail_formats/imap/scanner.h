@@ -29,12 +29,14 @@ enum SystemFlag : uint32_t {
   kDraft = 16,
 };
 
+// A list of flags: system flags as bits, keywords by name.
 struct FlagSet {
   uint32_t system = 0;
   std::vector<std::string> keywords;  // as written, without duplicates (compared without case)
   bool recent = false;                // "\Recent" was among them; it cannot be stored (RFC 3501 §2.3.2)
 };
 
+// date-time (RFC 9051 §9).
 struct DateTime {
   int64_t seconds = 0;   // since 1970 UTC
   int zone_minutes = 0;  // east of UTC

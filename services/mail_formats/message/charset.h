@@ -14,6 +14,7 @@
 
 namespace posthouse::message {
 
+// A decoder for the bytes of one text.
 class CharsetDecoder {
  public:
   // `charset` as it stands in the mail, any case; empty means us-ascii.
@@ -32,6 +33,7 @@ class CharsetDecoder {
   std::unique_ptr<State> state_;
 };
 
+// The whole of `bytes`; as CharsetDecoder.
 std::string ToUtf8(absl::string_view charset, absl::string_view bytes);
 
 // Raw header bytes: valid UTF-8 stays; other bytes are read as windows-1252.

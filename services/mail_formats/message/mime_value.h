@@ -12,6 +12,7 @@
 
 namespace posthouse::message {
 
+// One parameter as the field body has it.
 struct Param {
   std::string name;   // as sent, with "*0*" and the like
   std::string value;  // unquoted, not decoded

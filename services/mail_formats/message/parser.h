@@ -36,6 +36,7 @@
 
 namespace posthouse::message {
 
+// Bounds of what the parser keeps. What is beyond them is counted and not kept.
 struct Limits {
   size_t max_depth = 100;  // nested multiparts and messages
   size_t max_parts = 10000;

@@ -23,6 +23,7 @@
 
 namespace posthouse::message {
 
+// Bytes [begin, end) of the message.
 struct ByteRange {
   uint64_t begin = 0;
   uint64_t end = 0;

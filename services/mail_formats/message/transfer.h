@@ -25,6 +25,7 @@ enum class Encoding : uint8_t {
 // "base64" in any case, surrounded by blanks and comments or not.
 Encoding ParseEncoding(absl::string_view value);
 
+// A decoder for the body of one part.
 class TransferDecoder {
  public:
   explicit TransferDecoder(Encoding encoding) : encoding_(encoding) {}

@@ -46,6 +46,7 @@ struct Credentials {
 //   kCancelled         the client gave up (exchange.h)
 using Step = std::variant<Challenge, Credentials, absl::Status>;
 
+// One exchange of one mechanism, on the side of the server.
 class Mechanism {
  public:
   virtual ~Mechanism() = default;

@@ -55,6 +55,7 @@ struct ClientTimeouts {
   ClientTimeouts CappedAt(absl::Duration limit) const;
 };
 
+// When the client asks for STARTTLS.
 enum class ClientTls {
   kNever,          // even when offered
   kOpportunistic,  // when offered; a handshake that fails is kTls: connect again with kNever
@@ -94,11 +95,13 @@ struct Outcome {
   bool maybe_accepted = false;
 };
 
+// One RCPT TO.
 struct ClientRecipient {
   std::string address;        // Mailbox::ToString() form
   RcptParameters parameters;  // sent to servers with DSN only
 };
 
+// One mail transaction.
 struct ClientMessage {
   std::string reverse_path;  // "" is the null reverse-path
   std::vector<ClientRecipient> recipients;

@@ -24,6 +24,7 @@ namespace posthouse::smtp {
 inline constexpr size_t kMaxCommandLine = 2048;
 inline constexpr size_t kMaxAuthLine = 12288;
 
+// The commands of RFC 5321 §4.1.1 and its extensions.
 enum class Verb {
   kUnknown,
   kHelo,

@@ -26,6 +26,7 @@
 namespace posthouse::smtp {
 
 enum class BareLinePolicy { kReject, kNormalize };
+// How the client marks the end of the message.
 enum class DataFormat {
   kDotStuffed,  // DATA
   kChunk,       // BDAT: no dot-stuffing; Finish() ends the message

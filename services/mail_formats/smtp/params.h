@@ -39,6 +39,7 @@ struct Orcpt {
   friend bool operator==(const Orcpt&, const Orcpt&) = default;
 };
 
+// The parameters of MAIL FROM.
 struct MailParameters {
   std::optional<uint64_t> size;  // RFC 1870, bytes
   Body body = Body::kSevenBit;
@@ -48,6 +49,7 @@ struct MailParameters {
   std::optional<std::string> auth;  // RFC 4954 §5, decoded; "<>" as it is. Never trusted.
 };
 
+// The parameters of RCPT TO (RFC 3461).
 struct RcptParameters {
   Notify notify;
   Orcpt orcpt;

@@ -9,6 +9,7 @@
 
 namespace posthouse::smtp {
 
+// What a Received field says (RFC 5321 §4.4).
 struct ReceivedInfo {
   std::string client_name;     // EHLO argument, as given
   std::string client_address;  // "192.0.2.1", "2001:db8::1"

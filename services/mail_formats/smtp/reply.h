@@ -37,6 +37,7 @@ struct Reply {
 void AppendReply(std::string* out, int code, absl::string_view enhanced, absl::string_view text);
 std::string Format(const Reply& reply);
 
+// Bounds of one reply of another host.
 struct ReplyLimits {
   // Kept of a reply; the parser drops what is longer (RFC 5321 §4.5.3.1.5 says 512 bytes a
   // line, and real hosts write more).

@@ -28,6 +28,7 @@ namespace v1 {
 class FolderRow;
 }
 
+// A folder as callers see it.
 struct FolderInfo {
   std::string name;    // full
   FolderId folder_id;  // empty: holds only children
@@ -36,6 +37,7 @@ struct FolderInfo {
   bool has_children = false;
 };
 
+// A node as its row f/ has it.
 struct FolderNode {
   std::string name;    // this level
   std::string parent;  // node id; "" at the top
@@ -46,16 +48,19 @@ struct FolderNode {
   int64_t created = 0;  // seconds since 1970
 };
 
+// The row of a node, and back. Neither fails: Acyclic() and the codec find damage.
 v1::FolderRow ToRow(const FolderNode& node);
 FolderNode FromRow(const v1::FolderRow& row);
 
 // What the store does with an account (account_standing.h). The numbers are those of v1::AccountState.
 enum class AccountState : uint8_t { kActive = 0, kMoved = 1, kDeleted = 2, kErasing = 3, kErased = 4 };
 
+// The mail is going, or gone: there is no way back.
 inline bool IsBeingErased(AccountState state) {
   return state == AccountState::kErasing || state == AccountState::kErased;
 }
 
+// What row S says beside the tree.
 struct AccountStanding {
   AccountState state = AccountState::kActive;
   uint64_t placement_epoch = 0;    // of the directory's record, when it was last asked

@@ -32,6 +32,7 @@ struct FolderSnapshot {
   std::vector<std::string> keywords;  // by number
 };
 
+// All UIDs of a folder at one instant: what SELECT needs.
 struct UidsView {
   FolderSnapshot state;
   UidSet uids;
@@ -47,6 +48,7 @@ struct MessageFlags {
   friend bool operator==(const MessageFlags&, const MessageFlags&) = default;
 };
 
+// A message to be appended.
 struct NewMessage {
   uint32_t flags = 0;
   std::vector<std::string> keywords;
@@ -59,12 +61,14 @@ struct NewMessage {
   std::shared_ptr<const CachedMessage> cached;  // null: built when first read
 };
 
+// Where the message is.
 struct AppendResult {
   Uid uid;
   bool duplicate = false;  // nothing stored: dedupe_key was there, with this UID
   friend bool operator==(const AppendResult&, const AppendResult&) = default;
 };
 
+// One STORE.
 struct FlagChange {
   enum class Mode { kReplace, kAdd, kRemove };
   Mode mode = Mode::kReplace;
@@ -77,6 +81,7 @@ struct FlagChange {
   size_t max_messages = SIZE_MAX;
 };
 
+// What a STORE did.
 struct FlagResult {
   std::vector<MessageFlags> messages;  // as this change left them, ascending UIDs
   UidSet modified;                     // failed unchanged_since
@@ -87,6 +92,7 @@ struct FlagResult {
   FolderSnapshot state;
 };
 
+// What an EXPUNGE removed.
 struct ExpungeResult {
   UidSet expunged;
   bool more = false;  // stopped at `max_ranges`
@@ -117,6 +123,7 @@ struct MoveIntent {
   bool last = false;
 };
 
+// What changed in a folder after a modseq.
 struct FolderChanges {
   FolderSnapshot state;
   std::vector<MessageFlags> messages;  // new and changed

@@ -34,6 +34,7 @@ namespace posthouse::mailbox {
 class Account;
 class Mailboxes;
 
+// What to copy or move.
 struct CopyOrder {
   UidSet uids;
   bool move = false;
@@ -44,6 +45,7 @@ struct CopyOrder {
   Quota quota;
 };
 
+// What was copied or moved.
 struct CopyDone {
   UidValidity to_uid_validity;
   std::vector<std::pair<Uid, Uid>> uids;  // source, target
@@ -51,6 +53,8 @@ struct CopyDone {
   bool gone = false;  // CopyOrder::all: some do not exist, nothing was copied
 };
 
+// Copies or moves the messages. kResourceExhausted: over quota, and nothing was copied; or the store is full.
+// After any error but the first a repetition under the same operation id goes on where this call ended.
 Task<absl::StatusOr<CopyDone>> CopyMessages(MailboxDeps& deps, Mailboxes& mailboxes, std::shared_ptr<Account> account,
                                             std::shared_ptr<Folder> from, std::shared_ptr<Folder> to, CopyOrder order);
 

@@ -28,6 +28,7 @@ class Parser;
 
 namespace posthouse::mailbox {
 
+// A message whose body is kept in the blob store.
 struct ReceivedMessage {
   ObjectId blob;
   uint64_t size_bytes = 0;

@@ -26,6 +26,7 @@ namespace posthouse::mailbox {
 inline size_t MaxRows(uint32_t keywords_per_folder) { return 800'000 / (20 + keywords_per_folder / 8); }
 inline constexpr size_t kMaxRanges = 50'000;
 
+// Each fills `out` from the mailbox's value.
 void ToProto(const FolderSnapshot& state, uint32_t keyword_limit, v1::FolderState* out);
 void ToProto(const FolderInfo& info, v1::Folder* out);  // without state
 // Ranges of `uids` above `after`, at most kMaxRanges; true: there are more.

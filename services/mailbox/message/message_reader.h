@@ -38,6 +38,7 @@ struct RowSelection {
   bool header = false;     // cached header fields and the day of Date:
 };
 
+// A message as it was read, with the parts that were selected.
 struct StoredMessage {
   MessageMeta meta;
   std::string keyword_bits;

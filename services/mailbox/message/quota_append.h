@@ -12,6 +12,7 @@
 
 namespace posthouse::mailbox {
 
+// How an append ended.
 struct AppendOutcome {
   absl::StatusOr<AppendResult> result;
   bool over_quota = false;  // `result` is kResourceExhausted because of the quota, not of the disk

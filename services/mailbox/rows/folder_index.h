@@ -19,6 +19,7 @@ class MessageRow;
 
 namespace posthouse::mailbox {
 
+// What the index keeps of one message.
 struct MessageMeta {
   Modseq modseq;
   int64_t internal_date = 0;

@@ -51,6 +51,7 @@ inline constexpr uint32_t kSchemaVersion = 1;
 inline constexpr size_t kMaxDeliveryIdBytes = 900;
 inline constexpr size_t kMaxOperationIdBytes = 64;
 
+// The partitions. Ids are as FolderNode has them.
 store::Partition SystemPartition();
 store::Partition AccountPartition(const TenantId& tenant, const AccountId& account);
 store::Partition FolderPartition(const TenantId& tenant, const FolderId& folder);
@@ -59,6 +60,7 @@ store::Partition CachePartition(const TenantId& tenant, const FolderId& folder);
 inline constexpr char kFolderPartitionPrefix[] = "mb/";
 FolderId FolderOfPartition(absl::string_view partition_id);
 
+// The keys, in the order of the table above.
 std::string SystemKey();
 std::string TenantKey(const TenantId& tenant);
 inline constexpr char kTenantPrefix[] = "t/";
@@ -92,6 +94,7 @@ std::string RecentKey();
 std::string IntentKey(absl::string_view operation_id);
 inline constexpr char kIntentPrefix[] = "x/";
 
+// Of the cache partition.
 std::string EnvelopeKey(Uid uid);
 inline constexpr char kEnvelopePrefix[] = "e/";
 std::string StructureKey(Uid uid);

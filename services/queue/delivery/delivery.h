@@ -19,6 +19,7 @@
 
 namespace posthouse::queue {
 
+// A recipient that is to be delivered now.
 struct Target {
   int index = 0;  // of the recipient in its item
   v1::EnvelopeRecipient recipient;
@@ -40,6 +41,7 @@ struct DeliveryAttempt {
   std::shared_ptr<const std::string> memory;  // the whole message; null: use `read`
 };
 
+// What became of one recipient in one attempt.
 struct Outcome {
   // Closed: also a metric label.
   enum class Kind { kDelivered, kRelayed, kTemporary, kPermanent };
@@ -63,6 +65,7 @@ enum class Reachability {
   kUnreachable,  // it does not answer, or sends us away: block it for a while
 };
 
+// What became of one attempt.
 struct DeliveryResult {
   std::vector<Outcome> outcomes;  // one for each target, in order
   Reachability reachability = Reachability::kNeutral;
@@ -81,6 +84,7 @@ Outcome OutcomeForUnreadable(const absl::Status& status);
 // peer sent: a proto with another `string` could not be read back.
 std::string CutText(absl::string_view text, size_t max = 500);
 
+// A way to deliver: local (mailbox stores) or remote (SMTP).
 class Delivery {
  public:
   virtual ~Delivery() = default;

@@ -25,6 +25,7 @@ struct LocalOptions {
   absl::Duration deadline = absl::Seconds(60);
 };
 
+// Delivers to the mailbox stores of `channels`.
 std::unique_ptr<Delivery> NewLocalDelivery(rpc::Channels channels, LocalOptions options = {});
 
 // ---- the parts that are pure, for tests

@@ -49,6 +49,7 @@ struct RemoteOptions {
   absl::Duration unreachable_for = absl::Minutes(1);  // an address that did not answer comes last
 };
 
+// Delivers by SMTP to the hosts that routing names.
 class RemoteDelivery final : public Delivery {
  public:
   // `loops` and `routing` outlive it. Fails when the trust anchors cannot be read.

@@ -21,6 +21,7 @@ namespace posthouse::queue::dsn {
 // RFC 3464 §2.3.3
 enum class Action { kFailed, kDelayed, kDelivered, kRelayed };
 
+// What the report says of one recipient (RFC 3464 §2.3).
 struct RecipientReport {
   Action action = Action::kFailed;
   std::string final_address;
@@ -48,12 +49,14 @@ struct Report {
   bool full = false;
 };
 
+// A finished report.
 struct Composed {
   std::string message;     // CRLF line ends
   bool eight_bit = false;  // needs 8BITMIME
   bool smtputf8 = false;   // needs SMTPUTF8
 };
 
+// A multipart/report message (RFC 6522). Never fails.
 Composed Compose(const Report& report);
 
 // The header of a message with its blank line; all of `bytes` when it has no end.

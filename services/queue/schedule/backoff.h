@@ -8,6 +8,7 @@
 
 namespace posthouse::queue {
 
+// The waits between attempts: `min`, then `factor` times the last one, up to `max`.
 struct BackoffPolicy {
   absl::Duration min = absl::Minutes(1);
   absl::Duration max = absl::Hours(1);

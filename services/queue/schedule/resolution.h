@@ -31,6 +31,7 @@ std::optional<Outcome> ApplyResolution(int index, const absl::StatusOr<routing::
 bool MustAskForFinalAddress(const v1::Item& item, int index,
                             const absl::StatusOr<routing::v1::ResolveRecipientResponse>& answer);
 
+// What a new answer of routing changed.
 struct ResolvedAgain {
   enum class Result { kSame, kChanged, kRefused, kUnknown };  // closed: also a metric label
   Result result = Result::kSame;

@@ -11,12 +11,14 @@
 
 namespace posthouse::queue {
 
+// What an attempt's outcome leads to.
 struct SettlementPolicy {
   BackoffPolicy retry;
   absl::Duration delay_warning_after = absl::Hours(4);  // zero: never
   size_t max_recipients = 5000;                         // of an item, with those that rules and aliases add
 };
 
+// When an attempt ran.
 struct AttemptTime {
   absl::Time started;
   absl::Time now;

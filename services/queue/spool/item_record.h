@@ -60,6 +60,7 @@ struct Change {
 
 // ---- what an item still owes
 
+// Whether a recipient waits for an attempt, or has its final state; where it is to be delivered.
 bool IsWaiting(const v1::ItemRecipient& recipient);
 bool IsSettled(const v1::ItemRecipient& recipient);
 bool AllSettled(const v1::Item& item);
@@ -92,6 +93,7 @@ std::string DueValueOf(const ItemRecord& record, absl::Time wake);
 
 // ---- reading
 
+// kDataLoss: the row does not parse.
 absl::StatusOr<v1::StoredItem> DecodeStored(absl::string_view value);
 // Keys of the chunks that `stored` needs.
 std::vector<std::string> ChunkKeys(const v1::StoredItem& stored);

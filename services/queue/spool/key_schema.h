@@ -67,8 +67,10 @@ inline constexpr int kRecipientsPerRow = 8;
 // Tenant of the queue's partition and blobs: a shard serves all tenants.
 inline constexpr char kStoreTenant[] = "";
 
+// The partition of a shard.
 store::Partition QueuePartition(absl::string_view shard);
 
+// The keys, in the order of the table above.
 std::string HeadKey();
 std::string ItemKey(const QueueId& queue_id);
 std::string RecipientsKey(const QueueId& queue_id, uint32_t chunk);
@@ -84,6 +86,7 @@ inline constexpr char kDuePrefix[] = "t/";
 inline constexpr char kDonePrefix[] = "D/";
 inline constexpr char kIdempotencyPrefix[] = "k/";
 
+// What a key of the due index says.
 struct DueKeyParts {
   absl::Time due;
   QueueId queue_id;
@@ -95,6 +98,7 @@ std::optional<QueueId> QueueIdOfKey(absl::string_view key);
 // `time` as the due index stores it: whole microseconds, never before 1970.
 absl::Time DueTime(absl::Time time);
 
+// A row: the tag of the schema, then the proto.
 std::string EncodeValue(const google::protobuf::MessageLite& message);
 // False: another version wrote the row, or its first byte is damaged.
 bool HasKnownSchema(absl::string_view value);

@@ -10,6 +10,7 @@ namespace posthouse::queue {
 
 using QueueId = ObjectId;
 
+// An id of this instant (ObjectId).
 inline QueueId NewQueueId(absl::Time now) { return QueueId::New(absl::ToUnixMillis(now)); }
 // The millisecond in which the id was made.
 inline absl::Time TimeOfQueueId(const QueueId& id) { return absl::FromUnixMillis(id.unix_millis()); }

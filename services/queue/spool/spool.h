@@ -70,12 +70,14 @@ struct DueEntry {
   Destination destination;  // of all its waiting recipients, see DestinationOf()
   absl::Time wake;
 };
+// A page of the due index.
 struct DuePage {
   std::vector<DueEntry> entries;  // in order
   std::string last_key;           // pass as `after` for the next page
   bool more = false;
 };
 
+// A page of items.
 struct ItemPage {
   std::vector<ItemRecord> items;  // in order of their ids
   std::string last_id;            // text of an id; pass as `after` for the next page
@@ -89,6 +91,7 @@ struct Ledger {
   uint64_t queued() const { return accepted - delivered - relayed - failed - expired - deleted; }
 };
 
+// The id of the message; `duplicate`: of an earlier Put() with the same key.
 struct PutResult {
   QueueId queue_id;
   bool duplicate = false;

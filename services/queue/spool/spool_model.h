@@ -23,6 +23,7 @@
 
 namespace posthouse::queue {
 
+// One commit of the spool in the making.
 struct SpoolDraft : store::Draft {
   LedgerDelta ledger;
   std::vector<std::string> drop_blobs;  // once it is committed

@@ -19,6 +19,7 @@ namespace posthouse::routing::dns {
 
 enum class RecordType : uint16_t { kA = 1, kNs = 2, kCname = 5, kSoa = 6, kMx = 15, kTxt = 16, kAaaa = 28, kOpt = 41 };
 
+// One MX record (RFC 1035 §3.3.9).
 struct MxRecord {
   uint16_t preference = 0;
   std::string host;  // lower case, no final dot; "" is the root (RFC 7505)

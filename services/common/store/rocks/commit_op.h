@@ -17,17 +17,20 @@ namespace posthouse::store {
 
 struct CommitWait;
 
+// A precondition: the row `key` has the value `expected` (nothing: it is absent).
 struct GuardedRow {
   std::string key;
   std::optional<std::string> expected;
   std::optional<std::string> seen;  // as read when batch `CommitOp::seen_batch` was the newest
 };
 
+// A mutation of a row, with its key in the database.
 struct EncodedRow {
   std::string key;
   std::optional<std::string> value;  // nothing: remove
 };
 
+// A mutation in the column family of bodies.
 struct BlobRow {
   std::string key;
   std::optional<absl::Cord> value;  // nothing: remove

@@ -32,21 +32,25 @@ namespace posthouse::store {
 // Rises when an older binary cannot read what a newer one writes.
 inline constexpr int kFormatNumber = 1;
 
+// The rows of the store itself: its format and its incarnation.
 std::string FormatKey();
 std::string IncarnationKey();
 
+// Where the rows of a partition, or of all partitions of a tenant, begin; and the key of one row.
 std::string PartitionPrefix(const Partition& partition);
 std::string TenantPrefix(absl::string_view tenant);
 std::string RowKey(const Partition& partition, absl::string_view key);
 // The partition of a row key; nothing when `encoded` is not a row.
 std::optional<Partition> PartitionOfRowKey(absl::string_view encoded);
 
+// The row that makes a body exist: its size, and where its pieces are.
 struct BlobHeader {
   uint64_t size_bytes = 0;
   uint64_t stream = 0;  // 0: the body is one row
   friend bool operator==(const BlobHeader&, const BlobHeader&) = default;
 };
 
+// The keys of a body: header, whole body, piece of a stream, and the mark of an unfinished stream.
 std::string BlobHeaderPrefix(absl::string_view tenant);
 std::string BlobHeaderKey(absl::string_view tenant, absl::string_view name);
 std::string BlobBodyKey(absl::string_view tenant, absl::string_view name);
@@ -55,6 +59,7 @@ std::string UnfinishedKey(uint64_t stream);
 std::optional<uint64_t> StreamOfUnfinishedKey(absl::string_view encoded);
 inline constexpr absl::string_view kUnfinishedPrefix = "u";
 
+// DecodeBlobHeader() answers nothing for a value of another form.
 std::string EncodeBlobHeader(const BlobHeader& header);
 std::optional<BlobHeader> DecodeBlobHeader(absl::string_view value);
 

@@ -42,6 +42,7 @@ void KeepDamaged(rocksdb::Env& env, const std::string& path, const std::string& 
 // are in <path>/damaged-logs, and forgets what they have to contain.
 absl::Status AcceptLoss(rocksdb::Env& env, const std::string& path, const absl::Status& why);
 
+// What CheckIncarnation() found.
 struct IncarnationCheck {
   uint64_t incarnation = 0;
   bool raised = false;  // by this call

@@ -16,6 +16,7 @@
 
 namespace posthouse::store {
 
+// An open database with what guards its log.
 struct OpenedStore {
   std::unique_ptr<ReopenableDb> db;
   std::unique_ptr<SyncPoint> sync_point;

@@ -12,6 +12,7 @@
 
 namespace posthouse::store {
 
+// The options of one store; the cache is shared by its column families.
 struct Tuning {
   std::shared_ptr<rocksdb::Cache> cache;
   rocksdb::DBOptions db;
@@ -19,6 +20,7 @@ struct Tuning {
   rocksdb::ColumnFamilyOptions blobs;
 };
 
+// From the sizes that the operator may set.
 Tuning MakeTuning(const RocksOptions& options);
 
 // Changes the options of a database that opens on a volume short of space: no flush or

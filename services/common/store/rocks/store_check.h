@@ -18,12 +18,14 @@
 
 namespace posthouse::store {
 
+// A range of keys that cannot be read.
 struct LostRange {
   // Rows of one partition, of several, or message bodies: "rows of mb/0018... after m/7 and before m/9".
   std::string what;
   std::string error;  // RocksDB's, with file and offset
 };
 
+// What a check or a salvage found.
 struct StoreCheck {
   uint64_t rows = 0;    // readable
   uint64_t bodies = 0;  // readable rows of bodies: headers and pieces

@@ -25,6 +25,7 @@ class RandomRWFile;
 
 namespace posthouse::store {
 
+// Sequence numbers of RocksDB: all up to `sequence` are durable, those up to `base` in table files.
 struct SyncedTo {
   uint64_t sequence = 0;
   uint64_t base = 0;

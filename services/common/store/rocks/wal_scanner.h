@@ -28,6 +28,7 @@ namespace posthouse::store {
 // For WriteBatch::PutLogData.
 std::string EncodeSyncMark(uint64_t synced_sequence);
 
+// What one log file contains.
 struct WalFindings {
   // Of the whole records before the fault; 0: none.
   uint64_t first_sequence = 0;
