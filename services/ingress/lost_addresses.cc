@@ -14,7 +14,7 @@ LostAddresses::LostAddresses(metrics::Registry& registry)
                               "Private addresses that stand for many clients, as when a balancer hides them.")) {}
 
 bool LostAddresses::Saw(absl::string_view address, absl::string_view name, absl::Time now) {
-  if (IsGlobal(address)) return false;
+  if (IsGlobal(address) || IsLoopback(address)) return false;
   const uint64_t hash = absl::Hash<std::string>()(absl::AsciiStrToLower(name));
   bool begins = false;
   {

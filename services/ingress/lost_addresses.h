@@ -6,7 +6,8 @@
 //
 // An address with kManyNames names of EHLO within kWindow counts as lost until a whole kForget has passed without that.
 // Memory: kMaxAddresses addresses with at most kManyNames names each; over it the oldest that is not lost is forgotten.
-// Global addresses are never lost. Threads: any.
+// Global addresses are never lost, nor are loopback addresses: the programs of one machine may greet with any names.
+// Threads: any.
 #pragma once
 
 #include <cstddef>

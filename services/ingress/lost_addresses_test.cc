@@ -51,6 +51,11 @@ TEST_F(LostAddressesTest, AGlobalAddressIsAClient) {
   EXPECT_TRUE(SeeNames("fd00::1", 100));
 }
 
+TEST_F(LostAddressesTest, ProgramsOfThisMachineMayHaveManyNames) {
+  EXPECT_FALSE(SeeNames("127.0.0.1", 100));
+  EXPECT_FALSE(SeeNames("::1", 100));
+}
+
 TEST_F(LostAddressesTest, NamesOfADayAreNotThoseOfAnHour) {
   for (size_t i = 0; i < 100; ++i, now_ += absl::Minutes(10)) {
     EXPECT_FALSE(lost_.Saw("10.0.0.1", absl::StrCat("host", i), now_));

@@ -685,10 +685,12 @@ TEST_F(SessionTest, StrangersCannotRelayButTrustedNetworksCan) {
 
 // A balancer that hides the clients: what it is trusted with, all of the Internet could do.
 TEST_F(SessionTest, ATrustedAddressThatStandsForManyClientsRelaysNoMore) {
-  config_.mutable_ingress()->add_relay_networks("127.0.0.0/8");
+  config_.mutable_ingress()->add_relay_networks("10.0.0.0/8");
+  config_.mutable_ingress()->mutable_smtp()->add_proxy_from("127.0.0.1");
   std::vector<std::string> replies;
   for (size_t i = 0; i <= LostAddresses::kManyNames; ++i) {
     SmtpTestClient& client = Connect();
+    client.Send("PROXY TCP4 10.244.0.1 10.244.0.9 5555 25\r\n");
     client.Code();
     client.Say(absl::StrCat("EHLO host", i, ".example"));
     client.Say("MAIL FROM:<user@mx.example>");
