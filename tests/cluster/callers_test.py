@@ -10,8 +10,7 @@ import ssl
 import subprocess
 import unittest
 
-import chart
-from cluster import Cluster
+from cluster import Cluster, chart
 from grpc_call import call
 
 CALLERS = ["ingress", "routing", "directory", "queue", "mailbox", "gateway", "admin"]
