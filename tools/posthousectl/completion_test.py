@@ -17,7 +17,7 @@ BINARY = os.path.abspath(sys.argv.pop(1))
 
 # What is typed before the cursor, and the candidates in any order.
 CASES = [
-    ("", "tenant domain account alias password sessions queue check salvage trace ping completion"),
+    ("", "tenant domain account alias password sessions queue backup check salvage trace ping completion"),
     ("a", "account alias"),
     ("account ", "add set show list delete undelete"),
     ("account s", "set show"),
