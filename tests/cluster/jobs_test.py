@@ -10,8 +10,7 @@ import subprocess
 import time
 import unittest
 
-import chart
-from cluster import Cluster, merged, write_volume
+from cluster import Cluster, chart, merged, write_volume
 from load import VALUES
 from posthouse import binary
 
