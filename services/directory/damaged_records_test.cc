@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/strings/match.h"
 #include "services/common/store/testing/store_with_hole.h"
 #include "services/directory/lookup.h"
 #include "services/directory/stored_rows.h"
