@@ -129,7 +129,7 @@ class Operator:
         self.assertFalse(self.can_login("admin@first.example", "password 2"))
         self.assertIn("postmaster@first.example", self.ctl("alias", "list", "--domain", "first.example"))
         # What has the address is no account.
-        self.assertIn("exists", self.ctl_fails("account", "add", "postmaster@first.example", "--generate", "--if-absent"))
+        self.assertIn("is an alias", self.ctl_fails("account", "add", "postmaster@first.example", "--generate", "--if-absent"))
         for noun, name in [("tenant", "boot"), ("domain", "boot.example")]:
             self.assertIn("exists", self.ctl_fails(noun, "add", name))
         self.ctl("account", "delete", "admin@first.example", "--erase-now")
