@@ -228,9 +228,8 @@ TEST_F(LossCheckTest, TheIncarnationSurvivesTheLossOfItsRowAndOfItsFile) {
     rocksdb::DB* raw = nullptr;
     ASSERT_TRUE(rocksdb::DB::Open({}, options_.path, {{"default", {}}, {"blobs", {}}}, &families, &raw).ok());
     const std::unique_ptr<rocksdb::DB> db(raw);
-    for (const std::string& key : {IncarnationKey(), FormatKey()}) {
-      ASSERT_TRUE((value.empty() ? db->Delete({}, key) : db->Put({}, key, value)).ok());
-    }
+    ASSERT_TRUE((value.empty() ? db->Delete({}, IncarnationKey()) : db->Put({}, IncarnationKey(), value)).ok());
+    ASSERT_TRUE(db->Delete({}, FormatKey()).ok());
     for (rocksdb::ColumnFamilyHandle* family : families) ASSERT_TRUE(db->DestroyColumnFamilyHandle(family).ok());
     ASSERT_TRUE(db->Close().ok());
     const absl::Status status = Open();

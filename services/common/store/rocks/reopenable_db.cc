@@ -12,6 +12,7 @@
 #include <utility>
 #include <vector>
 
+#include "absl/strings/escaping.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "services/common/log/log.h"
@@ -24,8 +25,9 @@
 namespace posthouse::store {
 namespace {
 
-// Refuses a newer format than this binary knows; writes the number into a new store. A number that
-// cannot be read does not stop the store: another format would have other families.
+// Refuses a newer format than this binary knows; writes the number into a new store. A damaged block
+// that has the number does not stop the store: another format would have other families. A row that
+// reads well and is no number is not damage: another program wrote it.
 absl::Status CheckFormat(rocksdb::DB& db, const std::string& path) {
   std::string stored;
   const rocksdb::Status read = db.Get(rocksdb::ReadOptions(), FormatKey(), &stored);
@@ -34,11 +36,15 @@ absl::Status CheckFormat(rocksdb::DB& db, const std::string& path) {
     sync.sync = true;
     return FromRocks(db.Put(sync, FormatKey(), absl::StrCat(kFormatNumber)), "writing the format number");
   }
-  if (!read.ok() && !read.IsCorruption()) return FromRocks(read, "reading the format number");
-  int number = 0;
-  if (!read.ok() || !absl::SimpleAtoi(stored, &number)) {
+  if (read.IsCorruption()) {
     LOG_EVENT(kError, "store_format_number_damaged").Str("path", path).Err(FromRocks(read, "reading it"));
     return absl::OkStatus();
+  }
+  PH_RETURN_IF_ERROR(FromRocks(read, "reading the format number"));
+  int number = 0;
+  if (!absl::SimpleAtoi(stored, &number)) {
+    return absl::DataLossError(absl::StrCat(path, " names no format: its number is \"", absl::CHexEscape(stored),
+                                            "\". Restore the store from a backup."));
   }
   if (number <= kFormatNumber) return absl::OkStatus();
   return absl::FailedPreconditionError(absl::StrCat(path, " was written in format ", number,
