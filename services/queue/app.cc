@@ -7,7 +7,7 @@
 #include "posthouse/config/v1/config.pb.h"
 #include "services/common/backup/restore.h"
 #include "services/common/backup/settings.h"
-#include "services/common/backup/transfer.h"
+#include "services/common/durable_file/durable_file.h"
 #include "services/common/log/log.h"
 #include "services/common/runtime/shard.h"
 #include "services/common/status/status.h"
@@ -104,7 +104,7 @@ absl::Status App::HoldAfterRestore() {
   if (!std::filesystem::remove(mark, error)) {
     return absl::FailedPreconditionError(absl::StrCat("cannot remove ", mark, ": ", error.message()));
   }
-  return backup::SyncDirectory(settings_.store_dir);
+  return SyncDirectory(settings_.store_dir);
 }
 
 absl::Status App::Health() {

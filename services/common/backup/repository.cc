@@ -22,6 +22,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
 #include "absl/time/clock.h"
+#include "services/common/durable_file/durable_file.h"
 #include "services/common/ids/ids.h"
 #include "services/common/log/log.h"
 #include "services/common/private_dir/private_dir.h"

@@ -17,6 +17,7 @@
 #include "absl/strings/str_join.h"
 #include "absl/time/time.h"
 #include "services/common/backup/repository.h"
+#include "services/common/durable_file/durable_file.h"
 #include "services/common/private_dir/private_dir.h"
 #include "services/common/status/status.h"
 #include "services/common/time/proto_time.h"

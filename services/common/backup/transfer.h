@@ -42,10 +42,6 @@ class Transfer {
   absl::Time free_at_ = absl::InfinitePast();  // when the bytes so far are paid for; monotonic
 };
 
-// Makes the names in `directory` durable.
-absl::Status SyncDirectory(const std::string& directory);
-// Writes a file durably: after a crash it is as before, or whole.
-absl::Status WriteDurably(const std::string& path, const std::string& content);
 absl::StatusOr<std::string> ReadWhole(const std::string& path);
 
 }  // namespace posthouse::backup

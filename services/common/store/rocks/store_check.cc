@@ -1,6 +1,5 @@
 #include "services/common/store/rocks/store_check.h"
 
-#include <fcntl.h>
 #include <rocksdb/db.h>
 #include <rocksdb/env.h>
 #include <rocksdb/write_batch.h>
@@ -16,6 +15,7 @@
 
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
+#include "services/common/durable_file/durable_file.h"
 #include "services/common/status/status.h"
 #include "services/common/store/rocks/freezing_fs.h"
 #include "services/common/store/rocks/key_encoding.h"
@@ -97,15 +97,6 @@ absl::StatusOr<StoreCheck> ReadAll(Db& db, const Row& row) {
         [&](const Unreadable& range) { check.lost.push_back({Describe(range, bodies), range.error.ToString()}); }));
   }
   return check;
-}
-
-absl::Status SyncDirectory(const std::string& path) {
-  const int directory = open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  if (directory < 0) return absl::ErrnoToStatus(errno, path);
-  const int synced = fsync(directory);
-  const int why = errno;
-  close(directory);
-  return synced == 0 ? absl::OkStatus() : absl::ErrnoToStatus(why, absl::StrCat("syncing ", path));
 }
 
 // Gives the files of `fresh` the owner of the directory `store`, which the administrator who
