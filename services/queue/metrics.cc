@@ -53,7 +53,7 @@ Metrics::Metrics(metrics::Registry& r)
       tls_refused(TlsFallbacks(r, "refused")),
       tls_failed(TlsFallbacks(r, "failed")),
       converted(r.AddCounter("posthouse_queue_converted_messages_total",
-                             "Messages encoded anew for hosts without 8BITMIME, or since lines were too long.")),
+                             "Messages encoded anew for hosts without 8BITMIME, or because lines were too long.")),
       connections_open(r.AddGauge("posthouse_queue_connections_open", "Outgoing SMTP connections in use.")),
       connections_idle(r.AddGauge("posthouse_queue_connections_idle", "Outgoing SMTP connections kept for reuse.")),
       enqueued_bytes_(r.AddCounter("posthouse_queue_accepted_bytes_total", "Bytes of accepted messages.")),

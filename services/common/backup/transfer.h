@@ -1,4 +1,4 @@
-// Transfer: copies and reads files, no faster than allowed, until it is told to stop.
+// Transfer: copies and reads files, no faster than allowed, until the options' `stop` ends it.
 //
 // Threads: one. Blocks.
 #pragma once
@@ -22,7 +22,7 @@ struct TransferOptions {
   uint64_t max_bytes_per_second = 0;  // 0: no limit
   // Asked every MiB: an error ends the transfer with it. Null: never.
   std::function<absl::Status()> stop;
-  // Called with the bytes read since the last call. Null: nobody asks.
+  // Called with the bytes read since the last call. Null: the bytes are not reported.
   std::function<void(uint64_t)> progress;
 };
 

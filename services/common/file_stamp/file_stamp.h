@@ -1,6 +1,6 @@
-// FileStamp: tells whether a file has changed, for files that are loaded again when they do (certificates, the
-// configuration). It follows links, so it also sees a link that leads to another file: Kubernetes changes the files of
-// a mounted ConfigMap or Secret in this way.
+// FileStamp: shows whether a file has changed. Files that are loaded again after a change are certificates and the
+// configuration. FileStamp() follows links, so its result also changes when a link leads to another file: Kubernetes
+// changes the files of a mounted ConfigMap or Secret in this way.
 #pragma once
 
 #include <string>

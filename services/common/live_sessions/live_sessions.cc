@@ -163,7 +163,7 @@ struct LiveSessions::State : std::enable_shared_from_this<State> {
 
   static std::optional<RevokeReason> WhyRevoke(const Session& session, const v1::GetAccountResponse& answer) {
     const v1::Account& account = answer.account();
-    // A directory of an older version tells only the status of the account itself.
+    // A directory of an older version sends only the status of the account itself.
     switch (answer.effective_status() == v1::STATUS_UNSPECIFIED ? account.status() : answer.effective_status()) {
       case v1::STATUS_SUSPENDED:
         return RevokeReason::kAccountSuspended;
