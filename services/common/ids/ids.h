@@ -23,6 +23,7 @@
 
 namespace posthouse {
 
+// A number that is only compared and counted on; 0 is none.
 template <typename Tag, typename Int>
 class NumberId {
  public:
@@ -46,6 +47,7 @@ using Uid = NumberId<struct UidTag, uint32_t>;
 using UidValidity = NumberId<struct UidValidityTag, uint32_t>;
 using Modseq = NumberId<struct ModseqTag, uint64_t>;
 
+// A text that is only compared; "" is none.
 template <typename Tag>
 class TextId {
  public:

@@ -13,6 +13,7 @@ namespace posthouse {
 std::string IpBytes(absl::string_view text);
 
 inline bool IsIpAddress(absl::string_view text) { return !IpBytes(text).empty(); }
+// 127.0.0.0/8, ::1, also mapped; false for other text.
 bool IsLoopback(absl::string_view text);
 
 // The network of an address as text: "192.0.2.0/24", "2001:db8:0:1::/64". `v4_bits` and `v6_bits` are the lengths of

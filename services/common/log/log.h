@@ -22,6 +22,7 @@ namespace posthouse::log {
 
 enum class Level { kDebug, kInfo, kWarning, kError };
 
+// The level of the process. Lines below it are not written.
 void SetLevel(Level level);
 bool Enabled(Level level);
 bool ParseLevel(absl::string_view name, Level* level);  // "debug", "info", "warning", "error"

@@ -16,6 +16,7 @@
 
 namespace posthouse::net {
 
+// One loop with its thread.
 class EventLoop final : public Executor {
  public:
   EventLoop();

@@ -15,6 +15,7 @@
 
 namespace posthouse::net {
 
+// Paths of a certificate and its key.
 struct CertificateFiles {
   std::string certificate_chain;  // PEM, leaf first
   std::string private_key;        // PEM
@@ -50,11 +51,13 @@ class TlsServerContext {
   virtual uint64_t ReloadFailures() const = 0;
 };
 
+// What a client asks of the certificate of a server.
 enum class VerifyPeer {
   kNone,      // opportunistic (RFC 7435): encrypted, any certificate
   kHostname,  // the chain ends at a trust anchor and the name matches (RFC 6125)
 };
 
+// The settings of outgoing TLS connections. Threads: any.
 class TlsClientContext {
  public:
   // `ca_file` empty: the system's trust anchors.

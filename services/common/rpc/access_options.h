@@ -1,4 +1,5 @@
 // What rpc::Access compares calls with. A light header, without gRPC.
+// A value.
 #pragma once
 
 #include <map>

@@ -1,5 +1,6 @@
 // The channels of a process to its peers: dialled from the config, or, in
 // `standalone`, in-process channels set by hand. A light header.
+// Threads: any; Channels is a value whose channels are shared.
 #pragma once
 
 #include <map>

@@ -1,4 +1,5 @@
 // What all calls of a channel say of their caller. A light header, without gRPC.
+// Constants and a value.
 #pragma once
 
 #include <string>

@@ -95,6 +95,7 @@ class CallBase {
 
 // ---- one request, one response
 
+// A call with one request and one response, as its handler sees it.
 template <typename Request, typename Response>
 class UnaryCall : public internal::CallBase {
  public:
@@ -114,6 +115,7 @@ grpc::ServerUnaryReactor* Unary(ServerRunner& runner, grpc::CallbackServerContex
 
 // ---- a stream of requests, one response
 
+// A call whose client streams, as its handler sees it.
 template <typename Request, typename Response>
 class ReaderCall : public internal::CallBase {
  public:
@@ -135,6 +137,7 @@ grpc::ServerReadReactor<Request>* ClientStreaming(ServerRunner& runner, grpc::Ca
 
 // ---- one request, a stream of responses
 
+// A call whose server streams, as its handler sees it.
 template <typename Request, typename Response>
 class WriterCall : public internal::CallBase {
  public:

@@ -1,5 +1,6 @@
 // W3C Trace Context: one trace id from the SMTP session to the IMAP fetch.
 // https://www.w3.org/TR/trace-context/ §3.2: "00-<trace id>-<parent id>-<flags>".
+// Threads: a value. New() and Child() never fail.
 #pragma once
 
 #include <optional>

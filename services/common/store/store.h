@@ -56,6 +56,7 @@ struct Partition {
   friend bool operator==(const Partition&, const Partition&) = default;
 };
 
+// A row of a partition.
 struct Row {
   std::string key;
   std::string value;
@@ -74,6 +75,7 @@ struct ReadRequest {
   absl::Time deadline = absl::InfiniteFuture();
 };
 
+// Rows of one instant.
 struct ReadResult {
   std::vector<std::optional<std::string>> values;  // one for each of `keys`, in order
   std::vector<Row> page;                           // ascending by key
@@ -99,6 +101,7 @@ struct BlobName {
   friend bool operator==(const BlobName&, const BlobName&) = default;
 };
 
+// A change of one partition: all of it or nothing.
 struct CommitRequest {
   Partition partition;
   std::vector<Precondition> preconditions;
@@ -135,6 +138,7 @@ struct EngineLimits {
   size_t max_row_body_bytes = 16 * 1024;
 };
 
+// The space of the store and of the volume below it.
 struct CapacityInfo {
   uint64_t total_bytes = 0;
   uint64_t free_bytes = 0;
@@ -155,16 +159,19 @@ class BlobWriter {
   virtual Task<absl::Status> Finish() = 0;
 };
 
+// A finished blob.
 struct BlobInfo {
   std::string name;
   uint64_t size_bytes = 0;
 };
 
+// A page of the blobs of a tenant.
 struct BlobPage {
   std::vector<BlobInfo> blobs;  // in the engine's order, which need not be that of the names
   std::string next;             // cursor of the next page; empty: this is the last one
 };
 
+// Bodies of messages: written once, read in ranges, deleted. Threads: any.
 class BlobStore {
  public:
   virtual ~BlobStore() = default;

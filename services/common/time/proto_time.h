@@ -13,6 +13,7 @@ class Timestamp;
 
 namespace posthouse {
 
+// Between the types of protobuf and of absl; protobuf gets whole microseconds.
 absl::Duration FromProto(const google::protobuf::Duration& duration);
 absl::Time FromProto(const google::protobuf::Timestamp& time);
 

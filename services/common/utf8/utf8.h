@@ -54,6 +54,7 @@ inline size_t Utf8Length(absl::string_view text) {
   return length > 0 ? static_cast<size_t>(length) : 0;
 }
 
+// The whole of `text` is valid UTF-8 (Utf8Length).
 inline bool IsUtf8(absl::string_view text) {
   while (!text.empty()) {
     const size_t length = Utf8Length(text);
@@ -63,6 +64,7 @@ inline bool IsUtf8(absl::string_view text) {
   return true;
 }
 
+// No byte is 0x80 or above.
 inline bool IsAscii(absl::string_view text) {
   for (const char c : text) {
     if (static_cast<unsigned char>(c) >= 0x80) return false;
