@@ -3,6 +3,7 @@
 #include "absl/strings/str_cat.h"
 #include "posthouse/config/v1/config.pb.h"
 #include "services/common/backup/settings.h"
+#include "services/common/runtime/shard.h"
 #include "services/common/status/status.h"
 #include "services/common/store/guarded_partition.h"
 #include "services/common/store/open.h"
@@ -56,6 +57,7 @@ absl::StatusOr<std::unique_ptr<App>> App::Create(runtime::Runtime& rt, rpc::Chan
   auto parts = std::make_unique<Parts>(rt, std::move(settings));
   PH_ASSIGN_OR_RETURN(parts->store, store::Open("directory", parts->settings.store_dir, rt.config().store(),
                                                 rt.registry(), rt.accept_data_loss()));
+  PH_RETURN_IF_ERROR(runtime::ClaimShard(parts->settings.store_dir, "directory.shard", parts->settings.shard));
   RepositoryOptions options;
   options.executor = &rt.loops().Next();
   options.metrics = &parts->guard_metrics;

@@ -10,6 +10,8 @@
 #include <utility>
 #include <vector>
 
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
 #include "absl/synchronization/mutex.h"
 #include "posthouse/config/v1/config.pb.h"
 #include "posthouse/directory/v1/directory.grpc.pb.h"
@@ -43,9 +45,12 @@ class DirectoryAppTest : public ::testing::Test {
     config.mutable_directory()->set_argon2_memory_kib(64);
     config.mutable_directory()->set_argon2_passes(1);
     config.mutable_store()->set_min_free_bytes(1);
+    config.mutable_directory()->set_shard(shard_);
     runtime_ = runtime::NewTestRuntime(config);
     auto app = App::Create(*runtime_, {});
-    ASSERT_TRUE(app.ok()) << app.status();
+    start_ = app.status();
+    if (!refused_) ASSERT_TRUE(app.ok()) << app.status();
+    if (!app.ok()) return;
     app_ = *std::move(app);
     channel_ = app_->rpc().InProcessChannel();
     admin_ = v1::DirectoryAdminService::NewStub(channel_);
@@ -98,6 +103,9 @@ class DirectoryAppTest : public ::testing::Test {
     return SyncWait(rpc::Call<v1::LookupAddressResponse>(rpc::OptionsFor(kDeadline, ""), request, start));
   }
 
+  std::string shard_;     // of the next start
+  bool refused_ = false;  // the next start
+  absl::Status start_;
   std::string dir_;
   std::unique_ptr<runtime::Runtime> runtime_;
   std::unique_ptr<App> app_;
@@ -221,6 +229,25 @@ TEST_F(DirectoryAppTest, ADrainEndsChangeStreams) {
   app_->Drain(absl::ZeroDuration());
   while (stream->Read(&response)) continue;  // to its end, at the latest the call's deadline
   EXPECT_EQ(stream->Finish().error_message(), "this directory is stopping");
+}
+
+TEST_F(DirectoryAppTest, TheStoreOfAnotherNameIsNotServed) {
+  Stop();  // it had no name so far, and takes the one of the configuration
+  shard_ = "d0";
+  Start();
+  EXPECT_EQ(AddDomain("example.org"), Code::kOk);
+  Stop();
+  refused_ = true;
+  for (const char* other : {"d1", ""}) {
+    shard_ = other;
+    Start();
+    EXPECT_EQ(start_.code(), Code::kFailedPrecondition) << start_;
+    EXPECT_TRUE(absl::StrContains(start_.message(), "is \"d0\" (")) << start_;
+    EXPECT_TRUE(absl::StrContains(start_.message(), absl::StrCat("directory.shard is \"", other, "\""))) << start_;
+  }
+  refused_ = false;
+  shard_ = "d0";
+  Start();
 }
 
 TEST_F(DirectoryAppTest, TwoProcessesCannotShareAStore) {

@@ -31,6 +31,7 @@ absl::StatusOr<Settings> ReadSettings(const config::v1::Config& config) {
     return absl::InvalidArgumentError("data_dir is missing: the directory keeps its store there");
   settings.store_dir = absl::StrCat(config.data_dir(), "/directory");
   const auto& own = config.directory();
+  settings.shard = own.shard();
   if (own.argon2_memory_kib() != 0) settings.argon2_memory_kib = own.argon2_memory_kib();
   if (own.argon2_passes() != 0) settings.argon2_passes = own.argon2_passes();
   if (own.max_waiting_checks() != 0) settings.max_waiting_checks = own.max_waiting_checks();

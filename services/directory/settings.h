@@ -18,6 +18,7 @@ namespace posthouse::directory {
 struct Settings {
   std::string hostname;  // the domain of a bare "postmaster"
   std::string store_dir;
+  std::string shard;                   // name of this directory; "": none
   uint32_t argon2_memory_kib = 19456;  // OWASP's minimum for Argon2id
   uint32_t argon2_passes = 2;
   uint32_t max_waiting_checks = 10000;

@@ -115,6 +115,8 @@ TEST(ConfigTest, ContradictionsAreRefused) {
                 "\"q0\" is a:3 and a:4"},
            Case{"ingress", "peers: {directory: a:1, routing: a:2, queue_shards: [{name: q0}]}\n", "\"q0\" has none"},
            Case{"gateway", "peers: {directory: a:1}\n", "peers.mailbox"},
+           Case{"queue", "data_dir: /x\npeers: {routing: a:1, mailbox: [{target: b:1}], directory_shard: d0}\n",
+                "peers.directory_shard: is the name of the store at peers.directory"},
            Case{"queue", "data_dir: /x\npeers: {routing: a:1, mailbox: [{name: b}]}\n", "each shard needs a target"},
            Case{"mailbox", "data_dir: /x\n", "peers.directory: posthouse-mailbox needs it"},
            Case{"directory", "data_dir: /x\npeers: {mailbox: [{name: a, target: b}, {target: c}]}\n",

@@ -145,6 +145,9 @@ absl::Status CheckPeers(const v1::Config& config, absl::string_view service) {
   if (!peers.queue().empty() && !peers.queue_shards().empty()) {
     return Bad("peers.queue_shards", "says the same as peers.queue: remove one of them");
   }
+  if (peers.directory().empty() && !peers.directory_shard().empty()) {
+    return Bad("peers.directory_shard", "is the name of the store at peers.directory, which is missing");
+  }
   std::set<std::string> targets;
   for (const std::string& target : peers.queue()) {
     if (!targets.insert(target).second) return Bad("peers.queue", absl::StrCat(target, " is there twice"));

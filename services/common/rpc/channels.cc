@@ -33,15 +33,17 @@ absl::StatusOr<Channels> DialPeers(const config::v1::Config& config, const std::
   PH_ASSIGN_OR_RETURN(const ChannelMetadata metadata, CallerMetadata(config, service));
   const TlsFiles tls{config.rpc().certificate_file(), config.rpc().private_key_file(), config.rpc().ca_file()};
   const config::v1::Peers& peers = config.peers();
-  const auto dial = [&](const std::string& key,
-                        const std::string& target) -> absl::StatusOr<std::shared_ptr<grpc::Channel>> {
+  const auto dial = [&](const std::string& key, const std::string& target,
+                        const std::string& shard = "") -> absl::StatusOr<std::shared_ptr<grpc::Channel>> {
     if (target.empty()) return std::shared_ptr<grpc::Channel>();
-    auto channel = Dial(target, tls, metadata);
+    ChannelMetadata with_shard = metadata;
+    if (!shard.empty()) with_shard.emplace_back(kShardKey, shard);
+    auto channel = Dial(target, tls, with_shard);
     if (!channel.ok()) return Annotate(channel.status(), key);
     return channel;
   };
   Channels channels;
-  PH_ASSIGN_OR_RETURN(channels.directory, dial("peers.directory", peers.directory()));
+  PH_ASSIGN_OR_RETURN(channels.directory, dial("peers.directory", peers.directory(), peers.directory_shard()));
   PH_ASSIGN_OR_RETURN(channels.routing, dial("peers.routing", peers.routing()));
   for (const std::string& target : peers.queue()) {
     PH_ASSIGN_OR_RETURN(auto channel, dial("peers.queue", target));

@@ -37,8 +37,8 @@ struct Channels {
   std::shared_ptr<Members> MailboxOf(const Home& home) const;
 };
 
-// Dials what `config.peers` names, for the calls of `service` ("queue"); absent peers stay null. A call to a mailbox
-// store says the name of the store, which the store compares with its own.
+// Dials what `config.peers` names, for the calls of `service` ("queue"); absent peers stay null. A call to a store
+// that has a name in `config.peers` says it, and the store compares it with its own.
 absl::StatusOr<Channels> DialPeers(const config::v1::Config& config, const std::string& service);
 
 }  // namespace posthouse::rpc

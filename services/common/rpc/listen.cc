@@ -41,6 +41,7 @@ ServerOptions ListenOptions(const config::v1::Config& config, const std::string&
 
 absl::StatusOr<AccessOptions> AccessOf(const config::v1::Config& config, const std::string& service) {
   AccessOptions options;
+  if (service == "directory") options.shard = config.directory().shard();
   if (service == "mailbox") options.shard = config.mailbox().shard();
   if (service == "queue") options.shard = config.queue().shard().empty() ? "0" : config.queue().shard();
   for (const config::v1::Identity& identity : config.rpc().identities()) {

@@ -13,6 +13,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "posthouse/config/v1/config.pb.h"
+#include "posthouse/directory/v1/directory.grpc.pb.h"
 #include "posthouse/mailbox/v1/mailbox.grpc.pb.h"
 #include "services/common/async/task.h"
 #include "services/common/metrics/metrics.h"
@@ -27,6 +28,7 @@ namespace {
 
 using ::testing::AllOf;
 using ::testing::HasSubstr;
+namespace d = directory::v1;
 namespace m = mailbox::v1;
 
 constexpr char kSecret[] = "0123456789abcdef0123456789abcdef";
@@ -46,6 +48,43 @@ class Mailbox final : public m::MailboxService::CallbackService {
     co_return absl::OkStatus();
   }
   ServerRunner& runner_;
+};
+
+class Directory final : public d::DirectoryService::CallbackService {
+ public:
+  explicit Directory(ServerRunner& runner) : runner_(runner) {}
+  grpc::ServerUnaryReactor* GetAccount(grpc::CallbackServerContext* context, const d::GetAccountRequest* request,
+                                       d::GetAccountResponse* response) override {
+    return Unary(runner_, context, request, response, [](auto& call) { return Answer(call); });
+  }
+
+ private:
+  static Task<absl::Status> Answer(UnaryCall<d::GetAccountRequest, d::GetAccountResponse>&) {
+    co_return absl::OkStatus();
+  }
+  ServerRunner& runner_;
+};
+
+// A directory process with the name `shard`.
+class DirectoryProcess {
+ public:
+  DirectoryProcess(config::v1::Config config, const std::string& shard) {
+    config.mutable_directory()->set_shard(shard);
+    runner_ = std::make_unique<ServerRunner>(loops_, registry_, *AccessOf(config, "directory"));
+    ServerOptions options;
+    options.port = 0;
+    service_ = std::make_unique<Directory>(*runner_);
+    server_ = *RpcServer::Start(options, {service_.get()}, registry_);
+  }
+  ~DirectoryProcess() { server_->Shutdown(absl::ZeroDuration()); }
+  std::string target() const { return absl::StrCat("127.0.0.1:", server_->port()); }
+
+ private:
+  net::EventLoops loops_{1};
+  metrics::Registry registry_;
+  std::unique_ptr<ServerRunner> runner_;
+  std::unique_ptr<Directory> service_;
+  std::unique_ptr<RpcServer> server_;
 };
 
 // A mailbox process with the store `shard`.
@@ -104,6 +143,21 @@ TEST_F(PeerCheckTest, SwappedTargetsAreRefusedWithBothNames) {
   EXPECT_THAT(std::string(status.message()), AllOf(HasSubstr(absl::StrCat("peers.mailbox \"m0\", ", m1.target())),
                                                    HasSubstr("the store \"m0\""), HasSubstr("the store \"m1\"")));
   EXPECT_EQ(m0.calls() + m1.calls(), 0);  // nothing was asked but whether it may be
+}
+
+TEST_F(PeerCheckTest, ADirectoryOfAnotherNameIsRefusedWithBothNames) {
+  const DirectoryProcess d0(config_, "d0"), unnamed(config_, "");
+  config_.mutable_peers()->set_directory(d0.target());
+  EXPECT_TRUE(Check("gateway").ok()) << Check("gateway");  // it means no store in particular
+  config_.mutable_peers()->set_directory_shard("d0");
+  EXPECT_TRUE(Check("gateway").ok()) << Check("gateway");
+  config_.mutable_peers()->set_directory_shard("d1");
+  const absl::Status status = Check("gateway");
+  EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_THAT(std::string(status.message()), AllOf(HasSubstr(absl::StrCat("peers.directory, ", d0.target())),
+                                                   HasSubstr("the store \"d1\""), HasSubstr("the store \"d0\"")));
+  config_.mutable_peers()->set_directory(unnamed.target());
+  EXPECT_EQ(Check("gateway").code(), absl::StatusCode::kFailedPrecondition);
 }
 
 TEST_F(PeerCheckTest, ATargetOfAnotherServiceIsRefused) {

@@ -143,6 +143,9 @@ struct CapacityInfo {
   uint64_t total_bytes = 0;
   uint64_t free_bytes = 0;
   bool full = false;  // commits that add are refused
+  // More than half of the space that a full store keeps free is left: room for commits with use_reserve that
+  // remove nothing, and only write rows anew.
+  bool rewrites_fit = true;
 };
 
 // Immutable message bytes, named by the caller (16 random bytes in hex, by custom).

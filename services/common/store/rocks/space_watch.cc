@@ -99,7 +99,9 @@ absl::StatusOr<CapacityInfo> SpaceWatch::Capacity() {
   if (!capacity.ok()) return capacity;
   const bool was_full = full_.load(std::memory_order_relaxed);
   uint64_t enough = was_full ? min_free_bytes_ + min_free_bytes_ / 16 : min_free_bytes_;
-  if (enough > 0) enough += SetDebt(this, {FileSystemOf(path_), owed_ ? owed_() : 0});
+  const uint64_t owed = enough > 0 ? SetDebt(this, {FileSystemOf(path_), owed_ ? owed_() : 0}) : 0;
+  enough += owed;
+  capacity->rewrites_fit = capacity->free_bytes >= owed + min_free_bytes_ / 2;
   spare_.store(capacity->free_bytes - std::min(capacity->free_bytes, enough), std::memory_order_relaxed);
   capacity->full = capacity->free_bytes < enough;
   full_.store(capacity->full, std::memory_order_relaxed);

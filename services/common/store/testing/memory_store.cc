@@ -390,6 +390,7 @@ Task<absl::StatusOr<CapacityInfo>> MemoryStore::Capacity() {
   info.total_bytes = std::max(disk_->free_bytes_, uint64_t{1} << 40);
   info.free_bytes = disk_->free_bytes_;
   info.full = disk_->full();
+  info.rewrites_fit = disk_->free_bytes_ >= disk_->min_free_bytes_ / 2;
   co_return info;
 }
 
