@@ -204,6 +204,11 @@ TEST(SettingsTest, DefaultsAndRefusals) {
   config.mutable_gateway()->set_max_line_bytes(100);
   EXPECT_EQ(ReadSettings(config).status().message(), "gateway.max_line_bytes is 100: 8000 to 16MiB");
   config.mutable_gateway()->set_max_line_bytes(0);
+  config.mutable_gateway()->mutable_imap()->set_proxy_port(12143);
+  EXPECT_EQ(ReadSettings(config)->imap.listener.proxy_port, 12143);
+  config.mutable_gateway()->mutable_imap()->set_proxy_port(70000);
+  EXPECT_EQ(ReadSettings(config).status().message(), "gateway.imap.proxy_port is 70000: 0 to 65535");
+  config.mutable_gateway()->mutable_imap()->clear_proxy_port();
   config.mutable_gateway()->mutable_imap()->add_proxy_from("nonsense");
   EXPECT_FALSE(ReadSettings(config).ok());
 }

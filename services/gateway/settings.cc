@@ -28,6 +28,12 @@ absl::StatusOr<Port> ReadPort(const config::v1::Endpoint& endpoint, absl::string
   const uint32_t number = endpoint.has_port() ? endpoint.port() : fallback;
   if (number > 65535) return Refuse(absl::StrCat(key, ".port"), absl::StrCat(number), "0 to 65535");
   port.listener.port = static_cast<uint16_t>(number);
+  if (endpoint.has_proxy_port()) {
+    if (endpoint.proxy_port() > 65535) {
+      return Refuse(absl::StrCat(key, ".proxy_port"), absl::StrCat(endpoint.proxy_port()), "0 to 65535");
+    }
+    port.listener.proxy_port = static_cast<uint16_t>(endpoint.proxy_port());
+  }
   if (endpoint.max_connections() != 0) port.listener.max_connections = endpoint.max_connections();
   port.listener.max_connections_per_address = endpoint.max_connections_per_address();
   port.listener.overload_line = std::string(overload_line);

@@ -89,6 +89,7 @@ absl::Status App::Listen(Port port, const Settings::Listener& listener) {
   options.max_connections = listener.max_connections;
   options.max_connections_per_address = listener.max_connections_per_address;
   options.proxy_from = listener.proxy_from;
+  options.proxy_port = listener.proxy_port;
   options.overload_line = absl::StrCat("421 4.3.2 ", settings()->hostname, " Too many connections\r\n");
   if (port == Port::kSubmissions) options.implicit_tls = tls_;
   options.on_refused = [refusals = refusals_, port](const net::Connection& connection, net::ConnectionRefusal why,
@@ -112,7 +113,8 @@ absl::Status App::Listen(Port port, const Settings::Listener& listener) {
   LOG_EVENT(kInfo, "listening")
       .Str("port", PortName(port))
       .Str("address", listener.address)
-      .Int("number", PortOf(port));
+      .Int("number", PortOf(port))
+      .Int("proxy_port", listeners_[static_cast<size_t>(port)]->proxy_port());
   return absl::OkStatus();
 }
 

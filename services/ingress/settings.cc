@@ -35,6 +35,12 @@ absl::Status ReadListener(absl::string_view key, const config::v1::Endpoint& fro
     if (from.port() > 65535) return Bad(absl::StrCat(key, ".port"), absl::StrCat(from.port()), "0 to 65535");
     to->port = static_cast<uint16_t>(from.port());
   }
+  if (from.has_proxy_port()) {
+    if (from.proxy_port() > 65535) {
+      return Bad(absl::StrCat(key, ".proxy_port"), absl::StrCat(from.proxy_port()), "0 to 65535");
+    }
+    to->proxy_port = static_cast<uint16_t>(from.proxy_port());
+  }
   if (from.max_connections() != 0) to->max_connections = from.max_connections();
   if (from.has_max_connections_per_address()) to->max_connections_per_address = from.max_connections_per_address();
   return ReadNetworks(absl::StrCat(key, ".proxy_from"), from.proxy_from(), &to->proxy_from);

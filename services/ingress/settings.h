@@ -5,6 +5,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -25,6 +26,7 @@ struct Settings : SmtpPolicy {
     std::string address = "127.0.0.1";
     uint16_t port = 0;
     std::vector<net::Cidr> proxy_from;
+    std::optional<uint16_t> proxy_port;
     size_t max_connections = 10000;
     size_t max_connections_per_address = 200;
   };

@@ -46,6 +46,7 @@ TEST(Settings, ReadsWhatIsGiven) {
   in.mutable_smtp()->set_port(0);
   in.mutable_smtp()->set_max_connections_per_address(0);
   in.mutable_smtp()->add_proxy_from("10.0.0.0/8");
+  in.mutable_smtp()->set_proxy_port(12525);
   in.mutable_submission()->set_disabled(true);
   in.add_relay_networks("192.0.2.0/24");
   in.set_bare_lf("normalize");
@@ -56,6 +57,8 @@ TEST(Settings, ReadsWhatIsGiven) {
   EXPECT_EQ(s->smtp.port, 0);
   EXPECT_EQ(s->smtp.max_connections_per_address, 0u);  // no limit
   EXPECT_TRUE(s->smtp.proxy_from[0].Contains("10.1.2.3"));
+  EXPECT_EQ(s->smtp.proxy_port, 12525);
+  EXPECT_FALSE(s->submissions.proxy_port.has_value());
   EXPECT_FALSE(s->submission.enabled);
   EXPECT_TRUE(s->relay_networks[0].Contains("192.0.2.200"));
   EXPECT_EQ(s->bare_lf, smtp::BareLinePolicy::kNormalize);
@@ -75,6 +78,7 @@ TEST(Settings, NamesTheKeyThatIsWrong) {
       {[](Config& c) { c.mutable_ingress()->mutable_smtp()->add_proxy_from("10.0.0.0/99"); },
        "ingress.smtp.proxy_from"},
       {[](Config& c) { c.mutable_ingress()->mutable_submissions()->set_port(70000); }, "ingress.submissions.port"},
+      {[](Config& c) { c.mutable_ingress()->mutable_smtp()->set_proxy_port(70000); }, "ingress.smtp.proxy_port"},
       {[](Config& c) { c.mutable_ingress()->set_max_message_bytes(1000); }, "ingress.max_message_bytes"},
       {[](Config& c) { c.mutable_ingress()->set_max_recipients(5); }, "ingress.max_recipients"},
       {[](Config& c) { c.mutable_ingress()->mutable_command_timeout(); }, "ingress.command_timeout"},

@@ -153,6 +153,12 @@ TEST(ConfigTest, ContradictionsAreRefused) {
            Case{"standalone", "data_dir: /x\ningress: {relay_networks: [everybody]}\n",
                 "ingress.relay_networks: \"everybody\" is not a network"},
            Case{"standalone", "data_dir: /x\ningress: {smtp: {proxy_from: [1.2.3.4/99]}}\n", "ingress.smtp.proxy_from"},
+           Case{"ingress", "peers: {directory: a:1, routing: a:2, queue: [a:3]}\ningress: {smtp: {proxy_port: 26}}\n",
+                "ingress.smtp.proxy_port: nobody could use it"},
+           Case{"gateway",
+                "peers: {directory: a:1, mailbox: [{target: b:1}]}\n"
+                "gateway: {imap: {port: 5000}, pop3: {proxy_port: 5000, proxy_from: [192.0.2.1]}}\n",
+                "gateway.pop3.proxy_port: 5000 is the port of gateway.imap already"},
            Case{"standalone", "data_dir: /x\ningress: {bare_lf: keep}\n", "must be one of reject, normalize"},
            Case{"standalone", "data_dir: /x\nrouting: {transports: [{domain: x}]}\n", "needs domain and host"},
            Case{"standalone", "data_dir: /x\nrouting: {transports: [{domain: x, host: y, tls: maybe}]}\n",

@@ -98,6 +98,10 @@ absl::Status CheckTls(const v1::Tls& tls) {
 
 absl::Status CheckEndpoint(absl::string_view key, const v1::Endpoint& endpoint) {
   PH_RETURN_IF_ERROR(CheckAddress(absl::StrCat(key, ".address"), endpoint.address()));
+  if (endpoint.has_proxy_port() && endpoint.proxy_from().empty()) {
+    return Bad(absl::StrCat(key, ".proxy_port"),
+               "nobody could use it: list the networks of the load balancers in proxy_from");
+  }
   return CheckNetworks(absl::StrCat(key, ".proxy_from"), endpoint.proxy_from());
 }
 
@@ -192,19 +196,20 @@ absl::Status CheckSizes(const v1::Config& config) {
 // Two listeners of one process on one port: the start would fail and blame another process.
 class Ports {
  public:
-  absl::Status Add(absl::string_view key, const std::string& address, uint32_t port) {
+  absl::Status Add(absl::string_view key, const std::string& address, uint32_t port, absl::string_view field = "port") {
     if (port == 0) return absl::OkStatus();
     const std::string own = address.empty() ? "127.0.0.1" : address;
     for (const Taken& taken : taken_) {
       if (taken.port != port || (taken.address != own && !IsAny(taken.address) && !IsAny(own))) continue;
-      return Bad(absl::StrCat(key, ".port"), absl::StrCat(port, " is the port of ", taken.key, " already"));
+      return Bad(absl::StrCat(key, ".", field), absl::StrCat(port, " is the port of ", taken.key, " already"));
     }
     taken_.push_back({std::string(key), own, port});
     return absl::OkStatus();
   }
   absl::Status Add(absl::string_view key, const v1::Endpoint& endpoint, uint32_t fallback) {
     if (endpoint.disabled()) return absl::OkStatus();
-    return Add(key, endpoint.address(), endpoint.has_port() ? endpoint.port() : fallback);
+    PH_RETURN_IF_ERROR(Add(key, endpoint.address(), endpoint.has_port() ? endpoint.port() : fallback));
+    return Add(key, endpoint.address(), endpoint.proxy_port(), "proxy_port");
   }
 
  private:

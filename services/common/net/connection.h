@@ -124,6 +124,9 @@ struct ListenerOptions {
   // Peers in these networks must send a PROXY v1 or v2 header first. From other peers a
   // header is not read, so that they cannot claim another address.
   std::vector<Cidr> proxy_from;
+  // A second port, with the limits and counters of the first: peers in proxy_from send a header, others are refused. On
+  // `port` no header is read then. 0: any free one; see Listener::proxy_port().
+  std::optional<uint16_t> proxy_port;
   absl::Duration proxy_timeout = absl::Seconds(5);
   std::shared_ptr<TlsServerContext> implicit_tls;  // null: plaintext first
   absl::Duration handshake_timeout = absl::Seconds(30);
@@ -146,6 +149,7 @@ class Listener {
   static absl::StatusOr<std::unique_ptr<Listener>> Start(EventLoops& loops, ListenerOptions options, Serve serve);
   virtual ~Listener() = default;  // Close()s; does not wait
   virtual uint16_t port() const = 0;
+  virtual uint16_t proxy_port() const = 0;  // 0: there is none
   virtual ListenerStats stats() const = 0;
   // Stops accepting; open connections continue.
   virtual void Close() = 0;

@@ -122,14 +122,30 @@ Task<void> Admitted(std::shared_ptr<ListenerState> state, std::unique_ptr<Socket
   co_await state->serve(std::move(connection));
 }
 
+// Whose connections start with a PROXY header.
+enum class Header {
+  kOfTrusted,  // those of proxy_from
+  kNone,
+  kRequired,  // all; only proxy_from may connect
+};
+
+// Reads the header. kPermissionDenied: this peer may not use the port.
+Task<absl::Status> TakeHeader(const ListenerOptions& options, SocketConnection& connection, Header header) {
+  const bool trusted = header != Header::kNone && Trusted(options, connection.peer().address);
+  if (trusted) co_return co_await connection.TakeProxyHeader(options.proxy_timeout);
+  if (header != Header::kRequired) co_return absl::OkStatus();
+  co_return absl::PermissionDeniedError(
+      "the port is for the PROXY protocol, and proxy_from does not have this address");
+}
+
 enum class Admission {
   kServe,
   kRefuse,  // with a line
   kClose,
 };
 
-Task<void> Run(std::shared_ptr<ListenerState> state, std::unique_ptr<SocketConnection> connection,
-               Admission admission) {
+Task<void> Run(std::shared_ptr<ListenerState> state, std::unique_ptr<SocketConnection> connection, Admission admission,
+               Header header) {
   // Lives to the end: its address is the key in `open`, so no new connection may get the
   // address before the entry is removed.
   const std::shared_ptr<ConnectionCore> core = connection->core();
@@ -138,10 +154,7 @@ Task<void> Run(std::shared_ptr<ListenerState> state, std::unique_ptr<SocketConne
   } else if (admission == Admission::kRefuse) {
     co_await Refuse(*state, *connection, ConnectionRefusal::kLimit, "too many connections");
   } else {
-    absl::Status proxy;
-    if (Trusted(state->options, connection->peer().address)) {
-      proxy = co_await connection->TakeProxyHeader(state->options.proxy_timeout);
-    }
+    const absl::Status proxy = co_await TakeHeader(state->options, *connection, header);
     if (proxy.ok()) {
       const std::string client = ClientOf(connection->peer().address);
       if (AdmitAddress(*state, client)) {
@@ -165,8 +178,8 @@ Task<void> Run(std::shared_ptr<ListenerState> state, std::unique_ptr<SocketConne
 }
 
 struct Acceptor : std::enable_shared_from_this<Acceptor> {
-  Acceptor(EventLoop& event_loop, std::shared_ptr<ListenerState> s)
-      : loop(event_loop), state(std::move(s)), acceptor(event_loop.impl().io) {}
+  Acceptor(EventLoop& event_loop, std::shared_ptr<ListenerState> s, Header h)
+      : loop(event_loop), state(std::move(s)), header(h), acceptor(event_loop.impl().io) {}
 
   void Accept() {
     acceptor.async_accept([self = shared_from_this()](const asio::error_code& error, tcp::socket socket) {
@@ -206,11 +219,12 @@ struct Acceptor : std::enable_shared_from_this<Acceptor> {
       }
       state->open.emplace(connection->core().get(), connection->core());
     }
-    SpawnHere(Run(state, std::move(connection), admission));
+    SpawnHere(Run(state, std::move(connection), admission, header));
   }
 
   EventLoop& loop;
   const std::shared_ptr<ListenerState> state;
+  const Header header;
   tcp::acceptor acceptor;
 };
 
@@ -241,26 +255,27 @@ absl::Status Bind(tcp::acceptor& acceptor, const ListenerOptions& options, uint1
 }
 
 // SO_REUSEPORT would let a second process share the port unnoticed: check first.
-absl::Status CheckFree(EventLoop& loop, const ListenerOptions& options) {
+absl::Status CheckFree(EventLoop& loop, const ListenerOptions& options, uint16_t port) {
   asio::error_code error;
   const asio::ip::address address = asio::ip::make_address(options.address, error);
-  if (error || options.port == 0) return absl::OkStatus();
+  if (error || port == 0) return absl::OkStatus();
   tcp::acceptor probe(loop.impl().io);
-  const tcp::endpoint endpoint(address, options.port);
+  const tcp::endpoint endpoint(address, port);
   probe.open(endpoint.protocol(), error);
   if (!error) probe.set_option(tcp::acceptor::reuse_address(true), error);
   if (!error) probe.bind(endpoint, error);
-  return error ? CannotListen(options, options.port, error) : absl::OkStatus();
+  return error ? CannotListen(options, port, error) : absl::OkStatus();
 }
 
 class MultiLoopListener final : public Listener {
  public:
   MultiLoopListener(std::shared_ptr<ListenerState> state, std::vector<std::shared_ptr<Acceptor>> acceptors,
-                    uint16_t port)
-      : state_(std::move(state)), acceptors_(std::move(acceptors)), port_(port) {}
+                    uint16_t port, uint16_t proxy_port)
+      : state_(std::move(state)), acceptors_(std::move(acceptors)), port_(port), proxy_port_(proxy_port) {}
   ~MultiLoopListener() override { MultiLoopListener::Close(); }
 
   uint16_t port() const override { return port_; }
+  uint16_t proxy_port() const override { return proxy_port_; }
   size_t open() const override {
     absl::MutexLock lock(&state_->mutex);
     return state_->open.size();
@@ -304,25 +319,34 @@ class MultiLoopListener final : public Listener {
 
   const std::shared_ptr<ListenerState> state_;
   const std::vector<std::shared_ptr<Acceptor>> acceptors_;
-  const uint16_t port_;
+  const uint16_t port_, proxy_port_;
 };
+
+// Opens `*port` on each loop, and writes the number that a free port has to it.
+absl::Status Open(EventLoops& loops, const std::shared_ptr<ListenerState>& state, Header header, uint16_t* port,
+                  std::vector<std::shared_ptr<Acceptor>>* acceptors) {
+  PH_RETURN_IF_ERROR(CheckFree(loops.at(0), state->options, *port));
+  for (size_t i = 0; i < loops.size(); ++i) {
+    auto acceptor = std::make_shared<Acceptor>(loops.at(i), state, header);
+    PH_RETURN_IF_ERROR(Bind(acceptor->acceptor, state->options, *port));
+    asio::error_code ignored;
+    *port = acceptor->acceptor.local_endpoint(ignored).port();
+    acceptors->push_back(std::move(acceptor));
+  }
+  return absl::OkStatus();
+}
 
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Listener>> Listener::Start(EventLoops& loops, ListenerOptions options, Serve serve) {
-  PH_RETURN_IF_ERROR(CheckFree(loops.at(0), options));
   auto state = std::make_shared<ListenerState>(std::move(options), std::move(serve), loops.connections());
+  const std::optional<uint16_t> second = state->options.proxy_port;
   std::vector<std::shared_ptr<Acceptor>> acceptors;
-  uint16_t port = state->options.port;
-  for (size_t i = 0; i < loops.size(); ++i) {
-    auto acceptor = std::make_shared<Acceptor>(loops.at(i), state);
-    PH_RETURN_IF_ERROR(Bind(acceptor->acceptor, state->options, port));
-    asio::error_code ignored;
-    port = acceptor->acceptor.local_endpoint(ignored).port();
-    acceptors.push_back(std::move(acceptor));
-  }
+  uint16_t port = state->options.port, proxy_port = second.value_or(0);
+  PH_RETURN_IF_ERROR(Open(loops, state, second ? Header::kNone : Header::kOfTrusted, &port, &acceptors));
+  if (second) PH_RETURN_IF_ERROR(Open(loops, state, Header::kRequired, &proxy_port, &acceptors));
   for (const auto& acceptor : acceptors) acceptor->loop.Post([acceptor] { acceptor->Accept(); });
-  return std::make_unique<MultiLoopListener>(std::move(state), std::move(acceptors), port);
+  return std::make_unique<MultiLoopListener>(std::move(state), std::move(acceptors), port, proxy_port);
 }
 
 }  // namespace posthouse::net

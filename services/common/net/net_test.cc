@@ -264,6 +264,32 @@ TEST_F(NetTest, TrustedNetworksTellTheRealClientAndItsLimitCounts) {
   });
 }
 
+TEST_F(NetTest, APortForTheProxyProtocolLeavesTheOtherOneToClients) {
+  ListenerOptions options;
+  options.proxy_from.push_back(*Cidr::Parse("127.0.0.2"));
+  options.proxy_port = 0;
+  Serve(SayPeer, std::move(options));
+  Client([](NetTest* t) -> Task<void> {
+    const std::string header = "PROXY TCP4 192.0.2.7 198.51.100.1 1234 25\r\n";
+    const Endpoint plain{"127.0.0.1", t->listener_->port()}, proxied{"127.0.0.1", t->listener_->proxy_port()};
+    EXPECT_NE(plain.port, proxied.port);
+    auto balanced = *co_await Connect(t->loops_.at(0), proxied, "127.0.0.2", kLong);
+    EXPECT_TRUE((co_await balanced->Write(header, kLong)).ok());
+    EXPECT_EQ((co_await balanced->ReadLine(100, kLong)).value_or("?"), "192.0.2.7:1234");
+    // The balancer's own connection, without a header: as any client.
+    auto direct = *co_await Connect(t->loops_.at(0), plain, "127.0.0.2", kLong);
+    EXPECT_TRUE(absl::StartsWith((co_await direct->ReadLine(100, kLong)).value_or("?"), "127.0.0.2:"));
+    auto stranger = *co_await Connect(t->loops_.at(0), proxied, "127.0.0.3", kLong);
+    EXPECT_TRUE((co_await stranger->Write(header, kLong)).ok());
+    EXPECT_FALSE((co_await stranger->ReadLine(100, kLong)).ok());
+    auto liar = *co_await Connect(t->loops_.at(0), proxied, "127.0.0.2", kLong);
+    EXPECT_TRUE((co_await liar->Write("EHLO no.proxy.header\r\n", kLong)).ok());
+    EXPECT_FALSE((co_await liar->ReadLine(100, kLong)).ok());
+    EXPECT_EQ(t->listener_->stats().bad_proxy, 2u);
+    EXPECT_EQ(t->listener_->stats().accepted, 4u);
+  });
+}
+
 TEST_F(NetTest, ABalancerThatOnlyLooksIsNoBadHeader) {
   ListenerOptions options;
   options.proxy_from.push_back(*Cidr::Parse("127.0.0.0/8"));
