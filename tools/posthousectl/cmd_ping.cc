@@ -2,8 +2,10 @@
 #include <grpcpp/generic/generic_stub.h>
 #include <grpcpp/support/byte_buffer.h>
 
+#include <algorithm>
 #include <ostream>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
@@ -90,13 +92,13 @@ absl::Status PingMailbox(Context& context, const std::string& target) {
 
 absl::Status Answered(Context&, const std::string&) { return absl::OkStatus(); }  // its health says enough
 
-absl::Status Ping(Context& context) {
-  struct Probe {
-    std::string service, target;
-    absl::string_view health;  // what its health is asked for
-    absl::Status (*ask)(Context&, const std::string&);
-  };
-  const Targets& t = context.targets;
+struct Probe {
+  std::string service, target;
+  absl::string_view health;  // what its health is asked for
+  absl::Status (*ask)(Context&, const std::string&);
+};
+
+std::vector<Probe> ProbesOf(const Targets& t) {
   std::vector<Probe> probes;
   if (t.one_process) probes.push_back({"process", t.directory, "", Answered});
   if (!t.directory.empty())
@@ -107,28 +109,53 @@ absl::Status Ping(Context& context) {
   for (const std::string& target : t.mailbox)
     probes.push_back({"mailbox", target, "posthouse.mailbox.v1.MailboxService", PingMailbox});
   for (const std::string& target : t.edge) probes.push_back({"edge", target, "", Answered});
+  return probes;
+}
+
+struct Answer {
+  absl::Status status;
+  absl::Duration took;
+};
+
+Answer Ask(Context& context, const Probe& probe) {
+  const absl::Time start = absl::Now();
+  absl::Status status = CheckHealth(context, probe.target, probe.health);
+  if (status.ok()) status = probe.ask(context, probe.target);
+  return {std::move(status), absl::Now() - start};
+}
+
+absl::Status Ping(Context& context) {
+  const std::vector<Probe> probes = ProbesOf(context.targets);
+  std::vector<Answer> answers;
+  for (const Probe& probe : probes) answers.push_back(Ask(context, probe));
+  // --wait: those that failed are asked again.
+  const absl::Time end = absl::Now() + absl::Seconds(context.arguments.GetCount("wait", 0));
+  const auto failures = [&] {
+    return std::count_if(answers.begin(), answers.end(), [](const Answer& answer) { return !answer.status.ok(); });
+  };
+  while (failures() > 0 && absl::Now() < end) {
+    absl::SleepFor(std::min(absl::Seconds(1), end - absl::Now()));
+    for (size_t i = 0; i < probes.size(); ++i) {
+      if (!answers[i].status.ok()) answers[i] = Ask(context, probes[i]);
+    }
+  }
   std::vector<std::vector<std::string>> rows;
-  size_t failed = 0;
-  for (const Probe& probe : probes) {
-    const absl::Time start = absl::Now();
-    absl::Status status = CheckHealth(context, probe.target, probe.health);
-    if (status.ok()) status = probe.ask(context, probe.target);
-    const absl::Duration took = absl::Now() - start;
-    if (!status.ok()) ++failed;
+  for (size_t i = 0; i < probes.size(); ++i) {
+    const auto& [status, took] = answers[i];
     if (context.json) {
       std::string error;
       log::AppendJsonString(status.message(), 1024, &error);
       context.out << absl::StrFormat(
-          "{\"service\":\"%s\",\"target\":\"%s\",\"ok\":%s,\"milliseconds\":%.3f,\"error\":%s}\n", probe.service,
-          probe.target, status.ok() ? "true" : "false", absl::ToDoubleMilliseconds(took), error);
+          "{\"service\":\"%s\",\"target\":\"%s\",\"ok\":%s,\"milliseconds\":%.3f,\"error\":%s}\n", probes[i].service,
+          probes[i].target, status.ok() ? "true" : "false", absl::ToDoubleMilliseconds(took), error);
     }
-    rows.push_back({probe.service, probe.target, status.ok() ? "ok" : "FAILED",
+    rows.push_back({probes[i].service, probes[i].target, status.ok() ? "ok" : "FAILED",
                     absl::StrFormat("%.1f ms", absl::ToDoubleMilliseconds(took)),
                     status.ok() ? "" : Printable(status.message())});
   }
   if (!context.json) context.out << Table({"SERVICE", "TARGET", "STATE", "TOOK", ""}, rows);
-  if (failed == 0) return absl::OkStatus();
-  return absl::UnavailableError(absl::StrCat(failed, " of ", probes.size(), " services failed"));
+  if (failures() == 0) return absl::OkStatus();
+  return absl::UnavailableError(absl::StrCat(failures(), " of ", probes.size(), " services failed"));
 }
 
 }  // namespace
@@ -137,8 +164,9 @@ Command PingCommand() {
   return {{"ping",
            {},
            "Ask each service whether it can do its work",
-           {},
-           {"posthousectl ping", "posthousectl ping --directory 10.0.0.5:7405 --edge 10.0.0.9:7400"}},
+           {cli::Count("wait", "SECONDS", "ask those that failed again for this long (default 0)")},
+           {"posthousectl ping", "posthousectl ping --wait 120",
+            "posthousectl ping --directory 10.0.0.5:7405 --edge 10.0.0.9:7400"}},
           Ping};
 }
 

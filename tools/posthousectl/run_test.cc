@@ -94,7 +94,7 @@ TEST(NamesTest, CommandsFlagsAndVariablesStay) {
       {"check store DIRECTORY", ""},
       {"salvage store DIRECTORY", ""},
       {"trace ID|ADDRESS", " --limit=N"},
-      {"ping", ""},
+      {"ping", " --wait=SECONDS"},
       {"completion bash|zsh|fish", ""},
   };
   std::map<std::string, std::string> found;
