@@ -1,4 +1,4 @@
-"""What changes in a cluster that works, under load: more and fewer pods, new certificates, killed processes, a lost node.
+"""What changes in a cluster that works, under load: more and fewer pods, new certificates, a new configuration, killed processes, a lost node.
 
 SEED=n repeats a run's choices.
 """
@@ -11,7 +11,7 @@ import subprocess
 import time
 import unittest
 
-from cluster import Cluster
+from cluster import Cluster, merged
 from load import MENDED, TEMPORARY, VALUES, Load
 
 SEED = int(os.environ.get("SEED", str(int(time.time()))))
@@ -35,11 +35,11 @@ def wait(what, seconds=20):
 
 
 class Change(unittest.TestCase):
-    def test_pods_come_go_and_die_certificates_change_and_no_mail_is_lost(self):
+    def test_pods_come_go_and_die_certificates_and_configuration_change_and_no_mail_is_lost(self):
         with Cluster(VALUES) as cluster:
             self.cluster = cluster
             self.load = Load(cluster, SEED)
-            for step in (self.scale_out_and_in, self.new_certificates, self.kill_each_store, self.kill_a_gateway_and_an_ingress,
+            for step in (self.scale_out_and_in, self.new_certificates, self.new_configuration, self.kill_each_store, self.kill_a_gateway_and_an_ingress,
                          self.lose_a_node):
                 begin = time.time()
                 step()
@@ -100,6 +100,38 @@ class Change(unittest.TestCase):
         for key, name in (("tls.crt", "new.crt"), ("tls.key", "new.key")):
             with open(os.path.join(folder, name), "rb") as f:
                 data[key] = base64.b64encode(f.read()).decode()
+
+    def new_configuration(self):
+        """A ConfigMap changes, and the processes load it without a restart; one that is wrong changes nothing."""
+        self.load.phase("configuration")
+        pod = next(p for p in self.cluster.pods if p.component == "ingress")
+        port = next(p["containerPort"] for p in pod.container["ports"] if p["name"] == "smtp")
+
+        def size():
+            with socket.create_connection((pod.address, port), 10) as s:
+                s.sendall(b"EHLO client.example.net\r\nQUIT\r\n")
+                text = b""
+                while b"221 " not in text:
+                    more = s.recv(4096)
+                    if not more:
+                        break
+                    text += more
+            return next((line for line in text.split(b"\r\n") if b"SIZE" in line), None)
+
+        self.assertEqual(size(), b"250-SIZE 52428800")
+        pids = {p.name: p.process.pid for p in self.cluster.pods}
+        self.cluster.apply(merged(VALUES, {"config": {"ingress": {"max_message_bytes": "7MiB"}}}))
+        self.cluster.sync_volumes()
+        wait(lambda: size() == b"250-SIZE 7340032")
+        self.cluster.object("ConfigMap", "posthouse-ingress")["data"]["config.yaml"] += "no_such_key: 1\n"
+        self.cluster.sync_volumes()
+        time.sleep(3)
+        self.assertEqual(size(), b"250-SIZE 7340032")
+        self.cluster.apply(VALUES)
+        self.cluster.sync_volumes()
+        wait(lambda: size() == b"250-SIZE 52428800")
+        self.assertEqual(pids, {p.name: p.process.pid for p in self.cluster.pods})
+        self.assertLessEqual(self.load.seen("configuration"), MENDED)
 
     def kill_each_store(self):
         self.load.phase("kill stores")

@@ -5,6 +5,7 @@ The Job runs after each installation and upgrade: twice must be as once.
 import base64
 import imaplib
 import os
+import re
 import smtplib
 import subprocess
 import time
@@ -15,6 +16,8 @@ from load import VALUES
 from posthouse import binary
 
 ACCOUNT = "first@example.org"
+# Flags of the probe with the address of a listener.
+MAIL = {"submissions": "submissions", "imaps": "imaps", "pop3s": "pop3s", "no-relay": "smtp"}
 
 
 class Jobs(unittest.TestCase):
@@ -35,13 +38,15 @@ class Jobs(unittest.TestCase):
         for container in chart.containers(spec):
             mounts = sorted(((m["mountPath"], folders[m["name"]]) for m in container["volumeMounts"]), key=lambda m: -len(m[0]))
             command = list(container["command"])
-            self.assertEqual(command[0], "/usr/bin/posthousectl")
-            words = [binary("posthouse"), "ctl"]
+            words = {"/usr/bin/posthousectl": [binary("posthouse"), "ctl"], "/usr/bin/posthouse": [binary("posthouse")]}[command[0]]
             for word in command[1:]:
                 for path, folder in mounts:
                     word = word.replace("=" + path + "/", "=" + folder + "/")
                 if word.startswith(("--directory=", "--routing=", "--queue=", "--mailbox=", "--edge=")):
                     word = word.replace("=", "=dns://%s/" % self.cluster.dns.address, 1)
+                flag = word[2:].split("=")[0]
+                if flag in MAIL:  # through a Service: one of its pods
+                    word = "--%s=%s:%d" % (flag, *self.cluster.address(MAIL[flag]))
                 words.append(word)
             done = subprocess.run(words, text=True, timeout=60, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
             self.assertEqual(done.returncode, 0, "%s\n%s" % (" ".join(words), done.stdout))
@@ -49,7 +54,9 @@ class Jobs(unittest.TestCase):
         return outputs
 
     def test_the_bootstrap_job_makes_an_account_that_works_and_a_second_run_changes_nothing(self):
-        spec = chart.pod_spec(self.cluster.object("Job", "posthouse-bootstrap"))
+        job = next(t for t in self.cluster.objects if t["kind"] == "Job")
+        self.assertTrue(job["metadata"]["name"].startswith("posthouse-bootstrap-"))
+        spec = chart.pod_spec(job)
         self.run_pod(spec)
         accounts = self.cluster.ctl("account", "list")
         self.assertIn(ACCOUNT, accounts)
@@ -65,6 +72,24 @@ class Jobs(unittest.TestCase):
             while c.select("INBOX")[1] == [b"0"]:
                 self.assertLess(time.time(), end, "the first mail did not arrive")
                 time.sleep(0.1)
+
+    def test_the_mail_of_helm_test_goes_through_submission_imap_and_pop3_and_its_account_goes(self):
+        before = self.cluster.ctl("domain", "list")
+        spec = chart.pod_spec(self.cluster.object("Pod", "posthouse-test-mail"))
+        for _ in range(2):
+            text = "".join(self.run_pod(spec))
+            self.assertEqual(re.findall(r"^(\w+) +ok +[0-9.]+ s$", text, re.M), ["submit", "imap", "pop3", "delete", "no_relay"], text)
+            self.assertEqual(self.cluster.ctl("domain", "list"), before)
+
+    def test_a_test_that_was_cut_off_leaves_an_account_that_the_next_one_can_use(self):
+        self.cluster.ctl("account", "add", "test@posthouse-test.invalid", "--create-domain", "--password-file", "-", input="another password\n")
+        self.run_pod(chart.pod_spec(self.cluster.object("Pod", "posthouse-test-mail")))
+        self.assertNotIn("posthouse-test.invalid", self.cluster.ctl("account", "list"))
+
+    def test_the_ping_waits_for_a_service_that_starts(self):
+        pod = self.cluster.kill("posthouse-directory-0")
+        self.run_pod({**chart.pod_spec(self.cluster.object("Pod", "posthouse-test-ping"))})
+        self.cluster.wait_ready([pod])
 
     def test_the_ping_of_helm_test_finds_every_service_ready(self):
         text, = self.run_pod(chart.pod_spec(self.cluster.object("Pod", "posthouse-test-ping")))

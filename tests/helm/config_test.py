@@ -22,6 +22,13 @@ def run(*command, **kwargs):
     return subprocess.run(command, text=True, timeout=60, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, **kwargs)
 
 
+def ordinals(shard):
+    """(name, target) of each shard of a range {FIRST..LAST}, as the programs expand it."""
+    found = re.search(r"\{(\d+)\.\.(\d+)\}", shard["name"])
+    numbers = range(int(found[1]), int(found[2]) + 1) if found else [None]
+    return [tuple(shard[k].replace(found[0], str(n)) if found else shard[k] for k in ("name", "target")) for n in numbers]
+
+
 class Configurations(unittest.TestCase):
     def each(self):
         """(where, object, parsed configuration) of each configuration file."""
@@ -59,15 +66,28 @@ class Configurations(unittest.TestCase):
                     if workload["kind"] == "StatefulSet" and workload["spec"]["serviceName"] == service["metadata"]["name"]:
                         hosts.update({"%s-%d.%s" % (workload["metadata"]["name"], i, host): port for i in range(workload["spec"]["replicas"])})
             peers = config.get("peers", {})
-            targets = [peers[k] for k in ("directory", "routing") if k in peers] + peers.get("queue", []) + [m["target"] for m in peers.get("mailbox", [])]
-            for target in targets:
+            self.assertNotIn("queue", peers, where)  # targets without names: a call would not say which shard it means
+            shards = [each for key in ("queue_shards", "mailbox") for shard in peers.get(key, []) for each in ordinals(shard)]
+            for target in [peers[k] for k in ("directory", "routing") if k in peers] + [target for _, target in shards]:
                 host, port = re.fullmatch(r"dns:///(.+):(\d+)", target).groups()
                 self.assertEqual(hosts.get(host), int(port), "%s: %s" % (where, target))
+            for key, kind in (("queue_shards", "queue"), ("mailbox", "mailbox")):
+                if key in peers:
+                    workload = next(t for t in things if chart.key(t).startswith("StatefulSet/") and t["metadata"]["name"].endswith("-" + kind))
+                    self.assertEqual(len([s for shard in peers[key] for s in ordinals(shard)]), workload["spec"]["replicas"], where)
+
+    def test_more_shards_change_a_range_and_no_list(self):
+        for count in (1, 3, 40):
+            config = yaml.safe_load(next(t for t in chart.render({"queue": {"replicas": count}, "mailbox": {"replicas": count}})
+                                         if chart.key(t) == "ConfigMap/posthouse-ingress")["data"]["config.yaml"])
+            self.assertEqual([s["name"] for k in ("queue_shards", "mailbox") for s in config["peers"][k]],
+                             ["posthouse-queue-{0..%d}" % (count - 1), "posthouse-mailbox-{0..%d}" % (count - 1)])
 
     def test_each_shard_is_a_peer_and_has_the_name_of_its_pod(self):
         for where, thing, config in self.each():
-            for store in config.get("peers", {}).get("mailbox", []):
-                self.assertTrue(store["target"].startswith("dns:///%s." % store["name"]), where)
+            for key in ("mailbox", "queue_shards"):
+                for store in config.get("peers", {}).get(key, []):
+                    self.assertTrue(store["target"].startswith("dns:///%s." % store["name"]), where)
             if thing["metadata"]["labels"]["app.kubernetes.io/component"] in ("queue", "mailbox"):
                 section = config[thing["metadata"]["labels"]["app.kubernetes.io/component"]]
                 self.assertEqual(section["shard"], "${POD_NAME}", where)
@@ -77,10 +97,15 @@ class Configurations(unittest.TestCase):
             workload = next(t for t in RENDERED[where.split(":")[0]] if t["kind"] in ("Deployment", "StatefulSet")
                             and t["metadata"]["name"] == thing["metadata"]["name"])
             ports = {p["name"]: p["containerPort"] for p in chart.pod_spec(workload)["containers"][0]["ports"]}
-            listeners = {"http": config["http"], "rpc": config["rpc"]}
+            listeners = {"http": config["http"]["port"], "rpc": config["rpc"]["port"]}
             for section in ("ingress", "gateway"):
-                listeners.update({k: v for k, v in config.get(section, {}).items() if isinstance(v, dict) and "port" in v})
-            self.assertEqual(ports, {k: v["port"] for k, v in listeners.items()}, where)
+                for name, value in config.get(section, {}).items():
+                    if isinstance(value, dict) and "port" in value:
+                        listeners[name] = value["port"]
+                    if isinstance(value, dict) and "proxy_port" in value:
+                        listeners[name + "-pp"] = value["proxy_port"]
+                        self.assertTrue(value["proxy_from"], where)
+            self.assertEqual(ports, listeners, where)
 
     def test_paths_of_the_configuration_are_in_mounts(self):
         for where, thing, _ in self.each():
@@ -115,7 +140,11 @@ class Certificates(unittest.TestCase):
         dialled = {}
         for thing in things:
             if thing["kind"] == "ConfigMap" and "config.yaml" in thing["data"]:
-                for host in re.findall(r"dns:///([^:\s]+):", thing["data"]["config.yaml"]):
+                peers = yaml.safe_load(thing["data"]["config.yaml"]).get("peers", {})
+                targets = [peers[k] for k in ("directory", "routing") if k in peers]
+                targets += [t for k in ("queue_shards", "mailbox") for s in peers.get(k, []) for _, t in ordinals(s)]
+                for target in targets:
+                    host = re.match(r"dns:///([^:\s]+):", target)[1]
                     dialled.setdefault(re.search(r"posthouse-(\w+)\.mail\.svc", host)[1], set()).add(host)
         self.assertEqual(set(dialled), {"directory", "routing", "queue", "mailbox"})
         for component in ("ingress", "routing", "directory", "queue", "mailbox", "gateway", "admin"):

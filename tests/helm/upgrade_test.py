@@ -17,8 +17,9 @@ import unittest
 import chart
 
 RESOURCES = {
-    "v1": [("secrets", "Secret"), ("services", "Service"), ("configmaps", "ConfigMap"), ("serviceaccounts", "ServiceAccount"), ("pods", "Pod")],
+    "v1": [("secrets", "Secret"), ("services", "Service"), ("configmaps", "ConfigMap"), ("persistentvolumeclaims", "PersistentVolumeClaim"), ("serviceaccounts", "ServiceAccount"), ("pods", "Pod")],
     "apps/v1": [("statefulsets", "StatefulSet"), ("deployments", "Deployment")], "batch/v1": [("jobs", "Job"), ("cronjobs", "CronJob")],
+    "autoscaling/v2": [("horizontalpodautoscalers", "HorizontalPodAutoscaler")],
     "networking.k8s.io/v1": [("networkpolicies", "NetworkPolicy")], "policy/v1": [("poddisruptionbudgets", "PodDisruptionBudget")],
 }
 
@@ -56,8 +57,8 @@ class ApiServer:
         if path == "/api":
             return {"kind": "APIVersions", "versions": ["v1"]}
         if path == "/apis":
-            groups = [{"name": v.split("/")[0], "versions": [{"groupVersion": v, "version": "v1"}], "preferredVersion": {"groupVersion": v, "version": "v1"}}
-                      for v in RESOURCES if "/" in v]
+            groups = [(v.split("/")[0], {"groupVersion": v, "version": v.split("/")[1]}) for v in RESOURCES if "/" in v]
+            groups = [{"name": name, "versions": [version], "preferredVersion": version} for name, version in groups]
             return {"kind": "APIGroupList", "apiVersion": "v1", "groups": groups}
         for version, resources in RESOURCES.items():
             base = "/api/v1" if version == "v1" else "/apis/" + version
@@ -92,7 +93,8 @@ def upgrade(things, values=None):
 
 
 def secrets(things):
-    return {t["metadata"]["name"]: t for t in things if t["kind"] == "Secret"}
+    """By name; without those of `helm test`, which makes its own anew each time."""
+    return {t["metadata"]["name"]: t for t in things if t["kind"] == "Secret" and "helm.sh/hook" not in t["metadata"].get("annotations", {})}
 
 
 class Upgrade(unittest.TestCase):
@@ -156,6 +158,49 @@ class Upgrade(unittest.TestCase):
     def test_another_host_name_renews_the_certificate_for_mail_clients_only(self):
         after = self.after(self.before, {**self.VALUES, "hostname": "mx.example.net"})
         self.assertEqual(self.changed(secrets(self.before), after), ["posthouse-tls"])
+
+    def test_what_cannot_change_stays_whatever_values_change(self):
+        """The API server refuses another selector, serviceName or claim template, and another type of a Secret."""
+        before = {chart.key(t): t for t in self.before}
+        for values in ({"preset": "medium", "image": {"tag": "9.9.9"}, "commonLabels": {"a": "b"}, "commonAnnotations": {"c": "d"}},
+                       {"preset": "large", "pod": {"labels": {"e": "f"}}, "openshift": {"enabled": True}, "queue": {"replicas": 5}, "hostname": "mx.example.net",
+                        "services": {"smtp": {"type": "LoadBalancer"}}, "ingress": {"autoscaling": {"type": "hpa"}}}):
+            code, things, err = upgrade(self.before, {**self.VALUES, **values})
+            self.assertEqual(code, 0, "%s %s" % (values, err))
+            for thing in things:
+                old = before.get(chart.key(thing))
+                if old is None:
+                    continue
+                for field in {"Deployment": ["selector"], "StatefulSet": ["selector", "serviceName", "podManagementPolicy", "volumeClaimTemplates"],
+                              "Service": ["clusterIP"]}.get(thing["kind"], []):
+                    self.assertEqual(thing["spec"].get(field), old["spec"].get(field), "%s %s %s" % (values, chart.key(thing), field))
+                if thing["kind"] == "Secret":
+                    self.assertEqual(thing["type"], old["type"])
+
+    def test_a_claim_that_would_change_is_refused_with_what_to_do(self):
+        for key, value in (("size", "77Gi"), ("storageClassName", "fast"), ("accessModes", ["ReadWriteOncePod"]), ("annotations", {"a": "b"})):
+            code, _, err = upgrade(self.before, {"mailbox": {"persistence": {key: value}}})
+            self.assertNotEqual(code, 0, key)
+            self.assertIn("mailbox.persistence.%s is" % key, err)
+            self.assertIn("UPGRADE.md", err)
+        self.assertEqual(upgrade(self.before, {"mailbox": {"persistence": {"size": "20Gi"}}})[0], 0)  # as it is
+
+    def claim(self, name):
+        return {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": name, "namespace": chart.NAMESPACE}}
+
+    def test_kept_claims_of_the_other_mode_are_not_left_aside_silently(self):
+        for mode, name in (("standalone", "data-posthouse-directory-0"), ("distributed", "data-posthouse-standalone-0")):
+            code, _, err = upgrade([self.claim(name)], {"deploymentMode": mode})
+            self.assertNotEqual(code, 0, mode)
+            self.assertIn("the claim %s holds accounts of the other deploymentMode" % name, err)
+
+    def test_kept_claims_of_more_stores_are_not_left_aside_silently(self):
+        for service in ("queue", "mailbox"):
+            kept = [self.claim("data-posthouse-%s-%d" % (service, n)) for n in range(3)]
+            code, _, err = upgrade(kept, {service: {"replicas": 2}})
+            self.assertNotEqual(code, 0)
+            self.assertIn("the claim data-posthouse-%s-2 of an earlier installation" % service, err)
+            self.assertEqual(upgrade(kept, {service: {"replicas": 3}})[0], 0)
 
     def test_fewer_stores_are_refused_and_more_are_not(self):
         things = chart.render({"queue": {"replicas": 3}, "mailbox": {"replicas": 3}})

@@ -18,7 +18,7 @@ FAMILIES = ["smtp", "submission", "imap", "pop3"]
 # How a value differs from its default where its type does not say it, by the end of its path.
 OTHERS = {
     "preset": "medium", "listenAddress": "::", "image.digest": "sha256:" + "a" * 64, "image.pullPolicy": "Always", "config.log_level": "debug",
-    "type": "NodePort", "externalTrafficPolicy": "Cluster", "ipFamilyPolicy": "PreferDualStack", "ipFamilies": ["IPv6"],
+    "type": "NodePort", "externalTrafficPolicy": "Cluster", "ipFamilyPolicy": "SingleStack", "ipFamilies": ["IPv4"],
     "accessModes": ["ReadWriteOncePod"], "whenDeleted": "Delete", "whenScaled": "Delete", "persistence.size": "77Gi",
     "tolerations": [{"key": "zz", "operator": "Exists"}], "topologySpreadConstraints": [{"maxSkew": 5}], "extraEnv": [{"name": "ZZ", "value": "1"}],
     "extraVolumes": [{"name": "zz", "emptyDir": {}}], "extraVolumeMounts": [{"name": "zz", "mountPath": "/zz"}],
@@ -49,7 +49,7 @@ CONTEXTS = [
     ("proxyProtocol.enabled", {"proxyProtocol": {"trustedCIDRs": ["198.51.100.0/24"]}}),
     ("gatewayAPI", {"gatewayAPI": {"enabled": True, "parentRefs": [{"name": "g"}]}}), ("gatewayAPI.enabled", {"gatewayAPI": {"parentRefs": [{"name": "g"}]}}),
     ("monitoring", WATCHED), ("monitoring.rules", {}), ("monitoring.dashboards", {}), ("monitoring.monitor", {}),
-    ("bootstrap", FIRST), ("probe", FIRST), ("probe.passwordKey", {**FIRST, "probe": {"enabled": True, "existingSecret": "s"}}),
+    ("bootstrap", FIRST), ("probe", FIRST), ("probe.caSecret", {**FIRST, "tls": {"mode": "existingSecret", "existingSecret": "s"}}), ("probe.passwordKey", {**FIRST, "probe": {"enabled": True, "existingSecret": "s"}}),
     ("probe.account", {**FIRST, "probe": {"enabled": True, "test": True, "existingSecret": "s"}}),
     ("bootstrap.enabled", {"bootstrap": {"account": "a@example.org"}}), ("bootstrap.account", {"bootstrap": {"enabled": True, "account": "a@example.org"}}),
     ("probe.enabled", {"bootstrap": FIRST["bootstrap"]}), ("probe.test", {"bootstrap": FIRST["bootstrap"]}),

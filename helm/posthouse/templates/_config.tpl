@@ -25,14 +25,10 @@
 {{- if has $c (list "ingress" "routing" "gateway" "mailbox") -}}{{- $_ := set $peers "directory" $target.directory -}}{{- end -}}
 {{- if has $c (list "ingress" "queue") -}}{{- $_ := set $peers "routing" $target.routing -}}{{- end -}}
 {{- if eq $c "ingress" -}}
-{{- $queues := list -}}
-{{- range include "posthouse.shards" (dict "root" $root "component" "queue") | fromYamlArray -}}{{- $queues = append $queues (printf "dns:///%s:7402" .host) -}}{{- end -}}
-{{- $_ := set $peers "queue" $queues -}}
+{{- $_ := set $peers "queue_shards" (include "posthouse.shardRange" (dict "root" $root "component" "queue") | fromJsonArray) -}}
 {{- end -}}
 {{- if has $c (list "ingress" "queue" "gateway" "directory") -}}
-{{- $stores := list -}}
-{{- range include "posthouse.shards" (dict "root" $root "component" "mailbox") | fromYamlArray -}}{{- $stores = append $stores (dict "name" .name "target" (printf "dns:///%s:7403" .host)) -}}{{- end -}}
-{{- $_ := set $peers "mailbox" $stores -}}
+{{- $_ := set $peers "mailbox" (include "posthouse.shardRange" (dict "root" $root "component" "mailbox") | fromJsonArray) -}}
 {{- end -}}
 {{- if $peers -}}{{- $_ := set $config "peers" $peers -}}{{- end -}}
 {{- if include "posthouse.stateful" $c -}}
@@ -57,7 +53,7 @@
 {{- range include "posthouse.listeners" $s | fromJsonArray -}}
 {{- $chart := dict "address" $v.listenAddress "port" (int .port) -}}
 {{- if not (include "posthouse.listens" (dict "root" $root "listener" .)) -}}{{- $chart = dict "disabled" true -}}
-{{- else if and $v.proxyProtocol.enabled (has .family $v.proxyProtocol.families) -}}{{- $_ := set $chart "proxy_from" $v.proxyProtocol.trustedCIDRs -}}{{- end -}}
+{{- else if include "posthouse.proxied" (dict "root" $root "family" .family) -}}{{- $chart = merge $chart (dict "proxy_from" $v.proxyProtocol.trustedCIDRs "proxy_port" (int .proxyPort)) -}}{{- end -}}
 {{- $_ := set $section .name (mergeOverwrite (deepCopy (default dict (get $section .name))) $chart) -}}
 {{- end -}}
 {{- if and (has $s (list "queue" "mailbox")) (ne $c "standalone") -}}{{- $_ := set $section "shard" "${POD_NAME}" -}}{{- end -}}

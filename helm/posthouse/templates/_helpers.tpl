@@ -67,6 +67,22 @@ annotations:
 {{- else }}{{ get (include "posthouse.preset" .root | fromYaml).replicas .component | int }}{{ end -}}
 {{- end }}
 
+{{- /* The claim template of a store that is in the cluster, as JSON; null without one. A StatefulSet cannot change it. */ -}}
+{{- define "posthouse.claim" -}}
+{{- $set := lookup "apps/v1" "StatefulSet" .root.Release.Namespace (printf "%s-%s" (include "posthouse.fullname" .root) .component) -}}
+{{- $claim := dict -}}
+{{- if $set -}}{{- range $set.spec.volumeClaimTemplates -}}{{- $claim = . -}}{{- end -}}{{- end -}}
+{{ toJson $claim }}
+{{- end }}
+
+{{- /* The size of a store's volume: the value, the one in the cluster, or the preset's. Another preset keeps the volumes of before. */ -}}
+{{- define "posthouse.volumeSize" -}}
+{{- $size := (get .root.Values .component).persistence.size -}}
+{{- $claim := include "posthouse.claim" . | fromJson -}}
+{{- if and (not $size) $claim -}}{{- $size = $claim.spec.resources.requests.storage -}}{{- end -}}
+{{ default (get (include "posthouse.preset" .root | fromYaml).disk .component) $size }}
+{{- end }}
+
 {{- define "posthouse.rpcPort" -}}
 {{ get (dict "standalone" 7400 "ingress" 7400 "routing" 7401 "queue" 7402 "mailbox" 7403 "gateway" 7404 "directory" 7405) . }}
 {{- end }}
@@ -76,7 +92,13 @@ annotations:
 {{ include "posthouse.fullname" .root }}-{{ .component }}.{{ .root.Release.Namespace }}.svc.{{ .root.Values.clusterDomain }}
 {{- end }}
 
-{{- /* A line "host" for each process of a service that is a peer by itself: the pods of a StatefulSet. */ -}}
+{{- /* The processes of a service that are peers by themselves, the pods of a StatefulSet: one shard with a range of ordinals. Input: root, component. */ -}}
+{{- define "posthouse.shardRange" -}}
+{{- $pod := printf "%s-%s-{0..%d}" (include "posthouse.fullname" .root) .component (include "posthouse.replicas" . | int | add -1) -}}
+{{ dict "name" $pod "target" (printf "dns:///%s.%s:%s" $pod (include "posthouse.host" .) (include "posthouse.rpcPort" .component)) | list | toJson }}
+{{- end }}
+
+{{- /* The same as a list of names and hosts, for flags of posthousectl. */ -}}
 {{- define "posthouse.shards" -}}
 {{- $name := printf "%s-%s" (include "posthouse.fullname" .root) .component -}}
 {{- range $i := until (include "posthouse.replicas" . | int) }}
@@ -102,16 +124,29 @@ annotations:
 {{- else }}{{ list $short $long "localhost" | toJson }}{{ end -}}
 {{- end }}
 
-{{- /* Listeners of a service: family, name, port in the pod. */ -}}
+{{- /* Listeners of a service: family, name, port in the pod, and the port for connections with a PROXY header. */ -}}
 {{- define "posthouse.listeners" -}}
-{{- $in := list (dict "family" "smtp" "name" "smtp" "port" 2525) (dict "family" "submission" "name" "submission" "port" 2587) (dict "family" "submission" "name" "submissions" "port" 2465) -}}
-{{- $gw := list (dict "family" "imap" "name" "imap" "port" 2143) (dict "family" "imap" "name" "imaps" "port" 2993) (dict "family" "pop3" "name" "pop3" "port" 2110) (dict "family" "pop3" "name" "pop3s" "port" 2995) -}}
+{{- $in := list (dict "family" "smtp" "name" "smtp" "port" 2525 "proxyPort" 12525) (dict "family" "submission" "name" "submission" "port" 2587 "proxyPort" 12587) (dict "family" "submission" "name" "submissions" "port" 2465 "proxyPort" 12465) -}}
+{{- $gw := list (dict "family" "imap" "name" "imap" "port" 2143 "proxyPort" 12143) (dict "family" "imap" "name" "imaps" "port" 2993 "proxyPort" 12993) (dict "family" "pop3" "name" "pop3" "port" 2110 "proxyPort" 12110) (dict "family" "pop3" "name" "pop3s" "port" 2995 "proxyPort" 12995) -}}
 {{- if eq . "ingress" }}{{ toJson $in }}{{ else if eq . "gateway" }}{{ toJson $gw }}{{ else if eq . "standalone" }}{{ toJson (concat $in $gw) }}{{ else }}[]{{ end -}}
 {{- end }}
 
 {{- define "posthouse.listens" -}}
 {{- $s := get .root.Values.services .listener.family -}}
 {{- if and $s.enabled (gt (int (get $s.ports .listener.name)) 0) }}yes{{ end -}}
+{{- end }}
+
+{{- /* Whether the Service of a family leads to the listeners for the PROXY protocol. Input: root, family. */ -}}
+{{- define "posthouse.proxied" -}}
+{{- if and .root.Values.proxyProtocol.enabled (has .family .root.Values.proxyProtocol.families) }}yes{{ end -}}
+{{- end }}
+
+{{- /* HOST:PORT at which pods reach a listener without a PROXY header; empty when there is no such listener. Input: root, family, name. */ -}}
+{{- define "posthouse.mailTarget" -}}
+{{- if include "posthouse.listens" (dict "root" .root "listener" .) -}}
+{{- $direct := ternary "-direct" "" (eq (include "posthouse.proxied" .) "yes") -}}
+{{ include "posthouse.fullname" .root }}-{{ .family }}{{ $direct }}.{{ .root.Release.Namespace }}.svc.{{ .root.Values.clusterDomain }}:{{ get (get .root.Values.services .family).ports .name }}
+{{- end -}}
 {{- end }}
 
 {{- /* The account of the probe: address, Secret and key. */ -}}
@@ -137,7 +172,17 @@ annotations:
 - --edge={{ include "posthouse.host" (dict "root" . "component" "ingress") }}:7400
 - --edge={{ include "posthouse.host" (dict "root" . "component" "gateway") }}:7404
 {{- end }}
+{{ include "posthouse.adminTLS" . }}
+{{- end }}
+
+{{- define "posthouse.adminTLS" -}}
 - --ca=/run/posthouse/mtls/ca.crt
 - --cert=/run/posthouse/mtls/tls.crt
 - --key=/run/posthouse/mtls/tls.key
+{{- end }}
+
+{{- /* The flag with the target of what bootstrap needs. */ -}}
+{{- define "posthouse.directoryTarget" -}}
+{{- if eq .Values.deploymentMode "standalone" }}--server={{ include "posthouse.host" (dict "root" . "component" "standalone") }}:7400
+{{- else }}--directory={{ include "posthouse.host" (dict "root" . "component" "directory") }}:7405{{ end -}}
 {{- end }}

@@ -1,13 +1,9 @@
-{{- /* The template of a pod that administers or probes. Input: root, containers, initContainers, password (Secret and key), restartPolicy, annotations. */ -}}
+{{- /* The template of a pod that administers or probes. Input: root, containers, initContainers, secret (with a password), caSecret, restartPolicy. */ -}}
 {{- define "posthouse.adminPod" -}}
 metadata:
   labels:
     {{- include "posthouse.labels" .root | nindent 4 }}
     app.kubernetes.io/component: admin
-  {{- with .annotations }}
-  annotations:
-    {{- toYaml . | nindent 4 }}
-  {{- end }}
 spec:
   {{- include "posthouse.podPlace" (dict "root" .root "pod" .root.Values.pod) | nindent 2 }}
   restartPolicy: {{ default "Always" .restartPolicy }}
@@ -26,9 +22,13 @@ spec:
     - name: password
       secret: {secretName: {{ . }}, defaultMode: 0440}
     {{- end }}
+    {{- with .caSecret }}
+    - name: ca
+      secret: {secretName: {{ . }}, defaultMode: 0440, items: [{key: ca.crt, path: ca.crt}]}
+    {{- end }}
 {{- end }}
 
-{{- /* A container of such a pod. Input: root, name, command (list), password (whether it reads one), port. */ -}}
+{{- /* A container of such a pod. Input: root, name, command (list), targets (whether it needs the flags for all services), password and ca (whether it reads them), port. */ -}}
 {{- define "posthouse.adminContainer" -}}
 - name: {{ .name }}
   image: {{ include "posthouse.image" .root }}
@@ -66,23 +66,42 @@ spec:
     {{- if .password }}
     - {name: password, mountPath: /run/posthouse/password, readOnly: true}
     {{- end }}
+    {{- if .ca }}
+    - {name: ca, mountPath: /run/posthouse/ca, readOnly: true}
+    {{- end }}
 {{- end }}
 
+{{- /* A round of the probe. Input: root, account, key (of the Secret with its password). */ -}}
 {{- define "posthouse.probeCommand" -}}
-{{- $full := include "posthouse.fullname" . -}}
-{{- $at := printf "%s.svc.%s" .Release.Namespace .Values.clusterDomain -}}
+{{- $v := .root.Values -}}
 - /usr/bin/posthouse
 - probe
-- --account={{ include "posthouse.probeAccount" . }}
-- --password-file=/run/posthouse/password/{{ include "posthouse.probeKey" . }}
-- --tls-name={{ .Values.hostname }}
-{{- if eq .Values.tls.mode "chart" }}
+- --account={{ .account }}
+- --password-file=/run/posthouse/password/{{ .key }}
+- --tls-name={{ $v.hostname }}
+{{- if eq $v.tls.mode "chart" }}
 - --tls-ca=/run/posthouse/tls/tls.crt
+{{- else if $v.probe.caSecret }}
+- --tls-ca=/run/posthouse/ca/ca.crt
 {{- end }}
-- --submissions={{ $full }}-submission.{{ $at }}:{{ .Values.services.submission.ports.submissions }}
-- --imaps={{ $full }}-imap.{{ $at }}:{{ .Values.services.imap.ports.imaps }}
-- --pop3s={{ $full }}-pop3.{{ $at }}:{{ .Values.services.pop3.ports.pop3s }}
-{{- if and .Values.services.smtp.enabled (gt (int .Values.services.smtp.ports.smtp) 0) }}
-- --no-relay={{ $full }}-smtp.{{ $at }}:{{ .Values.services.smtp.ports.smtp }}
+- --submissions={{ include "posthouse.mailTarget" (dict "root" .root "family" "submission" "name" "submissions") }}
+- --imaps={{ include "posthouse.mailTarget" (dict "root" .root "family" "imap" "name" "imaps") }}
+{{- with include "posthouse.mailTarget" (dict "root" .root "family" "pop3" "name" "pop3s") }}
+- --pop3s={{ . }}
 {{- end }}
+{{- with include "posthouse.mailTarget" (dict "root" .root "family" "smtp" "name" "smtp") }}
+- --no-relay={{ . }}
+{{- end }}
+{{- end }}
+
+{{- /* Whether the probe can send and read: the listeners that it needs exist. */ -}}
+{{- define "posthouse.canProbe" -}}
+{{- if and (include "posthouse.mailTarget" (dict "root" . "family" "submission" "name" "submissions")) (include "posthouse.mailTarget" (dict "root" . "family" "imap" "name" "imaps")) }}yes{{ end -}}
+{{- end }}
+
+{{- /* A container that waits until the services that `targets` name are ready. Input: root, seconds, targets (flags; empty: all services). */ -}}
+{{- define "posthouse.waitContainer" -}}
+{{- $command := list "/usr/bin/posthousectl" "ping" (printf "--wait=%d" (int .seconds)) -}}
+{{- if .targets }}{{ $command = concat $command .targets (include "posthouse.adminTLS" .root | fromYamlArray) }}{{ end -}}
+{{- include "posthouse.adminContainer" (dict "root" .root "name" "wait" "command" $command "targets" (not .targets)) }}
 {{- end }}

@@ -31,7 +31,7 @@ imagePullSecrets:
 {{- end }}
 {{- end }}
 
-{{- /* Where and as whom a pod runs. Input: root, component, pod (the merged `pod` values). */ -}}
+{{- /* Where and as whom a pod runs. Input: root, pod (the merged `pod` values), stateless. */ -}}
 {{- define "posthouse.podPlace" -}}
 {{- $pod := .pod -}}
 serviceAccountName: {{ include "posthouse.serviceAccount" .root }}
@@ -48,7 +48,13 @@ dnsConfig:
 nodeSelector:
   {{- toYaml . | nindent 2 }}
 {{- end }}
-{{- with $pod.tolerations }}
+{{- $tolerations := $pod.tolerations -}}
+{{- if .stateless -}}
+{{- range list "node.kubernetes.io/not-ready" "node.kubernetes.io/unreachable" -}}
+{{- $tolerations = append $tolerations (dict "key" . "operator" "Exists" "effect" "NoExecute" "tolerationSeconds" (int $pod.nodeLossSeconds)) -}}
+{{- end -}}
+{{- end }}
+{{- with $tolerations }}
 tolerations:
   {{- toYaml . | nindent 2 }}
 {{- end }}
@@ -100,7 +106,7 @@ metadata:
     {{- toYaml . | nindent 4 }}
     {{- end }}
 spec:
-  {{- include "posthouse.podPlace" (dict "root" .root "component" $c "pod" $pod) | nindent 2 }}
+  {{- include "posthouse.podPlace" (dict "root" .root "pod" $pod "stateless" (not (include "posthouse.stateful" $c))) | nindent 2 }}
   terminationGracePeriodSeconds: {{ add (int $own.shutdown.preStopSeconds) (int $own.shutdown.drainSeconds) (int $own.shutdown.marginSeconds) }}
   affinity:
     {{- if $pod.affinity }}
@@ -114,6 +120,10 @@ spec:
             labelSelector:
               matchLabels:
                 {{- toYaml $selector | nindent 16 }}
+            {{- if not (include "posthouse.stateful" $c) }}
+            # A rollout spreads the new pods among themselves; with the old ones counted, the last two may share a node.
+            matchLabelKeys: [pod-template-hash]
+            {{- end }}
     {{- end }}
   topologySpreadConstraints:
     {{- if $pod.topologySpreadConstraints }}
@@ -126,6 +136,9 @@ spec:
       labelSelector:
         matchLabels:
           {{- toYaml $selector | nindent 10 }}
+      {{- if not (include "posthouse.stateful" $c) }}
+      matchLabelKeys: [pod-template-hash]
+      {{- end }}
     {{- end }}
     {{- end }}
   containers:
@@ -146,6 +159,9 @@ spec:
         {{- range include "posthouse.listeners" $c | fromJsonArray }}
         {{- if include "posthouse.listens" (dict "root" $root "listener" .) }}
         - {name: {{ .name }}, containerPort: {{ .port }}}
+        {{- if include "posthouse.proxied" (dict "root" $root "family" .family) }}
+        - {name: {{ .name }}-pp, containerPort: {{ .proxyPort }}}
+        {{- end }}
         {{- end }}
         {{- end }}
       # Probes by HTTP: the kubelet has no client certificate for the gRPC port. /livez answers after the store is open.
