@@ -33,6 +33,7 @@ void Print(Context& context, absl::string_view kind, const std::vector<store::Lo
 
 void Print(Context& context, const store::StoreCheck& check) {
   Print(context, "lost", check.lost);
+  Print(context, "older", check.older);
   Print(context, "malformed", check.malformed);
   if (context.json) {
     context.out << "{\"rows\":" << check.rows << ",\"bodies\":" << check.bodies << "}\n";
@@ -80,14 +81,15 @@ Noun CheckCommands() {
 }
 
 Noun SalvageCommands() {
-  return {"salvage",
-          "what can be read of damaged files",
-          {{{"salvage store",
-             {{"DIRECTORY"}},
-             "Keep the readable rows of a damaged store; the damaged files stay beside it",
-             {},
-             {"posthousectl salvage store /var/lib/posthouse/mailbox"}},
-            Salvage}}};
+  return {
+      "salvage",
+      "what can be read of damaged files",
+      {{{"salvage store",
+         {{"DIRECTORY"}},
+         "Keep the readable rows of a damaged store, also older states of lost ones; the damaged files stay beside it",
+         {},
+         {"posthousectl salvage store /var/lib/posthouse/mailbox"}},
+        Salvage}}};
 }
 
 }  // namespace posthouse::ctl

@@ -106,8 +106,9 @@ absl::Status WalkReadable(rocksdb::DB& db, rocksdb::ColumnFamilyHandle* family, 
       if (absl::Status status = row(last, View(it->value())); !status.ok()) return status;
     }
     if (it->status().ok()) return absl::OkStatus();
-    // A missing blob file is damage, too.
-    if (!it->status().IsCorruption() && !it->status().IsPathNotFound()) return FromRocks(it->status(), "reading");
+    if (!it->status().IsCorruption() && !it->status().IsIOError() && !it->status().IsPathNotFound()) {
+      return FromRocks(it->status(), "reading");
+    }
     Unreadable range{last, std::nullopt, it->status()};
     it = SkipDamage(readable, std::max(last, begin));
     if (it->Valid()) range.before = it->key().ToString();
@@ -116,25 +117,36 @@ absl::Status WalkReadable(rocksdb::DB& db, rocksdb::ColumnFamilyHandle* family, 
   }
 }
 
-std::string Describe(const Unreadable& range, bool bodies) {
+namespace {
+
+std::string Words(const std::string& first, const std::optional<std::string>& last, bool bodies, bool inclusive) {
+  const absl::string_view from = inclusive ? "from " : "after ", to = inclusive ? " to " : " and before ";
   if (bodies) {
-    return absl::StrCat("message bodies after ", absl::CHexEscape(range.after), " and before ",
-                        range.before.has_value() ? absl::CHexEscape(*range.before) : "the end");
+    return absl::StrCat("message bodies ", from, absl::CHexEscape(first), to,
+                        last.has_value() ? absl::CHexEscape(*last) : "the end");
   }
-  const std::optional<Partition> first = PartitionOfRowKey(range.after);
-  const std::optional<Partition> last =
-      range.before.has_value() ? PartitionOfRowKey(*range.before) : std::optional<Partition>();
+  const std::optional<Partition> of_first = PartitionOfRowKey(first);
+  const std::optional<Partition> of_last = last.has_value() ? PartitionOfRowKey(*last) : std::optional<Partition>();
   const auto position = [](const std::optional<Partition>& partition, const std::string& key) {
     return partition.has_value() ? absl::StrCat("row ", Key(key, PartitionPrefix(*partition)), " of ", partition->id)
                                  : absl::CHexEscape(key);
   };
-  if (first.has_value() && first == last) {
-    const std::string prefix = PartitionPrefix(*first);
-    return absl::StrCat("rows of ", first->id, " after ", Key(range.after, prefix), " and before ",
-                        Key(*range.before, prefix));
+  if (of_first.has_value() && of_first == of_last) {
+    const std::string prefix = PartitionPrefix(*of_first);
+    return absl::StrCat("rows of ", of_first->id, " ", from, Key(first, prefix), to, Key(*last, prefix));
   }
-  return absl::StrCat("rows after ", range.after.empty() ? "the start" : position(first, range.after), " and before ",
-                      range.before.has_value() ? position(last, *range.before) : "the end");
+  return absl::StrCat("rows ", from, first.empty() ? "the start" : position(of_first, first), to,
+                      last.has_value() ? position(of_last, *last) : "the end");
+}
+
+}  // namespace
+
+std::string Describe(const Unreadable& range, bool bodies) {
+  return Words(range.after, range.before, bodies, /*inclusive=*/false);
+}
+
+std::string DescribeInclusive(const std::string& first, const std::string& last, bool bodies) {
+  return Words(first, last, bodies, /*inclusive=*/true);
 }
 
 }  // namespace posthouse::store

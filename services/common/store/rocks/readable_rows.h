@@ -20,7 +20,8 @@ struct Unreadable {
 };
 
 // Calls `row` for every readable row from `begin` to before `end` (empty: all), in
-// order, and `lost` for every range that is not. An error of `row` ends the walk and is returned.
+// order, and `lost` for every range that is not: damaged, in a file that is missing, or on a bad
+// sector. An error of `row` ends the walk and is returned.
 absl::Status WalkReadable(rocksdb::DB& db, rocksdb::ColumnFamilyHandle* family, const std::string& begin,
                           const std::string& end,
                           const std::function<absl::Status(absl::string_view key, absl::string_view value)>& row,
@@ -28,5 +29,7 @@ absl::Status WalkReadable(rocksdb::DB& db, rocksdb::ColumnFamilyHandle* family, 
 
 // In words: which rows of which partition, or which bodies. Keys are printable.
 std::string Describe(const Unreadable& range, bool bodies);
+// The same for the keys from `first` to `last`, both included.
+std::string DescribeInclusive(const std::string& first, const std::string& last, bool bodies);
 
 }  // namespace posthouse::store

@@ -6,12 +6,15 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_replace.h"
 
 namespace posthouse::store {
 
+std::string WithRealNames(absl::string_view error) { return absl::StrReplaceAll(error, {{".ldb", ".sst"}}); }
+
 absl::Status FromRocks(const rocksdb::Status& status, absl::string_view what) {
   if (status.ok()) return absl::OkStatus();
-  const std::string message = absl::StrCat(what, ": ", status.ToString());
+  const std::string message = absl::StrCat(what, ": ", WithRealNames(status.ToString()));
   if (status.IsNotFound()) return absl::NotFoundError(message);
   if (status.IsCorruption()) return absl::DataLossError(message);
   if (status.IsNoSpace() || status.subcode() == rocksdb::Status::kSpaceLimit) {
@@ -22,7 +25,7 @@ absl::Status FromRocks(const rocksdb::Status& status, absl::string_view what) {
 }
 
 absl::Status ExplainOpenError(const rocksdb::Status& status, const std::string& path) {
-  const std::string text = status.ToString();
+  const std::string text = WithRealNames(status.ToString());
   // "block checksum mismatch" of a damaged table is no lock.
   if (status.IsIOError() && (absl::StrContains(text, "lock ") || absl::StrContains(text, "LOCK"))) {
     return absl::FailedPreconditionError(absl::StrCat(

@@ -13,6 +13,10 @@ class Status;
 
 namespace posthouse::store {
 
+// RocksDB's text of an error. It asks for a table that is missing under its name in LevelDB,
+// "000011.ldb", too, and names that one.
+std::string WithRealNames(absl::string_view error);
+
 // Converts the error of a read, or of a write that surely did not happen. Errors that
 // are not known to be permanent become kUnavailable. `what` names the operation.
 absl::Status FromRocks(const rocksdb::Status& status, absl::string_view what);

@@ -1,9 +1,14 @@
 // Reads a whole store of a process that does not run, names what cannot be read, and
 // copies what can. For posthousectl: it works where the process refuses to start.
 //
-// A damaged block takes a range of keys with it. What is lost lies between the last key
-// that is readable before it and the first one after it; how many keys that were, nothing
+// A damaged block takes a range of keys with it, a table that is missing or cannot be opened all of
+// its own. What is lost lies between the last key that is readable before it and the first one
+// after it, or between the table's first and last key; how many keys that were, nothing
 // tells. When two damaged blocks are close to each other they may be one range.
+//
+// Rows of other tables, logs and blob files are read all the same, also in such a range. There an
+// older state of a row may come to light: as it was before a change that is lost, or before its
+// removal. Such rows are kept, since most of them were never changed, and named (`older`).
 #pragma once
 
 #include <cstdint>
@@ -30,6 +35,7 @@ struct StoreCheck {
   uint64_t rows = 0;    // readable
   uint64_t bodies = 0;  // readable rows of bodies: headers and pieces
   std::vector<LostRange> lost;
+  std::vector<LostRange> older;      // readable rows that may have been changed or removed since
   std::vector<LostRange> malformed;  // readable rows that `row_check` refuses
   std::string kept_at;               // SalvageStore: where the damaged files are now
 };

@@ -174,6 +174,31 @@ WalFindings WalScanner::Finish() {
   return found_;
 }
 
+void WholeRecords::Add(absl::string_view block) {
+  const auto take = [this](char type, absl::string_view payload, size_t) {
+    const bool begins = type == kFull || type == kFirst;
+    if (!begins && type != kMiddle && type != kLast) return;
+    if (begins == in_record_) faulty_ = true;
+    if (begins) {
+      in_record_ = true;
+      record_.clear();
+    }
+    if (!in_record_) return;
+    absl::StrAppend(&record_, payload);
+    if (type != kFull && type != kLast) return;
+    in_record_ = false;
+    if (record_.size() < kBatchHeaderBytes) {
+      faulty_ = true;
+      return;
+    }
+    take_(LoadLittle(record_, 8), static_cast<uint32_t>(LoadLittle(absl::string_view(record_).substr(8), 4)), record_);
+  };
+  ReadBlock(block, take, [this](size_t) {
+    faulty_ = true;
+    in_record_ = false;
+  });
+}
+
 void ManifestScanner::Add(absl::string_view block) {
   const auto take = [this](char type, absl::string_view payload, size_t at) {
     const bool begins = type == kFull || type == kFirst;

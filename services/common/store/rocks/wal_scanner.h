@@ -18,8 +18,10 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
+#include <utility>
 
 #include "absl/strings/string_view.h"
 
@@ -62,6 +64,23 @@ class WalScanner {
   bool in_record_ = false;
   uint64_t record_offset_ = 0;
   std::string head_;  // its first bytes
+};
+
+// WholeRecords: the intact records of a log, one by one, also those behind damage.
+class WholeRecords {
+ public:
+  // `sequence`: of its first change; `changes`: how many. `batch`: the record, valid during the call.
+  using Take = std::function<void(uint64_t sequence, uint32_t changes, absl::string_view batch)>;
+  explicit WholeRecords(Take take) : take_(std::move(take)) {}
+  // The next WalScanner::kBlockBytes of the file; the last block may be shorter.
+  void Add(absl::string_view block);
+  bool faulty() const { return faulty_ || in_record_; }  // after the last block
+
+ private:
+  const Take take_;
+  bool in_record_ = false;
+  bool faulty_ = false;
+  std::string record_;
 };
 
 // ManifestScanner: up to which change the table files may have everything.
