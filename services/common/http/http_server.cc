@@ -49,17 +49,27 @@ std::string Render(const Response& response, bool head) {
                       head ? "" : response.body);
 }
 
-// Reads a request: the request line ("GET /path HTTP/1.1", RFC 9112 §3), fields, which are
-// ignored, and an empty line. Returns the request line. kResourceExhausted: the request is
+struct Received {
+  std::string line;    // "GET /path HTTP/1.1", RFC 9112 §3
+  std::string accept;  // as in Request
+};
+
+// Reads a request: its line, fields, of which Accept counts, and an empty line. kResourceExhausted: the request is
 // too large; kDeadlineExceeded: it did not arrive before `deadline`.
-Task<absl::StatusOr<std::string>> ReadRequest(net::Connection& connection, absl::Time deadline) {
-  std::string request;
+Task<absl::StatusOr<Received>> ReadRequest(net::Connection& connection, absl::Time deadline) {
+  Received request;
   for (int i = 0; i <= kMaxFields; ++i) {
     absl::StatusOr<std::string> line =
         co_await connection.ReadLine(kMaxLine, deadline - absl::Now(), /*allow_bare_lf=*/true);
     if (!line.ok()) co_return line.status();
     if (i > 0 && line->empty()) co_return request;
-    if (i == 0) request = *std::move(line);
+    absl::string_view field = *line;
+    if (i == 0) {
+      request.line = *std::move(line);
+    } else if (absl::StartsWithIgnoreCase(field, "accept:")) {
+      field.remove_prefix(sizeof("accept:") - 1);
+      absl::StrAppend(&request.accept, request.accept.empty() ? "" : ",", field);
+    }
   }
   co_return absl::ResourceExhaustedError("too many fields");
 }
@@ -72,15 +82,14 @@ Response Error(int code, std::string text) {
 }
 
 // `head` is set for a HEAD request: the body is left out.
-Response Answer(const Handler& handler, const absl::StatusOr<std::string>& request, bool* head) {
+Response Answer(const Handler& handler, const absl::StatusOr<Received>& request, bool* head) {
   if (absl::IsResourceExhausted(request.status())) return Error(431, "the request is too large\n");
   if (absl::IsDeadlineExceeded(request.status())) return Error(408, "the request took too long\n");
-  const std::vector<std::string> words = absl::StrSplit(*request, ' ');
+  const std::vector<std::string> words = absl::StrSplit(request->line, ' ');
   *head = words[0] == "HEAD";
   if (words.size() != 3 || !absl::StartsWith(words[2], "HTTP/1.")) return Error(400, "not an HTTP/1 request\n");
   if (!*head && words[0] != "GET") return Error(405, "only GET and HEAD are supported\n");
-  const absl::string_view path = words[1];
-  return handler(path.substr(0, path.find('?')));
+  return handler({words[1].substr(0, words[1].find('?')), request->accept});
 }
 
 // The connections that are open. One too many cuts the oldest that has not sent its request, so that clients which
@@ -133,7 +142,7 @@ Task<void> Serve(std::shared_ptr<Shared> shared, std::unique_ptr<net::Connection
   net::Connection* const raw = connection.get();
   shared->open.Add(raw);
   const absl::Cleanup remove = [&] { shared->open.Remove(raw); };
-  const absl::StatusOr<std::string> request = co_await ReadRequest(*connection, absl::Now() + options.request_timeout);
+  const absl::StatusOr<Received> request = co_await ReadRequest(*connection, absl::Now() + options.request_timeout);
   const bool answerable =
       request.ok() || absl::IsResourceExhausted(request.status()) || absl::IsDeadlineExceeded(request.status());
   if (!answerable) co_return;

@@ -25,8 +25,14 @@ struct Response {
   std::string body;
 };
 
-// Answers a GET of `path` (without its query). Called on an event loop: must not block.
-using Handler = std::function<Response(absl::string_view path)>;
+// What a client asks for.
+struct Request {
+  std::string path;    // without its query
+  std::string accept;  // the fields Accept, joined by commas (RFC 9110 §12.5.1); "": there is none
+};
+
+// Answers a GET. Called on an event loop: must not block.
+using Handler = std::function<Response(const Request& request)>;
 
 struct ServerOptions {
   std::string address = "127.0.0.1";

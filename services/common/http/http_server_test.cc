@@ -67,6 +67,38 @@ TEST_F(HttpServerTest, ServesItsPages) {
   EXPECT_TRUE(absl::StartsWith(Get("/etc/passwd"), "HTTP/1.1 404"));
 }
 
+TEST_F(HttpServerTest, MetricsAreOpenMetricsForWhoAsksForIt) {
+  const auto get = [this](const std::string& accept) {
+    return Say(absl::StrCat("GET /metrics HTTP/1.1\r\nHost: x\r\n", accept, "\r\n"));
+  };
+  const std::string open = "application/openmetrics-text; version=1.0.0; charset=utf-8\r\n";
+  for (const char* accept : {
+           "Accept: application/openmetrics-text; version=1.0.0\r\n",
+           // Prometheus 2.42
+           "Accept: application/openmetrics-text;version=1.0.0,application/openmetrics-text;version=0.0.1;q=0.75,"
+           "text/plain;version=0.0.4;q=0.5,*/*;q=0.1\r\n",
+           "accept: text/plain;q=0.2\r\nACCEPT: application/openmetrics-text;version=1.0.0;q=0.3\r\n",
+       }) {
+    const std::string reply = get(accept);
+    EXPECT_TRUE(absl::StrContains(reply, "Content-Type: " + open)) << accept << reply;
+    EXPECT_TRUE(absl::EndsWith(reply, "posthouse_test_things_total 3\n# EOF\n")) << reply;
+  }
+  for (const char* accept : {
+           "",
+           "Accept: */*\r\n",
+           "Accept: text/plain\r\n",
+           "Accept: application/openmetrics-text;version=0.0.1\r\n",
+           "Accept: application/openmetrics-text;version=1.0.0;q=0\r\n",
+           "Accept: application/openmetrics-text;version=1.0.0;q=0.1,text/plain\r\n",
+           "Accept: application/openmetrics-text;version=1.0.0;q=none\r\n",
+       }) {
+    const std::string reply = get(accept);
+    EXPECT_TRUE(absl::StrContains(reply, "Content-Type: text/plain; version=0.0.4; charset=utf-8\r\n"))
+        << accept << reply;
+    EXPECT_FALSE(absl::StrContains(reply, "# EOF")) << accept;
+  }
+}
+
 TEST_F(HttpServerTest, NotReadyIs503WithTheReason) {
   ready_ = absl::UnavailableError("the store is full");
   const std::string reply = Get("/readyz");

@@ -1,9 +1,16 @@
 #include "services/common/http/status_page.h"
 
+#include <algorithm>
 #include <utility>
+#include <vector>
 
+#include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
+#include "absl/strings/str_split.h"
+#include "absl/strings/strip.h"
 #include "absl/strings/substitute.h"
 
 namespace posthouse::http {
@@ -65,11 +72,44 @@ Response StatusPage(const PageSources& sources) {
                            ready.ok() ? "ready" : absl::StrCat("not ready: ", Escape(ready.message())), rows)};
 }
 
+// Whether a scraper with this Accept field would rather have OpenMetrics 1.0.0 than the older text format. Prometheus
+// asks for both, with weights (RFC 9110 §12.4.2).
+bool PrefersOpenMetrics(absl::string_view accept) {
+  double open_metrics = 0, text = 0;
+  for (const absl::string_view range : absl::StrSplit(accept, ',')) {
+    const std::vector<absl::string_view> parts = absl::StrSplit(range, ';');
+    double weight = 1;
+    bool version_1 = false;
+    for (size_t i = 1; i < parts.size(); ++i) {
+      absl::string_view parameter = absl::StripAsciiWhitespace(parts[i]);
+      version_1 |= absl::EqualsIgnoreCase(parameter, "version=1.0.0");
+      // A weight that is no number is 0.
+      if (absl::ConsumePrefix(&parameter, "q=") && !absl::SimpleAtod(parameter, &weight)) weight = 0;
+    }
+    const absl::string_view type = absl::StripAsciiWhitespace(parts[0]);
+    if (absl::EqualsIgnoreCase(type, "application/openmetrics-text") && version_1) {
+      open_metrics = std::max(open_metrics, weight);
+    } else if (absl::EqualsIgnoreCase(type, "text/plain")) {
+      text = std::max(text, weight);
+    }
+  }
+  return open_metrics > 0 && open_metrics >= text;
+}
+
+Response Metrics(const metrics::Registry& registry, absl::string_view accept) {
+  if (PrefersOpenMetrics(accept)) {
+    return {200, "application/openmetrics-text; version=1.0.0; charset=utf-8",
+            registry.Serialize(metrics::Format::kOpenMetrics)};
+  }
+  return {200, "text/plain; version=0.0.4; charset=utf-8", registry.Serialize()};
+}
+
 }  // namespace
 
 Handler Pages(PageSources sources, const metrics::Registry& registry) {
-  return [sources = std::move(sources), &registry](absl::string_view path) -> Response {
-    if (path == "/metrics") return {200, "text/plain; version=0.0.4; charset=utf-8", registry.Serialize()};
+  return [sources = std::move(sources), &registry](const Request& request) -> Response {
+    const std::string& path = request.path;
+    if (path == "/metrics") return Metrics(registry, request.accept);
     if (path == "/livez") return FromStatus(sources.live());
     if (path == "/readyz") return FromStatus(sources.ready());
     if (path == "/config") return Plain(200, sources.redacted_config());

@@ -1,5 +1,5 @@
-// The pages of a process: /metrics, /livez (the event loops turn), /readyz (the
-// process can serve its own work), /config (redacted) and a status page at /.
+// The pages of a process: /metrics (OpenMetrics for who asks for it by Accept), /livez (the event loops turn), /readyz
+// (the process can serve its own work), /config (redacted) and a status page at /.
 #pragma once
 
 #include <functional>

@@ -16,6 +16,9 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/mutex.h"
+#include "absl/time/clock.h"
+#include "services/common/metrics/exemplars.h"
+#include "services/common/metrics/open_metrics.h"
 #include "services/common/status/status.h"
 
 namespace posthouse::metrics {
@@ -30,7 +33,14 @@ void Gauge::Set(double value) { metric_.Set(value); }
 void Gauge::Add(double n) { metric_.Increment(n); }
 double Gauge::Value() const { return metric_.Value(); }
 
+Histogram::Histogram(prometheus::Histogram& metric, const std::vector<double>& bounds)
+    : metric_(metric), exemplars_(std::make_unique<Exemplars>(bounds)) {}
+Histogram::~Histogram() = default;
 void Histogram::Observe(double value) { metric_.Observe(value); }
+void Histogram::Observe(double value, absl::string_view trace_id) {
+  metric_.Observe(value);
+  exemplars_->Put(value, trace_id, absl::Now());
+}
 
 const std::vector<double>& LatencyBuckets() {
   static const auto& buckets = *new std::vector<double>{
@@ -68,14 +78,15 @@ struct Registry::Impl {
   std::unordered_map<const void*, Counter> counters ABSL_GUARDED_BY(mutex);
   std::unordered_map<const void*, Gauge> gauges ABSL_GUARDED_BY(mutex);
   std::unordered_map<const void*, Histogram> histograms ABSL_GUARDED_BY(mutex);
+  std::map<std::pair<std::string, Labels>, const Histogram*> histograms_by_name ABSL_GUARDED_BY(mutex);
 
   // prometheus-cpp throws on a malformed name or a name used with two types: a defect, found at the start.
-  template <typename Handle, typename Make>
-  Handle& Add(const std::string& name, std::unordered_map<const void*, Handle>& handles, Make make)
+  template <typename Handle, typename Make, typename... More>
+  Handle& Add(const std::string& name, std::unordered_map<const void*, Handle>& handles, Make make, const More&... more)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex) {
     try {
       auto& metric = make();
-      return handles.try_emplace(&metric, metric).first->second;
+      return handles.try_emplace(&metric, metric, more...).first->second;
     } catch (const std::exception& e) {
       CheckFailed(__FILE__, __LINE__, absl::StrCat("metric ", name, ": ", e.what()));
     }
@@ -105,9 +116,19 @@ Gauge& Registry::AddGauge(const std::string& name, const std::string& help, cons
 Histogram& Registry::AddHistogram(const std::string& name, const std::string& help, const Labels& labels,
                                   const std::vector<double>& buckets) {
   absl::MutexLock lock(&impl_->mutex);
-  return impl_->Add(name, impl_->histograms, [&]() -> prometheus::Histogram& {
+  const auto make = [&]() -> prometheus::Histogram& {
     return prometheus::BuildHistogram().Name(name).Help(help).Register(impl_->prometheus).Add(labels, buckets);
-  });
+  };
+  Histogram& histogram = impl_->Add(name, impl_->histograms, make, buckets);
+  impl_->histograms_by_name[{name, labels}] = &histogram;
+  return histogram;
+}
+
+void Registry::Remove(const std::string& name, Counter& counter) {
+  absl::MutexLock lock(&impl_->mutex);
+  prometheus::Counter& metric = counter.metric_;
+  impl_->counters.erase(&metric);
+  prometheus::BuildCounter().Name(name).Register(impl_->prometheus).Remove(&metric);
 }
 
 CollectHandle Registry::OnCollect(std::function<void()> update) {
@@ -117,12 +138,18 @@ CollectHandle Registry::OnCollect(std::function<void()> update) {
   return CollectHandle(impl_->updates, id);
 }
 
-std::string Registry::Serialize() const {
+std::string Registry::Serialize(Format format) const {
   {
     absl::MutexLock lock(&impl_->updates->mutex);
     for (const auto& [id, update] : impl_->updates->by_id) update();
   }
-  return prometheus::TextSerializer().Serialize(impl_->prometheus.Collect());
+  const std::vector<prometheus::MetricFamily> families = impl_->prometheus.Collect();
+  if (format == Format::kPrometheus) return prometheus::TextSerializer().Serialize(families);
+  return OpenMetricsText(families, [this](const std::string& name, const Labels& labels) -> const Exemplars* {
+    absl::MutexLock lock(&impl_->mutex);
+    const auto it = impl_->histograms_by_name.find({name, labels});
+    return it == impl_->histograms_by_name.end() ? nullptr : &it->second->exemplars();
+  });
 }
 
 namespace {

@@ -1,7 +1,7 @@
 // Metrics of a process: prometheus-cpp behind a header without it.
 //
 // Names are posthouse_<service>_<what>_<unit>; labels come from closed sets, never
-// from a peer (no address, no domain). A metric shows zero from the moment it is
+// from a peer (no address, no domain; top_counters.h has the one exception). A metric shows zero from the moment it is
 // added, so add every label value at start. Adding the same name and labels again
 // gives the same handle. Threads: any; handles are cheap to update (counters and
 // gauges without a lock) and live as long as the Registry.
@@ -15,6 +15,7 @@
 #include <utility>
 #include <vector>
 
+#include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 
 namespace prometheus {
@@ -37,6 +38,7 @@ class Counter {
   double Value() const;
 
  private:
+  friend class Registry;
   prometheus::Counter& metric_;
 };
 
@@ -52,16 +54,29 @@ class Gauge {
   prometheus::Gauge& metric_;
 };
 
+class Exemplars;
+
 // How often values fell into each bucket.
 class Histogram {
  public:
-  explicit Histogram(prometheus::Histogram& metric) : metric_(metric) {}
+  // `bounds`: of the buckets of `metric`.
+  Histogram(prometheus::Histogram& metric, const std::vector<double>& bounds);
+  ~Histogram();
   void Observe(double value);
   void Observe(absl::Duration d) { Observe(absl::ToDoubleSeconds(d)); }
+  // The same, and the trace becomes the exemplar of its bucket: it leads from a slow bucket to one message. `trace_id`:
+  // 32 hex digits; any other text is no exemplar.
+  void Observe(double value, absl::string_view trace_id);
+  void Observe(absl::Duration d, absl::string_view trace_id) { Observe(absl::ToDoubleSeconds(d), trace_id); }
+  const Exemplars& exemplars() const { return *exemplars_; }
 
  private:
   prometheus::Histogram& metric_;
+  const std::unique_ptr<Exemplars> exemplars_;
 };
+
+// How metrics are written down: the text format of Prometheus (0.0.4), or OpenMetrics 1.0.0, which has exemplars.
+enum class Format { kPrometheus, kOpenMetrics };
 
 // Bounds in seconds, from 100 us to 60 s: right for most waits.
 const std::vector<double>& LatencyBuckets();
@@ -92,11 +107,12 @@ class Registry {
   Gauge& AddGauge(const std::string& name, const std::string& help, const Labels& labels = {});
   Histogram& AddHistogram(const std::string& name, const std::string& help, const Labels& labels = {},
                           const std::vector<double>& buckets = LatencyBuckets());
+  // Takes a series out; `counter` is no longer valid. Only for the values of an open set (top_counters.h).
+  void Remove(const std::string& name, Counter& counter);
   // Calls `update` before each scrape, to set gauges from live state, until the handle goes.
   // `update` must not block, and neither register nor unregister an update.
   CollectHandle OnCollect(std::function<void()> update);
-  // Prometheus text exposition format.
-  std::string Serialize() const;
+  std::string Serialize(Format format = Format::kPrometheus) const;
 
  private:
   struct Impl;

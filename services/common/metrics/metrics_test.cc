@@ -107,6 +107,58 @@ TEST(MetricsTest, HistogramsHaveBucketsSumAndCount) {
   EXPECT_THAT(text, HasSubstr("posthouse_test_wait_seconds_bucket{le=\"+Inf\"} 3\n"));
 }
 
+constexpr char kTrace[] = "0af7651916cd43dd8448eb211c80319c";
+
+TEST(MetricsTest, OpenMetricsHasExemplarsAndAnEnd) {
+  Registry registry;
+  registry.AddCounter("posthouse_test_things_total", "A \"thing\".\nOr two.", {{"kind", "a\"b"}}).Add(2);
+  registry.AddGauge("posthouse_test_depth_messages", "Depth.").Set(1.5);
+  Histogram& histogram = registry.AddHistogram("posthouse_test_wait_seconds", "Wait.", {{"kind", "in"}}, {0.1, 1});
+  histogram.Observe(0.05);
+  histogram.Observe(absl::Milliseconds(500), kTrace);
+  histogram.Observe(1.0, "not a trace");
+  const std::string text = registry.Serialize(Format::kOpenMetrics);
+  EXPECT_THAT(text, HasSubstr("# TYPE posthouse_test_things counter\n"
+                              "# HELP posthouse_test_things A \\\"thing\\\".\\nOr two.\n"
+                              "posthouse_test_things_total{kind=\"a\\\"b\"} 2\n"));
+  EXPECT_THAT(text, HasSubstr("# TYPE posthouse_test_depth_messages gauge\n"));
+  EXPECT_THAT(text, HasSubstr("posthouse_test_depth_messages 1.5\n"));
+  EXPECT_THAT(text, HasSubstr("posthouse_test_wait_seconds_bucket{kind=\"in\",le=\"0.1\"} 1\n"));
+  // A whole bound is written as a float.
+  EXPECT_THAT(text, HasSubstr(std::string("posthouse_test_wait_seconds_bucket{kind=\"in\",le=\"1.0\"} 3 "
+                                          "# {trace_id=\"") +
+                              kTrace + "\"} 0.5 "));
+  EXPECT_THAT(text, HasSubstr("posthouse_test_wait_seconds_bucket{kind=\"in\",le=\"+Inf\"} 3\n"));
+  EXPECT_THAT(text, HasSubstr("posthouse_test_wait_seconds_count{kind=\"in\"} 3\n"));
+  EXPECT_THAT(text, testing::EndsWith("\n# EOF\n"));
+}
+
+TEST(MetricsTest, ABucketHasTheExemplarOfItsLastValue) {
+  Registry registry;
+  Histogram& histogram = registry.AddHistogram("posthouse_test_wait_seconds", "Wait.", {}, {1});
+  const std::string other(32, '1');
+  histogram.Observe(0.5, kTrace);
+  histogram.Observe(1.0, other);  // the bound belongs to its bucket
+  histogram.Observe(2.0, kTrace);
+  const std::string text = registry.Serialize(Format::kOpenMetrics);
+  EXPECT_THAT(text, HasSubstr("{le=\"1.0\"} 2 # {trace_id=\"" + other + "\"} 1 "));
+  EXPECT_THAT(text, HasSubstr(std::string("{le=\"+Inf\"} 3 # {trace_id=\"") + kTrace + "\"} 2 "));
+  // The older format has none.
+  EXPECT_THAT(registry.Serialize(), testing::Not(HasSubstr("trace_id")));
+}
+
+TEST(MetricsTest, ARemovedCounterIsGoneAndMayComeBackAtZero) {
+  Registry registry;
+  Counter& counter = registry.AddCounter("posthouse_test_things_total", "Things.", {{"to", "a"}});
+  registry.AddCounter("posthouse_test_things_total", "Things.", {{"to", "b"}});
+  counter.Add(3);
+  registry.Remove("posthouse_test_things_total", counter);
+  EXPECT_THAT(registry.Serialize(), testing::Not(HasSubstr("to=\"a\"")));
+  EXPECT_THAT(registry.Serialize(), HasSubstr("to=\"b\""));
+  registry.AddCounter("posthouse_test_things_total", "Things.", {{"to", "a"}});
+  EXPECT_THAT(registry.Serialize(), HasSubstr("posthouse_test_things_total{to=\"a\"} 0\n"));
+}
+
 TEST(MetricsTest, TimerObservesOnce) {
   Registry registry;
   Histogram& histogram = registry.AddHistogram("posthouse_test_wait_seconds", "Wait.");
