@@ -92,7 +92,7 @@ class DirectoryAppTest : public ::testing::Test {
     const auto start = [this](auto* context, auto* req, auto* resp, auto done) {
       directory_->async()->Authenticate(context, req, resp, std::move(done));
     };
-    return SyncWait(rpc::Call<v1::AuthenticateResponse>(rpc::OptionsFor(kDeadline, ""), request, start));
+    return SyncWait(rpc::Call<v1::AuthenticateResponse>(rpc::OptionsFor(kDeadline), request, start));
   }
   absl::StatusOr<v1::LookupAddressResponse> LookUp(const std::string& address) {
     v1::LookupAddressRequest request;
@@ -100,7 +100,7 @@ class DirectoryAppTest : public ::testing::Test {
     const auto start = [this](auto* context, auto* req, auto* resp, auto done) {
       directory_->async()->LookupAddress(context, req, resp, std::move(done));
     };
-    return SyncWait(rpc::Call<v1::LookupAddressResponse>(rpc::OptionsFor(kDeadline, ""), request, start));
+    return SyncWait(rpc::Call<v1::LookupAddressResponse>(rpc::OptionsFor(kDeadline), request, start));
   }
 
   std::string shard_;     // of the next start
@@ -126,7 +126,7 @@ TEST_F(DirectoryAppTest, LoginsOfOneAccountAtOnceShareTheFirstOnesHash) {
   };
   std::vector<Task<absl::StatusOr<v1::AuthenticateResponse>>> logins;
   for (int i = 0; i < 200; ++i) {
-    logins.push_back(rpc::Call<v1::AuthenticateResponse>(rpc::OptionsFor(kDeadline, ""), request, start));
+    logins.push_back(rpc::Call<v1::AuthenticateResponse>(rpc::OptionsFor(kDeadline), request, start));
   }
   for (const auto& login : SyncWait(WhenAll(std::move(logins)))) EXPECT_TRUE(login.ok()) << login.status();
   const std::string text = runtime_->registry().Serialize();

@@ -92,7 +92,7 @@ class DirectoryRegistry final : public AccountRegistry {
     const auto start = [this, method](auto* context, auto* req, auto* resp, auto done) {
       (stub_->async()->*method)(context, req, resp, std::move(done));
     };
-    co_return co_await rpc::Call<Response>(rpc::OptionsFor(kCall, ""), std::move(request), start);
+    co_return co_await rpc::Call<Response>(rpc::OptionsFor(kCall), std::move(request), start);
   }
 
   Task<absl::Status> Report(dir::ReportErasureRequest request) {

@@ -73,14 +73,14 @@ struct App::Parts {
   }
 
   // Tries twice: a directory that restarts answers the second time.
-  Task<absl::StatusOr<directory::v1::LookupAddressResponse>> LookUp(std::string address, std::string trace_id) {
+  Task<absl::StatusOr<directory::v1::LookupAddressResponse>> LookUp(std::string address, std::string traceparent) {
     directory::v1::LookupAddressRequest request;
     request.set_address(std::move(address));
     const auto start = [this](auto* context, auto* req, auto* resp, auto done) {
       directory->async()->LookupAddress(context, req, resp, std::move(done));
     };
     using Response = directory::v1::LookupAddressResponse;
-    const rpc::CallOptions options = rpc::OptionsFor(kDirectoryDeadline, trace_id);
+    const rpc::CallOptions options = rpc::OptionsFor(kDirectoryDeadline, traceparent);
     absl::StatusOr<Response> response = co_await rpc::Call<Response>(options, request, start);
     if (absl::IsUnavailable(response.status())) {
       response = co_await rpc::Call<Response>(options, std::move(request), start);
@@ -108,6 +108,7 @@ App::~App() { Stop(); }
 absl::StatusOr<std::unique_ptr<App>> App::Create(runtime::Runtime& rt, rpc::Channels channels) {
   if (channels.directory == nullptr) return absl::InvalidArgumentError("peers.directory: required by routing");
   PH_ASSIGN_OR_RETURN(Settings settings, ReadSettings(rt.config()));
+  settings.dns.observer = DnsAnswerCounter(rt.registry());
   PH_ASSIGN_OR_RETURN(std::unique_ptr<dns::CaresResolver> cares, dns::CaresResolver::Create(settings.dns));
   std::unique_ptr<App> app(new App(rt));
   app->parts_ = std::make_unique<Parts>(rt, std::move(settings), std::move(cares), channels);

@@ -28,7 +28,7 @@ class RoutingRpc final : public v1::RoutingService::CallbackService {
 
  private:
   Task<absl::Status> DoRecipient(rpc::UnaryCall<v1::ResolveRecipientRequest, v1::ResolveRecipientResponse>& call) {
-    call.response() = co_await recipients_.Resolve(call.request(), call.info().trace.trace_id);
+    call.response() = co_await recipients_.Resolve(call.request(), call.info().trace.ToHeader());
     metrics_.Recipient(call.response().outcome());
     co_return absl::OkStatus();
   }

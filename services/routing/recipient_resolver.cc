@@ -113,7 +113,7 @@ RecipientResolver::RecipientResolver(Lookup lookup, size_t cache_entries, Clock 
       options_(std::move(options)),
       cache_(cache_entries, kMaxAge) {}
 
-Task<Response> RecipientResolver::Resolve(v1::ResolveRecipientRequest request, std::string trace_id) {
+Task<Response> RecipientResolver::Resolve(v1::ResolveRecipientRequest request, std::string traceparent) {
   std::string key, text;
   std::optional<Address> address;
   if (absl::AsciiStrToLower(request.address()) == "postmaster") {
@@ -125,13 +125,13 @@ Task<Response> RecipientResolver::Resolve(v1::ResolveRecipientRequest request, s
     text = address->ToString();
     key = address->Folded().ToString();
   }
-  absl::StatusOr<LookupAddressResponse> found = co_await Ask(key, text, trace_id);
+  absl::StatusOr<LookupAddressResponse> found = co_await Ask(key, text, traceparent);
   // RFC 5321 §4.5.1: reports come from MAILER-DAEMON at this host's name, and people reply.
   if (found.ok() && address.has_value() && IsPostmasterOfHost(*address) &&
       (found->outcome() == LookupAddressResponse::OUTCOME_NOT_LOCAL ||
        found->outcome() == LookupAddressResponse::OUTCOME_NO_SUCH_ADDRESS)) {
     key = text = options_.postmaster.empty() ? "postmaster" : options_.postmaster;
-    found = co_await Ask(std::move(key), std::move(text), std::move(trace_id));
+    found = co_await Ask(std::move(key), std::move(text), std::move(traceparent));
   }
   if (!found.ok()) {
     if (absl::IsInvalidArgument(found.status())) {
@@ -148,7 +148,7 @@ bool RecipientResolver::IsPostmasterOfHost(const Address& address) const {
 }
 
 Task<absl::StatusOr<LookupAddressResponse>> RecipientResolver::Ask(std::string key, std::string address,
-                                                                   std::string trace_id) {
+                                                                   std::string traceparent) {
   // A foreign domain is one entry, however many of its addresses are tried.
   const size_t at = key.rfind('@');
   const std::string domain_key = at == std::string::npos ? key : key.substr(at);
@@ -164,7 +164,7 @@ Task<absl::StatusOr<LookupAddressResponse>> RecipientResolver::Ask(std::string k
     absl::MutexLock lock(&mutex_);
     epoch = epoch_;
   }
-  absl::StatusOr<LookupAddressResponse> answer = co_await lookup_(std::move(address), std::move(trace_id));
+  absl::StatusOr<LookupAddressResponse> answer = co_await lookup_(std::move(address), std::move(traceparent));
   if (answer.ok()) {
     observer_(Source::kDirectory);
     const bool foreign = answer->outcome() == LookupAddressResponse::OUTCOME_NOT_LOCAL;

@@ -41,7 +41,7 @@ namespace posthouse::routing {
 class RecipientResolver {
  public:
   using Lookup = std::function<Task<absl::StatusOr<directory::v1::LookupAddressResponse>>(std::string address,
-                                                                                          std::string trace_id)>;
+                                                                                          std::string traceparent)>;
   using Clock = absl::AnyInvocable<absl::Time() const>;
   // How a question was answered; for metrics.
   enum class Source { kCache, kDirectory, kStale, kNone };
@@ -57,7 +57,7 @@ class RecipientResolver {
   RecipientResolver(Lookup lookup, size_t cache_entries, Clock clock, Observer observer, Options options);
 
   // Never fails: an unknown answer is OUTCOME_TEMPORARY.
-  Task<v1::ResolveRecipientResponse> Resolve(v1::ResolveRecipientRequest request, std::string trace_id = "");
+  Task<v1::ResolveRecipientResponse> Resolve(v1::ResolveRecipientRequest request, std::string traceparent = "");
 
   // From the change stream, one at a time.
   void OnChanged(uint64_t revision, const directory::v1::WatchResponse& changes);
@@ -76,7 +76,7 @@ class RecipientResolver {
   enum class Freshness { kGood, kOld, kChanged };
 
   Task<absl::StatusOr<directory::v1::LookupAddressResponse>> Ask(std::string key, std::string address,
-                                                                 std::string trace_id);
+                                                                 std::string traceparent);
   bool IsPostmasterOfHost(const Address& address) const;
   Freshness Judge(const Cache::Hit& hit, absl::Time now);
 

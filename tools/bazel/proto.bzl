@@ -3,7 +3,7 @@
 def posthouse_proto_library(name, srcs, deps = [], grpc = False, visibility = ["//visibility:public"]):
     """C++ for .proto files below //protos.
 
-    Include as "posthouse/<area>/v1/<file>.pb.h" (and .grpc.pb.h when `grpc`).
+    Include by the path below //protos: "posthouse/<area>/v1/<file>.pb.h" (and .grpc.pb.h when `grpc`).
 
     Args:
       name: the C++ library; `<name>_srcs` is the filegroup of .proto files.

@@ -136,7 +136,7 @@ struct LiveSessions::State : std::enable_shared_from_this<State> {
     const auto start = [this](auto* context, auto* req, auto* resp, auto done) {
       stub->async()->GetAccount(context, req, resp, std::move(done));
     };
-    co_return co_await rpc::Call<v1::GetAccountResponse>(rpc::OptionsFor(kCall, ""), std::move(request), start);
+    co_return co_await rpc::Call<v1::GetAccountResponse>(rpc::OptionsFor(kCall), std::move(request), start);
   }
 
   // An error: the directory did not answer.

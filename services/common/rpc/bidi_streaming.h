@@ -113,7 +113,7 @@ class BidiReactor final : public grpc::ServerBidiReactor<Request, Response> {
     if (status.ok()) status = co_await self->handler_(static_cast<StreamCall<Request, Response>&>(self->call_));
     self->hook_->Disarm();
     co_await self->Idle();  // as for WriteReactor
-    self->runner_.Finished(MethodName<Request>(), status.code(), absl::Now() - start);
+    self->runner_.Finished(MethodName<Request>(), status, start, self->call_);
     self->Finish(ToGrpc(status));
   }
   void OnReadDone(bool ok) override { arrival_.Set(ok); }
@@ -152,7 +152,7 @@ class ClientStream {
   // `start(context, reactor)` is called here, once, and starts the stub's method.
   template <typename Start>
   ClientStream(const CallOptions& options, Start start) : state_(std::make_shared<State>()) {
-    Prepare(state_->context, options);
+    state_->end.Begin(Prepare(state_->context, options, internal::MethodName<Request>));
     state_->self = state_;
     start(&state_->context, static_cast<grpc::ClientBidiReactor<Request, Response>*>(state_.get()));
     state_->AddHold();  // operations start outside of the reactor's callbacks

@@ -1,20 +1,27 @@
 #include "services/common/rpc/client.h"
 
 #include <chrono>
+#include <memory>
+#include <optional>
+#include <utility>
 
 #include "absl/strings/cord.h"
+#include "absl/time/clock.h"
 #include "services/common/rpc/access_options.h"
 #include "services/common/rpc/admission.h"
+#include "services/common/tracing/span.h"
 
 namespace posthouse::rpc {
 
-CallOptions OptionsFor(absl::Duration deadline, const std::string& trace_id) {
+CallOptions OptionsFor(absl::Duration deadline) {
   CallOptions options;
   options.deadline = deadline;
-  if (!trace_id.empty()) {
-    options.trace = TraceContext::New();
-    options.trace.trace_id = trace_id;
-  }
+  return options;
+}
+
+CallOptions OptionsFor(absl::Duration deadline, const std::string& traceparent) {
+  CallOptions options = OptionsFor(deadline);
+  if (std::optional<TraceContext> trace = TraceContext::Parse(traceparent)) options.trace = *std::move(trace);
   return options;
 }
 
@@ -40,11 +47,35 @@ grpc::Status ToGrpc(const absl::Status& status) {
                       status.GetPayload(kRefusalPayload).has_value() ? kRefusalPayload : "");
 }
 
-void Prepare(grpc::ClientContext& context, const CallOptions& options) {
+ClientSpan::ClientSpan() = default;
+ClientSpan::ClientSpan(ClientSpan&&) noexcept = default;
+ClientSpan& ClientSpan::operator=(ClientSpan&&) noexcept = default;
+ClientSpan::~ClientSpan() = default;
+
+void ClientSpan::End(const absl::Status& status) {
+  if (span_ == nullptr) return;
+  const std::unique_ptr<tracing::Span> span = std::move(span_);
+  span->end = absl::Now();
+  span->status = status;
+  tracing::Emit(std::move(*span));
+}
+
+ClientSpan Prepare(grpc::ClientContext& context, const CallOptions& options, const std::string& (*method)()) {
   if (options.deadline != absl::InfiniteDuration()) {
     context.set_deadline(std::chrono::system_clock::now() + absl::ToChronoNanoseconds(options.deadline));
   }
-  if (!options.trace.trace_id.empty()) context.AddMetadata("traceparent", options.trace.Child().ToHeader());
+  ClientSpan span;
+  if (options.trace.trace_id.empty()) return span;
+  TraceContext own = options.trace.Child();
+  context.AddMetadata("traceparent", own.ToHeader());
+  if (method == nullptr || !tracing::Wanted(own)) return span;
+  span.span_ = std::make_unique<tracing::Span>();
+  span.span_->parent_id = options.trace.parent_id;
+  span.span_->trace = std::move(own);
+  span.span_->name = method();
+  span.span_->kind = tracing::SpanKind::kClient;
+  span.span_->start = absl::Now();
+  return span;
 }
 
 }  // namespace posthouse::rpc

@@ -13,6 +13,7 @@
 #include <grpcpp/grpcpp.h>
 
 #include <functional>
+#include <memory>
 #include <string>
 #include <utility>
 
@@ -20,7 +21,12 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "services/common/async/task.h"
+#include "services/common/rpc/method_name.h"
 #include "services/common/rpc/trace.h"
+
+namespace posthouse::tracing {
+struct Span;
+}
 
 namespace posthouse::rpc {
 
@@ -30,8 +36,10 @@ struct CallOptions {
   TraceContext trace;  // empty trace_id: none is sent
 };
 
-// `trace_id`: 32 hex digits, or "" for none.
-CallOptions OptionsFor(absl::Duration deadline, const std::string& trace_id);
+// A call without a trace.
+CallOptions OptionsFor(absl::Duration deadline);
+// A call in the trace of `traceparent` (W3C Trace Context); without one, when it is not valid.
+CallOptions OptionsFor(absl::Duration deadline, const std::string& traceparent);
 
 // Code for code, but kUnavailable for a call that the server refused before it started (access.h).
 absl::Status FromGrpc(const grpc::Status& status);
@@ -39,13 +47,28 @@ absl::Status FromGrpc(const grpc::Status& status);
 absl::Status FromGrpcVerbatim(const grpc::Status& status);
 grpc::Status ToGrpc(const absl::Status& status);
 
-// Deadline and metadata for one call. For the streaming helpers; else use Call().
-void Prepare(grpc::ClientContext& context, const CallOptions& options);
+// The span of a call that this process makes (tracing/span.h). Empty: nobody wants it.
+class ClientSpan {
+ public:
+  ClientSpan();
+  ClientSpan(ClientSpan&&) noexcept;
+  ClientSpan& operator=(ClientSpan&&) noexcept;
+  ~ClientSpan();
+  // Once, when the call has ended.
+  void End(const absl::Status& status);
+
+ private:
+  friend ClientSpan Prepare(grpc::ClientContext&, const CallOptions&, const std::string& (*)());
+  std::unique_ptr<tracing::Span> span_;
+};
+
+// Deadline and metadata for one call. For the streaming helpers; else use Call(). `method` names it; null: no span.
+ClientSpan Prepare(grpc::ClientContext& context, const CallOptions& options, const std::string& (*method)() = nullptr);
 
 template <typename Response, typename Request, typename Start>
 Task<absl::StatusOr<Response>> Call(CallOptions options, Request request, Start start) {
   grpc::ClientContext context;
-  Prepare(context, options);
+  ClientSpan span = Prepare(context, options, internal::MethodName<Request>);
   Response response;
   absl::AnyInvocable<void(absl::Status)> finish;
   const absl::Status status = co_await AwaitCallback<absl::Status>([&](absl::AnyInvocable<void(absl::Status)> done) {
@@ -57,6 +80,7 @@ Task<absl::StatusOr<Response>> Call(CallOptions options, Request request, Start 
       now(FromGrpc(s));
     }));
   });
+  span.End(status);
   if (!status.ok()) co_return status;
   co_return std::move(response);
 }

@@ -19,15 +19,19 @@
 #include "services/common/rpc/arrival.h"
 #include "services/common/rpc/client.h"
 #include "services/common/rpc/client_streams.h"
+#include "services/common/rpc/method_name.h"
 
 namespace posthouse::rpc {
 
 namespace internal {
 
-// The end of a call: its status, for a task that waits for it before or after.
+// The end of a call: its status, for a task that waits for it before or after, and its span.
 class CallEnd {
  public:
+  // Before the call starts.
+  void Begin(ClientSpan span) { span_ = std::move(span); }
   void Set(const grpc::Status& status) {
+    span_.End(FromGrpcVerbatim(status));
     {
       absl::MutexLock lock(&mutex_);
       status_ = FromGrpc(status);
@@ -45,6 +49,7 @@ class CallEnd {
   absl::Mutex mutex_;
   absl::Status status_ ABSL_GUARDED_BY(mutex_);
   Arrival arrival_;
+  ClientSpan span_;
 };
 
 }  // namespace internal
@@ -76,7 +81,7 @@ template <typename Request, typename Response>
 template <typename Start>
 ClientWriter<Request, Response>::ClientWriter(const CallOptions& options, Start start)
     : state_(std::make_shared<State>()) {
-  Prepare(state_->context, options);
+  state_->end.Begin(Prepare(state_->context, options, internal::MethodName<Request>));
   state_->context.set_initial_metadata_corked(true);
   state_->self = state_;
   start(&state_->context, &state_->response, static_cast<grpc::ClientWriteReactor<Request>*>(state_.get()));
@@ -172,7 +177,7 @@ template <typename Request, typename Response>
 template <typename Start>
 ClientReader<Request, Response>::ClientReader(const CallOptions& options, Request request, Start start)
     : state_(std::make_shared<State>()) {
-  Prepare(state_->context, options);
+  state_->end.Begin(Prepare(state_->context, options, internal::MethodName<Request>));
   state_->request = std::move(request);
   state_->self = state_;
   start(&state_->context, static_cast<const Request*>(&state_->request),

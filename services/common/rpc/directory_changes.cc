@@ -90,10 +90,9 @@ Task<absl::Status> ChangeWatcher::State::Follow() {
   v1::WatchRequest request;
   request.set_after_revision(revision);
   request.set_only_new(!known);
-  Reader stream(OptionsFor(kStreamLife, ""), request,
-                [this](auto* context, const v1::WatchRequest* req, auto* reactor) {
-                  stub->async()->Watch(context, req, reactor);
-                });
+  Reader stream(OptionsFor(kStreamLife), request, [this](auto* context, const v1::WatchRequest* req, auto* reactor) {
+    stub->async()->Watch(context, req, reactor);
+  });
   {
     absl::MutexLock lock(&mutex);
     reader = &stream;

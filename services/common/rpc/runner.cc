@@ -8,12 +8,13 @@
 #include <vector>
 
 #include "absl/container/flat_hash_map.h"
-#include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
+#include "absl/time/clock.h"
 #include "services/common/net/event_loop.h"
 #include "services/common/rpc/access.h"
 #include "services/common/rpc/call_metrics.h"
 #include "services/common/rpc/server_calls.h"
+#include "services/common/tracing/span.h"
 
 namespace posthouse::rpc {
 namespace {
@@ -83,8 +84,10 @@ void ServerRunner::Launch(Task<void> task) {
   SpawnHere(std::move(task));
 }
 
-void ServerRunner::Finished(const std::string& method, absl::StatusCode code, absl::Duration took) {
-  const size_t number = static_cast<size_t>(code) < kCodes ? static_cast<size_t>(code) : 2;
+void ServerRunner::Finished(const std::string& method, const absl::Status& status, absl::Time start,
+                            internal::CallBase& call) {
+  const absl::Time now = absl::Now();
+  const auto code = static_cast<size_t>(status.code());
   metrics::Counter* handled;
   metrics::Histogram* seconds;
   {
@@ -95,11 +98,24 @@ void ServerRunner::Finished(const std::string& method, absl::StatusCode code, ab
       slot->seconds = &HandlingSeconds(impl_->registry, method);
       impl_->Handled(method, *slot, 0);  // shows zero from the start
     }
-    handled = &impl_->Handled(method, *slot, number);
+    handled = &impl_->Handled(method, *slot, code < kCodes ? code : 2);
     seconds = slot->seconds;
   }
   handled->Add();
-  seconds->Observe(took);
+  seconds->Observe(now - start);
+  if (!tracing::On()) return;
+  // A call without a trace (a change stream, an administrator's) is no part of a message's way.
+  const CallInfo& info = call.info();
+  if (info.parent_span.empty() || !tracing::Wanted(info.trace)) return;
+  tracing::Span span;
+  span.trace = info.trace;
+  span.parent_id = info.parent_span;
+  span.name = method;
+  span.kind = tracing::SpanKind::kServer;
+  span.start = start;
+  span.end = now;
+  span.status = status;
+  tracing::Emit(std::move(span));
 }
 
 void ServerRunner::BeginDrain() {
@@ -141,23 +157,11 @@ CallInfo MakeCallInfo(const grpc::CallbackServerContext& context) {
   if (header != metadata.end()) {
     trace = TraceContext::Parse(absl::string_view(header->second.data(), header->second.size()));
   }
-  info.trace = trace.has_value() ? *std::move(trace) : TraceContext::New();
+  if (trace.has_value()) info.parent_span = trace->parent_id;
+  info.trace = trace.has_value() ? trace->Child() : TraceContext::New();
   info.peer = PeerName(context);
   info.deadline = absl::FromChrono(context.deadline());
   return info;
-}
-
-std::string MethodTaking(const google::protobuf::Descriptor& request) {
-  const google::protobuf::FileDescriptor& file = *request.file();
-  for (int i = 0; i < file.service_count(); ++i) {
-    const google::protobuf::ServiceDescriptor& service = *file.service(i);
-    for (int j = 0; j < service.method_count(); ++j) {
-      if (service.method(j)->input_type() == &request) {
-        return absl::StrCat(service.full_name(), "/", service.method(j)->name());
-      }
-    }
-  }
-  return "unknown";
 }
 
 void CancelHook::Set(absl::AnyInvocable<void()> fn) {

@@ -26,6 +26,10 @@ class EventLoops;
 
 namespace posthouse::rpc {
 
+namespace internal {
+class CallBase;
+}
+
 // Runs handlers on the event loops and counts calls (grpc_server_handled_total,
 // grpc_server_handling_seconds, by method and code). A call that its caller may not make ends
 // before its handler starts (access.h). Outlives the RpcServer whose services use it. Threads: any.
@@ -45,8 +49,8 @@ class ServerRunner {
   void Launch(Task<void> task);
   // Whether the call of `method` ("package.Service/Method") may start; else its status.
   absl::Status Admit(const grpc::CallbackServerContext& context, const std::string& method) const;
-  // Counts a call of `method` that ends.
-  void Finished(const std::string& method, absl::StatusCode code, absl::Duration took);
+  // Counts a call of `method` that began at `start` and ends, and makes its span.
+  void Finished(const std::string& method, const absl::Status& status, absl::Time start, internal::CallBase& call);
   class Drainable {
    public:
     virtual ~Drainable() = default;
@@ -61,8 +65,9 @@ class ServerRunner {
 
 // What a handler knows of its caller.
 struct CallInfo {
-  TraceContext trace;  // the caller's, or a new one
-  std::string peer;    // certificate name under mTLS, else "inproc", "socket" or the address
+  TraceContext trace;       // of this call, in the caller's trace or a new one: what the handler passes on
+  std::string parent_span;  // of the caller; "": the caller sent no trace
+  std::string peer;         // certificate name under mTLS, else "inproc", "socket" or the address
   absl::Time deadline = absl::InfiniteFuture();
 };
 

@@ -2,7 +2,6 @@
 // and deletes itself in OnDone, after its handler has ended and its last operation is done.
 #pragma once
 
-#include <google/protobuf/descriptor.h>
 #include <grpcpp/grpcpp.h>
 
 #include <memory>
@@ -20,23 +19,10 @@
 #include "services/common/async/task.h"
 #include "services/common/rpc/arrival.h"
 #include "services/common/rpc/client.h"
+#include "services/common/rpc/method_name.h"
 #include "services/common/rpc/server_calls.h"
 
 namespace posthouse::rpc {
-
-namespace internal {
-
-// "package.Service/Method" of the method that takes `request`; each method has its
-// own request type. "unknown" when there is none in the request's file.
-std::string MethodTaking(const google::protobuf::Descriptor& request);
-
-template <typename Request>
-const std::string& MethodName() {
-  static const auto& name = *new std::string(MethodTaking(*Request::descriptor()));
-  return name;
-}
-
-}  // namespace internal
 
 // OnDone only deletes the reactor, so gRPC may call it (and OnCancel) on the thread
 // that it is on, instead of waking a thread of its executor.
@@ -58,7 +44,7 @@ class UnaryReactor final : public grpc::ServerUnaryReactor {
     const absl::Time start = absl::Now();
     absl::Status status = self->runner_.Admit(self->call_.context(), MethodName<Request>());
     if (status.ok()) status = co_await self->handler_(self->call_);
-    self->runner_.Finished(MethodName<Request>(), status.code(), absl::Now() - start);
+    self->runner_.Finished(MethodName<Request>(), status, start, self->call_);
     self->Finish(ToGrpc(status));  // deletes self, soon or now
   }
   POSTHOUSE_RPC_INLINEABLE
@@ -118,7 +104,7 @@ class ReadReactor final : public grpc::ServerReadReactor<Request> {
     const absl::Time start = absl::Now();
     absl::Status status = self->runner_.Admit(self->call_.context(), MethodName<Request>());
     if (status.ok()) status = co_await self->handler_(static_cast<ReaderCall<Request, Response>&>(self->call_));
-    self->runner_.Finished(MethodName<Request>(), status.code(), absl::Now() - start);
+    self->runner_.Finished(MethodName<Request>(), status, start, self->call_);
     self->Finish(ToGrpc(status));
   }
   void OnReadDone(bool ok) override {
@@ -206,7 +192,7 @@ class WriteReactor final : public grpc::ServerWriteReactor<Response> {
     // No status while a message is on the way, nor in one step with the last one
     // (StartWriteAndFinish): the in-process transport of gRPC 1.51 may then drop it.
     co_await self->Idle();
-    self->runner_.Finished(MethodName<Request>(), status.code(), absl::Now() - start);
+    self->runner_.Finished(MethodName<Request>(), status, start, self->call_);
     self->Finish(ToGrpc(status));
   }
   void OnWriteDone(bool ok) override { written_.Set(ok); }

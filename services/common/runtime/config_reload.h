@@ -3,7 +3,7 @@
 // A file that is refused changes nothing: the configuration before stays in use. Which keys apply is a property of each
 // key (config::Reloadable); the others wait for a restart, and the log names them.
 // Metrics: posthouse_config_reloads_total{result}, posthouse_config_last_reload_successful,
-// posthouse_config_last_reload_timestamp_seconds, posthouse_config_keys_need_restart.
+// posthouse_config_last_reload_timestamp_seconds, posthouse_config_keys_need_restart, posthouse_config_hash.
 // Threads: one, but Shown(), which any may call.
 #pragma once
 
@@ -58,6 +58,7 @@ class ConfigReload {
   metrics::Counter& failed_;
   metrics::Gauge& successful_;
   metrics::Gauge& when_;
+  metrics::Gauge& hash_;
   metrics::Gauge& need_restart_;
   mutable absl::Mutex mutex_;
   std::string shown_ ABSL_GUARDED_BY(mutex_);

@@ -7,6 +7,7 @@
 #include <cstdio>
 #include <cstring>
 
+#include "absl/time/clock.h"
 #include "services/common/memory_limit/memory_limit.h"
 #include "services/common/version/version.h"
 
@@ -47,12 +48,15 @@ metrics::CollectHandle AddProcessMetrics(metrics::Registry& registry, absl::Time
   registry
       .AddGauge("posthouse_process_memory_limit_bytes", "Limit of the control group when the process started; 0: none.")
       .Set(static_cast<double>(MemoryLimit()));
+  auto& clock = registry.AddGauge("posthouse_process_clock_timestamp_seconds",
+                                  "The clock of this process at the scrape, Unix time: compare it with the scraper's.");
   auto& resident = registry.AddGauge("posthouse_process_resident_memory_bytes", "Resident memory of this process.");
   auto& cpu = registry.AddCounter("posthouse_process_cpu_seconds_total", "CPU time of this process, user and system.");
   auto& open = registry.AddGauge("posthouse_process_open_fds", "Open file descriptors.");
   auto& most = registry.AddGauge("posthouse_process_max_fds", "File descriptors that this process may open.");
   auto& threads = registry.AddGauge("posthouse_process_threads", "Threads of this process.");
-  return registry.OnCollect([&resident, &cpu, &open, &most, &threads] {
+  return registry.OnCollect([&clock, &resident, &cpu, &open, &most, &threads] {
+    clock.Set(absl::ToDoubleSeconds(absl::Now() - absl::UnixEpoch()));
     resident.Set(ResidentBytes());
     rusage used{};
     if (getrusage(RUSAGE_SELF, &used) == 0) cpu.RaiseTo(Seconds(used.ru_utime) + Seconds(used.ru_stime));

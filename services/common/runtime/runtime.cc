@@ -9,6 +9,7 @@
 #include <cstdio>
 #include <thread>
 
+#include "absl/cleanup/cleanup.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/synchronization/mutex.h"
@@ -30,6 +31,7 @@
 #include "services/common/status/status.h"
 #include "services/common/time/calm_clock.h"
 #include "services/common/time/proto_time.h"
+#include "services/common/tracing/otlp_exporter.h"
 #include "services/common/version/version.h"
 
 namespace posthouse::runtime {
@@ -50,6 +52,9 @@ struct Process {
   MakeApp make;
   CheckConfig check;  // may be null
 };
+
+// For the spans that wait when the process ends.
+constexpr absl::Duration kLastSpans = absl::Seconds(2);
 
 constexpr char kAcceptDataLoss[] = "accept-data-loss";
 
@@ -117,12 +122,21 @@ int ParseFlags(int argc, char** argv, const Process& process, Flags* flags) {
   return -1;
 }
 
+// Null: the configuration names no collector.
+absl::StatusOr<std::shared_ptr<tracing::OtlpExporter>> StartTracing(Runtime& runtime, const std::string& service,
+                                                                    tracing::ExportMetrics& metrics) {
+  PH_ASSIGN_OR_RETURN(tracing::OtlpOptions options, tracing::OptionsOf(runtime.config().tracing(), service));
+  if (options.endpoint.empty()) return nullptr;
+  return tracing::OtlpExporter::Start(std::move(options), runtime.loops().Next(), metrics);
+}
+
 absl::StatusOr<config::v1::Config> LoadConfig(const std::string& path, const Process& process) {
   config::v1::Config config;
   if (!path.empty()) {
     PH_ASSIGN_OR_RETURN(config, config::LoadFile(path));
   }
   absl::Status status = config::Validate(config, process.service);
+  if (status.ok()) status = tracing::OptionsOf(config.tracing(), process.service).status();
   if (status.ok() && process.check != nullptr) status = process.check(config);
   if (!status.ok()) return path.empty() ? status : config::Locate(status, path);
   return config;
@@ -242,13 +256,20 @@ int Run(Runtime& runtime, const Flags& flags, const std::string& stamp, const Pr
   const absl::Time started = absl::Now();
   const metrics::CollectHandle collect = AddProcessMetrics(runtime.registry(), started);
   DrainMetrics drain(runtime.registry());
-  absl::StatusOr<std::unique_ptr<App>> app = StartApp(runtime, process);
-  if (!app.ok()) {
-    LOG_EVENT(kError, "start_failed").Err(app.status());
-    std::fprintf(stderr, "%s: cannot start: %s\n", process.program.c_str(),
-                 std::string(app.status().message()).c_str());
+  tracing::ExportMetrics export_metrics(runtime.registry());
+  const auto cannot_start = [&process](const absl::Status& why) {
+    LOG_EVENT(kError, "start_failed").Err(why);
+    std::fprintf(stderr, "%s: cannot start: %s\n", process.program.c_str(), std::string(why.message()).c_str());
     return 1;
-  }
+  };
+  const absl::StatusOr<std::shared_ptr<tracing::OtlpExporter>> exporter =
+      StartTracing(runtime, service, export_metrics);
+  if (!exporter.ok()) return cannot_start(exporter.status());
+  const absl::Cleanup stop_tracing = [&exporter] {
+    if (*exporter != nullptr) (*exporter)->Stop(kLastSpans);
+  };
+  absl::StatusOr<std::unique_ptr<App>> app = StartApp(runtime, process);
+  if (!app.ok()) return cannot_start(app.status());
   ConfigReload config(flags.config, stamp, runtime.config(),
                       {.load = [&] { return LoadConfig(flags.config, process); },
                        .apply =
@@ -260,11 +281,8 @@ int Run(Runtime& runtime, const Flags& flags, const std::string& stamp, const Pr
                       runtime.registry());
   auto http = StartHttp(runtime, **app, service, config, started);
   if (!http.ok()) {
-    std::fprintf(stderr, "%s: cannot start: %s\n", process.program.c_str(),
-                 std::string(http.status().message()).c_str());
-    LOG_EVENT(kError, "start_failed").Err(http.status());
     (*app)->Drain(absl::ZeroDuration());
-    return 1;
+    return cannot_start(http.status());
   }
   LOG_EVENT(kInfo, "started").Str("version", kVersion).Int("http_port", (*http)->port());
   ServeUntilSignalled(
