@@ -31,6 +31,7 @@ Metrics::Metrics(metrics::Registry& registry)
                                      "Changes reported to IDLE sessions, by what woke them", {{"cause", "hint"}})),
       idle_polled(registry.AddCounter("posthouse_gateway_idle_wakeups_total",
                                       "Changes reported to IDLE sessions, by what woke them", {{"cause", "poll"}})),
+      idle_sessions(registry.AddGauge("posthouse_gateway_idle_sessions", "IMAP sessions that are in IDLE now")),
       append_repeats(registry.AddCounter("posthouse_gateway_append_repeats_total",
                                          "APPENDs asked again because the answer of the mailbox was lost")),
       certificate_not_after(registry.AddGauge("posthouse_gateway_certificate_not_after_timestamp_seconds",
@@ -94,12 +95,12 @@ void Metrics::TlsStarted(absl::string_view protocol, absl::string_view version) 
   Of(protocol).tls[version == kTlsVersions[0] ? 0 : 1]->Add();
 }
 
-void Metrics::Command(absl::string_view protocol, absl::string_view command, CommandResult result,
-                      absl::Duration took) {
+void Metrics::Command(absl::string_view protocol, absl::string_view command, CommandResult result, absl::Duration took,
+                      absl::string_view trace_id) {
   const auto& commands = Of(protocol).commands;
   auto it = commands.find(Label(command));
   if (it == commands.end()) it = commands.find("other");
-  it->second.seconds->Observe(took);
+  it->second.seconds->Observe(took, trace_id);
   it->second.results[static_cast<size_t>(result)]->Add();
 }
 

@@ -30,12 +30,16 @@ class Metrics {
   void BytesIn(absl::string_view protocol, size_t bytes);
   void BytesOut(absl::string_view protocol, size_t bytes);
   // `command` in any case; an unknown one counts as "other".
-  void Command(absl::string_view protocol, absl::string_view command, CommandResult result, absl::Duration took);
+  // `trace_id`: of the session.
+  void Command(absl::string_view protocol, absl::string_view command, CommandResult result, absl::Duration took,
+               absl::string_view trace_id = "");
   // A connection that is encrypted from now on, by TLS of `version` ("TLSv1.3").
   void TlsStarted(absl::string_view protocol, absl::string_view version);
   // IMAP sessions in IDLE that reported changes after a hint, or after the poll that replaces a lost hint.
   metrics::Counter& idle_woken;
   metrics::Counter& idle_polled;
+  // IMAP sessions that are in IDLE now.
+  metrics::Gauge& idle_sessions;
   // APPENDs whose answer from the mailbox was lost, so that they were asked again.
   metrics::Counter& append_repeats;
   metrics::Gauge& certificate_not_after;

@@ -11,6 +11,7 @@
 #include "services/common/log/log.h"
 #include "services/common/rpc/login_checks.h"
 #include "services/common/rpc/trace.h"
+#include "services/common/tracing/span.h"
 #include "services/ingress/arrival.h"
 #include "services/ingress/envelope_proto.h"
 #include "services/ingress/message_upload.h"
@@ -28,6 +29,12 @@ constexpr absl::Duration kHandshakeTimeout = absl::Seconds(30);
 // A client that sends message data more slowly than this for longer than two data
 // timeouts is cut off. The time that the queue makes it wait does not count.
 constexpr double kMinBytesPerSecond = 128;
+
+// For spans.
+absl::Status StatusOf(const smtp::Reply& reply) {
+  if (reply.positive()) return absl::OkStatus();
+  return reply.temporary() ? absl::UnavailableError("deferred") : absl::FailedPreconditionError("refused");
+}
 
 class Session {
  public:
@@ -59,6 +66,10 @@ class Session {
   std::unique_ptr<MessageUpload> NewUpload(smtp::DataFormat format);
   Action Lost(const absl::Status& status);
   void CutOff(const absl::Status& why, bool told = false);
+  // The trace of the transaction in progress.
+  const rpc::TraceContext& Trace();
+  // Makes the span of the transaction in progress, if it began, and forgets it.
+  void EndMessage(const absl::Status& status);
   Refusal MessageRefusal(Reason reason, std::string reply, const absl::Status& why) const;
   void Record(const smtp::Reply& reply, absl::Duration took);
   void CountNew();
@@ -79,6 +90,8 @@ class Session {
   struct Message {
     rpc::TraceContext trace = rpc::TraceContext::New();
     std::unique_ptr<MessageUpload> upload;
+    // When its trace began; InfiniteFuture: nothing has been asked for it.
+    absl::Time began = absl::InfiniteFuture();
     absl::Duration waited;  // for its data
     uint64_t bytes = 0;     // that came in this time
   };
@@ -143,6 +156,7 @@ Task<void> Session::Run() {
     if (action == Action::kClose) open = false;
   }
   if (message_.upload != nullptr) CutOff(absl::UnavailableError("the client closed the connection"));
+  EndMessage(absl::CancelledError("the session ended"));
   CountNew();
 }
 
@@ -158,7 +172,7 @@ Task<Action> Session::Perform(Action action) {
         }
         metrics::Timer timer(context_.metrics->resolve_seconds);
         const Resolution resolution =
-            co_await context_.peers->Resolve(message_.trace, dialogue_.resolve_address(), dialogue_.may_relay());
+            co_await context_.peers->Resolve(Trace(), dialogue_.resolve_address(), dialogue_.may_relay());
         action = dialogue_.OnResolved(resolution, &out_);
         break;
       }
@@ -189,7 +203,7 @@ Task<Action> Session::Login() {
   request.client_address = connection_->peer().address;
   request.tls = connection_->tls();
   request.protocol = "submission";
-  request.trace = message_.trace;
+  request.trace = Trace();
   // The directory limits guessing over many connections, by address, network and account.
   absl::StatusOr<ingress::Login> login = co_await context_.peers->Authenticate(std::move(request));
   // Guessing is slow: 1, 2, 4, then 8 seconds for each refused login of the connection.
@@ -258,7 +272,7 @@ Task<Action> Session::StartTls() {
 // ---- messages
 
 std::unique_ptr<MessageUpload> Session::NewUpload(smtp::DataFormat format) {
-  const Arrival arrival{*connection_, dialogue_, *settings_, message_.trace};
+  const Arrival arrival{*connection_, dialogue_, *settings_, Trace()};
   return std::make_unique<MessageUpload>(
       settings_, UploadOptionsOf(arrival, format),
       context_.enqueuer->Begin(message_.trace, ToProto(dialogue_.envelope(), OriginOf(arrival))));
@@ -333,7 +347,7 @@ Task<Action> Session::ReceiveChunk() {
   const std::optional<smtp::Reply> refusal = message_.upload->refusal();
   if (refusal.has_value()) {
     Record(*refusal, absl::ZeroDuration());
-    message_ = Message();
+    EndMessage(StatusOf(*refusal));
   }
   co_return dialogue_.OnChunk(refusal, &out_);
 }
@@ -350,7 +364,7 @@ Task<Action> Session::Answer() {
   const smtp::Reply reply = co_await message_.upload->Commit();
   const absl::Duration took = absl::Now() - end_of_data;
   Record(reply, took);
-  message_ = Message();
+  EndMessage(StatusOf(reply));
   co_return dialogue_.OnMessage(reply, &out_);
 }
 
@@ -363,7 +377,7 @@ void Session::Record(const smtp::Reply& reply, absl::Duration took) {
   const size_t recipients = dialogue_.envelope().recipients.size();
   context_.metrics->Messages(end).Add();
   if (end == MessageEnd::kAccepted) {
-    context_.metrics->accept_seconds.Observe(took);
+    context_.metrics->accept_seconds.Observe(took, message_.trace.trace_id);
     context_.metrics->message_bytes.Add(static_cast<double>(upload.bytes()));
     context_.metrics->message_size.Observe(static_cast<double>(upload.bytes()));
     context_.metrics->recipients.Add(static_cast<double>(recipients));
@@ -440,6 +454,20 @@ void Session::ByeRevoked() {
 void Session::CutOff(const absl::Status& why, bool told) {
   context_.metrics->Messages(MessageEnd::kCutOff).Add();
   if (!told) Report(MessageRefusal(Reason::kCutOff, "", why));
+  EndMessage(why);
+}
+
+const rpc::TraceContext& Session::Trace() {
+  message_.began = std::min(message_.began, absl::Now());
+  return message_.trace;
+}
+
+void Session::EndMessage(const absl::Status& status) {
+  if (message_.began != absl::InfiniteFuture()) {
+    std::vector<std::pair<const char*, std::string>> attributes = {{"posthouse.port", PortName(port_)}};
+    if (message_.upload != nullptr) attributes.emplace_back("posthouse.queue_id", message_.upload->queue_id());
+    tracing::EmitRoot(message_.trace, "smtp.transaction", message_.began, status, std::move(attributes));
+  }
   message_ = Message();
 }
 

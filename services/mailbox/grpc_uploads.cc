@@ -126,6 +126,8 @@ Task<absl::Status> ReceiveDelivery(MailboxDeps& deps, Mailboxes& mailboxes,
     }
     co_return absl::OkStatus();
   }
+  // What follows is a part of this call.
+  if (!call.info().parent_span.empty()) header.set_traceparent(call.info().trace.ToHeader());
   const bool named = co_await DeliverToAll(deps, mailboxes, header, *message, &call.response());
   if (!named) co_await receiver.Discard();
   co_return absl::OkStatus();

@@ -135,6 +135,9 @@ void App::Collect() {
   metrics_.tls_refused.Add(static_cast<double>(stats.tls_refused - counted_.tls_refused));
   metrics_.tls_failed.Add(static_cast<double>(stats.tls_failed - counted_.tls_failed));
   metrics_.converted.Add(static_cast<double>(stats.converted - counted_.converted));
+  metrics_.sessions_tls12.Add(static_cast<double>(stats.tls12 - counted_.tls12));
+  metrics_.sessions_tls13.Add(static_cast<double>(stats.tls13 - counted_.tls13));
+  metrics_.sessions_clear.Add(static_cast<double>(stats.clear - counted_.clear));
   metrics_.connections_open.Set(static_cast<double>(stats.open));
   metrics_.connections_idle.Set(static_cast<double>(stats.idle));
   counted_ = stats;

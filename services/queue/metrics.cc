@@ -1,5 +1,7 @@
 #include "services/queue/metrics.h"
 
+#include "services/common/time/calm_clock.h"
+
 namespace posthouse::queue {
 namespace {
 
@@ -10,6 +12,8 @@ constexpr const char* kStates[] = {"accepted", "delivered", "relayed", "failed",
 // Of DestinationScheduler::Standing, and blocked.
 constexpr const char* kDestinationStates[] = {"proven", "fresh", "doubtful", "blocked"};
 constexpr const char* kResolvedAgain[] = {"same", "changed", "refused", "unknown"};
+// Of QueueCounts.
+constexpr const char* kMessageStates[] = {"active", "deferred", "held"};
 constexpr const char* kKinds[] = {"remote", "local"};
 
 // From acceptance to delivery: milliseconds when all is well, days when it is not.
@@ -18,6 +22,11 @@ const std::vector<double> kDeliveryBuckets = {0.001, 0.002, 0.005, 0.01, 0.02, 0
 
 metrics::Counter& Connections(metrics::Registry& registry, const char* result) {
   return registry.AddCounter("posthouse_queue_connections_total", "Outgoing SMTP connections.", {{"result", result}});
+}
+
+metrics::Counter& TlsSessions(metrics::Registry& registry, const char* version) {
+  return registry.AddCounter("posthouse_queue_tls_sessions_total",
+                             "Outgoing SMTP sessions by version of TLS; none: in the clear.", {{"version", version}});
 }
 
 metrics::Counter& TlsFallbacks(metrics::Registry& registry, const char* reason) {
@@ -54,12 +63,31 @@ Metrics::Metrics(metrics::Registry& r)
       tls_failed(TlsFallbacks(r, "failed")),
       converted(r.AddCounter("posthouse_queue_converted_messages_total",
                              "Messages encoded anew for hosts without 8BITMIME, or because lines were too long.")),
+      sessions_tls12(TlsSessions(r, "TLSv1.2")),
+      sessions_tls13(TlsSessions(r, "TLSv1.3")),
+      sessions_clear(TlsSessions(r, "none")),
       connections_open(r.AddGauge("posthouse_queue_connections_open", "Outgoing SMTP connections in use.")),
       connections_idle(r.AddGauge("posthouse_queue_connections_idle", "Outgoing SMTP connections kept for reuse.")),
       enqueued_bytes_(r.AddCounter("posthouse_queue_accepted_bytes_total", "Bytes of accepted messages.")),
       enqueue_seconds_(
           r.AddHistogram("posthouse_queue_accept_seconds", "Seconds from the last byte of a message to its commit.")),
-      items_(r.AddGauge("posthouse_queue_items", "Messages in the queue.")) {
+      items_(r.AddGauge("posthouse_queue_items", "Messages in the queue.")),
+      destination_attempts_(
+          r, {.name = "posthouse_queue_destination_attempts_total",
+              .help = "Remote delivery attempts by recipient, for the domains that got most lately; the rest is other.",
+              .label = "destination",
+              .kind = "outcome",
+              .kinds = {kOutcomes, kOutcomes + 4}}) {
+  for (int i = 0; i < 3; ++i) {
+    const metrics::Labels labels = {{"state", kMessageStates[i]}};
+    state_messages_[i] = &r.AddGauge("posthouse_queue_messages",
+                                     "Messages in the queue by state, counted from the due index: active is due or in "
+                                     "work, deferred waits for its next attempt, held for an operator.",
+                                     labels);
+    state_bytes_[i] =
+        &r.AddGauge("posthouse_queue_message_bytes",
+                    "Bytes of the messages in the queue by state, as in posthouse_queue_messages.", labels);
+  }
   for (int i = 0; i < 6; ++i) {
     enqueued_[i] =
         &r.AddCounter("posthouse_queue_enqueued_total", "Enqueue calls by result.", {{"result", kResults[i]}});
@@ -112,14 +140,25 @@ void Metrics::Enqueued(EnqueueResult result, uint64_t bytes, absl::Duration took
   enqueue_seconds_.Observe(took);
 }
 
-void Metrics::Attempt(bool local, const Outcome& outcome) {
+void Metrics::Attempt(const Destination& destination, const Outcome& outcome) {
+  const bool local = !destination.remote();
+  if (!local) destination_attempts_.Add(destination.name(), static_cast<size_t>(outcome.kind), MonotonicNow());
   attempts_[local][static_cast<int>(outcome.kind)]->Add();
   const bool permanent = outcome.kind == Outcome::Kind::kPermanent;
   if (!permanent && outcome.kind != Outcome::Kind::kTemporary) return;
   failures_[local][permanent][static_cast<int>(FailureReasonOf(outcome))]->Add();
 }
 
-void Metrics::Delivered(bool local, absl::Duration since_accepted) { delivered_[local]->Observe(since_accepted); }
+void Metrics::Delivered(bool local, absl::Duration since_accepted, absl::string_view trace_id) {
+  delivered_[local]->Observe(since_accepted, trace_id);
+}
+
+void Metrics::SetStates(const std::array<uint64_t, 3>& messages, const std::array<uint64_t, 3>& bytes) {
+  for (size_t i = 0; i < 3; ++i) {
+    state_messages_[i]->Set(static_cast<double>(messages[i]));
+    state_bytes_[i]->Set(static_cast<double>(bytes[i]));
+  }
+}
 
 void Metrics::ReportSent(dsn::Action action) { reports_[static_cast<int>(action)]->Add(); }
 

@@ -2,8 +2,12 @@
 // Threads: any.
 #pragma once
 
+#include <array>
+#include <cstdint>
+
 #include "absl/strings/string_view.h"
 #include "services/common/metrics/metrics.h"
+#include "services/common/metrics/top_counters.h"
 #include "services/queue/delivery/delivery.h"
 #include "services/queue/delivery/failure_reason.h"
 #include "services/queue/dsn/report.h"
@@ -21,13 +25,15 @@ class Metrics {
   explicit Metrics(metrics::Registry& registry);
 
   void Enqueued(EnqueueResult result, uint64_t bytes, absl::Duration took);
-  void Attempt(bool local, const Outcome& outcome);
-  // From acceptance to the recipient's delivery.
-  void Delivered(bool local, absl::Duration since_accepted);
+  void Attempt(const Destination& destination, const Outcome& outcome);
+  // From acceptance to the recipient's delivery. `trace_id`: of the message, or "".
+  void Delivered(bool local, absl::Duration since_accepted, absl::string_view trace_id);
   void ReportSent(dsn::Action action);
   void ResolvedAgain(queue::ResolvedAgain::Result result);
   void SetLedger(const Ledger& ledger);
   void SetDestinations(const DestinationScheduler::Counts& counts);
+  // In the order of QueueCounts::State.
+  void SetStates(const std::array<uint64_t, 3>& messages, const std::array<uint64_t, 3>& bytes);
 
   metrics::Gauge& oldest_seconds;
   metrics::Gauge& overdue_seconds;
@@ -47,6 +53,9 @@ class Metrics {
   metrics::Counter& tls_refused;
   metrics::Counter& tls_failed;
   metrics::Counter& converted;
+  metrics::Counter& sessions_tls12;
+  metrics::Counter& sessions_tls13;
+  metrics::Counter& sessions_clear;
   metrics::Gauge& connections_open;
   metrics::Gauge& connections_idle;
 
@@ -62,6 +71,9 @@ class Metrics {
   metrics::Gauge* destinations_[4];
   metrics::Counter* resolved_again_[4];
   metrics::Gauge& items_;
+  metrics::Gauge* state_messages_[3];
+  metrics::Gauge* state_bytes_[3];
+  metrics::TopCounters destination_attempts_;
 };
 
 }  // namespace posthouse::queue

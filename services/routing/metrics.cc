@@ -18,7 +18,44 @@ void Count(std::array<metrics::Counter*, N>& counters, size_t value) {
   counters[value < N ? value : 0]->Add();
 }
 
+constexpr size_t kTypes = 5;
+constexpr std::array<const char*, kTypes> kTypeNames = {"other", "a", "aaaa", "mx", "txt"};
+// In the order of dns::QueryEnd.
+constexpr std::array<const char*, dns::kQueryEnds> kEndNames = {"noerror", "nxdomain",  "servfail",  "refused",
+                                                                "formerr", "no_answer", "no_server", "other"};
+
+size_t TypeIndex(dns::RecordType type) {
+  switch (type) {
+    case dns::RecordType::kA:
+      return 1;
+    case dns::RecordType::kAaaa:
+      return 2;
+    case dns::RecordType::kMx:
+      return 3;
+    case dns::RecordType::kTxt:
+      return 4;
+    default:
+      return 0;
+  }
+}
+
 }  // namespace
+
+std::function<void(dns::RecordType, dns::QueryEnd)> DnsAnswerCounter(metrics::Registry& registry) {
+  std::array<std::array<metrics::Counter*, dns::kQueryEnds>, kTypes> counters{};
+  for (size_t type = 0; type < kTypes; ++type) {
+    for (size_t end = 0; end < dns::kQueryEnds; ++end) {
+      counters[type][end] = &registry.AddCounter(
+          "posthouse_routing_dns_answers_total",
+          "Queries that DNS servers got, by type and by response code; no_answer: none in time, no_server: each server "
+          "failed, refused or could not be reached.",
+          {{"type", kTypeNames[type]}, {"rcode", kEndNames[end]}});
+    }
+  }
+  return [counters](dns::RecordType type, dns::QueryEnd end) {
+    counters[TypeIndex(type)][static_cast<size_t>(end)]->Add();
+  };
+}
 
 Metrics::Metrics(metrics::Registry& r)
     : dns_seconds_(

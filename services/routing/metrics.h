@@ -3,13 +3,18 @@
 #pragma once
 
 #include <array>
+#include <functional>
 
 #include "posthouse/routing/v1/routing.pb.h"
 #include "services/common/metrics/metrics.h"
 #include "services/routing/dns/caching_resolver.h"
+#include "services/routing/dns/cares_resolver.h"
 #include "services/routing/recipient_resolver.h"
 
 namespace posthouse::routing {
+
+// Counts the queries to DNS servers by type and by response code, for CaresOptions. `registry` outlives it.
+std::function<void(dns::RecordType, dns::QueryEnd)> DnsAnswerCounter(metrics::Registry& registry);
 
 class Metrics {
  public:

@@ -17,8 +17,14 @@ namespace {
 // While it lives, hints interrupt reads.
 class Idling {
  public:
-  explicit Idling(ImapSession& session) : session_(session) { session_.set_idling(true); }
-  ~Idling() { session_.set_idling(false); }
+  explicit Idling(ImapSession& session) : session_(session) {
+    session_.set_idling(true);
+    session_.shared().metrics.idle_sessions.Add(1);
+  }
+  ~Idling() {
+    session_.set_idling(false);
+    session_.shared().metrics.idle_sessions.Add(-1);
+  }
   Idling(const Idling&) = delete;
 
  private:

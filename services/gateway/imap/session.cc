@@ -9,6 +9,7 @@
 #include "posthouse/mailbox/v1/mailbox.pb.h"
 #include "services/common/log/log.h"
 #include "services/common/status/status.h"
+#include "services/common/tracing/span.h"
 
 namespace posthouse::gateway {
 namespace {
@@ -78,6 +79,7 @@ Task<void> ImapSession::Run() {
   }
   connection_->Close();
   LOG_EVENT(kDebug, "session_closed").Str("protocol", "imap").Err(status).Trace(trace_.trace_id);
+  tracing::EmitRoot(trace_, "imap.session", begun_, status);
 }
 
 absl::Duration ImapSession::read_timeout() const {
@@ -205,7 +207,7 @@ Task<absl::Status> ImapSession::RunCommand(const CommandSpec& spec, imap::Comman
   const std::string tag = command.tag;
   const absl::Time start = absl::Now();
   absl::StatusOr<Reply> reply = co_await spec.handler(*this, std::move(command));
-  shared_.metrics.Command("imap", spec.name, ResultOf(reply), absl::Now() - start);
+  shared_.metrics.Command("imap", spec.name, ResultOf(reply), absl::Now() - start, trace_.trace_id);
   PH_CO_RETURN_IF_ERROR(reply.status());
   if (reader_.message_pending()) PH_CO_RETURN_IF_ERROR(co_await RefuseMessage());
   if (selected_ != nullptr && spec.updates != Updates::kNone) {

@@ -128,6 +128,7 @@ class ImapSession {
   ImapShared& shared_;
   const std::unique_ptr<net::Connection> connection_;
   const rpc::TraceContext trace_;
+  const absl::Time begun_ = absl::Now();
   const absl::Time login_deadline_;
   imap::CommandReader reader_;
   std::string out_;

@@ -14,6 +14,7 @@
 #include "services/common/log/log.h"
 #include "services/common/rpc/trace.h"
 #include "services/common/status/status.h"
+#include "services/common/tracing/span.h"
 #include "services/common/uid_set/uid_set_proto.h"
 #include "services/gateway/logins.h"
 #include "services/gateway/mailbox_client.h"
@@ -70,7 +71,7 @@ class Session {
       }
       replied_at_ = out_.size();
       const absl::Status done = co_await Perform(std::move(step));
-      services_.metrics.Command(kProtocol, machine_.command(), ResultOf(done), absl::Now() - start);
+      services_.metrics.Command(kProtocol, machine_.command(), ResultOf(done), absl::Now() - start, trace_.trace_id);
       if (!done.ok()) co_return Ended(done);
       if (closing_) {
         const absl::Status flushed = co_await Flush();
@@ -348,6 +349,7 @@ class Session {
         .Str("account", ticket_ == nullptr ? "" : ticket_->account().account_id())
         .Err(why)
         .Trace(trace_.trace_id);
+    tracing::EmitRoot(trace_, "pop3.session", begun_, why);
   }
 
   const std::unique_ptr<net::Connection> connection_;
@@ -355,6 +357,7 @@ class Session {
   Services& services_;
   Machine machine_;
   const rpc::TraceContext trace_;
+  const absl::Time begun_ = absl::Now();
   const absl::Time login_deadline_;  // until a client has logged in
   std::string out_;                  // replies not yet sent
   size_t replied_at_ = 0;            // where in out_ the reply to the present command begins; npos: out_ was sent since

@@ -12,6 +12,7 @@
 #include "services/common/rpc/trace.h"
 #include "services/common/status/status.h"
 #include "services/common/time/proto_time.h"
+#include "services/common/tracing/span.h"
 #include "services/mailbox/message/quota_append.h"
 #include "services/mailbox/rows/key_schema.h"
 
@@ -112,10 +113,26 @@ Task<Outcome> DeliverOne(MailboxDeps& deps, Mailboxes& mailboxes, const v1::Deli
   co_return outcome.ok() ? *outcome : OutcomeOf(outcome.status());
 }
 
+// `trace`: of the call that brought the message.
+void EmitSpan(const std::optional<rpc::TraceContext>& trace, const std::string& queue_id, const Outcome& outcome,
+              absl::Time started) {
+  if (!trace.has_value() || !tracing::Wanted(*trace)) return;
+  tracing::Span span;
+  span.trace = trace->Child();
+  span.parent_id = trace->parent_id;
+  span.name = "mailbox.delivery";
+  span.start = started;
+  span.end = absl::Now();
+  span.attributes = {{"posthouse.queue_id", queue_id}, {"posthouse.outcome", std::string(LoggedAs(outcome.kind()))}};
+  if (outcome.kind() != Outcome::KIND_STORED) span.status = absl::UnavailableError("not stored");
+  tracing::Emit(std::move(span));
+}
+
 }  // namespace
 
 Task<bool> DeliverToAll(MailboxDeps& deps, Mailboxes& mailboxes, const v1::DeliverRequest_Header& header,
                         const ReceivedMessage& message, v1::DeliverResponse* response) {
+  const absl::Time started = absl::Now();
   // All at once: targets of one store share its commits.
   std::vector<Task<Outcome>> tasks;
   for (const v1::DeliveryTarget& target : header.targets()) {
@@ -123,6 +140,7 @@ Task<bool> DeliverToAll(MailboxDeps& deps, Mailboxes& mailboxes, const v1::Deliv
   }
   std::vector<Outcome> outcomes = co_await WhenAll(std::move(tasks));
   const std::optional<rpc::TraceContext> trace = rpc::TraceContext::Parse(header.traceparent());
+  const std::string trace_id = trace.has_value() ? trace->trace_id : "";
   bool named = false;
   for (Outcome& outcome : outcomes) {
     const DeliveryResult result = ResultOf(outcome);
@@ -130,11 +148,12 @@ Task<bool> DeliverToAll(MailboxDeps& deps, Mailboxes& mailboxes, const v1::Deliv
     // A commit that failed may still have happened: only a clear answer frees the blob.
     named |= result == DeliveryResult::kStored || result == DeliveryResult::kTemporary;
     if (result == DeliveryResult::kStored && header.has_accepted()) {
-      deps.metrics.visible_seconds.Observe(deps.clock() - FromProto(header.accepted()));
+      deps.metrics.visible_seconds.Observe(deps.clock() - FromProto(header.accepted()), trace_id);
     }
+    EmitSpan(trace, header.queue_id(), outcome, started);
     LOG_EVENT(kInfo, "delivered")
         .QueueId(header.queue_id())
-        .Trace(trace.has_value() ? trace->trace_id : "")
+        .Trace(trace_id)
         .Str("outcome", LoggedAs(outcome.kind()))
         .Str("reason", ReasonOf(outcome.kind()))
         .Str("folder_id", outcome.folder_id())

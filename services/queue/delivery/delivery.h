@@ -14,6 +14,7 @@
 #include "absl/time/time.h"
 #include "posthouse/queue/v1/queue.pb.h"
 #include "services/common/async/task.h"
+#include "services/common/rpc/trace.h"
 #include "services/queue/spool/destination.h"
 #include "services/queue/spool/queue_id.h"
 
@@ -31,6 +32,9 @@ struct DeliveryAttempt {
   explicit DeliveryAttempt(const v1::Envelope& e) : envelope(e) {}
 
   const v1::Envelope& envelope;  // of the item; its own list of recipients is empty
+  // Of this attempt, in the message's trace: what a delivery passes on. No trace_id: the message has no trace.
+  rpc::TraceContext trace;
+  std::string Traceparent() const { return trace.trace_id.empty() ? "" : trace.ToHeader(); }
   QueueId queue_id;
   Destination destination;  // resolved
   std::vector<Target> targets;

@@ -26,7 +26,7 @@ mv1::DeliverRequest Header(const DeliveryAttempt& attempt) {
   mv1::DeliverRequest request;
   mv1::DeliverRequest::Header* header = request.mutable_header();
   header->set_reverse_path(attempt.envelope.reverse_path());
-  header->set_traceparent(attempt.envelope.traceparent());
+  header->set_traceparent(attempt.Traceparent());
   header->set_queue_id(attempt.queue_id.Text());
   ToProto(attempt.accepted, header->mutable_accepted());
   for (const Target& target : attempt.targets) {
@@ -56,7 +56,7 @@ class LocalDelivery final : public Delivery {
     const auto stub = members->For(AccountId(first.account_id()))->Stub<mv1::MailboxService>();
     rpc::CallOptions options;
     options.deadline = options_.deadline + absl::Microseconds(attempt.size_bytes);
-    if (const auto trace = rpc::TraceContext::Parse(attempt.envelope.traceparent())) options.trace = trace->Child();
+    options.trace = attempt.trace;
     rpc::ClientWriter<mv1::DeliverRequest, mv1::DeliverResponse> writer(
         options, [stub](auto* context, mv1::DeliverResponse* response, auto* reactor) {
           stub->async()->Deliver(context, response, reactor);

@@ -13,6 +13,7 @@
 #include "services/common/net/connection.h"
 #include "services/common/rpc/trace.h"
 #include "services/common/status/status.h"
+#include "services/common/tracing/span.h"
 #include "services/mail_formats/smtp/client.h"
 #include "services/mail_formats/smtp/path.h"
 
@@ -78,7 +79,7 @@ absl::StatusOr<std::unique_ptr<RemoteDelivery>> RemoteDelivery::Create(net::Even
 }
 
 Task<DeliveryResult> RemoteDelivery::Deliver(const DeliveryAttempt& attempt) {
-  const auto answer = co_await routing_.ResolveDestination(attempt.destination.name());
+  const auto answer = co_await routing_.ResolveDestination(attempt.destination.name(), attempt.Traceparent());
   if (!answer.ok()) {
     Outcome outcome = MakeOutcome(Outcome::Kind::kTemporary, 451, "4.4.3", "domain lookup failed, try again later");
     outcome.attempt.set_error(CutText(absl::StrCat("routing: ", answer.status().message())));
@@ -106,6 +107,22 @@ Task<DeliveryResult> RemoteDelivery::Deliver(const DeliveryAttempt& attempt) {
 }
 
 Task<void> RemoteDelivery::TryAddress(Progress& progress, HostAddress host) {
+  if (!tracing::Wanted(progress.attempt.trace)) co_return co_await SpeakTo(progress, host);
+  tracing::Span span;
+  span.trace = progress.attempt.trace.Child();
+  span.parent_id = progress.attempt.trace.parent_id;
+  span.name = "smtp.delivery";
+  span.kind = tracing::SpanKind::kClient;
+  span.attributes = {{"server.address", CutText(host.host, 255)}, {"network.peer.address", host.endpoint.ToString()}};
+  span.start = absl::Now();
+  const int conversations = progress.conversations;
+  co_await SpeakTo(progress, host);
+  span.end = absl::Now();
+  if (progress.conversations == conversations) span.status = absl::UnavailableError("the host could not be spoken to");
+  tracing::Emit(std::move(span));
+}
+
+Task<void> RemoteDelivery::SpeakTo(Progress& progress, const HostAddress& host) {
   if (std::unique_ptr<smtp::Client> kept = pool_.Take(host.PoolKey()); kept != nullptr) {
     net::EventLoop& loop = kept->connection().loop();
     if (Executor::Current() != &loop) co_await SwitchTo(loop);
@@ -190,6 +207,8 @@ Task<std::unique_ptr<smtp::Client>> RemoteDelivery::Open(Progress& progress, con
   if (opened.client != nullptr) {
     if (no_tls.has_value()) FellBack(progress.attempt, host, *no_tls);
     ++opened_;
+    const net::Connection& connection = opened.client->connection();
+    ++(!connection.tls() ? clear_ : connection.tls_info().version == "TLSv1.2" ? tls12_ : tls13_);
     unreachable_.Remove(host);
     co_return std::move(opened.client);
   }
@@ -290,7 +309,8 @@ void RemoteDelivery::Abort() {
 }
 
 RemoteDelivery::Stats RemoteDelivery::stats() const {
-  Stats stats{opened_, reused_, failed_, 0, pool_.idle(), tls_refused_, tls_failed_, converted_};
+  Stats stats{opened_,     reused_,    failed_, 0,      pool_.idle(), tls_refused_,
+              tls_failed_, converted_, tls12_,  tls13_, clear_};
   absl::MutexLock lock(&mutex_);
   stats.open = busy_.size();
   return stats;

@@ -65,7 +65,8 @@ class RemoteDelivery final : public Delivery {
     // Sessions that went on in the clear after opportunistic TLS: the host refused the
     // STARTTLS that it had announced, or the handshake (or the connection in it) failed.
     uint64_t tls_refused = 0, tls_failed = 0;
-    uint64_t converted = 0;  // messages for a host that could not take them as they are
+    uint64_t converted = 0;                    // messages for a host that could not take them as they are
+    uint64_t tls12 = 0, tls13 = 0, clear = 0;  // sessions opened, by version of TLS
   };
   Stats stats() const;
 
@@ -76,6 +77,8 @@ class RemoteDelivery final : public Delivery {
                  std::shared_ptr<net::TlsClientContext> plain_tls, std::shared_ptr<net::TlsClientContext> strict_tls);
 
   Task<void> TryAddress(Progress& progress, HostAddress host);
+  // TryAddress() without its span.
+  Task<void> SpeakTo(Progress& progress, const HostAddress& host);
   // Transactions over one session, until each open recipient has a reply or the session
   // breaks. False: a kept session was dead from the start, and nothing was sent.
   Task<bool> Converse(Progress& progress, smtp::Client& client, const HostAddress& host, bool kept);
@@ -96,6 +99,7 @@ class RemoteDelivery final : public Delivery {
   ConnectionPool pool_;
   UnreachableHosts unreachable_;
   std::atomic<uint64_t> opened_{0}, reused_{0}, failed_{0}, tls_refused_{0}, tls_failed_{0}, converted_{0};
+  std::atomic<uint64_t> tls12_{0}, tls13_{0}, clear_{0};
   mutable absl::Mutex mutex_;
   bool aborted_ ABSL_GUARDED_BY(mutex_) = false;
   absl::flat_hash_set<net::Connection*> busy_ ABSL_GUARDED_BY(mutex_);

@@ -136,13 +136,13 @@ Host::Answer Yes(std::map<std::string, std::string> but = {}) {
 class FakeRouting final : public Routing {
  public:
   Task<absl::StatusOr<std::shared_ptr<const rv1::ResolveDestinationResponse>>> ResolveDestination(
-      std::string) override {
+      std::string, std::string) override {
     co_return std::make_shared<const rv1::ResolveDestinationResponse>(response);
   }
-  Task<absl::StatusOr<rv1::ResolveRecipientResponse>> ResolveRecipient(std::string) override {
+  Task<absl::StatusOr<rv1::ResolveRecipientResponse>> ResolveRecipient(std::string, std::string) override {
     co_return absl::UnimplementedError("not asked");
   }
-  Task<absl::StatusOr<rv1::ResolveRecipientResponse>> ResolveLocal(std::string) override {
+  Task<absl::StatusOr<rv1::ResolveRecipientResponse>> ResolveLocal(std::string, std::string) override {
     co_return absl::UnimplementedError("not asked");
   }
   rv1::ResolveDestinationResponse response;

@@ -30,12 +30,11 @@ class RoutingClient final : public Routing {
       : stub_(rv1::RoutingService::NewStub(std::move(channel))), clock_(std::move(clock)) {}
 
   Task<absl::StatusOr<std::shared_ptr<const rv1::ResolveDestinationResponse>>> ResolveDestination(
-      std::string domain) override {
+      std::string domain, std::string traceparent) override {
     if (std::optional<DestinationAnswer> cached = Cached(domain); cached.has_value()) co_return *std::move(cached);
     rv1::ResolveDestinationRequest request;
     request.set_domain(domain);
-    rpc::CallOptions options;
-    options.deadline = kDeadline;
+    const rpc::CallOptions options = rpc::OptionsFor(kDeadline, traceparent);
     absl::StatusOr<rv1::ResolveDestinationResponse> response = co_await rpc::Call<rv1::ResolveDestinationResponse>(
         options, std::move(request), [this](auto* context, auto* req, auto* resp, auto done) {
           stub_->async()->ResolveDestination(context, req, resp, std::move(done));
@@ -56,21 +55,21 @@ class RoutingClient final : public Routing {
     co_return answer;
   }
 
-  Task<absl::StatusOr<rv1::ResolveRecipientResponse>> ResolveRecipient(std::string address) override {
-    return AskForRecipient(std::move(address), /*may_relay=*/true, kDeadline);
+  Task<absl::StatusOr<rv1::ResolveRecipientResponse>> ResolveRecipient(std::string address,
+                                                                       std::string traceparent) override {
+    return AskForRecipient(std::move(address), /*may_relay=*/true, rpc::OptionsFor(kDeadline, traceparent));
   }
-  Task<absl::StatusOr<rv1::ResolveRecipientResponse>> ResolveLocal(std::string address) override {
-    return AskForRecipient(std::move(address), /*may_relay=*/false, kLocalDeadline);
+  Task<absl::StatusOr<rv1::ResolveRecipientResponse>> ResolveLocal(std::string address,
+                                                                   std::string traceparent) override {
+    return AskForRecipient(std::move(address), /*may_relay=*/false, rpc::OptionsFor(kLocalDeadline, traceparent));
   }
 
  private:
   Task<absl::StatusOr<rv1::ResolveRecipientResponse>> AskForRecipient(std::string address, bool may_relay,
-                                                                      absl::Duration deadline) {
+                                                                      rpc::CallOptions options) {
     rv1::ResolveRecipientRequest request;
     request.set_address(std::move(address));
     request.set_may_relay(may_relay);
-    rpc::CallOptions options;
-    options.deadline = deadline;
     co_return co_await rpc::Call<rv1::ResolveRecipientResponse>(
         options, std::move(request), [this](auto* context, auto* req, auto* resp, auto done) {
           stub_->async()->ResolveRecipient(context, req, resp, std::move(done));

@@ -20,18 +20,21 @@ class ResolveRecipientResponse;
 
 namespace posthouse::queue {
 
+// `traceparent`: of the message that the question is for (W3C Trace Context); "": of none.
 class Routing {
  public:
   virtual ~Routing() = default;
   // The hosts of a domain. An error is temporary.
   virtual Task<absl::StatusOr<std::shared_ptr<const routing::v1::ResolveDestinationResponse>>> ResolveDestination(
-      std::string domain) = 0;
+      std::string domain, std::string traceparent) = 0;
   // The destination of an address that this system itself sends to (the sender of a failed
   // message, a redirect); so routing may relay to any domain.
-  virtual Task<absl::StatusOr<routing::v1::ResolveRecipientResponse>> ResolveRecipient(std::string address) = 0;
+  virtual Task<absl::StatusOr<routing::v1::ResolveRecipientResponse>> ResolveRecipient(std::string address,
+                                                                                       std::string traceparent) = 0;
   // The recipients of an address that was one of ours when its message was accepted. It is not relayed: when
   // its domain is no longer ours, the answer is OUTCOME_RELAY_DENIED.
-  virtual Task<absl::StatusOr<routing::v1::ResolveRecipientResponse>> ResolveLocal(std::string address) = 0;
+  virtual Task<absl::StatusOr<routing::v1::ResolveRecipientResponse>> ResolveLocal(std::string address,
+                                                                                   std::string traceparent) = 0;
 };
 
 // `clock` never steps.

@@ -180,7 +180,7 @@ void Dispatcher::StartLookups() {
 }
 
 Task<void> Dispatcher::LookUpSite(std::shared_ptr<Dispatcher> self, Destination domain) {
-  const auto answer = co_await self->parts_.routing.ResolveDestination(domain.name());
+  const auto answer = co_await self->parts_.routing.ResolveDestination(domain.name(), "");
   Startable next;
   {
     absl::MutexLock lock(&self->mutex_);

@@ -20,10 +20,11 @@ constexpr absl::Duration kRoutingRest = absl::Seconds(5);
 Task<void> Dispatcher::Resolve(Active active) {
   active->mutex.Lock();
   DeliveryAttempt unknown = MakeAttempt(active->record->item, Destination(), Now());
+  const std::string traceparent = unknown.envelope.traceparent();
   active->mutex.Unlock();
   for (const Target& target : unknown.targets) {
     const absl::Time started = Now();
-    const auto answer = co_await parts_.routing.ResolveRecipient(target.recipient.address());
+    const auto answer = co_await parts_.routing.ResolveRecipient(target.recipient.address(), traceparent);
     AttemptTime time{.started = started, .now = Now(), .random = Random()};
     time.stepped = SteppedSince(unknown.accepted);
     std::optional<Outcome> failed;
@@ -52,6 +53,7 @@ Task<bool> Dispatcher::ResolveAgain(Active active, Destination destination) {
   const absl::Time started = Now();
   active->mutex.Lock();
   DeliveryAttempt attempt = MakeAttempt(active->record->item, destination, started);
+  const std::string traceparent = attempt.envelope.traceparent();
   active->mutex.Unlock();
   bool commit = false;
   int double_bounces = 0;
@@ -62,7 +64,7 @@ Task<bool> Dispatcher::ResolveAgain(Active active, Destination destination) {
     for (size_t i = at; i < end; ++i) {
       const v1::EnvelopeRecipient& recipient = attempt.targets[i].recipient;
       std::string address(recipient.original().empty() ? recipient.address() : recipient.original());
-      questions.push_back(parts_.routing.ResolveLocal(std::move(address)));
+      questions.push_back(parts_.routing.ResolveLocal(std::move(address), traceparent));
     }
     std::vector<Answer> answers = co_await WhenAll(std::move(questions));
     for (size_t i = at; i < end; ++i) {
@@ -73,7 +75,7 @@ Task<bool> Dispatcher::ResolveAgain(Active active, Destination destination) {
         absl::MutexLock lock(&active->mutex);
         ask = MustAskForFinalAddress(active->record->item, target.index, answer);
       }
-      if (ask) answer = co_await parts_.routing.ResolveLocal(target.recipient.address());
+      if (ask) answer = co_await parts_.routing.ResolveLocal(target.recipient.address(), traceparent);
       AttemptTime time{.started = started, .now = Now(), .random = Random()};
       time.stepped = SteppedSince(attempt.accepted);
       ResolvedAgain resolved;

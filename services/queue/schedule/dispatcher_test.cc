@@ -138,7 +138,7 @@ class FakeRouting final : public Routing {
  public:
   using Response = routing::v1::ResolveRecipientResponse;
   Task<absl::StatusOr<std::shared_ptr<const routing::v1::ResolveDestinationResponse>>> ResolveDestination(
-      std::string domain) override {
+      std::string domain, std::string) override {
     ++asked;
     while (absl::StartsWith(domain, "mute") && !released.load()) co_await Sleep(absl::Milliseconds(1));
     auto response = std::make_shared<routing::v1::ResolveDestinationResponse>();
@@ -150,8 +150,10 @@ class FakeRouting final : public Routing {
   std::atomic<int> asked{0};                 // for domains
   std::atomic<bool> released{false};         // until then no answer comes for "mute..." domains
   std::map<std::string, std::string> sites;  // of domains that are not their own site; set before it is used
-  Task<absl::StatusOr<Response>> ResolveRecipient(std::string address) override { co_return Answer(address); }
-  Task<absl::StatusOr<Response>> ResolveLocal(std::string address) override {
+  Task<absl::StatusOr<Response>> ResolveRecipient(std::string address, std::string) override {
+    co_return Answer(address);
+  }
+  Task<absl::StatusOr<Response>> ResolveLocal(std::string address, std::string) override {
     absl::MutexLock lock(&mutex_);
     const auto it = changed_.find(address);
     co_return it == changed_.end() ? Answer(address) : it->second;

@@ -9,6 +9,7 @@
 #include "services/common/net/event_loop.h"
 #include "services/common/rpc/trace.h"
 #include "services/common/status/status.h"
+#include "services/common/tracing/span.h"
 #include "services/queue/metrics.h"
 #include "services/queue/schedule/dispatcher.h"
 #include "services/queue/spool/key_schema.h"
@@ -37,6 +38,27 @@ absl::string_view KindName(Outcome::Kind kind) {
       return "permanent";
   }
   return "temporary";
+}
+
+// The span of an attempt, hours after its message came perhaps: the queue's record has kept the trace.
+void EmitSpan(const DeliveryAttempt& attempt, const std::string& parent, const DeliveryResult& result,
+              absl::Time started, absl::Time now) {
+  if (!tracing::Wanted(attempt.trace)) return;
+  tracing::Span span;
+  span.trace = attempt.trace;
+  span.parent_id = parent;
+  span.name = "queue.attempt";
+  span.start = started;
+  span.end = now;
+  span.attributes = {{"posthouse.queue_id", attempt.queue_id.Text()},
+                     {"posthouse.destination", attempt.destination.ToString()},
+                     {"posthouse.recipients", absl::StrCat(attempt.targets.size())}};
+  for (const Outcome& outcome : result.outcomes) {
+    if (outcome.kind == Outcome::Kind::kPermanent) span.status = absl::FailedPreconditionError("refused");
+    if (outcome.kind == Outcome::Kind::kTemporary) span.status = absl::UnavailableError("deferred");
+    if (!span.status.ok()) break;
+  }
+  tracing::Emit(std::move(span));
 }
 
 }  // namespace
@@ -180,8 +202,11 @@ Task<bool> Dispatcher::TryDestination(Active active, DestinationScheduler::Start
   attempt.memory = active->memory;
   attempt.read = [spool = &parts_.spool, id = active->queue_id, blob = active->record->item.blob()](
                      uint64_t offset, uint64_t length) { return spool->ReadBody(id, blob, offset, length); };
+  const std::optional<rpc::TraceContext> message = rpc::TraceContext::Parse(attempt.envelope.traceparent());
+  if (message.has_value()) attempt.trace = message->Child();
   Delivery& delivery = destination.remote() ? parts_.remote : parts_.local;
   DeliveryResult result = co_await delivery.Deliver(attempt);
+  if (message.has_value()) EmitSpan(attempt, message->parent_id, result, time.started, Now());
   time.now = Now();
   time.random = Random();
   time.stepped = SteppedSince(attempt.accepted);
@@ -248,9 +273,9 @@ void Dispatcher::LogOutcomes(const DeliveryAttempt& attempt, const DeliveryResul
   const std::string trace_id = TraceId(attempt.envelope.traceparent());
   for (size_t i = 0; i < result.outcomes.size() && i < attempt.targets.size(); ++i) {
     const Outcome& outcome = result.outcomes[i];
-    parts_.metrics.Attempt(local, outcome);
+    parts_.metrics.Attempt(attempt.destination, outcome);
     const bool done = outcome.kind == Outcome::Kind::kDelivered || outcome.kind == Outcome::Kind::kRelayed;
-    if (done) parts_.metrics.Delivered(local, now - attempt.accepted);
+    if (done) parts_.metrics.Delivered(local, now - attempt.accepted, trace_id);
     if (!log::Enabled(log::Level::kInfo)) continue;
     log::Event event(log::Level::kInfo, "attempt");
     event.QueueId(attempt.queue_id.Text()).Trace(trace_id).Str("outcome", KindName(outcome.kind));

@@ -142,6 +142,7 @@ std::string DueValueOf(const ItemRecord& record, absl::Time wake) {
   v1::DueRow row;
   row.set_destination(DestinationOf(record.item).ToString());
   ToProto(wake, row.mutable_wake());
+  row.set_size_bytes(record.item.size_bytes());
   return EncodeValue(row);
 }
 

@@ -11,6 +11,7 @@
 #include "services/common/store/read_past_damage.h"
 #include "services/common/time/calm_clock.h"
 #include "services/queue/metrics.h"
+#include "services/queue/spool/hold.h"
 #include "services/queue/spool/item_record.h"
 #include "services/queue/spool/key_schema.h"
 #include "services/queue/spool/queue_id.h"
@@ -23,6 +24,9 @@ constexpr size_t kBodyPage = 64;  // rows of up to 16 KiB
 // Mutations after which a change is committed. One item may add 630 more (5,000 recipients),
 // and a commit takes 1,000.
 constexpr size_t kChangeRows = 300;
+constexpr size_t kDuePage = 1000;
+// Counting by state takes at most a fiftieth of the time.
+constexpr int kCountShare = 50;
 
 // Collects mutations and submits them in bounded changes.
 class Repairs {
@@ -218,6 +222,24 @@ Task<absl::StatusOr<uint64_t>> Audit(Spool& spool, absl::Duration delay_warning_
   co_return repairs.count();
 }
 
+Task<absl::StatusOr<QueueCounts>> CountByState(Spool& spool) {
+  const absl::Time now = spool.options().clock();
+  QueueCounts counts;
+  std::string after;
+  while (true) {
+    PH_CO_ASSIGN_OR_RETURN(const DuePage page, co_await spool.ReadDue(after, kDuePage));
+    for (const DueEntry& entry : page.entries) {
+      const auto state = entry.due >= kHeldUntil ? QueueCounts::kHeld
+                         : entry.due > now       ? QueueCounts::kDeferred
+                                                 : QueueCounts::kActive;
+      ++counts.messages[state];
+      counts.bytes[state] += entry.size_bytes;
+    }
+    if (!page.more) co_return counts;
+    after = page.last_key;
+  }
+}
+
 // ---- the loop
 
 Maintenance::Maintenance(Spool& spool, Metrics& metrics, Executor& executor, MaintenanceOptions options)
@@ -254,11 +276,22 @@ Task<void> Maintenance::FindOldest() {
   oldest_id_ = read->page.empty() ? QueueId() : QueueIdOfKey(read->page[0].key).value_or(QueueId());
 }
 
+Task<absl::Time> Maintenance::Count() {
+  const absl::Time start = MonotonicNow();
+  const absl::StatusOr<QueueCounts> counts = co_await CountByState(spool_);
+  log::LogIfError(counts.status(), "counting messages by state");
+  if (counts.ok()) metrics_.SetStates(counts->messages, counts->bytes);
+  const absl::Time now = MonotonicNow();
+  co_return now + std::max(options_.oldest_interval, (now - start) * kCountShare);
+}
+
 Task<void> Maintenance::Run() {
   absl::Time next_audit = MonotonicNow() + options_.first_audit;
   absl::Time next_purge = MonotonicNow();
+  absl::Time next_count = MonotonicNow();
   while (true) {
     co_await FindOldest();
+    if (MonotonicNow() >= next_count) next_count = co_await Count();
     if (MonotonicNow() >= next_purge) {
       next_purge = MonotonicNow() + options_.purge_interval;
       const absl::StatusOr<uint64_t> purged = co_await PurgeDone(spool_, options_.done_retention);

@@ -1,11 +1,12 @@
 // Maintenance: background work on a spool. It removes done marks after their retention and
 // blobs that no item names, checks that the rows fit together (the table in key_schema.h),
-// and measures the age of the oldest message.
+// measures the age of the oldest message, and counts the messages by state.
 //
 // Every step reads a bounded page and submits bounded changes, so it may run beside the
 // traffic and be killed anywhere. Threads: any.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <memory>
 
@@ -26,13 +27,23 @@ Task<absl::StatusOr<uint64_t>> PurgeDone(Spool& spool, absl::Duration retention)
 Task<absl::StatusOr<uint64_t>> SweepBlobs(Spool& spool);
 Task<absl::StatusOr<uint64_t>> Audit(Spool& spool, absl::Duration delay_warning_after);
 
+// The messages of the queue by state, as the due index has them.
+struct QueueCounts {
+  // Closed: also a metric label. kActive: being delivered, in line, or due. kDeferred: waits for its next attempt.
+  // kHeld: waits for an operator (hold.h).
+  enum State { kActive, kDeferred, kHeld, kStates };
+  std::array<uint64_t, kStates> messages{};
+  std::array<uint64_t, kStates> bytes{};
+};
+Task<absl::StatusOr<QueueCounts>> CountByState(Spool& spool);
+
 struct MaintenanceOptions {
   absl::Duration done_retention = absl::Hours(72);
   absl::Duration delay_warning_after = absl::Hours(4);
   absl::Duration first_audit = absl::Seconds(10);  // after the start; finds the leftovers of a crash
   absl::Duration audit_interval = absl::Hours(1);
   absl::Duration purge_interval = absl::Minutes(5);
-  absl::Duration oldest_interval = absl::Seconds(5);
+  absl::Duration oldest_interval = absl::Seconds(5);  // also of counting by state, while that is quick
 };
 
 class Maintenance {
@@ -47,6 +58,8 @@ class Maintenance {
  private:
   Task<void> Run();
   Task<void> FindOldest();
+  // Sets the metrics; returns when to count again.
+  Task<absl::Time> Count();
 
   Spool& spool_;
   Metrics& metrics_;

@@ -1,6 +1,9 @@
 // Maintenance and Admin over a spool in memory.
 #include "services/queue/spool/maintenance.h"
 
+#include <array>
+#include <cstdint>
+
 #include <gtest/gtest.h>
 
 #include "absl/strings/str_cat.h"
@@ -188,6 +191,30 @@ TEST_F(MaintenanceTest, TheAuditMendsWhatShouldNotBe) {
   EXPECT_EQ(due->entries[1].queue_id, no_due);
   EXPECT_EQ(due->entries[1].destination, Destination::Remote("example.com"));
   EXPECT_TRUE(SyncWait(spool_->Load(good))->has_value());
+}
+
+TEST_F(MaintenanceTest, MessagesAndTheirBytesAreCountedByState) {
+  using Counts = QueueCounts;
+  Counts counts = *SyncWait(CountByState(*spool_));
+  EXPECT_EQ(counts.messages, (std::array<uint64_t, Counts::kStates>{0, 0, 0}));
+  Put(std::string(10, 'x'));
+  const QueueId deferred = Put(std::string(200, 'x'));
+  Put(std::string(20000, 'x'));  // a blob
+  ItemRecord record = **SyncWait(spool_->Load(deferred));
+  const absl::Time old_due = record.due();
+  ToProto(now_ + absl::Minutes(5), record.item.mutable_recipients(0)->mutable_next_attempt());
+  RefreshNextAttempt(&record.item);
+  Change change;
+  AddUpdate(&record, old_due, now_ + kWarning, {0}, &change);
+  ASSERT_TRUE(SyncWait(spool_->Commit(std::move(change))).ok());
+  counts = *SyncWait(CountByState(*spool_));
+  EXPECT_EQ(counts.messages, (std::array<uint64_t, Counts::kStates>{2, 1, 0}));
+  EXPECT_EQ(counts.bytes, (std::array<uint64_t, Counts::kStates>{20010, 200, 0}));
+  ASSERT_TRUE(SyncWait(HoldAll(*spool_, kWarning)).ok());
+  Settle(deferred);
+  counts = *SyncWait(CountByState(*spool_));
+  EXPECT_EQ(counts.messages, (std::array<uint64_t, Counts::kStates>{0, 0, 2}));
+  EXPECT_EQ(counts.bytes, (std::array<uint64_t, Counts::kStates>{0, 0, 20010}));
 }
 
 TEST_F(MaintenanceTest, TheAuditGoesThroughAllPages) {

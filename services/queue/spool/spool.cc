@@ -217,8 +217,8 @@ Task<absl::StatusOr<DuePage>> Spool::ReadDue(std::string after, size_t limit) {
       LOG_EVENT(kError, "bad_due_row").Str("key", row.key);
       continue;
     }
-    page.entries.push_back(
-        {parts->due, parts->queue_id, Destination::FromString(value.destination()), FromProto(value.wake())});
+    page.entries.push_back({parts->due, parts->queue_id, Destination::FromString(value.destination()),
+                            FromProto(value.wake()), value.size_bytes()});
   }
   if (!lost.empty()) PH_CO_RETURN_IF_ERROR(co_await AddDueItems(lost, page));
   co_return page;
@@ -235,7 +235,8 @@ Task<absl::Status> Spool::AddDueItems(const std::vector<LostDueKeys>& lost, DueP
       const bool in_lost = std::any_of(
           lost.begin(), lost.end(), [&key](const LostDueKeys& keys) { return keys.after < key && key <= keys.until; });
       // Its wake time is not known here: the job looks at the item itself.
-      if (in_lost) page.entries.push_back({record.due(), record.queue_id(), Destination(), record.due()});
+      if (!in_lost) continue;
+      page.entries.push_back({record.due(), record.queue_id(), Destination(), record.due(), record.item.size_bytes()});
     }
     more = items.more;
     after = items.last_id;

@@ -69,6 +69,7 @@ struct DueEntry {
   QueueId queue_id;
   Destination destination;  // of all its waiting recipients, see DestinationOf()
   absl::Time wake;
+  uint64_t size_bytes = 0;  // of the message; 0: not known
 };
 // A page of the due index.
 struct DuePage {

@@ -70,6 +70,28 @@ absl::StatusOr<Answer> ToAnswer(int status, const unsigned char* bytes, int size
   }
 }
 
+QueryEnd EndOf(int status) {
+  switch (status) {
+    case ARES_SUCCESS:
+    case ARES_ENODATA:
+      return QueryEnd::kNoError;
+    case ARES_ENOTFOUND:
+      return QueryEnd::kNxDomain;
+    case ARES_ESERVFAIL:
+      return QueryEnd::kServFail;
+    case ARES_EREFUSED:
+      return QueryEnd::kRefused;
+    case ARES_EFORMERR:
+      return QueryEnd::kFormErr;
+    case ARES_ETIMEOUT:
+      return QueryEnd::kNoAnswer;
+    case ARES_ECONNREFUSED:
+      return QueryEnd::kNoServer;
+    default:
+      return QueryEnd::kOther;
+  }
+}
+
 // Initialises c-ares' global state. Never cleaned up: other threads may still use it.
 int LibraryInit() {
   static const int status = ares_library_init(ARES_LIB_INIT_ALL);
@@ -123,7 +145,10 @@ class CaresResolver::Loop {
 
  private:
   explicit Loop(const CaresOptions& options)
-      : max_pending_(options.max_pending), max_burst_(options.max_burst), burst_time_(options.burst_time) {}
+      : max_pending_(options.max_pending),
+        max_burst_(options.max_burst),
+        burst_time_(options.burst_time),
+        observer_(options.observer) {}
 
   absl::Status InitChannel(const CaresOptions& options) {
     ares_options init{};
@@ -257,6 +282,7 @@ class CaresResolver::Loop {
       absl::MutexLock lock(&context->loop->mutex_);
       --context->loop->pending_;
     }
+    if (context->loop->observer_) context->loop->observer_(context->pending.type, EndOf(status));
     context->pending.done(ToAnswer(status, bytes, size, context->pending));
   }
 
@@ -268,7 +294,8 @@ class CaresResolver::Loop {
   const size_t max_pending_;
   const size_t max_burst_;
   const absl::Duration burst_time_;
-  ares_channel channel_ = nullptr;  // of the thread, once it runs
+  const std::function<void(RecordType, QueryEnd)> observer_;  // may be null
+  ares_channel channel_ = nullptr;                            // of the thread, once it runs
   bool initialised_ = false;
   int wake_ = -1;
   std::map<ares_socket_t, short> sockets_;  // of the thread, as the next four

@@ -7,6 +7,7 @@
 #pragma once
 
 #include <cstddef>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -16,6 +17,11 @@
 #include "services/routing/dns/resolver.h"
 
 namespace posthouse::routing::dns {
+
+// How a query ended. The first five are response codes (RFC 1035 §4.1.1); kNoAnswer: nothing came in time;
+// kNoServer: each server failed, refused or could not be reached, which c-ares does not tell apart.
+enum class QueryEnd { kNoError, kNxDomain, kServFail, kRefused, kFormErr, kNoAnswer, kNoServer, kOther };
+inline constexpr size_t kQueryEnds = 8;
 
 struct CaresOptions {
   // "192.0.2.1", "192.0.2.1:5353", "[2001:db8::1]:53". Empty: /etc/resolv.conf.
@@ -27,6 +33,8 @@ struct CaresOptions {
   // domain holds its place for that long only.
   size_t max_burst = 100;
   absl::Duration burst_time = absl::Milliseconds(500);
+  // Called on the resolver's thread for each query that ended, also one that the servers never got. May be null.
+  std::function<void(RecordType, QueryEnd)> observer;
 };
 
 class CaresResolver final : public Resolver {

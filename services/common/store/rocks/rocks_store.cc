@@ -265,6 +265,18 @@ void RocksStore::Impl::Export() {
   metrics.stopped.Set(number(Properties::kIsWriteStopped, open->rows));
   metrics.delayed_bytes_per_second.Set(number(Properties::kActualDelayedWriteRate, open->rows));
   metrics.compaction_debt_bytes.Set(number(Properties::kEstimatePendingCompactionBytes));
+  metrics.running_compactions.Set(number(Properties::kNumRunningCompactions, open->rows));
+  for (int level = 0; level < kLevels; ++level) {
+    double files = 0;
+    for (rocksdb::ColumnFamilyHandle* const family : {open->rows, open->blobs}) {
+      std::string text;
+      uint64_t count = 0;
+      const std::string name = Properties::kNumFilesAtLevelPrefix + std::to_string(level);
+      if (open->db->GetProperty(family, name, &text) && absl::SimpleAtoi(text, &count))
+        files += static_cast<double>(count);
+    }
+    metrics.level_files[static_cast<size_t>(level)]->Set(files);
+  }
   metrics.memtable_bytes.Set(number(Properties::kCurSizeAllMemTables));
   metrics.table_bytes.Set(number(Properties::kTotalSstFilesSize));
   metrics.blob_file_bytes.Set(number(Properties::kTotalBlobFileSize, open->blobs));

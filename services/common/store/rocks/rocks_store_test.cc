@@ -140,6 +140,8 @@ TEST_F(RocksStoreTest, MetricsCountWhatHappened) {
   EXPECT_GT(Metric("posthouse_store_free_bytes{store=\"test\"}"), 0);
   EXPECT_GT(Metric("posthouse_store_log_syncs_total{store=\"test\"}"), 2);
   EXPECT_EQ(Metric("posthouse_store_compaction_debt_bytes{store=\"test\"}"), 0);
+  EXPECT_EQ(Metric("posthouse_store_running_compactions{store=\"test\"}"), 0);
+  EXPECT_EQ(Metric("posthouse_store_level_files{level=\"6\",store=\"test\"}"), 0);
   store_.reset();  // a scrape after the store is gone reads its last values
   EXPECT_EQ(Metric("posthouse_store_commits_total{result=\"ok\",store=\"test\"}"), 3);
 }

@@ -92,6 +92,7 @@ StoreMetrics::StoreMetrics(metrics::Registry& registry, const std::string& store
                                      "Rate to which RocksDB slows writes; 0: not slowed.")),
       compaction_debt_bytes(
           Level(registry, store, "compaction_debt_bytes", "Bytes that compaction has yet to rewrite.")),
+      running_compactions(Level(registry, store, "running_compactions", "Compactions that run now.")),
       memtable_bytes(Level(registry, store, "memtable_bytes", "Bytes of rows not yet in table files.")),
       table_bytes(Level(registry, store, "table_bytes", "Bytes of table files in use.")),
       blob_file_bytes(Level(registry, store, "blob_file_bytes", "Bytes of blob files.")),
@@ -102,6 +103,11 @@ StoreMetrics::StoreMetrics(metrics::Registry& registry, const std::string& store
       cache_misses(Total(registry, store, "cache_misses_total", "Block cache misses.")),
       cache_bytes(Level(registry, store, "cache_bytes", "Bytes in the block cache.")),
       log_syncs(Total(registry, store, "log_syncs_total", "Syncs of the write-ahead log.")),
-      written_bytes(Total(registry, store, "written_bytes_total", "Bytes written to log, tables and blob files.")) {}
+      written_bytes(Total(registry, store, "written_bytes_total", "Bytes written to log, tables and blob files.")) {
+  for (int level = 0; level < kLevels; ++level) {
+    level_files.push_back(&registry.AddGauge("posthouse_store_level_files", "Table files by level of the tree.",
+                                             {{"store", store}, {"level", std::to_string(level)}}));
+  }
+}
 
 }  // namespace posthouse::store

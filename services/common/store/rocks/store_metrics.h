@@ -3,10 +3,13 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
 #include "services/common/metrics/metrics.h"
 
 namespace posthouse::store {
+
+inline constexpr int kLevels = 7;  // of RocksDB
 
 struct StoreMetrics {
   StoreMetrics(metrics::Registry& registry, const std::string& store);
@@ -44,6 +47,8 @@ struct StoreMetrics {
   metrics::Gauge& stopped;
   metrics::Gauge& delayed_bytes_per_second;
   metrics::Gauge& compaction_debt_bytes;
+  metrics::Gauge& running_compactions;
+  std::vector<metrics::Gauge*> level_files;  // kLevels of them
   metrics::Gauge& memtable_bytes;
   metrics::Gauge& table_bytes;
   metrics::Gauge& blob_file_bytes;
