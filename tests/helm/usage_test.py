@@ -31,6 +31,7 @@ OTHERS = {
     "smtpTo": [{"ipBlock": {"cidr": "192.0.2.0/24"}}], "extraIngress": [{"ports": [{"port": 77}]}], "extraEgress": [{"ports": [{"port": 77}]}],
     "relabelings": [{"action": "labeldrop", "regex": "zz"}], "metricRelabelings": [{"action": "labeldrop", "regex": "zz"}],
     "tls.mode": "certManager", "internalTLS.mode": "certManager", "issuerKind": "ClusterIssuer", "tls.certManager.issuerKind": "Issuer",
+    "tracing.endpoint": "zz.example:77", "samplingRatio": 0.77, "networkPolicyTo": [{"ipBlock": {"cidr": "192.0.2.0/24"}}],
     "backup.keepFor": "77d", "hostname": "zz.example.net", "replicas": 7, "deploymentMode": "standalone",
 }
 ISSUED = {"tls": {"mode": "certManager", "certManager": {"issuerName": "i"}}, "internalTLS": {"mode": "certManager"}}
@@ -49,6 +50,7 @@ CONTEXTS = [
     ("proxyProtocol.enabled", {"proxyProtocol": {"trustedCIDRs": ["198.51.100.0/24"]}}),
     ("gatewayAPI", {"gatewayAPI": {"enabled": True, "parentRefs": [{"name": "g"}]}}), ("gatewayAPI.enabled", {"gatewayAPI": {"parentRefs": [{"name": "g"}]}}),
     ("monitoring", WATCHED), ("monitoring.rules", {}), ("monitoring.dashboards", {}), ("monitoring.monitor", {}),
+    ("tracing", {"tracing": {"endpoint": "collector:4317"}}), ("tracing.endpoint", {}),
     ("bootstrap", FIRST), ("probe", FIRST), ("probe.caSecret", {**FIRST, "tls": {"mode": "existingSecret", "existingSecret": "s"}}), ("probe.passwordKey", {**FIRST, "probe": {"enabled": True, "existingSecret": "s"}}),
     ("probe.account", {**FIRST, "probe": {"enabled": True, "test": True, "existingSecret": "s"}}),
     ("bootstrap.enabled", {"bootstrap": {"account": "a@example.org"}}), ("bootstrap.account", {"bootstrap": {"enabled": True, "account": "a@example.org"}}),

@@ -8,6 +8,9 @@ import subprocess
 import sys
 import tempfile
 import unittest
+import urllib.request
+
+from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 sys.path.insert(0, "tools")
 import gen_metrics_docs
@@ -15,6 +18,8 @@ from posthouse import Posthouse
 
 FILES = "helm/posthouse/files"
 RUNBOOKS = "docs/runbooks"
+SELECTOR = re.compile(r"\b((?:posthouse|grpc_server)_[a-z0-9_]+)\{([^}]*)\}")
+MATCHER = re.compile(r'(\w+)(=~|!~|!=|=)"([^"]*)"')
 METRIC = re.compile(r"\b((?:posthouse|grpc_server)_[a-z0-9_]+|posthouse:[a-z0-9_:]+)")
 
 
@@ -41,6 +46,16 @@ def panels(dashboard):
 def promtool(*args, cwd=None, input=None):
     return subprocess.run(["promtool", *args], cwd=cwd, input=input, text=True, timeout=120,
                           stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+
+
+def open_metrics(mail):
+    found = {}
+    for name, port in mail.http.items():
+        request = urllib.request.Request("http://127.0.0.1:%d/metrics" % port, headers={"Accept": "application/openmetrics-text; version=1.0.0"})
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            assert answer.headers["Content-Type"].startswith("application/openmetrics-text; version=1.0.0"), answer.headers
+            found[name] = answer.read().decode()
+    return found
 
 
 class Rules(unittest.TestCase):
@@ -108,11 +123,21 @@ class Exported(unittest.TestCase):
 
     @classmethod
     def setUpClass(cls):
-        cls.scrapes = {}
+        cls.scrapes, cls.open_metrics = {}, {}
         backups = {"backup": {"directory": os.path.join(os.environ.get("TEST_TMPDIR", "/tmp"), "backups")}}  # for their metrics
         for make, config in ((Posthouse.standalone, backups), (Posthouse.six, None)):
             with make(config) as mail:
                 cls.scrapes.update(gen_metrics_docs.scrape(mail))
+                cls.open_metrics.update(open_metrics(mail))
+
+    def test_open_metrics_parse_and_are_the_same_metrics(self):
+        self.assertEqual(len(self.open_metrics), 7)
+        for process, text in self.open_metrics.items():
+            families = list(text_string_to_metric_families(text))  # raises on what the grammar does not allow
+            samples = {s.name for family in families for s in family.samples}
+            older = set(re.findall(r"^(\w+)(?:\{| )", re.sub(r"^#.*\n", "", self.scrapes[process], flags=re.M), re.M))
+            self.assertEqual(samples, older, process)
+            self.assertTrue(text.endswith("\n# EOF\n"), process)
 
     def test_promtool_accepts_the_metrics_of_each_program(self):
         self.assertEqual(len(self.scrapes), 7)
@@ -133,14 +158,37 @@ class Exported(unittest.TestCase):
         self.assertIn('grpc_server_handled_total{grpc_code="OK",grpc_method="Enqueue",grpc_service="posthouse.queue.v1.QueueService"} 0\n',
                       self.scrapes["queue"])
 
+    def expressions(self):
+        found = re.findall(r"expr: \|\n((?: {10}.*\n)+)", rules_text())
+        return found + [t["expr"] for d in dashboards().values() for p in panels(d) for t in p["targets"]]
+
+    def test_each_label_value_that_a_rule_or_panel_names_occurs(self):
+        # Label values are there from the start, but codes of calls, and the names that top_counters.h finds.
+        found_later = ("grpc_code", "destination", "namespace", "instance", "job")
+        have = {}
+        for name, labels in re.findall(r"^(\w+)\{(.*)\} \S+$", self.scrapes["standalone"], re.M):
+            for label, value in re.findall(r'(\w+)="([^"]*)"', labels):
+                have.setdefault((name, label), set()).add(value)
+        checked = 0
+        for expr in self.expressions():
+            for name, matchers in SELECTOR.findall(expr):
+                for label, operator, value in MATCHER.findall(matchers):
+                    if name.startswith("posthouse_probe") or label in found_later or "$" in value:
+                        continue
+                    known = have.get((name, label), set())
+                    wanted = [value] if operator in ("=", "!=") else value.replace("\\\\", "\\").split("|")
+                    for one in wanted:
+                        self.assertTrue(any(re.fullmatch(one, v) if operator in ("=~", "!~") else one == v for v in known),
+                                        "%s{%s=%s} of %s: has %s" % (name, label, one, expr, sorted(known)))
+                    checked += 1
+        self.assertGreater(checked, 50)
+
     def test_each_metric_that_a_rule_or_panel_names_is_exported(self):
         known = set(re.findall(r"- record: (\S+)", rules_text()))
         for name, kind in re.findall(r"^# TYPE (\S+) (\S+)$", self.scrapes["standalone"], re.M):
             known |= {name + s for s in ("_bucket", "_count", "_sum")} if kind == "histogram" else {name}
         known.add("posthouse_probe_last_round_successful")  # of `posthouse probe`
-        exprs = re.findall(r"expr: \|\n((?: {10}.*\n)+)", rules_text())
-        exprs += [t["expr"] for d in dashboards().values() for p in panels(d) for t in p["targets"]]
-        named = {m for e in exprs for m in METRIC.findall(re.sub(r'"[^"]*"', "", e))}
+        named = {m for e in self.expressions() for m in METRIC.findall(re.sub(r'"[^"]*"', "", e))}
         self.assertGreater(len(named), 100)
         self.assertEqual(named - known, set())
 

@@ -17,6 +17,12 @@
 {{- end -}}
 {{- $rpc := dict "address" $v.listenAddress "port" (include "posthouse.rpcPort" $c | int) "certificate_file" "/run/posthouse/mtls/tls.crt" "private_key_file" "/run/posthouse/mtls/tls.key" "ca_file" "/run/posthouse/mtls/ca.crt" "socket" "/var/lib/posthouse/posthouse.sock" "identities" $identities -}}
 {{- $_ := set $config "rpc" $rpc -}}
+{{- with $v.tracing -}}
+{{- if .endpoint -}}
+{{- $_ := set $config "tracing" (dict "endpoint" .endpoint "sampling_ratio" .samplingRatio) -}}
+{{- if .caFile -}}{{- $_ := set $config.tracing "ca_file" .caFile -}}{{- end -}}
+{{- end -}}
+{{- end -}}
 {{- $target := dict -}}
 {{- range list "directory" "routing" -}}
 {{- $_ := set $target . (printf "dns:///%s:%s" (include "posthouse.host" (dict "root" $root "component" .)) (include "posthouse.rpcPort" .)) -}}
