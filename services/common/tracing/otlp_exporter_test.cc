@@ -7,6 +7,7 @@
 
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
+#include "absl/synchronization/mutex.h"
 #include "posthouse/config/v1/config.pb.h"
 #include "services/common/async/thread_pool.h"
 #include "services/common/tracing/testing/fake_collector.h"

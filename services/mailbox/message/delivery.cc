@@ -6,6 +6,7 @@
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/strip.h"
+#include "absl/time/clock.h"
 #include "posthouse/mailbox/v1/mailbox.pb.h"
 #include "services/common/async/when_all.h"
 #include "services/common/log/log.h"
