@@ -20,10 +20,10 @@ ACCOUNT = "first@example.org"
 MAIL = {"submissions": "submissions", "imaps": "imaps", "pop3s": "pop3s", "no-relay": "smtp"}
 
 
-class Jobs(unittest.TestCase):
+class OfTheAdministrator:
     @classmethod
     def setUpClass(cls):
-        cls.cluster = Cluster(merged(VALUES, {"bootstrap": {"enabled": True, "account": ACCOUNT}}))
+        cls.cluster = Cluster(merged(VALUES, cls.OWN))
         cls.cluster.__enter__()
         cls.addClassCleanup(cls.cluster.__exit__, None, None, None)
 
@@ -42,7 +42,7 @@ class Jobs(unittest.TestCase):
             for word in command[1:]:
                 for path, folder in mounts:
                     word = word.replace("=" + path + "/", "=" + folder + "/")
-                if word.startswith(("--directory=", "--routing=", "--queue=", "--mailbox=", "--edge=")):
+                if word.startswith(("--server=", "--directory=", "--routing=", "--queue=", "--mailbox=", "--edge=")):
                     word = word.replace("=", "=dns://%s/" % self.cluster.dns.address, 1)
                 flag = word[2:].split("=")[0]
                 if flag in MAIL:  # through a Service: one of its pods
@@ -52,6 +52,28 @@ class Jobs(unittest.TestCase):
             self.assertEqual(done.returncode, 0, "%s\n%s" % (" ".join(words), done.stdout))
             outputs.append(done.stdout)
         return outputs
+
+    def test_the_mail_of_helm_test_goes_through_submission_imap_and_pop3_and_its_account_goes(self):
+        before = self.cluster.ctl("domain", "list")
+        spec = chart.pod_spec(self.cluster.object("Pod", "posthouse-test-mail"))
+        for _ in range(2):
+            text = "".join(self.run_pod(spec))
+            self.assertEqual(re.findall(r"^(\w+) +ok +[0-9.]+ s$", text, re.M), ["submit", "imap", "pop3", "delete", "no_relay"], text)
+            self.assertEqual(self.cluster.ctl("domain", "list"), before)
+
+    def test_the_ping_of_helm_test_finds_every_service_ready(self):
+        text, = self.run_pod(chart.pod_spec(self.cluster.object("Pod", "posthouse-test-ping")))
+        self.assertEqual(text.count(" ok "), self.SERVICES, text)
+
+
+class Standalone(OfTheAdministrator, unittest.TestCase):
+    OWN = {"deploymentMode": "standalone", "standalone": {"shutdown": {"preStopSeconds": 2, "drainSeconds": 15}}}
+    SERVICES = 5
+
+
+class Distributed(OfTheAdministrator, unittest.TestCase):
+    OWN = {"bootstrap": {"enabled": True, "account": ACCOUNT}}
+    SERVICES = 8
 
     def test_the_bootstrap_job_makes_an_account_that_works_and_a_second_run_changes_nothing(self):
         job = next(t for t in self.cluster.objects if t["kind"] == "Job")
@@ -73,14 +95,6 @@ class Jobs(unittest.TestCase):
                 self.assertLess(time.time(), end, "the first mail did not arrive")
                 time.sleep(0.1)
 
-    def test_the_mail_of_helm_test_goes_through_submission_imap_and_pop3_and_its_account_goes(self):
-        before = self.cluster.ctl("domain", "list")
-        spec = chart.pod_spec(self.cluster.object("Pod", "posthouse-test-mail"))
-        for _ in range(2):
-            text = "".join(self.run_pod(spec))
-            self.assertEqual(re.findall(r"^(\w+) +ok +[0-9.]+ s$", text, re.M), ["submit", "imap", "pop3", "delete", "no_relay"], text)
-            self.assertEqual(self.cluster.ctl("domain", "list"), before)
-
     def test_a_test_that_was_cut_off_leaves_an_account_that_the_next_one_can_use(self):
         self.cluster.ctl("account", "add", "test@posthouse-test.invalid", "--create-domain", "--password-file", "-", input="another password\n")
         self.run_pod(chart.pod_spec(self.cluster.object("Pod", "posthouse-test-mail")))
@@ -90,10 +104,6 @@ class Jobs(unittest.TestCase):
         pod = self.cluster.kill("posthouse-directory-0")
         self.run_pod({**chart.pod_spec(self.cluster.object("Pod", "posthouse-test-ping"))})
         self.cluster.wait_ready([pod])
-
-    def test_the_ping_of_helm_test_finds_every_service_ready(self):
-        text, = self.run_pod(chart.pod_spec(self.cluster.object("Pod", "posthouse-test-ping")))
-        self.assertEqual(text.count(" ok "), 8, text)
 
     def test_a_stranger_may_not_relay(self):
         with smtplib.SMTP(*self.cluster.address("smtp"), timeout=30) as c:

@@ -88,7 +88,11 @@ class Configurations(unittest.TestCase):
             for key in ("mailbox", "queue_shards"):
                 for store in config.get("peers", {}).get(key, []):
                     self.assertTrue(store["target"].startswith("dns:///%s." % store["name"]), where)
-            if thing["metadata"]["labels"]["app.kubernetes.io/component"] in ("queue", "mailbox"):
+            if "directory" in config.get("peers", {}):
+                name = config["peers"]["directory_shard"]
+                self.assertEqual([chart.key(t) for t in RENDERED[where.split(":")[0]] if t["kind"] == "StatefulSet" and t["metadata"]["name"] + "-0" == name],
+                                 ["StatefulSet/" + name[:-2]], where)
+            if thing["metadata"]["labels"]["app.kubernetes.io/component"] in ("directory", "queue", "mailbox"):
                 section = config[thing["metadata"]["labels"]["app.kubernetes.io/component"]]
                 self.assertEqual(section["shard"], "${POD_NAME}", where)
 

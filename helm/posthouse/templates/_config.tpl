@@ -28,7 +28,7 @@
 {{- $_ := set $target . (printf "dns:///%s:%s" (include "posthouse.host" (dict "root" $root "component" .)) (include "posthouse.rpcPort" .)) -}}
 {{- end -}}
 {{- $peers := dict -}}
-{{- if has $c (list "ingress" "routing" "gateway" "mailbox") -}}{{- $_ := set $peers "directory" $target.directory -}}{{- end -}}
+{{- if has $c (list "ingress" "routing" "gateway" "mailbox") -}}{{- $_ := set $peers "directory" $target.directory -}}{{- $_ := set $peers "directory_shard" (printf "%s-directory-0" (include "posthouse.fullname" $root)) -}}{{- end -}}
 {{- if has $c (list "ingress" "queue") -}}{{- $_ := set $peers "routing" $target.routing -}}{{- end -}}
 {{- if eq $c "ingress" -}}
 {{- $_ := set $peers "queue_shards" (include "posthouse.shardRange" (dict "root" $root "component" "queue") | fromJsonArray) -}}
@@ -62,7 +62,7 @@
 {{- else if include "posthouse.proxied" (dict "root" $root "family" .family) -}}{{- $chart = merge $chart (dict "proxy_from" $v.proxyProtocol.trustedCIDRs "proxy_port" (int .proxyPort)) -}}{{- end -}}
 {{- $_ := set $section .name (mergeOverwrite (deepCopy (default dict (get $section .name))) $chart) -}}
 {{- end -}}
-{{- if and (has $s (list "queue" "mailbox")) (ne $c "standalone") -}}{{- $_ := set $section "shard" "${POD_NAME}" -}}{{- end -}}
+{{- if and (has $s (list "directory" "queue" "mailbox")) (ne $c "standalone") -}}{{- $_ := set $section "shard" "${POD_NAME}" -}}{{- end -}}
 {{- if $section -}}{{- $_ := set $config $s $section -}}{{- end -}}
 {{- end -}}
 {{ toYaml $config }}
