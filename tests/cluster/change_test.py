@@ -120,14 +120,15 @@ class Change(unittest.TestCase):
 
         self.assertEqual(size(), b"250-SIZE 52428800")
         pids = {p.name: p.process.pid for p in self.cluster.pods}
-        self.cluster.apply(merged(VALUES, {"config": {"ingress": {"max_message_bytes": "7MiB"}}}))
+        values = self.cluster.values
+        self.cluster.apply(merged(values, {"config": {"ingress": {"max_message_bytes": "7MiB"}}}))
         self.cluster.sync_volumes()
         wait(lambda: size() == b"250-SIZE 7340032")
         self.cluster.object("ConfigMap", "posthouse-ingress")["data"]["config.yaml"] += "no_such_key: 1\n"
         self.cluster.sync_volumes()
         time.sleep(3)
         self.assertEqual(size(), b"250-SIZE 7340032")
-        self.cluster.apply(VALUES)
+        self.cluster.apply(values)
         self.cluster.sync_volumes()
         wait(lambda: size() == b"250-SIZE 52428800")
         self.assertEqual(pids, {p.name: p.process.pid for p in self.cluster.pods})
