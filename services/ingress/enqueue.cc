@@ -25,6 +25,7 @@ using Writer = rpc::ClientWriter<v1::EnqueueRequest, v1::EnqueueResponse>;
 
 constexpr size_t kSmallBytes = 64 * 1024;
 constexpr size_t kPieceBytes = 256 * 1024;  // queue.proto: at most this in a piece
+constexpr int64_t kMostToldAge = 60'000;    // milliseconds; older answers are of no use to the queue
 constexpr size_t kReplayBytes = 1024 * 1024;
 constexpr int kTries = 2;  // while no shard can have taken the message
 constexpr absl::Duration kFirstPause = absl::Milliseconds(100);
@@ -80,11 +81,13 @@ class ShardedEnqueueCall final : public EnqueueCall {
  public:
   // `shards`: in the order to try; not empty.
   ShardedEnqueueCall(std::vector<Shard> shards, const std::atomic<bool>& stopped, const EnqueueTimeouts& timeouts,
-                     std::shared_ptr<MemoryBudget> memory, rpc::TraceContext trace, v1::Envelope&& envelope)
+                     std::shared_ptr<MemoryBudget> memory, rpc::TraceContext trace, v1::Envelope&& envelope,
+                     absl::Time resolved)
       : shards_(std::move(shards)),
         stopped_(stopped),
         timeouts_(timeouts),
         trace_(std::move(trace)),
+        resolved_(resolved),
         key_(NewKey(shards_[0].number)),
         memory_(std::move(memory)),
         held_(memory_) {
@@ -138,6 +141,8 @@ class ShardedEnqueueCall final : public EnqueueCall {
     v1::EnqueueRequest::Header& header = *request.mutable_header();
     header.set_idempotency_key(key_);
     *header.mutable_envelope() = envelope_;
+    const int64_t age = absl::ToInt64Milliseconds(MonotonicNow() - resolved_);
+    if (age >= 0 && age <= kMostToldAge) header.set_resolved_ms_ago(static_cast<uint32_t>(age));
     return request;
   }
 
@@ -277,6 +282,7 @@ class ShardedEnqueueCall final : public EnqueueCall {
   const std::atomic<bool>& stopped_;
   const EnqueueTimeouts timeouts_;
   const rpc::TraceContext trace_;
+  const absl::Time resolved_;
   size_t at_ = 0;    // in shards_
   std::string key_;  // at that shard
   const std::shared_ptr<MemoryBudget> memory_;
@@ -310,7 +316,7 @@ class ShardedEnqueuer final : public Enqueuer {
     for (const auto& channel : queues) stubs_.push_back(v1::QueueService::NewStub(channel));
   }
 
-  std::unique_ptr<EnqueueCall> Begin(rpc::TraceContext trace, v1::Envelope&& envelope) override {
+  std::unique_ptr<EnqueueCall> Begin(rpc::TraceContext trace, v1::Envelope&& envelope, absl::Time resolved) override {
     if (stubs_.empty()) return std::make_unique<NoQueue>();
     // Every shard accepts every message: round robin shares the load.
     const size_t first = next_.fetch_add(1, std::memory_order_relaxed);
@@ -320,7 +326,7 @@ class ShardedEnqueuer final : public Enqueuer {
       order.push_back({stubs_[number].get(), number});
     }
     return std::make_unique<ShardedEnqueueCall>(std::move(order), stopped_, timeouts_, memory_, std::move(trace),
-                                                std::move(envelope));
+                                                std::move(envelope), resolved);
   }
 
   void Stop() override { stopped_ = true; }

@@ -63,8 +63,10 @@ class Enqueuer {
   static std::unique_ptr<Enqueuer> Create(const std::vector<std::shared_ptr<grpc::Channel>>& queues,
                                           std::shared_ptr<MemoryBudget> memory, EnqueueTimeouts timeouts = {});
   virtual ~Enqueuer() = default;  // outlives its calls
-  // Moves from `envelope`; draws new idempotency keys.
-  virtual std::unique_ptr<EnqueueCall> Begin(rpc::TraceContext trace, queue::v1::Envelope&& envelope) = 0;
+  // Moves from `envelope`; draws new idempotency keys. `resolved`: when, by the monotonic clock, the directory was as
+  // the envelope resolves its recipients; InfinitePast: unknown.
+  virtual std::unique_ptr<EnqueueCall> Begin(rpc::TraceContext trace, queue::v1::Envelope&& envelope,
+                                             absl::Time resolved) = 0;
   // The queues may shut down after this: calls start no stream and no second try. Any
   // thread.
   virtual void Stop() = 0;

@@ -115,7 +115,8 @@ class EnqueueTest : public ::testing::Test {
     co_await SwitchTo(loop);
     v1::Envelope envelope;
     envelope.add_recipients()->set_address("user@example.org");
-    const std::unique_ptr<EnqueueCall> call = enqueuer.Begin(rpc::TraceContext(), std::move(envelope));
+    const std::unique_ptr<EnqueueCall> call =
+        enqueuer.Begin(rpc::TraceContext(), std::move(envelope), absl::InfinitePast());
     for (size_t sent = 0; sent < bytes; sent += 50000) {
       std::string piece(std::min<size_t>(50000, bytes - sent), 'x');
       co_await call->Write(std::move(piece));
@@ -188,7 +189,7 @@ TEST_F(EnqueueTest, AStreamThatBreaksBeforeItsEndGoesToTheNextShard) {
   const auto enqueuer = Enqueuer::Create({first_.Channel(), second_.Channel()}, memory_, timeouts_);
   const auto send = [this](net::EventLoop& loop, Enqueuer& enqueuer) -> Task<absl::StatusOr<std::string>> {
     co_await SwitchTo(loop);
-    const std::unique_ptr<EnqueueCall> call = enqueuer.Begin(rpc::TraceContext(), v1::Envelope());
+    const std::unique_ptr<EnqueueCall> call = enqueuer.Begin(rpc::TraceContext(), v1::Envelope(), absl::InfinitePast());
     for (int piece = 0; piece < 12; ++piece) {
       co_await call->Write(std::string(70000, 'x'));
       if (!second_.keys().empty()) break;

@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/time/time.h"
 #include "services/mail_formats/smtp/params.h"
 
 namespace posthouse::routing::v1 {
@@ -61,6 +62,8 @@ struct Resolution {
     kTemporary
   };
   Outcome outcome = Outcome::kTemporary;
+  // The answer is made from the directory as it was at this moment of the monotonic clock, or later.
+  absl::Time current_at = absl::InfinitePast();
   uint32_t recipients = 1;  // that it leads to
   Places places;            // of these
   // Of the only recipient, when that is a mailbox.
@@ -73,7 +76,8 @@ struct Recipient {
   std::string original;  // as in RCPT TO
   smtp::RcptParameters parameters;
   std::shared_ptr<const routing::v1::ResolveRecipientResponse> answer;
-  Places places;  // as in Resolution
+  Places places;                                 // as in Resolution
+  absl::Time current_at = absl::InfinitePast();  // as in Resolution
 };
 
 struct Envelope {

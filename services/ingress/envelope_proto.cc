@@ -1,5 +1,7 @@
 #include "services/ingress/envelope_proto.h"
 
+#include <algorithm>
+
 #include "absl/container/flat_hash_map.h"
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
@@ -70,6 +72,12 @@ v1::Envelope ToProto(const Envelope& envelope, const Origin& origin) {
     }
   }
   return out;
+}
+
+absl::Time ResolvedAt(const Envelope& envelope) {
+  absl::Time oldest = absl::InfiniteFuture();
+  for (const Recipient& recipient : envelope.recipients) oldest = std::min(oldest, recipient.current_at);
+  return oldest;
 }
 
 }  // namespace posthouse::ingress

@@ -4,6 +4,7 @@
 
 #include <string>
 
+#include "absl/time/time.h"
 #include "posthouse/queue/v1/queue.pb.h"
 #include "services/ingress/envelope.h"
 
@@ -20,5 +21,8 @@ struct Origin {
 // groups that lead to one mailbox and detail, or to one foreign address, are one delivery.
 // It has the address and ORCPT of the first RCPT TO, and reports what any of them asks for.
 queue::v1::Envelope ToProto(const Envelope& envelope, const Origin& origin);
+
+// The oldest `current_at` of the recipients.
+absl::Time ResolvedAt(const Envelope& envelope);
 
 }  // namespace posthouse::ingress

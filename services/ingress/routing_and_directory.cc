@@ -13,6 +13,7 @@
 #include "services/common/log/log.h"
 #include "services/common/rpc/client.h"
 #include "services/common/rpc/directory_changes.h"
+#include "services/common/time/calm_clock.h"
 #include "services/common/time/proto_time.h"
 #include "services/ingress/recipient_cache.h"
 #include "services/ingress/usage_client.h"
@@ -84,7 +85,8 @@ class RoutingAndDirectoryClient final : public RoutingAndDirectory {
         rpc::ChangeWatcher::Callbacks{
             .changed = [this](uint64_t, const dir::WatchResponse& response) { OnChanged(response); },
             .lost = [this] { cache_.ForgetAll(absl::Now()); },
-            .alive = [](uint64_t) {}});
+            .alive = [this](uint64_t) { following_ = true; },
+            .interrupted = [this] { following_ = false; }});
   }
 
   Task<Resolution> Resolve(rpc::TraceContext trace, std::string address, bool may_relay) override {
@@ -100,9 +102,14 @@ class RoutingAndDirectoryClient final : public RoutingAndDirectory {
   }
 
   Task<Resolution> Ask(rpc::TraceContext trace, std::string address, bool may_relay) {
-    const absl::Time asked = absl::Now();
+    const absl::Time asked = absl::Now(), current_at = MonotonicNow();
+    const bool following =
+        following_;  // before the look at the cache: a stream that ends then may have said too little
     std::optional<Resolution> cached = cache_.Find(address, may_relay, asked);
-    if (cached.has_value()) co_return *std::move(cached);
+    if (cached.has_value()) {
+      if (following) cached->current_at = current_at;
+      co_return *std::move(cached);
+    }
     if (routing_ == nullptr || stopped_) co_return Resolution();
     route::ResolveRecipientRequest request;
     request.set_address(address);
@@ -128,6 +135,7 @@ class RoutingAndDirectoryClient final : public RoutingAndDirectory {
       // As old as the question: a change while the answer was on its way may not be in it.
       cache_.Put(address, may_relay, resolution, asked, absl::Now() + std::min(ttl, kMaxTtl));
     }
+    resolution.current_at = current_at;
     co_return resolution;
   }
 
@@ -169,6 +177,7 @@ class RoutingAndDirectoryClient final : public RoutingAndDirectory {
   }
 
   std::atomic<bool> stopped_{false};
+  std::atomic<bool> following_{false};  // changes come as they happen: what the cache has is current
   std::unique_ptr<route::RoutingService::Stub> routing_;
   rpc::LoginChecks logins_;
   UsageClient usage_;

@@ -275,7 +275,8 @@ std::unique_ptr<MessageUpload> Session::NewUpload(smtp::DataFormat format) {
   const Arrival arrival{*connection_, dialogue_, *settings_, Trace()};
   return std::make_unique<MessageUpload>(
       settings_, UploadOptionsOf(arrival, format),
-      context_.enqueuer->Begin(message_.trace, ToProto(dialogue_.envelope(), OriginOf(arrival))));
+      context_.enqueuer->Begin(message_.trace, ToProto(dialogue_.envelope(), OriginOf(arrival)),
+                               ResolvedAt(dialogue_.envelope())));
 }
 
 // Reads some bytes of message data. nullopt: the connection ended, and Lost() was called.

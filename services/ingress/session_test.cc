@@ -448,6 +448,19 @@ TEST_F(SessionTest, RecipientsAreAskedForOnce) {
   EXPECT_EQ(peers_->resolutions(), 1);
 }
 
+// Without the directory's change stream an answer from the cache may be as old as the cache allows, so the queue is
+// not told that it is fresh.
+TEST_F(SessionTest, TheQueueLearnsThatRecipientsWereResolvedJustNow) {
+  for (int i = 0; i < 2; ++i) {
+    SmtpTestClient& client = ReadyForData();
+    EXPECT_EQ(client.Say("Subject: x\r\n\r\nhello\r\n."), "250 2.0.0");
+  }
+  EXPECT_EQ(peers_->resolutions(), 1);
+  ASSERT_EQ(peers_->messages().size(), 2u);
+  EXPECT_TRUE(peers_->messages()[0].tells_when_resolved);
+  EXPECT_FALSE(peers_->messages()[1].tells_when_resolved);
+}
+
 // ---- limits
 
 TEST_F(SessionTest, TooLargeMessagesAreReadAndRefused) {

@@ -225,8 +225,8 @@ SmtpDialogue::Action SmtpDialogue::OnResolved(const Resolution& resolution, std:
                                    Reply(554, "5.5.3", "Address leads to too many recipients"), pending_.address, out);
     }
     expanded_ += resolution.recipients;
-    envelope_.recipients.push_back(
-        {pending_.address, std::move(pending_.command.rcpt), resolution.answer, resolution.places});
+    envelope_.recipients.push_back({pending_.address, std::move(pending_.command.rcpt), resolution.answer,
+                                    resolution.places, resolution.current_at});
   }
   state_ = State::kRcpt;
   return Say(reply.code, reply.enhanced, reply.Text(), out);

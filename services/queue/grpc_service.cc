@@ -8,6 +8,7 @@
 #include "services/common/rpc/audit.h"
 #include "services/common/rpc/server_calls.h"
 #include "services/common/status/status.h"
+#include "services/common/time/calm_clock.h"
 #include "services/queue/admin.h"
 #include "services/queue/enqueue_request.h"
 #include "services/queue/spool/item_record.h"
@@ -98,6 +99,9 @@ class QueueRpc final : public v1::QueueService::CallbackService {
       co_return absl::InvalidArgumentError("the first part must be the header");
     v1::EnqueueRequest::Header& header = *first->mutable_header();
     PH_CO_RETURN_IF_ERROR(CheckHeader(header));
+    const absl::Time resolved = header.has_resolved_ms_ago()
+                                    ? MonotonicNow() - absl::Milliseconds(header.resolved_ms_ago())
+                                    : absl::InfinitePast();
     SpoolUpload upload(parts_.spool);
     if (!header.data().empty()) PH_CO_RETURN_IF_ERROR(co_await upload.Add(std::move(*header.mutable_data())));
     if (!header.commit()) PH_CO_RETURN_IF_ERROR(co_await ReadRest(call, upload));
@@ -106,6 +110,7 @@ class QueueRpc final : public v1::QueueService::CallbackService {
     PH_CO_ASSIGN_OR_RETURN(Body body, co_await upload.Finish());
     const std::shared_ptr<ItemRecord> record = NewItemRecord(&header, *complete, parts_.expire_after);
     record->item.set_message_id(upload.message_id());
+    record->resolved = resolved;
     const std::shared_ptr<const std::string> memory = body.memory;
     const absl::Time wake = WakeTime(record->item, parts_.delay_warning_after);
     const absl::StatusOr<PutResult> stored = co_await parts_.spool.Put(record, std::move(body), wake);

@@ -72,6 +72,7 @@ Task<void> ChangeWatcher::State::Run(std::shared_ptr<State> state) {
     const absl::Time start = absl::Now();
     const absl::Status status = co_await state->Follow();
     if (state->stopped()) break;
+    state->callbacks.interrupted();
     if (absl::IsOutOfRange(status)) {
       state->known = false;
       state->callbacks.lost();

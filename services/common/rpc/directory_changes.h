@@ -26,6 +26,8 @@ class ChangeWatcher {
     std::function<void()> lost;
     // The stream is up and `revision` is the newest; also called for each heartbeat (every 15 s at least).
     std::function<void(uint64_t revision)> alive;
+    // The stream has ended: until `alive` comes, changes come late.
+    std::function<void()> interrupted = [] {};
   };
   // `executor` and what the callbacks use outlive Stop(). Callbacks come one at a time, on `executor`.
   ChangeWatcher(const std::shared_ptr<grpc::Channel>& directory, Executor& executor, Callbacks callbacks);

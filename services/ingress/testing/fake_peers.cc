@@ -154,6 +154,7 @@ class FakePeers::Queue final : public q::QueueService::CallbackService {
         message.envelope = request.header().envelope();
         message.key = request.header().idempotency_key();
         message.data = request.header().data();
+        message.tells_when_resolved = request.header().has_resolved_ms_ago();
         complete = request.header().commit();
       } else if (request.has_commit()) {
         complete = request.commit().size_bytes() == message.data.size();

@@ -34,6 +34,7 @@ struct Enqueued {
   std::string key;
   std::string data;
   int writes = 0;
+  bool tells_when_resolved = false;
   bool committed = false;
 };
 

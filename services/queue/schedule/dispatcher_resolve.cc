@@ -15,6 +15,8 @@ namespace posthouse::queue {
 namespace {
 constexpr size_t kResolvedTogether = 32;
 constexpr absl::Duration kRoutingRest = absl::Seconds(5);
+// What ingress has just asked routing need not be asked again for the first attempt, which mostly follows at once.
+constexpr absl::Duration kFresh = absl::Milliseconds(500);
 }  // namespace
 
 Task<void> Dispatcher::Resolve(Active active) {
@@ -49,6 +51,10 @@ Task<bool> Dispatcher::ResolveAgain(Active active, Destination destination) {
   {
     absl::MutexLock lock(&mutex_);
     if (Steady() < routing_rests_until_) co_return true;
+  }
+  {
+    absl::MutexLock lock(&active->mutex);
+    if (Steady() - std::exchange(active->record->resolved, absl::InfinitePast()) < kFresh) co_return true;
   }
   const absl::Time started = Now();
   active->mutex.Lock();

@@ -267,6 +267,7 @@ class DispatcherTest : public ::testing::Test {
     RefreshNextAttempt(&record->item);
     std::unique_ptr<BodyWriter> writer = spool_->NewBody();
     PH_CHECK(SyncWait(writer->Append(body)).ok());
+    record->resolved = resolved_;
     Body written = *SyncWait(writer->Finish());
     const auto memory = written.memory;
     const absl::Time wake = WakeTime(record->item, absl::Hours(4));
@@ -317,6 +318,7 @@ class DispatcherTest : public ::testing::Test {
   static Outcome Permanent() { return MakeOutcome(Outcome::Kind::kPermanent, 550, "5.1.1", "no such user"); }
 
   FakeClock clock_, steady_;
+  absl::Time resolved_ = absl::InfinitePast();  // when the recipients of Put() were, by steady_
   bool use_calm_clock_ = false;
   std::unique_ptr<CalmClock> calm_;
   net::EventLoops loops_{2};
@@ -566,6 +568,28 @@ TEST_F(DispatcherTest, AnAccountThatWasDeletedBeforeTheFirstAttemptBounces) {
   Put({"user@local.example"});
   UntilEmpty();
   EXPECT_EQ(local_->attempts(), Strings{"sender@local.example#0"});
+}
+
+// What ingress asked a moment ago is not asked again for the first attempt; for each later one it is.
+TEST_F(DispatcherTest, ARecipientThatWasResolvedJustNowIsNotResolvedAgainAtOnce) {
+  dispatcher_->Start();
+  local_->Script("user@local.example", {Temporary()});
+  routing_.Change("user@local.example", FakeRouting::To("user@local.example", "a2", "m2"));
+  resolved_ = steady_.Now() - absl::Milliseconds(400);
+  const QueueId id = Put({"user@local.example"});
+  Until([&] { return SavedAttempts(id) == 1; }, "the first attempt on file");
+  EXPECT_EQ(local_->accounts(), Strings{"@m1"});
+  ASSERT_TRUE(SyncWait(dispatcher_->Retry(id)).ok());
+  UntilEmpty();
+  EXPECT_EQ(local_->accounts(), (Strings{"@m1", "a2@m2"}));
+}
+
+TEST_F(DispatcherTest, ARecipientThatWasResolvedLongerAgoIsResolvedAgain) {
+  routing_.Change("user@local.example", FakeRouting::To("user@local.example", "a2", "m2"));
+  resolved_ = steady_.Now() - absl::Milliseconds(500);
+  Put({"user@local.example"});
+  UntilEmpty();
+  EXPECT_EQ(local_->accounts(), Strings{"a2@m2"});
 }
 
 // With the same delivery id: the old store may have stored the message before it lost the answer.

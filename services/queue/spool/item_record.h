@@ -28,6 +28,8 @@ struct ItemRecord {
   v1::Item item;  // with all recipients; envelope.recipients is empty
   std::string idempotency_key;
   uint32_t recipient_rows = 0;  // r/ rows that exist in the store
+  // When the recipients were resolved, by the monotonic clock. Not stored: InfinitePast after a load.
+  absl::Time resolved = absl::InfinitePast();
 
   QueueId queue_id() const { return QueueId::FromText(item.queue_id()).value_or(QueueId()); }
   absl::Time due() const;  // of its row t/
