@@ -63,6 +63,7 @@ absl::StatusOr<RecordEdit> DecideCreateAccount(const Index& index, const EditSta
   if (index.FindAlias(address)) {
     return absl::AlreadyExistsError(absl::StrCat(address.ToString(), " is an alias; delete it first"));
   }
+  if (index.AliasMayBeLost(address)) return MissingAlias(index, address);
   if (lost != nullptr && account->home().empty() && !homes.one()) {
     return absl::FailedPreconditionError(absl::StrCat("home: the damaged record of ", address.ToString(),
                                                       " said which mailbox store has the mail; name it"));
@@ -169,8 +170,15 @@ absl::StatusOr<std::string> FindDeleted(const Index& index, const std::string& a
       of_best = &info;
     }
   }
-  if (best == nullptr)
+  if (best == nullptr && index.DeletedMayBeLost()) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("records of deleted accounts are damaged, and that of ", address,
+                     " may be among them; its mail is kept: 'posthousectl account add ", address,
+                     " --account-id ID' brings it back (the log has the id: account_added)"));
+  }
+  if (best == nullptr) {
     return absl::NotFoundError(absl::StrCat("no account ", address, " was deleted, or its record is gone"));
+  }
   return *best;
 }
 

@@ -89,7 +89,9 @@ absl::StatusOr<Admin::Scope> Admin::ScopeOf(const std::string& tenant, const std
     const v1::Domain* found = index.FindDomain(name);
     return found == nullptr ? std::string() : found->tenant();
   });
-  if (owner.empty() || (!tenant.empty() && tenant != owner)) return NoSuchDomain(name);
+  if (owner.empty() || (!tenant.empty() && tenant != owner)) {
+    return repository_.Read([&name](const Index& index) { return MissingDomain(index, name); });
+  }
   return Scope{owner, domain_prefix(name)};
 }
 
@@ -97,10 +99,14 @@ Task<absl::StatusOr<v1::Account>> Admin::ReadAccount(Address address, std::strin
   store::ReadRequest read;
   read.partition = TenantPartition(tenant);
   read.keys.push_back(AccountKey(address));
-  PH_CO_ASSIGN_OR_RETURN(const store::ReadResult result, co_await repository_.store().Read(std::move(read)));
+  absl::StatusOr<store::ReadResult> read_result = co_await repository_.store().Read(std::move(read));
+  if (absl::IsDataLoss(read_result.status())) co_return DamagedSinceStart(address.ToString());
+  PH_CO_ASSIGN_OR_RETURN(const store::ReadResult result, std::move(read_result));
   if (!result.values[0]) co_return NoSuchAccount(address.ToString());
   v1::Account account;
-  PH_CO_RETURN_IF_ERROR(Decode(*result.values[0], &account));
+  const absl::Status status = Decode(*result.values[0], &account);
+  if (absl::IsDataLoss(status)) co_return DamagedSinceStart(address.ToString());
+  PH_CO_RETURN_IF_ERROR(status);
   co_return account;
 }
 
@@ -168,7 +174,7 @@ Task<absl::StatusOr<v1::GetDomainResponse>> Admin::GetDomain(v1::GetDomainReques
     response.set_aliases(index.aliases_in(name));
     return true;
   });
-  if (!found) co_return NoSuchDomain(name);
+  if (!found) co_return repository_.Read([&name](const Index& index) { return MissingDomain(index, name); });
   co_return response;
 }
 
@@ -214,8 +220,16 @@ Task<absl::StatusOr<v1::UpdateAccountResponse>> Admin::UpdateAccount(v1::UpdateA
   v1::Account* const account = response.mutable_account();
   *account = std::move(*request.mutable_account());
   const std::optional<AccountInfo> info = turn.index().FindAccountById(account->account_id());
-  if (!info && turn.index().accounts_lost()) co_return DamagedAccount(account->address());
-  if (!info) co_return NoSuchAccount(absl::StrCat("with id \"", account->account_id(), "\""));
+  if (!info) {
+    const absl::StatusOr<Address> address = ParseAddress(account->address());
+    if (address.ok() && turn.index().AccountMayBeLost(address->Folded())) {
+      co_return MissingAccount(turn.index(), address->Folded());
+    }
+    if (!turn.index().accounts_lost()) co_return NoSuchAccount(absl::StrCat("with id \"", account->account_id(), "\""));
+    co_return absl::FailedPreconditionError(
+        absl::StrCat("there is no account with id \"", account->account_id(), "\", or its record is damaged; ",
+                     "'posthousectl account add ADDRESS' writes a damaged one anew and keeps its mail"));
+  }
   PH_CO_ASSIGN_OR_RETURN(const v1::Account stored, co_await ReadAccount(info->address, info->tenant));
   PH_CO_RETURN_IF_ERROR(co_await Commit(
       turn, DecideUpdateAccount(stored, turn.stamp(), options_.homes, request.mail_stays_behind(), account)));
@@ -231,15 +245,27 @@ Task<absl::StatusOr<v1::GetAccountResponse>> Admin::GetAccount(v1::GetAccountReq
     const bool may_be_lost = repository_.Read([&](const Index& index) {
       return request.has_account_id() ? index.accounts_lost() : LoginMayBeLost(index, request.address());
     });
+    if (may_be_lost && request.has_account_id()) {
+      co_return absl::UnavailableError("damaged records: the account may be among them; see the directory's log");
+    }
     if (may_be_lost) {
-      co_return absl::UnavailableError(absl::StrCat(
-          request.has_account_id() ? "damaged records: the account may be among them; see the directory's log"
-                                   : DamagedAccount(request.address()).message()));
+      const absl::StatusOr<Address> address = ParseAddress(request.address());
+      const absl::Status missing = !address.ok() ? address.status() : repository_.Read([&](const Index& index) {
+        return MissingAccount(index, address->Folded());
+      });
+      // Another kind of record may be the damaged one: of an alias, or of the address without its detail.
+      co_return absl::UnavailableError(
+          absl::IsNotFound(missing)
+              ? absl::StrCat("damaged records: ", request.address(), " may be among them; see the directory's log")
+              : missing.message());
     }
     co_return NoSuchAccount(request.has_account_id() ? request.account_id() : request.address());
   }
   v1::GetAccountResponse response;
-  PH_CO_ASSIGN_OR_RETURN(*response.mutable_account(), co_await ReadAccount(info->address, info->tenant));
+  absl::StatusOr<v1::Account> stored = co_await ReadAccount(info->address, info->tenant);
+  // Services ask, too: to them it is a temporary failure.
+  if (absl::IsFailedPrecondition(stored.status())) co_return absl::UnavailableError(stored.status().message());
+  PH_CO_ASSIGN_OR_RETURN(*response.mutable_account(), std::move(stored));
   info->limits.To(response.mutable_effective_limits());
   response.set_effective_status(info->status);
   for (std::string& address : repository_.Read([&](const Index& index) { return MaySendAs(index, *info); })) {
@@ -269,8 +295,7 @@ Task<absl::StatusOr<v1::SetPasswordResponse>> Admin::SetPassword(v1::SetPassword
   if (hash.empty()) co_return absl::InvalidArgumentError("secret: password or password_hash is required");
   PH_CO_ASSIGN_OR_RETURN(Repository::Turn turn, co_await repository_.Begin());
   const std::optional<AccountInfo> info = turn.index().FindAccount(address);
-  if (!info && turn.index().AccountMayBeLost(address)) co_return DamagedAccount(address.ToString());
-  if (!info) co_return NoSuchAccount(address.ToString());
+  if (!info) co_return MissingAccount(turn.index(), address);
   PH_CO_ASSIGN_OR_RETURN(v1::Account stored, co_await ReadAccount(address, info->tenant));
   const absl::Status status = co_await Commit(turn, DecideSetPassword(std::move(stored), turn.stamp(), hash));
   // Also when it is not known whether it happened: the old password may be gone.
@@ -298,10 +323,15 @@ Task<absl::StatusOr<v1::UpdateAliasResponse>> Admin::UpdateAlias(v1::UpdateAlias
   store::ReadRequest read;
   read.partition = TenantPartition(alias->tenant());
   read.keys.push_back(AliasKey(address));
-  PH_CO_ASSIGN_OR_RETURN(const store::ReadResult result, co_await repository_.store().Read(std::move(read)));
+  if (!turn.index().FindAlias(address)) co_return MissingAlias(turn.index(), address);
+  absl::StatusOr<store::ReadResult> read_result = co_await repository_.store().Read(std::move(read));
+  if (absl::IsDataLoss(read_result.status())) co_return DamagedSinceStart(absl::StrCat("alias ", alias->address()));
+  PH_CO_ASSIGN_OR_RETURN(const store::ReadResult result, std::move(read_result));
   if (!result.values[0]) co_return NoSuchAlias(alias->address());
   v1::Alias stored;
-  PH_CO_RETURN_IF_ERROR(Decode(*result.values[0], &stored));
+  const absl::Status status = Decode(*result.values[0], &stored);
+  if (absl::IsDataLoss(status)) co_return DamagedSinceStart(absl::StrCat("alias ", alias->address()));
+  PH_CO_RETURN_IF_ERROR(status);
   PH_CO_RETURN_IF_ERROR(co_await Commit(turn, DecideUpdateAlias(stored, turn.stamp(), alias)));
   co_return response;
 }

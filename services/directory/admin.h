@@ -86,6 +86,9 @@ class Admin {
   };
   absl::StatusOr<Scope> ScopeOf(const std::string& tenant, const std::string& domain, const std::string& whole,
                                 std::string (*domain_prefix)(absl::string_view)) const;
+  // False: there is no such row, or it is damaged.
+  Task<absl::StatusOr<bool>> ReadIfWhole(store::Partition partition, std::string key,
+                                         google::protobuf::MessageLite* record);
   // The rows of an account that is about to be deleted.
   Task<absl::StatusOr<v1::DeletedAccountRecord>> ReadForDeletion(AccountInfo account,
                                                                  std::optional<Address> postmaster);

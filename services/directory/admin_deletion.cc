@@ -5,6 +5,7 @@
 #include "absl/container/flat_hash_set.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "services/common/log/log.h"
 #include "services/common/status/status.h"
 #include "services/directory/account_edit.h"
 #include "services/directory/admin.h"
@@ -21,18 +22,37 @@ constexpr size_t kBatch = 100;
 
 }  // namespace
 
+Task<absl::StatusOr<bool>> Admin::ReadIfWhole(store::Partition partition, std::string key,
+                                              google::protobuf::MessageLite* record) {
+  store::ReadRequest read;
+  read.partition = std::move(partition);
+  read.keys.push_back(key);
+  const absl::StatusOr<store::ReadResult> result = co_await repository_.store().Read(std::move(read));
+  absl::Status status = result.status();
+  if (result.ok()) {
+    if (!result->values[0]) co_return false;
+    status = Decode(*result->values[0], record);
+  }
+  if (status.ok()) co_return true;
+  if (!absl::IsDataLoss(status)) co_return status;
+  LOG_EVENT(kError, "directory_rows_damaged").Str("first", key).Str("last", key).Err(status);
+  co_return false;
+}
+
 Task<absl::StatusOr<v1::DeletedAccountRecord>> Admin::ReadForDeletion(AccountInfo account,
                                                                       std::optional<Address> postmaster) {
-  store::ReadRequest read;
-  read.partition = TenantPartition(account.tenant);
-  read.keys = {AccountKey(account.address), CredentialKey(account.account_id)};
-  if (postmaster) read.keys.push_back(AliasKey(*postmaster));
-  PH_CO_ASSIGN_OR_RETURN(const store::ReadResult result, co_await repository_.store().Read(std::move(read)));
-  if (!result.values[0]) co_return NoSuchAccount(account.address.ToString());
   v1::DeletedAccountRecord record;
-  PH_CO_RETURN_IF_ERROR(Decode(*result.values[0], record.mutable_deleted()->mutable_account()));
-  if (result.values[1]) PH_CO_RETURN_IF_ERROR(Decode(*result.values[1], record.mutable_credential()));
-  if (postmaster && result.values[2]) PH_CO_RETURN_IF_ERROR(Decode(*result.values[2], record.mutable_postmaster()));
+  PH_CO_ASSIGN_OR_RETURN(*record.mutable_deleted()->mutable_account(),
+                         co_await ReadAccount(account.address, account.tenant));
+  // What is damaged of the rest is not kept for undelete, and keeps no account from its deletion.
+  const store::Partition partition = TenantPartition(account.tenant);
+  v1::CredentialRecord credential;
+  PH_CO_ASSIGN_OR_RETURN(bool whole, co_await ReadIfWhole(partition, CredentialKey(account.account_id), &credential));
+  if (whole) *record.mutable_credential() = std::move(credential);
+  if (!postmaster) co_return record;
+  v1::Alias alias;
+  PH_CO_ASSIGN_OR_RETURN(whole, co_await ReadIfWhole(partition, AliasKey(*postmaster), &alias));
+  if (whole) *record.mutable_postmaster() = std::move(alias);
   co_return record;
 }
 
@@ -43,7 +63,9 @@ Task<absl::StatusOr<v1::DeletedAccountRecord>> Admin::ReadDeleted(std::string ac
   PH_CO_ASSIGN_OR_RETURN(const store::ReadResult result, co_await repository_.store().Read(std::move(read)));
   if (!result.values[0]) co_return NoSuchAccount(absl::StrCat("with id \"", account_id, "\" among the deleted ones"));
   v1::DeletedAccountRecord record;
-  PH_CO_RETURN_IF_ERROR(Decode(*result.values[0], &record));
+  const absl::Status status = Decode(*result.values[0], &record);
+  if (absl::IsDataLoss(status)) co_return DamagedSinceStart(absl::StrCat("the deleted account ", account_id));
+  PH_CO_RETURN_IF_ERROR(status);
   co_return record;
 }
 
@@ -55,7 +77,8 @@ Task<absl::StatusOr<v1::DeleteAccountResponse>> Admin::DeleteAccount(v1::DeleteA
   {
     PH_CO_ASSIGN_OR_RETURN(Repository::Turn turn, co_await repository_.Begin());
     info = turn.index().FindAccount(address);
-    if (turn.index().AccountMayBeLost(address)) co_return DamagedAccount(address.ToString());
+    if (!info && !request.erase_now()) co_return MissingAccount(turn.index(), address);
+    if (turn.index().AccountMayBeLost(address)) co_return MissingAccount(turn.index(), address);
     if (info) {
       PH_CO_ASSIGN_OR_RETURN(v1::DeletedAccountRecord record,
                              co_await ReadForDeletion(*info, PostmasterOf(turn.index(), *info)));
@@ -70,8 +93,7 @@ Task<absl::StatusOr<v1::DeleteAccountResponse>> Admin::DeleteAccount(v1::DeleteA
     }
   }
   if (info) co_return response;
-  if (request.erase_now()) co_return co_await EndGrace(address.ToString());
-  co_return NoSuchAccount(address.ToString());
+  co_return co_await EndGrace(address.ToString());
 }
 
 Task<absl::StatusOr<v1::DeleteAccountResponse>> Admin::EndGrace(std::string address) {
@@ -141,7 +163,11 @@ Task<absl::StatusOr<v1::ListDeletedAccountsResponse>> Admin::ListDeletedAccounts
   });
   for (const auto& [id, tenant] : chosen) {
     absl::StatusOr<v1::DeletedAccountRecord> record = co_await ReadDeleted(id, tenant);
-    if (absl::IsNotFound(record.status())) continue;  // undeleted just now
+    if (absl::IsNotFound(record.status())) continue;    // undeleted just now
+    if (absl::IsFailedPrecondition(record.status())) {  // one damaged record must not hide the others
+      LOG_EVENT(kError, "directory_rows_damaged").Str("first", id).Str("last", id).Err(record.status());
+      continue;
+    }
     if (!record.ok()) co_return record.status();
     *response.add_accounts() = std::move(*record->mutable_deleted());
   }
@@ -200,7 +226,9 @@ Task<absl::StatusOr<bool>> Admin::DeleteSomeAddresses(std::string domain, bool e
   PH_CO_ASSIGN_OR_RETURN(const store::ReadResult accounts, co_await repository_.store().Read(read));
   for (const store::Row& row : accounts.page) {
     v1::Account account;
-    PH_CO_RETURN_IF_ERROR(Decode(row.value, &account));
+    const absl::Status status = Decode(row.value, &account);
+    if (absl::IsDataLoss(status)) co_return DamagedSinceStart(row.key);
+    PH_CO_RETURN_IF_ERROR(status);
     const std::optional<AccountInfo> info = turn.index().FindAccountById(account.account_id());
     if (!info) co_return absl::InternalError("an account row that the index does not have");
     const std::optional<Address> postmaster = PostmasterOf(turn.index(), *info);
@@ -214,12 +242,11 @@ Task<absl::StatusOr<bool>> Admin::DeleteSomeAddresses(std::string domain, bool e
     ids.push_back(account.account_id());
   }
   read.prefix = AliasesOfDomainPrefix(domain);
-  PH_CO_ASSIGN_OR_RETURN(const store::ReadResult aliases, co_await repository_.store().Read(std::move(read)));
+  PH_CO_ASSIGN_OR_RETURN(const store::ReadResult aliases, co_await repository_.store().Read(read));
   for (const store::Row& row : aliases.page) {
-    v1::Alias alias;
-    PH_CO_RETURN_IF_ERROR(Decode(row.value, &alias));
-    if (postmasters.contains(alias.address())) continue;
-    PH_CO_ASSIGN_OR_RETURN(const Address address, ParseAddress(alias.address()));
+    // By its key, since its value may be damaged.
+    const Address address{row.key.substr(read.prefix.size()), domain};
+    if (postmasters.contains(address.ToString())) continue;
     PH_CO_ASSIGN_OR_RETURN(RecordEdit one, DecideDeleteAlias(turn.index(), address));
     edit.Add(std::move(one));
     counts.set_aliases(counts.aliases() + 1);

@@ -98,7 +98,7 @@ Task<absl::StatusOr<std::optional<LostAccount>>> Admin::WhichLost(const Index& i
       co_return absl::AlreadyExistsError(absl::StrCat("account_id: another account has the id ", account_id));
     }
     const v1::Domain* const domain = index.FindDomain(address.domain);
-    if (domain == nullptr) co_return NoSuchDomain(address.domain);
+    if (domain == nullptr) co_return MissingDomain(index, address.domain);
     lost = LostAccount{account_id, co_await HasPassword(TenantPartition(domain->tenant()), account_id)};
   } else if (index.AccountMayBeLost(address)) {
     PH_CO_ASSIGN_OR_RETURN(lost, co_await FindLost(index, address));

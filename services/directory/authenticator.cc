@@ -176,13 +176,22 @@ Task<absl::StatusOr<std::string>> Authenticator::ReadHash(const AccountInfo& acc
   request.partition = TenantPartition(account.tenant);
   request.keys.push_back(CredentialKey(account.account_id));
   const absl::StatusOr<store::ReadResult> result = co_await repository_.store().Read(std::move(request));
+  absl::Status read = result.status();
+  v1::CredentialRecord credential;
+  if (result.ok() && result->values[0]) read = Decode(*result->values[0], &credential);
+  if (absl::IsDataLoss(read)) {
+    LOG_EVENT(kError, "directory_password_damaged")
+        .Str("address", account.address.ToString())
+        .Str("account_id", account.account_id)
+        .Str("what_to_do", absl::StrCat("posthousectl password set ", account.address.ToString()))
+        .Err(read);
+    co_return absl::UnavailableError("the record of the password is damaged");
+  }
   if (!result.ok()) {
     // kResourceExhausted would mean that too many checks wait; a store that cannot read is unavailable.
     co_return IsTemporary(result.status()) ? absl::UnavailableError(result.status().message()) : result.status();
   }
-  if (!result->values[0]) co_return std::string();
-  v1::CredentialRecord credential;
-  PH_CO_RETURN_IF_ERROR(Decode(*result->values[0], &credential));
+  PH_CO_RETURN_IF_ERROR(read);
   co_return credential.password_hash();
 }
 

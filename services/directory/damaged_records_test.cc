@@ -2,9 +2,11 @@
 // failure, and all others go on.
 #include <gtest/gtest.h>
 
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/match.h"
@@ -216,6 +218,285 @@ TEST_F(DamagedRecordsTest, ADamagedBlockCostsTheRecordsInIt) {
   EXPECT_EQ(Ask(**repository, "nobody@example.org"), Outcome::kNoSuchAddress);
   EXPECT_EQ(Ask(**repository, "u115x@example.org"), Outcome::kSuspended) << "it may have been there";
   EXPECT_LT(hole.reads(), 100);
+}
+
+// Every verb on a record that is damaged: it says so and what to do, or is the cure.
+struct VerbCase {
+  const char* name;
+  std::function<absl::Status(Admin&)> call;
+  const char* says;  // null: it succeeds
+};
+
+template <typename Request, typename Response>
+std::function<absl::Status(Admin&)> Verb(Task<absl::StatusOr<Response>> (Admin::*method)(Request),
+                                         std::function<void(Request&)> fill) {
+  return [method, fill](Admin& admin) {
+    Request request;
+    fill(request);
+    return SyncWait((admin.*method)(request)).status();
+  };
+}
+
+class DamagedVerbsTest : public DamagedRecordsTest {
+ protected:
+  // Each verb on a store of its own, whose row `key` is damaged.
+  void Try(const store::Partition& partition, const std::string& key, const std::vector<VerbCase>& cases) {
+    Damage(partition, key);
+    std::vector<std::pair<store::Partition, std::vector<store::Row>>> rows;
+    for (const store::Partition& copied : {SystemPartition(), TenantPartition("default"), TenantPartition("acme")}) {
+      const auto page = SyncWait(store_->Read({copied, {}, "", "", store::kMaxPageRows}));
+      ASSERT_TRUE(page.ok() && !page->more);
+      rows.emplace_back(copied, page->page);
+    }
+    for (const VerbCase& verb : cases) {
+      disk_ = std::make_shared<store::MemoryDisk>();
+      store::MemoryStore fresh(disk_);
+      for (const auto& [copied, page] : rows) {
+        for (const store::Row& row : page) {
+          ASSERT_TRUE(SyncWait(fresh.Commit({copied, {}, {{row.key, row.value}}})).ok());
+        }
+      }
+      Open();
+      ASSERT_GE(Lost(), 1u) << verb.name;
+      const absl::Status status = verb.call(*admin_);
+      if (verb.says == nullptr) {
+        EXPECT_TRUE(status.ok()) << verb.name << ": " << status;
+        EXPECT_EQ(Lost(), 0u) << verb.name;
+        Open();
+        EXPECT_EQ(Lost(), 0u) << verb.name << " after a restart";
+        continue;
+      }
+      EXPECT_TRUE(absl::IsFailedPrecondition(status) || absl::IsUnavailable(status)) << verb.name << ": " << status;
+      EXPECT_TRUE(absl::StrContains(status.message(), "damaged")) << verb.name << ": " << status;
+      EXPECT_TRUE(absl::StrContains(status.message(), verb.says)) << verb.name << ": " << status;
+    }
+  }
+  size_t Lost() {
+    return repository_->Read([](const Index& index) { return index.lost(); });
+  }
+};
+
+const char kTeam[] = "team@example.org";
+
+TEST_F(DamagedVerbsTest, OfAnAlias) {
+  const auto targets = [](auto& r) {
+    r.mutable_alias()->set_address(kTeam);
+    r.mutable_alias()->add_targets("bob@example.org");
+  };
+  Try(TenantPartition("default"), AliasKey(At("team")),
+      {{"alias add", Verb<v1::CreateAliasRequest>(&Admin::CreateAlias, targets), nullptr},
+       {"alias set", Verb<v1::UpdateAliasRequest>(&Admin::UpdateAlias, targets),
+        "posthousectl alias add team@example.org"},
+       {"alias delete", Verb<v1::DeleteAliasRequest>(&Admin::DeleteAlias, [](auto& r) { r.set_address(kTeam); }),
+        nullptr},
+       {"account add",
+        Verb<v1::CreateAccountRequest>(&Admin::CreateAccount, [](auto& r) { r.mutable_account()->set_address(kTeam); }),
+        "posthousectl alias delete team@example.org"},
+       {"domain delete",
+        Verb<v1::DeleteDomainRequest>(&Admin::DeleteDomain, [](auto& r) { r.set_domain("example.org"); }),
+        "alias delete"},
+       {"domain delete --with-addresses",
+        Verb<v1::DeleteDomainRequest>(&Admin::DeleteDomain,
+                                      [](auto& r) {
+                                        r.set_domain("example.org");
+                                        r.set_with_addresses(true);
+                                      }),
+        nullptr}});
+}
+
+TEST_F(DamagedVerbsTest, OfAnAccount) {
+  const std::string id = repository_->Read([](const Index& i) { return i.FindAccount(At("ann"))->account_id; });
+  const char says[] = "posthousectl account add ann@example.org";
+  const auto address = [](auto& r) { r.set_address("ann@example.org"); };
+  const auto account = [id](auto& r) {
+    r.mutable_account()->set_address("ann@example.org");
+    r.mutable_account()->set_account_id(id);
+  };
+  Try(TenantPartition("default"), AccountKey(At("ann")),
+      {{"account add", Verb<v1::CreateAccountRequest>(&Admin::CreateAccount, account), nullptr},
+       {"account set", Verb<v1::UpdateAccountRequest>(&Admin::UpdateAccount, account), says},
+       {"account show", Verb<v1::GetAccountRequest>(&Admin::GetAccount, address), says},
+       {"account delete", Verb<v1::DeleteAccountRequest>(&Admin::DeleteAccount, address), says},
+       {"account delete --erase-now",
+        Verb<v1::DeleteAccountRequest>(&Admin::DeleteAccount,
+                                       [](auto& r) {
+                                         r.set_address("ann@example.org");
+                                         r.set_erase_now(true);
+                                       }),
+        says},
+       {"password set",
+        Verb<v1::SetPasswordRequest>(&Admin::SetPassword,
+                                     [](auto& r) {
+                                       r.set_address("ann@example.org");
+                                       r.set_password("other");
+                                     }),
+        says},
+       {"alias add",
+        Verb<v1::CreateAliasRequest>(&Admin::CreateAlias,
+                                     [](auto& r) {
+                                       r.mutable_alias()->set_address("ann@example.org");
+                                       r.mutable_alias()->add_targets("bob@example.org");
+                                     }),
+        says},
+       {"domain delete --with-addresses",
+        Verb<v1::DeleteDomainRequest>(&Admin::DeleteDomain,
+                                      [](auto& r) {
+                                        r.set_domain("example.org");
+                                        r.set_with_addresses(true);
+                                      }),
+        "account add"}});
+}
+
+TEST_F(DamagedVerbsTest, OfADomain) {
+  ASSERT_EQ(AddDomain("second.example"), Code::kOk);
+  const char says[] = "posthousectl domain add second.example";
+  const auto name = [](auto& r) { r.set_domain("second.example"); };
+  const auto domain = [](auto& r) { r.mutable_domain()->set_domain("second.example"); };
+  const auto address = [](auto& r) { r.set_address("eve@second.example"); };
+  Try(SystemPartition(), DomainKey("second.example"),
+      {{"domain add", Verb<v1::CreateDomainRequest>(&Admin::CreateDomain, domain), nullptr},
+       {"domain set", Verb<v1::UpdateDomainRequest>(&Admin::UpdateDomain, domain), says},
+       {"domain show", Verb<v1::GetDomainRequest>(&Admin::GetDomain, name), says},
+       {"domain delete", Verb<v1::DeleteDomainRequest>(&Admin::DeleteDomain, name), says},
+       {"domain add --alias-of",
+        Verb<v1::CreateDomainRequest>(&Admin::CreateDomain,
+                                      [](auto& r) {
+                                        r.mutable_domain()->set_domain("third.example");
+                                        r.mutable_domain()->set_alias_of("second.example");
+                                      }),
+        says},
+       {"account list", Verb<v1::ListAccountsRequest>(&Admin::ListAccounts, name), says},
+       {"alias list", Verb<v1::ListAliasesRequest>(&Admin::ListAliases, name), says},
+       {"account add",
+        Verb<v1::CreateAccountRequest>(&Admin::CreateAccount,
+                                       [](auto& r) { r.mutable_account()->set_address("eve@second.example"); }),
+        says},
+       {"account show", Verb<v1::GetAccountRequest>(&Admin::GetAccount, address), says},
+       {"account delete", Verb<v1::DeleteAccountRequest>(&Admin::DeleteAccount, address), says},
+       {"password set",
+        Verb<v1::SetPasswordRequest>(&Admin::SetPassword,
+                                     [](auto& r) {
+                                       r.set_address("eve@second.example");
+                                       r.set_password("other");
+                                     }),
+        says},
+       {"alias add",
+        Verb<v1::CreateAliasRequest>(&Admin::CreateAlias,
+                                     [](auto& r) {
+                                       r.mutable_alias()->set_address("eve@second.example");
+                                       r.mutable_alias()->add_targets("bob@example.org");
+                                     }),
+        says},
+       {"alias delete", Verb<v1::DeleteAliasRequest>(&Admin::DeleteAlias, address), says}});
+}
+
+TEST_F(DamagedVerbsTest, OfATenant) {
+  const char says[] = "posthousectl tenant add acme";
+  const auto tenant = [](auto& r) { r.mutable_tenant()->set_tenant("acme"); };
+  ASSERT_TRUE(Verb<v1::CreateTenantRequest>(&Admin::CreateTenant, tenant)(*admin_).ok());
+  Try(SystemPartition(), TenantKey("acme"),
+      {{"tenant add", Verb<v1::CreateTenantRequest>(&Admin::CreateTenant, tenant), nullptr},
+       {"tenant set", Verb<v1::UpdateTenantRequest>(&Admin::UpdateTenant, tenant), says},
+       {"domain add --tenant",
+        Verb<v1::CreateDomainRequest>(&Admin::CreateDomain,
+                                      [](auto& r) {
+                                        r.mutable_domain()->set_domain("acme.example");
+                                        r.mutable_domain()->set_tenant("acme");
+                                      }),
+        says}});
+}
+
+// Its domains wait until the tenant is written anew.
+TEST_F(DamagedVerbsTest, OfATenantWithDomains) {
+  const auto tenant = [](auto& r) { r.mutable_tenant()->set_tenant("default"); };
+  Try(SystemPartition(), TenantKey("default"),
+      {{"tenant set", Verb<v1::UpdateTenantRequest>(&Admin::UpdateTenant, tenant), "posthousectl tenant add default"},
+       {"tenant add", Verb<v1::CreateTenantRequest>(&Admin::CreateTenant, tenant), nullptr}});
+  EXPECT_EQ(Ask("bob@example.org"), Outcome::kFound);
+  EXPECT_EQ(Login("bob@example.org", "right"), Code::kOk);
+}
+
+// The addresses of a damaged domain tell its tenant.
+TEST_F(DamagedVerbsTest, ADomainThatIsWrittenAnewStaysInItsTenant) {
+  v1::CreateTenantRequest acme;
+  acme.mutable_tenant()->set_tenant("acme");
+  ASSERT_TRUE(SyncWait(admin_->CreateTenant(acme)).ok());
+  ASSERT_EQ(AddDomain("acme.example", "", "acme"), Code::kOk);
+  ASSERT_TRUE(AddAccount("eve@acme.example", "right").ok());
+  Damage(SystemPartition(), DomainKey("acme.example"));
+  Open();
+  EXPECT_EQ(AddDomain("acme.example", "", "default"), Code::kFailedPrecondition);
+  EXPECT_EQ(AddDomain("acme.example"), Code::kOk);
+  // Its account is not loaded yet, so the domain cannot go.
+  v1::DeleteDomainRequest deletion;
+  deletion.set_domain("acme.example");
+  deletion.set_with_addresses(true);
+  EXPECT_TRUE(absl::IsFailedPrecondition(SyncWait(admin_->DeleteDomain(deletion)).status()));
+  Open();
+  EXPECT_EQ(Login("eve@acme.example", "right"), Code::kOk);
+  EXPECT_TRUE(SyncWait(admin_->DeleteDomain(deletion)).ok());
+}
+
+TEST_F(DamagedVerbsTest, OfACredential) {
+  const std::string id = repository_->Read([](const Index& i) { return i.FindAccount(At("ann"))->account_id; });
+  Damage(TenantPartition("default"), CredentialKey(id));
+  Open();
+  EXPECT_EQ(Login("ann@example.org", "right"), Code::kUnavailable);
+  EXPECT_EQ(SetPassword("ann@example.org", "other"), Code::kOk);
+  EXPECT_EQ(Login("ann@example.org", "other"), Code::kOk);
+  Damage(TenantPartition("default"), CredentialKey(id));
+  v1::DeleteAccountRequest deletion;
+  deletion.set_address("ann@example.org");
+  EXPECT_TRUE(SyncWait(admin_->DeleteAccount(deletion)).ok());
+  v1::UndeleteAccountRequest again;
+  again.set_address("ann@example.org");
+  const auto undeleted = SyncWait(admin_->UndeleteAccount(again));
+  ASSERT_TRUE(undeleted.ok()) << undeleted.status();
+  EXPECT_EQ(undeleted->account().account_id(), id);
+  EXPECT_EQ(SetPassword("ann@example.org", "third"), Code::kOk);
+  EXPECT_EQ(Login("ann@example.org", "third"), Code::kOk);
+}
+
+TEST_F(DamagedVerbsTest, OfADeletedAccount) {
+  const std::string id = repository_->Read([](const Index& i) { return i.FindAccount(At("ann"))->account_id; });
+  v1::DeleteAccountRequest deletion;
+  deletion.set_address("ann@example.org");
+  ASSERT_TRUE(SyncWait(admin_->DeleteAccount(deletion)).ok());
+  Damage(TenantPartition("default"), DeletedKey(id));
+  Open();
+  v1::UndeleteAccountRequest undelete;
+  undelete.set_address("ann@example.org");
+  const absl::Status status = SyncWait(admin_->UndeleteAccount(undelete)).status();
+  EXPECT_TRUE(absl::IsFailedPrecondition(status)) << status;
+  EXPECT_TRUE(absl::StrContains(status.message(), "posthousectl account add ann@example.org --account-id")) << status;
+  v1::CreateAccountRequest again;
+  again.mutable_account()->set_address("ann@example.org");
+  again.mutable_account()->set_account_id(id);
+  EXPECT_TRUE(SyncWait(admin_->CreateAccount(again)).ok());
+  EXPECT_TRUE(SyncWait(admin_->DeleteAccount(deletion)).ok());
+  EXPECT_TRUE(SyncWait(admin_->UndeleteAccount(undelete)).ok());
+}
+
+// The index has what the store lost since: no verb says "not found" or shows the store's error.
+TEST_F(DamagedVerbsTest, OfARecordThatWasDamagedSinceTheStart) {
+  Damage(TenantPartition("default"), AccountKey(At("ann")));
+  Damage(TenantPartition("default"), AliasKey(At("team")));
+  v1::GetAccountRequest get;
+  get.set_address("ann@example.org");
+  v1::DeleteAccountRequest deletion;
+  deletion.set_address("ann@example.org");
+  v1::UpdateAliasRequest update;
+  update.mutable_alias()->set_address(kTeam);
+  update.mutable_alias()->add_targets("bob@example.org");
+  for (const absl::Status& status :
+       {SyncWait(admin_->GetAccount(get)).status(), SyncWait(admin_->DeleteAccount(deletion)).status(),
+        SyncWait(admin_->UpdateAlias(update)).status()}) {
+    EXPECT_TRUE(absl::IsFailedPrecondition(status) || absl::IsUnavailable(status)) << status;
+    EXPECT_TRUE(absl::StrContains(status.message(), "restart the directory")) << status;
+  }
+  v1::DeleteAliasRequest remove;
+  remove.set_address(kTeam);
+  EXPECT_TRUE(SyncWait(admin_->DeleteAlias(remove)).ok());
 }
 
 }  // namespace

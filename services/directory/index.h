@@ -114,8 +114,18 @@ class Index {
   // could not be read: the answer is a temporary failure, never "no such user".
   bool MayBeLost(const Address& address) const;
   bool MayBeLost(absl::string_view domain) const;
-  // The record of an account with this address.
+  // The same for one kind of record.
+  bool TenantMayBeLost(absl::string_view tenant) const;
   bool AccountMayBeLost(const Address& address) const;
+  bool AliasMayBeLost(const Address& address) const;
+  bool DeletedMayBeLost() const;  // of any deleted account
+  // The tenant whose lost rows have accounts or aliases of `domain`; "": none. Its own record is lost, then.
+  std::string TenantOfLost(absl::string_view domain) const;
+  // True when addresses of `domain` may be lost. Those of `but_aliases`, which a deletion finds by their keys,
+  // do not count.
+  bool LostIn(absl::string_view domain, bool but_aliases) const;
+  // The row was written or removed: it is not lost any more.
+  void Settle(const std::string& partition, const std::string& key);
   size_t lost() const { return lost_count_; }
   // True when an account with an unknown id may be among them.
   bool accounts_lost() const { return accounts_lost_; }
@@ -136,6 +146,7 @@ class Index {
 
  private:
   bool IsLost(const std::string& partition, const std::string& key) const;
+  bool AnyLost(const std::string& partition, const std::string& prefix, bool ranges_only) const;
   absl::Status CheckDomainOf(const std::string& stored) const;
   using Id = std::array<uint8_t, 16>;
   struct DomainEntry {
@@ -220,6 +231,7 @@ class Index {
     std::string first, last;
   };
   absl::flat_hash_map<std::string, std::vector<LostRows>> lost_;  // by partition
+  absl::flat_hash_set<std::string> settled_;  // partition, NUL, key; of rows in a range that stays lost
   size_t lost_count_ = 0;
   bool accounts_lost_ = false;
   struct Home {

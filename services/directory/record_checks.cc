@@ -47,7 +47,7 @@ absl::StatusOr<Address> CheckNewAddress(const Index& index, const std::string& t
     return absl::InvalidArgumentError(absl::StrCat("address \"", text, "\": the local part is empty"));
   }
   const v1::Domain* domain = index.FindDomain(parsed->domain);
-  if (domain == nullptr) return NoSuchDomain(parsed->domain);
+  if (domain == nullptr) return MissingDomain(index, parsed->domain);
   if (!domain->alias_of().empty()) {
     return absl::FailedPreconditionError(
         absl::StrCat(domain->domain(), " is another name of ", domain->alias_of(), ": create the address there"));
@@ -62,17 +62,48 @@ absl::StatusOr<Address> CheckNewAddress(const Index& index, const std::string& t
 absl::Status NoSuchAccount(absl::string_view name) {
   return absl::NotFoundError(absl::StrCat("there is no account ", name));
 }
-absl::Status DamagedAccount(absl::string_view address) {
-  return absl::FailedPreconditionError(absl::StrCat("the record of ", address,
-                                                    " is damaged; 'posthousectl account add ", address,
-                                                    "' writes it anew and keeps its mail"));
-}
 
 absl::Status NoSuchAlias(absl::string_view name) {
   return absl::NotFoundError(absl::StrCat("there is no alias ", name));
 }
-absl::Status NoSuchDomain(absl::string_view name) {
-  return absl::NotFoundError(absl::StrCat("there is no domain ", name));
+
+absl::Status MissingTenant(const Index& index, absl::string_view tenant) {
+  if (!index.TenantMayBeLost(tenant)) return absl::NotFoundError(absl::StrCat("there is no tenant ", tenant));
+  return absl::FailedPreconditionError(absl::StrCat(
+      "the record of tenant ", tenant, " is damaged; 'posthousectl tenant add ", tenant, "' writes it anew"));
+}
+
+absl::Status MissingDomain(const Index& index, absl::string_view domain) {
+  if (!index.MayBeLost(domain)) return absl::NotFoundError(absl::StrCat("there is no domain ", domain));
+  return absl::FailedPreconditionError(
+      absl::StrCat("the record of domain ", domain, " is damaged; 'posthousectl domain add ", domain,
+                   "' writes it anew, and its addresses are there after a restart of the directory"));
+}
+
+absl::Status MissingAccount(const Index& index, const Address& address) {
+  if (index.FindDomain(address.domain) == nullptr && index.MayBeLost(address.domain)) {
+    return MissingDomain(index, address.domain);
+  }
+  const std::string name = address.ToString();
+  if (!index.AccountMayBeLost(address)) return NoSuchAccount(name);
+  return absl::FailedPreconditionError(absl::StrCat("the record of ", name, " is damaged; 'posthousectl account add ",
+                                                    name, "' writes it anew and keeps its mail"));
+}
+
+absl::Status MissingAlias(const Index& index, const Address& address) {
+  if (index.FindDomain(address.domain) == nullptr && index.MayBeLost(address.domain)) {
+    return MissingDomain(index, address.domain);
+  }
+  const std::string name = address.ToString();
+  if (!index.AliasMayBeLost(address)) return NoSuchAlias(name);
+  return absl::FailedPreconditionError(
+      absl::StrCat("the record of alias ", name, " is damaged; 'posthousectl alias add ", name,
+                   " TARGET...' writes it anew, 'posthousectl alias delete ", name, "' removes it"));
+}
+
+absl::Status DamagedSinceStart(absl::string_view what) {
+  return absl::FailedPreconditionError(
+      absl::StrCat("the record of ", what, " is damaged; restart the directory, which then says how to mend it"));
 }
 
 }  // namespace posthouse::directory

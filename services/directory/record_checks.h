@@ -27,10 +27,15 @@ absl::StatusOr<Address> CheckNewAddress(const Index& index, const std::string& t
 
 // kNotFound, with the name.
 absl::Status NoSuchAccount(absl::string_view name);
-// Its record cannot be read: what to do.
-absl::Status DamagedAccount(absl::string_view address);
 absl::Status NoSuchAlias(absl::string_view name);
-absl::Status NoSuchDomain(absl::string_view name);
+// The same for what the index does not have; or kFailedPrecondition, when its record may be among the
+// damaged ones, with what to do.
+absl::Status MissingTenant(const Index& index, absl::string_view tenant);
+absl::Status MissingDomain(const Index& index, absl::string_view domain);
+absl::Status MissingAccount(const Index& index, const Address& address);
+absl::Status MissingAlias(const Index& index, const Address& address);
+// The index has it, but its row became unreadable since the start.
+absl::Status DamagedSinceStart(absl::string_view what);
 
 // What records keep of a time.
 inline absl::Time WholeSeconds(absl::Time time) { return absl::FromUnixSeconds(absl::ToUnixSeconds(time)); }

@@ -48,7 +48,7 @@ absl::Status CheckDomain(const Index& index, const v1::Domain& domain) {
     return Annotate(CheckDomainLimits(index, domain), field);
   }
   const v1::Domain* other = index.FindDomain(domain.alias_of());
-  if (other == nullptr) return Annotate(NoSuchDomain(domain.alias_of()), "alias_of");
+  if (other == nullptr) return Annotate(MissingDomain(index, domain.alias_of()), "alias_of");
   if (other->domain() == domain.domain()) {
     return absl::InvalidArgumentError("alias_of: a domain cannot be an alias of itself");
   }
@@ -131,7 +131,8 @@ absl::StatusOr<RecordEdit> DecideCreateTenant(const Index& index, const EditStam
   PH_RETURN_IF_ERROR(CheckTenantName(tenant->tenant()));
   PH_RETURN_IF_ERROR(CheckDisplayName(tenant->display_name()));
   PH_RETURN_IF_ERROR(CheckStatus(tenant->status()));
-  if (index.FindTenant(tenant->tenant()) != nullptr) {
+  // One that stands in for a damaged record is written anew.
+  if (index.FindTenant(tenant->tenant()) != nullptr && !index.TenantMayBeLost(tenant->tenant())) {
     return absl::AlreadyExistsError(absl::StrCat("tenant ", tenant->tenant(), " exists"));
   }
   Stamp(tenant, stamp);
@@ -142,7 +143,7 @@ absl::StatusOr<RecordEdit> DecideUpdateTenant(const Index& index, const EditStam
   PH_RETURN_IF_ERROR(CheckDisplayName(tenant->display_name()));
   PH_RETURN_IF_ERROR(CheckStatus(tenant->status()));
   const v1::Tenant* stored = index.FindTenant(tenant->tenant());
-  if (stored == nullptr) return absl::NotFoundError(absl::StrCat("there is no tenant ", tenant->tenant()));
+  if (stored == nullptr || index.TenantMayBeLost(tenant->tenant())) return MissingTenant(index, tenant->tenant());
   PH_RETURN_IF_ERROR(CheckRevision(tenant->revision(), stored->revision()));
   Stamp(tenant, stamp, *stored);
   return Store(*tenant);
@@ -150,14 +151,17 @@ absl::StatusOr<RecordEdit> DecideUpdateTenant(const Index& index, const EditStam
 
 absl::StatusOr<RecordEdit> DecideCreateDomain(const Index& index, const EditStamp& stamp, v1::Domain* domain) {
   PH_RETURN_IF_ERROR(NormalizeNames(domain));
-  if (domain->tenant().empty()) domain->set_tenant(kDefaultTenant);
+  const std::string owner = index.MayBeLost(domain->domain()) ? index.TenantOfLost(domain->domain()) : "";
+  if (domain->tenant().empty()) domain->set_tenant(owner.empty() ? kDefaultTenant : owner);
   if (const v1::Domain* stored = index.FindDomain(domain->domain())) {
     return absl::AlreadyExistsError(
         absl::StrCat("domain ", domain->domain(), " exists (tenant ", stored->tenant(), ")"));
   }
-  if (index.FindTenant(domain->tenant()) == nullptr) {
-    return absl::NotFoundError(absl::StrCat("there is no tenant ", domain->tenant()));
+  if (!owner.empty() && owner != domain->tenant()) {
+    return absl::FailedPreconditionError(absl::StrCat("tenant: the addresses of the damaged domain ", domain->domain(),
+                                                      " are in tenant ", owner, ", not ", domain->tenant()));
   }
+  if (index.FindTenant(domain->tenant()) == nullptr) return MissingTenant(index, domain->tenant());
   PH_RETURN_IF_ERROR(CheckDomain(index, *domain));
   Stamp(domain, stamp);
   return Store(*domain);
@@ -166,7 +170,7 @@ absl::StatusOr<RecordEdit> DecideCreateDomain(const Index& index, const EditStam
 absl::StatusOr<RecordEdit> DecideUpdateDomain(const Index& index, const EditStamp& stamp, v1::Domain* domain) {
   PH_RETURN_IF_ERROR(NormalizeNames(domain));
   const v1::Domain* stored = index.FindDomain(domain->domain());
-  if (stored == nullptr) return NoSuchDomain(domain->domain());
+  if (stored == nullptr) return MissingDomain(index, domain->domain());
   PH_RETURN_IF_ERROR(CheckRevision(domain->revision(), stored->revision()));
   if (!domain->tenant().empty() && domain->tenant() != stored->tenant()) {
     return absl::InvalidArgumentError("tenant: a domain cannot move to another tenant");
@@ -178,7 +182,14 @@ absl::StatusOr<RecordEdit> DecideUpdateDomain(const Index& index, const EditStam
 }
 
 absl::StatusOr<RecordEdit> DecideDeleteDomain(const Index& index, absl::string_view domain, bool addresses_go) {
-  if (index.FindDomain(domain) == nullptr) return NoSuchDomain(domain);
+  if (index.FindDomain(domain) == nullptr) return MissingDomain(index, domain);
+  if (index.LostIn(domain, addresses_go)) {
+    return absl::FailedPreconditionError(absl::StrCat(
+        "domain ", domain, " has addresses whose records are damaged or were not loaded. After 'domain add' restart ",
+        "the directory. 'posthousectl check store' names damaged records: write each anew ('account add') or delete "
+        "it ",
+        "('alias delete'); after a damaged block run 'posthousectl salvage store'"));
+  }
   const size_t accounts = index.accounts_in(domain), aliases = index.aliases_in(domain);
   if (accounts + aliases > 0 && !addresses_go) {
     return absl::FailedPreconditionError(
@@ -232,6 +243,7 @@ absl::StatusOr<RecordEdit> DecideCreateAlias(const Index& index, const EditStamp
   PH_ASSIGN_OR_RETURN(const Address address, ParseAddress(alias->address()));
   if (index.HasAccount(address)) return absl::AlreadyExistsError(absl::StrCat(alias->address(), " is an account"));
   if (index.FindAlias(address)) return absl::AlreadyExistsError(absl::StrCat("alias ", alias->address(), " exists"));
+  if (index.AccountMayBeLost(address)) return MissingAccount(index, address);
   Stamp(alias, stamp);
   return Store(address, *alias);
 }
@@ -244,7 +256,8 @@ absl::StatusOr<RecordEdit> DecideUpdateAlias(const v1::Alias& stored, const Edit
 }
 
 absl::StatusOr<RecordEdit> DecideDeleteAlias(const Index& index, const Address& address) {
-  if (!index.FindAlias(address)) return NoSuchAlias(address.ToString());
+  // A damaged one goes by its key.
+  if (!index.FindAlias(address) && !index.AliasMayBeLost(address)) return MissingAlias(index, address);
   RecordEdit edit{.partition = TenantPartition(index.FindDomain(address.domain)->tenant())};
   edit.Erase(AliasKey(address));
   edit.Note(v1::Change::KIND_ALIAS, address.ToString());

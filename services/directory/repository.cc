@@ -374,6 +374,11 @@ Task<absl::Status> Repository::Turn::Commit(RecordEdit edit) {
 Task<absl::Status> Repository::CommitEdit(RecordEdit edit, uint64_t revision) {
   last_revision_ = revision;  // never used twice, even if this fails
   const std::string id = edit.partition.id;
+  if (Read([](const Index& index) { return index.lost(); }) != 0) {
+    edit.Follow([id, rows = edit.mutations](Index& index) {
+      for (const store::Mutation& row : rows) index.Settle(id, row.key);
+    });
+  }
   v1::ChangeRecord record;
   record.set_revision(revision);
   for (const v1::Change& change : edit.changes) *record.add_changes() = change;
