@@ -13,7 +13,9 @@
 //
 // An outcome is committed together with what follows from it (a report to the sender,
 // recipients that rules add). The dispatcher repeats a failed commit until it succeeds,
-// so that a remote host does not get a message twice.
+// so that a remote host does not get a message twice. On a full store outcomes use half of
+// the space that the store keeps free: else mail that a host deferred would be tried no
+// more, and never leave the disk that it fills. Reports to senders wait for room.
 //
 // Two clocks: items have times of day (Now()), which must agree with other processes and
 // survive restarts. What waits in memory waits by a clock that never steps (Steady()).
@@ -208,7 +210,8 @@ class Dispatcher final : public ItemOperations, public std::enable_shared_from_t
   void CountDoubleBounces(const Active& active, int recipients);
   // Commits what the item has and the store has not, until it succeeds.
   Task<absl::Status> Save(Active active);
-  Task<absl::Status> SaveOnce(Active active);
+  Task<absl::Status> SaveOnce(Active active, bool from_reserve);
+  void LogNotSaved(const Active& active, const absl::Status& why);
   Task<absl::Status> WriteReport(Active active, v1::Item item, std::vector<Notice> notices);
   Task<absl::StatusOr<std::string>> ReadMessage(Active active, const v1::Item& item, uint64_t bytes);
   Change BuildChange(ActiveItem& active, const Unsaved& saving) ABSL_EXCLUSIVE_LOCKS_REQUIRED(active.mutex);
@@ -255,7 +258,9 @@ class Dispatcher final : public ItemOperations, public std::enable_shared_from_t
   // Until then routing is not asked again for local recipients: it did not know lately.
   absl::Time routing_rests_until_ ABSL_GUARDED_BY(mutex_) = absl::InfinitePast();
   absl::Time pull_back_at_ ABSL_GUARDED_BY(mutex_) = absl::InfinitePast();  // InfiniteFuture: it runs
-  int tasks_ ABSL_GUARDED_BY(mutex_) = 0;                                   // coroutines that use the parts
+  absl::Time next_not_saved_log_ ABSL_GUARDED_BY(mutex_) = absl::InfinitePast();
+  int64_t not_saved_unlogged_ ABSL_GUARDED_BY(mutex_) = 0;
+  int tasks_ ABSL_GUARDED_BY(mutex_) = 0;  // coroutines that use the parts
   bool draining_ ABSL_GUARDED_BY(mutex_) = false;
   bool aborting_ ABSL_GUARDED_BY(mutex_) = false;
 };

@@ -824,6 +824,28 @@ TEST_F(DispatcherTest, AnOutcomeThatCannotBeSavedIsNotTriedAgain) {
   disk_->SetCommitHook(nullptr);
 }
 
+// Else mail that a host deferred would never leave the disk that it fills.
+TEST_F(DispatcherTest, OnAFullStoreDeferredMailIsTriedAgainFromHalfOfTheReserve) {
+  remote_->Script("user@remote.example", {Temporary(), Temporary()});
+  const QueueId id = Put({"user@remote.example"}, "Subject: x\r\n\r\nhello\r\n", /*hand_over=*/false);
+  disk_->SetFreeBytes(/*free_bytes=*/700, /*min_free_bytes=*/1000);
+  dispatcher_->Start();
+  UntilAttempts(*remote_, 1);
+  Until([&] { return SavedAttempts(id) == 1; }, "the outcome");
+  // The other half is for what makes room.
+  disk_->SetFreeBytes(400, 1000);
+  Advance(absl::Minutes(10));
+  UntilAttempts(*remote_, 2);
+  Until([&] { return registry_.Serialize().find("posthouse_queue_save_failures_total 0") == std::string::npos; },
+        "an outcome that is not saved");
+  EXPECT_EQ(SavedAttempts(id), 1u);
+  disk_->SetFreeBytes(700, 1000);
+  Until([&] { return SavedAttempts(id) == 2; }, "the outcome");
+  Advance(absl::Hours(2));
+  UntilEmpty();
+  EXPECT_EQ(remote_->attempts().size(), 3u);
+}
+
 TEST_F(DispatcherTest, AStaleDueRowIsRemoved) {
   Change change;
   change.Set(DueKey(clock_.Now(), NewQueueId(clock_.Now())), EncodeValue(v1::DueRow()));

@@ -20,6 +20,7 @@ namespace {
 constexpr uint64_t kHeaderBytes = 64 * 1024;
 constexpr absl::Duration kSavePause = absl::Seconds(1);
 constexpr absl::Duration kSavePauseMax = absl::Seconds(5);  // Drain() waits for it
+constexpr absl::Duration kNotSavedLogInterval = absl::Seconds(10);
 
 std::string TraceId(const std::string& traceparent) {
   const auto trace = rpc::TraceContext::Parse(traceparent);
@@ -304,17 +305,37 @@ Task<absl::Status> Dispatcher::Save(Active active) {
   const AsyncMutex::Guard guard = co_await active->save.Lock();
   absl::Duration pause = kSavePause;
   while (true) {
-    const absl::Status status = co_await SaveOnce(active);
+    absl::Status status = co_await SaveOnce(active, /*from_reserve=*/false);
+    if (absl::IsResourceExhausted(status)) {
+      const absl::StatusOr<store::CapacityInfo> capacity = co_await parts_.spool.store().Capacity();
+      if (capacity.ok() && capacity->rewrites_fit) status = co_await SaveOnce(active, /*from_reserve=*/true);
+    }
     if (status.ok()) co_return status;
     parts_.metrics.save_failures.Add();
-    LOG_EVENT(kError, "outcome_not_saved").QueueId(active->queue_id.Text()).Err(status);
+    LogNotSaved(active, status);
     if (stopping() || !parts_.spool.healthy().ok()) co_return status;
     co_await Sleep(pause);
     pause = std::min(pause * 2, kSavePauseMax);
   }
 }
 
-Task<absl::Status> Dispatcher::SaveOnce(Active active) {
+// One line a while: all items of a full store fail, each again and again.
+void Dispatcher::LogNotSaved(const Active& active, const absl::Status& why) {
+  int64_t unlogged = 0;
+  {
+    absl::MutexLock lock(&mutex_);
+    const absl::Time steady = Steady();
+    if (steady < next_not_saved_log_) {
+      ++not_saved_unlogged_;
+      return;
+    }
+    next_not_saved_log_ = steady + kNotSavedLogInterval;
+    unlogged = std::exchange(not_saved_unlogged_, 0);
+  }
+  LOG_EVENT(kError, "outcome_not_saved").QueueId(active->queue_id.Text()).Int("suppressed", unlogged).Err(why);
+}
+
+Task<absl::Status> Dispatcher::SaveOnce(Active active, bool from_reserve) {
   Unsaved saving;
   Change change;
   absl::Time due;
@@ -327,6 +348,8 @@ Task<absl::Status> Dispatcher::SaveOnce(Active active) {
         if (!active->unsaved.any()) co_return absl::OkStatus();  // another job has saved it
         saving = std::exchange(active->unsaved, Unsaved());
         change = BuildChange(*active, saving);
+        // A report is a new message, and waits for room.
+        change.from_reserve = from_reserve && saving.reports.empty();
         due = active->record->due();
         break;
       }

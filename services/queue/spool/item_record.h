@@ -51,6 +51,9 @@ struct Change {
   // Removing rows is enough when the store has no room for new ones: only the
   // done mark and the ledger's exactness are lost then.
   bool removal_only_ok = false;
+  // A full store writes all of the change from the space that it keeps free. For outcomes, which
+  // write rows anew: ask the store's capacity before (rewrites_fit).
+  bool from_reserve = false;
   // May wait a few milliseconds for company: a crash only repeats what is idempotent.
   bool lazy = false;
   std::vector<std::string> needs_blobs;  // finished bodies that become durable with the change

@@ -35,7 +35,9 @@ uint64_t NewOwner() {
 
 store::ChangeOptions OptionsOf(const Change& change) {
   // Recipients are counted once: an outcome must be known, however long that takes.
-  return {.deadline = absl::InfiniteFuture(), .use_reserve = change.removal_only_ok, .lazy = change.lazy};
+  return {.deadline = absl::InfiniteFuture(),
+          .use_reserve = change.removal_only_ok || change.from_reserve,
+          .lazy = change.lazy};
 }
 
 }  // namespace

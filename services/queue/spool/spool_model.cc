@@ -23,7 +23,7 @@ absl::StatusOr<store::Verdict> DecideChange(const Change& change, const store::F
     draft.GuardAbsent(std::move(key));
   }
   for (const store::Mutation& m : change.mutations) {
-    if (draft.store_is_full() && m.value.has_value()) continue;
+    if (draft.store_is_full() && !change.from_reserve && m.value.has_value()) continue;
     draft.Put(m.key, m.value);
   }
   for (const std::string& blob : change.needs_blobs) draft.NeedBlob(blob);

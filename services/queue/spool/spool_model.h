@@ -32,7 +32,7 @@ struct SpoolDraft : store::Draft {
 
 // Drafts `change`. When the change has an idempotency key that the store, or an earlier
 // change of the same commit, has already: drafts nothing and sets `duplicate_of`. In a full
-// store only the removals of a change with `removal_only_ok` are drafted.
+// store only the removals of a change with `removal_only_ok` are drafted, unless it is `from_reserve`.
 absl::StatusOr<store::Verdict> DecideChange(const Change& change, const store::FetchedRows& rows, SpoolDraft& draft,
                                             std::optional<QueueId>* duplicate_of);
 
