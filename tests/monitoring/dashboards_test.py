@@ -3,6 +3,7 @@
 Six processes carry mail in all the ways that a panel shows: accepted, refused, deferred, relayed, read. A Prometheus of
 the test's own scrapes them with the shipped rules, and answers what the panels ask.
 """
+import contextlib
 import glob
 import imaplib
 import json
@@ -137,25 +138,32 @@ class Load:
         raise AssertionError("%s%r was not refused" % (do, args))
 
 
+@contextlib.contextmanager
+def observed():
+    """Six processes and their Prometheus: (Load, Prometheus). Also for tools/dashboard_pictures.py."""
+    port = free_ports(1)[0]
+    with DnsServer() as dns, SmtpSink("127.0.1.11", port), SmtpSink("127.0.1.12", port) as slow, SmtpSink("127.0.1.13", port) as never:
+        for name, address in (("here.test", "127.0.1.11"), ("slow.test", "127.0.1.12"), ("never.test", "127.0.1.13")):
+            dns.mx(name, (10, "mx." + name))
+            dns.a("mx." + name, address)
+        slow.replies = {"RCPT later@slow.test": "450 4.7.1 Greylisted"}
+        never.replies = {"RCPT gone@never.test": "550 5.1.1 no such user"}
+        config = {
+            "directory": {"argon2_memory_kib": 64, "argon2_passes": 1, "wrong_passwords_per_address": 0, "wrong_passwords_per_network": 0,
+                          "wrong_passwords_per_account": 0},
+            "routing": {"dns_servers": [dns.address], "smtp_port": port, "dns_min_ttl": "0s", "dns_max_ttl": "0s"},
+            "queue": {"retry_min": "1s", "retry_max": "2s"}, "store": {"min_free_bytes": 1},
+        }
+        with Posthouse.six(config) as mail, Prometheus(mail) as prometheus:
+            for address in (USER, "me@example.org"):
+                mail.add_account(address, PASSWORD)
+            yield Load(mail), prometheus
+
+
 class PanelsTest(unittest.TestCase):
     def test_no_panel_is_empty_under_load(self):
-        port = free_ports(1)[0]
-        with DnsServer() as dns, SmtpSink("127.0.1.11", port), SmtpSink("127.0.1.12", port) as slow, SmtpSink("127.0.1.13", port) as never:
-            for name, address in (("here.test", "127.0.1.11"), ("slow.test", "127.0.1.12"), ("never.test", "127.0.1.13")):
-                dns.mx(name, (10, "mx." + name))
-                dns.a("mx." + name, address)
-            slow.replies = {"RCPT later@slow.test": "450 4.7.1 Greylisted"}
-            never.replies = {"RCPT gone@never.test": "550 5.1.1 no such user"}
-            config = {
-                "directory": {"argon2_memory_kib": 64, "argon2_passes": 1, "wrong_passwords_per_address": 0, "wrong_passwords_per_network": 0,
-                              "wrong_passwords_per_account": 0},
-                "routing": {"dns_servers": [dns.address], "smtp_port": port, "dns_min_ttl": "0s", "dns_max_ttl": "0s"},
-                "queue": {"retry_min": "1s", "retry_max": "2s"}, "store": {"min_free_bytes": 1},
-            }
-            with Posthouse.six(config) as mail, Prometheus(mail) as prometheus:
-                for address in (USER, "me@example.org"):
-                    mail.add_account(address, PASSWORD)
-                self.watch(Load(mail), prometheus)
+        with observed() as (load, prometheus):
+            self.watch(load, prometheus)
 
     def watch(self, load, prometheus):
         asked = queries()
