@@ -10,10 +10,9 @@ import tempfile
 import unittest
 import urllib.request
 
-from prometheus_client.openmetrics.parser import text_string_to_metric_families
-
 sys.path.insert(0, "tools")
 import gen_metrics_docs
+import open_metrics
 from posthouse import Posthouse
 
 FILES = "helm/posthouse/files"
@@ -48,7 +47,7 @@ def promtool(*args, cwd=None, input=None):
                           stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
 
 
-def open_metrics(mail):
+def scrape_open_metrics(mail):
     found = {}
     for name, port in mail.http.items():
         request = urllib.request.Request("http://127.0.0.1:%d/metrics" % port, headers={"Accept": "application/openmetrics-text; version=1.0.0"})
@@ -128,16 +127,29 @@ class Exported(unittest.TestCase):
         for make, config in ((Posthouse.standalone, backups), (Posthouse.six, None)):
             with make(config) as mail:
                 cls.scrapes.update(gen_metrics_docs.scrape(mail))
-                cls.open_metrics.update(open_metrics(mail))
+                cls.open_metrics.update(scrape_open_metrics(mail))
 
     def test_open_metrics_parse_and_are_the_same_metrics(self):
         self.assertEqual(len(self.open_metrics), 7)
         for process, text in self.open_metrics.items():
-            families = list(text_string_to_metric_families(text))  # raises on what the grammar does not allow
-            samples = {s.name for family in families for s in family.samples}
+            samples = {sample[0] for _, family in open_metrics.parse(text).values() for sample in family}  # or raises
             older = set(re.findall(r"^(\w+)(?:\{| )", re.sub(r"^#.*\n", "", self.scrapes[process], flags=re.M), re.M))
             self.assertEqual(samples, older, process)
-            self.assertTrue(text.endswith("\n# EOF\n"), process)
+        # A parser of others agrees, where Debian's python3-prometheus-client is.
+        check = ("import sys\ntry:\n    from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse\n"
+                 "except ImportError:\n    sys.exit()\nlist(parse(sys.stdin.read()))")
+        for process, text in self.open_metrics.items():
+            done = subprocess.run(["/usr/bin/python3", "-c", check], input=text, text=True, stderr=subprocess.PIPE, timeout=120)
+            self.assertEqual((done.returncode, done.stderr), (0, ""), process)
+
+    def test_the_reader_of_open_metrics_is_strict(self):
+        good = '# TYPE a counter\n# HELP a A \\"b\\".\na_total{x="y"} 1\n# TYPE h histogram\nh_bucket{le="1.0"} 1 # {trace_id="0a"} 0.5 1.5\n' \
+               'h_bucket{le="+Inf"} 2\nh_count 2\nh_sum 9\n# EOF\n'
+        self.assertEqual(open_metrics.parse(good)["h"][1][0][3], {"trace_id": "0a"})
+        for wrong, right in (("# EOF\n", ""), ('le="1.0"', 'le="1"'), ("a_total{", "a{"), ("h_count 2", "h_count 3"), (" 1\n# TYPE h", "  1\n# TYPE h"),
+                             ('\\"b\\"', '"b"'), ("# TYPE h histogram", "# TYPE a counter"), ('x="y"', 'x="y",')):
+            with self.assertRaises(ValueError, msg=right):
+                open_metrics.parse(good.replace(wrong, right))
 
     def test_promtool_accepts_the_metrics_of_each_program(self):
         self.assertEqual(len(self.scrapes), 7)
@@ -164,7 +176,7 @@ class Exported(unittest.TestCase):
 
     def test_each_label_value_that_a_rule_or_panel_names_occurs(self):
         # Label values are there from the start, but codes of calls, and the names that top_counters.h finds.
-        found_later = ("grpc_code", "destination", "namespace", "instance", "job")
+        found_later = ("grpc_code", "grpc_service", "grpc_method", "destination", "namespace", "instance", "job")
         have = {}
         for name, labels in re.findall(r"^(\w+)\{(.*)\} \S+$", self.scrapes["standalone"], re.M):
             for label, value in re.findall(r'(\w+)="([^"]*)"', labels):
