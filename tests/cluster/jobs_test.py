@@ -7,6 +7,7 @@ import imaplib
 import os
 import re
 import smtplib
+import socket
 import subprocess
 import time
 import unittest
@@ -67,8 +68,22 @@ class OfTheAdministrator:
 
 
 class Standalone(OfTheAdministrator, unittest.TestCase):
-    OWN = {"deploymentMode": "standalone", "standalone": {"shutdown": {"preStopSeconds": 2, "drainSeconds": 15}}}
+    OWN = {"deploymentMode": "standalone", "standalone": {"shutdown": {"preStopSeconds": 2, "drainSeconds": 15}},
+           "proxyProtocol": {"enabled": True, "trustedCIDRs": ["127.0.0.9/32"]}}
     SERVICES = 5
+
+    def test_a_load_balancer_has_a_port_of_its_own_and_its_header_counts_nowhere_else(self):
+        service = self.cluster.object("Service", "posthouse-smtp")["spec"]["ports"][0]["targetPort"]
+        pod = self.cluster.pods[0]
+        ports = {p["name"]: p["containerPort"] for p in pod.container["ports"]}
+        for source, port, greets in (("127.0.0.9", service, True), ("127.0.0.8", service, False), ("127.0.0.8", "smtp", True)):
+            with socket.create_connection((pod.address, ports[port]), 30, source_address=(source, 0)) as s:
+                if port == service:
+                    s.sendall(b"PROXY TCP4 192.0.2.7 192.0.2.1 1 25\r\n")
+                try:
+                    self.assertEqual(s.recv(4)[:3], b"220" if greets else b"", (source, port))
+                except ConnectionResetError:
+                    self.assertFalse(greets, (source, port))
 
 
 class Distributed(OfTheAdministrator, unittest.TestCase):
