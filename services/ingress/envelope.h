@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "absl/time/time.h"
+#include "services/common/ids/ids.h"
 #include "services/mail_formats/smtp/params.h"
 
 namespace posthouse::routing::v1 {
@@ -21,11 +22,11 @@ namespace posthouse::ingress {
 // Who has logged in.
 struct Login {
   std::string address;  // primary address
-  std::string tenant;
-  std::string account_id;
+  TenantId tenant;
+  AccountId account_id;
   std::vector<std::string> may_send_as;  // normalised (NormalizeLocalAddress)
   // What the directory knew at the login, for LiveSessions.
-  std::string home;
+  Home home;
   uint64_t placement_epoch = 0;
   uint64_t credential_revision = 0;
   uint64_t directory_revision = 0;
@@ -67,7 +68,8 @@ struct Resolution {
   uint32_t recipients = 1;  // that it leads to
   Places places;            // of these
   // Of the only recipient, when that is a mailbox.
-  std::string account_id, detail;
+  AccountId account_id;
+  std::string detail;
   std::shared_ptr<const routing::v1::ResolveRecipientResponse> answer;  // set with kAccept
 };
 

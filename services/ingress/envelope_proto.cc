@@ -50,7 +50,7 @@ v1::Envelope ToProto(const Envelope& envelope, const Origin& origin) {
   v1::Envelope out;
   out.set_reverse_path(envelope.reverse_path);
   smtp::ToProto(envelope.parameters, &out);
-  out.set_tenant(origin.tenant);
+  out.set_tenant(origin.tenant.value());
   out.set_authenticated_as(origin.authenticated_as);
   out.set_client_address(origin.client_address);
   out.set_client_name(origin.client_name);

@@ -6,6 +6,7 @@
 
 #include "absl/time/time.h"
 #include "posthouse/queue/v1/queue.pb.h"
+#include "services/common/ids/ids.h"
 #include "services/ingress/envelope.h"
 
 namespace posthouse::ingress {
@@ -13,7 +14,8 @@ namespace posthouse::ingress {
 // Where a message came from.
 struct Origin {
   std::string client_address, client_name;
-  std::string authenticated_as, tenant;  // "" without AUTH
+  std::string authenticated_as;  // "" without AUTH, and so is `tenant`
+  TenantId tenant;
   std::string traceparent;
 };
 

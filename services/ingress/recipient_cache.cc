@@ -36,14 +36,14 @@ bool RecipientCache::Usable(const Entry& entry, absl::Time now) const {
   return it == forget_.end() || entry.stored >= it->second;
 }
 
-void RecipientCache::Forget(absl::string_view account_id, absl::Time now) {
+void RecipientCache::Forget(const AccountId& account, absl::Time now) {
   absl::MutexLock lock(&mutex_);
   forget_mixed_ = now + kSettle;
   if (forget_.size() >= kMaxChangedAccounts) {
     forget_all_ = forget_mixed_;
     forget_.clear();
   }
-  forget_.insert_or_assign(std::string(account_id), forget_mixed_);
+  forget_.insert_or_assign(account, forget_mixed_);
 }
 
 void RecipientCache::ForgetAll(absl::Time now) {

@@ -15,6 +15,7 @@
 #include "absl/strings/string_view.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
+#include "services/common/ids/ids.h"
 #include "services/ingress/envelope.h"
 
 namespace posthouse::ingress {
@@ -30,7 +31,7 @@ class RecipientCache {
   static constexpr absl::Duration kSettle = absl::Seconds(1);
   // An account changed: forgets the answers that lead to it. An answer with several recipients, or without a mailbox,
   // is forgotten with any account.
-  void Forget(absl::string_view account_id, absl::Time now);
+  void Forget(const AccountId& account, absl::Time now);
   // Something else changed, or may have.
   void ForgetAll(absl::Time now);
 
@@ -50,7 +51,7 @@ class RecipientCache {
   // Answers that were stored before these times are not used: of any account, of none or several, of one by its id.
   absl::Time forget_all_ ABSL_GUARDED_BY(mutex_) = absl::InfinitePast();
   absl::Time forget_mixed_ ABSL_GUARDED_BY(mutex_) = absl::InfinitePast();
-  absl::flat_hash_map<std::string, absl::Time> forget_ ABSL_GUARDED_BY(mutex_);
+  absl::flat_hash_map<AccountId, absl::Time> forget_ ABSL_GUARDED_BY(mutex_);
 };
 
 }  // namespace posthouse::ingress

@@ -50,7 +50,7 @@ TEST(RecipientCache, AChangeOfAnAccountForgetsWhatLeadsToIt) {
   RecipientCache cache(10);
   const auto put = [&cache](const std::string& address, const std::string& account, absl::Time now) {
     Resolution resolution = Answer(Resolution::Outcome::kAccept);
-    resolution.account_id = account;
+    resolution.account_id = AccountId(account);
     cache.Put(address, false, resolution, now, now + absl::Hours(1));
   };
   const auto found = [&cache](absl::Time now) {
@@ -67,7 +67,7 @@ TEST(RecipientCache, AChangeOfAnAccountForgetsWhatLeadsToIt) {
   };
   put_all(kNow);
   EXPECT_EQ(found(kNow), "bob@x ann@x list@x ");
-  cache.Forget("bob", kNow);
+  cache.Forget(AccountId("bob"), kNow);
   EXPECT_EQ(found(kNow), "ann@x ");
   // Routing may not have heard of the change yet.
   put_all(kNow + RecipientCache::kSettle / 2);
@@ -80,7 +80,7 @@ TEST(RecipientCache, AChangeOfAnAccountForgetsWhatLeadsToIt) {
   put_all(later + RecipientCache::kSettle);
   EXPECT_EQ(found(later + RecipientCache::kSettle), "bob@x ann@x list@x ");
   // So many changes are one change of everything.
-  for (int i = 0; i < 10001; ++i) cache.Forget(absl::StrCat("other", i), later + absl::Minutes(1));
+  for (int i = 0; i < 10001; ++i) cache.Forget(AccountId(absl::StrCat("other", i)), later + absl::Minutes(1));
   EXPECT_EQ(found(later + absl::Minutes(1)), "");
 }
 

@@ -67,7 +67,7 @@ Resolution FromAnswer(std::shared_ptr<const Answer> answer) {
   }
   resolution.recipients = static_cast<uint32_t>(answer->recipients_size());
   if (answer->recipients_size() == 1 && answer->recipients(0).has_local()) {
-    resolution.account_id = answer->recipients(0).local().account().account_id();
+    resolution.account_id = AccountId(answer->recipients(0).local().account().account_id());
     resolution.detail = answer->recipients(0).local().detail();
   }
   resolution.answer = std::move(answer);
@@ -145,9 +145,9 @@ class RoutingAndDirectoryClient final : public RoutingAndDirectory {
     if (!response.ok()) co_return response.status();
     Login result;
     result.address = response->address();
-    result.tenant = response->account().tenant();
-    result.account_id = response->account().account_id();
-    result.home = response->account().home();
+    result.tenant = TenantId(response->account().tenant());
+    result.account_id = AccountId(response->account().account_id());
+    result.home = Home(response->account().home());
     result.placement_epoch = response->account().placement_epoch();
     result.credential_revision = response->credential_revision();
     result.directory_revision = response->revision();
@@ -168,7 +168,7 @@ class RoutingAndDirectoryClient final : public RoutingAndDirectory {
         case dir::Change::KIND_CREDENTIAL:
           break;
         case dir::Change::KIND_ACCOUNT:
-          cache_.Forget(change.account_id(), absl::Now());
+          cache_.Forget(AccountId(change.account_id()), absl::Now());
           break;
         default:
           cache_.ForgetAll(absl::Now());

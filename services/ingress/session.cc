@@ -226,9 +226,9 @@ Task<Action> Session::Login() {
     live.protocol = "submission";
     live.address = login->address;
     live.client = connection_->peer().address;
-    live.account.set_tenant(login->tenant);
-    live.account.set_account_id(login->account_id);
-    live.account.set_home(login->home);
+    live.account.set_tenant(login->tenant.value());
+    live.account.set_account_id(login->account_id.value());
+    live.account.set_home(login->home.value());
     live.account.set_placement_epoch(login->placement_epoch);
     live.credential_revision = login->credential_revision;
     live.directory_revision = login->directory_revision;

@@ -51,7 +51,7 @@ class SmtpDialogueTest : public testing::Test {
         Login login;
         login.address = c.username;
         login.may_send_as = {"user@mx.example", "alias@mx.example"};
-        login.account_id = "user";
+        login.account_id = AccountId("user");
         last_ = dialogue_->OnAuthenticated(c.password == "secret" ? absl::OkStatus() : auth_failure_, login, &out);
       }
     }
@@ -93,8 +93,8 @@ class SmtpDialogueTest : public testing::Test {
       if (absl::EndsWith(address, "@foreign.example")) return resolution;
       // The mailbox of the address, with or without "+detail"; aliases are those of user.
       const std::string local = address.substr(0, address.find('@'));
-      resolution.account_id = local.substr(0, local.find('+'));
-      if (resolution.account_id == "alias" || resolution.account_id == "catch-all") resolution.account_id = "user";
+      const std::string mailbox = local.substr(0, local.find('+'));
+      resolution.account_id = AccountId(mailbox == "alias" || mailbox == "catch-all" ? "user" : mailbox);
       if (absl::StrContains(local, "+")) resolution.detail = local.substr(local.find('+') + 1);
     }
     return resolution;

@@ -6,7 +6,6 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "posthouse/mailbox/v1/mailbox.grpc.pb.h"
-#include "services/common/ids/ids.h"
 #include "services/common/rpc/client.h"
 
 namespace posthouse::ingress {
@@ -15,7 +14,8 @@ namespace mv1 = ::posthouse::mailbox::v1;
 
 Task<std::optional<MailboxUsage>> UsageClient::Of(const rpc::TraceContext& trace,
                                                   const common::v1::AccountRef& account) {
-  const std::shared_ptr<rpc::Members> members = channels_.MailboxOf(Home(account.home()));
+  const Home home(account.home());
+  const std::shared_ptr<rpc::Members> members = channels_.MailboxOf(home);
   if (members == nullptr) co_return std::nullopt;
   // A new quota is another question.
   std::string key = absl::StrCat(account.account_id(), "/", account.quota_bytes(), "/", account.quota_messages(), "/",
@@ -28,7 +28,7 @@ Task<std::optional<MailboxUsage>> UsageClient::Of(const rpc::TraceContext& trace
     if (it != entries_.end() && start < it->second.expires && it->second.expires <= start + kKeep) {
       co_return it->second.usage;
     }
-    const auto skip = skip_until_.find(account.home());
+    const auto skip = skip_until_.find(home);
     if (skip != skip_until_.end() && start < skip->second && skip->second <= start + kSkip) co_return std::nullopt;
   }
   const auto stub = members->For(AccountId(account.account_id()))->Stub<mv1::MailboxService>();
@@ -46,7 +46,7 @@ Task<std::optional<MailboxUsage>> UsageClient::Of(const rpc::TraceContext& trace
   absl::MutexLock lock(&mutex_);
   if (!response.ok()) {
     if (absl::IsUnavailable(response.status()) || absl::IsDeadlineExceeded(response.status())) {
-      skip_until_[account.home()] = now + kSkip;
+      skip_until_[home] = now + kSkip;
     }
     co_return std::nullopt;  // an account that the store does not have yet is empty
   }

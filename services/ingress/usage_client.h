@@ -14,6 +14,7 @@
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
 #include "services/common/async/task.h"
+#include "services/common/ids/ids.h"
 #include "services/common/rpc/channels.h"
 #include "services/common/rpc/trace.h"
 #include "services/ingress/envelope.h"
@@ -45,7 +46,7 @@ class UsageClient {
   const rpc::Channels channels_;
   absl::Mutex mutex_;
   absl::flat_hash_map<std::string, Entry> entries_ ABSL_GUARDED_BY(mutex_);
-  absl::flat_hash_map<std::string, absl::Time> skip_until_ ABSL_GUARDED_BY(mutex_);  // by store
+  absl::flat_hash_map<Home, absl::Time> skip_until_ ABSL_GUARDED_BY(mutex_);
 };
 
 }  // namespace posthouse::ingress
