@@ -1,8 +1,6 @@
 #include "services/common/store/rocks/rocks_store.h"
 
-#include <rocksdb/cache.h>
 #include <rocksdb/db.h>
-#include <rocksdb/statistics.h>
 
 #include <algorithm>
 #include <memory>
@@ -12,7 +10,6 @@
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
-#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
@@ -22,6 +19,8 @@
 #include "services/common/status/status.h"
 #include "services/common/store/rocks/committer.h"
 #include "services/common/store/rocks/damage.h"
+#include "services/common/store/rocks/encoded_read.h"
+#include "services/common/store/rocks/engine_metrics.h"
 #include "services/common/store/rocks/key_encoding.h"
 #include "services/common/store/rocks/open_checked.h"
 #include "services/common/store/rocks/point_read.h"
@@ -37,13 +36,6 @@
 
 namespace posthouse::store {
 namespace {
-
-// Reads up to this size are tried on the caller's thread; longer ones would keep
-// an event loop from its other work even when all is in memory.
-constexpr size_t kInlineKeys = 128;
-constexpr size_t kInlinePage = 256;
-
-absl::string_view View(const rocksdb::Slice& slice) { return {slice.data(), slice.size()}; }
 
 absl::Status LateError() { return absl::DeadlineExceededError("the store did not answer before the deadline"); }
 
@@ -67,77 +59,6 @@ std::unique_ptr<CommitOp> Encode(CommitRequest request) {
   }
   return op;
 }
-
-// A ReadRequest with its keys encoded once, run against one RocksDB snapshot.
-class EncodedRead {
- public:
-  explicit EncodedRead(const ReadRequest& request)
-      : limit_(request.limit), partition_(PartitionPrefix(request.partition)) {
-    for (const std::string& key : request.keys) keys_.push_back(absl::StrCat(partition_, key));
-    if (limit_ == 0) return;
-    const bool from_prefix = request.after < request.prefix || request.after.empty();
-    start_ = from_prefix ? absl::StrCat(partition_, request.prefix)
-                         : absl::StrCat(partition_, request.after, absl::string_view("\0", 1));
-    end_ = PrefixEnd(absl::StrCat(partition_, request.prefix));
-  }
-
-  bool small() const { return keys_.size() <= kInlineKeys && limit_ <= kInlinePage; }
-  ReadResult Take() { return std::move(result_); }
-
-  rocksdb::Status Run(rocksdb::DB& db, rocksdb::ReadOptions options) {
-    result_ = {};
-    // One key, one MultiGet and one iterator each see one instant by themselves.
-    const rocksdb::Snapshot* snapshot = nullptr;
-    if (limit_ > 0 && !keys_.empty()) options.snapshot = snapshot = db.GetSnapshot();
-    rocksdb::Status status = ReadKeys(db, options);
-    if (status.ok() && limit_ > 0) status = ReadPage(db, options);
-    if (snapshot != nullptr) db.ReleaseSnapshot(snapshot);
-    return status;
-  }
-
- private:
-  rocksdb::Status ReadKeys(rocksdb::DB& db, const rocksdb::ReadOptions& options) {
-    const size_t count = keys_.size();
-    result_.values.resize(count);
-    if (count == 0) return rocksdb::Status::OK();
-    std::vector<rocksdb::PinnableSlice> values;
-    std::vector<rocksdb::Status> statuses;
-    GetKeys(db, options, db.DefaultColumnFamily(), keys_, &values, &statuses);
-    for (size_t i = 0; i < count; ++i) {
-      if (statuses[i].IsNotFound()) continue;
-      if (!statuses[i].ok()) return statuses[i];
-      result_.values[i].emplace(values[i].data(), values[i].size());
-    }
-    return rocksdb::Status::OK();
-  }
-
-  rocksdb::Status ReadPage(rocksdb::DB& db, rocksdb::ReadOptions options) {
-    const rocksdb::Slice upper(end_);
-    options.iterate_upper_bound = &upper;
-    const std::unique_ptr<rocksdb::Iterator> it(db.NewIterator(options));
-    for (it->Seek(start_); it->Valid(); it->Next()) {
-      if (result_.page.size() == limit_) {
-        result_.more = true;
-        break;
-      }
-      const absl::string_view key = View(it->key()).substr(partition_.size());
-      result_.page.push_back({std::string(key), it->value().ToString()});
-    }
-    // The rows before a damaged block are read; the next page tells of the damage.
-    if (it->status().IsCorruption() && !result_.page.empty()) {
-      result_.more = true;
-      return rocksdb::Status::OK();
-    }
-    return it->status();
-  }
-
-  const size_t limit_;
-  const std::string partition_;
-  std::vector<std::string> keys_;
-  std::string start_;
-  std::string end_;
-  ReadResult result_;
-};
 
 CommitterOptions SettingsOf(const RocksOptions& options, SyncPoint& sync_point) {
   CommitterOptions settings;
@@ -246,51 +167,7 @@ void RocksStore::Impl::Export() {
   }
   metrics.healthy.Set(health->Get().ok() ? 1 : 0);
   metrics.oldest_commit_seconds.Set(absl::ToDoubleSeconds(committer.oldest_wait()));
-  const ReopenableDb::Ref open = db->Get();
-  metrics.reserve_bytes.Set(static_cast<double>(db->reserve_bytes()));
-  metrics.read_only.Set(open != nullptr && open->read_only ? 1 : 0);
-  if (open == nullptr) return;
-  const auto number = [&open](const std::string& name, rocksdb::ColumnFamilyHandle* family = nullptr) {
-    uint64_t value = 0;
-    if (family != nullptr) {
-      open->db->GetIntProperty(family, name, &value);
-    } else {
-      open->db->GetAggregatedIntProperty(name, &value);
-    }
-    return static_cast<double>(value);
-  };
-  const auto ticks = [this](rocksdb::Tickers ticker) {
-    return static_cast<double>(db->statistics().getTickerCount(ticker));
-  };
-  using Properties = rocksdb::DB::Properties;
-  metrics.stopped.Set(number(Properties::kIsWriteStopped, open->rows));
-  metrics.delayed_bytes_per_second.Set(number(Properties::kActualDelayedWriteRate, open->rows));
-  metrics.compaction_debt_bytes.Set(number(Properties::kEstimatePendingCompactionBytes));
-  metrics.running_compactions.Set(number(Properties::kNumRunningCompactions, open->rows));
-  for (int level = 0; level < kLevels; ++level) {
-    double files = 0;
-    for (rocksdb::ColumnFamilyHandle* const family : {open->rows, open->blobs}) {
-      std::string text;
-      uint64_t count = 0;
-      const std::string name = Properties::kNumFilesAtLevelPrefix + std::to_string(level);
-      if (open->db->GetProperty(family, name, &text) && absl::SimpleAtoi(text, &count))
-        files += static_cast<double>(count);
-    }
-    metrics.level_files[static_cast<size_t>(level)]->Set(files);
-  }
-  metrics.memtable_bytes.Set(number(Properties::kCurSizeAllMemTables));
-  metrics.table_bytes.Set(number(Properties::kTotalSstFilesSize));
-  metrics.blob_file_bytes.Set(number(Properties::kTotalBlobFileSize, open->blobs));
-  metrics.blob_garbage_bytes.Set(number(Properties::kLiveBlobFileGarbageSize, open->blobs));
-  metrics.estimated_rows.Set(number(Properties::kEstimateNumKeys, open->rows));
-  // RocksDB's own counts, which go on across reopenings.
-  metrics.stall_seconds.RaiseTo(ticks(rocksdb::STALL_MICROS) / 1e6);
-  metrics.cache_hits.RaiseTo(ticks(rocksdb::BLOCK_CACHE_HIT));
-  metrics.cache_misses.RaiseTo(ticks(rocksdb::BLOCK_CACHE_MISS));
-  metrics.cache_bytes.Set(static_cast<double>(db->cache().GetUsage()));
-  metrics.log_syncs.RaiseTo(ticks(rocksdb::WAL_FILE_SYNCED));
-  metrics.written_bytes.RaiseTo(ticks(rocksdb::WAL_FILE_BYTES) + ticks(rocksdb::FLUSH_WRITE_BYTES) +
-                                ticks(rocksdb::COMPACT_WRITE_BYTES) + ticks(rocksdb::BLOB_DB_BLOB_FILE_BYTES_WRITTEN));
+  ExportEngine(*db, metrics);
 }
 
 // Does the part of a commit that needs no order among commits: checks, encodes, and
@@ -414,26 +291,12 @@ Task<absl::Status> RocksStore::Drop(Partition partition) {
 Task<absl::StatusOr<std::vector<Partition>>> RocksStore::List(std::string tenant, std::string prefix, std::string after,
                                                               size_t limit) {
   PH_CO_RETURN_IF_ERROR(ValidateListLimit(limit));
-  const std::string tenant_prefix = TenantPrefix(tenant);
-  const std::string start = after < prefix || after.empty() ? absl::StrCat(tenant_prefix, prefix)
-                                                            : PrefixEnd(PartitionPrefix({tenant, after}));
-  const std::string end = PrefixEnd(absl::StrCat(tenant_prefix, prefix));
-  std::vector<Partition> found;
-  const auto read = [&](const ReopenableDb::Handles& open, rocksdb::ReadOptions options) {
-    found.clear();
-    const rocksdb::Slice upper(end);
-    options.iterate_upper_bound = &upper;
-    const std::unique_ptr<rocksdb::Iterator> it(open.db->NewIterator(options));
-    // One seek a partition: its rows are skipped.
-    for (it->Seek(start); it->Valid() && found.size() < limit; it->Seek(PrefixEnd(PartitionPrefix(found.back())))) {
-      std::optional<Partition> partition = PartitionOfRowKey(View(it->key()));
-      if (!partition.has_value()) return rocksdb::Status::Corruption("malformed row key");
-      found.push_back(*std::move(partition));
-    }
-    return it->status();
+  EncodedList list(tenant, prefix, after, limit);
+  const auto read = [&list](const ReopenableDb::Handles& open, const rocksdb::ReadOptions& options) {
+    return list.Run(*open.db, options);
   };
   PH_CO_RETURN_IF_ERROR(co_await impl_->reader.RunOnPool(read));
-  co_return found;
+  co_return list.Take();
 }
 
 Task<absl::StatusOr<CapacityInfo>> RocksStore::Capacity() { co_return impl_->space.Capacity(); }
