@@ -8,14 +8,21 @@
 
 #include "absl/strings/match.h"
 #include "absl/time/clock.h"
-#include "services/common/log/log.h"
-#include "services/common/rpc/login_checks.h"
+#include "services/common/metrics/metrics.h"
 #include "services/common/rpc/trace.h"
 #include "services/common/tracing/span.h"
 #include "services/ingress/arrival.h"
+#include "services/ingress/data_pace.h"
+#include "services/ingress/enqueue.h"
 #include "services/ingress/envelope_proto.h"
+#include "services/ingress/lost_addresses.h"
 #include "services/ingress/message_upload.h"
+#include "services/ingress/metrics.h"
+#include "services/ingress/refusals.h"
 #include "services/ingress/replies.h"
+#include "services/ingress/routing_and_directory.h"
+#include "services/ingress/session_login.h"
+#include "services/ingress/session_report.h"
 #include "services/ingress/smtp_dialogue.h"
 
 namespace posthouse::ingress {
@@ -26,9 +33,6 @@ using Action = SmtpDialogue::Action;
 constexpr size_t kReadBytes = 64 * 1024;
 constexpr size_t kFlushBytes = 16 * 1024;
 constexpr absl::Duration kHandshakeTimeout = absl::Seconds(30);
-// A client that sends message data more slowly than this for longer than two data
-// timeouts is cut off. The time that the queue makes it wait does not count.
-constexpr double kMinBytesPerSecond = 128;
 
 // For spans.
 absl::Status StatusOf(const smtp::Reply& reply) {
@@ -45,7 +49,9 @@ class Session {
         settings_(std::move(settings)),
         tls_(std::move(tls)),
         connection_(std::move(connection)),
-        dialogue_(MakeRules(), connection_->tls()) {
+        dialogue_(MakeRules(), connection_->tls()),
+        report_(context_, port_, *connection_, dialogue_),
+        login_(context_, port_, *connection_) {
     if (connection_->tls()) context_.metrics->TlsSessions(connection_->tls_info().version).Add();
   }
 
@@ -54,14 +60,14 @@ class Session {
  private:
   Rules MakeRules() const;
   Task<Action> Perform(Action action);
-  Task<Action> Login();
-  Task<void> RefreshSenders();
+  Task<Action> Resolve();
+  Task<Action> Authenticate();
   Task<Action> StartTls();
   Task<Action> ReceiveData();
   Task<Action> ReceiveChunk();
   Task<Action> Answer();
   Task<std::optional<std::string>> ReadData(uint64_t max);
-  bool TooSlow() const;
+  bool TooSlow() const { return message_.pace.TooSlow(settings_->data_timeout); }
   Task<bool> Flush();
   std::unique_ptr<MessageUpload> NewUpload(smtp::DataFormat format);
   Action Lost(const absl::Status& status);
@@ -70,13 +76,7 @@ class Session {
   const rpc::TraceContext& Trace();
   // Makes the span of the transaction in progress, if it began, and forgets it.
   void EndMessage(const absl::Status& status);
-  Refusal MessageRefusal(Reason reason, std::string reply, const absl::Status& why) const;
-  void Record(const smtp::Reply& reply, absl::Duration took);
-  void CountNew();
-  void Report(Refusal refusal);
-  void ReportNew();
-  bool revoked() const { return live_ != nullptr && live_->revoked().has_value(); }
-  void ByeRevoked();
+  const std::string& trace_id() const { return message_.trace.trace_id; }
 
   const SessionContext context_;
   const Port port_;
@@ -92,14 +92,12 @@ class Session {
     std::unique_ptr<MessageUpload> upload;
     // When its trace began; InfiniteFuture: nothing has been asked for it.
     absl::Time began = absl::InfiniteFuture();
-    absl::Duration waited;  // for its data
-    uint64_t bytes = 0;     // that came in this time
+    DataPace pace;
   };
   Message message_;
   bool draining_ = false;
-  int refused_logins_ = 0;
-  std::unique_ptr<LiveSessions::Session> live_;  // after AUTH; uses connection_
-  SmtpDialogue::Counts counted_;
+  SessionReport report_;
+  SessionLogin login_;
 };
 
 Rules Session::MakeRules() const {
@@ -120,7 +118,7 @@ Task<void> Session::Run() {
   dialogue_.Greet(&out_);
   bool open = co_await Flush();
   while (open) {
-    if (revoked()) {
+    if (login_.revoked()) {
       Lost(absl::CancelledError("the session was revoked"));
       (void)co_await Flush();
       break;
@@ -130,8 +128,9 @@ Task<void> Session::Run() {
     Action action = Action::kNone;
     if (line.ok()) {
       // The next sender is checked against these addresses.
-      if (live_ != nullptr && live_->senders_stale() && absl::StartsWithIgnoreCase(*line, "MAIL")) {
-        co_await RefreshSenders();
+      if (login_.senders_stale() && absl::StartsWithIgnoreCase(*line, "MAIL")) {
+        std::optional<std::vector<std::string>> senders = co_await login_.AskSenders(*dialogue_.login());
+        if (senders.has_value()) dialogue_.SetSenders(*std::move(senders));
       }
       action = co_await Perform(dialogue_.OnLine(*line, &out_));
     } else if (absl::IsResourceExhausted(line.status())) {
@@ -148,7 +147,7 @@ Task<void> Session::Run() {
       dialogue_.Bye(std::nullopt, "4.3.2", "Service shutting down", &out_);
       action = Action::kClose;
     }
-    ReportNew();
+    report_.TakeRefusals(trace_id());
     // RFC 2920 §3.2: replies of a pipelined group leave together; none waits for a
     // command that has not come yet.
     const bool group_ends = !connection_->LineBuffered() || dialogue_.ends_group() || out_.size() > kFlushBytes;
@@ -157,27 +156,18 @@ Task<void> Session::Run() {
   }
   if (message_.upload != nullptr) CutOff(absl::UnavailableError("the client closed the connection"));
   EndMessage(absl::CancelledError("the session ended"));
-  CountNew();
+  report_.CountReplies();
 }
 
 // Performs the actions of the state machine until it needs the next line.
 Task<Action> Session::Perform(Action action) {
   while (action != Action::kNone && action != Action::kClose) {
     switch (action) {
-      case Action::kResolve: {
-        // A balancer before the port that hides clients: who is behind a trusted address is not known.
-        if (port_ == Port::kMx &&
-            context_.lost_addresses->Saw(connection_->peer().address, dialogue_.client_name(), absl::Now())) {
-          dialogue_.DistrustNetwork();
-        }
-        metrics::Timer timer(context_.metrics->resolve_seconds);
-        const Resolution resolution =
-            co_await context_.peers->Resolve(Trace(), dialogue_.resolve_address(), dialogue_.may_relay());
-        action = dialogue_.OnResolved(resolution, &out_);
+      case Action::kResolve:
+        action = co_await Resolve();
         break;
-      }
       case Action::kAuthenticate:
-        action = co_await Login();
+        action = co_await Authenticate();
         break;
       case Action::kStartTls:
         action = co_await StartTls();
@@ -196,75 +186,28 @@ Task<Action> Session::Perform(Action action) {
   co_return action;
 }
 
-Task<Action> Session::Login() {
-  rpc::PasswordLogin request;
-  request.username = dialogue_.credentials().username;
-  request.password = dialogue_.credentials().password;
-  request.client_address = connection_->peer().address;
-  request.tls = connection_->tls();
-  request.protocol = "submission";
-  request.trace = Trace();
-  // The directory limits guessing over many connections, by address, network and account.
-  absl::StatusOr<ingress::Login> login = co_await context_.peers->Authenticate(std::move(request));
-  // Guessing is slow: 1, 2, 4, then 8 seconds for each refused login of the connection.
-  const absl::Duration delay = rpc::GuessDelay(login.status(), refused_logins_);
-  if (delay > absl::ZeroDuration()) {
-    ++refused_logins_;
-    co_await Sleep(delay);
+Task<Action> Session::Resolve() {
+  // A balancer before the port that hides clients: who is behind a trusted address is not known.
+  if (port_ == Port::kMx &&
+      context_.lost_addresses->Saw(connection_->peer().address, dialogue_.client_name(), absl::Now())) {
+    dialogue_.DistrustNetwork();
   }
-  context_.metrics->Logins(login.status().code()).Add();
-  if (login.ok()) {  // a refused one is reported as what the dialogue refuses
-    LOG_EVENT(kInfo, "login")
-        .Str("port", PortName(port_))
-        .Str("client", connection_->peer().address)
-        .Str("account", login->address)
-        .Bool("tls", connection_->tls())
-        .Trace(message_.trace.trace_id);
-  }
-  if (login.ok() && context_.live != nullptr) {
-    LiveSessions::Login live;
-    live.protocol = "submission";
-    live.address = login->address;
-    live.client = connection_->peer().address;
-    live.account.set_tenant(login->tenant.value());
-    live.account.set_account_id(login->account_id.value());
-    live.account.set_home(login->home.value());
-    live.account.set_placement_epoch(login->placement_epoch);
-    live.credential_revision = login->credential_revision;
-    live.directory_revision = login->directory_revision;
-    live_ = context_.live->Add(
-        std::move(live), {.wake = [this] { connection_->InterruptRead(); }, .cut = [this] { connection_->Close(); }});
-  }
-  co_return dialogue_.OnAuthenticated(login.status(), login.ok() ? *login : ingress::Login(), &out_);
+  metrics::Timer timer(context_.metrics->resolve_seconds);
+  const Resolution resolution =
+      co_await context_.peers->Resolve(Trace(), dialogue_.resolve_address(), dialogue_.may_relay());
+  co_return dialogue_.OnResolved(resolution, &out_);
 }
 
-// An alias or a domain changed. While the directory does not answer, the addresses of the last answer count: the
-// session goes on, as after any other change.
-Task<void> Session::RefreshSenders() {
-  const absl::StatusOr<std::vector<std::string>> senders = co_await live_->AskSenders();
-  if (senders.ok()) {
-    dialogue_.SetSenders(NormalizeSenders(*senders));
-    co_return;
-  }
-  LOG_EVENT(kWarning, "senders_not_refreshed")
-      .Str("account", dialogue_.login()->address)
-      .Str("client", connection_->peer().address)
-      .Err(senders.status());
+Task<Action> Session::Authenticate() {
+  const absl::StatusOr<Login> login = co_await login_.Check(dialogue_.credentials(), Trace());
+  co_return dialogue_.OnAuthenticated(login.status(), login.ok() ? *login : Login(), &out_);
 }
 
 Task<Action> Session::StartTls() {
   if (!co_await Flush()) co_return Action::kClose;
   const absl::Status status = co_await connection_->StartTlsServer(tls_, kHandshakeTimeout);
-  (status.ok() ? context_.metrics->tls_started : context_.metrics->tls_failed).Add();
-  if (status.ok()) context_.metrics->TlsSessions(connection_->tls_info().version).Add();
-  if (!status.ok()) {
-    Refusal refusal;
-    refusal.stage = Stage::kConnect;
-    refusal.reason = Reason::kTlsHandshake;
-    refusal.error = status.ToString();
-    Report(std::move(refusal));
-    co_return Action::kClose;
-  }
+  report_.TlsStarted(status, trace_id());
+  if (!status.ok()) co_return Action::kClose;
   dialogue_.OnTlsStarted();
   co_return Action::kNone;
 }
@@ -286,9 +229,8 @@ Task<std::optional<std::string>> Session::ReadData(uint64_t max) {
     const absl::Time start = absl::Now();
     absl::StatusOr<std::string> bytes = co_await connection_->ReadSome(
         static_cast<size_t>(std::min<uint64_t>(max, kReadBytes)), settings_->data_timeout);
-    message_.waited += absl::Now() - start;
+    message_.pace.Read(absl::Now() - start, bytes.ok() ? bytes->size() : 0);
     if (bytes.ok()) {
-      message_.bytes += bytes->size();
       if (!TooSlow()) co_return *std::move(bytes);
       Lost(absl::DeadlineExceededError("the client sends message data too slowly"));
       co_return std::nullopt;
@@ -297,17 +239,12 @@ Task<std::optional<std::string>> Session::ReadData(uint64_t max) {
       Lost(bytes.status());
       co_return std::nullopt;
     }
-    if (draining_ || revoked()) {  // the second time: the time of the drain is up
+    if (draining_ || login_.revoked()) {  // the second time: the time of the drain is up
       Lost(bytes.status());
       co_return std::nullopt;
     }
     draining_ = true;  // after the message in progress
   }
-}
-
-bool Session::TooSlow() const {
-  return message_.waited >
-         2 * settings_->data_timeout + absl::Seconds(static_cast<double>(message_.bytes) / kMinBytesPerSecond);
 }
 
 Task<Action> Session::ReceiveData() {
@@ -347,7 +284,7 @@ Task<Action> Session::ReceiveChunk() {
   }
   const std::optional<smtp::Reply> refusal = message_.upload->refusal();
   if (refusal.has_value()) {
-    Record(*refusal, absl::ZeroDuration());
+    report_.MessageEnded(*message_.upload, *refusal, absl::ZeroDuration(), trace_id());
     EndMessage(StatusOf(*refusal));
   }
   co_return dialogue_.OnChunk(refusal, &out_);
@@ -360,67 +297,12 @@ Task<Action> Session::Answer() {
   const std::optional<Misfit> misfit = FitsNobody({message_.upload->bytes(), message_.upload->added()},
                                                   dialogue_.envelope(), /*retried=*/!dialogue_.login().has_value());
   if (misfit.has_value()) message_.upload->Refuse(misfit->reason, misfit->reply);
-  if (revoked()) co_return Lost(absl::CancelledError("the session was revoked"));
+  if (login_.revoked()) co_return Lost(absl::CancelledError("the session was revoked"));
   // RFC 5321 §4.2.5: 250 only when the queue has taken responsibility.
   const smtp::Reply reply = co_await message_.upload->Commit();
-  const absl::Duration took = absl::Now() - end_of_data;
-  Record(reply, took);
+  report_.MessageEnded(*message_.upload, reply, absl::Now() - end_of_data, trace_id());
   EndMessage(StatusOf(reply));
   co_return dialogue_.OnMessage(reply, &out_);
-}
-
-// Counts and logs a message that was read to its end.
-void Session::Record(const smtp::Reply& reply, absl::Duration took) {
-  const MessageUpload& upload = *message_.upload;
-  const MessageEnd end = reply.positive()    ? MessageEnd::kAccepted
-                         : reply.temporary() ? MessageEnd::kDeferred
-                                             : MessageEnd::kRefused;
-  const size_t recipients = dialogue_.envelope().recipients.size();
-  context_.metrics->Messages(end).Add();
-  if (end == MessageEnd::kAccepted) {
-    context_.metrics->accept_seconds.Observe(took, message_.trace.trace_id);
-    context_.metrics->message_bytes.Add(static_cast<double>(upload.bytes()));
-    context_.metrics->message_size.Observe(static_cast<double>(upload.bytes()));
-    context_.metrics->recipients.Add(static_cast<double>(recipients));
-    LOG_EVENT(kInfo, "message_accepted")
-        .QueueId(upload.queue_id())
-        .Trace(message_.trace.trace_id)
-        .Str("client", connection_->peer().address)
-        .Str("account", dialogue_.login().has_value() ? dialogue_.login()->address : "")
-        .Int("size_bytes", static_cast<int64_t>(upload.bytes()))
-        .Int("rcpts", static_cast<int64_t>(recipients))
-        .Seconds("took", took);
-    return;
-  }
-  Report(MessageRefusal(upload.reason(), reply.ToString(), upload.enqueue_status()));
-}
-
-// The message in progress as a refusal.
-Refusal Session::MessageRefusal(Reason reason, std::string reply, const absl::Status& why) const {
-  Refusal refusal;
-  refusal.stage = Stage::kData;
-  refusal.reason = reason;
-  refusal.from = dialogue_.envelope().reverse_path;
-  for (const Recipient& recipient : dialogue_.envelope().recipients) refusal.to.push_back(recipient.original);
-  refusal.reply = std::move(reply);
-  if (!why.ok()) refusal.error = why.ToString();
-  refusal.size_bytes = message_.upload->bytes();
-  return refusal;
-}
-
-// Completes a refusal with what the session knows, and passes it on.
-void Session::Report(Refusal refusal) {
-  refusal.at = absl::Now();
-  refusal.port = PortName(port_);
-  refusal.client = connection_->peer().address;
-  refusal.helo = dialogue_.client_name();
-  if (refusal.login.empty() && dialogue_.login().has_value()) refusal.login = dialogue_.login()->address;
-  refusal.trace_id = message_.trace.trace_id;
-  context_.refusals->Record(std::move(refusal));
-}
-
-void Session::ReportNew() {
-  for (Refusal& refusal : dialogue_.TakeRefusals()) Report(std::move(refusal));
 }
 
 // ---- the connection
@@ -429,8 +311,10 @@ void Session::ReportNew() {
 Action Session::Lost(const absl::Status& status) {
   if (absl::IsDeadlineExceeded(status)) {
     dialogue_.Bye(TooSlow() ? Reason::kTooSlow : Reason::kTimeout, "4.4.2", "Timeout, closing connection", &out_);
-  } else if (absl::IsCancelled(status) && revoked()) {
-    ByeRevoked();
+  } else if (absl::IsCancelled(status) && login_.revoked()) {
+    // RFC 5321 §3.8 has 421 for any end that the server decides.
+    const std::optional<Reason> why = message_.upload != nullptr ? std::optional(Reason::kOther) : std::nullopt;
+    dialogue_.Bye(why, "4.7.0", login_.RevokeText(), &out_);
   } else if (absl::IsCancelled(status)) {
     // A session without a message is not refused anything.
     const std::optional<Reason> why = message_.upload != nullptr ? std::optional(Reason::kDraining) : std::nullopt;
@@ -438,23 +322,16 @@ Action Session::Lost(const absl::Status& status) {
   } else if (absl::IsResourceExhausted(status)) {
     dialogue_.Bye(Reason::kTooMuchData, "4.3.4", "Message data exceeds the limit", &out_);
   }
-  ReportNew();
+  report_.TakeRefusals(trace_id());
   // The client got no reply to its data, so it still has the message (RFC 5321 §4.1.1.4).
   if (message_.upload != nullptr) CutOff(status, /*told=*/!absl::IsUnavailable(status));
   return Action::kClose;
 }
 
-// RFC 5321 §3.8 has 421 for any end that the server decides.
-void Session::ByeRevoked() {
-  const std::optional<Reason> why = message_.upload != nullptr ? std::optional(Reason::kOther) : std::nullopt;
-  dialogue_.Bye(why, "4.7.0", live_->RevokeText(), &out_);
-}
-
 // Drops the message in progress, which was not read to its end. `told`: the client got a
 // 421, which is reported already.
 void Session::CutOff(const absl::Status& why, bool told) {
-  context_.metrics->Messages(MessageEnd::kCutOff).Add();
-  if (!told) Report(MessageRefusal(Reason::kCutOff, "", why));
+  report_.MessageCutOff(*message_.upload, why, told, trace_id());
   EndMessage(why);
 }
 
@@ -474,22 +351,9 @@ void Session::EndMessage(const absl::Status& status) {
 
 // Sends the replies. False: the connection failed.
 Task<bool> Session::Flush() {
-  CountNew();
+  report_.CountReplies();
   if (out_.empty()) co_return true;
   co_return (co_await connection_->Write(std::exchange(out_, std::string()), settings_->command_timeout)).ok();
-}
-
-void Session::CountNew() {
-  const SmtpDialogue::Counts& now = dialogue_.counts();
-  for (size_t i = 0; i < now.commands.size(); ++i) {
-    if (now.commands[i] == counted_.commands[i]) continue;
-    context_.metrics->Command(static_cast<smtp::Verb>(i)).Add(now.commands[i] - counted_.commands[i]);
-  }
-  for (size_t i = 2; i < now.replies.size(); ++i) {
-    if (now.replies[i] == counted_.replies[i]) continue;
-    context_.metrics->Replies(static_cast<int>(i)).Add(now.replies[i] - counted_.replies[i]);
-  }
-  counted_ = now;
 }
 
 }  // namespace
