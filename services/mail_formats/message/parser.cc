@@ -1,12 +1,12 @@
 #include "services/mail_formats/message/parser.h"
 
 #include <algorithm>
-#include <array>
 #include <cstring>
 #include <utility>
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
+#include "services/mail_formats/message/header_reader.h"
 
 namespace posthouse::message {
 namespace {
@@ -14,17 +14,12 @@ namespace {
 // RFC 2046 §5.1.1 allows 70 characters; of longer boundaries this many are compared.
 constexpr size_t kMaxBoundary = 256;
 // The length of line that shows a delimiter: "--", the boundary, "--", CR.
-constexpr size_t kLineHead = kMaxBoundary + 5;
+constexpr size_t kLineHead = HeaderReader::kLineHead;
+static_assert(kLineHead >= kMaxBoundary + 5);
 // Type, subtype and charset of a part when there is no room for its header.
 constexpr size_t kMaxBareWord = 64;
 
-// The fields of ENVELOPE; a message in a message keeps these beside Content-*.
-constexpr std::array<absl::string_view, 10> kEnvelopeFields = {"date", "subject", "from", "sender",      "reply-to",
-                                                               "to",   "cc",      "bcc",  "in-reply-to", "message-id"};
-
 MimeValue DefaultType() { return {"text", "plain", {{"charset", "us-ascii"}}}; }
-
-bool IsFieldNameChar(char c) { return c > 32 && c < 127; }  // RFC 5322 §2.2: ftext
 
 uint64_t CountLines(absl::string_view bytes) {
   return static_cast<uint64_t>(std::count(bytes.begin(), bytes.end(), '\n'));
@@ -44,7 +39,7 @@ const Field* Part::Find(absl::string_view name) const {
 // delimiter.
 class Parser::Impl {
  public:
-  explicit Impl(Limits limits) : limits_(limits) { NewPart(-1); }
+  explicit Impl(Limits limits) : limits_(limits), header_(limits) { NewPart(-1); }
 
   void Feed(absl::string_view chunk) {
     while (!chunk.empty()) {
@@ -67,6 +62,7 @@ class Parser::Impl {
     while (in_header_) EndHeader(offset_);
     while (!stack_.empty()) ClosePart(offset_, 0);
     message_.bytes = offset_;
+    message_.truncated |= header_.truncated();
     return std::move(message_);
   }
 
@@ -100,10 +96,7 @@ class Parser::Impl {
   }
 
   // How much of the line is kept: in a body only what may be a delimiter.
-  size_t LineRoom() const {
-    if (!in_header_) return kLineHead;
-    return kLineHead + (limits_.max_header_bytes > header_kept_ ? limits_.max_header_bytes - header_kept_ : 0);
-  }
+  size_t LineRoom() const { return in_header_ ? kLineHead + header_.room() : kLineHead; }
 
   void EndLine(size_t eol) {
     // Without its line end; a line that was cut has none in `line_`.
@@ -131,101 +124,29 @@ class Parser::Impl {
         return Delimiter(static_cast<size_t>(level), text, start, /*header_cut=*/true);
       }
     }
-    if ((text[0] == ' ' || text[0] == '\t') && have_field_) {
-      Continue(text, start);
-    } else {
-      CommitField();
-      BeginField(text, start);
-    }
-    field_.bytes = offset_ - field_.offset;
-    field_eol_ = eol;
-  }
-
-  // Takes from what may be kept; false: nothing is left.
-  bool Keep(size_t bytes) {
-    if (header_kept_ + bytes > limits_.max_header_bytes) {
-      header_kept_ = limits_.max_header_bytes;
-      message_.truncated = true;
-      return false;
-    }
-    header_kept_ += bytes;
-    return true;
-  }
-
-  void BeginField(absl::string_view text, uint64_t start) {
-    have_field_ = true;
-    field_ = Field();
-    field_.offset = start;
-    const size_t colon = text.find(':');
-    size_t name_end = colon == absl::string_view::npos ? 0 : colon;
-    while (name_end > 0 && (text[name_end - 1] == ' ' || text[name_end - 1] == '\t')) --name_end;  // RFC 5322 §4.5
-    const absl::string_view name = text.substr(0, name_end);
-    field_kept_ = Keep(text.size());
-    if (!field_kept_) {
-      text = text.substr(0, std::min(text.size(), kLineHead));
-      field_kept_ = fields_ == 0;  // of a single huge field, the beginning
-    }
-    if (!name.empty() && name.size() <= text.size() && std::all_of(name.begin(), name.end(), IsFieldNameChar)) {
-      field_.name = std::string(name);
-      field_.value = std::string(text.substr(std::min(text.size(), colon + 1)));
-    } else {
-      field_.value = std::string(text);
-    }
-  }
-
-  void Continue(absl::string_view text, uint64_t start) {
-    if (!field_kept_ || !Keep(text.size() + 2)) return;
-    field_.value.append(field_eol_ == 2 ? "\r\n" : "\n");
-    field_.value.append(text.data(), text.size());
-  }
-
-  void CommitField() {
-    if (!std::exchange(have_field_, false) || !field_kept_) return;
-    if (++fields_ > limits_.max_fields) {
-      message_.truncated = true;
-      return;
-    }
-    if (!type_ && absl::EqualsIgnoreCase(field_.name, "content-type")) type_ = field_.value;
-    if (!encoding_ && absl::EqualsIgnoreCase(field_.name, "content-transfer-encoding")) encoding_ = field_.value;
-    if (!disposition_ && absl::EqualsIgnoreCase(field_.name, "content-disposition")) disposition_ = field_.value;
-    if (!Wanted(field_.name)) return;
-    const size_t bytes = field_.name.size() + field_.value.size();
-    if (total_kept_ + bytes > limits_.max_total_header_bytes) {
-      message_.truncated = true;
-      return;
-    }
-    total_kept_ += bytes;
-    Top().fields.push_back(std::move(field_));
-  }
-
-  bool Wanted(absl::string_view name) const {
-    const Part& part = message_.parts[stack_.back().part];
-    if (part.parent < 0) return true;
-    if (absl::StartsWithIgnoreCase(name, "content-")) return true;
-    if (message_.parts[static_cast<size_t>(part.parent)].kind != Part::Kind::kMessage) return false;
-    return std::any_of(kEnvelopeFields.begin(), kEnvelopeFields.end(),
-                       [&](absl::string_view wanted) { return absl::EqualsIgnoreCase(name, wanted); });
+    header_.Line(text, start, offset_, eol);
   }
 
   void EndHeader(uint64_t body_start) {
-    CommitField();
+    header_.End();
     in_header_ = false;
     Open& open = stack_.back();
     Part& part = Top();
+    part.fields = header_.TakeFields();
     part.body_start = body_start;
     // This line's end is not counted yet; the blank line belongs to the header, a
     // delimiter that ended the header does not.
     open.lines_before = lines_ + (body_start == offset_ ? 1 : 0);
-    if (encoding_) part.encoding = ParseEncoding(*encoding_);
-    if (disposition_) {
-      const std::optional<MimeValue> disposition = ParseDisposition(*disposition_);
+    if (header_.transfer_encoding()) part.encoding = ParseEncoding(*header_.transfer_encoding());
+    if (header_.disposition()) {
+      const std::optional<MimeValue> disposition = ParseDisposition(*header_.disposition());
       part.attachment = disposition && absl::EqualsIgnoreCase(disposition->type, "attachment");
     }
     const bool in_digest = stack_.size() > 1 && stack_[stack_.size() - 2].digest;
     std::optional<MimeValue> type;
-    if (type_) type = ParseContentType(*type_);
+    if (header_.content_type()) type = ParseContentType(*header_.content_type());
     // RFC 2046 §5.1.5: in a digest the default is a message.
-    if (!type_ && in_digest) type = MimeValue{"message", "rfc822", {}};
+    if (!header_.content_type() && in_digest) type = MimeValue{"message", "rfc822", {}};
     SetType(part, open, std::move(type));
     if (part.kind == Part::Kind::kMessage) {
       const uint64_t at = body_start;
@@ -270,11 +191,7 @@ class Parser::Impl {
   void BoundType(Part& part) {
     size_t bytes = part.type.type.size() + part.type.subtype.size();
     for (const Param& param : part.type.params) bytes += param.name.size() + param.value.size();
-    if (total_kept_ + bytes <= limits_.max_total_header_bytes) {
-      total_kept_ += bytes;
-      return;
-    }
-    message_.truncated = true;
+    if (header_.TakeTotal(bytes)) return;
     MimeValue bare{part.type.type.substr(0, kMaxBareWord), part.type.subtype.substr(0, kMaxBareWord), {}};
     if (const auto charset = part.type.GetRaw("charset"))
       bare.params.push_back({"charset", charset->substr(0, kMaxBareWord)});
@@ -362,11 +279,13 @@ class Parser::Impl {
     open.part = index;
     stack_.push_back(std::move(open));
     in_header_ = true;
-    header_kept_ = 0;
-    fields_ = 0;
-    type_.reset();
-    encoding_.reset();
-    disposition_.reset();
+    header_.Begin(KeptOf(parent));
+  }
+
+  HeaderReader::Keeps KeptOf(int parent) const {
+    if (parent < 0) return HeaderReader::Keeps::kAll;
+    const bool is_message = message_.parts[static_cast<size_t>(parent)].kind == Part::Kind::kMessage;
+    return is_message ? HeaderReader::Keeps::kEnvelope : HeaderReader::Keeps::kContent;
   }
 
   // ---- samples
@@ -408,13 +327,8 @@ class Parser::Impl {
   char last_byte_ = '\0';
   size_t previous_eol_ = 0;  // length of the line end before `line_start_`
 
-  // The header being read.
   bool in_header_ = true;
-  size_t header_kept_ = 0, total_kept_ = 0, fields_ = 0;
-  bool have_field_ = false, field_kept_ = false;
-  Field field_;
-  size_t field_eol_ = 0;
-  std::optional<std::string> type_, encoding_, disposition_;
+  HeaderReader header_;
 };
 
 Parser::Parser(Limits limits) : impl_(std::make_unique<Impl>(limits)) {}
