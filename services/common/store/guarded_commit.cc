@@ -90,6 +90,49 @@ void GuardedCore::Landed(Draft& draft, const SealedDraft& sealed) {
   if (options_.metrics != nullptr) options_.metrics->commits.Add();
 }
 
+// What the store shows of a commit in doubt. `read` begins with the head, then has the proof
+// row if the commit has one, and the log after the state's.
+GuardedCore::Fate GuardedCore::FateOf(const Doubt& doubt, const ReadResult& read) const {
+  const std::optional<std::string>& head = read.values[0];
+  const bool moved = head != head_;
+  const bool owned = options_.kind == GuardKind::kOwnedHead;
+  if (const std::optional<Row>& proof = doubt.sealed.proof; proof.has_value()) {
+    // Two writers may have made the same head from one base; never the same proof row.
+    const std::optional<std::string>& stored = read.values[1];
+    if (stored == proof->value) return Fate::kLanded;
+    // Another commit took its place.
+    const bool taken = stored.has_value();
+    // Rows leave the log at its old end only, so a log that still has an older row would have
+    // ours. A log that no longer reaches back to our row tells nothing.
+    const bool reaches = !read.page.empty() && read.page.front().key < proof->key;
+    const bool compare = options_.kind == GuardKind::kCompareRow;
+    if (compare ? moved || taken : moved && (owned || taken || reaches)) return Fate::kNever;
+  } else {
+    // Without a log the head itself holds the nonce.
+    if (head == doubt.sealed.head) return Fate::kLanded;
+    // The head is our own and shows another of our commits.
+    if (moved && owned) return Fate::kNever;
+  }
+  if (moved) return Fate::kUntold;
+  // The head stands still and a guard fails, which it then does for ever.
+  return doubt.refused ? Fate::kNever : Fate::kOpen;
+}
+
+// Answers the requests of the commit in doubt; after kNever they are decided again.
+void GuardedCore::EndDoubt(Fate fate) {
+  const Doubt doubt = *std::move(doubt_);
+  doubt_.reset();
+  if (fate == Fate::kLanded) Landed(*doubt.draft, doubt.sealed);
+  Answer([&](const Request& r) -> std::optional<absl::Status> {
+    if (!r.in_doubt || fate == Fate::kNever) return std::nullopt;
+    return fate == Fate::kLanded
+               ? r.answer.value_or(absl::OkStatus())
+               : absl::DeadlineExceededError("the log no longer tells whether the change was committed");
+  });
+  if (fate == Fate::kNever) AskForGuards(doubt.request);
+  for (Request& r : batch_) r.in_doubt = false;
+}
+
 // Finds out what became of the commit in doubt: looks, and while the head stands still
 // sends it again. When its requests are late, or gone, moves the head past it.
 Task<void> GuardedCore::SettleDoubt() {
@@ -111,12 +154,7 @@ Task<void> GuardedCore::SettleDoubt() {
     const absl::Status sent = co_await Send(std::move(again), {});
     doubt_->refused = absl::IsAborted(sent);
     if (sent.ok()) {
-      const Doubt doubt = *std::move(doubt_);
-      doubt_.reset();
-      Landed(*doubt.draft, doubt.sealed);
-      Answer([](const Request& r) {
-        return r.in_doubt ? std::optional(r.answer.value_or(absl::OkStatus())) : std::nullopt;
-      });
+      EndDoubt(Fate::kLanded);
     } else if (absl::IsResourceExhausted(sent)) {
       // The store has filled up since, so sending this change again is no use. The empty change
       // is written with the reserve; then the deciders may draft what a full store accepts.
@@ -159,6 +197,7 @@ Task<void> GuardedCore::Abandon() {
   if (draft != nullptr) Landed(*draft, *sealed);
   for (Request& r : batch_) r.in_doubt = false;
 }
+
 // After a conflict: the next round reads why, the head or a row that a decider guards.
 void GuardedCore::AskForGuards(const CommitRequest& request) {
   for (Request& r : batch_) {
@@ -168,4 +207,5 @@ void GuardedCore::AskForGuards(const CommitRequest& request) {
     r.guards = 0;
   }
 }
+
 }  // namespace posthouse::store

@@ -144,16 +144,33 @@ class GuardedCore : public std::enable_shared_from_this<GuardedCore> {
     bool refused = false;    // sent again, it was a conflict
     bool abandoned = false;  // tried to move the head past it
   };
+  enum class Fate {
+    kOpen,    // it may have happened, or happen yet
+    kLanded,  // it happened
+    kNever,   // it did not happen and cannot happen any more
+    kUntold,  // another commit happened since, and nothing that is left tells of this one
+  };
+  // What a decider did in one run.
+  enum class Ran { kDrafted, kAnswered, kAgain };
 
   static Task<void> Run(std::shared_ptr<GuardedCore> self);
   bool Take(std::vector<Done>* idle);
   Task<void> Round();
   Task<void> LoadMissing();
+  bool MustCheck() const;
+  Task<bool> CheckBatch(FetchedRows& rows);
   Task<absl::Status> Check(FetchedRows* rows);
+  void AskForRows(FetchedRows& rows, ReadRequest& request);
   void Absorb(const std::optional<std::string>& head, std::vector<Row> log, bool whole_log);
   bool Decide(FetchedRows& rows, Draft& draft);
+  void DeferWithoutReserve();
+  Ran RunDecider(Request& r, const FetchedRows& rows, Draft& draft);
+  static void NeedRows(Request& r, const std::vector<std::string>& needed);
+  static void Reject(Request& r, absl::Status why);
   Task<void> Commit(std::unique_ptr<Draft> draft);
   Task<absl::Status> Send(CommitRequest request, std::vector<CommitRequest> beside);
+  Fate FateOf(const Doubt& doubt, const ReadResult& read) const;
+  void EndDoubt(Fate fate);
   Task<void> SettleDoubt();
   Task<void> Abandon();
   CommitRequest ToRequest(Draft& draft, const SealedDraft& sealed, bool use_reserve) const;

@@ -20,6 +20,8 @@ constexpr int kMaxRestarts = 8;  // a decider that asks for other rows each time
 
 }  // namespace
 
+// One round: settle what is in doubt, answer what is late, load, check against the store,
+// decide, commit. A step that cannot go on ends the round; the next one begins anew.
 Task<void> GuardedCore::Round() {
   if (doubt_.has_value()) {
     co_await SettleDoubt();
@@ -31,26 +33,7 @@ Task<void> GuardedCore::Round() {
   co_await LoadMissing();
   if (batch_.empty()) co_return;
   FetchedRows rows;
-  // The state in memory may be old: a refusal must rest on the stored one.
-  if (memory() == Memory::kStale || !Refuse().ok() ||
-      std::any_of(batch_.begin(), batch_.end(), [](const Request& r) { return r.options.fresh || !r.keys.empty(); })) {
-    const absl::Status checked = co_await Check(&rows);
-    if (!checked.ok()) {
-      Answer([&](const Request&) { return NothingChanged(checked); });
-      co_return;
-    }
-    // Too far behind, or the patch dropped a part: the next round loads.
-    const auto lacks = [this](const Request& r) { return !HasParts(r.options.parts); };
-    if (memory() != Memory::kCurrent || std::any_of(batch_.begin(), batch_.end(), lacks)) {
-      for (Request& r : batch_) r.tried = true;
-      co_await Pause();
-      co_return;
-    }
-    if (const absl::Status refused = Refuse(); !refused.ok()) {
-      Answer([&](const Request&) { return refused; });
-      co_return;
-    }
-  }
+  if (MustCheck() && !co_await CheckBatch(rows)) co_return;
   std::unique_ptr<Draft> draft = Begin();
   draft->nonce_ = Random();
   if (Decide(rows, *draft)) co_await Commit(std::move(draft));
@@ -87,22 +70,40 @@ Task<void> GuardedCore::LoadMissing() {
   }
 }
 
-// One read: the head, the log after ours, and the rows that the batch asks for. Finds the
-// outcome of the commit in doubt and follows the commits of others.
+// Whether memory is not enough to decide on: it may be old, deciders want rows, or a refusal
+// must rest on the stored state.
+bool GuardedCore::MustCheck() const {
+  return memory() == Memory::kStale || !Refuse().ok() ||
+         std::any_of(batch_.begin(), batch_.end(), [](const Request& r) { return r.options.fresh || !r.keys.empty(); });
+}
+
+// Brings the state to that of the store and reads the rows of the batch. False: the batch is
+// answered, or the next round has to load first.
+Task<bool> GuardedCore::CheckBatch(FetchedRows& rows) {
+  const absl::Status checked = co_await Check(&rows);
+  if (!checked.ok()) {
+    Answer([&](const Request&) { return NothingChanged(checked); });
+    co_return false;
+  }
+  // The state was too far behind, or following the log dropped a part of it.
+  const auto lacks = [this](const Request& r) { return !HasParts(r.options.parts); };
+  if (memory() != Memory::kCurrent || std::any_of(batch_.begin(), batch_.end(), lacks)) {
+    for (Request& r : batch_) r.tried = true;
+    co_await Pause();
+    co_return false;
+  }
+  const absl::Status refused = Refuse();
+  if (!refused.ok()) Answer([&](const Request&) { return refused; });
+  co_return refused.ok();
+}
+
+// One read: the head, the log after ours, and (unless `rows` is null) the rows that the batch
+// asks for. Finds the outcome of the commit in doubt and follows the commits of others.
 Task<absl::Status> GuardedCore::Check(FetchedRows* rows) {
   ReadRequest request{.partition = options_.partition, .keys = {options_.head_key}};
-  const bool proof = doubt_.has_value() && doubt_->sealed.proof.has_value();
-  if (proof) request.keys.push_back(doubt_->sealed.proof->key);
+  if (doubt_.has_value() && doubt_->sealed.proof.has_value()) request.keys.push_back(doubt_->sealed.proof->key);
   const size_t fixed = request.keys.size();
-  for (size_t i = 0; rows != nullptr && i < batch_.size(); ++i) {
-    if (i > 0 && request.keys.size() + batch_[i].keys.size() > kMaxReadKeys) {
-      Defer(i);
-      break;
-    }
-    for (const std::string& key : batch_[i].keys) {
-      if (rows->rows_.try_emplace(key).second) request.keys.push_back(key);
-    }
-  }
+  if (rows != nullptr) AskForRows(*rows, request);
   if (!options_.log_prefix.empty()) {
     request.after = LogPosition();
     request.prefix = options_.log_prefix;
@@ -110,42 +111,29 @@ Task<absl::Status> GuardedCore::Check(FetchedRows* rows) {
   }
   const std::vector<std::string> keys = request.keys;
   PH_CO_ASSIGN_OR_RETURN(ReadResult read, co_await options_.store->Read(std::move(request)));
-  const std::optional<std::string>& head = read.values[0];
-
   if (doubt_.has_value()) {
-    const bool compare = options_.kind == GuardKind::kCompareRow;
-    const bool moved = head != head_;
-    const bool owned = options_.kind == GuardKind::kOwnedHead;
-    // Two writers may have made the same head from one base; never the same log row. Where
-    // there is no log, the head itself holds the nonce.
-    const bool landed = proof ? read.values[1] == doubt_->sealed.proof->value
-                              : !compare && head == std::optional<std::string>(doubt_->sealed.head);
-    // Another commit took our place in the log, or the head is our own and shows another of
-    // our commits, or the head stands still and a guard fails, which it then does for ever.
-    // Rows leave the log at its old end only, so a log that still has an older row would have
-    // ours. A log that no longer reaches back to our row tells nothing.
-    const bool reaches = proof && !read.page.empty() && read.page.front().key < doubt_->sealed.proof->key;
-    const bool passed = compare ? moved || read.values[1].has_value()
-                                : moved && (owned || (proof && (read.values[1].has_value() || reaches)));
-    const bool never = !landed && (passed || (!moved && doubt_->refused));
-    if (landed || never || moved) {
-      const Doubt doubt = *std::move(doubt_);
-      doubt_.reset();
-      if (landed) Landed(*doubt.draft, doubt.sealed);
-      Answer([&](const Request& r) -> std::optional<absl::Status> {
-        if (!r.in_doubt || never) return std::nullopt;
-        return landed ? r.answer.value_or(absl::OkStatus())
-                      : absl::DeadlineExceededError("the log no longer tells whether the change was committed");
-      });
-      if (never) AskForGuards(doubt.request);
-      for (Request& r : batch_) r.in_doubt = false;
-    }
+    const Fate fate = FateOf(*doubt_, read);
+    if (fate != Fate::kOpen) EndDoubt(fate);
   }
-  Absorb(head, std::move(read.page), !read.more);
+  Absorb(read.values[0], std::move(read.page), !read.more);
   if (rows != nullptr) {
     for (size_t i = fixed; i < keys.size(); ++i) rows->rows_[keys[i]] = std::move(read.values[i]);
   }
   co_return absl::OkStatus();
+}
+
+// Adds the keys that the batch asks for to `request`. Requests for which there is no room wait
+// for a later round.
+void GuardedCore::AskForRows(FetchedRows& rows, ReadRequest& request) {
+  for (size_t i = 0; i < batch_.size(); ++i) {
+    if (i > 0 && request.keys.size() + batch_[i].keys.size() > kMaxReadKeys) {
+      Defer(i);
+      return;
+    }
+    for (const std::string& key : batch_[i].keys) {
+      if (rows.rows_.try_emplace(key).second) request.keys.push_back(key);
+    }
+  }
 }
 
 // Brings the state to `head`; `log` has the rows up to it that were not in the state when it was read.
@@ -170,69 +158,87 @@ void GuardedCore::Absorb(const std::optional<std::string>& head, std::vector<Row
 // Runs the deciders. True: the draft is to be committed. False: rows are to be read first,
 // or all is answered.
 bool GuardedCore::Decide(FetchedRows& rows, Draft& draft) {
-  // Changes for a full store are committed alone: the others may not use the reserve.
   if (std::any_of(batch_.begin(), batch_.end(), [](const Request& r) { return r.full; })) {
-    std::deque<Request> kept, rest;
-    for (Request& r : batch_) (r.options.use_reserve ? kept : rest).push_back(std::move(r));
-    const size_t first = kept.size();
-    std::move(rest.begin(), rest.end(), std::back_inserter(kept));
-    batch_ = std::move(kept);
-    Defer(first);
-    for (Request& r : batch_) r.full = true;
+    DeferWithoutReserve();
     draft.SetStoreIsFull();
   }
   rows.Overlay(&draft);
   bool again = false;
   size_t drafted = 0;
   for (size_t i = 0; i < batch_.size(); ++i) {
-    Request& r = batch_[i];
-    r.answer.reset();
-    r.drafted = r.rejected = false;
-    r.first_guard = draft.guards_.size();
-    draft.needed_.clear();
-    const size_t bytes = draft.bytes_;
-    const absl::StatusOr<Verdict> verdict = r.decide(rows, draft);
-    r.guards = draft.guards_.size() - r.first_guard;
-    const bool commits = verdict.ok() && *verdict == Verdict::kCommit;
-    if (!commits && (r.guards > 0 || draft.bytes_ != bytes)) {
-      r.rejected = again = true;
-      r.answer = absl::InternalError("a decider that changes nothing added to the draft");
-    } else if (!verdict.ok() || *verdict == Verdict::kDone) {
-      r.answer = verdict.status();
-    } else if (*verdict == Verdict::kNeedRows) {
-      const size_t before = r.keys.size();
-      AddKeys(r, draft.needed_);
-      r.rejected = r.keys.size() == before || r.keys.size() > kMaxKeysOfRequest;
-      // Rows that the decider asked for earlier may be of no use any more: it asks again for
-      // those that are.
-      if (r.keys.size() > kMaxKeysOfRequest && draft.needed_.size() <= kMaxKeysOfRequest &&
-          ++r.restarts <= kMaxRestarts) {
-        r.keys.clear();
-        AddKeys(r, draft.needed_);
-        r.rejected = false;
-      }
-      if (r.rejected) r.answer = absl::InternalError("a decider asked for rows that it has, or for too many");
-      again = true;
+    const Ran ran = RunDecider(batch_[i], rows, draft);
+    if (ran == Ran::kAgain) again = true;
+    if (ran != Ran::kDrafted) continue;
+    ++drafted;
+    if (draft.mutations_.size() + options_.seal_rows + 2 <= kMaxMutations && draft.bytes_ <= kMaxDraftBytes) continue;
+    again = true;
+    if (drafted == 1) {
+      Reject(batch_[i], absl::InvalidArgumentError("a change too large for one commit"));
     } else {
-      r.drafted = true;
-      ++drafted;
-      if (draft.mutations_.size() + options_.seal_rows + 2 <= kMaxMutations && draft.bytes_ <= kMaxDraftBytes) continue;
-      if (drafted == 1) {
-        r.rejected = true;
-        r.answer = absl::InvalidArgumentError("a change too large for one commit");
-      } else {
-        take_limit_ = i;
-        Defer(i);
-      }
-      again = true;
-      break;
+      take_limit_ = i;
+      Defer(i);
     }
+    break;
   }
   if (!again && drafted > 0) return true;
   if (!again) tries_ = 0;  // everything is answered: no failure of this batch is left
   // Without a commit no answer rests on what did not happen.
   Answer([&](const Request& r) { return !again || r.rejected ? r.answer : std::nullopt; });
   return false;
+}
+
+// Changes for a full store are committed alone: the others may not use the reserve.
+void GuardedCore::DeferWithoutReserve() {
+  std::deque<Request> kept, rest;
+  for (Request& r : batch_) (r.options.use_reserve ? kept : rest).push_back(std::move(r));
+  const size_t first = kept.size();
+  std::move(rest.begin(), rest.end(), std::back_inserter(kept));
+  batch_ = std::move(kept);
+  Defer(first);
+  for (Request& r : batch_) r.full = true;
+}
+
+// Runs one decider on what the deciders before it drafted.
+GuardedCore::Ran GuardedCore::RunDecider(Request& r, const FetchedRows& rows, Draft& draft) {
+  r.answer.reset();
+  r.drafted = r.rejected = false;
+  r.first_guard = draft.guards_.size();
+  draft.needed_.clear();
+  const size_t bytes = draft.bytes_;
+  const absl::StatusOr<Verdict> verdict = r.decide(rows, draft);
+  r.guards = draft.guards_.size() - r.first_guard;
+  r.drafted = verdict.ok() && *verdict == Verdict::kCommit;
+  if (r.drafted) return Ran::kDrafted;
+  if (r.guards > 0 || draft.bytes_ != bytes) {
+    Reject(r, absl::InternalError("a decider that changes nothing added to the draft"));
+    return Ran::kAgain;
+  }
+  if (verdict.ok() && *verdict == Verdict::kNeedRows) {
+    NeedRows(r, draft.needed_);
+    return Ran::kAgain;
+  }
+  r.answer = verdict.status();
+  return Ran::kAnswered;
+}
+
+// The next round reads these rows for the request.
+void GuardedCore::NeedRows(Request& r, const std::vector<std::string>& needed) {
+  const size_t before = r.keys.size();
+  AddKeys(r, needed);
+  const bool fit = r.keys.size() <= kMaxKeysOfRequest;
+  // Rows that the decider asked for earlier may be of no use any more: it asks again for
+  // those that are.
+  if (!fit && needed.size() <= kMaxKeysOfRequest && ++r.restarts <= kMaxRestarts) {
+    r.keys.clear();
+    AddKeys(r, needed);
+  } else if (!fit || r.keys.size() == before) {
+    Reject(r, absl::InternalError("a decider asked for rows that it has, or for too many"));
+  }
+}
+
+void GuardedCore::Reject(Request& r, absl::Status why) {
+  r.rejected = true;
+  r.answer = std::move(why);
 }
 
 void GuardedCore::AddKeys(Request& request, const std::vector<std::string>& keys) {
@@ -242,4 +248,5 @@ void GuardedCore::AddKeys(Request& request, const std::vector<std::string>& keys
     if (known.insert(key).second) request.keys.push_back(key);
   }
 }
+
 }  // namespace posthouse::store
