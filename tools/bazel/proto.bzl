@@ -1,6 +1,6 @@
 """Protobuf and gRPC code from protoc and grpc_cpp_plugin of Debian."""
 
-def posthouse_proto_library(name, srcs, deps = [], grpc = False, visibility = ["//visibility:public"]):
+def posthouse_proto_library(name, srcs, deps = [], grpc = False, visibility = None):
     """C++ for .proto files below //protos.
 
     Include by the path below //protos: "posthouse/<area>/v1/<file>.pb.h" (and .grpc.pb.h when `grpc`).
@@ -10,6 +10,7 @@ def posthouse_proto_library(name, srcs, deps = [], grpc = False, visibility = ["
       srcs: .proto files of this package.
       deps: other posthouse_proto_library targets.
       grpc: whether the files define services.
+      visibility: None: as the package says.
     """
     native.filegroup(name = name + "_srcs", srcs = srcs, visibility = visibility)
     outs_h = []
