@@ -213,7 +213,7 @@ Task<absl::StatusOr<v1::DeleteDomainResponse>> Admin::DeleteDomain(v1::DeleteDom
 Task<absl::StatusOr<bool>> Admin::DeleteSomeAddresses(std::string domain, bool erase_now,
                                                       v1::DeleteDomainResponse& counts) {
   PH_CO_ASSIGN_OR_RETURN(Repository::Turn turn, co_await repository_.Begin());
-  // What else keeps the domain is told before anything is deleted.
+  // Refuse for everything else that keeps the domain before anything is deleted.
   PH_CO_RETURN_IF_ERROR(DecideDeleteDomain(turn.index(), domain, /*addresses_go=*/true).status());
   const std::string tenant = turn.index().FindDomain(domain)->tenant();
   RecordEdit edit{.partition = TenantPartition(tenant)};

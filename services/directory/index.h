@@ -242,7 +242,7 @@ class Index {
   absl::flat_hash_map<std::string, uint32_t> home_slots_;
 };
 
-// Of two, the one that lets less happen.
+// The one of the two that permits less.
 v1::Status Worse(v1::Status a, v1::Status b);
 
 }  // namespace posthouse::directory

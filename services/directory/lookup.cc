@@ -157,7 +157,7 @@ class Expansion {
   }
 
   bool Usable(v1::Status status) {
-    // What is suspended may become active at any time.
+    // A suspended record may become active at any time.
     if (preview_ != nullptr) return status != v1::STATUS_DELETED;
     if (status == v1::STATUS_FROZEN) frozen_ = true;
     if (status == v1::STATUS_SUSPENDED) suspended_ = true;

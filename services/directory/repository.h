@@ -64,7 +64,7 @@ class Repository {
    public:
     Turn(Turn&&) = default;
     const Index& index() const;
-    // Of the edit that this turn commits.
+    // The stamp of the edit that this turn commits.
     const EditStamp& stamp() const { return stamp_; }
     // Once.
     Task<absl::Status> Commit(RecordEdit edit);

@@ -19,7 +19,7 @@ class ResolveRecipientResponse;
 
 namespace posthouse::ingress {
 
-// Who has logged in.
+// The account that has logged in.
 struct Login {
   std::string address;  // primary address
   TenantId tenant;
@@ -67,7 +67,7 @@ struct Resolution {
   absl::Time current_at = absl::InfinitePast();
   uint32_t recipients = 1;  // that it leads to
   Places places;            // of these
-  // Of the only recipient, when that is a mailbox.
+  // The account and the subaddress of the only recipient, when that is a mailbox.
   AccountId account_id;
   std::string detail;
   std::shared_ptr<const routing::v1::ResolveRecipientResponse> answer;  // set with kAccept

@@ -12,7 +12,7 @@ metrics::Gauge& OpenTo(metrics::Registry& registry, const char* setting) {
                            {{"setting", setting}});
 }
 
-// One address of each corner; nobody lists networks for all of them who does not mean everybody.
+// One address of each corner: a list that contains all of them means everyone.
 constexpr const char* kIpv4[] = {"1.1.1.1", "50.1.1.1", "90.1.1.1", "130.1.1.1", "180.1.1.1", "220.1.1.1"};
 constexpr const char* kIpv6[] = {"2001:500::1", "2400::1", "2607::1", "2800::1", "2a00::1", "2c00::1"};
 

@@ -36,7 +36,7 @@
 
 namespace posthouse::ingress {
 
-// Which lines of one kind are logged: `burst` for each key in a window, then one count of the rest.
+// The rule for log lines of one kind: `burst` for each key in a window, then one count of the rest.
 class LineLimit {
  public:
   LineLimit(int burst, absl::Duration window, size_t max_keys) : burst_(burst), window_(window), max_keys_(max_keys) {}

@@ -28,7 +28,7 @@ using Answer = route::ResolveRecipientResponse;
 
 constexpr absl::Duration kResolve = absl::Seconds(20);
 constexpr absl::Duration kMaxTtl = absl::Minutes(5);
-// Of an address with more mailboxes one will have room; the queue tells the sender about the others.
+// One of more mailboxes will have room; the queue reports the others to the sender.
 constexpr int kMostMailboxesAsked = 32;
 
 Resolution::Outcome OutcomeOf(Answer::Outcome outcome) {
@@ -132,7 +132,7 @@ class RoutingAndDirectoryClient final : public RoutingAndDirectory {
     const absl::Duration ttl = FromProto(answer->ttl());
     Resolution resolution = FromAnswer(std::make_shared<const Answer>(*std::move(answer)));
     if (ttl > absl::ZeroDuration() && resolution.outcome != Resolution::Outcome::kTemporary) {
-      // As old as the question: a change while the answer was on its way may not be in it.
+      // The entry is as old as the question: a change while the answer was on its way may not be in it.
       cache_.Put(address, may_relay, resolution, asked, absl::Now() + std::min(ttl, kMaxTtl));
     }
     resolution.current_at = current_at;

@@ -77,7 +77,7 @@ Task<std::vector<StepResult>> RunRound(net::EventLoop& loop, Options options) {
     (void)done("pop3", std::move(status));
   }
   if (options.imaps) {
-    journey->deadline = absl::Now() + options.timeout;  // a round that ran out of time cleans up all the same
+    journey->deadline = absl::Now() + options.timeout;  // a round that ran out of time cleans up, too
     absl::Status status = co_await Delete(*journey, *options.imaps);
     (void)done("delete", std::move(status));
   }

@@ -190,7 +190,7 @@ Task<absl::Status> RefusesRelay(const Journey& journey, Target to) {
   PH_CO_RETURN_IF_ERROR(co_await Smtp(client, "", "the connection", "220"));
   PH_CO_RETURN_IF_ERROR(co_await Smtp(client, "EHLO posthouse-probe", "EHLO", "250"));
   PH_CO_RETURN_IF_ERROR(co_await Smtp(client, "MAIL FROM:<>", "MAIL", "250"));
-  // RFC 2606 §3: a domain of somebody else. The transaction goes no further.
+  // RFC 2606 §3: a domain that is not ours. The transaction goes no further.
   PH_CO_RETURN_IF_ERROR(co_await Smtp(client, "RCPT TO:<relay-check@example.com>", "RCPT to another domain", "5"));
   co_return co_await Smtp(client, "QUIT", "QUIT", "221");
 }

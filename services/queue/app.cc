@@ -93,7 +93,7 @@ absl::Status App::Start(rpc::Channels channels) {
   return absl::OkStatus();
 }
 
-// Which messages were delivered after the backup, only other hosts know.
+// Only other hosts know which messages were delivered after the backup.
 absl::Status App::HoldAfterRestore() {
   const std::string mark = absl::StrCat(settings_.store_dir, "/", backup::kHoldFile);
   std::error_code error;

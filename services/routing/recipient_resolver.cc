@@ -58,7 +58,7 @@ Response FromTargets(const LookupAddressResponse& found) {
   return response;
 }
 
-// Whoever may relay could else make this system talk to services inside its network.
+// Else a client that may relay could make this system talk to services inside its network.
 bool IsPrivateLiteral(absl::string_view domain, const DestinationNetworks& destinations) {
   if (!absl::ConsumePrefix(&domain, "[") || !absl::ConsumeSuffix(&domain, "]")) return false;
   if (absl::StartsWithIgnoreCase(domain, "IPv6:")) domain.remove_prefix(5);

@@ -64,7 +64,7 @@ absl::Status PingDirectory(Context& context, const std::string& target) {
                       &directory::v1::DirectoryAdminService::Stub::ListTenants, request, &response);
 }
 
-// Asks for an address that nobody can have: any answer shows that routing works and reaches the directory.
+// Asks for an address that no account can have: any answer shows that routing works and reaches the directory.
 absl::Status PingRouting(Context& context, const std::string& target) {
   routing::v1::ResolveRecipientRequest request;
   request.set_address("ping@posthouse.invalid");  // RFC 2606 §2

@@ -25,7 +25,7 @@ namespace {
 
 namespace v1 = queue::v1;
 
-// What ingress refused, newest first, and what is to be said when nothing is found.
+// Prints what ingress refused, newest first, and the hint for the case that nothing is found.
 struct Refused {
   std::vector<ingress::v1::Refusal> refusals;
   std::string coverage;

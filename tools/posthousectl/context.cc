@@ -72,7 +72,7 @@ std::string FindSocket() {
   constexpr char kInstalled[] = "/var/lib/posthouse/posthouse.sock";
   constexpr char kOfThisClone[] = "var/store/posthouse.sock";
   struct stat info{};
-  // A socket of somebody else in the current folder would receive the passwords that are set.
+  // Another user's socket in the current folder would receive the passwords that are set.
   const bool ours = lstat(kOfThisClone, &info) == 0 && S_ISSOCK(info.st_mode) && info.st_uid == geteuid();
   return absl::StrCat("unix:", ours ? kOfThisClone : kInstalled);
 }

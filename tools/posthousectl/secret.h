@@ -28,7 +28,7 @@ std::vector<cli::Flag> SecretFlags();
 // terminal. kInvalidArgument: two of the flags, or neither a flag nor a terminal; kNotFound: an unreadable file.
 absl::StatusOr<Secret> ReadSecret(const cli::Arguments& arguments, std::istream& in, std::ostream& prompt);
 
-// Prints a generated secret, once: nobody else knows it. Does nothing for others.
+// Prints a generated secret, once: it is stored nowhere else. Does nothing for others.
 void ShowGenerated(const Context& context, const Secret& secret);
 
 // 20 characters out of 58 that do not look alike: 117 bits (getrandom).

@@ -85,7 +85,7 @@ absl::StatusOr<v1::Backup> Parse(const std::string& path, const std::string& id)
   return backup;
 }
 
-// Of an unchanging file. Hard links keep it.
+// The identity of an unchanging file. Hard links keep it.
 std::string StampOf(const std::string& path) {
   struct stat info = {};
   if (stat(path.c_str(), &info) != 0) return "";

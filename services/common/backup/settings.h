@@ -13,7 +13,7 @@ class Config;
 
 namespace posthouse::backup {
 
-// Which backups stay.
+// The rule by which backups stay.
 struct Retention {
   uint32_t keep_last = 3;                          // of a store, whatever their age
   absl::Duration keep_for = 14 * absl::Hours(24);  // of the others

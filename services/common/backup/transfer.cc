@@ -35,7 +35,7 @@ absl::Status Transfer::Pace(uint64_t bytes) {
   constexpr absl::Duration kNap = absl::Milliseconds(50);
   if (options_.progress) options_.progress(bytes);
   if (options_.max_bytes_per_second != 0) {
-    // What was not used before is lost: a limit is no average.
+    // An unused allowance is lost: a limit is no average.
     free_at_ = std::max(free_at_, MonotonicNow()) +
                absl::Seconds(static_cast<double>(bytes) / static_cast<double>(options_.max_bytes_per_second));
   }

@@ -23,7 +23,7 @@
 
 namespace posthouse::rpc {
 
-// Who calls, for logs: the first name of a certificate, "inproc", "socket", or the address.
+// The name of the caller, for logs: the first name of a certificate, "inproc", "socket", or the address.
 std::string PeerName(const grpc::CallbackServerContext& context);
 
 class Access {

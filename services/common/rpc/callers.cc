@@ -35,7 +35,7 @@ constexpr absl::string_view kMailboxService = "posthouse.mailbox.v1.MailboxServi
 std::vector<MethodCallers> MakeTable() {
   using enum Caller;
   std::vector<MethodCallers> table = {
-      // Who follows the directory's changes keeps a cache or sessions of its answers.
+      // The services that follow the directory's changes: they keep a cache or sessions of its answers.
       {kDirectoryService, "Watch", {kIngress, kRouting, kQueue, kMailbox, kGateway}},
       {kDirectoryService, "LookupAddress", {kRouting, kAdmin}},
       {kDirectoryService, "Authenticate", {kIngress, kGateway}},

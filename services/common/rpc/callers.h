@@ -13,7 +13,7 @@
 
 namespace posthouse::rpc {
 
-// What a caller is.
+// The kinds of callers.
 enum class Caller : uint8_t {
   kNobody,  // not known: no method allows it
   kAdmin,   // posthousectl
@@ -34,7 +34,7 @@ Caller CallerNamed(absl::string_view name);
 // and "-<number>" after it. "queue-0.queue.posthouse.svc" is the queue; "admin" and "posthousectl" are kAdmin.
 Caller CallerOfCertificate(absl::string_view name);
 
-// Who may call one method. Others get kPermissionDenied.
+// The callers of one method. Others get kPermissionDenied.
 struct MethodCallers {
   absl::string_view service;  // "posthouse.queue.v1.QueueService"
   absl::string_view method;   // "Enqueue"

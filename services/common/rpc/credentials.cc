@@ -84,7 +84,7 @@ absl::Status CheckValidity(const std::string& path, const X509* certificate) {
   return absl::OkStatus();
 }
 
-// What the certificate is for: its DNS names and addresses, or its common name when it has none.
+// The names that the certificate is for: its DNS names and addresses, or its common name when it has none.
 std::string NamesIn(const tls::TlsCustomVerificationCheckRequest& request) {
   std::vector<std::string> names;
   for (const grpc::string_ref& name : request.dns_names()) names.emplace_back(name.data(), name.size());

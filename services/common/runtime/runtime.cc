@@ -240,7 +240,7 @@ void StopAtSecondSignal(const sigset_t& signals) {
   }).detach();
 }
 
-// What is below data_dir is for its owner only: mail, passwords' hashes, keys.
+// Only the owner may read below data_dir: mail, passwords' hashes and keys are there.
 absl::StatusOr<std::unique_ptr<App>> StartApp(Runtime& runtime, const Process& process) {
   const std::string& data_dir = runtime.config().data_dir();
   if (HasStore(process.service) && !data_dir.empty()) {

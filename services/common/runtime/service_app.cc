@@ -19,7 +19,7 @@ ServiceApp::ServiceApp(Runtime& rt, std::string name, CheckConfig check)
       name_(std::move(name)),
       check_(std::move(check)),
       access_(rpc::AccessOf(rt.config(), name_)),
-      // Without options nobody is known; Serve() then fails.
+      // Without options the server knows no callers, and Serve() fails.
       runner_(std::make_unique<rpc::ServerRunner>(rt.loops(), rt.registry(),
                                                   access_.ok() ? *access_ : rpc::AccessOptions())) {}
 

@@ -27,7 +27,7 @@ constexpr uint64_t kKeepBytes = 1024 * 1024;
 // Before each further try when the answer was lost: a mailbox that restarts is back within seconds.
 constexpr absl::Duration kPauses[] = {absl::Milliseconds(200), absl::Seconds(1), absl::Seconds(2)};
 
-// True when the message may have been stored all the same.
+// True when the message may have been stored nevertheless.
 bool IsInDoubt(const absl::Status& status) {
   switch (status.code()) {
     case absl::StatusCode::kUnavailable:
@@ -99,7 +99,7 @@ class Message {
     failed_ = false;
   }
 
-  // After a failure nothing more is sent; Finish() tells why.
+  // After a failure nothing more is sent; Finish() has the reason.
   Task<void> Send(mail::AppendRequest request) {
     if (failed_) co_return;
     failed_ = !(co_await stream_->Write(std::move(request))).ok();

@@ -34,7 +34,7 @@ HandlerResult CmdId(ImapSession& session, imap::Command command) {
     }
     event.Trace(session.trace().trace_id);
   }
-  // Some clients need fields. The version is left out: anybody may ask before login (RFC 2971 §5).
+  // Some clients need fields. The version is left out: any client may ask before login (RFC 2971 §5).
   session.out() += "* ID (\"name\" \"Posthouse\" \"vendor\" \"Posthouse\")\r\n";
   co_return Ok("ID completed");
 }

@@ -83,7 +83,7 @@ HandlerResult CmdStore(ImapSession& session, imap::Command command) {
   if (!response.ok()) co_return ReplyForChange(response.status());
 
   view.AppendNewKeywords(response->state(), &session.out());
-  // .SILENT means that the client knows the new flags. If somebody else has changed flags, it does
+  // .SILENT means that the client knows the new flags. If another session has changed flags, it does
   // not (RFC 9051 §6.4.6), and with CONDSTORE it would keep a MODSEQ for flags that it never saw.
   // UNCHANGEDSINCE says that it has seen them.
   const bool silent = args.silent && (args.unchanged_since.has_value() || !view.OthersChanged(*response));

@@ -155,7 +155,7 @@ void Selected::MarkReported(const mail::MessageRows& rows) {
   for (int i = 0; i < rows.uid_size() && i < rows.modseq_size(); ++i) {
     const Modseq modseq(rows.modseq(i));
     if (modseq <= modseq_) continue;
-    // The client does not know a keyword that somebody else has just made: report the row again.
+    // The client does not know a keyword that another session has just made: report the row again.
     if (i < rows.keywords_size() && !NamesAll(rows.keywords(i))) continue;
     reported_[modseq].Add(Uid(rows.uid(i)));
   }

@@ -14,7 +14,7 @@
 // comes first: what AppendUpdates() writes counts by the new numbers.
 //
 // modseq() is the state that the view has reached. It moves with ApplyChanges(), and with a change
-// of this session when nobody else changed the folder in between; then there is nothing to read.
+// of this session when no other session changed the folder in between; then there is nothing to read.
 //
 // A value without I/O; one session uses it.
 #pragma once
@@ -76,7 +76,7 @@ class Selected {
   void ApplyOwnExpunge(const UidSet& uids, const mail::FolderState& state);
   // A response of this session has the flags of `rows`: ApplyChanges() does not report them again.
   void MarkReported(const mail::MessageRows& rows);
-  // True when somebody else, too, has changed the folder since modseq(). Then the client cannot
+  // True when another session, too, has changed the folder since modseq(). Then the client cannot
   // tell from its own STORE what the flags are.
   bool OthersChanged(const mail::StoreFlagsResponse& response) const;
 

@@ -294,7 +294,7 @@ std::string Downgrader::Header(const DowngradePlan::PartPlan& part, absl::string
   if (!encoding.empty()) {
     if (!part.version) out += "MIME-Version: 1.0\r\n";
     if (!part.typed) {
-      // RFC 1428: a charset that nobody named.
+      // RFC 1428: a charset that no field names.
       absl::StrAppend(&out, "Content-Type: text/plain; charset=", part.utf8 ? "utf-8" : "unknown-8bit", "\r\n");
     }
     absl::StrAppend(&out, "Content-Transfer-Encoding: ", encoding, "\r\n");

@@ -23,7 +23,7 @@ struct Summary {
   std::optional<Date> date;  // the Date field
 };
 
-// Of the whole message. Never fails: what cannot be read is empty.
+// Summarises the whole message. Never fails: what cannot be read is empty.
 Summary Summarise(const Message& message);
 
 // The first 200 characters of the text, blanks collapsed, tags removed from HTML

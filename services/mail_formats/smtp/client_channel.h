@@ -32,7 +32,7 @@ class ClientChannel {
   Task<Outcome> ReadOutcome(ClientStep step, int expected, absl::Duration timeout);
   Task<Outcome> ExchangeOutcome(ClientStep step, std::string line, int expected, absl::Duration timeout);
 
-  // What a reply means. The session ends with a 421, and with a reply that is not understood.
+  // The outcome of a reply. The session ends with a 421, and with a reply that is not understood.
   Outcome Read(ClientStep step, const Reply& reply, int expected);
   // The connection failed: closes it.
   Outcome Broken(ClientStep step, const absl::Status& error);

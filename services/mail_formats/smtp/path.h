@@ -42,7 +42,7 @@ struct Mailbox {
 // The whole of `text` is one Mailbox. `utf8`: RFC 6531 addresses are allowed.
 absl::StatusOr<Mailbox> ParseMailbox(absl::string_view text, bool utf8);
 
-// Which path of RFC 5321 §4.1.2 is read.
+// The path of RFC 5321 §4.1.2 that is read.
 enum class PathKind {
   kReverse,  // MAIL FROM: may be "<>"
   kForward,  // RCPT TO: may be "<postmaster>" without a domain (RFC 5321 §4.1.1.3)

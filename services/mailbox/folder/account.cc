@@ -123,7 +123,7 @@ Task<absl::Status> Account::Admit(uint64_t placement_epoch) {
 }
 
 Task<absl::Status> Account::Make(uint64_t placement_epoch) {
-  // First, so that the sweeper knows of every tenant that has rows.
+  // First, so that the sweeper finds every tenant that has rows.
   PH_CO_RETURN_IF_ERROR(co_await RegisterTenant());
   co_return co_await Change(
       [this, placement_epoch](const AccountTree& tree, AccountDraft& draft, const TreeOrder& order) {

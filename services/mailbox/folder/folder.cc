@@ -51,7 +51,7 @@ Task<absl::StatusOr<std::optional<Uid>>> Folder::FindStoredUid(std::string dedup
   co_return std::optional<Uid>(Uid(stored.uid()));
 }
 
-// Flag changes and expunges go on while the disk is full, else nobody could make room.
+// Flag changes and expunges go on while the disk is full; else users could make no room.
 Task<absl::StatusOr<FlagResult>> Folder::StoreFlags(UidSet uids, FlagChange change) {
   FlagResult result;
   Uid after = change.after;

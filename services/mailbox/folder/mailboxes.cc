@@ -12,7 +12,7 @@
 namespace posthouse::mailbox {
 namespace {
 
-// Trim() asks every open folder for its size, so it runs once in so many opens.
+// Trim() asks every open folder for its size, so it runs once in this many opens.
 constexpr uint64_t kTrimEvery = 256;
 constexpr size_t kMaxIdBytes = 128;
 

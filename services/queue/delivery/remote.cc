@@ -25,7 +25,7 @@ using SmtpKind = smtp::Outcome::Kind;
 
 // RFC 5321 §4.5.3.1.8: every host takes at least that many in one transaction.
 constexpr size_t kRecipientsPerTransaction = 100;
-// So many hosts may reply 4yz in one attempt: further hosts will not end a greylisting.
+// At most this many hosts may reply 4yz in one attempt: further hosts will not end a greylisting.
 constexpr int kMaxConversations = 2;
 
 // SNI is for names (RFC 6066 §3).

@@ -120,7 +120,7 @@ Task<bool> SmtpAttempt::Prepare(bool eight_bit_mime) {
     read = co_await ReadAll([&plan](absl::string_view piece) { plan->Feed(piece); });
     if (!read.ok()) co_return false;
     plan->Finish();
-    // RFC 1870 §6.1: SIZE tells the size of what is sent.
+    // RFC 1870 §6.1: SIZE is the size of what is sent.
     message::Downgrader downgrader(*plan);
     uint64_t bytes = 0;
     std::string out;

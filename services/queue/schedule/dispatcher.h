@@ -135,14 +135,14 @@ class Dispatcher final : public ItemOperations, public std::enable_shared_from_t
   using Active = std::shared_ptr<ActiveItem>;
   using Startable = std::vector<DestinationScheduler::Started>;
 
-  // What an operator wants to be tried now.
+  // What an operator asks to try now.
   struct RetryOrder {
     absl::Time at;         // recipients that wait longer are due then; it is not in the future
     std::string domain;    // only recipients there; "": all
     bool unblock = false;  // their destinations
   };
 
-  // Who works on an item, or waits to.
+  // The work that holds an item, or waits for it.
   struct Claim {
     Active item;                         // null until a job has loaded it
     int holders = 0;                     // jobs that wait or run, and operators' calls

@@ -17,9 +17,9 @@ namespace posthouse::queue {
 namespace {
 constexpr size_t kTogether = 100;
 constexpr absl::Duration kPullBackInterval = absl::Minutes(1);
-// Retries may wait so much longer.
+// Retries may wait this much longer.
 constexpr absl::Duration kSmallStepBack = absl::Minutes(5);
-// An operator's call waits so many times kPause for a running attempt.
+// An operator's call waits this many times kPause for a running attempt.
 constexpr int kPatience = 50;
 constexpr absl::Duration kPause = absl::Milliseconds(100);
 
@@ -129,7 +129,7 @@ Task<absl::Status> Dispatcher::MakeDue(Active active, RetryOrder order) {
       active->unsaved.changed.insert(i);
       active->unsaved.urgent = true;
     }
-    // While it was held nobody tried to deliver it.
+    // While it was held, no delivery was tried.
     const absl::Time expires = order.at + kReleasedLife;
     if (held && FromProto(active->record->item.expires()) < expires) {
       ToProto(expires, active->record->item.mutable_expires());
@@ -211,7 +211,7 @@ std::vector<DestinationScheduler::SiteState> Dispatcher::Destinations() {
   absl::MutexLock lock(&mutex_);
   const absl::Time steady = Steady();
   std::vector<DestinationScheduler::SiteState> states = scheduler_.States(steady);
-  // What is told to people is times of day.
+  // Operators read times of day.
   const absl::Duration offset = Now() - steady;
   for (DestinationScheduler::SiteState& state : states) {
     state.blocked_until += offset;

@@ -46,7 +46,7 @@ class SiteTable {
   bool Park(Job job, bool backlog);
   // The next domain that routing is to be asked for. It counts as in progress until Answered().
   std::optional<Destination> NextLookup();
-  // Takes routing's answer; nullopt: routing could not tell. Returns the jobs that were parked.
+  // Takes routing's answer; nullopt: routing did not answer. Returns the jobs that were parked.
   std::vector<Job> Answered(const Destination& domain, const std::optional<Destination>& site, absl::Time now);
 
   size_t parked() const { return parked_count_; }

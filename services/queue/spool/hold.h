@@ -1,4 +1,4 @@
-// Holding messages: after a restore, nobody knows which of the messages in the queue were delivered since the backup.
+// Holding messages: after a restore, it is unknown which messages of the queue were delivered since the backup.
 //
 // The waiting recipients of a held message have next_attempt kHeldUntil, in the item and so in the due index: no job
 // looks at it, no time expires it, and a restart changes nothing. An operator's retry makes it due, and

@@ -47,7 +47,7 @@ namespace posthouse::queue {
 
 using Clock = std::function<absl::Time()>;
 
-// ReadItems() ends a page after so many bytes of rows.
+// ReadItems() ends a page after this many bytes of rows.
 inline constexpr size_t kItemPageBytes = 1024 * 1024;
 
 struct SpoolOptions {

@@ -72,7 +72,7 @@ class FreezingFile final : public FSWritableFile {
   IOStatus InvalidateCache(size_t offset, size_t length) override {
     return target_ == nullptr ? IOStatus::OK() : target_->InvalidateCache(offset, length);
   }
-  // Only a hint: without the blocks, the append will say so.
+  // Only a hint: without the blocks, the append fails.
   IOStatus Allocate(uint64_t offset, uint64_t length, const IOOptions& options, IODebugContext* debug) override {
     return Stopped() ? IOStatus::OK() : target_->Allocate(offset, length, options, debug);
   }

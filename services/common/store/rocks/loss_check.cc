@@ -72,7 +72,7 @@ struct Manifest {
   std::optional<uint64_t> torn_at;  // these four: see ManifestScanner
 };
 
-// Opening the store tells what is wrong with a manifest that cannot be read.
+// The opening of the store reports what is wrong with a manifest that cannot be read.
 absl::StatusOr<Manifest> ScanManifest(rocksdb::Env& env, const std::string& path) {
   Manifest manifest;
   std::string current;
@@ -170,7 +170,7 @@ absl::Status CheckForLoss(rocksdb::Env& env, const std::string& path) {
   // The logs alone do not have it all. A log that was flushed to table files need not.
   const absl::StatusOr<uint64_t> recoverable = Recoverable(env, path);
   if (recoverable.ok() && *recoverable >= acknowledged) return absl::OkStatus();
-  // Opening the store tells more about other damage.
+  // The opening of the store reports more about other damage.
   if (!recoverable.ok() && (!absl::IsDataLoss(recoverable.status()) || logs.file.empty())) return absl::OkStatus();
   const uint64_t have = recoverable.ok() ? *recoverable : found;
   return LossError(logs.file.empty() ? absl::StrCat(path, ": the end of the log is missing")
@@ -216,7 +216,7 @@ void KeepDamaged(rocksdb::Env& env, const std::string& path, const std::string& 
 
 absl::Status AcceptLoss(rocksdb::Env& env, const std::string& path, const absl::Status& why) {
   LOG_EVENT(kError, "store_loss_accepted").Str("path", path).Err(why);
-  // First, so that a crash from here on forgets no number that was given out.
+  // First, so that a crash from here on loses no number that was given out.
   PH_RETURN_IF_ERROR(FromRocks(
       rocksdb::WriteStringToFile(&env, absl::StrCat(why.message(), "\n"), path + kMarker, /*should_sync=*/true),
       "writing the marker RESTORED"));

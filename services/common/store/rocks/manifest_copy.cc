@@ -71,7 +71,7 @@ absl::StatusOr<Scanned> Scan(rocksdb::Env& env, const std::string& file) {
   return scanned;
 }
 
-// How many of the first `bytes` are the same.
+// The number of equal bytes at the beginning, at most `bytes`.
 absl::StatusOr<uint64_t> CommonBytes(rocksdb::Env& env, const std::string& a, const std::string& b, uint64_t bytes) {
   if (bytes == 0) return bytes;
   PH_ASSIGN_OR_RETURN(BlockReader left, BlockReader::Open(env, a));
@@ -93,7 +93,7 @@ absl::Status NoCurrent(const std::string& path, absl::string_view why) {
       ". Nothing was changed. Copy the directory first. Then put an undamaged copy of the store's directory back."));
 }
 
-// Which manifest is the right one, by what CURRENT says and the names of the manifests that there are.
+// The right manifest, by the content of CURRENT and the names of the manifests.
 absl::Status ChooseManifest(const std::string& path, const std::map<uint64_t, std::string>& manifests,
                             const std::string& current, ManifestPlan* plan) {
   if (manifests.empty()) return NoCurrent(path, "there is no manifest, which it names");

@@ -44,7 +44,7 @@ class Lock {
   rocksdb::FileLock* lock_ = nullptr;
 };
 
-// What is wrong with the files, as far as it shows before RocksDB opens them.
+// Reports what is wrong with the files, as far as it shows before RocksDB opens them.
 absl::Status Check(rocksdb::Env& env, const RocksOptions& options, const StoreMetrics& metrics) {
   Lock lock(env, options.path);
   PH_RETURN_IF_ERROR(lock.Take());

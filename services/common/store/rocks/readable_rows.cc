@@ -62,7 +62,7 @@ std::string Middle(const std::string& low, const std::string& high, size_t lengt
 
 // At the first readable key after the damage behind `last`; not valid when there is none.
 std::unique_ptr<rocksdb::Iterator> SkipDamage(const Family& family, const std::string& last) {
-  // Longer keys that differ only behind so many bytes count as one.
+  // Keys that differ only after this many bytes count as one.
   constexpr size_t kPrecision = 256;
   std::string low = absl::StrCat(last, absl::string_view("\0", 1));
   std::string high;

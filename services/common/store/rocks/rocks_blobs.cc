@@ -180,7 +180,7 @@ absl::Status RocksBlobs::SweepUnfinished(rocksdb::DB& db, rocksdb::ColumnFamilyH
     ++streams;
   }
   if (it->status().IsCorruption()) {
-    // What is not found stays as garbage.
+    // Pieces that are not found stay as garbage.
     LOG_EVENT(kError, "store_damaged").Err(FromRocks(it->status(), "looking for unfinished blobs"));
   } else {
     PH_RETURN_IF_ERROR(FromRocks(it->status(), "looking for unfinished blobs"));

@@ -15,7 +15,7 @@ uint64_t ReserveFor(uint64_t min_free_bytes);
 
 class SpaceReserve {
  public:
-  // Of 0 bytes: there is no reserve.
+  // With 0 bytes there is no reserve.
   SpaceReserve(std::string file, uint64_t bytes);
   uint64_t bytes() const { return bytes_; }
   bool held() const { return held_.load(std::memory_order_relaxed); }

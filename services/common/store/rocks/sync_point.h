@@ -1,4 +1,4 @@
-// SyncPoint: the file SYNCED of a store, which remembers up to where its log was synced.
+// SyncPoint: the file SYNCED of a store, which says up to where its log was synced.
 //
 // After each sync of the log the committer calls Reached(). The file is not synced itself:
 // it survives a crash of the process, and after a power loss it may be old, which is true
@@ -33,7 +33,7 @@ struct SyncedTo {
 
 class SyncPoint {
  public:
-  // What the file of the closed store at `path` says; nullopt: no file, or a damaged one, which is logged.
+  // Reads the file of the closed store at `path`. nullopt: no file, or a damaged one, which is logged.
   static std::optional<SyncedTo> Read(rocksdb::Env& env, const std::string& path);
   // Writes the file anew for a store that has all changes up to `synced.sequence`, those
   // up to `synced.base` in table files. When that fails (a full disk), the error is logged and Reached() does nothing.
