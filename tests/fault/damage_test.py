@@ -2,13 +2,14 @@
 
 Stores with live logs, tables and blob files are made once: domains, aliases, folders, appends, flags, expunges, mail
 that waits for a relay which nothing listens for, and a restart; then kill -9. Each run copies them, damages one file at
-random (a bit flipped, a sector zeroed, or the end cut off), and starts `standalone` on the copy. It must start, or refuse
-with a reason. When it refuses, it starts once more with --accept-data-loss. What is served then is what was
-acknowledged: messages byte for byte with their flags, folders, aliases and domains, and waiting mail, which the relay
+random (a bit flipped, a sector zeroed, the end cut off, the file gone, or an earlier copy of it put back), and starts
+`standalone` on the copy. It must start, or refuse with a reason. When it refuses, it starts once more with
+--accept-data-loss, and when it refuses that, too, after `salvage store`. What is served then is what was acknowledged: messages byte for byte with their flags, folders, aliases and domains, and waiting mail, which the relay
 gets when it listens. What is not served without that flag is an error to its reader and in the log; an address that was
 there is never "no such user"; and no UID is given out twice.
 
-DAMAGE_RUNS=n runs that many (20), SEED=n repeats a choice of damages, DAMAGE_FIRST=n begins at one of them.
+DAMAGE_RUNS=n runs that many (20), SEED=n repeats a choice of damages, DAMAGE_FIRST=n begins at one of them,
+DAMAGE_KINDS=flip,zero,cut,gone,old are the kinds to choose from.
 """
 import hashlib
 import imaplib
@@ -32,6 +33,7 @@ from wire import Wire
 RUNS = int(os.environ.get("DAMAGE_RUNS", "20"))
 FIRST = int(os.environ.get("DAMAGE_FIRST", "0"))
 SEED = int(os.environ.get("SEED", "20261129"))
+KINDS = os.environ.get("DAMAGE_KINDS", "flip,zero,cut,gone,old").split(",")
 PASSWORD = "correct horse"
 USERS = ["one@example.org", "two@example.org"]
 SIZES = [300, 2000, 12000, 30000, 200000]
@@ -72,14 +74,40 @@ def append(c, folder, message):
     return (int(found.group(1)), int(found.group(2))) if kind == "OK" else None
 
 
+def files_of(root):
+    files = sorted(os.path.join(d, f) for d, _, names in os.walk(root) for f in names)
+    return [f for f in files if stat.S_ISREG(os.lstat(f).st_mode) and os.path.getsize(f) > 0]
+
+
+def read_file(path):
+    with open(path, "rb") as f:
+        return f.read()
+
+
 class Damage:
-    def __init__(self, rng, root):
-        files = sorted(os.path.join(d, f) for d, _, names in os.walk(root) for f in names)
-        files = [f for f in files if stat.S_ISREG(os.lstat(f).st_mode) and os.path.getsize(f) > 0]
-        self.path = rng.choice(files)
+    def __init__(self, rng, root, earlier):
+        self.path = rng.choice(files_of(root))
         size = os.path.getsize(self.path)
-        self.kind = rng.choice(["flip", "zero", "cut"])
+        self.kind = rng.choice(KINDS)
         self.offset = rng.randrange(size)
+        if self.kind == "old":
+            earlier = rng.choice(earlier)
+            # Files that have changed since, or that the store has removed.
+            names = [os.path.relpath(f, earlier) for f in files_of(earlier)]
+            names = [n for n in names if not os.path.isfile(os.path.join(root, n))
+                     or read_file(os.path.join(root, n)) != read_file(os.path.join(earlier, n))]
+            name = rng.choice(names)
+            self.path = os.path.join(root, name)
+            there = os.path.isfile(self.path)
+            os.makedirs(os.path.dirname(self.path), exist_ok=True)
+            shutil.copy(os.path.join(earlier, name), self.path)
+            self.text = "an earlier %s put back (%s, of %s)" % (
+                name, "over another" if there else "it was removed", os.path.basename(earlier))
+            return
+        if self.kind == "gone":
+            os.remove(self.path)
+            self.text = "%s is gone (%d bytes)" % (os.path.relpath(self.path, root), size)
+            return
         with open(self.path, "r+b") as f:
             if self.kind == "cut":
                 f.truncate(self.offset)
@@ -106,6 +134,8 @@ class DamageTest(unittest.TestCase):
             "routing": {"transports": [{"domain": "away.example", "host": "127.0.0.1", "port": cls.relay}]}})
         cls.data = cls.mail.path("data-standalone")
         cls.template = cls.mail.path("template")
+        # The files of other times, for "old": of a stopped process, and of one that ran on.
+        cls.earlier = [cls.mail.path("stopped"), cls.mail.path("running")]
         cls.kept = {}  # (user, folder) -> {uid: sha256}
         cls.ever = {}  # (user, folder) -> UIDs that were ever given out
         cls.validity = {}
@@ -130,6 +160,7 @@ class DamageTest(unittest.TestCase):
             mail.ctl("alias", "add", alias, *targets)
         cls.fill("first")
         assert mail.terminate("standalone") == 0
+        cls.copy(cls.data, cls.earlier[0])
         mail.start_all()  # recovery writes tables
         for alias, targets in list(ALIASES.items())[2:]:
             mail.ctl("alias", "add", alias, *targets)
@@ -140,6 +171,7 @@ class DamageTest(unittest.TestCase):
     @classmethod
     def fill(cls, label):
         for user in USERS:
+            cls.copy(cls.data, cls.earlier[1])
             c = login(cls.mail, user)
             for folder in FOLDERS:
                 key = (user, folder)
@@ -180,7 +212,8 @@ class DamageTest(unittest.TestCase):
         shutil.rmtree(target, ignore_errors=True)
         special = lambda folder, names: [
             n for n in names if not (stat.S_ISREG(m := os.lstat(os.path.join(folder, n)).st_mode) or stat.S_ISDIR(m))]
-        shutil.copytree(source, target, ignore=special)
+        # A file may go while a process runs.
+        shutil.copytree(source, target, ignore=special, copy_function=lambda s, t: os.path.exists(s) and shutil.copy2(s, t))
 
     # ---- one run
 
@@ -305,7 +338,7 @@ class DamageTest(unittest.TestCase):
 
     def one_run(self, rng):
         self.copy(self.template, self.data)
-        damage = Damage(rng, self.data)
+        damage = Damage(rng, self.data, self.earlier)
         with self.subTest(damage=damage.text):
             refused = self.start()
             if refused is None:
@@ -320,12 +353,22 @@ class DamageTest(unittest.TestCase):
                 return
             print("%s: refuses: %s" % (damage.text, refused), flush=True)
             again = self.start("--accept-data-loss")
+            how = "with --accept-data-loss"
             if again is not None:
                 print("  and with --accept-data-loss: %s" % again, flush=True)
-                return
+                advised = re.search(r"'posthousectl salvage store (\S+)'", again)
+                if advised is None:
+                    return  # another copy of the file is all that helps
+                salvaged = subprocess.run([binary("posthousectl"), "salvage", "store", advised.group(1)],
+                                          capture_output=True, text=True, timeout=300)
+                self.assertEqual(salvaged.returncode, 0, salvaged.stdout + salvaged.stderr)
+                print("   ", salvaged.stdout.replace("\n", "\n    "), flush=True)
+                self.assertRegex(salvaged.stdout, "lost: ")
+                self.assertIsNone(self.start(), "after a salvage")
+                how = "after the salvage"
             missing, given = self.read_all()
             self.stop()
-            print("  and with --accept-data-loss: serves, %d missing" % len(missing), flush=True)
+            print("  and %s: serves, %d missing" % (how, len(missing)), *missing, sep="\n    ", flush=True)
 
     def test_damage_is_never_silent(self):
         for run in range(FIRST, FIRST + RUNS):

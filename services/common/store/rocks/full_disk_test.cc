@@ -13,6 +13,7 @@
 #include <filesystem>
 #include <iostream>
 #include <memory>
+#include <random>
 #include <string>
 #include <thread>
 #include <utility>
@@ -193,6 +194,38 @@ TEST_F(FullDiskTest, AFullVolumeStopsOnlyWhatAddsTwentyTimes) {
     }
     ASSERT_FALSE(HasFailure());
   }
+}
+
+// Nobody else makes room: the store is full of its own bodies, and needs no restart.
+TEST_F(FullDiskTest, DeletedBodiesGiveTheirSpaceBackWhileTheVolumeIsFull) {
+  Open();
+  RocksStore& store = *stores_[0];
+  std::mt19937_64 random(7);
+  std::string body(size_t{1} << 18, '\0');
+  int bodies = 0;
+  absl::Status added;
+  for (; bodies < 2000; ++bodies) {
+    for (char& byte : body) byte = static_cast<char>(random());
+    added = SyncWait(store.blobs().Put("t", Name(bodies), absl::Cord(absl::string_view(body))));
+    if (!added.ok()) break;
+    added = SyncWait(store.Commit({{"t", "p"}, {}, {{Name(bodies), "x"}}, false, {{"t", Name(bodies)}}}));
+    if (!added.ok()) break;
+  }
+  ASSERT_TRUE(absl::IsResourceExhausted(added)) << added << " after " << bodies;
+  const uint64_t full = MeasureFileSystem(volume_)->free_bytes;
+  for (int i = 0; i < bodies; ++i) {
+    const absl::Status removed = Eventually([&] { return Remove(store, i); });
+    ASSERT_TRUE(removed.ok()) << removed;
+    ASSERT_TRUE(SyncWait(store.blobs().Delete("t", Name(i))).ok());
+  }
+  const auto back = [&]() -> absl::Status {
+    const uint64_t free = MeasureFileSystem(volume_)->free_bytes;
+    return free > full + bodies * body.size() / 2 ? absl::OkStatus()
+                                                  : absl::UnavailableError(absl::StrCat(free, " bytes are free"));
+  };
+  EXPECT_TRUE(Eventually(back).ok()) << back() << ", " << full << " were, of " << bodies << " bodies";
+  const absl::Status again = Eventually([&] { return Add(store, bodies); });
+  EXPECT_TRUE(again.ok()) << again;
 }
 
 // Without a reserve (no byte is free, and none was kept back) the files are read only.
