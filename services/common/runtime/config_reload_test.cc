@@ -86,6 +86,24 @@ TEST_F(ConfigReloadTest, AConfigMapThatIsSwappedIsApplied) {
   EXPECT_EQ(times_, 1);
 }
 
+TEST_F(ConfigReloadTest, EqualConfigurationsHaveEqualHashes) {
+  const auto hash = [this] {
+    const std::string text = Metrics();
+    const std::string name = "\nposthouse_config_hash ";
+    const size_t at = text.find(name) + name.size();
+    return text.substr(at, text.find('\n', at) - at);
+  };
+  const std::string first = hash();
+  Mount("ingress: {max_errors: 7}\n");
+  LookTwice();
+  const std::string second = hash();
+  EXPECT_NE(second, first);
+  Mount("# a comment\ningress:\n  max_errors: 7\n");
+  LookTwice();
+  EXPECT_EQ(times_, 2);
+  EXPECT_EQ(hash(), second);
+}
+
 TEST_F(ConfigReloadTest, AFileThatIsStillBeingWrittenWaits) {
   for (int i = 0; i < 3; ++i) {
     Mount(std::string(static_cast<size_t>(i), '\n') + "ingress: {max_errors: 7}\n");
