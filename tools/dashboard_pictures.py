@@ -39,15 +39,15 @@ def series(url, expr, start, end, interval):
 
 
 def named(legend, labels):
-    return re.sub(r"\{\{\s*(\w+)\s*\}\}", lambda m: labels.get(m[1], ""), legend) or ", ".join(labels.values())
+    return re.sub(r"\{\{\s*(\w+)\s*\}\}", lambda m: labels.get(m[1], ""), legend) or ", ".join(labels.values()) or "value"
 
 
 def shown(value, unit):
     if unit in ("s", "dtdurations"):
-        for size, name in ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"), (1e-3, "ms")):
+        for size, name in ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"), (1e-3, "ms"), (1e-6, "µs")):
             if abs(value) >= size:
                 return "%.3g %s" % (value / size, name)
-        return "%.3g s" % value
+        return "%.2g s" % value
     if unit == "percentunit":
         return "%.4g %%" % (100 * value)
     for size, name in MULTIPLES:
@@ -71,13 +71,17 @@ def draw_lines(axes, panel, lines, unit):
             y = [a + b for a, b in zip(y, below)]
             base.update(zip(x, y))
             axes.fill_between(x, below, y, alpha=0.3, linewidth=0)
-        axes.plot(x, y, linewidth=0.8, label=name[:34])
+        axes.plot(x, y, linewidth=1, label=name[:34].lstrip("_"))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda v, _: shown(v, unit)))
-    if all(v >= 0 for _, points in moving for _, v in points):
+    values = [v for _, points in moving for _, v in points]
+    if not any(values):
+        axes.set_ylim(-0.1, 1)  # a line of zeros is a line
+    elif min(values) >= 0:
         axes.set_ylim(bottom=0)
     axes.grid(alpha=0.25, linewidth=0.4)
-    if len(moving) > 0:
-        axes.legend(fontsize=4, loc="upper left", framealpha=0.6, borderpad=0.2, labelspacing=0.2, handlelength=1)
+    axes.locator_params(axis="x", nbins=5)
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda t, _: "%g min" % t))
+    axes.legend(fontsize=6, loc="upper left", framealpha=0.6, borderpad=0.2, labelspacing=0.2, handlelength=1)
 
 
 def draw_number(axes, lines, unit):
@@ -118,8 +122,8 @@ def draw(dashboard, url, start, end, interval, path):
             figure.text(0.008, 1 - (g["y"] + 0.8) / rows, panel["title"], fontsize=10, weight="bold")
             continue
         axes = figure.add_axes(box)
-        axes.set_title(panel["title"], fontsize=7, loc="left", pad=3)
-        axes.tick_params(labelsize=5, length=2, pad=1)
+        axes.set_title(panel["title"], fontsize=8, loc="left", pad=3)
+        axes.tick_params(labelsize=6, length=2, pad=1)
         unit = panel["fieldConfig"]["defaults"]["unit"]
         found, lines = [], []
         for target in panel["targets"]:
