@@ -15,9 +15,9 @@ constexpr size_t kMaxForgotten = 100;
 constexpr char kPostmaster[] = "postmaster";
 
 RecordEdit Store(const Address& address, const v1::Account& account) {
-  RecordEdit edit{.partition = TenantPartition(account.tenant())};
+  RecordEdit edit{.partition = TenantPartition(TenantId(account.tenant()))};
   edit.Put(AccountKey(address), account);
-  edit.Note(v1::Change::KIND_ACCOUNT, account.address(), account.account_id());
+  edit.Note(v1::Change::KIND_ACCOUNT, account.address(), AccountId(account.account_id()));
   edit.Follow([account](Index& index) { index.PutAccount(account); });
   return edit;
 }
@@ -35,8 +35,8 @@ v1::DeletedAccount::State StateOf(const v1::DeletedAccountRecord& record) { retu
 // Writes the record of a deleted account. Watchers learn nothing: who asks for it polls.
 RecordEdit Store(const v1::DeletedAccountRecord& record) {
   const v1::Account& account = record.deleted().account();
-  RecordEdit edit{.partition = TenantPartition(account.tenant())};
-  edit.Put(DeletedKey(account.account_id()), record);
+  RecordEdit edit{.partition = TenantPartition(TenantId(account.tenant()))};
+  edit.Put(DeletedKey(AccountId(account.account_id())), record);
   edit.Follow([deleted = record.deleted()](Index& index) { index.PutDeleted(deleted); });
   return edit;
 }
@@ -54,9 +54,9 @@ absl::Status CheckAccount(const v1::Account& account) {
 }
 
 absl::StatusOr<RecordEdit> DecideCreateAccount(const Index& index, const EditStamp& stamp, const Homes& homes,
-                                               std::string account_id, const std::string& hash, v1::Account* account,
+                                               AccountId account_id, const std::string& hash, v1::Account* account,
                                                const LostAccount* lost) {
-  PH_ASSIGN_OR_RETURN(const Address address, CheckNewAddress(index, account->address(), account->tenant()));
+  PH_ASSIGN_OR_RETURN(const Address address, CheckNewAddress(index, account->address(), TenantId(account->tenant())));
   if (index.HasAccount(address)) {
     return absl::AlreadyExistsError(absl::StrCat("account ", address.ToString(), " exists"));
   }
@@ -68,17 +68,18 @@ absl::StatusOr<RecordEdit> DecideCreateAccount(const Index& index, const EditSta
     return absl::FailedPreconditionError(absl::StrCat("home: the damaged record of ", address.ToString(),
                                                       " said which mailbox store has the mail; name it"));
   }
-  if (account->home().empty()) account->set_home(homes.Choose(index));
-  PH_RETURN_IF_ERROR(homes.Check(account->home()));
+  if (account->home().empty()) account->set_home(homes.Choose(index).value());
+  PH_RETURN_IF_ERROR(homes.Check(Home(account->home())));
   account->set_placement_epoch(0);
   account->set_credential_revision(lost == nullptr ? 0 : stamp.revision);
-  account->set_account_id(std::move(account_id));
+  account->set_account_id(account_id.value());
   account->set_address(address.ToString());
   account->set_tenant(index.FindDomain(address.domain)->tenant());
   account->set_has_password(!hash.empty() || (lost != nullptr && lost->has_password));
   Stamp(account, stamp);
   RecordEdit edit = Store(address, *account);
-  if (!hash.empty()) edit.Put(CredentialKey(account->account_id()), Credential(account->address(), hash, stamp.now));
+  if (!hash.empty())
+    edit.Put(CredentialKey(AccountId(account->account_id())), Credential(account->address(), hash, stamp.now));
   return edit;
 }
 
@@ -91,7 +92,7 @@ absl::StatusOr<RecordEdit> DecideUpdateAccount(const v1::Account& stored, const 
   if (account->home().empty()) account->set_home(stored.home());
   account->set_placement_epoch(stored.placement_epoch());
   if (account->home() != stored.home()) {
-    PH_RETURN_IF_ERROR(homes.Check(account->home()));
+    PH_RETURN_IF_ERROR(homes.Check(Home(account->home())));
     if (!mail_stays_behind) {
       return absl::FailedPreconditionError(absl::StrCat("home: the mail of ", stored.address(), " would stay in \"",
                                                         stored.home(), "\"; set mail_stays_behind to accept that"));
@@ -109,14 +110,14 @@ absl::StatusOr<RecordEdit> DecideUpdateAccount(const v1::Account& stored, const 
 
 absl::StatusOr<RecordEdit> DecideSetPassword(v1::Account stored, const EditStamp& stamp, const std::string& hash) {
   PH_ASSIGN_OR_RETURN(const Address address, ParseAddress(stored.address()));
-  RecordEdit edit{.partition = TenantPartition(stored.tenant())};
+  RecordEdit edit{.partition = TenantPartition(TenantId(stored.tenant()))};
   stored.set_has_password(true);
   stored.set_credential_revision(stamp.revision);
   stored.set_revision(stamp.revision);
   edit.Put(AccountKey(address), stored);
   edit.Follow([stored](Index& index) { index.PutAccount(stored); });
-  edit.Put(CredentialKey(stored.account_id()), Credential(stored.address(), hash, stamp.now));
-  edit.Note(v1::Change::KIND_CREDENTIAL, stored.address(), stored.account_id());
+  edit.Put(CredentialKey(AccountId(stored.account_id())), Credential(stored.address(), hash, stamp.now));
+  edit.Note(v1::Change::KIND_CREDENTIAL, stored.address(), AccountId(stored.account_id()));
   return edit;
 }
 
@@ -147,8 +148,8 @@ RecordEdit DecideDeleteAccount(const EditStamp& stamp, absl::Duration grace, v1:
   const absl::StatusOr<Address> address = ParseAddress(account.address());
   PH_CHECK(address.ok());
   edit.Erase(AccountKey(*address));
-  edit.Erase(CredentialKey(account.account_id()));
-  edit.Note(v1::Change::KIND_ACCOUNT, account.address(), account.account_id());
+  edit.Erase(CredentialKey(AccountId(account.account_id())));
+  edit.Note(v1::Change::KIND_ACCOUNT, account.address(), AccountId(account.account_id()));
   edit.Follow([address = *address](Index& i) { i.EraseAccount(address); });
   if (!record->has_postmaster()) return edit;
   const Address postmaster{kPostmaster, address->domain};
@@ -158,8 +159,8 @@ RecordEdit DecideDeleteAccount(const EditStamp& stamp, absl::Duration grace, v1:
   return edit;
 }
 
-absl::StatusOr<std::string> FindDeleted(const Index& index, const std::string& address) {
-  const std::string* best = nullptr;
+absl::StatusOr<AccountId> FindDeleted(const Index& index, const std::string& address) {
+  const AccountId* best = nullptr;
   const DeletedInfo* of_best = nullptr;
   for (const auto& [id, info] : index.deleted()) {
     if (info.address != address) continue;
@@ -190,7 +191,7 @@ absl::StatusOr<RecordEdit> DecideUndeleteAccount(const Index& index, const EditS
         absl::StrCat("the mail of ", account->address(),
                      StateOf(record) == v1::DeletedAccount::STATE_ERASED ? " was erased" : " is being erased"));
   }
-  const absl::StatusOr<Address> address = CheckNewAddress(index, account->address(), account->tenant());
+  const absl::StatusOr<Address> address = CheckNewAddress(index, account->address(), TenantId(account->tenant()));
   if (absl::IsNotFound(address.status())) {
     return absl::FailedPreconditionError(absl::StrCat(address.status().message(), ": add it first"));
   }
@@ -203,9 +204,9 @@ absl::StatusOr<RecordEdit> DecideUndeleteAccount(const Index& index, const EditS
   }
   account->set_revision(stamp.revision);
   RecordEdit edit = Store(*address, *account);
-  if (record.has_credential()) edit.Put(CredentialKey(account->account_id()), record.credential());
-  edit.Erase(DeletedKey(account->account_id()));
-  edit.Follow([id = account->account_id()](Index& i) { i.EraseDeleted(id); });
+  if (record.has_credential()) edit.Put(CredentialKey(AccountId(account->account_id())), record.credential());
+  edit.Erase(DeletedKey(AccountId(account->account_id())));
+  edit.Follow([id = AccountId(account->account_id())](Index& i) { i.EraseDeleted(id); });
   const Address postmaster{kPostmaster, address->domain};
   if (!record.has_postmaster() || index.FindAlias(postmaster) || index.HasAccount(postmaster)) return edit;
   record.mutable_postmaster()->set_revision(stamp.revision);
@@ -221,7 +222,8 @@ RecordEdit DecideEraseNow(const EditStamp& stamp, v1::DeletedAccountRecord recor
   ToProto(WholeSeconds(stamp.now), record.mutable_deleted()->mutable_erase_after());
   RecordEdit edit = Store(record);
   // Wakes the mailbox store.
-  edit.Note(v1::Change::KIND_ACCOUNT, record.deleted().account().address(), record.deleted().account().account_id());
+  edit.Note(v1::Change::KIND_ACCOUNT, record.deleted().account().address(),
+            AccountId(record.deleted().account().account_id()));
   return edit;
 }
 
@@ -252,7 +254,7 @@ absl::StatusOr<RecordEdit> DecideEndErasure(const EditStamp& stamp, const v1::Re
   return Store(record);
 }
 
-void ForgetErased(const Index& index, const std::string& tenant, absl::Time now, RecordEdit* edit) {
+void ForgetErased(const Index& index, const TenantId& tenant, absl::Time now, RecordEdit* edit) {
   size_t forgotten = 0;
   for (const auto& [id, info] : index.deleted()) {
     if (info.state != v1::DeletedAccount::STATE_ERASED || info.tenant != tenant || now - info.erased < kTombstone)

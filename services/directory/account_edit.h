@@ -20,6 +20,7 @@
 #include "absl/time/time.h"
 #include "posthouse/directory/v1/directory.pb.h"
 #include "posthouse/directory/v1/store.pb.h"
+#include "services/common/ids/ids.h"
 #include "services/directory/homes.h"
 #include "services/directory/index.h"
 #include "services/directory/record_edit.h"
@@ -34,14 +35,14 @@ absl::Status CheckAccount(const v1::Account& account);
 
 // An account whose own record is damaged, as far as other rows name it.
 struct LostAccount {
-  std::string account_id;
+  AccountId account_id;
   bool has_password = false;
 };
 
 // `hash`: a stored form of the password, "" for none. An account without a home gets one. `lost`:
 // this writes the record of an account anew, whose password may stay and whose mail lies in its home.
 absl::StatusOr<RecordEdit> DecideCreateAccount(const Index& index, const EditStamp& stamp, const Homes& homes,
-                                               std::string account_id, const std::string& hash, v1::Account* account,
+                                               AccountId account_id, const std::string& hash, v1::Account* account,
                                                const LostAccount* lost = nullptr);
 // `stored`: the account's row. Another home needs `mail_stays_behind`, since nothing moves the
 // mail, and raises placement_epoch, by which mailbox stores notice it.
@@ -58,7 +59,7 @@ std::optional<Address> PostmasterOf(const Index& index, const AccountInfo& accou
 // `record`: the rows of the account. Completed to the record that is stored.
 RecordEdit DecideDeleteAccount(const EditStamp& stamp, absl::Duration grace, v1::DeletedAccountRecord* record);
 // The account that was deleted last with the address and can be brought back, else the last one.
-absl::StatusOr<std::string> FindDeleted(const Index& index, const std::string& address);
+absl::StatusOr<AccountId> FindDeleted(const Index& index, const std::string& address);
 absl::StatusOr<RecordEdit> DecideUndeleteAccount(const Index& index, const EditStamp& stamp,
                                                  v1::DeletedAccountRecord record, v1::Account* account);
 // Ends the grace time.
@@ -68,6 +69,6 @@ absl::StatusOr<RecordEdit> DecideBeginErasure(const EditStamp& stamp, v1::Delete
 absl::StatusOr<RecordEdit> DecideEndErasure(const EditStamp& stamp, const v1::ReportErasureRequest::Done& done,
                                             v1::DeletedAccountRecord record);
 // Adds to `edit`, which is in the tenant's partition, the removal of at most 100 tombstones that are old enough.
-void ForgetErased(const Index& index, const std::string& tenant, absl::Time now, RecordEdit* edit);
+void ForgetErased(const Index& index, const TenantId& tenant, absl::Time now, RecordEdit* edit);
 
 }  // namespace posthouse::directory

@@ -31,10 +31,10 @@ bool Readable(const store::Row& row, google::protobuf::MessageLite* record) {
 }
 
 // 32 hex digits from the system's randomness.
-std::string NewAccountId() {
+AccountId NewAccountId() {
   unsigned char bytes[16];
   PH_CHECK(RAND_bytes(bytes, sizeof(bytes)) == 1);
-  return absl::BytesToHexString(absl::string_view(reinterpret_cast<const char*>(bytes), sizeof(bytes)));
+  return AccountId(absl::BytesToHexString(absl::string_view(reinterpret_cast<const char*>(bytes), sizeof(bytes))));
 }
 
 }  // namespace
@@ -80,14 +80,13 @@ Task<absl::StatusOr<Admin::Page>> Admin::ReadPage(store::Partition partition, st
 }
 
 // The tenant and the key prefix of a list: of the request's domain, else of its tenant.
-absl::StatusOr<Admin::Scope> Admin::ScopeOf(const std::string& tenant, const std::string& domain,
-                                            const std::string& whole,
+absl::StatusOr<Admin::Scope> Admin::ScopeOf(const TenantId& tenant, const std::string& domain, const std::string& whole,
                                             std::string (*domain_prefix)(absl::string_view)) const {
-  if (domain.empty()) return Scope{tenant.empty() ? "default" : tenant, whole};
+  if (domain.empty()) return Scope{tenant.empty() ? TenantId(kDefaultTenant) : tenant, whole};
   PH_ASSIGN_OR_RETURN(const std::string name, NormalizeDomain(domain));
-  const std::string owner = repository_.Read([&name](const Index& index) {
+  const TenantId owner = repository_.Read([&name](const Index& index) {
     const v1::Domain* found = index.FindDomain(name);
-    return found == nullptr ? std::string() : found->tenant();
+    return found == nullptr ? TenantId() : TenantId(found->tenant());
   });
   if (owner.empty() || (!tenant.empty() && tenant != owner)) {
     return repository_.Read([&name](const Index& index) { return MissingDomain(index, name); });
@@ -95,7 +94,7 @@ absl::StatusOr<Admin::Scope> Admin::ScopeOf(const std::string& tenant, const std
   return Scope{owner, domain_prefix(name)};
 }
 
-Task<absl::StatusOr<v1::Account>> Admin::ReadAccount(Address address, std::string tenant) {
+Task<absl::StatusOr<v1::Account>> Admin::ReadAccount(Address address, TenantId tenant) {
   store::ReadRequest read;
   read.partition = TenantPartition(tenant);
   read.keys.push_back(AccountKey(address));
@@ -200,7 +199,8 @@ Task<absl::StatusOr<v1::CreateAccountResponse>> Admin::CreateAccount(v1::CreateA
   v1::CreateAccountResponse response;
   v1::Account* const account = response.mutable_account();
   *account = std::move(*request.mutable_account());
-  PH_CO_ASSIGN_OR_RETURN(const Address address, CheckNewAddress(turn.index(), account->address(), account->tenant()));
+  PH_CO_ASSIGN_OR_RETURN(const Address address,
+                         CheckNewAddress(turn.index(), account->address(), TenantId(account->tenant())));
   PH_CO_ASSIGN_OR_RETURN(const std::optional<LostAccount> lost,
                          co_await WhichLost(turn.index(), address, account->account_id()));
   absl::StatusOr<RecordEdit> edit =
@@ -219,7 +219,7 @@ Task<absl::StatusOr<v1::UpdateAccountResponse>> Admin::UpdateAccount(v1::UpdateA
   v1::UpdateAccountResponse response;
   v1::Account* const account = response.mutable_account();
   *account = std::move(*request.mutable_account());
-  const std::optional<AccountInfo> info = turn.index().FindAccountById(account->account_id());
+  const std::optional<AccountInfo> info = turn.index().FindAccountById(AccountId(account->account_id()));
   if (!info) {
     const absl::StatusOr<Address> address = ParseAddress(account->address());
     if (address.ok() && turn.index().AccountMayBeLost(address->Folded())) {
@@ -233,13 +233,14 @@ Task<absl::StatusOr<v1::UpdateAccountResponse>> Admin::UpdateAccount(v1::UpdateA
   PH_CO_ASSIGN_OR_RETURN(const v1::Account stored, co_await ReadAccount(info->address, info->tenant));
   PH_CO_RETURN_IF_ERROR(co_await Commit(
       turn, DecideUpdateAccount(stored, turn.stamp(), options_.homes, request.mail_stays_behind(), account)));
-  cache_.Forget(account->account_id());
+  cache_.Forget(AccountId(account->account_id()));
   co_return response;
 }
 
 Task<absl::StatusOr<v1::GetAccountResponse>> Admin::GetAccount(v1::GetAccountRequest request) {
   const std::optional<AccountInfo> info = repository_.Read([&](const Index& index) {
-    return request.has_account_id() ? index.FindAccountById(request.account_id()) : FindLogin(index, request.address());
+    return request.has_account_id() ? index.FindAccountById(AccountId(request.account_id()))
+                                    : FindLogin(index, request.address());
   });
   if (!info) {
     const bool may_be_lost = repository_.Read([&](const Index& index) {
@@ -276,7 +277,7 @@ Task<absl::StatusOr<v1::GetAccountResponse>> Admin::GetAccount(v1::GetAccountReq
 
 Task<absl::StatusOr<v1::ListAccountsResponse>> Admin::ListAccounts(v1::ListAccountsRequest request) {
   PH_CO_ASSIGN_OR_RETURN(Scope scope,
-                         ScopeOf(request.tenant(), request.domain(), kAccountPrefix, AccountsOfDomainPrefix));
+                         ScopeOf(TenantId(request.tenant()), request.domain(), kAccountPrefix, AccountsOfDomainPrefix));
   PH_CO_ASSIGN_OR_RETURN(Page page,
                          co_await ReadPage(TenantPartition(scope.tenant), std::move(scope.prefix), request.page()));
   v1::ListAccountsResponse response;
@@ -321,7 +322,7 @@ Task<absl::StatusOr<v1::UpdateAliasResponse>> Admin::UpdateAlias(v1::UpdateAlias
   PH_CO_RETURN_IF_ERROR(NormalizeAlias(turn.index(), alias));
   PH_CO_ASSIGN_OR_RETURN(const Address address, ParseAddress(alias->address()));
   store::ReadRequest read;
-  read.partition = TenantPartition(alias->tenant());
+  read.partition = TenantPartition(TenantId(alias->tenant()));
   read.keys.push_back(AliasKey(address));
   if (!turn.index().FindAlias(address)) co_return MissingAlias(turn.index(), address);
   absl::StatusOr<store::ReadResult> read_result = co_await repository_.store().Read(std::move(read));
@@ -337,7 +338,8 @@ Task<absl::StatusOr<v1::UpdateAliasResponse>> Admin::UpdateAlias(v1::UpdateAlias
 }
 
 Task<absl::StatusOr<v1::ListAliasesResponse>> Admin::ListAliases(v1::ListAliasesRequest request) {
-  PH_CO_ASSIGN_OR_RETURN(Scope scope, ScopeOf(request.tenant(), request.domain(), kAliasPrefix, AliasesOfDomainPrefix));
+  PH_CO_ASSIGN_OR_RETURN(Scope scope,
+                         ScopeOf(TenantId(request.tenant()), request.domain(), kAliasPrefix, AliasesOfDomainPrefix));
   PH_CO_ASSIGN_OR_RETURN(Page page,
                          co_await ReadPage(TenantPartition(scope.tenant), std::move(scope.prefix), request.page()));
   v1::ListAliasesResponse response;

@@ -21,6 +21,7 @@
 #include "posthouse/directory/v1/directory.pb.h"
 #include "posthouse/directory/v1/store.pb.h"
 #include "services/common/async/task.h"
+#include "services/common/ids/ids.h"
 #include "services/common/store/store.h"
 #include "services/directory/account_edit.h"
 #include "services/directory/homes.h"
@@ -36,7 +37,7 @@ struct Metrics;
 
 struct AdminOptions {
   HashCost cost;
-  Homes homes{{""}};
+  Homes homes{{Home()}};
   absl::Duration deleted_account_grace = absl::Hours(24 * 7);      // between a deletion and the erasure of the mail
   std::function<absl::Time()> clock = [] { return absl::Now(); };  // for lists; a change has its stamp
 };
@@ -79,12 +80,12 @@ class Admin {
   };
   // Rows of `prefix` after the request's token.
   Task<absl::StatusOr<Page>> ReadPage(store::Partition partition, std::string prefix, common::v1::PageRequest request);
-  Task<absl::StatusOr<v1::Account>> ReadAccount(Address address, std::string tenant);
+  Task<absl::StatusOr<v1::Account>> ReadAccount(Address address, TenantId tenant);
   struct Scope {
-    std::string tenant;
+    TenantId tenant;
     std::string prefix;
   };
-  absl::StatusOr<Scope> ScopeOf(const std::string& tenant, const std::string& domain, const std::string& whole,
+  absl::StatusOr<Scope> ScopeOf(const TenantId& tenant, const std::string& domain, const std::string& whole,
                                 std::string (*domain_prefix)(absl::string_view)) const;
   // False: there is no such row, or it is damaged.
   Task<absl::StatusOr<bool>> ReadIfWhole(store::Partition partition, std::string key,
@@ -92,17 +93,17 @@ class Admin {
   // The rows of an account that is about to be deleted.
   Task<absl::StatusOr<v1::DeletedAccountRecord>> ReadForDeletion(AccountInfo account,
                                                                  std::optional<Address> postmaster);
-  Task<absl::StatusOr<v1::DeletedAccountRecord>> ReadDeleted(std::string account_id, std::string tenant);
+  Task<absl::StatusOr<v1::DeletedAccountRecord>> ReadDeleted(AccountId account, TenantId tenant);
   Task<absl::StatusOr<v1::DeleteAccountResponse>> EndGrace(std::string address);
   // Deletes some accounts and aliases of the domain in one commit. False: it has none.
   Task<absl::StatusOr<bool>> DeleteSomeAddresses(std::string domain, bool erase_now, v1::DeleteDomainResponse& counts);
   // ---- accounts whose record is damaged (admin_lost.cc)
   // The account of that address, by the log and the credentials. Nothing: no row names it.
   Task<absl::StatusOr<std::optional<LostAccount>>> FindLost(const Index& index, Address address);
-  // What `account_id` of a request means: the account that is written anew; nothing: a new one.
+  // The account that a request writes anew; nothing: a new one. `account_id`: as in the request.
   Task<absl::StatusOr<std::optional<LostAccount>>> WhichLost(const Index& index, Address address,
                                                              std::string account_id);
-  Task<bool> HasPassword(store::Partition partition, std::string account_id);
+  Task<bool> HasPassword(store::Partition partition, AccountId account);
   // The stored form of the secret: "" for none. `password` is hashed.
   Task<absl::StatusOr<std::string>> HashOf(bool has_password, std::string password, bool has_hash, std::string hash);
   Task<absl::Status> Commit(Repository::Turn& turn, absl::StatusOr<RecordEdit> edit);

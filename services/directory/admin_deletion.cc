@@ -20,6 +20,10 @@ constexpr size_t kMaxPage = 1000;
 // Accounts, and aliases, of one commit: four rows each stay far below the store's limit of mutations.
 constexpr size_t kBatch = 100;
 
+absl::Status NoSuchDeletedAccount(const AccountId& id) {
+  return NoSuchAccount(absl::StrCat("with id \"", id.value(), "\" among the deleted ones"));
+}
+
 }  // namespace
 
 Task<absl::StatusOr<bool>> Admin::ReadIfWhole(store::Partition partition, std::string key,
@@ -56,15 +60,15 @@ Task<absl::StatusOr<v1::DeletedAccountRecord>> Admin::ReadForDeletion(AccountInf
   co_return record;
 }
 
-Task<absl::StatusOr<v1::DeletedAccountRecord>> Admin::ReadDeleted(std::string account_id, std::string tenant) {
+Task<absl::StatusOr<v1::DeletedAccountRecord>> Admin::ReadDeleted(AccountId account, TenantId tenant) {
   store::ReadRequest read;
   read.partition = TenantPartition(tenant);
-  read.keys = {DeletedKey(account_id)};
+  read.keys = {DeletedKey(account)};
   PH_CO_ASSIGN_OR_RETURN(const store::ReadResult result, co_await repository_.store().Read(std::move(read)));
-  if (!result.values[0]) co_return NoSuchAccount(absl::StrCat("with id \"", account_id, "\" among the deleted ones"));
+  if (!result.values[0]) co_return NoSuchDeletedAccount(account);
   v1::DeletedAccountRecord record;
   const absl::Status status = Decode(*result.values[0], &record);
-  if (absl::IsDataLoss(status)) co_return DamagedSinceStart(absl::StrCat("the deleted account ", account_id));
+  if (absl::IsDataLoss(status)) co_return DamagedSinceStart(absl::StrCat("the deleted account ", account.value()));
   PH_CO_RETURN_IF_ERROR(status);
   co_return record;
 }
@@ -117,15 +121,13 @@ Task<absl::StatusOr<v1::DeleteAccountResponse>> Admin::EndGrace(std::string addr
 
 Task<absl::StatusOr<v1::UndeleteAccountResponse>> Admin::UndeleteAccount(v1::UndeleteAccountRequest request) {
   PH_CO_ASSIGN_OR_RETURN(Repository::Turn turn, co_await repository_.Begin());
-  std::string id = request.account_id();
+  AccountId id(request.account_id());
   if (!request.has_account_id()) {
     PH_CO_ASSIGN_OR_RETURN(const Address parsed, ParseAddress(request.address()));
     PH_CO_ASSIGN_OR_RETURN(id, FindDeleted(turn.index(), parsed.Folded().ToString()));
   }
   const auto found = turn.index().deleted().find(id);
-  if (found == turn.index().deleted().end()) {
-    co_return NoSuchAccount(absl::StrCat("with id \"", id, "\" among the deleted ones"));
-  }
+  if (found == turn.index().deleted().end()) co_return NoSuchDeletedAccount(id);
   PH_CO_ASSIGN_OR_RETURN(v1::DeletedAccountRecord record, co_await ReadDeleted(id, found->second.tenant));
   v1::UndeleteAccountResponse response;
   PH_CO_RETURN_IF_ERROR(co_await Commit(
@@ -143,18 +145,19 @@ Task<absl::StatusOr<v1::ListDeletedAccountsResponse>> Admin::ListDeletedAccounts
   const absl::Time now = options_.clock();
   const auto wanted = [&](const DeletedInfo& info) {
     if (request.due_only() && (info.state == v1::DeletedAccount::STATE_ERASED || info.erase_after > now)) return false;
-    return (request.tenant().empty() || info.tenant == request.tenant()) &&
-           (!request.has_home() || info.home == request.home()) && absl::EndsWith(info.address, suffix);
+    return (request.tenant().empty() || info.tenant.value() == request.tenant()) &&
+           (!request.has_home() || info.home.value() == request.home()) && absl::EndsWith(info.address, suffix);
   };
   const size_t limit =
       request.page().page_size() == 0 ? kDefaultPage : std::min<size_t>(request.page().page_size(), kMaxPage);
   v1::ListDeletedAccountsResponse response;
-  std::vector<std::pair<std::string, std::string>> chosen;  // id, tenant
+  std::vector<std::pair<AccountId, TenantId>> chosen;
   repository_.Read([&](const Index& index) {
-    for (auto it = index.deleted().upper_bound(request.page().page_token()); it != index.deleted().end(); ++it) {
+    for (auto it = index.deleted().upper_bound(AccountId(request.page().page_token())); it != index.deleted().end();
+         ++it) {
       if (!wanted(it->second)) continue;
       if (chosen.size() == limit) {
-        response.mutable_page()->set_next_page_token(chosen.back().first);
+        response.mutable_page()->set_next_page_token(chosen.back().first.value());
         break;
       }
       chosen.emplace_back(it->first, it->second.tenant);
@@ -165,7 +168,7 @@ Task<absl::StatusOr<v1::ListDeletedAccountsResponse>> Admin::ListDeletedAccounts
     absl::StatusOr<v1::DeletedAccountRecord> record = co_await ReadDeleted(id, tenant);
     if (absl::IsNotFound(record.status())) continue;    // undeleted just now
     if (absl::IsFailedPrecondition(record.status())) {  // one damaged record must not hide the others
-      LOG_EVENT(kError, "directory_rows_damaged").Str("first", id).Str("last", id).Err(record.status());
+      LOG_EVENT(kError, "directory_rows_damaged").Str("first", id.value()).Str("last", id.value()).Err(record.status());
       continue;
     }
     if (!record.ok()) co_return record.status();
@@ -176,15 +179,16 @@ Task<absl::StatusOr<v1::ListDeletedAccountsResponse>> Admin::ListDeletedAccounts
 
 Task<absl::StatusOr<v1::ReportErasureResponse>> Admin::ReportErasure(v1::ReportErasureRequest request) {
   PH_CO_ASSIGN_OR_RETURN(Repository::Turn turn, co_await repository_.Begin());
-  const auto found = turn.index().deleted().find(request.account_id());
+  const AccountId account(request.account_id());
+  const auto found = turn.index().deleted().find(account);
   if (found == turn.index().deleted().end()) {
-    if (turn.index().FindAccountById(request.account_id())) {
+    if (turn.index().FindAccountById(account)) {
       co_return absl::FailedPreconditionError("the account was undeleted");
     }
-    co_return NoSuchAccount(absl::StrCat("with id \"", request.account_id(), "\" among the deleted ones"));
+    co_return NoSuchDeletedAccount(account);
   }
-  const std::string tenant = found->second.tenant;
-  PH_CO_ASSIGN_OR_RETURN(v1::DeletedAccountRecord record, co_await ReadDeleted(request.account_id(), tenant));
+  const TenantId tenant = found->second.tenant;
+  PH_CO_ASSIGN_OR_RETURN(v1::DeletedAccountRecord record, co_await ReadDeleted(account, tenant));
   PH_CO_ASSIGN_OR_RETURN(RecordEdit edit, request.has_done()
                                               ? DecideEndErasure(turn.stamp(), request.done(), std::move(record))
                                               : DecideBeginErasure(turn.stamp(), std::move(record)));
@@ -215,10 +219,10 @@ Task<absl::StatusOr<bool>> Admin::DeleteSomeAddresses(std::string domain, bool e
   PH_CO_ASSIGN_OR_RETURN(Repository::Turn turn, co_await repository_.Begin());
   // Refuse for everything else that keeps the domain before anything is deleted.
   PH_CO_RETURN_IF_ERROR(DecideDeleteDomain(turn.index(), domain, /*addresses_go=*/true).status());
-  const std::string tenant = turn.index().FindDomain(domain)->tenant();
+  const TenantId tenant(turn.index().FindDomain(domain)->tenant());
   RecordEdit edit{.partition = TenantPartition(tenant)};
   absl::flat_hash_set<std::string> postmasters;
-  std::vector<std::string> ids;
+  std::vector<AccountId> ids;
   store::ReadRequest read;
   read.partition = TenantPartition(tenant);
   read.prefix = AccountsOfDomainPrefix(domain);
@@ -229,7 +233,7 @@ Task<absl::StatusOr<bool>> Admin::DeleteSomeAddresses(std::string domain, bool e
     const absl::Status status = Decode(row.value, &account);
     if (absl::IsDataLoss(status)) co_return DamagedSinceStart(row.key);
     PH_CO_RETURN_IF_ERROR(status);
-    const std::optional<AccountInfo> info = turn.index().FindAccountById(account.account_id());
+    const std::optional<AccountInfo> info = turn.index().FindAccountById(AccountId(account.account_id()));
     if (!info) co_return absl::InternalError("an account row that the index does not have");
     const std::optional<Address> postmaster = PostmasterOf(turn.index(), *info);
     PH_CO_ASSIGN_OR_RETURN(v1::DeletedAccountRecord record, co_await ReadForDeletion(*info, postmaster));
@@ -239,7 +243,7 @@ Task<absl::StatusOr<bool>> Admin::DeleteSomeAddresses(std::string domain, bool e
     }
     edit.Add(
         DecideDeleteAccount(turn.stamp(), erase_now ? absl::ZeroDuration() : options_.deleted_account_grace, &record));
-    ids.push_back(account.account_id());
+    ids.push_back(info->account_id);
   }
   read.prefix = AliasesOfDomainPrefix(domain);
   PH_CO_ASSIGN_OR_RETURN(const store::ReadResult aliases, co_await repository_.store().Read(read));
@@ -253,7 +257,7 @@ Task<absl::StatusOr<bool>> Admin::DeleteSomeAddresses(std::string domain, bool e
   }
   if (edit.mutations.empty()) co_return false;
   const absl::Status status = co_await Commit(turn, std::move(edit));
-  for (const std::string& id : ids) cache_.Forget(id);
+  for (const AccountId& id : ids) cache_.Forget(id);
   PH_CO_RETURN_IF_ERROR(status);
   counts.set_accounts(counts.accounts() + ids.size());
   co_return accounts.more || aliases.more;

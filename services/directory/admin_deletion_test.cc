@@ -124,7 +124,7 @@ TEST_F(AdminDeletionTest, ATombstoneGoesWithALaterChangeAfterFourteenDays) {
   const auto rows = [this](absl::Duration after) {
     RecordEdit edit;
     repository_->Read([&](const Index& index) {
-      ForgetErased(index, "default", absl::Now() + after, &edit);
+      ForgetErased(index, TenantId("default"), absl::Now() + after, &edit);
       return 0;
     });
     return edit.mutations.size();

@@ -41,16 +41,16 @@ bool IsId(const std::string& id) {
          });
 }
 
-bool IsFree(const Index& index, const std::string& id) {
+bool IsFree(const Index& index, const AccountId& id) {
   return !index.FindAccountById(id) && !index.deleted().contains(id);
 }
 
 }  // namespace
 
-Task<bool> Admin::HasPassword(store::Partition partition, std::string account_id) {
+Task<bool> Admin::HasPassword(store::Partition partition, AccountId account) {
   store::ReadRequest read;
   read.partition = std::move(partition);
-  read.keys.push_back(CredentialKey(account_id));
+  read.keys.push_back(CredentialKey(account));
   const absl::StatusOr<store::ReadResult> result = co_await repository_.store().Read(std::move(read));
   v1::CredentialRecord credential;
   co_return result.ok() && result->values[0].has_value() && Decode(*result->values[0], &credential).ok();
@@ -59,25 +59,25 @@ Task<bool> Admin::HasPassword(store::Partition partition, std::string account_id
 Task<absl::StatusOr<std::optional<LostAccount>>> Admin::FindLost(const Index& index, Address address) {
   const v1::Domain* const domain = index.FindDomain(address.domain);
   if (domain == nullptr) co_return std::optional<LostAccount>();
-  const store::Partition partition = TenantPartition(domain->tenant());
+  const store::Partition partition = TenantPartition(TenantId(domain->tenant()));
   const std::string name = address.ToString();
-  std::string id;
+  AccountId id;
   PH_CO_RETURN_IF_ERROR(co_await ForEachRow(repository_.store(), partition, kLogPrefix, [&](const store::Row& row) {
     v1::ChangeRecord record;
     if (!Decode(row.value, &record).ok()) return;
     for (const v1::Change& change : record.changes()) {
       const bool of_account = change.kind() == v1::Change::KIND_ACCOUNT || change.kind() == v1::Change::KIND_CREDENTIAL;
-      if (of_account && change.name() == name && IsId(change.account_id()) && IsFree(index, change.account_id())) {
-        id = change.account_id();  // the newest change counts
-      }
+      const AccountId of(change.account_id());
+      if (of_account && change.name() == name && IsId(of.value()) && IsFree(index, of))
+        id = of;  // the newest change counts
     }
   }));
   if (id.empty()) {
-    const std::string prefix = CredentialKey("");
+    const std::string prefix = kCredentialPrefix;
     int64_t newest = 0;
     PH_CO_RETURN_IF_ERROR(co_await ForEachRow(repository_.store(), partition, prefix, [&](const store::Row& row) {
       v1::CredentialRecord record;
-      const std::string of = row.key.substr(prefix.size());
+      const AccountId of(row.key.substr(prefix.size()));
       if (!Decode(row.value, &record).ok() || record.address() != name || !IsFree(index, of)) return;
       if (!id.empty() && record.changed().seconds() < newest) return;
       newest = record.changed().seconds();
@@ -94,12 +94,13 @@ Task<absl::StatusOr<std::optional<LostAccount>>> Admin::WhichLost(const Index& i
   if (account_id == "new") co_return lost;
   if (!account_id.empty()) {
     if (!IsId(account_id)) co_return absl::InvalidArgumentError("account_id: 32 hex digits in lower case, or \"new\"");
-    if (!IsFree(index, account_id)) {
+    const AccountId id(account_id);
+    if (!IsFree(index, id)) {
       co_return absl::AlreadyExistsError(absl::StrCat("account_id: another account has the id ", account_id));
     }
     const v1::Domain* const domain = index.FindDomain(address.domain);
     if (domain == nullptr) co_return MissingDomain(index, address.domain);
-    lost = LostAccount{account_id, co_await HasPassword(TenantPartition(domain->tenant()), account_id)};
+    lost = LostAccount{id, co_await HasPassword(TenantPartition(TenantId(domain->tenant())), id)};
   } else if (index.AccountMayBeLost(address)) {
     PH_CO_ASSIGN_OR_RETURN(lost, co_await FindLost(index, address));
     if (!lost) {
@@ -112,7 +113,7 @@ Task<absl::StatusOr<std::optional<LostAccount>>> Admin::WhichLost(const Index& i
   if (lost) {
     LOG_EVENT(kWarning, "directory_account_written_anew")
         .Str("address", address.ToString())
-        .Str("account_id", lost->account_id);
+        .Str("account_id", lost->account_id.value());
   }
   co_return lost;
 }

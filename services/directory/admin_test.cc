@@ -58,7 +58,7 @@ TEST_F(AdminTest, WhatWasMadeIsThereAfterARestart) {
   const auto answer = repository_->Read([](const Index& index) { return Lookup(index, "info@example.org", "h"); });
   ASSERT_TRUE(answer.ok());
   ASSERT_EQ(answer->targets.size(), 2u);
-  EXPECT_EQ(answer->targets[0].account->account_id, bob->account_id());
+  EXPECT_EQ(answer->targets[0].account->account_id.value(), bob->account_id());
   EXPECT_EQ(answer->targets[1].address.ToString(), "X@example.net");
 }
 
@@ -199,7 +199,7 @@ TEST_F(AdminTest, AnOldFormIsReplacedAtLogin) {
   EXPECT_EQ(StoredHash(*bob)[0], '{');
   EXPECT_EQ(Login("bob@example.org", "p\xC3\xA4ssword 1"), Code::kOk);
   EXPECT_EQ(StoredHash(*bob).rfind("$argon2id$", 0), 0u);
-  cache_.Forget(bob->account_id());
+  cache_.Forget(AccountId(bob->account_id()));
   EXPECT_EQ(Login("bob@example.org", "p\xC3\xA4ssword 1"), Code::kOk);
   EXPECT_EQ(metrics_.rehashed.Value(), 1);
 }

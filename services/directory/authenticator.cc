@@ -110,12 +110,12 @@ Task<absl::StatusOr<AccountInfo>> Authenticator::CheckUncounted(std::string user
     co_return *account;
   }
   // The name stands for an account that does not exist, so that the limits do not tell which do.
-  const std::string guessed = account ? account->account_id : absl::AsciiStrToLower(username);
+  const std::string guessed = account ? account->account_id.value() : absl::AsciiStrToLower(username);
   PH_CO_RETURN_IF_ERROR(Refusal(client, guessed));
   // For an unknown name, too, one row is read: one that never exists.
   AccountInfo nobody;
-  nobody.tenant = "default";
-  nobody.account_id = "nobody";
+  nobody.tenant = TenantId(kDefaultTenant);
+  nobody.account_id = AccountId("nobody");
   PH_CO_ASSIGN_OR_RETURN(const std::string hash, co_await ReadHash(account ? *account : nobody));
   const absl::Time start = absl::Now();
   // The checks before this one may have filled a bucket while it waited.
@@ -182,7 +182,7 @@ Task<absl::StatusOr<std::string>> Authenticator::ReadHash(const AccountInfo& acc
   if (absl::IsDataLoss(read)) {
     LOG_EVENT(kError, "directory_password_damaged")
         .Str("address", account.address.ToString())
-        .Str("account_id", account.account_id)
+        .Str("account_id", account.account_id.value())
         .Str("what_to_do", absl::StrCat("posthousectl password set ", account.address.ToString()))
         .Err(read);
     co_return absl::UnavailableError("the record of the password is damaged");

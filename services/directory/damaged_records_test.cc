@@ -47,8 +47,8 @@ class DamagedRecordsTest : public AdminFixture {
 
 TEST_F(DamagedRecordsTest, ADamagedAccountIsATemporaryFailureAndTheOthersGoOn) {
   v1::GetAccountRequest by_id;
-  by_id.set_account_id(repository_->Read([](const Index& i) { return i.FindAccount(At("ann"))->account_id; }));
-  Damage(TenantPartition("default"), AccountKey(At("ann")));
+  by_id.set_account_id(repository_->Read([](const Index& i) { return i.FindAccount(At("ann"))->account_id.value(); }));
+  Damage(TenantPartition(TenantId("default")), AccountKey(At("ann")));
   Open();
   EXPECT_EQ(Ask("ann@example.org"), Outcome::kSuspended);
   EXPECT_EQ(Ask("ann+list@example.org"), Outcome::kSuspended);
@@ -75,8 +75,8 @@ TEST_F(DamagedRecordsTest, ADamagedAccountIsATemporaryFailureAndTheOthersGoOn) {
 
 // An account is its id: mail and password belong to that.
 TEST_F(DamagedRecordsTest, AnAccountThatIsWrittenAnewKeepsItsMailAndItsPassword) {
-  const std::string id = repository_->Read([](const Index& i) { return i.FindAccount(At("ann"))->account_id; });
-  Damage(TenantPartition("default"), AccountKey(At("ann")));
+  const std::string id = repository_->Read([](const Index& i) { return i.FindAccount(At("ann"))->account_id.value(); });
+  Damage(TenantPartition(TenantId("default")), AccountKey(At("ann")));
   Open();
   // What needs the record says what to do.
   v1::DeleteAccountRequest deletion;
@@ -99,15 +99,17 @@ TEST_F(DamagedRecordsTest, AnAccountThatIsWrittenAnewKeepsItsMailAndItsPassword)
 }
 
 TEST_F(DamagedRecordsTest, WithoutTheLogTheCredentialNamesTheAccountAndElseTheAdministrator) {
-  const std::string ann = repository_->Read([](const Index& i) { return i.FindAccount(At("ann"))->account_id; });
+  const std::string ann =
+      repository_->Read([](const Index& i) { return i.FindAccount(At("ann"))->account_id.value(); });
   const absl::StatusOr<v1::Account> dot = AddAccount("dot@example.org");  // without a password
   ASSERT_TRUE(dot.ok());
-  const auto log = SyncWait(store_->Read({TenantPartition("default"), {}, kLogPrefix, "", store::kMaxPageRows}));
+  const auto log =
+      SyncWait(store_->Read({TenantPartition(TenantId("default")), {}, kLogPrefix, "", store::kMaxPageRows}));
   ASSERT_TRUE(log.ok());
   for (const store::Row& row : log->page) {
-    ASSERT_TRUE(SyncWait(store_->Commit({TenantPartition("default"), {}, {{row.key, std::nullopt}}})).ok());
+    ASSERT_TRUE(SyncWait(store_->Commit({TenantPartition(TenantId("default")), {}, {{row.key, std::nullopt}}})).ok());
   }
-  for (const char* name : {"ann", "dot"}) Damage(TenantPartition("default"), AccountKey(At(name)));
+  for (const char* name : {"ann", "dot"}) Damage(TenantPartition(TenantId("default")), AccountKey(At(name)));
   Open();
   const absl::StatusOr<v1::Account> again = AddAccount("ann@example.org", "new");
   ASSERT_TRUE(again.ok()) << again.status();
@@ -133,7 +135,7 @@ TEST_F(DamagedRecordsTest, WithoutTheLogTheCredentialNamesTheAccountAndElseTheAd
 TEST_F(DamagedRecordsTest, ADamagedAliasDomainOrTenantIsATemporaryFailure) {
   ASSERT_EQ(AddDomain("second.example"), Code::kOk);
   ASSERT_TRUE(AddAccount("eve@second.example", "right").ok());
-  Damage(TenantPartition("default"), AliasKey(At("team")));
+  Damage(TenantPartition(TenantId("default")), AliasKey(At("team")));
   Damage(SystemPartition(), DomainKey("second.example"));
   Open();
   EXPECT_EQ(Ask("team@example.org"), Outcome::kSuspended);
@@ -146,7 +148,7 @@ TEST_F(DamagedRecordsTest, ADamagedAliasDomainOrTenantIsATemporaryFailure) {
   EXPECT_EQ(Ask("eve@second.example"), Outcome::kSuspended);
   Open();
   EXPECT_EQ(Ask("eve@second.example"), Outcome::kFound);
-  Damage(SystemPartition(), TenantKey("default"));
+  Damage(SystemPartition(), TenantKey(TenantId("default")));
   Open();
   EXPECT_EQ(Ask("bob@example.org"), Outcome::kSuspended);
   EXPECT_EQ(Login("bob@example.org", "right"), Code::kUnavailable);
@@ -154,7 +156,7 @@ TEST_F(DamagedRecordsTest, ADamagedAliasDomainOrTenantIsATemporaryFailure) {
 
 TEST_F(DamagedRecordsTest, ADamagedLogMakesWatchersStartAgain) {
   const uint64_t before = repository_->feed().revision();
-  Damage(TenantPartition("default"), LogKey(before));
+  Damage(TenantPartition(TenantId("default")), LogKey(before));
   Open();
   EXPECT_EQ(Ask("bob@example.org"), Outcome::kFound);
   EXPECT_TRUE(absl::IsOutOfRange(repository_->feed().Subscribe(before - 1, false).status()));
@@ -165,7 +167,7 @@ TEST_F(DamagedRecordsTest, ADamagedLogMakesWatchersStartAgain) {
 TEST_F(DamagedRecordsTest, RowsThatDoNotParseAreNamed) {
   const auto bad = [this] {
     std::vector<std::string> keys;
-    for (const store::Partition& partition : {SystemPartition(), TenantPartition("default")}) {
+    for (const store::Partition& partition : {SystemPartition(), TenantPartition(TenantId("default"))}) {
       const auto rows = SyncWait(store_->Read({partition, {}, "", "", store::kMaxPageRows}));
       for (const store::Row& row : rows->page) {
         if (!CheckStoredRow(partition, row.key, row.value).ok()) keys.push_back(row.key);
@@ -174,9 +176,9 @@ TEST_F(DamagedRecordsTest, RowsThatDoNotParseAreNamed) {
     return keys;
   };
   EXPECT_TRUE(bad().empty());
-  Damage(TenantPartition("default"), AccountKey(At("ann")));
-  Damage(TenantPartition("default"), AliasKey(At("team")));
-  Damage(TenantPartition("default"), kHeadKey);
+  Damage(TenantPartition(TenantId("default")), AccountKey(At("ann")));
+  Damage(TenantPartition(TenantId("default")), AliasKey(At("team")));
+  Damage(TenantPartition(TenantId("default")), kHeadKey);
   Damage(SystemPartition(), DomainKey("example.org"));
   EXPECT_EQ(bad(), (std::vector<std::string>{DomainKey("example.org"), kHeadKey, AccountKey(At("ann")),
                                              AliasKey(At("team"))}));
@@ -186,8 +188,10 @@ TEST_F(DamagedRecordsTest, RowsThatDoNotParseAreNamed) {
 // A head says who may write and which revision is next: both begin at the present time.
 TEST_F(DamagedRecordsTest, DamagedHeadsAreMadeAnew) {
   const uint64_t before = repository_->feed().revision();
-  for (const std::vector<store::Partition>& damaged : std::vector<std::vector<store::Partition>>{
-           {TenantPartition("default")}, {SystemPartition()}, {SystemPartition(), TenantPartition("default")}}) {
+  for (const std::vector<store::Partition>& damaged :
+       std::vector<std::vector<store::Partition>>{{TenantPartition(TenantId("default"))},
+                                                  {SystemPartition()},
+                                                  {SystemPartition(), TenantPartition(TenantId("default"))}}) {
     for (const store::Partition& partition : damaged) Damage(partition, kHeadKey);
     Open();
     EXPECT_EQ(Ask("bob@example.org"), Outcome::kFound);
@@ -243,7 +247,8 @@ class DamagedVerbsTest : public DamagedRecordsTest {
   void Try(const store::Partition& partition, const std::string& key, const std::vector<VerbCase>& cases) {
     Damage(partition, key);
     std::vector<std::pair<store::Partition, std::vector<store::Row>>> rows;
-    for (const store::Partition& copied : {SystemPartition(), TenantPartition("default"), TenantPartition("acme")}) {
+    for (const store::Partition& copied :
+         {SystemPartition(), TenantPartition(TenantId("default")), TenantPartition(TenantId("acme"))}) {
       const auto page = SyncWait(store_->Read({copied, {}, "", "", store::kMaxPageRows}));
       ASSERT_TRUE(page.ok() && !page->more);
       rows.emplace_back(copied, page->page);
@@ -283,7 +288,7 @@ TEST_F(DamagedVerbsTest, OfAnAlias) {
     r.mutable_alias()->set_address(kTeam);
     r.mutable_alias()->add_targets("bob@example.org");
   };
-  Try(TenantPartition("default"), AliasKey(At("team")),
+  Try(TenantPartition(TenantId("default")), AliasKey(At("team")),
       {{"alias add", Verb<v1::CreateAliasRequest>(&Admin::CreateAlias, targets), nullptr},
        {"alias set", Verb<v1::UpdateAliasRequest>(&Admin::UpdateAlias, targets),
         "posthousectl alias add team@example.org"},
@@ -305,14 +310,14 @@ TEST_F(DamagedVerbsTest, OfAnAlias) {
 }
 
 TEST_F(DamagedVerbsTest, OfAnAccount) {
-  const std::string id = repository_->Read([](const Index& i) { return i.FindAccount(At("ann"))->account_id; });
+  const std::string id = repository_->Read([](const Index& i) { return i.FindAccount(At("ann"))->account_id.value(); });
   const char says[] = "posthousectl account add ann@example.org";
   const auto address = [](auto& r) { r.set_address("ann@example.org"); };
   const auto account = [id](auto& r) {
     r.mutable_account()->set_address("ann@example.org");
     r.mutable_account()->set_account_id(id);
   };
-  Try(TenantPartition("default"), AccountKey(At("ann")),
+  Try(TenantPartition(TenantId("default")), AccountKey(At("ann")),
       {{"account add", Verb<v1::CreateAccountRequest>(&Admin::CreateAccount, account), nullptr},
        {"account set", Verb<v1::UpdateAccountRequest>(&Admin::UpdateAccount, account), says},
        {"account show", Verb<v1::GetAccountRequest>(&Admin::GetAccount, address), says},
@@ -394,7 +399,7 @@ TEST_F(DamagedVerbsTest, OfATenant) {
   const char says[] = "posthousectl tenant add acme";
   const auto tenant = [](auto& r) { r.mutable_tenant()->set_tenant("acme"); };
   ASSERT_TRUE(Verb<v1::CreateTenantRequest>(&Admin::CreateTenant, tenant)(*admin_).ok());
-  Try(SystemPartition(), TenantKey("acme"),
+  Try(SystemPartition(), TenantKey(TenantId("acme")),
       {{"tenant add", Verb<v1::CreateTenantRequest>(&Admin::CreateTenant, tenant), nullptr},
        {"tenant set", Verb<v1::UpdateTenantRequest>(&Admin::UpdateTenant, tenant), says},
        {"domain add --tenant",
@@ -409,7 +414,7 @@ TEST_F(DamagedVerbsTest, OfATenant) {
 // Its domains wait until the tenant is written anew.
 TEST_F(DamagedVerbsTest, OfATenantWithDomains) {
   const auto tenant = [](auto& r) { r.mutable_tenant()->set_tenant("default"); };
-  Try(SystemPartition(), TenantKey("default"),
+  Try(SystemPartition(), TenantKey(TenantId("default")),
       {{"tenant set", Verb<v1::UpdateTenantRequest>(&Admin::UpdateTenant, tenant), "posthousectl tenant add default"},
        {"tenant add", Verb<v1::CreateTenantRequest>(&Admin::CreateTenant, tenant), nullptr}});
   EXPECT_EQ(Ask("bob@example.org"), Outcome::kFound);
@@ -438,13 +443,13 @@ TEST_F(DamagedVerbsTest, ADomainThatIsWrittenAnewStaysInItsTenant) {
 }
 
 TEST_F(DamagedVerbsTest, OfACredential) {
-  const std::string id = repository_->Read([](const Index& i) { return i.FindAccount(At("ann"))->account_id; });
-  Damage(TenantPartition("default"), CredentialKey(id));
+  const std::string id = repository_->Read([](const Index& i) { return i.FindAccount(At("ann"))->account_id.value(); });
+  Damage(TenantPartition(TenantId("default")), CredentialKey(AccountId(id)));
   Open();
   EXPECT_EQ(Login("ann@example.org", "right"), Code::kUnavailable);
   EXPECT_EQ(SetPassword("ann@example.org", "other"), Code::kOk);
   EXPECT_EQ(Login("ann@example.org", "other"), Code::kOk);
-  Damage(TenantPartition("default"), CredentialKey(id));
+  Damage(TenantPartition(TenantId("default")), CredentialKey(AccountId(id)));
   v1::DeleteAccountRequest deletion;
   deletion.set_address("ann@example.org");
   EXPECT_TRUE(SyncWait(admin_->DeleteAccount(deletion)).ok());
@@ -458,11 +463,11 @@ TEST_F(DamagedVerbsTest, OfACredential) {
 }
 
 TEST_F(DamagedVerbsTest, OfADeletedAccount) {
-  const std::string id = repository_->Read([](const Index& i) { return i.FindAccount(At("ann"))->account_id; });
+  const std::string id = repository_->Read([](const Index& i) { return i.FindAccount(At("ann"))->account_id.value(); });
   v1::DeleteAccountRequest deletion;
   deletion.set_address("ann@example.org");
   ASSERT_TRUE(SyncWait(admin_->DeleteAccount(deletion)).ok());
-  Damage(TenantPartition("default"), DeletedKey(id));
+  Damage(TenantPartition(TenantId("default")), DeletedKey(AccountId(id)));
   Open();
   v1::UndeleteAccountRequest undelete;
   undelete.set_address("ann@example.org");
@@ -479,8 +484,8 @@ TEST_F(DamagedVerbsTest, OfADeletedAccount) {
 
 // The index has what the store lost since: no verb says "not found" or shows the store's error.
 TEST_F(DamagedVerbsTest, OfARecordThatWasDamagedSinceTheStart) {
-  Damage(TenantPartition("default"), AccountKey(At("ann")));
-  Damage(TenantPartition("default"), AliasKey(At("team")));
+  Damage(TenantPartition(TenantId("default")), AccountKey(At("ann")));
+  Damage(TenantPartition(TenantId("default")), AliasKey(At("team")));
   v1::GetAccountRequest get;
   get.set_address("ann@example.org");
   v1::DeleteAccountRequest deletion;

@@ -24,9 +24,9 @@ constexpr size_t kWatchBatch = 500;
 constexpr int64_t kLookupTtlSeconds = 30;
 
 void FillAccountRef(const AccountInfo& account, common::v1::AccountRef* ref) {
-  ref->set_tenant(account.tenant);
-  ref->set_account_id(account.account_id);
-  ref->set_home(account.home);
+  ref->set_tenant(account.tenant.value());
+  ref->set_account_id(account.account_id.value());
+  ref->set_home(account.home.value());
   ref->set_quota_bytes(account.limits.storage_bytes);
   ref->set_quota_messages(account.limits.messages);
   ref->set_placement_epoch(account.placement_epoch);
@@ -100,7 +100,7 @@ class DirectoryRpc final : public v1::DirectoryService::CallbackService {
     }
     v1::LookupAddressResponse& response = call.response();
     response.set_outcome(ToProto(answer->outcome));
-    response.set_tenant(answer->tenant);
+    response.set_tenant(answer->tenant.value());
     response.set_revision(revision);
     response.mutable_ttl()->set_seconds(kLookupTtlSeconds);
     for (const std::string& name : answer->depends_on) response.add_depends_on(name);
@@ -157,7 +157,7 @@ class DirectoryRpc final : public v1::DirectoryService::CallbackService {
     log::Event(account.ok() ? log::Level::kInfo : log::Level::kDebug, "login_checked")
         .Str("protocol", request.protocol())
         .Str("client_address", request.client_address())
-        .Str("account_id", account.ok() ? account->account_id : "")
+        .Str("account_id", account.ok() ? account->account_id.value() : "")
         .Bool("ok", account.ok())
         .Bool("tls", request.tls())
         .Str("code", absl::StatusCodeToString(account.status().code()))

@@ -107,7 +107,7 @@ LimitSet LimitSet::Or(const LimitSet& wider) const {
 Index::Index()
     : by_address_(0, ByAddress{&accounts_}, ByAddress{&accounts_}), by_id_(0, ById{&accounts_}, ById{&accounts_}) {}
 
-void Index::PutTenant(const v1::Tenant& tenant) { tenants_[tenant.tenant()] = tenant; }
+void Index::PutTenant(const v1::Tenant& tenant) { tenants_[TenantId(tenant.tenant())] = tenant; }
 
 void Index::PutDomain(const v1::Domain& domain) {
   if (const std::optional<uint32_t> known = DomainSlot(domain.domain())) {
@@ -177,7 +177,7 @@ void Index::PutAccount(const v1::Account& account) {
   }
   entry.limits = InternLimits(LimitSet::From(account.limits()));
   if (!fresh) --homes_[entry.home].accounts;
-  entry.home = InternHome(account.home());
+  entry.home = InternHome(Home(account.home()));
   ++homes_[entry.home].accounts;
   entry.placement_epoch = static_cast<uint32_t>(account.placement_epoch());
   entry.credential_revision = account.credential_revision();
@@ -226,14 +226,14 @@ void Index::EraseAlias(const Address& address) {
 
 void Index::PutDeleted(const v1::DeletedAccount& account) {
   DeletedInfo info;
-  info.tenant = account.account().tenant();
+  info.tenant = TenantId(account.account().tenant());
   info.address = account.account().address();
-  info.home = account.account().home();
+  info.home = Home(account.account().home());
   info.state = account.state();
   info.deleted = absl::FromUnixSeconds(account.deleted().seconds());
   info.erase_after = absl::FromUnixSeconds(account.erase_after().seconds());
   info.erased = absl::FromUnixSeconds(account.erased().seconds());
-  deleted_[account.account().account_id()] = std::move(info);
+  deleted_[AccountId(account.account().account_id())] = std::move(info);
 }
 
 void Index::PutLost(const std::string& partition, std::string first, std::string last) {
@@ -253,24 +253,24 @@ bool Index::MayBeLost(const Address& address) const {
   if (lost_count_ == 0) return false;
   const v1::Domain* domain = FindDomain(address.domain);
   if (domain == nullptr) return MayBeLost(address.domain);
-  const std::string partition = TenantPartition(domain->tenant()).id;
+  const std::string partition = TenantPartition(TenantId(domain->tenant())).id;
   return IsLost(partition, AccountKey(address)) || IsLost(partition, AliasKey(address));
 }
 
 bool Index::AccountMayBeLost(const Address& address) const {
   if (lost_count_ == 0 || HasAccount(address)) return false;
   const v1::Domain* domain = FindDomain(address.domain);
-  return domain != nullptr && IsLost(TenantPartition(domain->tenant()).id, AccountKey(address));
+  return domain != nullptr && IsLost(TenantPartition(TenantId(domain->tenant())).id, AccountKey(address));
 }
 
-bool Index::TenantMayBeLost(absl::string_view tenant) const {
+bool Index::TenantMayBeLost(const TenantId& tenant) const {
   return lost_count_ != 0 && IsLost(SystemPartition().id, TenantKey(tenant));
 }
 
 bool Index::AliasMayBeLost(const Address& address) const {
   if (lost_count_ == 0 || FindAlias(address).has_value()) return false;
   const v1::Domain* domain = FindDomain(address.domain);
-  return domain != nullptr && IsLost(TenantPartition(domain->tenant()).id, AliasKey(address));
+  return domain != nullptr && IsLost(TenantPartition(TenantId(domain->tenant())).id, AliasKey(address));
 }
 
 // Whether a lost range touches the keys that begin with `prefix`.
@@ -288,7 +288,7 @@ bool Index::DeletedMayBeLost() const {
                      [this](const auto& entry) { return AnyLost(entry.first, kDeletedPrefix, false); });
 }
 
-std::string Index::TenantOfLost(absl::string_view domain) const {
+TenantId Index::TenantOfLost(absl::string_view domain) const {
   const std::string accounts = AccountsOfDomainPrefix(domain), aliases = AliasesOfDomainPrefix(domain);
   for (const auto& [name, tenant] : tenants_) {
     const auto it = lost_.find(TenantPartition(name).id);
@@ -298,13 +298,13 @@ std::string Index::TenantOfLost(absl::string_view domain) const {
       if (absl::StartsWith(rows.first, accounts) || absl::StartsWith(rows.first, aliases)) return name;
     }
   }
-  return "";
+  return TenantId();
 }
 
 bool Index::LostIn(absl::string_view domain, bool but_aliases) const {
   const v1::Domain* found = FindDomain(domain);
   if (lost_count_ == 0 || found == nullptr) return false;
-  const std::string partition = TenantPartition(found->tenant()).id;
+  const std::string partition = TenantPartition(TenantId(found->tenant())).id;
   return AnyLost(partition, AccountsOfDomainPrefix(domain), false) ||
          AnyLost(partition, AliasesOfDomainPrefix(domain), but_aliases);
 }
@@ -326,7 +326,7 @@ bool Index::MayBeLost(absl::string_view domain) const {
   return lost_count_ != 0 && IsLost(SystemPartition().id, DomainKey(domain));
 }
 
-const v1::Tenant* Index::FindTenant(absl::string_view tenant) const {
+const v1::Tenant* Index::FindTenant(const TenantId& tenant) const {
   const auto it = tenants_.find(tenant);
   return it == tenants_.end() ? nullptr : &it->second;
 }
@@ -342,10 +342,10 @@ std::optional<AccountInfo> Index::FindAccount(const Address& address) const {
   return Describe(accounts_[*slot]);
 }
 
-std::optional<AccountInfo> Index::FindAccountById(absl::string_view account_id) const {
-  Id id{};
-  if (!ParseId(account_id, &id)) return std::nullopt;
-  const auto it = by_id_.find(id);
+std::optional<AccountInfo> Index::FindAccountById(const AccountId& id) const {
+  Id bytes{};
+  if (!ParseId(id.value(), &bytes)) return std::nullopt;
+  const auto it = by_id_.find(bytes);
   if (it == by_id_.end()) return std::nullopt;
   return Describe(accounts_[*it]);
 }
@@ -420,7 +420,7 @@ std::vector<std::string> Index::OtherNamesOf(absl::string_view domain) const {
 }
 
 v1::Status Index::EffectiveStatus(const v1::Domain& domain) const {
-  const v1::Tenant* tenant = FindTenant(domain.tenant());
+  const v1::Tenant* tenant = FindTenant(TenantId(domain.tenant()));
   return Worse(domain.status(), tenant == nullptr ? v1::STATUS_ACTIVE : tenant->status());
 }
 
@@ -448,7 +448,7 @@ size_t Index::aliases_in(absl::string_view domain) const {
   return slot ? domains_[*slot].aliases : 0;
 }
 
-size_t Index::accounts_at(absl::string_view home) const {
+size_t Index::accounts_at(const Home& home) const {
   const auto it = home_slots_.find(home);
   return it == home_slots_.end() ? 0 : homes_[it->second].accounts;
 }
@@ -479,13 +479,13 @@ std::optional<uint32_t> Index::AccountSlot(const Address& address) const {
 
 AccountInfo Index::Describe(const AccountEntry& entry) const {
   const v1::Domain& domain = domains_[entry.domain].record;
-  const v1::Tenant* tenant = FindTenant(domain.tenant());
+  const v1::Tenant* tenant = FindTenant(TenantId(domain.tenant()));
   AccountInfo info;
-  info.account_id =
-      absl::BytesToHexString(absl::string_view(reinterpret_cast<const char*>(entry.id.data()), entry.id.size()));
-  info.tenant = domain.tenant();
+  info.account_id = AccountId(
+      absl::BytesToHexString(absl::string_view(reinterpret_cast<const char*>(entry.id.data()), entry.id.size())));
+  info.tenant = TenantId(domain.tenant());
   info.address = Address{entry.local, domain.domain()};
-  info.home = homes_[entry.home].name;
+  info.home = homes_[entry.home].home;
   info.placement_epoch = entry.placement_epoch;
   info.credential_revision = entry.credential_revision;
   info.status = Worse(static_cast<v1::Status>(entry.status), EffectiveStatus(domain));
@@ -500,9 +500,9 @@ uint32_t Index::InternLimits(const LimitSet& limits) {
   return it->second;
 }
 
-uint32_t Index::InternHome(const std::string& home) {
+uint32_t Index::InternHome(const Home& home) {
   const auto [it, inserted] = home_slots_.try_emplace(home, static_cast<uint32_t>(homes_.size()));
-  if (inserted) homes_.push_back(Home{home, 0});
+  if (inserted) homes_.push_back(HomeEntry{home, 0});
   return it->second;
 }
 

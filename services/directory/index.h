@@ -20,6 +20,7 @@
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "posthouse/directory/v1/directory.pb.h"
+#include "services/common/ids/ids.h"
 #include "services/mail_formats/address/address.h"
 
 namespace posthouse::directory {
@@ -44,10 +45,10 @@ struct LimitSet {
 // What a lookup learns of an account. Status and limits are effective: the
 // tenant's and the domain's are in them.
 struct AccountInfo {
-  std::string account_id;
-  std::string tenant;
+  AccountId account_id;
+  TenantId tenant;
   Address address;
-  std::string home;
+  Home home;
   uint32_t placement_epoch = 0;
   uint64_t credential_revision = 0;
   v1::Status status = v1::STATUS_ACTIVE;
@@ -56,9 +57,9 @@ struct AccountInfo {
 
 // A deleted account, as far as the index needs it; the row has the rest.
 struct DeletedInfo {
-  std::string tenant;
+  TenantId tenant;
   std::string address;
-  std::string home;
+  Home home;
   v1::DeletedAccount::State state = v1::DeletedAccount::STATE_KEPT;
   absl::Time deleted;
   absl::Time erase_after;
@@ -89,16 +90,16 @@ class Index {
   void PutAlias(const v1::Alias& alias);
   void EraseAlias(const Address& address);
   void PutDeleted(const v1::DeletedAccount& account);
-  void EraseDeleted(const std::string& account_id) { deleted_.erase(account_id); }
+  void EraseDeleted(const AccountId& id) { deleted_.erase(id); }
   // Rows that could not be read when the store was opened: keys from `first` to `last`, both
   // included. What cannot be found there may exist.
   void PutLost(const std::string& partition, std::string first, std::string last);
 
   // ---- questions. Pointers hold until the next change.
-  const v1::Tenant* FindTenant(absl::string_view tenant) const;
+  const v1::Tenant* FindTenant(const TenantId& tenant) const;
   const v1::Domain* FindDomain(absl::string_view domain) const;
   std::optional<AccountInfo> FindAccount(const Address& address) const;
-  std::optional<AccountInfo> FindAccountById(absl::string_view account_id) const;
+  std::optional<AccountInfo> FindAccountById(const AccountId& id) const;
   bool HasAccount(const Address& address) const;
   std::optional<AliasInfo> FindAlias(const Address& address) const;
   // Addresses of aliases that name `address` as a target, sorted, at most `limit`.
@@ -115,12 +116,12 @@ class Index {
   bool MayBeLost(const Address& address) const;
   bool MayBeLost(absl::string_view domain) const;
   // The same for one kind of record.
-  bool TenantMayBeLost(absl::string_view tenant) const;
+  bool TenantMayBeLost(const TenantId& tenant) const;
   bool AccountMayBeLost(const Address& address) const;
   bool AliasMayBeLost(const Address& address) const;
   bool DeletedMayBeLost() const;  // of any deleted account
   // The tenant whose lost rows have accounts or aliases of `domain`; "": none. Its own record is lost, then.
-  std::string TenantOfLost(absl::string_view domain) const;
+  TenantId TenantOfLost(absl::string_view domain) const;
   // True when addresses of `domain` may be lost. Those of `but_aliases`, which a deletion finds by their keys,
   // do not count.
   bool LostIn(absl::string_view domain, bool but_aliases) const;
@@ -130,8 +131,8 @@ class Index {
   // True when an account with an unknown id may be among them.
   bool accounts_lost() const { return accounts_lost_; }
   // Deleted accounts by id, those with an erased tombstone as well.
-  const absl::btree_map<std::string, DeletedInfo>& deleted() const { return deleted_; }
-  size_t accounts_at(absl::string_view home) const;
+  const absl::btree_map<AccountId, DeletedInfo>& deleted() const { return deleted_; }
+  size_t accounts_at(const Home& home) const;
   // The worst of the domain's and its tenant's status.
   v1::Status EffectiveStatus(const v1::Domain& domain) const;
   // In the order of their creation.
@@ -209,9 +210,9 @@ class Index {
   void Unlink(const v1::Domain& domain);
   AccountInfo Describe(const AccountEntry& entry) const;
   uint32_t InternLimits(const LimitSet& limits);
-  uint32_t InternHome(const std::string& home);
+  uint32_t InternHome(const Home& home);
 
-  absl::flat_hash_map<std::string, v1::Tenant> tenants_;
+  absl::flat_hash_map<TenantId, v1::Tenant> tenants_;
   std::vector<DomainEntry> domains_;
   std::vector<uint32_t> free_domains_;
   absl::flat_hash_map<std::string, uint32_t> domain_slots_;
@@ -226,7 +227,7 @@ class Index {
   Backwards aliases_to_, catch_alls_to_;
   std::vector<LimitSet> limit_sets_;
   absl::flat_hash_map<LimitSet, uint32_t> limit_slots_;
-  absl::btree_map<std::string, DeletedInfo> deleted_;
+  absl::btree_map<AccountId, DeletedInfo> deleted_;
   struct LostRows {
     std::string first, last;
   };
@@ -234,12 +235,12 @@ class Index {
   absl::flat_hash_set<std::string> settled_;  // partition, NUL, key; of rows in a range that stays lost
   size_t lost_count_ = 0;
   bool accounts_lost_ = false;
-  struct Home {
-    std::string name;
+  struct HomeEntry {
+    Home home;
     size_t accounts = 0;
   };
-  std::vector<Home> homes_;
-  absl::flat_hash_map<std::string, uint32_t> home_slots_;
+  std::vector<HomeEntry> homes_;
+  absl::flat_hash_map<Home, uint32_t> home_slots_;
 };
 
 // The one of the two that permits less.

@@ -8,11 +8,11 @@ namespace posthouse::directory {
 
 store::Partition SystemPartition() { return {"", "sys"}; }
 
-store::Partition TenantPartition(absl::string_view tenant) {
-  return {std::string(tenant), absl::StrCat("dir/", tenant)};
+store::Partition TenantPartition(const TenantId& tenant) {
+  return {tenant.value(), absl::StrCat("dir/", tenant.value())};
 }
 
-std::string TenantKey(absl::string_view tenant) { return absl::StrCat(kTenantPrefix, tenant); }
+std::string TenantKey(const TenantId& tenant) { return absl::StrCat(kTenantPrefix, tenant.value()); }
 
 std::string DomainKey(absl::string_view domain) { return absl::StrCat(kDomainPrefix, domain); }
 
@@ -28,8 +28,8 @@ std::string AliasKey(const Address& address) {
   return absl::StrCat(AliasesOfDomainPrefix(address.domain), address.local);
 }
 
-std::string CredentialKey(absl::string_view account_id) { return absl::StrCat("p/", account_id); }
-std::string DeletedKey(absl::string_view account_id) { return absl::StrCat(kDeletedPrefix, account_id); }
+std::string CredentialKey(const AccountId& account) { return absl::StrCat(kCredentialPrefix, account.value()); }
+std::string DeletedKey(const AccountId& account) { return absl::StrCat(kDeletedPrefix, account.value()); }
 
 std::string LogKey(uint64_t revision) {
   std::string key = kLogPrefix;

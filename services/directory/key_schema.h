@@ -36,6 +36,7 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/string_view.h"
+#include "services/common/ids/ids.h"
 #include "services/common/store/store.h"
 #include "services/mail_formats/address/address.h"
 
@@ -49,20 +50,24 @@ inline constexpr char kSchema = 1;
 // Log rows kept in a partition: what a watcher may have missed over a restart.
 inline constexpr uint64_t kLogRows = 1000;
 
+// The tenant that a new store has, and that a request without one means.
+inline constexpr char kDefaultTenant[] = "default";
+
 inline constexpr char kHeadKey[] = "H";
 inline constexpr char kTenantPrefix[] = "t/";
 inline constexpr char kDomainPrefix[] = "d/";
 inline constexpr char kAccountPrefix[] = "a/";
 inline constexpr char kAliasPrefix[] = "l/";
+inline constexpr char kCredentialPrefix[] = "p/";
 inline constexpr char kDeletedPrefix[] = "g/";
 inline constexpr char kLogPrefix[] = "c/";
 
 // The partitions.
 store::Partition SystemPartition();
-store::Partition TenantPartition(absl::string_view tenant);
+store::Partition TenantPartition(const TenantId& tenant);
 
 // The keys, in the order of the table above.
-std::string TenantKey(absl::string_view tenant);
+std::string TenantKey(const TenantId& tenant);
 std::string DomainKey(absl::string_view domain);
 // `address` is folded.
 std::string AccountKey(const Address& address);
@@ -70,8 +75,8 @@ std::string AliasKey(const Address& address);
 // The rows of one domain.
 std::string AccountsOfDomainPrefix(absl::string_view domain);
 std::string AliasesOfDomainPrefix(absl::string_view domain);
-std::string CredentialKey(absl::string_view account_id);
-std::string DeletedKey(absl::string_view account_id);
+std::string CredentialKey(const AccountId& account);
+std::string DeletedKey(const AccountId& account);
 std::string LogKey(uint64_t revision);
 
 // A row: the tag of the schema, then the proto.

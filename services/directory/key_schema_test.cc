@@ -11,12 +11,12 @@ namespace {
 // These keys are on disks: changing one of them is a new schema.
 TEST(KeySchemaTest, KeysAreTheBytesThatWereWritten) {
   EXPECT_EQ(SystemPartition(), (store::Partition{"", "sys"}));
-  EXPECT_EQ(TenantPartition("acme"), (store::Partition{"acme", "dir/acme"}));
-  EXPECT_EQ(TenantKey("acme"), "t/acme");
+  EXPECT_EQ(TenantPartition(TenantId("acme")), (store::Partition{"acme", "dir/acme"}));
+  EXPECT_EQ(TenantKey(TenantId("acme")), "t/acme");
   EXPECT_EQ(DomainKey("example.org"), "d/example.org");
   EXPECT_EQ(AccountKey({"a/b", "example.org"}), "a/example.org/a/b");
   EXPECT_EQ(AliasKey({"info", "example.org"}), "l/example.org/info");
-  EXPECT_EQ(CredentialKey("00ff"), "p/00ff");
+  EXPECT_EQ(CredentialKey(AccountId("00ff")), "p/00ff");
   EXPECT_EQ(absl::BytesToHexString(LogKey(0x0102030405060708)), "632f0102030405060708");
 }
 

@@ -5,6 +5,8 @@
 #include <openssl/hmac.h>
 #include <openssl/rand.h>
 
+#include <string>
+
 #include "services/common/status/status.h"
 
 namespace posthouse::directory {
@@ -13,9 +15,9 @@ LoginCache::LoginCache(absl::Duration ttl, size_t max_entries) : ttl_(ttl), max_
   PH_CHECK(RAND_bytes(key_.data(), static_cast<int>(key_.size())) == 1);
 }
 
-LoginCache::Mac LoginCache::MacOf(absl::string_view account_id, absl::string_view password) const {
+LoginCache::Mac LoginCache::MacOf(const AccountId& account, absl::string_view password) const {
   // The account id has a fixed length, so the concatenation is unambiguous.
-  std::string message(account_id);
+  std::string message = account.value();
   message.push_back('\0');
   message.append(password.data(), password.size());
   Mac mac{};
@@ -26,11 +28,11 @@ LoginCache::Mac LoginCache::MacOf(absl::string_view account_id, absl::string_vie
   return mac;
 }
 
-bool LoginCache::Contains(absl::string_view account_id, absl::string_view password, absl::Time now) const {
+bool LoginCache::Contains(const AccountId& account, absl::string_view password, absl::Time now) const {
   if (ttl_ <= absl::ZeroDuration()) return false;
-  const Mac mac = MacOf(account_id, password);
+  const Mac mac = MacOf(account, password);
   absl::MutexLock lock(&mutex_);
-  const auto it = entries_.find(account_id);
+  const auto it = entries_.find(account);
   if (it == entries_.end() || it->second.expires <= now) return false;
   return CRYPTO_memcmp(it->second.mac.data(), mac.data(), mac.size()) == 0;
 }
@@ -40,23 +42,23 @@ uint64_t LoginCache::generation() const {
   return generation_;
 }
 
-void LoginCache::Insert(absl::string_view account_id, absl::string_view password, uint64_t generation, absl::Time now) {
+void LoginCache::Insert(const AccountId& account, absl::string_view password, uint64_t generation, absl::Time now) {
   if (ttl_ <= absl::ZeroDuration()) return;
-  const Mac mac = MacOf(account_id, password);
+  const Mac mac = MacOf(account, password);
   absl::MutexLock lock(&mutex_);
   if (generation != generation_) return;
-  if (entries_.size() >= max_entries_ && !entries_.contains(account_id)) {
+  if (entries_.size() >= max_entries_ && !entries_.contains(account)) {
     absl::erase_if(entries_, [now](const auto& entry) { return entry.second.expires <= now; });
     // Still full: start again with an empty cache. Rare, and cheaper than an LRU list.
     if (entries_.size() >= max_entries_) entries_.clear();
   }
-  entries_[account_id] = Entry{mac, now + ttl_};
+  entries_[account] = Entry{mac, now + ttl_};
 }
 
-void LoginCache::Forget(absl::string_view account_id) {
+void LoginCache::Forget(const AccountId& account) {
   absl::MutexLock lock(&mutex_);
   ++generation_;
-  entries_.erase(account_id);
+  entries_.erase(account);
 }
 
 size_t LoginCache::size() const {

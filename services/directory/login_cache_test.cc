@@ -18,36 +18,36 @@ const absl::Time kNow = absl::FromUnixSeconds(1'700'000'000);
 
 TEST(LoginCacheTest, RemembersAProvenPasswordUntilItsTime) {
   LoginCache cache(absl::Minutes(10), 100);
-  EXPECT_FALSE(cache.Contains("id", "pw", kNow));
-  cache.Insert("id", "pw", cache.generation(), kNow);
-  EXPECT_TRUE(cache.Contains("id", "pw", kNow + absl::Minutes(9)));
-  EXPECT_FALSE(cache.Contains("id", "other", kNow));
-  EXPECT_FALSE(cache.Contains("other", "pw", kNow));
-  EXPECT_FALSE(cache.Contains("id", "pw", kNow + absl::Minutes(10)));
+  EXPECT_FALSE(cache.Contains(AccountId("id"), "pw", kNow));
+  cache.Insert(AccountId("id"), "pw", cache.generation(), kNow);
+  EXPECT_TRUE(cache.Contains(AccountId("id"), "pw", kNow + absl::Minutes(9)));
+  EXPECT_FALSE(cache.Contains(AccountId("id"), "other", kNow));
+  EXPECT_FALSE(cache.Contains(AccountId("other"), "pw", kNow));
+  EXPECT_FALSE(cache.Contains(AccountId("id"), "pw", kNow + absl::Minutes(10)));
 }
 
 TEST(LoginCacheTest, ForgetsWhatChanged) {
   LoginCache cache(absl::Minutes(10), 100);
   const uint64_t before = cache.generation();
-  cache.Insert("id", "pw", before, kNow);
-  cache.Forget("id");
-  EXPECT_FALSE(cache.Contains("id", "pw", kNow));
+  cache.Insert(AccountId("id"), "pw", before, kNow);
+  cache.Forget(AccountId("id"));
+  EXPECT_FALSE(cache.Contains(AccountId("id"), "pw", kNow));
   // A check that began before the change proves nothing about now.
-  cache.Insert("id", "pw", before, kNow);
-  EXPECT_FALSE(cache.Contains("id", "pw", kNow));
+  cache.Insert(AccountId("id"), "pw", before, kNow);
+  EXPECT_FALSE(cache.Contains(AccountId("id"), "pw", kNow));
 }
 
 TEST(LoginCacheTest, StaysWithinItsBound) {
   LoginCache cache(absl::Minutes(10), 10);
-  for (int i = 0; i < 1000; ++i) cache.Insert(std::to_string(i), "pw", cache.generation(), kNow);
+  for (int i = 0; i < 1000; ++i) cache.Insert(AccountId(std::to_string(i)), "pw", cache.generation(), kNow);
   EXPECT_LE(cache.size(), 10u);
-  EXPECT_TRUE(cache.Contains("999", "pw", kNow));
+  EXPECT_TRUE(cache.Contains(AccountId("999"), "pw", kNow));
 }
 
 TEST(LoginCacheTest, ZeroSwitchesItOff) {
   LoginCache cache(absl::ZeroDuration(), 10);
-  cache.Insert("id", "pw", cache.generation(), kNow);
-  EXPECT_FALSE(cache.Contains("id", "pw", kNow));
+  cache.Insert(AccountId("id"), "pw", cache.generation(), kNow);
+  EXPECT_FALSE(cache.Contains(AccountId("id"), "pw", kNow));
   EXPECT_EQ(cache.size(), 0u);
 }
 

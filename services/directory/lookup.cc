@@ -39,7 +39,7 @@ class Expansion {
 
   LookupAnswer Run(const Address& address) {
     const v1::Domain* domain = FindDomain(address.domain);
-    answer_.tenant = domain == nullptr ? "" : domain->tenant();
+    if (domain != nullptr) answer_.tenant = TenantId(domain->tenant());
     if (domain == nullptr || address.is_literal()) {
       Depend(address.domain);
       answer_.outcome = index_.MayBeLost(address.domain) ? Outcome::kSuspended : Outcome::kNotLocal;
@@ -165,8 +165,8 @@ class Expansion {
   }
 
   void Add(LookupTarget target) {
-    const std::string key =
-        target.account ? absl::StrCat(target.account->account_id, "+", target.detail) : target.address.ToString();
+    const std::string key = target.account ? absl::StrCat(target.account->account_id.value(), "+", target.detail)
+                                           : target.address.ToString();
     if (!added_.insert(key).second) return;
     if (answer_.targets.size() == kMaxTargets) {
       over_limit_ = Outcome::kTooMany;

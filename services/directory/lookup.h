@@ -25,6 +25,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "services/common/ids/ids.h"
 #include "services/directory/index.h"
 
 namespace posthouse::directory {
@@ -46,7 +47,7 @@ struct LookupAnswer {
   enum class Outcome { kFound, kNoSuchAddress, kNotLocal, kSuspended, kTooDeep, kTooMany };
   Outcome outcome = Outcome::kNoSuchAddress;
   std::vector<LookupTarget> targets;
-  std::string tenant;
+  TenantId tenant;
   std::vector<std::string> depends_on;
   std::string detail;  // of kTooDeep and kTooMany: the chain, or the number
 };

@@ -216,7 +216,7 @@ TEST_F(LookupTest, LimitsComeFromTheNearestThatSetsThem) {
   account.set_address("bob@example.org");
   account.mutable_limits()->set_storage_bytes(100);
   index_.PutAccount(account);
-  const AccountInfo info = *index_.FindAccountById("000102030405060708090a0b0c0d0e0f");
+  const AccountInfo info = *index_.FindAccountById(AccountId("000102030405060708090a0b0c0d0e0f"));
   EXPECT_EQ(info.limits.storage_bytes, 100u);
   EXPECT_EQ(info.limits.messages, 20u);
   EXPECT_EQ(info.limits.sends_per_day, 3u);
@@ -268,7 +268,7 @@ TEST_F(LookupTest, TheIndexSurvivesManyChanges) {
   for (int i = 0; i < 2000; ++i) {
     const bool there = i % 2 == 1;
     EXPECT_EQ(index_.HasAccount({absl::StrCat("u", i), "example.org"}), there) << i;
-    EXPECT_EQ(index_.FindAccountById(ids[i]).has_value(), there) << i;
+    EXPECT_EQ(index_.FindAccountById(AccountId(ids[i])).has_value(), there) << i;
   }
 }
 
@@ -283,7 +283,7 @@ TEST_F(LookupTest, ThereMayBeAnyNumberOfHomes) {
     index_.PutAccount(account);
   }
   for (const int i : {0, 65534, 65535, 65536, kHomes - 1}) {
-    EXPECT_EQ(FindLogin(index_, absl::StrCat("u", i, "@example.org"))->home, absl::StrCat("home", i));
+    EXPECT_EQ(FindLogin(index_, absl::StrCat("u", i, "@example.org"))->home, Home(absl::StrCat("home", i)));
   }
 }
 

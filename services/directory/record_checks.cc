@@ -33,7 +33,7 @@ absl::Status CheckRevision(uint64_t given, uint64_t stored) {
       absl::StrCat("revision: ", given, " is not the newest, which is ", stored, "; read the record again"));
 }
 
-absl::StatusOr<Address> CheckNewAddress(const Index& index, const std::string& text, const std::string& tenant) {
+absl::StatusOr<Address> CheckNewAddress(const Index& index, const std::string& text, const TenantId& tenant) {
   // Postfix's catch-all forms: an alias of the literal "*" would get no mail.
   if (absl::StartsWith(text, "*@") || absl::StartsWith(text, "@")) {
     return absl::InvalidArgumentError(absl::StrCat(
@@ -52,9 +52,9 @@ absl::StatusOr<Address> CheckNewAddress(const Index& index, const std::string& t
     return absl::FailedPreconditionError(
         absl::StrCat(domain->domain(), " is another name of ", domain->alias_of(), ": create the address there"));
   }
-  if (!tenant.empty() && tenant != domain->tenant()) {
+  if (!tenant.empty() && tenant.value() != domain->tenant()) {
     return absl::InvalidArgumentError(
-        absl::StrCat("domain ", domain->domain(), " belongs to tenant ", domain->tenant(), ", not ", tenant));
+        absl::StrCat("domain ", domain->domain(), " belongs to tenant ", domain->tenant(), ", not ", tenant.value()));
   }
   return parsed->Folded();
 }
@@ -67,10 +67,11 @@ absl::Status NoSuchAlias(absl::string_view name) {
   return absl::NotFoundError(absl::StrCat("there is no alias ", name));
 }
 
-absl::Status MissingTenant(const Index& index, absl::string_view tenant) {
-  if (!index.TenantMayBeLost(tenant)) return absl::NotFoundError(absl::StrCat("there is no tenant ", tenant));
-  return absl::FailedPreconditionError(absl::StrCat(
-      "the record of tenant ", tenant, " is damaged; 'posthousectl tenant add ", tenant, "' writes it anew"));
+absl::Status MissingTenant(const Index& index, const TenantId& tenant) {
+  if (!index.TenantMayBeLost(tenant)) return absl::NotFoundError(absl::StrCat("there is no tenant ", tenant.value()));
+  return absl::FailedPreconditionError(absl::StrCat("the record of tenant ", tenant.value(),
+                                                    " is damaged; 'posthousectl tenant add ", tenant.value(),
+                                                    "' writes it anew"));
 }
 
 absl::Status MissingDomain(const Index& index, absl::string_view domain) {

@@ -10,6 +10,7 @@
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "posthouse/directory/v1/directory.pb.h"
+#include "services/common/ids/ids.h"
 #include "services/common/time/proto_time.h"
 #include "services/directory/index.h"
 #include "services/directory/record_edit.h"
@@ -23,14 +24,14 @@ absl::Status CheckDisplayName(absl::string_view name);
 absl::Status CheckRevision(uint64_t given, uint64_t stored);
 // A new address: its domain exists, is no other name of another domain, and belongs to
 // `tenant` ("": any). Folded.
-absl::StatusOr<Address> CheckNewAddress(const Index& index, const std::string& text, const std::string& tenant);
+absl::StatusOr<Address> CheckNewAddress(const Index& index, const std::string& text, const TenantId& tenant);
 
 // kNotFound, with the name.
 absl::Status NoSuchAccount(absl::string_view name);
 absl::Status NoSuchAlias(absl::string_view name);
 // The same for what the index does not have; or kFailedPrecondition, when its record may be among the
 // damaged ones, with what to do.
-absl::Status MissingTenant(const Index& index, absl::string_view tenant);
+absl::Status MissingTenant(const Index& index, const TenantId& tenant);
 absl::Status MissingDomain(const Index& index, absl::string_view domain);
 absl::Status MissingAccount(const Index& index, const Address& address);
 absl::Status MissingAlias(const Index& index, const Address& address);

@@ -14,7 +14,6 @@
 namespace posthouse::directory {
 namespace {
 
-constexpr char kDefaultTenant[] = "default";
 // Keeps an alias's row far below the store's 64 KiB.
 constexpr int kMaxAliasTargets = 500;
 constexpr size_t kMaxAliasBytes = 48 * 1024;
@@ -83,7 +82,7 @@ absl::Status NormalizeNames(v1::Domain* domain) {
 
 RecordEdit Store(const v1::Tenant& tenant) {
   RecordEdit edit{.partition = SystemPartition()};
-  edit.Put(TenantKey(tenant.tenant()), tenant);
+  edit.Put(TenantKey(TenantId(tenant.tenant())), tenant);
   edit.Note(v1::Change::KIND_TENANT, tenant.tenant());
   edit.Follow([tenant](Index& index) { index.PutTenant(tenant); });
   return edit;
@@ -98,7 +97,7 @@ RecordEdit Store(const v1::Domain& domain) {
 }
 
 RecordEdit Store(const Address& address, const v1::Alias& alias) {
-  RecordEdit edit{.partition = TenantPartition(alias.tenant())};
+  RecordEdit edit{.partition = TenantPartition(TenantId(alias.tenant()))};
   edit.Put(AliasKey(address), alias);
   edit.Note(v1::Change::KIND_ALIAS, alias.address());
   edit.Follow([alias](Index& index) { index.PutAlias(alias); });
@@ -119,11 +118,11 @@ void RecordEdit::Add(RecordEdit other) {
   std::move(other.follow.begin(), other.follow.end(), std::back_inserter(follow));
 }
 
-void RecordEdit::Note(v1::Change::Kind kind, std::string name, std::string account_id) {
+void RecordEdit::Note(v1::Change::Kind kind, std::string name, const AccountId& account) {
   v1::Change change;
   change.set_kind(kind);
   change.set_name(std::move(name));
-  change.set_account_id(std::move(account_id));
+  change.set_account_id(account.value());
   changes.push_back(std::move(change));
 }
 
@@ -132,7 +131,7 @@ absl::StatusOr<RecordEdit> DecideCreateTenant(const Index& index, const EditStam
   PH_RETURN_IF_ERROR(CheckDisplayName(tenant->display_name()));
   PH_RETURN_IF_ERROR(CheckStatus(tenant->status()));
   // One that stands in for a damaged record is written anew.
-  if (index.FindTenant(tenant->tenant()) != nullptr && !index.TenantMayBeLost(tenant->tenant())) {
+  if (index.FindTenant(TenantId(tenant->tenant())) != nullptr && !index.TenantMayBeLost(TenantId(tenant->tenant()))) {
     return absl::AlreadyExistsError(absl::StrCat("tenant ", tenant->tenant(), " exists"));
   }
   Stamp(tenant, stamp);
@@ -142,8 +141,9 @@ absl::StatusOr<RecordEdit> DecideCreateTenant(const Index& index, const EditStam
 absl::StatusOr<RecordEdit> DecideUpdateTenant(const Index& index, const EditStamp& stamp, v1::Tenant* tenant) {
   PH_RETURN_IF_ERROR(CheckDisplayName(tenant->display_name()));
   PH_RETURN_IF_ERROR(CheckStatus(tenant->status()));
-  const v1::Tenant* stored = index.FindTenant(tenant->tenant());
-  if (stored == nullptr || index.TenantMayBeLost(tenant->tenant())) return MissingTenant(index, tenant->tenant());
+  const v1::Tenant* stored = index.FindTenant(TenantId(tenant->tenant()));
+  if (stored == nullptr || index.TenantMayBeLost(TenantId(tenant->tenant())))
+    return MissingTenant(index, TenantId(tenant->tenant()));
   PH_RETURN_IF_ERROR(CheckRevision(tenant->revision(), stored->revision()));
   Stamp(tenant, stamp, *stored);
   return Store(*tenant);
@@ -151,7 +151,8 @@ absl::StatusOr<RecordEdit> DecideUpdateTenant(const Index& index, const EditStam
 
 absl::StatusOr<RecordEdit> DecideCreateDomain(const Index& index, const EditStamp& stamp, v1::Domain* domain) {
   PH_RETURN_IF_ERROR(NormalizeNames(domain));
-  const std::string owner = index.MayBeLost(domain->domain()) ? index.TenantOfLost(domain->domain()) : "";
+  const std::string owner =
+      index.MayBeLost(domain->domain()) ? index.TenantOfLost(domain->domain()).value() : std::string();
   if (domain->tenant().empty()) domain->set_tenant(owner.empty() ? kDefaultTenant : owner);
   if (const v1::Domain* stored = index.FindDomain(domain->domain())) {
     return absl::AlreadyExistsError(
@@ -161,7 +162,7 @@ absl::StatusOr<RecordEdit> DecideCreateDomain(const Index& index, const EditStam
     return absl::FailedPreconditionError(absl::StrCat("tenant: the addresses of the damaged domain ", domain->domain(),
                                                       " are in tenant ", owner, ", not ", domain->tenant()));
   }
-  if (index.FindTenant(domain->tenant()) == nullptr) return MissingTenant(index, domain->tenant());
+  if (index.FindTenant(TenantId(domain->tenant())) == nullptr) return MissingTenant(index, TenantId(domain->tenant()));
   PH_RETURN_IF_ERROR(CheckDomain(index, *domain));
   Stamp(domain, stamp);
   return Store(*domain);
@@ -209,7 +210,7 @@ absl::StatusOr<RecordEdit> DecideDeleteDomain(const Index& index, absl::string_v
 absl::Status NormalizeAlias(const Index& index, v1::Alias* alias) {
   PH_RETURN_IF_ERROR(CheckStatus(alias->status()));
   PH_RETURN_IF_ERROR(CheckDisplayName(alias->display_name()));
-  PH_ASSIGN_OR_RETURN(const Address address, CheckNewAddress(index, alias->address(), alias->tenant()));
+  PH_ASSIGN_OR_RETURN(const Address address, CheckNewAddress(index, alias->address(), TenantId(alias->tenant())));
   alias->set_address(address.ToString());
   alias->set_tenant(index.FindDomain(address.domain)->tenant());
   if (alias->targets().empty()) return absl::InvalidArgumentError("targets: at least one address");
@@ -258,7 +259,7 @@ absl::StatusOr<RecordEdit> DecideUpdateAlias(const v1::Alias& stored, const Edit
 absl::StatusOr<RecordEdit> DecideDeleteAlias(const Index& index, const Address& address) {
   // A damaged one goes by its key.
   if (!index.FindAlias(address) && !index.AliasMayBeLost(address)) return MissingAlias(index, address);
-  RecordEdit edit{.partition = TenantPartition(index.FindDomain(address.domain)->tenant())};
+  RecordEdit edit{.partition = TenantPartition(TenantId(index.FindDomain(address.domain)->tenant()))};
   edit.Erase(AliasKey(address));
   edit.Note(v1::Change::KIND_ALIAS, address.ToString());
   edit.Follow([address](Index& i) { i.EraseAlias(address); });

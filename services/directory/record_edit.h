@@ -20,6 +20,7 @@
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "posthouse/directory/v1/directory.pb.h"
+#include "services/common/ids/ids.h"
 #include "services/common/store/store.h"
 #include "services/directory/index.h"
 
@@ -37,7 +38,7 @@ struct RecordEdit {
 
   void Put(std::string key, const google::protobuf::MessageLite& record);
   void Erase(std::string key);
-  void Note(v1::Change::Kind kind, std::string name, std::string account_id = "");
+  void Note(v1::Change::Kind kind, std::string name, const AccountId& account = AccountId());
   // Everything that `other` does, in the same commit; both are in one partition.
   void Add(RecordEdit other);
   void Follow(std::function<void(Index&)> step) { follow.push_back(std::move(step)); }

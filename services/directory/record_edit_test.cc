@@ -19,7 +19,7 @@ namespace {
 using Code = absl::StatusCode;
 const EditStamp kStamp{42, absl::FromUnixSeconds(1'700'000'000)};
 constexpr char kId[] = "00112233445566778899aabbccddeeff";
-const Homes kOneHome({""});
+const Homes kOneHome({Home()});
 
 v1::Tenant MakeTenant(const std::string& name) {
   v1::Tenant tenant;
@@ -72,7 +72,7 @@ class RecordEditTest : public ::testing::Test {
       Do(DecideCreateDomain(index_, kStamp, &domain));
     }
     v1::Account bob = MakeAccount("bob@example.org");
-    Do(DecideCreateAccount(index_, kStamp, kOneHome, kId, "", &bob));
+    Do(DecideCreateAccount(index_, kStamp, kOneHome, AccountId(kId), "", &bob));
     v1::Alias info = MakeAlias("info@example.org", {"bob@example.org"});
     Do(DecideCreateAlias(index_, kStamp, &info));
   }
@@ -164,7 +164,7 @@ TEST_F(RecordEditTest, Accounts) {
   };
   for (const Case& c : cases) {
     v1::Account account = c.account;
-    EXPECT_EQ(Text(DecideCreateAccount(index_, kStamp, kOneHome, kId, c.hash, &account)), c.create);
+    EXPECT_EQ(Text(DecideCreateAccount(index_, kStamp, kOneHome, AccountId(kId), c.hash, &account)), c.create);
   }
 }
 
@@ -272,12 +272,12 @@ TEST_F(RecordEditTest, AGroupTooLargeToExpandIsRefusedAndMayBecomeSmaller) {
 }
 
 TEST_F(RecordEditTest, AnAccountGetsAHomeThatExists) {
-  const Homes homes({"b", "a", "c"});
+  const Homes homes({Home("b"), Home("a"), Home("c")});
   const auto add = [&](const std::string& address, const std::string& home, char digit) {
     v1::Account account = MakeAccount(address);
     account.set_home(home);
     const absl::StatusOr<RecordEdit> edit =
-        DecideCreateAccount(index_, kStamp, homes, std::string(32, digit), "", &account);
+        DecideCreateAccount(index_, kStamp, homes, AccountId(std::string(32, digit)), "", &account);
     if (!edit.ok()) return std::string(edit.status().message());
     Do(edit);
     return account.home();
@@ -289,12 +289,12 @@ TEST_F(RecordEditTest, AnAccountGetsAHomeThatExists) {
   EXPECT_EQ(add("u4@example.org", "", '4'), "c");
   EXPECT_EQ(add("u5@example.org", "", '5'), "a");
   EXPECT_EQ(add("u6@example.org", "", '6'), "c");
-  EXPECT_EQ(kOneHome.Check("shardx").message(),
+  EXPECT_EQ(kOneHome.Check(Home("shardx")).message(),
             "home \"shardx\": this system has one mailbox store, without a name (peers.mailbox)");
 }
 
 TEST_F(RecordEditTest, AHomeChangesOnlyWhenTheMailMayStayBehind) {
-  const Homes homes({"a", "b"});
+  const Homes homes({Home("a"), Home("b")});
   v1::Account stored = MakeAccount("bob@example.org", "default");
   stored.set_account_id(kId);
   stored.set_home("a");
@@ -350,8 +350,9 @@ TEST_F(RecordEditTest, APasswordChangesTheAccountTooSoThatOldSessionsAreFound) {
   const absl::StatusOr<RecordEdit> second = DecideSetPassword(stored, kStamp, "{PLAIN}x");
   EXPECT_EQ(Text(second), absl::StrCat("dir/default: +a/example.org/bob +p/", kId, "; CREDENTIAL bob@example.org"));
   Do(second);
-  EXPECT_EQ(index_.FindAccountById(kId)->credential_revision, kStamp.revision);
-  EXPECT_EQ(Text(DecideRehash(*index_.FindAccountById(kId), kStamp, "x")), absl::StrCat("dir/default: +p/", kId, "; "));
+  EXPECT_EQ(index_.FindAccountById(AccountId(kId))->credential_revision, kStamp.revision);
+  EXPECT_EQ(Text(DecideRehash(*index_.FindAccountById(AccountId(kId)), kStamp, "x")),
+            absl::StrCat("dir/default: +p/", kId, "; "));
 }
 
 TEST_F(RecordEditTest, Aliases) {

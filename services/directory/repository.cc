@@ -167,7 +167,7 @@ Task<absl::StatusOr<std::unique_ptr<Repository>>> Repository::Open(store::Store&
   if (repository->Read([](const Index& index) { return index.tenants(); }) == 0) {
     PH_CO_ASSIGN_OR_RETURN(Turn turn, co_await repository->Begin());
     v1::Tenant tenant;
-    tenant.set_tenant("default");
+    tenant.set_tenant(kDefaultTenant);
     PH_CO_ASSIGN_OR_RETURN(RecordEdit edit, DecideCreateTenant(turn.index(), turn.stamp(), &tenant));
     PH_CO_RETURN_IF_ERROR(co_await turn.Commit(std::move(edit)));
   }
@@ -181,25 +181,25 @@ Task<absl::Status> Repository::Load() {
   const store::Partition system = SystemPartition();
   PH_CO_RETURN_IF_ERROR(co_await Claim(system, true));
   std::vector<store::Partition> claimed = {system};
-  std::vector<std::string> tenants;
+  std::vector<TenantId> tenants;
   PH_CO_RETURN_IF_ERROR(
       co_await LoadRows<v1::Tenant>(system, kTenantPrefix, [&tenants](Index& index, const v1::Tenant& t) {
         index.PutTenant(t);
-        tenants.push_back(t.tenant());
+        tenants.emplace_back(t.tenant());
       }));
   PH_CO_RETURN_IF_ERROR(
       co_await LoadRows<v1::Domain>(system, kDomainPrefix, [&tenants](Index& index, const v1::Domain& d) {
         index.PutDomain(d);
-        if (index.FindTenant(d.tenant()) != nullptr) return;
+        if (index.FindTenant(TenantId(d.tenant())) != nullptr) return;
         // The tenant's row was lost. Its mail and its logins wait until an admin sets it.
         v1::Tenant tenant;
         tenant.set_tenant(d.tenant());
         tenant.set_status(v1::STATUS_FROZEN);
         index.PutTenant(tenant);
-        tenants.push_back(d.tenant());
+        tenants.emplace_back(d.tenant());
       }));
   PH_CO_RETURN_IF_ERROR(co_await LoadRows<v1::ChangeRecord>(system, kLogPrefix, keep));
-  for (const std::string& tenant : tenants) {
+  for (const TenantId& tenant : tenants) {
     const store::Partition partition = TenantPartition(tenant);
     PH_CO_RETURN_IF_ERROR(co_await Claim(partition, false));
     claimed.push_back(partition);

@@ -52,8 +52,8 @@ absl::StatusOr<Settings> ReadSettings(const config::v1::Config& config) {
   }
   if (own.has_deleted_account_grace()) settings.deleted_account_grace = FromProto(own.deleted_account_grace());
   // standalone has no peers: its own store is the only one.
-  for (const config::v1::Shard& shard : config.peers().mailbox()) settings.homes.push_back(shard.name());
-  if (settings.homes.empty()) settings.homes.push_back(config.mailbox().shard());
+  for (const config::v1::Shard& shard : config.peers().mailbox()) settings.homes.emplace_back(shard.name());
+  if (settings.homes.empty()) settings.homes.emplace_back(config.mailbox().shard());
   // RFC 9106 §3.1: at least 8 KiB a lane. The maximum keeps one login from using all memory.
   if (settings.argon2_memory_kib < 8 || settings.argon2_memory_kib > 1024 * 1024) {
     return Refuse("argon2_memory_kib", settings.argon2_memory_kib, "8 to 1048576");

@@ -7,6 +7,7 @@
 
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "services/common/ids/ids.h"
 #include "services/directory/guess_limiter.h"
 
 namespace posthouse::config::v1 {
@@ -26,7 +27,7 @@ struct Settings {
   absl::Duration login_cache = absl::Hours(24);
   GuessLimits guess_limits;
   absl::Duration deleted_account_grace = absl::Hours(24 * 7);
-  std::vector<std::string> homes;  // names of the mailbox stores; at least one
+  std::vector<Home> homes;  // the mailbox stores; at least one
 };
 
 // kInvalidArgument names the key, the value and what is allowed.

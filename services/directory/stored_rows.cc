@@ -20,7 +20,7 @@ absl::Status Parses(absl::string_view value) {
 
 absl::Status CheckStoredRow(const store::Partition& partition, absl::string_view key, absl::string_view value) {
   const bool system = partition == SystemPartition();
-  const bool tenant = partition == TenantPartition(partition.tenant);
+  const bool tenant = partition == TenantPartition(TenantId(partition.tenant));
   const auto in = [key](absl::string_view prefix) { return absl::StartsWith(key, prefix); };
   if (!system && !tenant) return absl::OkStatus();
   if (key == kHeadKey) return Parses<v1::PartitionHead>(value);
@@ -31,7 +31,7 @@ absl::Status CheckStoredRow(const store::Partition& partition, absl::string_view
   if (in(kAccountPrefix)) return Parses<v1::Account>(value);
   if (in(kAliasPrefix)) return Parses<v1::Alias>(value);
   if (in(kDeletedPrefix)) return Parses<v1::DeletedAccountRecord>(value);
-  if (in(CredentialKey(""))) return Parses<v1::CredentialRecord>(value);
+  if (in(kCredentialPrefix)) return Parses<v1::CredentialRecord>(value);
   return absl::OkStatus();
 }
 

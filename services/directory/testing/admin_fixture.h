@@ -10,6 +10,7 @@
 #include "absl/time/clock.h"
 #include "gtest/gtest.h"
 #include "services/common/async/thread_pool.h"
+#include "services/common/ids/ids.h"
 #include "services/common/metrics/metrics.h"
 #include "services/common/store/testing/memory_store.h"
 #include "services/directory/admin.h"
@@ -83,8 +84,8 @@ class AdminFixture : public ::testing::Test {
   }
   std::string StoredHash(const v1::Account& account) {
     store::ReadRequest read;
-    read.partition = TenantPartition(account.tenant());
-    read.keys.push_back(CredentialKey(account.account_id()));
+    read.partition = TenantPartition(TenantId(account.tenant()));
+    read.keys.push_back(CredentialKey(AccountId(account.account_id())));
     const auto result = SyncWait(store_->Read(read));
     v1::CredentialRecord record;
     if (!result.ok() || !result->values[0] || !Decode(*result->values[0], &record).ok()) return "";
@@ -94,7 +95,7 @@ class AdminFixture : public ::testing::Test {
     return repository_->Read([&](const Index& index) { return index.HasAccount(*ParseAddress(address)); });
   }
 
-  std::vector<std::string> homes_ = {""};
+  std::vector<Home> homes_ = {Home()};
   absl::Duration later_;  // of the clock of lists
   std::shared_ptr<store::MemoryDisk> disk_ = std::make_shared<store::MemoryDisk>();
   ThreadPool pool_{2};
