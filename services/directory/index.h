@@ -1,13 +1,9 @@
 // Index: every tenant, domain, account and alias in memory, in the form that
-// lookups need: loaded at start, changed after each commit.
-//
-// Compact where there are many: an account costs about 100 bytes (its full record
-// stays in the store), so that 1,000,000 need about 100 MB.
+// lookups need: loaded at start, changed after each commit. AccountTable keeps the accounts.
 //
 // Threads: none of its own; Repository guards it.
 #pragma once
 
-#include <array>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -21,26 +17,11 @@
 #include "absl/time/time.h"
 #include "posthouse/directory/v1/directory.pb.h"
 #include "services/common/ids/ids.h"
+#include "services/directory/account_table.h"
+#include "services/directory/limit_set.h"
 #include "services/mail_formats/address/address.h"
 
 namespace posthouse::directory {
-
-// v1::Limits without protobuf's weight; 0 inherits.
-struct LimitSet {
-  uint64_t storage_bytes = 0, messages = 0, message_bytes = 0;
-  uint32_t recipients_per_message = 0, sends_per_hour = 0, sends_per_day = 0;
-
-  static LimitSet From(const v1::Limits& limits);
-  void To(v1::Limits* limits) const;
-  // Each field of this where it is set, else of `wider`.
-  LimitSet Or(const LimitSet& wider) const;
-  friend bool operator==(const LimitSet&, const LimitSet&) = default;
-  template <typename H>
-  friend H AbslHashValue(H h, const LimitSet& l) {
-    return H::combine(std::move(h), l.storage_bytes, l.messages, l.message_bytes, l.recipients_per_message,
-                      l.sends_per_hour, l.sends_per_day);
-  }
-};
 
 // What a lookup learns of an account. Status and limits are effective: the
 // tenant's and the domain's are in them.
@@ -74,7 +55,7 @@ struct AliasInfo {
 
 class Index {
  public:
-  Index();
+  Index() = default;
   Index(const Index&) = delete;
 
   // ---- changes. Put replaces. Addresses are folded, domains known.
@@ -132,7 +113,7 @@ class Index {
   bool accounts_lost() const { return accounts_lost_; }
   // Deleted accounts by id, those with an erased tombstone as well.
   const absl::btree_map<AccountId, DeletedInfo>& deleted() const { return deleted_; }
-  size_t accounts_at(const Home& home) const;
+  size_t accounts_at(const Home& home) const { return accounts_.accounts_at(home); }
   // The worst of the domain's and its tenant's status.
   v1::Status EffectiveStatus(const v1::Domain& domain) const;
   // In the order of their creation.
@@ -140,7 +121,7 @@ class Index {
 
   size_t tenants() const { return tenants_.size(); }
   size_t domains() const { return domain_slots_.size(); }
-  size_t accounts() const { return by_address_.size(); }
+  size_t accounts() const { return accounts_.size(); }
   size_t aliases() const { return aliases_.size(); }
   size_t accounts_in(absl::string_view domain) const;
   size_t aliases_in(absl::string_view domain) const;
@@ -149,84 +130,28 @@ class Index {
   bool IsLost(const std::string& partition, const std::string& key) const;
   bool AnyLost(const std::string& partition, const std::string& prefix, bool ranges_only) const;
   absl::Status CheckDomainOf(const std::string& stored) const;
-  using Id = std::array<uint8_t, 16>;
   struct DomainEntry {
     v1::Domain record;
     uint32_t accounts = 0, aliases = 0;
   };
-  struct AccountEntry {
-    Id id{};
-    uint32_t domain = 0;  // slot
-    uint32_t limits = 0;  // in limit_sets_
-    uint32_t home = 0;    // in homes_
-    uint32_t placement_epoch = 0;
-    uint64_t credential_revision = 0;
-    uint8_t status = 0;
-    std::string local;
-  };
-  struct AddressKey {
-    uint32_t domain;
-    absl::string_view local;
-    friend bool operator==(const AddressKey&, const AddressKey&) = default;
-    template <typename H>
-    friend H AbslHashValue(H h, const AddressKey& k) {
-      return H::combine(std::move(h), k.domain, k.local);
-    }
-  };
-  // Sets of slots that hash and compare what the slot holds.
-  struct ByAddress {
-    using is_transparent = void;
-    const std::vector<AccountEntry>* entries;
-    AddressKey Key(uint32_t slot) const { return {(*entries)[slot].domain, (*entries)[slot].local}; }
-    const AddressKey& Key(const AddressKey& key) const { return key; }
-    template <typename A>
-    size_t operator()(const A& a) const {
-      return absl::Hash<AddressKey>()(Key(a));
-    }
-    template <typename A, typename B>
-    bool operator()(const A& a, const B& b) const {
-      return Key(a) == Key(b);
-    }
-  };
-  struct ById {
-    using is_transparent = void;
-    const std::vector<AccountEntry>* entries;
-    const Id& Key(uint32_t slot) const { return (*entries)[slot].id; }
-    const Id& Key(const Id& id) const { return id; }
-    template <typename A>
-    size_t operator()(const A& a) const {
-      return absl::Hash<Id>()(Key(a));
-    }
-    template <typename A, typename B>
-    bool operator()(const A& a, const B& b) const {
-      return Key(a) == Key(b);
-    }
-  };
 
   std::optional<uint32_t> DomainSlot(absl::string_view domain) const;
-  std::optional<uint32_t> AccountSlot(const Address& address) const;
+  const AccountTable::Entry* EntryOf(const Address& address) const;
   // What other entries keep of the domain's record.
   void Link(const v1::Domain& domain);
   void Unlink(const v1::Domain& domain);
-  AccountInfo Describe(const AccountEntry& entry) const;
-  uint32_t InternLimits(const LimitSet& limits);
-  uint32_t InternHome(const Home& home);
+  AccountInfo Describe(const AccountTable::Entry& entry) const;
 
   absl::flat_hash_map<TenantId, v1::Tenant> tenants_;
   std::vector<DomainEntry> domains_;
   std::vector<uint32_t> free_domains_;
   absl::flat_hash_map<std::string, uint32_t> domain_slots_;
   absl::flat_hash_map<std::string, std::vector<std::string>> other_names_;  // of the domain they stand for
-  std::vector<AccountEntry> accounts_;
-  std::vector<uint32_t> free_accounts_;
-  absl::flat_hash_set<uint32_t, ByAddress, ByAddress> by_address_;
-  absl::flat_hash_set<uint32_t, ById, ById> by_id_;
+  AccountTable accounts_;
   absl::flat_hash_map<std::string, AliasInfo> aliases_;  // by address
   // By target: addresses of aliases, and domains with that catch-all. Sorted, so that subaddresses are side by side.
   using Backwards = absl::btree_map<std::string, std::vector<std::string>>;
   Backwards aliases_to_, catch_alls_to_;
-  std::vector<LimitSet> limit_sets_;
-  absl::flat_hash_map<LimitSet, uint32_t> limit_slots_;
   absl::btree_map<AccountId, DeletedInfo> deleted_;
   struct LostRows {
     std::string first, last;
@@ -235,12 +160,6 @@ class Index {
   absl::flat_hash_set<std::string> settled_;  // partition, NUL, key; of rows in a range that stays lost
   size_t lost_count_ = 0;
   bool accounts_lost_ = false;
-  struct HomeEntry {
-    Home home;
-    size_t accounts = 0;
-  };
-  std::vector<HomeEntry> homes_;
-  absl::flat_hash_map<Home, uint32_t> home_slots_;
 };
 
 // The one of the two that permits less.
