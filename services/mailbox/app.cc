@@ -31,6 +31,11 @@ Task<absl::Status> CheckSchema(store::Store& store) {
   const absl::StatusOr<store::ReadResult> read = co_await store.Read(std::move(request));
   if (!read.ok() && !absl::IsDataLoss(read.status())) co_return read.status();
   if (read.ok() && read->values[0].has_value()) {
+    // RocksDB checks what it reads: a row of another form is not damage, another program wrote it.
+    if (read->values[0]->empty() || read->values[0]->front() != kSchemaTag) {
+      co_return absl::FailedPreconditionError(
+          "the mail store has a schema that this binary does not know. Run the release that wrote it, or a newer one.");
+    }
     const absl::StatusOr<v1::SystemRow> row = DecodeRow<v1::SystemRow>(*read->values[0]);
     if (row.ok() && row->schema() <= kSchemaVersion) co_return absl::OkStatus();
     if (row.ok()) {
@@ -47,6 +52,7 @@ Task<absl::Status> CheckSchema(store::Store& store) {
   store::CommitRequest commit;
   commit.partition = SystemPartition();
   commit.mutations = {{SystemKey(), EncodeRow(row)}};
+  commit.use_reserve = true;  // a full disk must not stop the start
   co_return co_await store.Commit(std::move(commit));
 }
 

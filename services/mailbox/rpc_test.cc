@@ -12,8 +12,10 @@
 #include "posthouse/config/v1/config.pb.h"
 #include "posthouse/mailbox/v1/mailbox.grpc.pb.h"
 #include "posthouse/mailbox/v1/store.pb.h"
+#include "services/common/async/task.h"
 #include "services/common/runtime/testing/test_runtime.h"
 #include "services/common/store/testing/memory_store.h"
+#include "services/common/store/testing/store_with_hole.h"
 #include "services/mailbox/app.h"
 #include "services/mailbox/rows/head.h"
 #include "services/mailbox/rows/key_schema.h"
@@ -824,6 +826,41 @@ TEST_F(RpcTest, WhatIsTooLongToKeepIsNotWrittenByReaders) {
   EXPECT_GT(Fetch(r).rows.envelope(0).size(), 80'000u);
   disk_->SetCommitHook(nullptr);
   EXPECT_EQ(commits, 0);
+}
+
+// Each other row says by its tag whether this binary knows it.
+TEST_F(RpcTest, ADamagedSchemaRowCostsNothingAndAnotherSchemaIsRefused) {
+  const uint32_t uid = Append(kMessage);
+  Stop();
+  store::MemoryStore raw(disk_);
+  const auto write = [&raw](const std::string& value) {
+    EXPECT_TRUE(SyncWait(raw.Commit({SystemPartition(), {}, {{SystemKey(), value}}})).ok());
+  };
+  const auto open = [this](std::unique_ptr<store::Store> store) {
+    runtime_ = runtime::NewTestRuntime(config_);
+    auto app = App::CreateOn(*runtime_, std::move(store), std::make_unique<FakeRegistry>());
+    const absl::Status status = app.status();
+    if (app.ok()) (*app)->Drain(absl::Seconds(5));
+    if (app.ok()) app->reset();
+    runtime_.reset();
+    return status;
+  };
+  v1::SystemRow newer;
+  newer.set_schema(kSchemaVersion + 1);
+  for (const std::string& other : {EncodeRow(newer), std::string("\x02 of a later release"), std::string("2")}) {
+    write(other);
+    const absl::Status status = open(std::make_unique<store::MemoryStore>(disk_));
+    EXPECT_TRUE(absl::IsFailedPrecondition(status)) << status;
+  }
+  write("\x01\xff\xff damaged");
+  disk_->SetFreeBytes(0);  // also on a full disk
+  EXPECT_TRUE(open(std::make_unique<store::MemoryStore>(disk_)).ok());
+  EXPECT_EQ(SyncWait(raw.Read({SystemPartition(), {SystemKey()}}))->values[0].value_or("")[0], kSchemaTag);
+  EXPECT_TRUE(open(std::make_unique<store::StoreWithHole>(raw, SystemKey(), SystemKey())).ok());
+  disk_->SetFreeBytes(uint64_t{1} << 40);
+  Start();
+  EXPECT_EQ(Section(SectionOf({}, v1::Section::KIND_UNSPECIFIED)), kMessage);
+  EXPECT_EQ(Append(kMessage), uid + 1);
 }
 
 }  // namespace

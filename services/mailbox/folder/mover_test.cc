@@ -289,6 +289,28 @@ TEST_F(MoverTest, TheSweeperRemovesOnlyWhatNothingNames) {
   }
 }
 
+// A reader may make cache rows anew just after its folder was deleted.
+TEST_F(MoverTest, TheCacheOfAFolderThatIsGoneIsSwept) {
+  const FolderId folder = inbox_->id().folder_id;
+  std::string gone = folder.value();
+  gone.back() = gone.back() == '0' ? '1' : '0';
+  const auto write = [this](const FolderId& id) {
+    const store::Partition cache = CachePartition(TenantId("t1"), id);
+    ASSERT_TRUE(SyncWait(fixture_.store().Commit({cache, {}, {{"left", "over"}}})).ok());
+  };
+  write(FolderId(gone));
+  write(folder);
+  Sweeper sweeper(fixture_.deps(), fixture_.mailboxes());
+  ASSERT_TRUE(SyncWait(sweeper.Sweep()).ok());
+  std::vector<std::string> left;
+  const auto partitions = SyncWait(fixture_.store().List("t1", kFolderPartitionPrefix, "", 100));
+  ASSERT_TRUE(partitions.ok()) << partitions.status();
+  for (const store::Partition& p : *partitions) {
+    if (!FolderOfCachePartition(p.id).empty()) left.push_back(p.id);
+  }
+  EXPECT_EQ(left, std::vector<std::string>{CachePartition(TenantId("t1"), folder).id});
+}
+
 // On a full store expunged mail does not keep its space for the whole grace time.
 TEST_F(MoverTest, AFullStoreIsSweptAfterAShortGrace) {
   ASSERT_TRUE(SyncWait(inbox_->Expunge(UidSet({{1, 2}}), true)).ok());

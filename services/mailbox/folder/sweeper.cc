@@ -51,7 +51,8 @@ Task<absl::StatusOr<std::vector<TenantId>>> Sweeper::Tenants() {
   co_return out;
 }
 
-Task<absl::StatusOr<std::vector<FolderId>>> Sweeper::NextFolders(TenantId tenant, std::string& after) {
+Task<absl::StatusOr<std::vector<FolderId>>> Sweeper::NextFolders(TenantId tenant, std::string& after,
+                                                                 std::vector<FolderId>* caches) {
   std::vector<FolderId> out;
   // A page may hold nothing but cache partitions.
   while (out.empty()) {
@@ -63,7 +64,12 @@ Task<absl::StatusOr<std::vector<FolderId>>> Sweeper::NextFolders(TenantId tenant
     for (const store::Partition& p : page) {
       after = p.id;
       FolderId folder_id = FolderOfPartition(p.id);
-      if (!folder_id.empty()) out.push_back(std::move(folder_id));
+      if (!folder_id.empty()) {
+        out.push_back(std::move(folder_id));
+      } else if (caches != nullptr) {
+        folder_id = FolderOfCachePartition(p.id);
+        if (!folder_id.empty()) caches->push_back(std::move(folder_id));
+      }
     }
   }
   co_return out;
@@ -165,13 +171,28 @@ Task<absl::Status> Sweeper::RemoveReferenced(TenantId tenant, absl::flat_hash_se
 Task<absl::Status> Sweeper::SweepFolders(TenantId tenant, Result& result) {
   std::string after;
   while (true) {
-    PH_CO_ASSIGN_OR_RETURN(const std::vector<FolderId> folders, co_await NextFolders(tenant, after));
-    if (folders.empty()) co_return absl::OkStatus();
+    std::vector<FolderId> caches;
+    PH_CO_ASSIGN_OR_RETURN(const std::vector<FolderId> folders, co_await NextFolders(tenant, after, &caches));
     for (const FolderId& folder_id : folders) {
       PH_CO_RETURN_IF_ERROR(UnlessDamaged(co_await SweepFolder(tenant, folder_id, result), folder_id));
     }
+    for (const FolderId& folder_id : caches) {
+      if (std::find(folders.begin(), folders.end(), folder_id) != folders.end()) continue;
+      PH_CO_RETURN_IF_ERROR(UnlessDamaged(co_await SweepCache(tenant, folder_id), folder_id));
+    }
+    if (folders.empty()) co_return absl::OkStatus();
     mailboxes_.Trim();  // the accounts that were opened to look at their trees
   }
+}
+
+Task<absl::Status> Sweeper::SweepCache(TenantId tenant, FolderId folder_id) {
+  PH_CO_RETURN_IF_ERROR(Stopped());
+  store::ReadRequest request;
+  request.partition = FolderPartition(tenant, folder_id);
+  request.keys = {HeadKey()};
+  PH_CO_ASSIGN_OR_RETURN(const store::ReadResult read, co_await deps_.store.Read(std::move(request)));
+  if (read.values[0].has_value()) co_return absl::OkStatus();  // on the page before
+  co_return co_await deps_.store.Drop(CachePartition(tenant, folder_id));
 }
 
 Task<absl::Status> Sweeper::SweepFolder(TenantId tenant, FolderId folder_id, Result& result) {

@@ -62,8 +62,11 @@ class Sweeper {
   Task<absl::Status> Recover(TenantId tenant, FolderId folder_id);
   absl::Status UnlessDamaged(const absl::Status& status, const FolderId& folder_id) const;
   Task<absl::Status> PruneDedupeRows(store::Partition partition, Result& result);
-  // Folder ids of a tenant after `after`; empty: no more.
-  Task<absl::StatusOr<std::vector<FolderId>>> NextFolders(TenantId tenant, std::string& after);
+  // Folder ids of a tenant after `after`; empty: no more. `caches` gets those of the cache partitions in between.
+  Task<absl::StatusOr<std::vector<FolderId>>> NextFolders(TenantId tenant, std::string& after,
+                                                          std::vector<FolderId>* caches = nullptr);
+  // Drops the cache of a folder that is gone: a reader may write into it after the folder's end.
+  Task<absl::Status> SweepCache(TenantId tenant, FolderId folder_id);
   absl::Status Stopped() const;
 
   MailboxDeps& deps_;

@@ -3,6 +3,7 @@
 
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/strip.h"
 #include "services/common/status/status.h"
 
 namespace posthouse::mailbox {
@@ -43,6 +44,8 @@ std::string LengthPrefixed(absl::string_view prefix, absl::string_view operation
   return key;
 }
 
+constexpr char kCacheSuffix[] = "/c";
+
 }  // namespace
 
 store::Partition SystemPartition() { return {"", "mailbox"}; }
@@ -53,13 +56,17 @@ store::Partition FolderPartition(const TenantId& tenant, const FolderId& folder)
   return {tenant.value(), absl::StrCat(kFolderPartitionPrefix, folder.value())};
 }
 store::Partition CachePartition(const TenantId& tenant, const FolderId& folder) {
-  return {tenant.value(), absl::StrCat(kFolderPartitionPrefix, folder.value(), "/c")};
+  return {tenant.value(), absl::StrCat(kFolderPartitionPrefix, folder.value(), kCacheSuffix)};
 }
 FolderId FolderOfPartition(absl::string_view partition_id) {
   const absl::string_view prefix = kFolderPartitionPrefix;
   if (partition_id.substr(0, prefix.size()) != prefix) return FolderId();
   const absl::string_view id = partition_id.substr(prefix.size());
   return IsId(id) ? FolderId(std::string(id)) : FolderId();
+}
+
+FolderId FolderOfCachePartition(absl::string_view partition_id) {
+  return absl::ConsumeSuffix(&partition_id, kCacheSuffix) ? FolderOfPartition(partition_id) : FolderId();
 }
 
 std::string SystemKey() { return "V"; }

@@ -59,6 +59,8 @@ store::Partition CachePartition(const TenantId& tenant, const FolderId& folder);
 // The prefix of FolderPartition ids. FolderOfPartition answers FolderId() for a cache partition.
 inline constexpr char kFolderPartitionPrefix[] = "mb/";
 FolderId FolderOfPartition(absl::string_view partition_id);
+// The folder of a cache partition; FolderId(): it is none.
+FolderId FolderOfCachePartition(absl::string_view partition_id);
 
 // The keys, in the order of the table above.
 std::string SystemKey();
