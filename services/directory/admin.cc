@@ -204,8 +204,8 @@ Task<absl::StatusOr<v1::CreateAccountResponse>> Admin::CreateAccount(v1::CreateA
   PH_CO_ASSIGN_OR_RETURN(const std::optional<LostAccount> lost,
                          co_await WhichLost(turn.index(), address, account->account_id()));
   absl::StatusOr<RecordEdit> edit =
-      DecideCreateAccount(turn.index(), turn.stamp(), options_.homes, lost ? lost->account_id : NewAccountId(), hash,
-                          account, lost ? &*lost : nullptr);
+      DecideCreateAccount(turn.index(), turn.stamp(), *homes(), lost ? lost->account_id : NewAccountId(), hash, account,
+                          lost ? &*lost : nullptr);
   PH_CO_RETURN_IF_ERROR(co_await Commit(turn, std::move(edit)));
   if (lost) cache_.Forget(lost->account_id);
   // The id names the mail should the record ever be lost.
@@ -231,8 +231,9 @@ Task<absl::StatusOr<v1::UpdateAccountResponse>> Admin::UpdateAccount(v1::UpdateA
                      "'posthousectl account add ADDRESS' writes a damaged one anew and keeps its mail"));
   }
   PH_CO_ASSIGN_OR_RETURN(const v1::Account stored, co_await ReadAccount(info->address, info->tenant));
-  PH_CO_RETURN_IF_ERROR(co_await Commit(
-      turn, DecideUpdateAccount(stored, turn.stamp(), options_.homes, request.mail_stays_behind(), account)));
+  const std::shared_ptr<const Homes> known = homes();
+  PH_CO_RETURN_IF_ERROR(
+      co_await Commit(turn, DecideUpdateAccount(stored, turn.stamp(), *known, request.mail_stays_behind(), account)));
   cache_.Forget(AccountId(account->account_id()));
   co_return response;
 }
@@ -355,6 +356,19 @@ Task<absl::StatusOr<v1::DeleteAliasResponse>> Admin::DeleteAlias(v1::DeleteAlias
   PH_CO_ASSIGN_OR_RETURN(Repository::Turn turn, co_await repository_.Begin());
   PH_CO_RETURN_IF_ERROR(co_await Commit(turn, DecideDeleteAlias(turn.index(), parsed.Folded())));
   co_return v1::DeleteAliasResponse();
+}
+
+// ---- the configuration
+
+void Admin::SetHomes(Homes homes) {
+  auto fresh = std::make_shared<const Homes>(std::move(homes));
+  absl::MutexLock lock(&homes_mutex_);
+  homes_ = std::move(fresh);
+}
+
+std::shared_ptr<const Homes> Admin::homes() const {
+  absl::MutexLock lock(&homes_mutex_);
+  return homes_;
 }
 
 }  // namespace posthouse::directory

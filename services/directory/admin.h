@@ -9,13 +9,16 @@
 #pragma once
 
 #include <functional>
+#include <memory>
 #include <optional>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/synchronization/mutex.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "posthouse/directory/v1/directory.pb.h"
@@ -37,7 +40,7 @@ struct Metrics;
 
 struct AdminOptions {
   HashCost cost;
-  Homes homes{{Home()}};
+  Homes homes{{Home()}};                                           // at the start
   absl::Duration deleted_account_grace = absl::Hours(24 * 7);      // between a deletion and the erasure of the mail
   std::function<absl::Time()> clock = [] { return absl::Now(); };  // for lists; a change has its stamp
 };
@@ -46,7 +49,15 @@ class Admin {
  public:
   // All outlive this.
   Admin(Repository& repository, PasswordHashLimiter& limiter, LoginCache& cache, Metrics& metrics, AdminOptions options)
-      : repository_(repository), limiter_(limiter), cache_(cache), metrics_(metrics), options_(std::move(options)) {}
+      : repository_(repository),
+        limiter_(limiter),
+        cache_(cache),
+        metrics_(metrics),
+        options_(std::move(options)),
+        homes_(std::make_shared<const Homes>(options_.homes)) {}
+
+  // The stores that accounts may name from now on.
+  void SetHomes(Homes homes);
 
   Task<absl::StatusOr<v1::CreateTenantResponse>> CreateTenant(v1::CreateTenantRequest request);
   Task<absl::StatusOr<v1::UpdateTenantResponse>> UpdateTenant(v1::UpdateTenantRequest request);
@@ -113,6 +124,9 @@ class Admin {
   LoginCache& cache_;
   Metrics& metrics_;
   const AdminOptions options_;
+  std::shared_ptr<const Homes> homes() const;
+  mutable absl::Mutex homes_mutex_;
+  std::shared_ptr<const Homes> homes_ ABSL_GUARDED_BY(homes_mutex_);
 };
 
 }  // namespace posthouse::directory

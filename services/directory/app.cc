@@ -82,6 +82,14 @@ absl::Status App::CheckConfig(const config::v1::Config& config) {
   return ReadSettings(config).status();
 }
 
+// The stores that accounts may live in; all else needs a restart.
+absl::Status App::Reload(const config::v1::Config& config) {
+  PH_RETURN_IF_ERROR(CheckConfig(config));
+  PH_ASSIGN_OR_RETURN(Settings settings, ReadSettings(config));
+  parts_->admin->SetHomes(Homes(std::move(settings.homes)));
+  return absl::OkStatus();
+}
+
 absl::Status App::Health() {
   if (parts_->repository->fenced()) {
     return absl::FailedPreconditionError("another directory writer has taken over the store; restart this one");

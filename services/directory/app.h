@@ -20,6 +20,8 @@ class App final : public runtime::ServiceApp {
   static absl::Status CheckConfig(const config::v1::Config& config);
   ~App() override;
 
+  // Takes the names of the mailbox stores.
+  absl::Status Reload(const config::v1::Config& config) override;
   std::vector<std::pair<std::string, std::string>> Status() override;
 
  private:

@@ -37,7 +37,7 @@ class DirectoryAppTest : public ::testing::Test {
   }
   void TearDown() override { Stop(); }
 
-  void Start() {
+  config::v1::Config Config() const {
     config::v1::Config config;
     config.set_data_dir(dir_);
     config.set_hostname("mail.example.org");
@@ -46,7 +46,10 @@ class DirectoryAppTest : public ::testing::Test {
     config.mutable_directory()->set_argon2_passes(1);
     config.mutable_store()->set_min_free_bytes(1);
     config.mutable_directory()->set_shard(shard_);
-    runtime_ = runtime::NewTestRuntime(config);
+    return config;
+  }
+  void Start() {
+    runtime_ = runtime::NewTestRuntime(Config());
     auto app = App::Create(*runtime_, {});
     start_ = app.status();
     if (!refused_) ASSERT_TRUE(app.ok()) << app.status();
@@ -218,6 +221,24 @@ TEST_F(DirectoryAppTest, WatchersAreToldOfEveryChange) {
     EXPECT_EQ(seen.lost, 1);  // what was cached before it began
   }
   watcher.Stop();
+}
+
+// A shard that is added takes accounts without a restart.
+TEST_F(DirectoryAppTest, AReloadNamesTheStoresThatAccountsMayLiveIn) {
+  ASSERT_EQ(AddDomain("example.org"), Code::kOk);
+  v1::CreateAccountRequest request;
+  request.mutable_account()->set_address("user@example.org");
+  request.mutable_account()->set_home("m1");
+  request.set_password("secret");
+  EXPECT_EQ(Do(&v1::DirectoryAdminService::Stub::CreateAccount, request), Code::kInvalidArgument);
+  config::v1::Config config = Config();
+  for (const char* name : {"m0", "m1"}) {
+    config::v1::Shard* const shard = config.mutable_peers()->add_mailbox();
+    shard->set_name(name);
+    shard->set_target("127.0.0.1:1");
+  }
+  ASSERT_TRUE(app_->Reload(config).ok());
+  EXPECT_EQ(Do(&v1::DirectoryAdminService::Stub::CreateAccount, request), Code::kOk);
 }
 
 TEST_F(DirectoryAppTest, ADrainEndsChangeStreams) {

@@ -1,6 +1,6 @@
 #include "services/gateway/app.h"
 
-#include <atomic>
+#include <optional>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -11,6 +11,7 @@
 #include "services/common/log/log.h"
 #include "services/common/net/connection.h"
 #include "services/common/net/drain.h"
+#include "services/common/rpc/live_peers.h"
 #include "services/common/runtime/mail_tls.h"
 #include "services/common/status/status.h"
 #include "services/gateway/change_watcher.h"
@@ -58,7 +59,9 @@ struct App::Parts {
         std::shared_ptr<net::TlsServerContext> certificates)
       : loop(rt.loops().at(0)),
         tls(std::move(certificates)),
-        mailbox(channels),
+        drain_spread(settings.drain_spread),
+        peers(std::make_shared<rpc::LivePeers>(channels, rt.config(), "gateway")),
+        mailbox(peers),
         metrics(rt.registry()),
         live(channels.directory, rt.loops().Next(), rt.registry(), "gateway"),
         logins(channels.directory, metrics, LoginOptionsOf(settings), &live),
@@ -71,6 +74,8 @@ struct App::Parts {
 
   net::EventLoop& loop;
   const std::shared_ptr<net::TlsServerContext> tls;  // null: no TLS
+  std::optional<absl::Duration> drain_spread;        // main thread
+  const std::shared_ptr<rpc::LivePeers> peers;
   MailboxClient mailbox;
   Metrics metrics;
   LiveSessions live;
@@ -173,17 +178,20 @@ absl::Status App::Health() {
   return parts_->listeners().empty() ? absl::FailedPreconditionError("no port is open") : absl::OkStatus();
 }
 
-absl::Status App::Reload(const config::v1::Config&) {
-  if (parts_->tls == nullptr) return absl::OkStatus();
-  PH_ASSIGN_OR_RETURN(const bool changed, parts_->tls->ReloadIfChanged());
-  if (changed) LOG_EVENT(kInfo, "certificates_reloaded").Str("not_after", absl::FormatTime(parts_->tls->NotAfter()));
+absl::Status App::Reload(const config::v1::Config& config) {
+  PH_ASSIGN_OR_RETURN(const Settings settings, ReadSettings(config));
+  if (parts_->tls != nullptr) {
+    PH_ASSIGN_OR_RETURN(const bool changed, parts_->tls->ReloadIfChanged());
+    if (changed) LOG_EVENT(kInfo, "certificates_reloaded").Str("not_after", absl::FormatTime(parts_->tls->NotAfter()));
+  }
+  PH_RETURN_IF_ERROR(parts_->peers->Reload(config));
+  parts_->drain_spread = settings.drain_spread;
   return absl::OkStatus();
 }
 
-void App::BeginDrain() { parts_->imap.draining = true; }
-
 void App::FinishDrain(absl::Time deadline) {
-  net::DrainAll(parts_->loop, parts_->listeners(), runtime::TimeLeft(deadline));
+  const absl::Duration grace = runtime::TimeLeft(deadline);
+  net::DrainAll(parts_->loop, name(), parts_->listeners(), grace, parts_->drain_spread.value_or(grace / 2));
   parts_->watch.Stop();
   parts_->live.Stop();
 }

@@ -37,7 +37,6 @@ class App final : public runtime::ServiceApp {
   struct Parts;
   App(runtime::Runtime& rt, std::shared_ptr<Parts> parts);
   absl::Status Health() override;
-  void BeginDrain() override;
   void FinishDrain(absl::Time deadline) override;
   // Sessions hold it, too: a session that ends after the App still needs it.
   const std::shared_ptr<Parts> parts_;

@@ -209,6 +209,12 @@ TEST(SettingsTest, DefaultsAndRefusals) {
   config.mutable_gateway()->mutable_imap()->set_proxy_port(70000);
   EXPECT_EQ(ReadSettings(config).status().message(), "gateway.imap.proxy_port is 70000: 0 to 65535");
   config.mutable_gateway()->mutable_imap()->clear_proxy_port();
+  EXPECT_EQ(settings->drain_spread, std::nullopt);
+  config.mutable_gateway()->mutable_drain_spread()->set_seconds(7);
+  EXPECT_EQ(ReadSettings(config)->drain_spread, absl::Seconds(7));
+  config.mutable_gateway()->mutable_drain_spread()->set_seconds(601);
+  EXPECT_EQ(ReadSettings(config).status().message(), "gateway.drain_spread is 10m1s: 0s to 10m");
+  config.mutable_gateway()->clear_drain_spread();
   config.mutable_gateway()->mutable_imap()->add_proxy_from("nonsense");
   EXPECT_FALSE(ReadSettings(config).ok());
 }

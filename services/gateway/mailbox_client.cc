@@ -151,7 +151,7 @@ void WatchStream::Cancel() {
 struct MailboxClient::Impl {
   // The stub of the process that serves `account`; null: its home is not configured.
   std::shared_ptr<MailStub> StubFor(const AccountRef& account) const {
-    const std::shared_ptr<rpc::Members> members = channels.MailboxOf(Home(account.home()));
+    const std::shared_ptr<rpc::Members> members = peers->Get()->MailboxOf(Home(account.home()));
     return members == nullptr ? nullptr : members->For(AccountId(account.account_id()))->Stub<mail::MailboxService>();
   }
 
@@ -178,10 +178,12 @@ struct MailboxClient::Impl {
     co_return whole;
   }
 
-  const rpc::Channels channels;
+  const std::shared_ptr<const rpc::LivePeers> peers;
 };
 
-MailboxClient::MailboxClient(const rpc::Channels& channels) : impl_(new Impl{channels}) {}
+MailboxClient::MailboxClient(std::shared_ptr<const rpc::LivePeers> peers) : impl_(new Impl{std::move(peers)}) {}
+MailboxClient::MailboxClient(const rpc::Channels& channels)
+    : MailboxClient(std::make_shared<const rpc::LivePeers>(channels)) {}
 MailboxClient::~MailboxClient() = default;
 
 MailboxClient::Answer<mail::ListFoldersResponse> MailboxClient::ListFolders(Trace trace,
@@ -259,7 +261,7 @@ AppendStream MailboxClient::Append(Trace trace, const AccountRef& account) {
 std::shared_ptr<WatchStream> MailboxClient::Watch(const Home& shard) {
   std::unique_ptr<WatchStream::Call> call;
   // With several members any of them sends hints, of its own commits; polls find those of the others.
-  if (const std::shared_ptr<rpc::Members> members = impl_->channels.MailboxOf(shard); members != nullptr) {
+  if (const std::shared_ptr<rpc::Members> members = impl_->peers->Get()->MailboxOf(shard); members != nullptr) {
     const auto stub = members->For(AccountId())->Stub<mail::MailboxService>();
     const auto start = [stub](auto* context, auto* reactor) { stub->async()->Watch(context, reactor); };
     call = std::make_unique<WatchStream::Call>(Options(kWatch, Trace()), start);
@@ -268,7 +270,10 @@ std::shared_ptr<WatchStream> MailboxClient::Watch(const Home& shard) {
 }
 
 Home MailboxClient::ShardOf(const AccountRef& account) const {
-  return impl_->channels.mailbox.size() <= 1 ? Home() : Home(account.home());
+  const std::shared_ptr<const rpc::Channels> channels = impl_->peers->Get();
+  if (channels->mailbox.empty()) return Home();
+  // By its name: it keeps that when a second shard comes.
+  return channels->mailbox.size() == 1 ? channels->mailbox.begin()->first : Home(account.home());
 }
 
 std::string NewOperationId() {

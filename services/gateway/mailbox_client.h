@@ -14,6 +14,7 @@
 #include "services/common/async/task.h"
 #include "services/common/ids/ids.h"
 #include "services/common/rpc/channels.h"
+#include "services/common/rpc/live_peers.h"
 #include "services/common/rpc/trace.h"
 
 namespace posthouse::common::v1 {
@@ -110,7 +111,8 @@ class MailboxClient {
   using Answer = Task<absl::StatusOr<T>>;
   using Trace = rpc::TraceContext;
 
-  explicit MailboxClient(const rpc::Channels& channels);
+  explicit MailboxClient(std::shared_ptr<const rpc::LivePeers> peers);
+  explicit MailboxClient(const rpc::Channels& channels);  // they never change
   ~MailboxClient();
 
   Answer<mail::ListFoldersResponse> ListFolders(Trace trace, mail::ListFoldersRequest request);
@@ -132,7 +134,7 @@ class MailboxClient {
   AppendStream Append(Trace trace, const AccountRef& account);
   // `shard`: of ShardOf().
   std::shared_ptr<WatchStream> Watch(const Home& shard);
-  // Home() when there is one shard for all, as accounts then may name any home.
+  // The only shard, when there is one: accounts then may name any home, or none.
   Home ShardOf(const AccountRef& account) const;
 
  private:

@@ -73,6 +73,12 @@ absl::StatusOr<Settings> ReadSettings(const config::v1::Config& config) {
                                   &settings.pop3_timeout));
   PH_RETURN_IF_ERROR(ReadDuration(own.has_poll_interval(), own.poll_interval(), "poll_interval", absl::Milliseconds(10),
                                   &settings.poll_interval));
+  if (own.has_drain_spread()) {
+    settings.drain_spread = FromProto(own.drain_spread());
+    if (*settings.drain_spread < absl::ZeroDuration() || *settings.drain_spread > absl::Minutes(10)) {
+      return Refuse("drain_spread", absl::FormatDuration(*settings.drain_spread), "0s to 10m");
+    }
+  }
   if (own.max_append_bytes() != 0) settings.max_append_bytes = own.max_append_bytes();
   if (settings.max_append_bytes > 1ull << 32) {
     return Refuse("max_append_bytes", absl::StrCat(settings.max_append_bytes), "at most 4GiB");

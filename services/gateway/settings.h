@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <string>
 
 #include "absl/status/statusor.h"
@@ -36,6 +37,7 @@ struct Settings {
   bool allow_plaintext_auth = false;
   size_t max_sessions_per_account = 200;
   absl::Duration poll_interval = absl::Seconds(30);
+  std::optional<absl::Duration> drain_spread;  // absent: half of the time for the drain
 };
 
 // kInvalidArgument names the key, the value and what is allowed.

@@ -40,7 +40,8 @@ App::App(runtime::Runtime& rt, const rpc::Channels& channels, Settings settings,
       refusals_(std::make_shared<Refusals>(metrics_)),
       open_networks_(rt.registry()),
       lost_addresses_(std::make_shared<LostAddresses>(rt.registry())),
-      peers_(RoutingAndDirectory::Create(channels, kCachedRecipients, rt.loops().Next())),
+      live_peers_(std::make_shared<rpc::LivePeers>(channels, rt.config(), "ingress")),
+      peers_(RoutingAndDirectory::Create(live_peers_, kCachedRecipients, rt.loops().Next())),
       live_(channels.directory == nullptr
                 ? nullptr
                 : std::make_shared<LiveSessions>(channels.directory, rt.loops().Next(), rt.registry(), "ingress")),
@@ -128,17 +129,19 @@ std::shared_ptr<const Settings> App::settings() const {
   return settings_;
 }
 
-// Limits and policies for sessions that begin from now on; addresses and ports need
-// a restart.
+// Limits and policies for sessions that begin from now on, and shards for messages that do;
+// addresses and ports need a restart.
 absl::Status App::Reload(const config::v1::Config& config) {
   PH_ASSIGN_OR_RETURN(Settings settings, Settings::FromConfig(config));
+  if (tls_ != nullptr) PH_RETURN_IF_ERROR(tls_->ReloadIfChanged().status());
+  const std::shared_ptr<const rpc::Channels> before = live_peers_->Get();
+  PH_RETURN_IF_ERROR(live_peers_->Reload(config));
+  const std::shared_ptr<const rpc::Channels> now = live_peers_->Get();
+  if (now != before) enqueuer_->SetQueues(now->queue);
   open_networks_.Look(settings);
-  {
-    absl::MutexLock lock(&mutex_);
-    settings_ = std::make_shared<const Settings>(std::move(settings));
-  }
-  if (tls_ == nullptr) return absl::OkStatus();
-  return tls_->ReloadIfChanged().status();
+  absl::MutexLock lock(&mutex_);
+  settings_ = std::make_shared<const Settings>(std::move(settings));
+  return absl::OkStatus();
 }
 
 void App::FinishDrain(absl::Time deadline) {
@@ -146,7 +149,8 @@ void App::FinishDrain(absl::Time deadline) {
   for (const auto& listener : listeners_) {
     if (listener != nullptr) open.push_back(listener.get());
   }
-  net::DrainAll(runtime().loops().at(0), open, runtime::TimeLeft(deadline));
+  // At once: a sending host comes back by its own schedule, and not in the same second as all others.
+  net::DrainAll(runtime().loops().at(0), name(), open, runtime::TimeLeft(deadline));
   // Sessions that still wait for an answer must not start another call: gRPC 1.51
   // crashes on a call into an in-process server that was shut down.
   enqueuer_->Stop();

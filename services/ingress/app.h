@@ -20,6 +20,7 @@
 #include "services/common/live_sessions/live_sessions.h"
 #include "services/common/memory_budget/memory_budget.h"
 #include "services/common/net/connection.h"
+#include "services/common/rpc/live_peers.h"
 #include "services/common/runtime/service_app.h"
 #include "services/ingress/enqueue.h"
 #include "services/ingress/lost_addresses.h"
@@ -63,6 +64,7 @@ class App final : public runtime::ServiceApp {
   const std::shared_ptr<Refusals> refusals_;
   OpenNetworks open_networks_;
   const std::shared_ptr<LostAddresses> lost_addresses_;
+  const std::shared_ptr<rpc::LivePeers> live_peers_;
   const std::shared_ptr<RoutingAndDirectory> peers_;
   const std::shared_ptr<LiveSessions> live_;  // null: no directory is configured
   const std::shared_ptr<MemoryBudget> memory_;

@@ -5,8 +5,10 @@
 #include <optional>
 #include <utility>
 
+#include "absl/base/thread_annotations.h"
 #include "absl/random/random.h"
 #include "absl/strings/match.h"
+#include "absl/synchronization/mutex.h"
 #include "posthouse/queue/v1/queue.grpc.pb.h"
 #include "services/common/async/executor.h"
 #include "services/common/log/log.h"
@@ -32,7 +34,7 @@ constexpr absl::Duration kFirstPause = absl::Milliseconds(100);
 constexpr absl::Duration kLongestPause = absl::Seconds(5);
 
 struct Shard {
-  Stub* stub = nullptr;
+  std::shared_ptr<Stub> stub;
   size_t number = 0;  // in peers.queue
 };
 
@@ -150,7 +152,7 @@ class ShardedEnqueueCall final : public EnqueueCall {
     rpc::CallOptions options;
     options.deadline = deadline;
     options.trace = trace_;
-    Stub* const stub = shards_[at_].stub;
+    const std::shared_ptr<Stub> stub = shards_[at_].stub;
     commit_sent_ = false;
     writer_.emplace(options, [this, stub](auto* context, v1::EnqueueResponse* response, auto* reactor) {
       context_ = context;
@@ -313,17 +315,29 @@ class ShardedEnqueuer final : public Enqueuer {
   ShardedEnqueuer(const std::vector<std::shared_ptr<grpc::Channel>>& queues, std::shared_ptr<MemoryBudget> memory,
                   EnqueueTimeouts timeouts)
       : memory_(std::move(memory)), timeouts_(timeouts) {
-    for (const auto& channel : queues) stubs_.push_back(v1::QueueService::NewStub(channel));
+    ShardedEnqueuer::SetQueues(queues);
+  }
+
+  void SetQueues(const std::vector<std::shared_ptr<grpc::Channel>>& queues) override {
+    Stubs stubs;
+    for (const auto& channel : queues) stubs.push_back(v1::QueueService::NewStub(channel));
+    absl::MutexLock lock(&mutex_);
+    stubs_ = std::make_shared<const Stubs>(std::move(stubs));
   }
 
   std::unique_ptr<EnqueueCall> Begin(rpc::TraceContext trace, v1::Envelope&& envelope, absl::Time resolved) override {
-    if (stubs_.empty()) return std::make_unique<NoQueue>();
+    std::shared_ptr<const Stubs> stubs;
+    {
+      absl::MutexLock lock(&mutex_);
+      stubs = stubs_;
+    }
+    if (stubs->empty()) return std::make_unique<NoQueue>();
     // Every shard accepts every message: round robin shares the load.
     const size_t first = next_.fetch_add(1, std::memory_order_relaxed);
     std::vector<Shard> order;
-    for (size_t i = 0; i < stubs_.size(); ++i) {
-      const size_t number = (first + i) % stubs_.size();
-      order.push_back({stubs_[number].get(), number});
+    for (size_t i = 0; i < stubs->size(); ++i) {
+      const size_t number = (first + i) % stubs->size();
+      order.push_back({(*stubs)[number], number});
     }
     return std::make_unique<ShardedEnqueueCall>(std::move(order), stopped_, timeouts_, memory_, std::move(trace),
                                                 std::move(envelope), resolved);
@@ -335,7 +349,9 @@ class ShardedEnqueuer final : public Enqueuer {
   const std::shared_ptr<MemoryBudget> memory_;
   const EnqueueTimeouts timeouts_;
   std::atomic<bool> stopped_{false};
-  std::vector<std::unique_ptr<Stub>> stubs_;
+  using Stubs = std::vector<std::shared_ptr<Stub>>;
+  absl::Mutex mutex_;
+  std::shared_ptr<const Stubs> stubs_ ABSL_GUARDED_BY(mutex_);
   std::atomic<size_t> next_{0};
 };
 

@@ -67,6 +67,8 @@ class Enqueuer {
   // the envelope resolves its recipients; InfinitePast: unknown.
   virtual std::unique_ptr<EnqueueCall> Begin(rpc::TraceContext trace, queue::v1::Envelope&& envelope,
                                              absl::Time resolved) = 0;
+  // Messages that begin from now on go to these. Any thread.
+  virtual void SetQueues(const std::vector<std::shared_ptr<grpc::Channel>>& queues) = 0;
   // The queues may shut down after this: calls start no stream and no second try. Any
   // thread.
   virtual void Stop() = 0;

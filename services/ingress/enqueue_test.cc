@@ -174,6 +174,22 @@ TEST_F(EnqueueTest, AShardThatRefusesLeavesTheMessageToTheNext) {
   EXPECT_NE(first_.keys()[0].substr(2), second_.keys()[0].substr(2));
 }
 
+// A message that is under way ends where it began; the next one goes to the queues of the new configuration.
+TEST_F(EnqueueTest, NewQueuesTakeTheMessagesThatBeginFromThenOn) {
+  const auto enqueuer = Enqueuer::Create({first_.Channel()}, memory_, timeouts_);
+  const auto send = [this](net::EventLoop& loop, Enqueuer& with) -> Task<absl::StatusOr<std::string>> {
+    co_await SwitchTo(loop);
+    const std::unique_ptr<EnqueueCall> call = with.Begin(rpc::TraceContext(), v1::Envelope(), absl::InfinitePast());
+    with.SetQueues({second_.Channel()});
+    co_await call->Write(std::string(100000, 'x'));
+    co_return co_await call->Commit();
+  };
+  EXPECT_EQ(*SyncWait(send(loops_.at(0), *enqueuer)), first_.id());
+  EXPECT_EQ(*Send(*enqueuer), second_.id());
+  enqueuer->SetQueues({});
+  EXPECT_EQ(Send(*enqueuer).status().code(), absl::StatusCode::kUnavailable);
+}
+
 TEST_F(EnqueueTest, AShardThatIsNotReachedLeavesTheMessageToTheNext) {
   auto gone = std::make_unique<FakeQueue>();
   const std::shared_ptr<grpc::Channel> channel = gone->Channel();

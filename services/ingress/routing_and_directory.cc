@@ -76,12 +76,14 @@ Resolution FromAnswer(std::shared_ptr<const Answer> answer) {
 
 class RoutingAndDirectoryClient final : public RoutingAndDirectory {
  public:
-  RoutingAndDirectoryClient(const rpc::Channels& channels, size_t cache_entries, Executor& executor)
-      : logins_(channels.directory), usage_(channels), cache_(cache_entries) {
-    if (channels.routing != nullptr) routing_ = route::RoutingService::NewStub(channels.routing);
-    if (channels.directory == nullptr) return;
+  RoutingAndDirectoryClient(const std::shared_ptr<const rpc::LivePeers>& peers, size_t cache_entries,
+                            Executor& executor)
+      : logins_(peers->Get()->directory), usage_(peers), cache_(cache_entries) {
+    const std::shared_ptr<const rpc::Channels> channels = peers->Get();
+    if (channels->routing != nullptr) routing_ = route::RoutingService::NewStub(channels->routing);
+    if (channels->directory == nullptr) return;
     changes_ = std::make_unique<rpc::ChangeWatcher>(
-        channels.directory, executor,
+        channels->directory, executor,
         rpc::ChangeWatcher::Callbacks{
             .changed = [this](uint64_t, const dir::WatchResponse& response) { OnChanged(response); },
             .lost = [this] { cache_.ForgetAll(absl::Now()); },
@@ -197,9 +199,9 @@ std::vector<std::string> NormalizeSenders(absl::Span<const std::string> addresse
   return senders;
 }
 
-std::unique_ptr<RoutingAndDirectory> RoutingAndDirectory::Create(const rpc::Channels& channels, size_t cache_entries,
-                                                                 Executor& executor) {
-  return std::make_unique<RoutingAndDirectoryClient>(channels, cache_entries, executor);
+std::unique_ptr<RoutingAndDirectory> RoutingAndDirectory::Create(const std::shared_ptr<const rpc::LivePeers>& peers,
+                                                                 size_t cache_entries, Executor& executor) {
+  return std::make_unique<RoutingAndDirectoryClient>(peers, cache_entries, executor);
 }
 
 }  // namespace posthouse::ingress

@@ -12,7 +12,7 @@
 #include "absl/types/span.h"
 #include "services/common/async/executor.h"
 #include "services/common/async/task.h"
-#include "services/common/rpc/channels.h"
+#include "services/common/rpc/live_peers.h"
 #include "services/common/rpc/login_checks.h"
 #include "services/common/rpc/trace.h"
 #include "services/ingress/envelope.h"
@@ -26,8 +26,8 @@ class RoutingAndDirectory {
  public:
   // `cache_entries`: resolved recipients to keep, each for the time that routing allows.
   // A change in the directory makes it forget them earlier. `executor` outlives Stop().
-  static std::unique_ptr<RoutingAndDirectory> Create(const rpc::Channels& channels, size_t cache_entries,
-                                                     Executor& executor);
+  static std::unique_ptr<RoutingAndDirectory> Create(const std::shared_ptr<const rpc::LivePeers>& peers,
+                                                     size_t cache_entries, Executor& executor);
   virtual ~RoutingAndDirectory() = default;
 
   // A failed call is Outcome::kTemporary. When one mailbox is the only recipient, its store

@@ -15,7 +15,7 @@ namespace mv1 = ::posthouse::mailbox::v1;
 Task<std::optional<MailboxUsage>> UsageClient::Of(const rpc::TraceContext& trace,
                                                   const common::v1::AccountRef& account) {
   const Home home(account.home());
-  const std::shared_ptr<rpc::Members> members = channels_.MailboxOf(home);
+  const std::shared_ptr<rpc::Members> members = peers_->Get()->MailboxOf(home);
   if (members == nullptr) co_return std::nullopt;
   // A new quota is another question.
   std::string key = absl::StrCat(account.account_id(), "/", account.quota_bytes(), "/", account.quota_messages(), "/",

@@ -6,8 +6,10 @@
 #pragma once
 
 #include <cstddef>
+#include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/container/flat_hash_map.h"
@@ -15,7 +17,7 @@
 #include "absl/time/time.h"
 #include "services/common/async/task.h"
 #include "services/common/ids/ids.h"
-#include "services/common/rpc/channels.h"
+#include "services/common/rpc/live_peers.h"
 #include "services/common/rpc/trace.h"
 #include "services/ingress/envelope.h"
 
@@ -32,7 +34,7 @@ class UsageClient {
   static constexpr absl::Duration kSkip = absl::Seconds(5);
   static constexpr size_t kMaxEntries = 10000;  // then all are forgotten
 
-  explicit UsageClient(rpc::Channels channels) : channels_(std::move(channels)) {}
+  explicit UsageClient(std::shared_ptr<const rpc::LivePeers> peers) : peers_(std::move(peers)) {}
   // nullopt: the account has no quota, or the store did not answer. `account` has the limits
   // that the directory knows, and lives until the call ends.
   Task<std::optional<MailboxUsage>> Of(const rpc::TraceContext& trace, const common::v1::AccountRef& account);
@@ -43,7 +45,7 @@ class UsageClient {
     absl::Time expires;
   };
 
-  const rpc::Channels channels_;
+  const std::shared_ptr<const rpc::LivePeers> peers_;
   absl::Mutex mutex_;
   absl::flat_hash_map<std::string, Entry> entries_ ABSL_GUARDED_BY(mutex_);
   absl::flat_hash_map<Home, absl::Time> skip_until_ ABSL_GUARDED_BY(mutex_);

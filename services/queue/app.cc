@@ -1,5 +1,6 @@
 #include "services/queue/app.h"
 
+#include <algorithm>
 #include <filesystem>
 #include <system_error>
 
@@ -19,6 +20,12 @@
 #include "services/queue/spool/hold.h"
 
 namespace posthouse::queue {
+namespace {
+
+// What a commit that hands the shard back gets at least, however late it is.
+constexpr absl::Duration kReleaseTime = absl::Seconds(2);
+
+}  // namespace
 
 App::App(runtime::Runtime& rt, Settings settings)
     : ServiceApp(rt, "queue", CheckConfig),
@@ -51,10 +58,12 @@ absl::Status App::Start(rpc::Channels channels) {
   spool_options.executor = &runtime().loops().Next();
   spool_options.metrics = &guard_metrics_;
   PH_ASSIGN_OR_RETURN(spool_, SyncWait(Spool::Open(*store_, spool_options)));
+  metrics_.TookShard(spool_->predecessor());
   PH_RETURN_IF_ERROR(HoldAfterRestore());
   const Clock clock = spool_->options().clock;
   routing_ = NewRouting(channels.routing, MonotonicNow);
-  local_ = NewLocalDelivery(std::move(channels));
+  peers_ = std::make_shared<rpc::LivePeers>(std::move(channels), runtime().config(), "queue");
+  local_ = NewLocalDelivery(peers_);
   PH_ASSIGN_OR_RETURN(remote_, RemoteDelivery::Create(runtime().loops(), *routing_, settings_.remote));
   DispatcherOptions dispatch;
   dispatch.scheduler = settings_.scheduler;
@@ -88,6 +97,7 @@ absl::Status App::Start(rpc::Channels channels) {
   const Ledger ledger = spool_->ledger();
   LOG_EVENT(kInfo, "queue_open")
       .Str("shard", settings_.shard)
+      .Str("predecessor", PredecessorName(spool_->predecessor()))
       .Int("items", static_cast<int64_t>(ledger.items))
       .Int("recipients", static_cast<int64_t>(ledger.queued()));
   return absl::OkStatus();
@@ -117,11 +127,31 @@ absl::Status App::CheckConfig(const config::v1::Config& config) {
   return Settings::FromConfig(config).status();
 }
 
+absl::Status App::Reload(const config::v1::Config& config) {
+  PH_RETURN_IF_ERROR(CheckConfig(config));
+  return peers_->Reload(config);
+}
+
 void App::FinishDrain(absl::Time deadline) {
   if (dispatcher_ != nullptr) dispatcher_->Drain(runtime::TimeLeft(deadline));
   if (remote_ != nullptr) remote_->Abort();  // idle connections
   if (maintenance_ != nullptr) maintenance_->Stop();
-  if (spool_ != nullptr) SyncWait(spool_->Close());
+  if (spool_ == nullptr) return;
+  ReleaseShard(deadline);
+  SyncWait(spool_->Close());
+}
+
+// The last commit: nothing is claimed, tried or accepted any more.
+void App::ReleaseShard(absl::Time deadline) {
+  const absl::Time began = absl::Now();
+  const absl::Status released = SyncWait(spool_->Release(std::max(deadline, began + kReleaseTime)));
+  const Ledger ledger = spool_->ledger();
+  log::Event(released.ok() ? log::Level::kInfo : log::Level::kWarning, "queue_released")
+      .Str("shard", settings_.shard)
+      .Int("items", static_cast<int64_t>(ledger.items))
+      .Int("recipients", static_cast<int64_t>(ledger.queued()))
+      .Seconds("took", absl::Now() - began)
+      .Err(released);
 }
 
 void App::Collect() {

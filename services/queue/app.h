@@ -9,6 +9,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "services/common/rpc/live_peers.h"
 #include "services/common/runtime/service_app.h"
 #include "services/common/store/guarded_partition.h"
 #include "services/common/time/calm_clock.h"
@@ -27,6 +28,8 @@ class App final : public runtime::ServiceApp {
   static absl::Status CheckConfig(const config::v1::Config& config);
   ~App() override;
 
+  // Takes the mailbox stores of `config`.
+  absl::Status Reload(const config::v1::Config& config) override;
   std::vector<std::pair<std::string, std::string>> Status() override;
 
   Spool& spool() { return *spool_; }
@@ -39,6 +42,7 @@ class App final : public runtime::ServiceApp {
   absl::Status Health() override;
   absl::Duration RpcGrace(absl::Duration left) const override { return left / 2; }
   void FinishDrain(absl::Time deadline) override;
+  void ReleaseShard(absl::Time deadline);
   void Collect();
 
   const Settings settings_;
@@ -48,6 +52,7 @@ class App final : public runtime::ServiceApp {
   std::unique_ptr<store::Store> store_;
   std::unique_ptr<Spool> spool_;
   std::unique_ptr<Routing> routing_;
+  std::shared_ptr<rpc::LivePeers> peers_;
   std::unique_ptr<Delivery> local_;
   std::unique_ptr<RemoteDelivery> remote_;
   std::shared_ptr<Dispatcher> dispatcher_;

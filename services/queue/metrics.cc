@@ -1,5 +1,7 @@
 #include "services/queue/metrics.h"
 
+#include <string>
+
 #include "services/common/time/calm_clock.h"
 
 namespace posthouse::queue {
@@ -110,6 +112,13 @@ Metrics::Metrics(metrics::Registry& r)
     delivered_[local] = &r.AddHistogram("posthouse_queue_delivery_seconds", "Seconds from acceptance to delivery.",
                                         {{"kind", kKinds[local]}}, kDeliveryBuckets);
   }
+  for (const Predecessor p : {Predecessor::kNone, Predecessor::kReleased, Predecessor::kNotReleased}) {
+    takeovers_[static_cast<int>(p)] =
+        &r.AddCounter("posthouse_queue_shard_takeovers_total",
+                      "Times that this process took its shard, by what the owner before it had done: it was none, it "
+                      "released the shard, or it ended without that.",
+                      {{"predecessor", std::string(PredecessorName(p))}});
+  }
   for (int i = 0; i < 4; ++i) {
     reports_[i] = &r.AddCounter("posthouse_queue_reports_total", "Recipients in reports to senders (DSN).",
                                 {{"action", kActions[i]}});
@@ -163,6 +172,8 @@ void Metrics::SetStates(const std::array<uint64_t, 3>& messages, const std::arra
 void Metrics::ReportSent(dsn::Action action) { reports_[static_cast<int>(action)]->Add(); }
 
 void Metrics::ResolvedAgain(queue::ResolvedAgain::Result result) { resolved_again_[static_cast<int>(result)]->Add(); }
+
+void Metrics::TookShard(Predecessor predecessor) { takeovers_[static_cast<int>(predecessor)]->Add(); }
 
 void Metrics::SetLedger(const Ledger& ledger) {
   const uint64_t values[] = {ledger.accepted, ledger.delivered, ledger.relayed, ledger.failed,

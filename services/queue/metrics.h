@@ -30,6 +30,7 @@ class Metrics {
   void Delivered(bool local, absl::Duration since_accepted, absl::string_view trace_id);
   void ReportSent(dsn::Action action);
   void ResolvedAgain(queue::ResolvedAgain::Result result);
+  void TookShard(Predecessor predecessor);
   void SetLedger(const Ledger& ledger);
   void SetDestinations(const DestinationScheduler::Counts& counts);
   // In the order of QueueCounts::State.
@@ -66,6 +67,7 @@ class Metrics {
   metrics::Counter* attempts_[2][4];
   metrics::Counter* failures_[2][2][kFailureReasons];  // local, permanent, reason
   metrics::Histogram* delivered_[2];
+  metrics::Counter* takeovers_[3];
   metrics::Counter* reports_[4];
   metrics::Gauge* ledger_[7];
   metrics::Gauge* destinations_[4];

@@ -400,6 +400,17 @@ TEST_F(StandaloneTest, TheEdgesDrainSideBySide) {
   drain.join();
 }
 
+TEST_F(StandaloneTest, AQueueThatWasStoppedHasHandedItsShardBack) {
+  Start();
+  EXPECT_THAT(runtime_->registry().Serialize(),
+              HasSubstr("posthouse_queue_shard_takeovers_total{predecessor=\"none\"} 1\n"));
+  app_->Drain(absl::Seconds(16));
+  app_.reset();
+  Start();
+  EXPECT_THAT(runtime_->registry().Serialize(),
+              HasSubstr("posthouse_queue_shard_takeovers_total{predecessor=\"released\"} 1\n"));
+}
+
 // The status of a call without content, and whether the check before its handler made it.
 std::pair<grpc::Status, bool> CallEmpty(const std::shared_ptr<grpc::Channel>& channel, const std::string& method,
                                         absl::Duration patience) {

@@ -5,6 +5,7 @@ SEED=n repeats a run's choices.
 import base64
 import hashlib
 import os
+import smtplib
 import socket
 import ssl
 import subprocess
@@ -12,6 +13,7 @@ import time
 import unittest
 
 from cluster import Cluster, merged
+from counted_mail import PASSWORD, connect
 from load import MENDED, TEMPORARY, VALUES, Load
 
 SEED = int(os.environ.get("SEED", str(int(time.time()))))
@@ -39,7 +41,7 @@ class Change(unittest.TestCase):
         with Cluster(VALUES) as cluster:
             self.cluster = cluster
             self.load = Load(cluster, SEED)
-            for step in (self.scale_out_and_in, self.new_certificates, self.new_configuration, self.kill_each_store, self.kill_a_gateway_and_an_ingress,
+            for step in (self.scale_out_and_in, self.add_a_store, self.new_certificates, self.new_configuration, self.kill_each_store, self.kill_a_gateway_and_an_ingress,
                          self.lose_a_node):
                 begin = time.time()
                 step()
@@ -55,6 +57,29 @@ class Change(unittest.TestCase):
             self.cluster.scale(name, 1)
             self.cluster.scale(name, 2)
         self.assertLessEqual(self.load.seen("scale"), MENDED)
+
+    def add_a_store(self):
+        """A third mailbox store and a third shard of the queue, in the ConfigMaps of all that call them: no process restarts for it."""
+        self.load.phase("add a store")
+        before = {p.name: p.process.pid for p in self.cluster.pods}
+        self.cluster.apply(merged(VALUES, {"queue": {"replicas": 3}, "mailbox": {"replicas": 3}}))
+        for name in ("posthouse-queue", "posthouse-mailbox"):
+            self.cluster.grow(name)
+        self.cluster.sync_volumes()
+        for pod in [p for p in self.cluster.pods if p.component in ("ingress", "gateway", "queue") and p.name in before]:
+            wait(lambda: '"event":"peers_changed"' in pod.tail(200000))
+        directory = next(p for p in self.cluster.pods if p.component == "directory")
+        wait(lambda: '"event":"reloaded"' in directory.tail(200000))
+        self.cluster.ctl("account", "add", "five@example.org", "--home", "posthouse-mailbox-2", "--password-file", "-", input=PASSWORD + "\n")
+        sent = time.time()
+        with smtplib.SMTP(*self.cluster.address("smtp")) as c:
+            c.sendmail("sender@example.net", ["five@example.org"], "Subject: to the new store\r\n\r\nbody\r\n")
+        mailbox = connect(self.cluster, "five@example.org")
+        wait(lambda: mailbox.select("INBOX", readonly=True)[1] == [b"1"])
+        print("mail is in a new store after %.1f s" % (time.time() - sent))
+        mailbox.logout()
+        self.assertEqual({p.name: p.process.pid for p in self.cluster.pods if p.name in before}, before)
+        self.assertLessEqual(self.load.seen("add a store"), MENDED)
 
     def new_certificates(self):
         """The same authority signs new certificates of all services, and mail clients get a new one, as cert-manager renews them."""

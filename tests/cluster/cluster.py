@@ -158,6 +158,7 @@ class Pod:
     def _set_ready(self, ready):
         if ready and self.ready_after is None:
             self.ready_after = time.time() - self.started_at
+            self.ready_at = time.time()
         if ready != self.ready:
             self.ready = ready
             self.cluster.changed()
@@ -319,21 +320,27 @@ class Cluster:
         self.wait_ready(new)
         self._all([p.delete for p in pods[replicas:]])
 
+    def grow(self, name):
+        """Of a StatefulSet whose rendering has more replicas now."""
+        workload = self.workload(name)
+        new = [self._new_pod(workload, self._name(workload)) for _ in range(workload["spec"]["replicas"] - len(self.pods_of(name)))]
+        self.wait_ready(new)
+
     def rollout(self, name):
-        """As `kubectl rollout restart`. Returns for each pod (seconds to its end, seconds until its successor was ready)."""
+        """As `kubectl rollout restart`. Returns for each pod (seconds to its end, seconds until its successor was ready, when that was)."""
         workload, times = self.workload(name), []
         if workload["kind"] == "Deployment":
             assert workload["spec"]["strategy"]["rollingUpdate"] == {"maxSurge": 1, "maxUnavailable": 0}
             for old in self.pods_of(name):
                 new = self._new_pod(workload, self._name(workload))
                 self.wait_ready([new])
-                times.append((old.delete(), new.ready_after))
+                times.append((old.delete(), new.ready_after, new.ready_at))
         else:
             for old in sorted(self.pods_of(name), key=lambda p: int(p.name.rsplit("-", 1)[1]), reverse=True):
                 gone = old.delete()
                 new = self._new_pod(workload, old.name)
                 self.wait_ready([new])
-                times.append((gone, new.ready_after))
+                times.append((gone, new.ready_after, new.ready_at))
         return times
 
     def kill(self, name):

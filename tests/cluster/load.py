@@ -9,6 +9,7 @@ import imaplib
 import re
 import smtplib
 import threading
+import time
 
 from cluster import merged
 from counted_mail import LATER, PASSWORD, Appender, Client, Sender, verify
@@ -34,10 +35,17 @@ class Noted:
 
     def __init__(self):
         self.phase, self.seen, self._lock = "start", collections.defaultdict(collections.Counter), threading.Lock()
+        self.times = []
 
     def add(self, what):
         with self._lock:
             self.seen[self.phase][what] += 1
+            self.times.append(time.time())
+
+    def last_after(self, moment, window):
+        """Seconds from `moment` to the last error within `window` seconds of it; 0: there was none."""
+        with self._lock:
+            return max([t - moment for t in self.times if moment <= t <= moment + window], default=0)
 
 
 def kind_of(error):

@@ -11,7 +11,7 @@ import random
 import time
 import unittest
 
-from cluster import Cluster
+from cluster import PROPAGATION, Cluster
 from load import MENDED, TEMPORARY, VALUES, Load
 
 ROUNDS = int(os.environ.get("ROUNDS", "1"))
@@ -38,6 +38,9 @@ class Rollout(unittest.TestCase):
                     times = cluster.rollout(name)
                     print("%-20s %4.1f s; pods ended in %s s, were ready in %s s" % (
                         name, time.time() - begin, ", ".join("%.1f" % t[0] for t in times), ", ".join("%.1f" % t[1] for t in times)))
+                    # A store is ready when it listens: its callers then have to notice. The window ends before the next pod goes.
+                    noticed = max(load.noted.last_after(t[2], PROPAGATION) for t in times)
+                    print("%-20s calls failed until %3.0f ms after a pod was ready" % (name, 1000 * noticed))
                     time.sleep(SETTLE)
                     load.phase("after " + name)
                     time.sleep(1)

@@ -104,6 +104,8 @@ TEST(ConfigTest, ContradictionsAreRefused) {
            Case{"standalone", "data_dir: /tmp/x\n", ""},
            Case{"standalone", "", "data_dir: posthouse-standalone keeps state"},
            Case{"ingress", "peers: {directory: a:1, routing: a:2, queue: [a:3]}\n", ""},
+           Case{"mailbox", "data_dir: /x\npeers: {directory: a:1}\nstore: {format: 99}\n",
+                "store.format: 99 is newer than this version knows"},
            Case{"ingress", "peers: {directory: a:1, routing: a:2}\n", "peers.queue_shards: posthouse-ingress needs it"},
            Case{"ingress", "peers: {directory: a:1, routing: a:2, queue_shards: [{name: q0, target: a:3}]}\n", ""},
            Case{"ingress",
@@ -286,10 +288,12 @@ TEST(ConfigTest, ARangeThatIsNoneIsRefusedWithItsKey) {
 }
 
 TEST(ConfigTest, TheCommentsOfTheProtoSayWhichKeysAreReloadable) {
-  for (const char* key : {"log_level", "drain_timeout", "drain_delay", "ingress.max_errors", "ingress.relay_networks"})
+  for (const char* key : {"log_level", "drain_timeout", "drain_delay", "ingress.max_errors", "ingress.relay_networks",
+                          "peers.mailbox", "peers.queue", "peers.queue_shards", "gateway.drain_spread"})
     EXPECT_TRUE(Reloadable(key)) << key;
   for (const char* key : {"hostname", "ingress", "ingress.smtp", "ingress.smtp.port", "ingress.submissions.proxy_from",
-                          "ingress.message_memory_bytes", "peers.mailbox", "queue.retry_min", "tls.certificates", ""})
+                          "ingress.message_memory_bytes", "peers", "peers.directory", "peers.routing",
+                          "queue.retry_min", "tls.certificates", ""})
     EXPECT_FALSE(Reloadable(key)) << key;
 }
 

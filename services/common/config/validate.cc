@@ -11,6 +11,7 @@
 #include "services/common/config/config.h"
 #include "services/common/net/connection.h"
 #include "services/common/status/status.h"
+#include "services/common/store/format.h"
 
 namespace posthouse::config {
 namespace {
@@ -256,6 +257,10 @@ absl::Status Validate(const v1::Config& config, absl::string_view service) {
       service == "standalone" || service == "directory" || service == "queue" || service == "mailbox";
   if (keeps_state && config.data_dir().empty())
     return Bad("data_dir", absl::StrCat("posthouse-", service, " keeps state: name a directory"));
+  if (config.store().format() > static_cast<uint32_t>(store::kNewestFormat)) {
+    return Bad("store.format",
+               absl::StrCat(config.store().format(), " is newer than this version knows (", store::kNewestFormat, ")"));
+  }
   PH_RETURN_IF_ERROR(CheckAddress("http.address", config.http().address()));
   PH_RETURN_IF_ERROR(CheckRpc(config.rpc()));
   PH_RETURN_IF_ERROR(CheckTls(config.tls()));

@@ -93,6 +93,9 @@ class Connection {
   virtual const Endpoint& peer() const = 0;
   virtual const Endpoint& local() const = 0;
 
+  // Whether its listener drains and has interrupted this connection for it: the session ends
+  // after what it does.
+  virtual bool draining() const = 0;
   // Ends the read in progress, or else the next one, with kCancelled. Received bytes
   // stay. Any thread. Wakes IDLE, and starts the drain of a session.
   virtual void InterruptRead() = 0;
@@ -137,6 +140,7 @@ struct ListenerOptions {
 // Counters of a listener, for its owner's metrics.
 struct ListenerStats {
   uint64_t accepted = 0, refused_total = 0, refused_per_address = 0, bad_proxy = 0, failed_handshakes = 0;
+  uint64_t cut = 0;  // closed at the end of Drain()
   size_t open = 0;
 };
 
@@ -153,11 +157,12 @@ class Listener {
   virtual ListenerStats stats() const = 0;
   // Stops accepting; open connections continue.
   virtual void Close() = 0;
-  // Close(), then InterruptRead() on each open connection: a session gets kCancelled,
-  // writes its last reply and ends, or finishes what it does. InterruptRead() again for
-  // those left at the end of `grace`, less a second or a tenth of it: their time is up.
-  // At the end of `grace` closes the rest.
-  virtual Task<void> Drain(absl::Duration grace) = 0;
+  // Close(), then InterruptRead() on each open connection, which is draining() from then on: a
+  // session gets kCancelled, writes its last reply and ends, or finishes what it does. The
+  // connections have their turns in random order over the time `spread`, which is shorter than
+  // `grace`; before it a session goes on. InterruptRead() again for those left at the end of
+  // `grace`, less a second or a tenth of it: their time is up. At the end of `grace` closes the rest.
+  virtual Task<void> Drain(absl::Duration grace, absl::Duration spread = absl::ZeroDuration()) = 0;
   // The number of open connections.
   virtual size_t open() const = 0;
 };

@@ -70,6 +70,11 @@ void ConnectionCore::Interrupt() {
   }
 }
 
+void ConnectionCore::Drain() {
+  draining = true;
+  Interrupt();
+}
+
 void ConnectionCore::CloseNow() {
   if (closed) return;
   closed = true;

@@ -41,12 +41,15 @@ struct ConnectionCore : std::enable_shared_from_this<ConnectionCore> {
   void Complete(Side& side, absl::Status status);
   void SetTimer(Side& side);
   void Interrupt();
+  // The listener drains, and it is this connection's turn.
+  void Drain();
   void CloseNow();
 
   EventLoop& loop;
   asio::ip::tcp::socket socket;
   Side read, write;
   bool interrupted = false;
+  bool draining = false;
   bool closed = false;
   SslPtr ssl;
 };

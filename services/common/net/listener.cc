@@ -4,11 +4,13 @@
 #include <atomic>
 #include <cerrno>
 #include <utility>
+#include <vector>
 
 #include <asio/ip/tcp.hpp>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/container/flat_hash_map.h"
+#include "absl/random/random.h"
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/mutex.h"
 #include "services/common/async/sync.h"
@@ -16,6 +18,7 @@
 #include "services/common/log/log.h"
 #include "services/common/net/connection.h"
 #include "services/common/net/socket_connection.h"
+#include "services/common/net/spread.h"
 #include "services/common/status/status.h"
 
 namespace posthouse::net {
@@ -294,24 +297,39 @@ class MultiLoopListener final : public Listener {
     }
   }
 
-  Task<void> Drain(absl::Duration grace) override {
+  Task<void> Drain(absl::Duration grace, absl::Duration spread) override {
     Close();
     for (const std::shared_ptr<Acceptor>& acceptor : acceptors_) {
       // After this returns no client can connect.
       co_await RunOn(acceptor->loop, [&acceptor] { acceptor->CloseNow(); });
     }
     const absl::Time deadline = absl::Now() + grace;
-    Interrupt();
+    DrainConnections(spread);
     co_await WaitForEnd(deadline - std::min(absl::Seconds(1), grace / 10));
-    Interrupt();
+    DrainConnections(absl::ZeroDuration());
     co_await WaitForEnd(deadline);
-    for (const auto& core : state_->OpenCores()) core->loop.Post([core] { core->CloseNow(); });
+    for (const auto& core : state_->OpenCores()) {
+      state_->Count(&ListenerStats::cut);
+      core->loop.Post([core] { core->CloseNow(); });
+    }
     co_await WaitForEnd(absl::Now() + absl::Seconds(5));
   }
 
  private:
-  void Interrupt() {
-    for (const auto& core : state_->OpenCores()) core->loop.Post([core] { core->Interrupt(); });
+  void DrainConnections(absl::Duration spread) {
+    std::vector<std::shared_ptr<ConnectionCore>> cores = state_->OpenCores();
+    if (spread <= absl::ZeroDuration()) {
+      for (const auto& core : cores) core->loop.Post([core] { core->Drain(); });
+      return;
+    }
+    absl::BitGen random;
+    std::shuffle(cores.begin(), cores.end(), random);
+    const std::vector<absl::Duration> turns = SpreadOver(cores.size(), spread, random);
+    for (size_t i = 0; i < cores.size(); ++i) {
+      cores[i]->loop.PostAfter(turns[i], [weak = cores[i]->weak_from_this()] {
+        if (const std::shared_ptr<ConnectionCore> core = weak.lock()) core->Drain();
+      });
+    }
   }
   Task<void> WaitForEnd(absl::Time deadline) {
     while (open() > 0 && absl::Now() < deadline) co_await state_->idle.WaitFor(deadline - absl::Now());

@@ -17,6 +17,7 @@
 #include "services/common/async/sync.h"
 #include "services/common/async/task.h"
 #include "services/common/net/connection.h"
+#include "services/common/net/drain.h"
 #include "services/common/net/event_loop.h"
 #include "services/common/testing/wait.h"
 
@@ -404,6 +405,70 @@ TEST_F(NetTest, DrainLetsSessionsSayGoodbye) {
     auto refused = co_await Connect(t->loops_.at(0), {"127.0.0.1", t->listener_->port()}, "", kLong);
     EXPECT_EQ(refused.status().code(), absl::StatusCode::kUnavailable);
   });
+}
+
+// Only its turn interrupts a session; a drain ends when all sessions have ended, whenever their turns are.
+TEST_F(NetTest, UntilItsTurnInADrainASessionGoesOn) {
+  Serve(EchoLines);
+  constexpr absl::Duration kNever = absl::Hours(10000);
+  std::unique_ptr<Connection> open;
+  SyncWait([](NetTest* t, std::unique_ptr<Connection>* c) -> Task<void> {
+    co_await SwitchTo(t->loops_.at(0));
+    *c = co_await t->Dial();
+    EXPECT_TRUE((co_await (*c)->Write("before\r\n", kLong)).ok());
+    EXPECT_EQ((co_await (*c)->ReadLine(100, kLong)).value_or("?"), "before");
+  }(this, &open));
+  std::thread drain([&] { SyncWait(listener_->Drain(2 * kNever, kNever)); });
+  EXPECT_TRUE(Eventually([&] {
+    return !SyncWait([](NetTest* t) -> Task<bool> {
+      co_await SwitchTo(t->loops_.at(0));
+      co_return (co_await Connect(t->loops_.at(0), {"127.0.0.1", t->listener_->port()}, "", kLong)).ok();
+    }(this));
+  }));
+  SyncWait([](NetTest* t, std::unique_ptr<Connection> c) -> Task<void> {
+    co_await SwitchTo(t->loops_.at(0));
+    EXPECT_TRUE((co_await c->Write("during\r\n", kLong)).ok());
+    EXPECT_EQ((co_await c->ReadLine(100, kLong)).value_or("?"), "during");
+    EXPECT_FALSE(c->draining());
+  }(this, std::move(open)));
+  drain.join();
+  EXPECT_EQ(listener_->stats().cut, 0u);
+}
+
+std::atomic<bool> staying{false};
+
+TEST_F(NetTest, ADrainGivesEachSessionItsTurnAndCountsWhatItCuts) {
+  staying = false;
+  Serve([](std::unique_ptr<Connection> connection) -> Task<void> {
+    absl::StatusOr<std::string> line = co_await connection->ReadLine(100, kLong);
+    EXPECT_TRUE(absl::IsCancelled(line.status())) << line.status();
+    EXPECT_TRUE(connection->draining());
+    if (!(co_await connection->Write("bye\r\n", kLong)).ok()) co_return;
+    if (staying.exchange(true)) co_return;
+    // One stays for longer than the drain waits.
+    while (!absl::IsUnavailable((co_await connection->ReadLine(100, kLong)).status())) {
+    }
+  });
+  SyncWait(OnLoop([](NetTest* t) -> Task<void> {
+    std::vector<std::unique_ptr<Connection>> clients;
+    for (int i = 0; i < 20; ++i) clients.push_back(co_await t->Dial());
+    while (t->listener_->open() < clients.size()) co_await Sleep(absl::Milliseconds(1));
+    co_await t->listener_->Drain(absl::Milliseconds(400), absl::Milliseconds(40));
+    for (const auto& client : clients) EXPECT_EQ((co_await client->ReadLine(100, kLong)).value_or("?"), "bye");
+  }));
+  EXPECT_EQ(listener_->stats().cut, 1u);
+}
+
+// A hundred sessions a second, unless the time is too short for that.
+TEST(DrainSpreadTest, FewSessionsNeedLittleTime) {
+  const absl::Duration grace = absl::Seconds(60);
+  EXPECT_EQ(DrainSpread(0, grace, absl::Seconds(30)), absl::ZeroDuration());
+  EXPECT_EQ(DrainSpread(1, grace, absl::Seconds(30)), absl::Milliseconds(10));
+  EXPECT_EQ(DrainSpread(500, grace, absl::Seconds(30)), absl::Seconds(5));
+  EXPECT_EQ(DrainSpread(100000, grace, absl::Seconds(20)), absl::Seconds(20));
+  // Half of the time is left for what the last sessions do.
+  EXPECT_EQ(DrainSpread(100000, grace, absl::Minutes(10)), absl::Seconds(30));
+  EXPECT_EQ(DrainSpread(100000, absl::ZeroDuration(), absl::Seconds(30)), absl::ZeroDuration());
 }
 
 TEST_F(NetTest, APortInUseIsRefusedInWords) {

@@ -45,6 +45,7 @@ class SocketConnection final : public Connection {
   const TlsInfo& tls_info() const override;
   const Endpoint& peer() const override { return peer_; }
   const Endpoint& local() const override { return local_; }
+  bool draining() const override { return core_->draining; }
   void InterruptRead() override;
   void Close() override;
   EventLoop& loop() override { return core_->loop; }

@@ -5,12 +5,17 @@
 #include "absl/strings/match.h"
 #include "services/common/rpc/channel_metadata.h"
 #include "services/common/rpc/credentials.h"
+#include "services/common/rpc/reconnect.h"
 #include "services/common/rpc/unix_socket.h"
 #include "services/common/status/status.h"
 
 namespace posthouse::rpc {
 
 namespace {
+
+void SetMillis(grpc::ChannelArguments& arguments, const char* name, absl::Duration value) {
+  arguments.SetInt(name, static_cast<int>(absl::ToInt64Milliseconds(value)));
+}
 
 grpc::ChannelArguments Arguments() {
   grpc::ChannelArguments arguments;
@@ -19,19 +24,20 @@ grpc::ChannelArguments Arguments() {
   arguments.SetInt(GRPC_ARG_SERVICE_CONFIG_DISABLE_RESOLUTION, 1);
   arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
   arguments.SetInt(GRPC_ARG_ENABLE_CHANNELZ, 0);
-  // A peer that vanished is noticed within 20 seconds, even when no call runs (change streams wait long).
-  arguments.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, 10000);
-  arguments.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, 10000);
+  // Also when no call runs (change streams wait long). gRPC gives the time-out to the kernel, too (TCP_USER_TIMEOUT): a
+  // request that the other end does not acknowledge ends the connection.
+  SetMillis(arguments, GRPC_ARG_KEEPALIVE_TIME_MS, kPingInterval);
+  SetMillis(arguments, GRPC_ARG_KEEPALIVE_TIMEOUT_MS, kPingTimeout);
   arguments.SetInt(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);
   arguments.SetInt(GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, 0);
-  // A peer that is away is tried again every 150 ms (gRPC adds up to a fifth). A refused connection costs little; one
-  // that nobody answers is given up after a second.
-  arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 50);
-  arguments.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, 1000);
-  arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 150);
+  // The pauses do not grow: a refused connection costs little. "Min back-off" is gRPC's word for the time of an
+  // attempt.
+  SetMillis(arguments, GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, kRetryPause);
+  SetMillis(arguments, GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, kRetryPause);
+  SetMillis(arguments, GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, kConnectTimeout);
   // A restarted pod has another address. gRPC asks for addresses when a connection ends or fails, but by default at
   // most every 30 seconds: so long all calls would go to the old one.
-  arguments.SetInt(GRPC_ARG_DNS_MIN_TIME_BETWEEN_RESOLUTIONS_MS, 200);
+  SetMillis(arguments, GRPC_ARG_DNS_MIN_TIME_BETWEEN_RESOLUTIONS_MS, kResolvePause);
   return arguments;
 }
 

@@ -13,7 +13,7 @@
 namespace posthouse::rpc {
 
 // `target`: "127.0.0.1:7401", "dns:///queue.posthouse.svc:7402". Lazily connected,
-// with keepalive. A peer that is away is tried every 150 ms, and its name is resolved twice a second.
+// with keepalive. reconnect.h says how soon a peer that is away or back is noticed.
 // "unix:/run/posthouse.sock": a socket of this machine, without TLS; its path may be longer than a socket's address.
 // `metadata` goes with every call.
 absl::StatusOr<std::shared_ptr<grpc::Channel>> Dial(const std::string& target, const TlsFiles& tls,

@@ -37,8 +37,16 @@ struct Channels {
   std::shared_ptr<Members> MailboxOf(const Home& home) const;
 };
 
+// Channels that are open already, and the configuration that names them.
+struct OpenPeers {
+  const config::v1::Config* config = nullptr;  // null: none are open
+  std::shared_ptr<const Channels> channels;
+};
+
 // Dials what `config.peers` names, for the calls of `service` ("queue"); absent peers stay null. A call to a store
-// that has a name in `config.peers` says it, and the store compares it with its own.
-absl::StatusOr<Channels> DialPeers(const config::v1::Config& config, const std::string& service);
+// that has a name in `config.peers` says it, and the store compares it with its own. `open`: their channels are used for
+// directory and routing, and for shards with the same name and target.
+absl::StatusOr<Channels> DialPeers(const config::v1::Config& config, const std::string& service,
+                                   const OpenPeers& open = {});
 
 }  // namespace posthouse::rpc

@@ -4,23 +4,20 @@
 #include <gmock/gmock.h>
 #include <grpcpp/grpcpp.h>
 #include <gtest/gtest.h>
-#include <sys/stat.h>
 
-#include <cstdlib>
-#include <fstream>
 #include <memory>
 #include <string>
 
 #include "absl/strings/str_cat.h"
 #include "posthouse/config/v1/config.pb.h"
 #include "posthouse/directory/v1/directory.grpc.pb.h"
-#include "posthouse/mailbox/v1/mailbox.grpc.pb.h"
 #include "services/common/async/task.h"
 #include "services/common/metrics/metrics.h"
 #include "services/common/net/event_loop.h"
 #include "services/common/rpc/listen.h"
 #include "services/common/rpc/server.h"
 #include "services/common/rpc/streaming.h"
+#include "services/common/rpc/testing/named_mailbox.h"
 #include "services/common/status/status.h"
 
 namespace posthouse::rpc {
@@ -29,26 +26,6 @@ namespace {
 using ::testing::AllOf;
 using ::testing::HasSubstr;
 namespace d = directory::v1;
-namespace m = mailbox::v1;
-
-constexpr char kSecret[] = "0123456789abcdef0123456789abcdef";
-
-class Mailbox final : public m::MailboxService::CallbackService {
- public:
-  explicit Mailbox(ServerRunner& runner) : runner_(runner) {}
-  grpc::ServerUnaryReactor* GetUsage(grpc::CallbackServerContext* context, const m::GetUsageRequest* request,
-                                     m::GetUsageResponse* response) override {
-    return Unary(runner_, context, request, response, [this](auto& call) { return Count(call); });
-  }
-  int calls = 0;
-
- private:
-  Task<absl::Status> Count(UnaryCall<m::GetUsageRequest, m::GetUsageResponse>&) {
-    ++calls;
-    co_return absl::OkStatus();
-  }
-  ServerRunner& runner_;
-};
 
 class Directory final : public d::DirectoryService::CallbackService {
  public:
@@ -87,37 +64,9 @@ class DirectoryProcess {
   std::unique_ptr<RpcServer> server_;
 };
 
-// A mailbox process with the store `shard`.
-class Process {
- public:
-  Process(config::v1::Config config, const std::string& shard) {
-    config.mutable_mailbox()->set_shard(shard);
-    runner_ = std::make_unique<ServerRunner>(loops_, registry_, *AccessOf(config, "mailbox"));
-    service_ = std::make_unique<Mailbox>(*runner_);
-    ServerOptions options;
-    options.port = 0;
-    server_ = *RpcServer::Start(options, {service_.get()}, registry_);
-  }
-  ~Process() { server_->Shutdown(absl::ZeroDuration()); }
-  std::string target() const { return absl::StrCat("127.0.0.1:", server_->port()); }
-  int calls() const { return service_->calls; }
-
- private:
-  net::EventLoops loops_{1};
-  metrics::Registry registry_;
-  std::unique_ptr<ServerRunner> runner_;
-  std::unique_ptr<Mailbox> service_;
-  std::unique_ptr<RpcServer> server_;
-};
-
 class PeerCheckTest : public ::testing::Test {
  protected:
-  PeerCheckTest() {
-    const std::string file = absl::StrCat(std::getenv("TEST_TMPDIR"), "/token");
-    std::ofstream(file) << kSecret << "\n";
-    PH_CHECK(chmod(file.c_str(), 0600) == 0);
-    config_.mutable_rpc()->set_token_file(file);
-  }
+  PeerCheckTest() { config_.mutable_rpc()->set_token_file(TokenFile()); }
   void AddMailbox(const std::string& name, const std::string& target) {
     config::v1::Shard* const shard = config_.mutable_peers()->add_mailbox();
     shard->set_name(name);
@@ -131,7 +80,7 @@ class PeerCheckTest : public ::testing::Test {
 };
 
 TEST_F(PeerCheckTest, SwappedTargetsAreRefusedWithBothNames) {
-  const Process m0(config_, "m0"), m1(config_, "m1");
+  const NamedMailbox m0(config_, "m0"), m1(config_, "m1");
   AddMailbox("m0", m0.target());
   AddMailbox("m1", m1.target());
   EXPECT_TRUE(Check("queue").ok()) << Check("queue");
@@ -161,7 +110,7 @@ TEST_F(PeerCheckTest, ADirectoryOfAnotherNameIsRefusedWithBothNames) {
 }
 
 TEST_F(PeerCheckTest, ATargetOfAnotherServiceIsRefused) {
-  const Process m0(config_, "m0");
+  const NamedMailbox m0(config_, "m0");
   AddMailbox("m0", m0.target());
   config_.mutable_peers()->set_directory(m0.target());
   const absl::Status status = Check("gateway");
@@ -173,7 +122,7 @@ TEST_F(PeerCheckTest, ATargetOfAnotherServiceIsRefused) {
 TEST_F(PeerCheckTest, APeerThatIsNotThereYetIsNoReasonNotToStart) {
   std::string gone;
   {
-    const Process m0(config_, "m0");
+    const NamedMailbox m0(config_, "m0");
     gone = m0.target();
   }
   AddMailbox("m0", gone);

@@ -22,6 +22,7 @@
 #include "services/common/rpc/certificate_watch.h"
 #include "services/common/rpc/channel_metadata.h"
 #include "services/common/rpc/credentials.h"
+#include "services/common/rpc/reconnect.h"
 #include "services/common/rpc/unix_socket.h"
 #include "services/common/status/status.h"
 
@@ -143,9 +144,10 @@ absl::StatusOr<std::unique_ptr<RpcServer>> RpcServer::Start(const ServerOptions&
   // A second process on the same port is an error, not a second listener.
   builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
   builder.AddChannelArgument(GRPC_ARG_ENABLE_CHANNELZ, 0);
-  // Peers may check an idle connection every ten seconds.
+  // Peers check an idle connection.
   builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);
-  builder.AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS, 9000);
+  builder.AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS,
+                             static_cast<int>(absl::ToInt64Milliseconds(kLeastPingInterval)));
   // Reflection is the only synchronous service; it needs one thread.
   builder.SetSyncServerOption(grpc::ServerBuilder::SyncServerOption::NUM_CQS, 1);
   builder.SetSyncServerOption(grpc::ServerBuilder::SyncServerOption::MIN_POLLERS, 1);

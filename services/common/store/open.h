@@ -22,7 +22,7 @@ namespace posthouse::store {
 // or its format is newer than this binary. kDataLoss: the files are damaged, and
 // commits that were acknowledged would be missing. The message says what to do; the
 // files are unchanged. `accept_data_loss`: the store opens without those commits, and
-// its Incarnation() rises.
+// its Incarnation() rises. `config.format` raises the format of the store (format.h).
 absl::StatusOr<std::unique_ptr<Store>> Open(std::string name, std::string path, const config::v1::StoreSettings& config,
                                             metrics::Registry& registry, bool accept_data_loss);
 

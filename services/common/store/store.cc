@@ -148,6 +148,11 @@ Task<absl::Status> BlobStore::Put(std::string tenant, std::string name, absl::Co
   co_return co_await writer->Finish();
 }
 
+Task<absl::Status> Store::RaiseFormat(int format) {
+  if (format <= Format()) co_return absl::OkStatus();
+  co_return absl::UnimplementedError("this engine has one format");
+}
+
 absl::StatusOr<StoreImage> Store::TakeImage(const std::string& /*directory*/) {
   return absl::UnimplementedError("this store has no files to back up");
 }

@@ -45,6 +45,7 @@
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "services/common/async/task.h"
+#include "services/common/store/format.h"
 
 namespace posthouse::store {
 
@@ -232,6 +233,12 @@ class Store {
   // that the operator accepted, and after a restore. Numbers that must never be given out
   // twice (UIDs, revisions) jump when a row shows a smaller one. Does not change while open.
   virtual uint64_t Incarnation() const { return 0; }
+  // The format in which the store is written (format.h). Rises by RaiseFormat() only.
+  virtual int Format() const { return kInitialFormat; }
+  // Makes `format` that of the store, durably; from then on releases that do not know it refuse the store. A lower or
+  // equal one changes nothing. kInvalidArgument: this binary does not know it. kUnimplemented: the engine has one
+  // format.
+  virtual Task<absl::Status> RaiseFormat(int format);
   // Puts an image of the store into `directory`, which is on the store's file system and
   // is created; it must not exist. All commits that were OK before the call are in it, and it opens as a
   // store does after a crash. It costs little space: unchanging files are hard links, and

@@ -53,8 +53,6 @@ struct ImapShared {
   ChangeWatcher& watch;
   std::shared_ptr<net::TlsServerContext> tls;  // null: no STARTTLS
   ImapSettings settings;
-  // Set before connections are interrupted: each session sends BYE after its command.
-  std::atomic<bool> draining{false};
 };
 
 class ImapSession {
@@ -114,7 +112,8 @@ class ImapSession {
   void set_idling(bool idling) { idling_.store(idling, std::memory_order_seq_cst); }
   // Set when the server must end the session because of its account (LiveSessions). Reads fail with kAborted then.
   std::optional<RevokeReason> revoked() const { return ticket_ == nullptr ? std::nullopt : ticket_->revoked(); }
-  bool draining() const { return shared_.draining.load(std::memory_order_acquire); }
+  // The process stops, and it is this session's turn to end: BYE follows after the running command.
+  bool draining() const { return connection_->draining(); }
   absl::Duration read_timeout() const;
 
  private:

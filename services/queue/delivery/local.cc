@@ -42,10 +42,11 @@ mv1::DeliverRequest Header(const DeliveryAttempt& attempt) {
 
 class LocalDelivery final : public Delivery {
  public:
-  LocalDelivery(rpc::Channels channels, LocalOptions options) : channels_(std::move(channels)), options_(options) {}
+  LocalDelivery(std::shared_ptr<const rpc::LivePeers> peers, LocalOptions options)
+      : peers_(std::move(peers)), options_(options) {}
 
   Task<DeliveryResult> Deliver(const DeliveryAttempt& attempt) override {
-    const std::shared_ptr<rpc::Members> members = channels_.MailboxOf(attempt.destination.home());
+    const std::shared_ptr<rpc::Members> members = peers_->Get()->MailboxOf(attempt.destination.home());
     if (members == nullptr) {
       const Outcome unknown =
           MakeOutcome(Outcome::Kind::kTemporary, 451, "4.3.5", "no mailbox server is configured for the account");
@@ -147,7 +148,7 @@ class LocalDelivery final : public Delivery {
     co_return absl::OkStatus();
   }
 
-  const rpc::Channels channels_;
+  const std::shared_ptr<const rpc::LivePeers> peers_;
   const LocalOptions options_;
   absl::Mutex mutex_;
   bool aborted_ ABSL_GUARDED_BY(mutex_) = false;
@@ -246,8 +247,8 @@ DeliveryResult ResultForFailedCall(const DeliveryAttempt& attempt, const absl::S
   }
 }
 
-std::unique_ptr<Delivery> NewLocalDelivery(rpc::Channels channels, LocalOptions options) {
-  return std::make_unique<LocalDelivery>(std::move(channels), options);
+std::unique_ptr<Delivery> NewLocalDelivery(std::shared_ptr<const rpc::LivePeers> peers, LocalOptions options) {
+  return std::make_unique<LocalDelivery>(std::move(peers), options);
 }
 
 }  // namespace posthouse::queue

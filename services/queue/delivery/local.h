@@ -11,7 +11,7 @@
 
 #include <memory>
 
-#include "services/common/rpc/channels.h"
+#include "services/common/rpc/live_peers.h"
 #include "services/queue/delivery/delivery.h"
 
 namespace posthouse::mailbox::v1 {
@@ -25,8 +25,8 @@ struct LocalOptions {
   absl::Duration deadline = absl::Seconds(60);
 };
 
-// Delivers to the mailbox stores of `channels`.
-std::unique_ptr<Delivery> NewLocalDelivery(rpc::Channels channels, LocalOptions options = {});
+// Delivers to the mailbox stores of `peers`.
+std::unique_ptr<Delivery> NewLocalDelivery(std::shared_ptr<const rpc::LivePeers> peers, LocalOptions options = {});
 
 // ---- the parts that are pure, for tests
 

@@ -90,7 +90,7 @@ TEST(LocalDeliveryTest, AFailedCallBouncesNobody) {
 }
 
 TEST(LocalDeliveryTest, AHomeThatIsNotConfiguredIsTemporary) {
-  const std::unique_ptr<Delivery> local = NewLocalDelivery({});
+  const std::unique_ptr<Delivery> local = NewLocalDelivery(std::make_shared<rpc::LivePeers>(rpc::Channels()));
   const DeliveryResult result = SyncWait(local->Deliver(Message({"a@x.example"})));
   ASSERT_EQ(result.outcomes.size(), 1u);
   EXPECT_EQ(result.outcomes[0].kind, Kind::kTemporary);

@@ -2,8 +2,9 @@
 // splits a key. Integers are big-endian, so byte order is numeric order; values are
 // protobufs behind a one-byte schema tag (0x01).
 //
-//   H                    v1.Head: the owner of the shard, and the ledger. Every commit has
-//                        its old value as precondition and gives it a new one.
+//   H                    v1.Head: the owner of the shard, whether it has handed the shard
+//                        back, and the ledger. Every commit has its old value as
+//                        precondition and gives it a new one.
 //   i/<qid>              v1.StoredItem: a message with a recipient that is still owed.
 //   r/<qid>/<n:be16>     v1.RecipientChunk: recipients 8n .. 8n+7 of an item that
 //                        has more than 8; also belongs to its done mark.

@@ -42,6 +42,11 @@ store::ChangeOptions OptionsOf(const Change& change) {
 
 }  // namespace
 
+absl::string_view PredecessorName(Predecessor predecessor) {
+  static constexpr absl::string_view kNames[] = {"none", "released", "not_released"};
+  return kNames[static_cast<size_t>(predecessor)];
+}
+
 Spool::Spool(store::Store& store, SpoolOptions options)
     : store_(store),
       options_(std::move(options)),
@@ -99,8 +104,12 @@ Task<absl::StatusOr<std::unique_ptr<Spool>>> Spool::Open(store::Store& store, Sp
   // The first commit takes the shard over. With the reserve: a full disk must not keep
   // messages from being delivered.
   PH_CO_RETURN_IF_ERROR(co_await spool->MendHead());
+  Predecessor& predecessor = spool->predecessor_;
   const absl::Status taken = co_await spool->partition_->Change(
-      [](const v1::Head&, const store::FetchedRows&, SpoolDraft&) -> absl::StatusOr<store::Verdict> {
+      [&predecessor](const v1::Head& head, const store::FetchedRows&, SpoolDraft&) -> absl::StatusOr<store::Verdict> {
+        predecessor = head.epoch() == 0  ? Predecessor::kNone
+                      : IsReleased(head) ? Predecessor::kReleased
+                                         : Predecessor::kNotReleased;
         return store::Verdict::kCommit;
       },
       store::ChangeOptions{.use_reserve = true});
@@ -166,6 +175,15 @@ Ledger Spool::ledger() const {
   const v1::Head head = last_head_->Get();
   return {head.accepted(), head.delivered(), head.relayed(), head.failed(),
           head.expired(),  head.deleted(),   head.items()};
+}
+
+Task<absl::Status> Spool::Release(absl::Time deadline) {
+  co_return co_await partition_->Change(
+      [](const v1::Head&, const store::FetchedRows&, SpoolDraft& draft) -> absl::StatusOr<store::Verdict> {
+        draft.release = true;
+        return store::Verdict::kCommit;
+      },
+      store::ChangeOptions{.deadline = deadline, .use_reserve = true});
 }
 
 Task<void> Spool::Close() { co_await partition_->Close(absl::UnavailableError("the spool is closing")); }

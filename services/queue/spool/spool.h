@@ -7,8 +7,11 @@
 // they were submitted, many in one commit; so the ledger is exact, and a settled message
 // costs no sync of its own beside the next accepted one.
 //
-// One process owns a shard. A second process that opens it makes every later commit of the
-// first fail with kFailedPrecondition ("fenced"); healthy() then says so.
+// One process owns a shard: Open() takes it, Release() hands it back. A second process that
+// opens it makes every later commit of the first fail with kFailedPrecondition ("fenced");
+// healthy() then says so. Where shards are shared by leases, the next owner waits for the
+// lease of an owner that ended without Release(), and for no other; on RocksDB, whose
+// directory has one process, nobody waits.
 //
 // Errors: those of store.h, but a commit with an unknown outcome is repeated until the
 // outcome is known (guarded_partition.h). kDeadlineExceeded: the spool was closed before
@@ -30,6 +33,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/cord.h"
+#include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "services/common/async/executor.h"
 #include "services/common/async/task.h"
@@ -98,6 +102,14 @@ struct PutResult {
   bool duplicate = false;
 };
 
+// What Open() found: the owner before this one.
+enum class Predecessor {
+  kNone,         // the shard is new
+  kReleased,     // it has handed the shard back
+  kNotReleased,  // it was killed, or is of a version that does not hand shards back
+};
+absl::string_view PredecessorName(Predecessor predecessor);  // "none", "released", "not_released"
+
 class LastHead;
 class SpoolModel;
 
@@ -131,6 +143,7 @@ class Spool {
   // there is `more`, even after an empty page.
   Task<absl::StatusOr<ItemPage>> ReadItems(bool done, std::string after, size_t limit);
 
+  Predecessor predecessor() const { return predecessor_; }
   Ledger ledger() const;
   // OK, or why this process can no longer write the shard.
   absl::Status healthy() const;
@@ -142,6 +155,9 @@ class Spool {
   store::Store& store() { return store_; }
   const SpoolOptions& options() const { return options_; }
 
+  // Hands the shard back, durably and after all changes that were submitted before. Submit nothing afterwards: a
+  // change would take the shard again. kFailedPrecondition: another process has it. kDeadlineExceeded: unknown.
+  Task<absl::Status> Release(absl::Time deadline);
   // Refuses further changes with kUnavailable, and waits for the commits of those submitted.
   Task<void> Close();
 
@@ -161,6 +177,7 @@ class Spool {
   const MemoryUse memory_use_ = std::make_shared<std::atomic<size_t>>(0);
   const std::shared_ptr<BlobsInProgress> blobs_in_progress_ = std::make_shared<BlobsInProgress>();
   const std::shared_ptr<LastHead> last_head_;
+  Predecessor predecessor_ = Predecessor::kNone;  // set by Open()
   const std::shared_ptr<store::GuardedPartition<SpoolModel>> partition_;
 };
 

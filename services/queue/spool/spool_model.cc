@@ -75,6 +75,7 @@ absl::StatusOr<store::SealedDraft> SpoolModel::Seal(const v1::Head& head, SpoolD
     draft.head.set_epoch(head.epoch() + 1);
     draft.head.set_owner(owner_);
   }
+  draft.head.set_released_epoch(draft.release ? draft.head.epoch() : 0);
   draft.head.set_sequence(++sequence_);
   return store::SealedDraft{.head = EncodeValue(draft.head)};
 }

@@ -3,7 +3,8 @@
 //
 // The head names the process that owns the shard (v1.Head, epoch and owner) and holds the
 // ledger. The first commit of a model takes the shard over; after that a head of another
-// owner is kFailedPrecondition ("fenced").
+// owner is kFailedPrecondition ("fenced"). A commit with SpoolDraft::release hands the shard
+// back; a later commit of the same owner takes it again.
 #pragma once
 
 #include <cstdint>
@@ -27,6 +28,7 @@ namespace posthouse::queue {
 struct SpoolDraft : store::Draft {
   LedgerDelta ledger;
   std::vector<std::string> drop_blobs;  // once it is committed
+  bool release = false;                 // this commit hands the shard back
   v1::Head head;                        // set by Seal()
 };
 
@@ -38,6 +40,9 @@ absl::StatusOr<store::Verdict> DecideChange(const Change& change, const store::F
 
 // `head` after a commit.
 v1::Head NextHead(v1::Head head, const LedgerDelta& delta);
+
+// Whether the owner that `head` names has handed the shard back.
+inline bool IsReleased(const v1::Head& head) { return head.epoch() != 0 && head.released_epoch() == head.epoch(); }
 
 // The head of the last commit that is known, for readers beside the commits.
 class LastHead {

@@ -164,6 +164,26 @@ TEST_F(SpoolModelTest, AHeadOfAnotherOwnerIsFenced) {
   EXPECT_TRUE(SyncWait(other.Load(0)).ok());
 }
 
+// A binary that does not know the mark keeps the field, and raises the epoch.
+TEST_F(SpoolModelTest, AMarkOfAReleaseIsOfOneEpoch) {
+  SpoolModel model = NewModel(7);
+  v1::Head head;
+  SpoolDraft taken, released, again;
+  ASSERT_TRUE(model.Seal(head, taken).ok());
+  model.Apply(head, taken);
+  EXPECT_FALSE(IsReleased(head));
+  released.release = true;
+  ASSERT_TRUE(model.Seal(head, released).ok());
+  model.Apply(head, released);
+  EXPECT_TRUE(IsReleased(head));
+  v1::Head of_an_earlier_version = head;
+  of_an_earlier_version.set_epoch(head.epoch() + 1);
+  EXPECT_FALSE(IsReleased(of_an_earlier_version));
+  ASSERT_TRUE(model.Seal(head, again).ok());
+  EXPECT_FALSE(IsReleased(again.head));
+  EXPECT_FALSE(IsReleased(v1::Head()));
+}
+
 // A binary that does not know the owner raises the epoch and keeps the field.
 TEST_F(SpoolModelTest, AHeadOfAnEarlierVersionIsFencedToo) {
   SpoolModel model = NewModel(7);

@@ -493,6 +493,56 @@ TEST_F(SpoolTest, ASecondWriterFencesTheFirst) {
   SyncWait(second->Close());
 }
 
+// A stop hands the shard back, a kill does not. Where owners hold leases, only the second one keeps a successor
+// waiting.
+TEST_F(SpoolTest, TheNextOwnerKnowsWhetherTheShardWasHandedBack) {
+  EXPECT_EQ(spool_->predecessor(), Predecessor::kNone);
+  const QueueId id = Put("x");
+  Reopen();
+  EXPECT_EQ(spool_->predecessor(), Predecessor::kNotReleased);
+  ASSERT_TRUE(SyncWait(spool_->Release(absl::InfiniteFuture())).ok());
+  EXPECT_EQ(spool_->ledger().queued(), 1u);
+  Reopen();
+  EXPECT_EQ(spool_->predecessor(), Predecessor::kReleased);
+  EXPECT_EQ(BodyOf(id), "x");
+  EXPECT_EQ(spool_->ledger().accepted, 1u);
+  // It holds for the owner that made it only.
+  Reopen();
+  EXPECT_EQ(spool_->predecessor(), Predecessor::kNotReleased);
+}
+
+// The mark is of the last commit: what was submitted before it is done, and a change after it takes the shard again.
+TEST_F(SpoolTest, AReleaseFollowsAllChangesAndIsUndoneByALaterOne) {
+  ItemRecord record = Loaded(Put("x"));
+  absl::Notification settled;
+  spool_->Submit(SettleAll(&record, v1::RECIPIENT_STATE_DELIVERED), [&settled](const absl::Status& status) {
+    EXPECT_TRUE(status.ok()) << status;
+    settled.Notify();
+  });
+  ASSERT_TRUE(SyncWait(spool_->Release(absl::InfiniteFuture())).ok());
+  EXPECT_TRUE(settled.WaitForNotificationWithTimeout(absl::Seconds(30)));
+  EXPECT_EQ(spool_->ledger().delivered, 1u);
+  Put("y");
+  Reopen();
+  EXPECT_EQ(spool_->predecessor(), Predecessor::kNotReleased);
+  EXPECT_EQ(spool_->ledger().accepted, 2u);
+}
+
+// Also on a full disk: the head has room in the reserve. A fenced owner has nothing to hand back.
+TEST_F(SpoolTest, AFullDiskAllowsAReleaseAndAFenceDoesNot) {
+  Put("x");
+  disk_->SetFreeBytes(0);
+  EXPECT_TRUE(SyncWait(spool_->Release(absl::InfiniteFuture())).ok());
+  disk_->SetFreeBytes(1 << 20);
+  store::MemoryStore other(disk_);
+  std::unique_ptr<Spool> second = OpenSpool(other);
+  EXPECT_EQ(second->predecessor(), Predecessor::kReleased);
+  EXPECT_EQ(SyncWait(spool_->Release(absl::InfiniteFuture())).code(), absl::StatusCode::kFailedPrecondition);
+  SyncWait(second->Close());
+  Reopen();
+  EXPECT_EQ(spool_->predecessor(), Predecessor::kNotReleased);
+}
+
 TEST_F(SpoolTest, AFullStoreRefusesPutsAndStillSettles) {
   const QueueId id = Put("x");
   ItemRecord record = Loaded(id);

@@ -5,7 +5,7 @@
 //
 // Column family "default"
 //   key                         value                      written by, removed by
-//   's' "schema"                decimal format number      Open
+//   's' "schema"                decimal format number      Open, RaiseFormat (format.h)
 //   's' "incarnation"           decimal number             Open, after a loss or a restore (loss_check.h)
 //   'r' tenant 0 partition 0 key   the row                 Commit; Commit, Drop
 // Column family "blobs"
@@ -28,9 +28,6 @@
 #include "services/common/store/store.h"
 
 namespace posthouse::store {
-
-// Rises when an older binary cannot read what a newer one writes.
-inline constexpr int kFormatNumber = 1;
 
 // The rows of the store itself: its format and its incarnation.
 std::string FormatKey();

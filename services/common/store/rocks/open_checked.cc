@@ -11,6 +11,7 @@
 #include "services/common/log/log.h"
 #include "services/common/private_dir/private_dir.h"
 #include "services/common/status/status.h"
+#include "services/common/store/rocks/format_row.h"
 #include "services/common/store/rocks/loss_check.h"
 #include "services/common/store/rocks/manifest_copy.h"
 #include "services/common/store/rocks/rocks_status.h"
@@ -82,6 +83,9 @@ absl::StatusOr<OpenedStore> OpenChecked(const RocksOptions& options, SpaceWatch&
   rocksdb::DB& open = *handles->db;
   PH_ASSIGN_OR_RETURN(const IncarnationCheck check, CheckIncarnation(env, open, options.path));
   opened.incarnation = check.incarnation;
+  PH_ASSIGN_OR_RETURN(opened.format, CheckFormat(open, options.path, options.formats));
+  metrics.format.Set(opened.format);
+  metrics.newest_format.Set(options.formats.newest);
   metrics.incarnation.Set(static_cast<double>(check.incarnation));
   const uint64_t sequence = open.GetLatestSequenceNumber();
   // On a full volume the changes stay in the logs.

@@ -21,6 +21,7 @@ struct OpenedStore {
   std::unique_ptr<ReopenableDb> db;
   std::unique_ptr<SyncPoint> sync_point;
   uint64_t incarnation = 0;
+  int format = 0;
 };
 
 // Errors: see RocksStore::Open().

@@ -12,45 +12,16 @@
 #include <utility>
 #include <vector>
 
-#include "absl/strings/escaping.h"
-#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "services/common/log/log.h"
 #include "services/common/status/status.h"
 #include "services/common/store/rocks/copying_fs.h"
-#include "services/common/store/rocks/key_encoding.h"
+#include "services/common/store/rocks/format_row.h"
 #include "services/common/store/rocks/rocks_blobs.h"
 #include "services/common/store/rocks/rocks_status.h"
 
 namespace posthouse::store {
 namespace {
-
-// Refuses a newer format than this binary knows; writes the number into a new store. A damaged block
-// that has the number does not stop the store: another format would have other families. A row that
-// reads well and is no number is not damage: another program wrote it.
-absl::Status CheckFormat(rocksdb::DB& db, const std::string& path) {
-  std::string stored;
-  const rocksdb::Status read = db.Get(rocksdb::ReadOptions(), FormatKey(), &stored);
-  if (read.IsNotFound()) {
-    rocksdb::WriteOptions sync;
-    sync.sync = true;
-    return FromRocks(db.Put(sync, FormatKey(), absl::StrCat(kFormatNumber)), "writing the format number");
-  }
-  if (read.IsCorruption()) {
-    LOG_EVENT(kError, "store_format_number_damaged").Str("path", path).Err(FromRocks(read, "reading it"));
-    return absl::OkStatus();
-  }
-  PH_RETURN_IF_ERROR(FromRocks(read, "reading the format number"));
-  int number = 0;
-  if (!absl::SimpleAtoi(stored, &number)) {
-    return absl::DataLossError(absl::StrCat(path, " names no format: its number is \"", absl::CHexEscape(stored),
-                                            "\". Restore the store from a backup."));
-  }
-  if (number <= kFormatNumber) return absl::OkStatus();
-  return absl::FailedPreconditionError(absl::StrCat(path, " was written in format ", number,
-                                                    "; this binary knows up to ", kFormatNumber,
-                                                    ". Run the release that wrote it, or a newer one."));
-}
 
 // Syncs the logs that a frugal open keeps. RocksDB does not write them again, and blobs
 // in them may be unsynced, which a later commit must be able to name.
@@ -85,6 +56,7 @@ ReopenableDb::Handles::~Handles() {
 
 ReopenableDb::ReopenableDb(const RocksOptions& options, SpaceWatch& space, std::shared_ptr<WriteHealth> health)
     : path_(options.path),
+      formats_(options.formats),
       space_(space),
       reserve_(absl::StrCat(options.path, "/RESERVE"), ReserveFor(options.min_free_bytes)),
       env_(options.env != nullptr ? options.env : rocksdb::Env::Default()),
@@ -194,7 +166,7 @@ absl::Status ReopenableDb::OpenDb(Mode mode, Handles* handles) const {
   handles->db.reset(opened);
   handles->rows = opened_families[0];
   handles->blobs = opened_families[1];
-  return CheckFormat(*opened, path_);
+  return CheckFormat(*opened, path_, formats_).status();
 }
 
 ReopenableDb::Ref ReopenableDb::Get() const {

@@ -90,6 +90,7 @@ class ReopenableDb {
   void Install(Ref opened);
 
   const std::string path_;
+  const FormatRange formats_;
   SpaceWatch& space_;
   SpaceReserve reserve_;
   bool swept_ = false;  // the pieces of blobs that a crash left unfinished

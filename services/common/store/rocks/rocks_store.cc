@@ -3,6 +3,7 @@
 #include <rocksdb/db.h>
 
 #include <algorithm>
+#include <atomic>
 #include <memory>
 #include <optional>
 #include <string>
@@ -92,6 +93,7 @@ struct RocksStore::Impl {
   Task<absl::StatusOr<std::unique_ptr<CommitOp>>> Prepare(CommitRequest request);
   Task<absl::StatusOr<ReadResult>> Read(ReadRequest request);
   Task<absl::Status> Commit(CommitRequest request);
+  Task<absl::Status> RaiseFormat(int to);
   Task<std::vector<absl::Status>> CommitAll(std::vector<CommitRequest> requests);
   // The task's answer, or `late` when the deadline passed first.
   template <typename T>
@@ -108,6 +110,8 @@ struct RocksStore::Impl {
   const std::unique_ptr<SpaceWatch> space_watch;
   SpaceWatch& space;
   const uint64_t incarnation;
+  const int newest_format;
+  std::atomic<int> format;
   const std::unique_ptr<SyncPoint> sync_point;
   const std::unique_ptr<ReopenableDb> db;
   Damage damage;
@@ -127,6 +131,8 @@ RocksStore::Impl::Impl(const RocksOptions& options, metrics::Registry& registry,
       space_watch(std::move(watch)),
       space(*space_watch),
       incarnation(opened.incarnation),
+      newest_format(options.formats.newest),
+      format(opened.format),
       sync_point(std::move(opened.sync_point)),
       db(std::move(opened.db)),
       damage(*db, metrics.damaged_places),
@@ -224,6 +230,20 @@ Task<absl::Status> RocksStore::Impl::Commit(CommitRequest request) {
   co_return co_await committer.Run(*std::move(op));
 }
 
+// An ordinary commit: nothing that was written in the new format can survive without it.
+Task<absl::Status> RocksStore::Impl::RaiseFormat(int to) {
+  if (to <= format) co_return absl::OkStatus();
+  if (to > newest_format) {
+    co_return absl::InvalidArgumentError(absl::StrCat("format ", to, ": this binary knows up to ", newest_format));
+  }
+  auto op = std::make_unique<CommitOp>();
+  op->rows.push_back({FormatKey(), absl::StrCat(to)});
+  PH_CO_RETURN_IF_ERROR(co_await committer.Run(std::move(op)));
+  format = to;
+  metrics.format.Set(to);
+  co_return absl::OkStatus();
+}
+
 Task<std::vector<absl::Status>> RocksStore::Impl::CommitAll(std::vector<CommitRequest> requests) {
   std::vector<std::unique_ptr<CommitOp>> ops(requests.size());
   std::vector<absl::Status> refused(requests.size());
@@ -253,7 +273,7 @@ absl::StatusOr<std::unique_ptr<RocksStore>> RocksStore::Open(const RocksOptions&
   PH_ASSIGN_OR_RETURN(OpenedStore opened, OpenChecked(options, *space, health, store_metrics));
   auto impl =
       std::make_unique<Impl>(options, registry, store_metrics, std::move(health), std::move(space), std::move(opened));
-  LOG_EVENT(kInfo, "store_opened").Str("store", options.name).Str("path", options.path);
+  LOG_EVENT(kInfo, "store_opened").Str("store", options.name).Str("path", options.path).Int("format", impl->format);
   return std::unique_ptr<RocksStore>(new RocksStore(std::move(impl)));
 }
 
@@ -302,6 +322,8 @@ Task<absl::StatusOr<std::vector<Partition>>> RocksStore::List(std::string tenant
 Task<absl::StatusOr<CapacityInfo>> RocksStore::Capacity() { co_return impl_->space.Capacity(); }
 
 uint64_t RocksStore::Incarnation() const { return impl_->incarnation; }
+int RocksStore::Format() const { return impl_->format; }
+Task<absl::Status> RocksStore::RaiseFormat(int format) { return impl_->RaiseFormat(format); }
 
 absl::StatusOr<StoreImage> RocksStore::TakeImage(const std::string& directory) {
   const ReopenableDb::Ref open = impl_->db->Get();

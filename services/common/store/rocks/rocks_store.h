@@ -25,6 +25,7 @@
 #include "absl/time/time.h"
 #include "services/common/async/task.h"
 #include "services/common/metrics/metrics.h"
+#include "services/common/store/format.h"
 #include "services/common/store/rocks/space_watch.h"
 #include "services/common/store/store.h"
 
@@ -45,6 +46,7 @@ struct RocksOptions {
   uint64_t min_free_bytes = uint64_t{256} << 20;  // under it: deletes only
   int read_threads = 4;
   int background_threads = 2;     // flushes and compactions
+  FormatRange formats;            // that this binary knows
   bool accept_data_loss = false;  // open although acknowledged commits are missing
   // Recover what is intact behind damaged log records. Open() sets it when a loss is
   // accepted and RocksDB cannot stop at the first one, since table files are ahead of it.
@@ -86,6 +88,8 @@ class RocksStore final : public Store {
   absl::Status Health() override;
   EngineLimits Limits() const override { return {}; }
   uint64_t Incarnation() const override;
+  int Format() const override;
+  Task<absl::Status> RaiseFormat(int format) override;
   absl::StatusOr<StoreImage> TakeImage(const std::string& directory) override;
   BlobStore& blobs() override;
 

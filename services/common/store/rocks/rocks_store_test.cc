@@ -102,6 +102,51 @@ TEST_F(RocksStoreTest, ANewerFormatIsRefusedAndUntouched) {
   EXPECT_TRUE(absl::IsFailedPrecondition(Open())) << Open();
 }
 
+// The gate between two releases. One knows formats up to 1, the next one up to 2.
+TEST_F(RocksStoreTest, TheReleaseBeforeReadsAStoreUntilItsFormatIsRaised) {
+  const FormatRange before{.initial = 1, .newest = 1}, after{.initial = 1, .newest = 2};
+  options_.formats = after;
+  ASSERT_TRUE(Open().ok());
+  EXPECT_EQ(store_->Format(), 1);  // new stores, too
+  EXPECT_EQ(Metric("posthouse_store_format{store=\"test\"}"), 1);
+  EXPECT_EQ(Metric("posthouse_store_format_newest{store=\"test\"}"), 2);
+  ASSERT_TRUE(Set("k", "of the release after").ok());
+  // Rolled back: it reads and writes, and the release after goes on with that.
+  options_.formats = before;
+  ASSERT_TRUE(Open().ok()) << Open();
+  ASSERT_TRUE(Set("k", "of the release before").ok());
+  EXPECT_TRUE(absl::IsInvalidArgument(SyncWait(store_->RaiseFormat(2))));
+  options_.formats = after;
+  ASSERT_TRUE(Open().ok());
+  // The gate is opened.
+  ASSERT_TRUE(SyncWait(store_->RaiseFormat(2)).ok());
+  EXPECT_EQ(store_->Format(), 2);
+  EXPECT_EQ(Metric("posthouse_store_format{store=\"test\"}"), 2);
+  EXPECT_TRUE(absl::IsInvalidArgument(SyncWait(store_->RaiseFormat(3))));
+  options_.formats = before;
+  const absl::Status refused = Open();
+  EXPECT_TRUE(absl::IsFailedPrecondition(refused)) << refused;
+  EXPECT_TRUE(absl::StrContains(refused.message(), "was written in format 2; this binary knows up to 1")) << refused;
+  options_.formats = after;
+  ASSERT_TRUE(Open().ok());
+  EXPECT_EQ(store_->Format(), 2);
+  EXPECT_TRUE(SyncWait(store_->RaiseFormat(1)).ok());  // never back
+  EXPECT_EQ(store_->Format(), 2);
+  const auto row = SyncWait(store_->Read({.partition = {"t", "p"}, .keys = {"k"}}));
+  EXPECT_EQ(row->values[0], "of the release before");
+}
+
+// A new store of a release that may be put back begins with what the release before knows.
+TEST_F(RocksStoreTest, ANewStoreBeginsWithTheInitialFormat) {
+  options_.formats = {.initial = 2, .newest = 3};
+  ASSERT_TRUE(Open().ok());
+  EXPECT_EQ(store_->Format(), 2);
+  // The number is older than what a new store gets: it stays.
+  options_.formats = {.initial = 3, .newest = 3};
+  ASSERT_TRUE(Open().ok());
+  EXPECT_EQ(store_->Format(), 2);
+}
+
 TEST_F(RocksStoreTest, APathThatCannotBeIsRefused) {
   options_.path = "/proc/nowhere";
   EXPECT_FALSE(Open().ok());

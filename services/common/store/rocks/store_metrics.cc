@@ -78,6 +78,8 @@ StoreMetrics::StoreMetrics(metrics::Registry& registry, const std::string& store
                                              "Openings of a store whose damaged manifest was put back from its copy.",
                                              {{"store", store}})),
       incarnation(Level(registry, store, "incarnation", "How often the store was opened after a loss or a restore.")),
+      format(Level(registry, store, "format", "Format in which the store is written (store.format raises it).")),
+      newest_format(Level(registry, store, "format_newest", "Newest format that this version knows.")),
       full(Level(registry, store, "full", "1 while the store refuses commits that add, for lack of space.")),
       free_bytes(Level(registry, store, "free_bytes", "Free bytes of the store's file system.")),
       reserve_bytes(Level(registry, store, "reserve_bytes", "Bytes held back for removals on a full volume.")),

@@ -36,6 +36,8 @@ struct StoreMetrics {
   metrics::Counter& losses_accepted;  // openings that went on without acknowledged commits
   metrics::Counter& manifests_restored;
   metrics::Gauge& incarnation;
+  metrics::Gauge& format;
+  metrics::Gauge& newest_format;
   // Set from RocksDB before each scrape.
   metrics::Gauge& full;
   metrics::Gauge& free_bytes;
