@@ -111,12 +111,16 @@ absl::StatusOr<RecordEdit> DecideUpdateAccount(const v1::Account& stored, const 
 absl::StatusOr<RecordEdit> DecideSetPassword(v1::Account stored, const EditStamp& stamp, const std::string& hash) {
   PH_ASSIGN_OR_RETURN(const Address address, ParseAddress(stored.address()));
   RecordEdit edit{.partition = TenantPartition(TenantId(stored.tenant()))};
-  stored.set_has_password(true);
+  stored.set_has_password(!hash.empty());
   stored.set_credential_revision(stamp.revision);
   stored.set_revision(stamp.revision);
   edit.Put(AccountKey(address), stored);
   edit.Follow([stored](Index& index) { index.PutAccount(stored); });
-  edit.Put(CredentialKey(AccountId(stored.account_id())), Credential(stored.address(), hash, stamp.now));
+  if (hash.empty()) {
+    edit.Erase(CredentialKey(AccountId(stored.account_id())));
+  } else {
+    edit.Put(CredentialKey(AccountId(stored.account_id())), Credential(stored.address(), hash, stamp.now));
+  }
   edit.Note(v1::Change::KIND_CREDENTIAL, stored.address(), AccountId(stored.account_id()));
   return edit;
 }

@@ -48,6 +48,7 @@ absl::StatusOr<RecordEdit> DecideCreateAccount(const Index& index, const EditSta
 // mail, and raises placement_epoch, by which mailbox stores notice it.
 absl::StatusOr<RecordEdit> DecideUpdateAccount(const v1::Account& stored, const EditStamp& stamp, const Homes& homes,
                                                bool mail_stays_behind, v1::Account* account);
+// `hash` as in DecideCreateAccount(): without one nobody can log in.
 absl::StatusOr<RecordEdit> DecideSetPassword(v1::Account stored, const EditStamp& stamp, const std::string& hash);
 // The same password in another form: watchers learn nothing.
 RecordEdit DecideRehash(const AccountInfo& account, const EditStamp& stamp, const std::string& hash);

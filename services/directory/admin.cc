@@ -292,9 +292,11 @@ Task<absl::StatusOr<v1::ListAccountsResponse>> Admin::ListAccounts(v1::ListAccou
 Task<absl::StatusOr<v1::SetPasswordResponse>> Admin::SetPassword(v1::SetPasswordRequest request) {
   PH_CO_ASSIGN_OR_RETURN(const Address parsed, ParseAddress(request.address()));
   const Address address = parsed.Folded();
-  PH_CO_ASSIGN_OR_RETURN(const std::string hash, co_await HashOf(request.has_password(), request.password(),
-                                                                 request.has_password_hash(), request.password_hash()));
-  if (hash.empty()) co_return absl::InvalidArgumentError("secret: password or password_hash is required");
+  const bool removes = request.has_password_hash() && request.password_hash().empty();
+  PH_CO_ASSIGN_OR_RETURN(const std::string hash,
+                         co_await HashOf(request.has_password(), request.password(),
+                                         request.has_password_hash() && !removes, request.password_hash()));
+  if (hash.empty() && !removes) co_return absl::InvalidArgumentError("secret: password or password_hash is required");
   PH_CO_ASSIGN_OR_RETURN(Repository::Turn turn, co_await repository_.Begin());
   const std::optional<AccountInfo> info = turn.index().FindAccount(address);
   if (!info) co_return MissingAccount(turn.index(), address);

@@ -191,6 +191,37 @@ TEST_F(AdminTest, ANewPasswordEndsTheOldOneAtOnce) {
   EXPECT_EQ(Login("bob@example.org", "two"), Code::kOk);
 }
 
+TEST_F(AdminTest, WithoutAPasswordNobodyLogsInUntilThereIsANewOne) {
+  ASSERT_EQ(AddDomain("example.org"), Code::kOk);
+  const auto bob = AddAccount("bob@example.org", "one");
+  ASSERT_TRUE(bob.ok()) << bob.status();
+  ASSERT_EQ(Login("bob@example.org", "one"), Code::kOk);
+  v1::SetPasswordRequest request;
+  request.set_address("Bob@example.org");
+  EXPECT_EQ(SyncWait(admin_->SetPassword(request)).status().code(), Code::kInvalidArgument);
+  request.set_password("");
+  EXPECT_EQ(SyncWait(admin_->SetPassword(request)).status().code(), Code::kInvalidArgument);
+  EXPECT_EQ(Login("bob@example.org", "one"), Code::kOk);
+
+  const uint64_t before = repository_->feed().revision();
+  for (int n = 0; n < 2; ++n) {  // also when there is none
+    request.set_password_hash("");
+    EXPECT_TRUE(SyncWait(admin_->SetPassword(request)).ok());
+    EXPECT_EQ(Login("bob@example.org", "one"), Code::kUnauthenticated);
+    EXPECT_EQ(StoredHash(*bob), "");
+  }
+  v1::GetAccountRequest get;
+  get.set_account_id(bob->account_id());
+  const auto shown = SyncWait(admin_->GetAccount(get));
+  ASSERT_TRUE(shown.ok()) << shown.status();
+  EXPECT_FALSE(shown->account().has_password());
+  EXPECT_GT(shown->account().credential_revision(), before);  // open sessions end (live_sessions.h)
+  Open();
+  EXPECT_EQ(Login("bob@example.org", "one"), Code::kUnauthenticated);
+  ASSERT_EQ(SetPassword("bob@example.org", "two"), Code::kOk);
+  EXPECT_EQ(Login("bob@example.org", "two"), Code::kOk);
+}
+
 TEST_F(AdminTest, AnOldFormIsReplacedAtLogin) {
   ASSERT_EQ(AddDomain("example.org"), Code::kOk);
   const auto bob = AddAccount("bob@example.org", "", "{SSHA}n2Hg/1vU7LzJpHATRozP9FLjnA9OYUNs");

@@ -349,6 +349,8 @@ TEST_F(RecordEditTest, APasswordChangesTheAccountTooSoThatOldSessionsAreFound) {
   stored.set_has_password(true);
   const absl::StatusOr<RecordEdit> second = DecideSetPassword(stored, kStamp, "{PLAIN}x");
   EXPECT_EQ(Text(second), absl::StrCat("dir/default: +a/example.org/bob +p/", kId, "; CREDENTIAL bob@example.org"));
+  EXPECT_EQ(Text(DecideSetPassword(stored, kStamp, "")),
+            absl::StrCat("dir/default: +a/example.org/bob -p/", kId, "; CREDENTIAL bob@example.org"));
   Do(second);
   EXPECT_EQ(index_.FindAccountById(AccountId(kId))->credential_revision, kStamp.revision);
   EXPECT_EQ(Text(DecideRehash(*index_.FindAccountById(AccountId(kId)), kStamp, "x")),

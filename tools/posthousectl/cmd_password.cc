@@ -11,7 +11,8 @@ absl::Status Set(Context& context) {
   request.set_address(context.Operand());
   PH_ASSIGN_OR_RETURN(const Secret secret, ReadSecret(context.arguments, context.in, context.err));
   if (secret.kind == Secret::Kind::kPassword) request.set_password(secret.text);
-  if (secret.kind == Secret::Kind::kHash) request.set_password_hash(secret.text);
+  // Empty for --no-password.
+  if (secret.kind != Secret::Kind::kPassword) request.set_password_hash(secret.text);
   directory::v1::SetPasswordResponse response;
   PH_RETURN_IF_ERROR(CallAdmin(context, &AdminStub::SetPassword, request, &response));
   context.Report(secret.kind == Secret::Kind::kNone ? "removed the password" : "changed the password");
@@ -27,7 +28,7 @@ Noun PasswordCommands() {
           {
               {{"password set",
                 {{"ADDRESS"}},
-                "Change a password; asks for it unless a flag gives one",
+                "Change or remove a password; asks for the new one unless a flag gives it",
                 SecretFlags(),
                 {"posthousectl password set alice@example.org --generate",
                  "posthousectl password set alice@example.org --password-file secret"}},
