@@ -113,8 +113,13 @@ class Operator:
         wait_for(lambda: not self.can_login("anna@ops.example", "a new one"), 10, "the suspension")
         self.ctl("account", "set", "anna@ops.example", "--status", "active")
         wait_for(lambda: self.can_login("anna@ops.example", "a new one"), 10, "the end of the suspension")
+        self.ctl("password", "set", "anna@ops.example", "--no-password")
+        wait_for(lambda: not self.can_login("anna@ops.example", "a new one"), 10, "the removal of the password")
+        self.assertRegex(self.ctl("account", "show", "anna@ops.example"), r"password +none")
+        self.ctl("password", "set", "anna@ops.example", "--password-file", "-", input="a third one\n")
+        wait_for(lambda: self.can_login("anna@ops.example", "a third one"), 10, "a password again")
         self.ctl("account", "delete", "anna@ops.example")
-        wait_for(lambda: not self.can_login("anna@ops.example", "a new one"), 10, "the deletion")
+        wait_for(lambda: not self.can_login("anna@ops.example", "a third one"), 10, "the deletion")
 
     def test_if_absent_makes_an_addition_repeatable(self):
         """As the bootstrap Job of the chart calls it, at each upgrade."""
@@ -158,6 +163,92 @@ class Operator:
         out = self.ctl("ping")
         for service in ("directory", "routing", "queue", "mailbox"):
             self.assertIn(service, out)
+
+    # ---- sessions
+
+    def open_sessions(self, user):
+        """{protocol: a client that is logged in and waits}; an IMAP client idles in its INBOX, another one does nothing."""
+        clients = {}
+        for name, port in (("imap", "imap"), ("idle", "imap"), ("pop3", "pop3"), ("submission", "submission")):
+            clients[name] = c = Wire(self.mail.ports[port])
+            self.addCleanup(c.close)
+            c.line()
+        for name in ("imap", "idle"):
+            clients[name].send(b'l LOGIN "%s" "%s"\r\n' % (user.encode(), PASSWORD.encode()))
+            self.assertRegex(clients[name].line(), rb"^l OK")
+        c = clients["idle"]
+        c.send(b"s SELECT INBOX\r\n")
+        while not c.line().startswith(b"s OK"):
+            pass
+        c.send(b"i IDLE\r\n")
+        self.assertRegex(c.line(), rb"^\+ ")
+        c = clients["pop3"]
+        for command in (b"USER " + user.encode(), b"PASS " + PASSWORD.encode()):
+            c.send(command + b"\r\n")
+            self.assertRegex(c.line(), rb"^\+OK")
+        c = clients["submission"]
+        c.expect(b"250", b"EHLO client.example")
+        c.login(user, PASSWORD)
+        c.expect(b"250", b"MAIL FROM:<%s>" % user.encode())  # also within a transaction
+        return clients
+
+    def assert_ended(self, client, protocol, text):
+        """Is told so unasked, and closed."""
+        line = client.line()
+        if protocol == "idle" and not line.startswith(b"*"):
+            line = client.line()  # IDLE may be ended in words
+        start = {"imap": rb"^\* BYE ", "idle": rb"^\* BYE ", "pop3": rb"^-ERR \[SYS/(TEMP|PERM)\] ", "submission": rb"^421 4\.7\.0 "}[protocol]
+        self.assertRegex(line, start, protocol)
+        self.assertIn(text, line, protocol)
+        with self.assertRaises(Closed):
+            client.line()
+
+    def test_sessions_are_listed_and_kicked(self):
+        user, other = "kicked@sessions.example", "stays@sessions.example"
+        for name in (user, other):
+            self.mail.add_account(name, PASSWORD)
+        clients, others = self.open_sessions(user), self.open_sessions(other)
+        listed = [json.loads(line) for line in self.ctl("sessions", "list", "--account", user.upper(), "--json").splitlines()]
+        self.assertEqual(sorted(s["protocol"] for s in listed), ["imap", "imap", "pop3", "submission"])
+        self.assertEqual({(s["address"], s["client_address"]) for s in listed}, {(user, "127.0.0.1")})
+        self.assertEqual(self.ctl("sessions", "list").count(other), 4)
+        self.assertEqual(len(self.ctl("sessions", "list", "--protocol", "pop3").splitlines()), 3)
+        pop3 = next(s for s in listed if s["protocol"] == "pop3")
+        self.assertIn("1 session ended", self.ctl("sessions", "kick", pop3["session_id"], "--reason", "stolen phone"))
+        self.assert_ended(clients.pop("pop3"), "pop3", b"stolen phone")
+        wait_for(lambda: pop3["session_id"] not in self.ctl("sessions", "list"), 10, "the end of the session")
+        self.assertIn(pop3["session_id"], self.ctl_fails("sessions", "kick", pop3["session_id"]))
+        self.assertIn("3 sessions ended", self.ctl("sessions", "kick", "--account", user))
+        for name, client in clients.items():
+            self.assert_ended(client, name, b"administrator")
+        self.assertTrue(self.can_login(user, PASSWORD))  # its password is as before
+        others["submission"].expect(b"250", b"RCPT TO:<%s>" % other.encode())
+        others["imap"].send(b"n NOOP\r\n")
+        self.assertRegex(others["imap"].line(), b"^n OK")
+        self.assertIn("4 sessions ended", self.ctl("sessions", "kick", "--account", other))
+
+    def test_open_sessions_end_soon_after_their_account_may_no_longer_log_in(self):
+        """Soon: not at a poll, which is 30 s away. As a rule a few milliseconds."""
+        ways = {
+            "password": (b"Password was changed", lambda a: self.ctl("password", "set", a, "--password-file", "-", input="a new one\n")),
+            "removal": (b"Password was changed", lambda a: self.ctl("password", "set", a, "--no-password")),
+            "suspension": (b"Account is suspended", lambda a: self.ctl("account", "set", a, "--status", "suspended")),
+            "deletion": (b"Account was deleted", lambda a: self.ctl("account", "delete", a)),
+            "domain": (b"Account is suspended", lambda a: self.ctl("domain", "set", a.split("@")[1], "--status", "suspended")),
+        }
+        for way, (text, change) in ways.items():
+            with self.subTest(way):
+                user = "user@%s-ends.example" % way
+                self.mail.add_account(user, PASSWORD)
+                clients = self.open_sessions(user)
+                change(user)
+                began = time.time()
+                for name, client in clients.items():
+                    self.assert_ended(client, name, text)
+                print("%s: %s: all four sessions ended within %.0f ms" % (type(self).__name__, way, 1000 * (time.time() - began)))
+                self.assertLess(time.time() - began, 5)
+                wait_for(lambda: "no sessions" in self.ctl("sessions", "list", "--account", user), 10, "an empty list")
+                self.assertFalse(self.can_login(user, PASSWORD))
 
     # ---- queue
 

@@ -25,8 +25,8 @@ namespace v1 = sessions::v1;
 using Stub = v1::SessionsService::Stub;
 
 // standalone, or each ingress and gateway that --edge names.
-absl::StatusOr<std::vector<std::string>> Edges(const Context& context) {
-  std::vector<std::string> targets = context.targets.edge;
+absl::StatusOr<std::vector<std::string>> Edges(Context& context) {
+  std::vector<std::string> targets = context.Edges();
   // With --edge alone there is no standalone to ask, as for an installed one on this machine.
   if (targets.empty() && context.targets.one_process) targets.push_back(context.targets.directory);
   if (targets.empty()) {
@@ -51,6 +51,8 @@ absl::Status List(Context& context) {
   const uint32_t limit = context.arguments.GetCount("limit", 1000);
   Listing listing(context.json, context.out, {"ID", "PROTOCOL", "ACCOUNT", "CLIENT", "SINCE", "AGE", "STATE"});
   bool more = false;
+  absl::Status failed;
+  // A process that does not answer does not hide the sessions of the others.
   for (const std::string& target : targets) {
     v1::ListSessionsRequest request;
     request.set_account(Account(context));
@@ -62,7 +64,13 @@ absl::Status List(Context& context) {
       }
       request.mutable_page()->set_page_size(std::min<uint32_t>(limit - static_cast<uint32_t>(listing.size()), 1000));
       v1::ListSessionsResponse response;
-      PH_RETURN_IF_ERROR(context.Call(target, &v1::SessionsService::NewStub, &Stub::ListSessions, request, &response));
+      const absl::Status status =
+          context.Call(target, &v1::SessionsService::NewStub, &Stub::ListSessions, request, &response);
+      if (absl::IsInvalidArgument(status)) return status;
+      if (!status.ok()) {
+        failed = status;
+        break;
+      }
       for (const v1::Session& session : response.sessions()) {
         const absl::Time since = FromProto(session.since());
         listing.Add(session, {session.session_id(), session.protocol(), Printable(session.address()),
@@ -74,12 +82,12 @@ absl::Status List(Context& context) {
     }
   }
   if (listing.size() == 0) {
-    context.Report("no sessions are open");
-    return absl::OkStatus();
+    if (failed.ok()) context.Report("no sessions are open");
+    return failed;
   }
   listing.Finish();
   if (more) context.Report("more sessions may be open: a higher --limit lists them");
-  return absl::OkStatus();
+  return failed;
 }
 
 absl::Status Kick(Context& context) {

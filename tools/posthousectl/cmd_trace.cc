@@ -32,7 +32,7 @@ struct Refused {
 };
 
 absl::StatusOr<Refused> FindRefused(Context& context, const std::string& what, uint32_t limit) {
-  std::vector<std::string> targets = context.targets.edge;
+  std::vector<std::string> targets = context.Edges();
   if (context.targets.one_process) targets.push_back(context.targets.queue.front());
   Refused found;
   uint64_t remembered = 0;

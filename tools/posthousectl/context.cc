@@ -3,6 +3,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <optional>
 #include <ostream>
 #include <utility>
 
@@ -11,6 +13,7 @@
 #include "services/common/rpc/channel.h"
 #include "services/common/rpc/listen.h"
 #include "services/common/rpc/metadata.h"
+#include "services/common/rpc/resolve.h"
 #include "services/common/status/status.h"
 #include "tools/posthousectl/output.h"
 
@@ -39,7 +42,8 @@ std::vector<cli::Flag> TargetFlags() {
       Address("routing", "routing"),
       Address("queue", "a queue shard", /*repeated=*/true),
       Address("mailbox", "a mailbox shard", /*repeated=*/true),
-      Address("edge", "an ingress or a gateway, for ping, trace and sessions", /*repeated=*/true),
+      Address("edge", "an ingress or a gateway, or a name that all of them have, for ping, trace and sessions",
+              /*repeated=*/true),
       cli::File("ca", "mTLS: the authority that signed the certificates of the services"),
       cli::File("cert", "mTLS: your certificate"),
       cli::File("key", "mTLS: the private key of your certificate"),
@@ -77,16 +81,46 @@ std::string FindSocket() {
   return absl::StrCat("unix:", ours ? kOfThisClone : kInstalled);
 }
 
+absl::StatusOr<rpc::ChannelMetadata> Context::Metadata() const {
+  rpc::ChannelMetadata metadata;
+  if (targets.token_file.empty()) return metadata;
+  absl::StatusOr<std::string> token = rpc::ReadToken(targets.token_file);
+  if (!token.ok()) return Annotate(token.status(), "--token-file");
+  metadata.emplace_back(rpc::kTokenKey, absl::StrCat(rpc::kTokenPrefix, *token));
+  return metadata;
+}
+
+std::vector<std::string> Context::Edges() {
+  std::vector<std::string> edges;
+  const auto add = [&edges](const std::string& edge) {
+    if (std::find(edges.begin(), edges.end(), edge) == edges.end()) edges.push_back(edge);
+  };
+  for (const std::string& target : targets.edge) {
+    const std::optional<rpc::TargetName> name = rpc::NameOfTarget(target);
+    const absl::StatusOr<std::vector<std::string>> addresses =
+        name ? rpc::Resolve(*name) : std::vector<std::string>{target};
+    if (!addresses.ok()) {
+      add(target);
+      continue;
+    }
+    for (const std::string& address : *addresses) {
+      if (name) host_of_[address] = name->host;
+      add(address);
+    }
+  }
+  return edges;
+}
+
 absl::StatusOr<std::shared_ptr<grpc::Channel>> Context::ChannelTo(const std::string& target) {
   std::shared_ptr<grpc::Channel>& channel = channels_[target];
   if (channel == nullptr) {
-    rpc::ChannelMetadata metadata;
-    if (!targets.token_file.empty()) {
-      absl::StatusOr<std::string> token = rpc::ReadToken(targets.token_file);
-      if (!token.ok()) return Annotate(token.status(), "--token-file");
-      metadata.emplace_back(rpc::kTokenKey, absl::StrCat(rpc::kTokenPrefix, *token));
+    PH_ASSIGN_OR_RETURN(const rpc::ChannelMetadata metadata, Metadata());
+    const auto host = host_of_.find(target);
+    if (host == host_of_.end()) {
+      PH_ASSIGN_OR_RETURN(channel, rpc::Dial(target, targets.tls, metadata));
+    } else {
+      PH_ASSIGN_OR_RETURN(channel, rpc::DialAddress(target, host->second, targets.tls, metadata));
     }
-    PH_ASSIGN_OR_RETURN(channel, rpc::Dial(target, targets.tls, metadata));
   }
   return channel;
 }

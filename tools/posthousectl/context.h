@@ -17,6 +17,7 @@
 #include "absl/time/time.h"
 #include "services/common/cli/cli.h"
 #include "services/common/rpc/client.h"
+#include "services/common/rpc/metadata.h"
 #include "services/common/rpc/server.h"
 
 namespace google::protobuf {
@@ -29,8 +30,9 @@ namespace posthouse::ctl {
 struct Targets {
   std::string directory, routing;
   std::vector<std::string> queue, mailbox;  // one for each shard
-  std::vector<std::string>
-      edge;  // ingress and gateway: `ping` and `sessions` ask all, `trace` those that are an ingress
+  // Ingress and gateway, as given: `ping` asks one process of each name, `sessions` all (Context::Edges()), `trace` those
+  // that are an ingress.
+  std::vector<std::string> edge;
   bool one_process = true;
   rpc::TlsFiles tls;
   std::string token_file;  // "": no secret
@@ -62,6 +64,10 @@ class Context {
 
   // The one operand of a command that takes one.
   const std::string& Operand() const { return arguments.operands().at(0); }
+
+  // The processes behind --edge: a name stands for each address that it has, so that all replicas are asked. A name
+  // that cannot be resolved now stays, and the call to it says why it fails. Blocks. Each can be given to Call().
+  std::vector<std::string> Edges();
 
   // A channel that connects at its first call; kInvalidArgument when `target` or the TLS files are unusable.
   absl::StatusOr<std::shared_ptr<grpc::Channel>> ChannelTo(const std::string& target);
@@ -103,6 +109,9 @@ class Context {
   // Adds to a status without an answer which target was asked, and what to check.
   absl::Status Explain(const std::string& target, absl::Status status) const;
 
+  absl::StatusOr<rpc::ChannelMetadata> Metadata() const;
+
+  std::map<std::string, std::string> host_of_;  // of an address that a name was resolved to: its certificate's name
   std::map<std::string, std::shared_ptr<grpc::Channel>> channels_;
 };
 

@@ -21,8 +21,9 @@ std::string Table(const std::vector<std::string>& head, const std::vector<std::v
 
 // `message` as one JSON object on one line: proto field names, enums by name, 64-bit
 // integers as numbers, Timestamp as RFC 3339 text, Duration as seconds. Unlike proto3's
-// own mapping `bytes` are text (mail addresses), with U+FFFD for broken UTF-8. Absent
-// fields are left out.
+// own mapping `bytes` are text (mail addresses), with U+FFFD for broken UTF-8. Numbers and
+// booleans are there also when they are 0 or false; absent texts, lists, enums and messages
+// are left out.
 std::string ToJson(const google::protobuf::Message& message);
 
 // Text from a peer, safe on a terminal: "?" for control characters, U+FFFD for broken UTF-8, blanks for line ends.

@@ -1,30 +1,27 @@
 #include "services/common/rpc/channels.h"
 
-#include "absl/strings/match.h"
+#include <optional>
+
 #include "posthouse/config/v1/config.pb.h"
 #include "services/common/rpc/channel.h"
-#include "services/common/rpc/credentials.h"
 #include "services/common/rpc/listen.h"
+#include "services/common/rpc/resolve.h"
 #include "services/common/status/status.h"
 
 namespace posthouse::rpc {
 namespace {
 
-// One member for a numeric or loopback address, else one for each address of the name.
+// One member for each address of the target's name, or one alone (NameOfTarget()).
 absl::StatusOr<std::shared_ptr<Members>> DialMembers(const std::string& target, const TlsFiles& tls,
                                                      const ChannelMetadata& metadata) {
   PH_ASSIGN_OR_RETURN(std::shared_ptr<grpc::Channel> whole, Dial(target, tls, metadata));
-  const std::string host = HostOfTarget(target);
-  const size_t colon = target.rfind(':');
-  const bool fixed =
-      IsLoopback(host) || absl::StrContains(host, ':') || host.find_first_not_of("0123456789.") == std::string::npos;
-  // "dns://server/host:port" names a DNS server, which only gRPC's resolver can ask.
-  const bool own_server = absl::StrContains(target, "://") && !absl::StrContains(target, ":///");
-  if (fixed || own_server || colon == std::string::npos) return std::make_shared<Members>(std::move(whole));
-  const std::string port = target.substr(colon + 1);
+  const std::optional<TargetName> name = NameOfTarget(target);
+  if (!name) return std::make_shared<Members>(std::move(whole));
   return std::make_shared<Members>(
-      std::move(whole), [host, port] { return ResolveHost(host, port); },
-      [host, tls, metadata](const std::string& address) { return DialAddress(address, host, tls, metadata); });
+      std::move(whole), [name = *name] { return Resolve(name); },
+      [host = name->host, tls, metadata](const std::string& address) {
+        return DialAddress(address, host, tls, metadata);
+      });
 }
 
 // The channel of `open` to that target, of peers.queue ("" as name) or peers.queue_shards; null: it has none.
