@@ -103,6 +103,15 @@ class RoutingAndDirectoryClient final : public RoutingAndDirectory {
     co_return resolution;
   }
 
+  void Accepted(const Envelope& envelope, uint64_t bytes) override {
+    for (const Recipient& recipient : envelope.recipients) {
+      if (recipient.places.others || recipient.places.mailboxes.empty()) continue;  // no store was asked
+      for (const route::Recipient& resolved : recipient.answer->recipients()) {
+        usage_.Accepted(resolved.local().account(), bytes);
+      }
+    }
+  }
+
   Task<Resolution> Ask(rpc::TraceContext trace, std::string address, bool may_relay) {
     const absl::Time asked = absl::Now(), current_at = MonotonicNow();
     const bool following =

@@ -31,10 +31,13 @@ class RoutingAndDirectory {
   virtual ~RoutingAndDirectory() = default;
 
   // A failed call is Outcome::kTemporary. When one mailbox is the only recipient, its store
-  // is asked for its usage, unless the answer of the last two seconds is known. A store that
+  // is asked for its usage, unless an answer of the last two seconds is known and says that
+  // it is not full. A store that
   // does not answer within a second delays no other recipient for some seconds: mail for
   // its accounts is taken without `usage`.
   virtual Task<Resolution> Resolve(rpc::TraceContext trace, std::string address, bool may_relay) = 0;
+  // The queue has taken a message of this size for the envelope: its mailboxes are that much fuller.
+  virtual void Accepted(const Envelope& envelope, uint64_t bytes) = 0;
   virtual Task<absl::StatusOr<Login>> Authenticate(rpc::PasswordLogin login) = 0;
   // The other services may shut down after this: no call starts any more. Not on `executor`.
   virtual void Stop() = 0;

@@ -300,6 +300,7 @@ Task<Action> Session::Answer() {
   if (login_.revoked()) co_return Lost(absl::CancelledError("the session was revoked"));
   // RFC 5321 §4.2.5: 250 only when the queue has taken responsibility.
   const smtp::Reply reply = co_await message_.upload->Commit();
+  if (reply.positive()) context_.peers->Accepted(dialogue_.envelope(), message_.upload->bytes());
   report_.MessageEnded(*message_.upload, reply, absl::Now() - end_of_data, trace_id());
   EndMessage(StatusOf(reply));
   co_return dialogue_.OnMessage(reply, &out_);

@@ -436,6 +436,29 @@ TEST_F(SessionTest, OverQuotaIsToldInTheSession) {
   EXPECT_EQ(user.Say("Subject: x\r\n\r\n" + std::string(2500, 'x') + "\r\n."), "250 2.0.0");
 }
 
+// The queue delivers a message a moment after its 250, and the answer of the store may be a moment old.
+TEST_F(SessionTest, AMessageThatWasAcceptedCountsBeforeTheStoreHasIt) {
+  Start();
+  peers_->SetUsage("part@mx.example", 1000, 3000);
+  SmtpTestClient& client = Connect();
+  EXPECT_EQ(client.Code(), "220");
+  client.Say("EHLO c");
+  const auto send = [&client](size_t size) {
+    for (const char* line : {"MAIL FROM:<a@b.example>", "RCPT TO:<part@mx.example>", "DATA"}) client.Say(line);
+    return client.Say("Subject: x\r\n\r\n" + std::string(size, 'x') + "\r\n.");
+  };
+  EXPECT_EQ(send(1200), "250 2.0.0");
+  EXPECT_EQ(send(1200), "452 4.2.2");
+  EXPECT_EQ(send(200), "250 2.0.0");
+  EXPECT_EQ(peers_->usage_calls(), 1);
+  // A mailbox that is full is asked each time: its owner may have made room.
+  peers_->SetUsage("full@mx.example", 5000, 5000);
+  client.Say("MAIL FROM:<a@b.example>");
+  EXPECT_EQ(client.Say("RCPT TO:<full@mx.example>"), "452 4.2.2");
+  peers_->SetUsage("full@mx.example", 1000, 5000);
+  EXPECT_EQ(client.Say("RCPT TO:<full@mx.example>"), "250 2.1.5");
+}
+
 TEST_F(SessionTest, AMailboxThatIsDownIsAskedOnceAndTakesMail) {
   Start();
   peers_->FailMailbox(true);

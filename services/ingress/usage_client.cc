@@ -12,20 +12,34 @@ namespace posthouse::ingress {
 
 namespace mv1 = ::posthouse::mailbox::v1;
 
+namespace {
+
+// A new quota is another question.
+std::string KeyOf(const common::v1::AccountRef& account) {
+  return absl::StrCat(account.account_id(), "/", account.quota_bytes(), "/", account.quota_messages(), "/",
+                      account.home());
+}
+
+bool IsFull(const MailboxUsage& usage) {
+  return (usage.limit_bytes > 0 && usage.bytes >= usage.limit_bytes) ||
+         (usage.limit_messages > 0 && usage.messages >= usage.limit_messages);
+}
+
+}  // namespace
+
 Task<std::optional<MailboxUsage>> UsageClient::Of(const rpc::TraceContext& trace,
                                                   const common::v1::AccountRef& account) {
   const Home home(account.home());
   const std::shared_ptr<rpc::Members> members = peers_->Get()->MailboxOf(home);
   if (members == nullptr) co_return std::nullopt;
-  // A new quota is another question.
-  std::string key = absl::StrCat(account.account_id(), "/", account.quota_bytes(), "/", account.quota_messages(), "/",
-                                 account.home());
+  std::string key = KeyOf(account);
   const absl::Time start = absl::Now();
   {
     absl::MutexLock lock(&mutex_);
     const auto it = entries_.find(key);
     // Times ahead are of a clock that was set back.
-    if (it != entries_.end() && start < it->second.expires && it->second.expires <= start + kKeep) {
+    if (it != entries_.end() && start < it->second.expires && it->second.expires <= start + kKeep &&
+        !(it->second.usage.has_value() && IsFull(*it->second.usage))) {
       co_return it->second.usage;
     }
     const auto skip = skip_until_.find(home);
@@ -57,6 +71,14 @@ Task<std::optional<MailboxUsage>> UsageClient::Of(const rpc::TraceContext& trace
   if (entries_.size() >= kMaxEntries) entries_.clear();
   entries_[std::move(key)] = Entry{usage, now + kKeep};
   co_return usage;
+}
+
+void UsageClient::Accepted(const common::v1::AccountRef& account, uint64_t bytes) {
+  absl::MutexLock lock(&mutex_);
+  const auto it = entries_.find(KeyOf(account));
+  if (it == entries_.end() || !it->second.usage.has_value()) return;
+  it->second.usage->bytes += bytes;
+  ++it->second.usage->messages;
 }
 
 }  // namespace posthouse::ingress

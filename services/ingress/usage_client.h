@@ -1,11 +1,13 @@
 // UsageClient: asks the mailbox how full an account is, for the reply to RCPT.
 //
-// Answers are kept for kKeep. A store that fails is not asked for kSkip, so that its
-// accounts do not wait at each RCPT: over quota is then found at delivery.
-// Threads: any; a call resumes on its caller's executor. Outlives its calls.
+// Answers are kept for kKeep, and messages that were accepted meanwhile count as stored: they are on their way. No
+// answer is kept that says "full", since the owner may make room. A store that fails is not asked for kSkip, so that
+// its accounts do not wait at each RCPT: over quota is then found at delivery. Threads: any; a call resumes on its
+// caller's executor. Outlives its calls.
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <memory>
 #include <optional>
 #include <string>
@@ -38,6 +40,8 @@ class UsageClient {
   // nullopt: the account has no quota, or the store did not answer. `account` has the limits
   // that the directory knows, and lives until the call ends.
   Task<std::optional<MailboxUsage>> Of(const rpc::TraceContext& trace, const common::v1::AccountRef& account);
+  // A message of this size was accepted for `account`.
+  void Accepted(const common::v1::AccountRef& account, uint64_t bytes);
 
  private:
   struct Entry {
