@@ -145,6 +145,27 @@ TEST_F(ImapTest, AnAppendWhoseAnswerIsLostIsStoredOnce) {
   client->Play("S: * STATUS \"INBOX\" (MESSAGES 4)\nS: d OK *");
 }
 
+// ---- no space left
+
+// docs/architecture.md, "Errors at the edge": what adds no mail is unavailable for now, not over quota, and nobody is
+// told of too many keywords.
+TEST_F(ImapTest, OnAFullStoreCommandsThatAddNoMailAreUnavailable) {
+  host().Deliver("INBOX", kMessage);
+  auto client = Select();
+  const auto fail = [this](const char* method, grpc::StatusCode code) { Fail({.method = method, .code = code}); };
+  fail("StoreFlags", grpc::StatusCode::RESOURCE_EXHAUSTED);
+  client->Play("C: a STORE 1 +FLAGS (\\Answered)\nS: a NO [UNAVAILABLE] *");
+  fail("CreateFolder", grpc::StatusCode::RESOURCE_EXHAUSTED);
+  client->Play("C: b CREATE New\nS: b NO [UNAVAILABLE] *");
+  fail("Subscribe", grpc::StatusCode::RESOURCE_EXHAUSTED);
+  client->Play("C: c SUBSCRIBE Sent\nS: c NO [UNAVAILABLE] *");
+  fail("RenameFolder", grpc::StatusCode::RESOURCE_EXHAUSTED);
+  client->Play("C: d RENAME Sent Old\nS: d NO [UNAVAILABLE] *");
+  // The account may have no further folder.
+  fail("CreateFolder", grpc::StatusCode::OUT_OF_RANGE);
+  client->Play("C: e CREATE New\nS: e NO [LIMIT] *");
+}
+
 // ---- changes of others
 
 TEST_F(ImapTest, AChangeThatCannotBeReadNowIsToldLater) {

@@ -21,6 +21,12 @@ std::string SpecialUse(absl::string_view name) {
   return "";
 }
 
+// An account with as many folders or subscriptions as it may have gets NO [LIMIT] (RFC 9051 §7.1).
+Reply ReplyForFolder(const absl::Status& status) {
+  if (status.code() == absl::StatusCode::kOutOfRange) return No("LIMIT", "Too many folders or subscriptions");
+  return ReplyForChange(status);
+}
+
 // Compares ids, since names move: another client may have renamed the selected mailbox.
 Task<bool> IsSelected(ImapSession& session, std::string name) {
   if (session.selected() == nullptr) co_return false;
@@ -48,7 +54,7 @@ HandlerResult CmdCreate(ImapSession& session, imap::Command command) {
   }
   const absl::StatusOr<mail::CreateFolderResponse> response =
       co_await session.shared().mailbox.CreateFolder(session.trace(), std::move(request));
-  if (!response.ok()) co_return ReplyFor(response.status());
+  if (!response.ok()) co_return ReplyForFolder(response.status());
   if (response->folder().folder_id().empty()) co_return Ok("CREATE completed");
   // RFC 8474 §4.1
   co_return OkWith(absl::StrCat("MAILBOXID (", response->folder().folder_id(), ")"), "CREATE completed");
@@ -81,7 +87,7 @@ HandlerResult CmdRename(ImapSession& session, imap::Command command) {
   request.set_to(*to);
   const absl::StatusOr<mail::RenameFolderResponse> response =
       co_await session.shared().mailbox.RenameFolder(session.trace(), std::move(request));
-  if (!response.ok()) co_return ReplyFor(response.status());
+  if (!response.ok()) co_return ReplyForFolder(response.status());
   co_return Ok("RENAME completed");
 }
 
@@ -94,7 +100,7 @@ HandlerResult CmdSubscribe(ImapSession& session, imap::Command command) {
   request.set_subscribed(command.name == "SUBSCRIBE");
   const absl::StatusOr<mail::SubscribeResponse> response =
       co_await session.shared().mailbox.Subscribe(session.trace(), std::move(request));
-  if (!response.ok()) co_return ReplyFor(response.status());
+  if (!response.ok()) co_return ReplyForFolder(response.status());
   co_return Ok(absl::StrCat(command.name, " completed"));
 }
 

@@ -160,15 +160,15 @@ TEST_F(TreeTest, UidValidityOnlyGrows) {
 TEST_F(TreeTest, LimitsHoldForWhatGrowsTheTreeOnly) {
   order_.max_folders = 3;
   ASSERT_EQ(Do("create a/b/c"), "ok");
-  EXPECT_EQ(Do("create d"), "RESOURCE_EXHAUSTED");
+  EXPECT_EQ(Do("create d"), "OUT_OF_RANGE");
   EXPECT_EQ(Do("rename a d"), "ok");
-  EXPECT_EQ(Do("rename d x/y"), "RESOURCE_EXHAUSTED");
+  EXPECT_EQ(Do("rename d x/y"), "OUT_OF_RANGE");
   order_.max_folders = 2;  // an operator made it smaller
   EXPECT_EQ(Do("delete d/b/c"), "ok");
   order_.max_folders = 100;
   order_.max_names_bytes = 1000;
   EXPECT_EQ(Do("create " + std::string(250, 'e') + "/" + std::string(250, 'f')), "ok");
-  EXPECT_EQ(Do("create " + std::string(250, 'g')), "RESOURCE_EXHAUSTED");
+  EXPECT_EQ(Do("create " + std::string(250, 'g')), "OUT_OF_RANGE");
 }
 
 TEST_F(TreeTest, AFullStoreStillRenamesWhereNoFolderIsMade) {

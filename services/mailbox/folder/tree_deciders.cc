@@ -163,7 +163,7 @@ class TreeEdit {
       if (tree_.subscriptions().contains(name)) --subscriptions;
     }
     if (nodes > order_.max_folders || subscriptions > order_.max_folders) {
-      return absl::ResourceExhaustedError("too many folders");
+      return absl::OutOfRangeError("too many folders");
     }
     if ((nodes + subscriptions) * kMaxNameBytes <= order_.max_names_bytes) return absl::OkStatus();
     size_t bytes = 0;
@@ -175,8 +175,7 @@ class TreeEdit {
     for (const auto& [name, on] : changes_.subscriptions) {
       bytes += on && !tree_.subscriptions().contains(name) ? name.size() : 0;
     }
-    return bytes <= order_.max_names_bytes ? absl::OkStatus()
-                                           : absl::ResourceExhaustedError("too many long folder names");
+    return bytes <= order_.max_names_bytes ? absl::OkStatus() : absl::OutOfRangeError("too many long folder names");
   }
 
   const AccountTree& tree_;
