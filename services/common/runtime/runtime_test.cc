@@ -8,9 +8,11 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <filesystem>
 #include <fstream>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/match.h"
@@ -226,6 +228,40 @@ TEST_F(RuntimeTest, SighupReloadsAndKeepsWhatItHasWhenItCannot) {
   Write("hostname: a.example\ndrain_timeout: 3s\ningress: {smtp: {port: 99}, max_errors: 8}\n");
   process->Signal(SIGHUP);
   EXPECT_THAT(process->Until("needs_restart\":\"hostname, ingress.smtp.port\""), HasSubstr("\"level\":\"warning\""));
+  process->Signal(SIGTERM);
+  EXPECT_EQ(process->Exit(), 0);
+}
+
+// The classic mistake with a mounted ConfigMap, and worse ones.
+TEST_F(RuntimeTest, WhatIsNoFileDoesNotStart) {
+  for (const auto& [path, why] : std::vector<std::pair<std::string, std::string>>{
+           {testing::TempDir(), "it is a directory; name the file in it"},
+           {testing::TempDir() + "/no-such-file", "No such file or directory"},
+           {"/dev/zero", "larger than 4194304 bytes"},
+           {"/proc/self/mem", "cannot read the configuration"},
+       }) {
+    for (const bool check : {false, true}) {
+      std::vector<std::string> args{"--config", path};
+      if (check) args.push_back("--check-config");
+      Process process(args);
+      EXPECT_EQ(process.Exit(), 2) << path;
+      EXPECT_THAT(process.said(), HasSubstr(why));
+      EXPECT_EQ(std::count(process.said().begin(), process.said().end(), '\n'), 1) << process.said();
+    }
+  }
+}
+
+TEST_F(RuntimeTest, ADirectoryInThePlaceOfTheFileEndsNoProcess) {
+  Write("");
+  const auto process = Start();
+  std::filesystem::remove(file_);
+  std::filesystem::create_directory(file_);
+  process->Signal(SIGHUP);
+  EXPECT_THAT(process->Until("reload_failed"), HasSubstr("it is a directory"));
+  std::filesystem::remove(file_);
+  Write("log_level: debug\n");
+  process->Signal(SIGHUP);
+  EXPECT_THAT(process->Until("\"event\":\"reloaded\""), HasSubstr("reloaded"));
   process->Signal(SIGTERM);
   EXPECT_EQ(process->Exit(), 0);
 }

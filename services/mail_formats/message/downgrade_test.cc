@@ -141,6 +141,18 @@ TEST(DowngradeTest, ASignedPartStaysAsItIs) {
       absl::StartsWith(out, "Content-Type: multipart/mixed; boundary=o\r\nContent-Transfer-Encoding: 8bit\r\n"));
 }
 
+// RFC 6376 §5.3: a signer encodes to 7 bits before it signs. One that did not has a signature that is broken on the
+// way, which counts as none (§6.1). A bounce would tell the sender no more, and the field stays as evidence.
+TEST(DowngradeTest, ADkimSignatureDoesNotStopTheConversion) {
+  const std::string signature =
+      "DKIM-Signature: v=1; a=ed25519-sha256; d=example.org; s=x; c=relaxed/relaxed;\r\n"
+      "\th=from:subject; bh=TG9yZW0gaXBzdW0=; b=ZG9sb3Igc2l0\r\n";
+  const std::string rest = "From: a@example.org\r\nMIME-Version: 1.0\r\nContent-Type: text/plain; charset=utf-8\r\n";
+  const std::string message = signature + rest + "Content-Transfer-Encoding: 8bit\r\n\r\ngr\xc3\xbcn\r\n";
+  EXPECT_EQ(Convert(message), signature + rest + "Content-Transfer-Encoding: quoted-printable\r\n\r\ngr=C3=BCn\r\n");
+  EXPECT_EQ(Convert(message, /*eight_bit=*/true), message);  // and it verifies at a host with 8BITMIME
+}
+
 // RFC 5322 §2.1.1, RFC 5321 §4.5.3.1.6
 TEST(DowngradeTest, ALongLineIsEncodedAlsoForAnEightBitHost) {
   const std::string message = "Subject: x\r\n\r\n" + std::string(5000, 'z') + "\r\nshort\r\n";
