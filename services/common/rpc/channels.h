@@ -44,8 +44,8 @@ struct OpenPeers {
 };
 
 // Dials what `config.peers` names, for the calls of `service` ("queue"); absent peers stay null. A call to a store
-// that has a name in `config.peers` says it, and the store compares it with its own. `open`: their channels are used for
-// directory and routing, and for shards with the same name and target.
+// that has a name in `config.peers` says it, and the store compares it with its own. `open`: their channels are used
+// for directory and routing, and for shards with the same name and target.
 absl::StatusOr<Channels> DialPeers(const config::v1::Config& config, const std::string& service,
                                    const OpenPeers& open = {});
 
