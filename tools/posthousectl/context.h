@@ -30,8 +30,8 @@ namespace posthouse::ctl {
 struct Targets {
   std::string directory, routing;
   std::vector<std::string> queue, mailbox;  // one for each shard
-  // Ingress and gateway, as given: `ping` asks one process of each name, `sessions` all (Context::Edges()), `trace` those
-  // that are an ingress.
+  // Ingress and gateway, as given: `ping` asks one process of each name, `sessions` all (Context::Edges()), `trace`
+  // those that are an ingress.
   std::vector<std::string> edge;
   bool one_process = true;
   rpc::TlsFiles tls;
