@@ -55,7 +55,6 @@ absl::string_view LoggedAs(Outcome::Kind kind) {
     case Outcome::KIND_STORED:
       return "delivered";
     case Outcome::KIND_NO_ACCOUNT:
-    case Outcome::KIND_REFUSED:
     case Outcome::KIND_TOO_LARGE:
     case Outcome::KIND_NEVER_FITS:
       return "permanent";

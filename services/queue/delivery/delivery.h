@@ -59,7 +59,6 @@ struct Outcome {
   bool resolve_again = false;
   // The host may have accepted the message: no other host is tried in this attempt.
   bool maybe_accepted = false;
-  std::vector<std::string> redirects;  // recipients to add, before this one is settled
 };
 
 // What an attempt shows about its destination.

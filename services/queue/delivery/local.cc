@@ -214,9 +214,6 @@ Outcome OutcomeForDelivered(const mv1::DeliveryOutcome& from) {
       outcome = MakeOutcome(Outcome::Kind::kTemporary, 450, "4.2.1", text("mailbox is not at this store"));
       outcome.resolve_again = true;
       break;
-    case mv1::DeliveryOutcome::KIND_REFUSED:
-      outcome = MakeOutcome(Outcome::Kind::kPermanent, 550, "5.7.1", text("refused by the recipient"));
-      break;
     case mv1::DeliveryOutcome::KIND_TOO_LARGE:
       outcome = MakeOutcome(Outcome::Kind::kPermanent, 552, "5.3.4", text("message too large for the mailbox"));
       break;
@@ -225,9 +222,6 @@ Outcome OutcomeForDelivered(const mv1::DeliveryOutcome& from) {
       break;
   }
   outcome.attempt.set_address("mailbox");
-  for (const auto& follow_up : from.follow_ups()) {
-    if (!follow_up.redirect_to().empty()) outcome.redirects.push_back(follow_up.redirect_to());
-  }
   return outcome;
 }
 

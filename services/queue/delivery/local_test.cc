@@ -55,9 +55,9 @@ TEST(LocalDeliveryTest, AnswersOfTheMailbox) {
       {mv1::DeliveryOutcome::KIND_NEVER_FITS, Kind::kPermanent, "5.2.2"},
       {mv1::DeliveryOutcome::KIND_NO_ACCOUNT, Kind::kTemporary, "4.2.1"},  // routing says what became of it
       {mv1::DeliveryOutcome::KIND_NOT_HERE, Kind::kTemporary, "4.2.1"},
-      {mv1::DeliveryOutcome::KIND_REFUSED, Kind::kPermanent, "5.7.1"},
       {mv1::DeliveryOutcome::KIND_TOO_LARGE, Kind::kPermanent, "5.3.4"},
       {mv1::DeliveryOutcome::KIND_UNSPECIFIED, Kind::kTemporary, "4.3.0"},
+      {5, Kind::kTemporary, "4.3.0"},   // reserved
       {99, Kind::kTemporary, "4.3.0"},  // of a newer mailbox
   };
   for (const auto& [kind, outcome, status] : cases) {
@@ -67,13 +67,6 @@ TEST(LocalDeliveryTest, AnswersOfTheMailbox) {
     EXPECT_EQ(got.kind, outcome) << kind;
     EXPECT_EQ(got.status, status) << kind;
   }
-}
-
-TEST(LocalDeliveryTest, RedirectsAreFollowUps) {
-  mv1::DeliveryOutcome answer;
-  answer.set_kind(mv1::DeliveryOutcome::KIND_STORED);
-  answer.add_follow_ups()->set_redirect_to("b@example.com");
-  EXPECT_EQ(OutcomeForDelivered(answer).redirects, std::vector<std::string>{"b@example.com"});
 }
 
 TEST(LocalDeliveryTest, AFailedCallBouncesNobody) {

@@ -28,7 +28,7 @@ class Routing {
   virtual Task<absl::StatusOr<std::shared_ptr<const routing::v1::ResolveDestinationResponse>>> ResolveDestination(
       std::string domain, std::string traceparent) = 0;
   // The destination of an address that this system itself sends to (the sender of a failed
-  // message, a redirect); so routing may relay to any domain.
+  // message); so routing may relay to any domain.
   virtual Task<absl::StatusOr<routing::v1::ResolveRecipientResponse>> ResolveRecipient(std::string address,
                                                                                        std::string traceparent) = 0;
   // The recipients of an address that was one of ours when its message was accepted. It is not relayed: when

@@ -10,7 +10,7 @@
 
 namespace posthouse::queue {
 
-// ---- a recipient whose destination is not known yet (the sender of a failed message, a redirect)
+// ---- a recipient whose destination is not known yet (the sender of a failed message)
 
 // Writes the answer into recipients[index]. When the address is an alias of several
 // recipients, appends the others; commit them before any of them is delivered, since their

@@ -121,8 +121,6 @@ int ApplyOutcomes(const std::vector<Target>& targets, const std::vector<Outcome>
     settler.Note(index, outcome, time);
     switch (outcome.kind) {
       case Outcome::Kind::kDelivered:
-        // Redirects of the recipient's rules become durable with the delivery.
-        for (const std::string& address : outcome.redirects) AddRecipient(address, time.now, policy, item, unsaved);
         settler.Settle(index, v1::RECIPIENT_STATE_DELIVERED);
         settler.Notify(index, v1::NOTIFY_SUCCESS, dsn::Action::kDelivered);
         break;
@@ -185,7 +183,7 @@ bool AddRecipient(const std::string& address, absl::Time now, const SettlementPo
                   Unsaved* unsaved) {
   if (address.empty() || static_cast<size_t>(item->recipients_size()) >= policy.max_recipients) return false;
   for (const v1::ItemRecipient& known : item->recipients()) {
-    // A redirect reaches each address once. This also ends a loop of redirects.
+    // An alias reaches each address once.
     if (absl::EqualsIgnoreCase(known.recipient().address(), address)) return false;
   }
   v1::ItemRecipient* added = item->add_recipients();

@@ -15,7 +15,7 @@ namespace posthouse::queue {
 struct SettlementPolicy {
   BackoffPolicy retry;
   absl::Duration delay_warning_after = absl::Hours(4);  // zero: never
-  size_t max_recipients = 5000;                         // of an item, with those that rules and aliases add
+  size_t max_recipients = 5000;                         // of an item, with those that aliases add
 };
 
 // When an attempt ran.

@@ -184,17 +184,21 @@ TEST_F(SettlementTest, ADelayIsToldOnce) {
   EXPECT_EQ(WakeTime(item_, absl::ZeroDuration()), kStart + absl::Hours(120));
 }
 
-TEST_F(SettlementTest, RedirectsBecomeRecipientsOnce) {
-  const int index = Recipient("a@example.com", {}, /*local=*/true);
-  Outcome outcome = Made(Kind::kDelivered);
-  outcome.redirects = {"b@example.net", "A@example.com", "b@example.net"};
-  Apply(index, outcome);
-  ASSERT_EQ(item_.recipients_size(), 2);  // not to itself, not twice
+TEST_F(SettlementTest, AnAddressIsAddedOnceAndUpToTheLimit) {
+  Recipient("a@example.com", {}, /*local=*/true);
+  const auto add = [this](const std::string& address) {
+    return AddRecipient(address, now_, policy_, &item_, &unsaved_);
+  };
+  EXPECT_TRUE(add("b@example.net"));
+  EXPECT_FALSE(add("A@example.com"));
+  EXPECT_FALSE(add("b@example.net"));
+  EXPECT_FALSE(add(""));
+  ASSERT_EQ(item_.recipients_size(), 2);
   EXPECT_EQ(item_.recipients(1).recipient().address(), "b@example.net");
   EXPECT_FALSE(DestinationOf(item_.recipients(1)).resolved());
   EXPECT_EQ(unsaved_.ledger.accepted, 1);
-  EXPECT_EQ(unsaved_.ledger.delivered, 1);
-  EXPECT_FALSE(AllSettled(item_));
+  policy_.max_recipients = 2;
+  EXPECT_FALSE(add("c@example.net"));
 }
 
 TEST_F(SettlementTest, OnlyARemoteHandOverIsUrgent) {
