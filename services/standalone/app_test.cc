@@ -22,6 +22,7 @@
 #include "posthouse/config/v1/config.pb.h"
 #include "posthouse/directory/v1/directory.grpc.pb.h"
 #include "posthouse/mailbox/v1/mailbox.grpc.pb.h"
+#include "posthouse/routing/v1/routing.grpc.pb.h"
 #include "posthouse/sessions/v1/sessions.grpc.pb.h"
 #include "services/common/async/task.h"
 #include "services/common/net/connection.h"
@@ -376,6 +377,92 @@ TEST_F(StandaloneTest, ADeletedAccountIsRefusedThenBackThenErased) {
 }
 
 // A client of one protocol that takes nothing must not cost the other its goodbye.
+// There is one grammar of addresses (mail_formats/smtp/path.h): ingress, routing, and the lookups and the
+// administration of the directory answer alike. RFC 5321 §4.1.2: the empty quoted string is a local part.
+TEST_F(StandaloneTest, AnAddressHasOneAnswerEverywhere) {
+  Start();
+  const auto channel = app_->rpc().InProcessChannel();
+  const auto admin = directory::v1::DirectoryAdminService::NewStub(channel);
+  const auto lookups = directory::v1::DirectoryService::NewStub(channel);
+  const auto router = routing::v1::RoutingService::NewStub(channel);
+  const auto call = [](const auto& stub, auto method, const auto& request, auto* response) {
+    grpc::ClientContext context;
+    rpc::Prepare(context, {kLong, {}});
+    return ((*stub).*method)(&context, request, response).error_code();
+  };
+  directory::v1::CreateDomainRequest domain;
+  directory::v1::CreateDomainResponse domain_made;
+  domain.mutable_domain()->set_domain("example.org");
+  ASSERT_EQ(call(admin, &directory::v1::DirectoryAdminService::Stub::CreateDomain, domain, &domain_made), grpc::OK);
+  directory::v1::CreateAccountRequest account;
+  directory::v1::CreateAccountResponse account_made;
+  account.mutable_account()->set_address("user@example.org");
+  ASSERT_EQ(call(admin, &directory::v1::DirectoryAdminService::Stub::CreateAccount, account, &account_made), grpc::OK);
+
+  enum Is { kUser, kNobody, kNoAddress };
+  using Lookup = directory::v1::LookupAddressResponse;
+  using Route = routing::v1::ResolveRecipientResponse;
+  for (const auto& [text, is] : std::initializer_list<std::pair<std::string, Is>>{
+           {"user@example.org", kUser},
+           {"USER@Example.ORG", kUser},
+           {R"("user"@example.org)", kUser},
+           {R"("us\er"@example.org)", kUser},
+           {"nobody@example.org", kNobody},
+           {R"(""@example.org)", kNobody},
+           {R"("us er"@example.org)", kNobody},
+           {R"("user "@example.org)", kNobody},
+           {R"("user@example.org"@example.org)", kNobody},
+           {"us er@example.org", kNoAddress},
+           {"us..er@example.org", kNoAddress},
+           {".user@example.org", kNoAddress},
+           {"user.@example.org", kNoAddress},
+           {"@example.org", kNoAddress},
+           {"user@", kNoAddress},
+           {"user@-example.org", kNoAddress},
+           {"user@example..org", kNoAddress},
+           {"user@example.org@example.org", kNoAddress},
+           {R"("user@example.org)", kNoAddress},
+           {R"("us"er@example.org)", kNoAddress},
+           {std::string(65, 'a') + "@example.org", kNoAddress},
+       }) {
+    SCOPED_TRACE(text);
+    const auto client = Dial(app_->ingress().smtp_port());
+    EXPECT_THAT(Line(*client), StartsWith("220 "));
+    EXPECT_THAT(Say(*client, "HELO c"), StartsWith("250"));
+    EXPECT_THAT(Say(*client, "MAIL FROM:<>"), StartsWith("250"));
+    const std::string reply = Say(*client, "RCPT TO:<" + text + ">");
+    const std::string code = reply.substr(0, 3);
+    EXPECT_EQ(code == "250" ? kUser : code == "550" ? kNobody : kNoAddress, is) << reply;
+    EXPECT_EQ(reply[0], is == kUser ? '2' : '5') << reply;
+
+    routing::v1::ResolveRecipientRequest to_resolve;
+    Route resolved;
+    to_resolve.set_address(text);
+    ASSERT_EQ(call(router, &routing::v1::RoutingService::Stub::ResolveRecipient, to_resolve, &resolved), grpc::OK);
+    EXPECT_EQ(resolved.outcome(), is == kUser     ? Route::OUTCOME_ACCEPT
+                                  : is == kNobody ? Route::OUTCOME_NO_SUCH_MAILBOX
+                                                  : Route::OUTCOME_BAD_ADDRESS);
+
+    directory::v1::LookupAddressRequest to_find;
+    Lookup found;
+    to_find.set_address(text);
+    EXPECT_EQ(call(lookups, &directory::v1::DirectoryService::Stub::LookupAddress, to_find, &found),
+              is == kNoAddress ? grpc::INVALID_ARGUMENT : grpc::OK);
+    EXPECT_EQ(found.outcome(), is == kUser     ? Lookup::OUTCOME_FOUND
+                               : is == kNobody ? Lookup::OUTCOME_NO_SUCH_ADDRESS
+                                               : Lookup::OUTCOME_UNSPECIFIED);
+
+    directory::v1::SetPasswordRequest change;
+    directory::v1::SetPasswordResponse changed;
+    change.set_address(text);
+    change.set_password("secret");
+    EXPECT_EQ(call(admin, &directory::v1::DirectoryAdminService::Stub::SetPassword, change, &changed),
+              is == kUser     ? grpc::OK
+              : is == kNobody ? grpc::NOT_FOUND
+                              : grpc::INVALID_ARGUMENT);
+  }
+}
+
 TEST_F(StandaloneTest, TheEdgesDrainSideBySide) {
   Start();
   client_ = Dial(app_->gateway().imap_port());
