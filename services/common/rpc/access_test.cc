@@ -235,7 +235,8 @@ TEST_F(AccessTest, ThePeersOfAConfigurationSayWhichStoreTheyMean) {
   const absl::Status other = Ask(DialPeers(config, "admin")->queue.at(0)).status;
   EXPECT_THAT(std::string(other.message()), AllOf(HasSubstr("\"q7\""), HasSubstr("\"m1\"")));
   EXPECT_EQ(*AccessOf({}, "queue")->shard, "0");
-  EXPECT_FALSE(AccessOf({}, "directory")->shard.has_value());
+  EXPECT_EQ(*AccessOf({}, "directory")->shard, "");  // as a mailbox without a name
+  EXPECT_FALSE(AccessOf({}, "routing")->shard.has_value());
 }
 
 TEST_F(AccessTest, ASecretHasOneOwnerAndNoBlanks) {
