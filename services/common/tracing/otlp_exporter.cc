@@ -259,6 +259,7 @@ Task<void> OtlpExporter::Send(std::vector<Span> batch) {
         LOG_EVENT(kWarning, "spans_not_exported")
             .Str("endpoint", options_.endpoint)
             .Int("spans", static_cast<int64_t>(batch.size()))
+            .Int("not_logged", dropped)
             .Err(response.status());
       }
       co_return;

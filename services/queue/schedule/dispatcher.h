@@ -43,6 +43,7 @@
 #include "absl/time/time.h"
 #include "services/common/async/sync.h"
 #include "services/common/async/task.h"
+#include "services/common/log/log.h"
 #include "services/common/time/calm_clock.h"
 #include "services/queue/delivery/delivery.h"
 #include "services/queue/delivery/routing_client.h"
@@ -245,6 +246,7 @@ class Dispatcher final : public ItemOperations, public std::enable_shared_from_t
   const Parts parts_;
   const DispatcherOptions options_;
   Wakeup wakeup_;
+  log::RateLimit not_saved_log_{1, absl::Seconds(10)};  // all items of a full store fail, again and again
   mutable absl::Mutex mutex_;
   DueWindow window_ ABSL_GUARDED_BY(mutex_);
   DestinationScheduler scheduler_ ABSL_GUARDED_BY(mutex_);
@@ -258,9 +260,7 @@ class Dispatcher final : public ItemOperations, public std::enable_shared_from_t
   // Until then routing is not asked again for local recipients: it did not know lately.
   absl::Time routing_rests_until_ ABSL_GUARDED_BY(mutex_) = absl::InfinitePast();
   absl::Time pull_back_at_ ABSL_GUARDED_BY(mutex_) = absl::InfinitePast();  // InfiniteFuture: it runs
-  absl::Time next_not_saved_log_ ABSL_GUARDED_BY(mutex_) = absl::InfinitePast();
-  int64_t not_saved_unlogged_ ABSL_GUARDED_BY(mutex_) = 0;
-  int tasks_ ABSL_GUARDED_BY(mutex_) = 0;  // coroutines that use the parts
+  int tasks_ ABSL_GUARDED_BY(mutex_) = 0;                                   // coroutines that use the parts
   bool draining_ ABSL_GUARDED_BY(mutex_) = false;
   bool aborting_ ABSL_GUARDED_BY(mutex_) = false;
 };

@@ -20,7 +20,6 @@ namespace {
 constexpr uint64_t kHeaderBytes = 64 * 1024;
 constexpr absl::Duration kSavePause = absl::Seconds(1);
 constexpr absl::Duration kSavePauseMax = absl::Seconds(5);  // Drain() waits for it
-constexpr absl::Duration kNotSavedLogInterval = absl::Seconds(10);
 
 std::string TraceId(const std::string& traceparent) {
   const auto trace = rpc::TraceContext::Parse(traceparent);
@@ -319,20 +318,10 @@ Task<absl::Status> Dispatcher::Save(Active active) {
   }
 }
 
-// One line a while: all items of a full store fail, each again and again.
 void Dispatcher::LogNotSaved(const Active& active, const absl::Status& why) {
-  int64_t unlogged = 0;
-  {
-    absl::MutexLock lock(&mutex_);
-    const absl::Time steady = Steady();
-    if (steady < next_not_saved_log_) {
-      ++not_saved_unlogged_;
-      return;
-    }
-    next_not_saved_log_ = steady + kNotSavedLogInterval;
-    unlogged = std::exchange(not_saved_unlogged_, 0);
-  }
-  LOG_EVENT(kError, "outcome_not_saved").QueueId(active->queue_id.Text()).Int("suppressed", unlogged).Err(why);
+  int64_t not_logged = 0;
+  if (!not_saved_log_.Allow(&not_logged)) return;
+  LOG_EVENT(kError, "outcome_not_saved").QueueId(active->queue_id.Text()).Int("not_logged", not_logged).Err(why);
 }
 
 Task<absl::Status> Dispatcher::SaveOnce(Active active, bool from_reserve) {
